@@ -1,0 +1,27 @@
+"""Sends each message back to its sender."""
+
+from __future__ import annotations
+
+from ..core.connection import Connection
+from ..core.handshake import Handshake
+
+
+class EchoApp:
+    """The app behind `app = echo`."""
+
+    keeps_handshake = False
+
+    def open(self, connection: Connection, handshake: Handshake) -> EchoSession:
+        return EchoSession(connection)
+
+
+class EchoSession:
+    __slots__ = ("received_payload",)
+
+    def __init__(self, connection: Connection) -> None:
+        # Sending is all there is to do with a message, so that is what receives it. While the client does not read what it gets back,
+        # send_payload() returns something to wait for, and the client is not read either.
+        self.received_payload = connection.send_payload
+
+    def closed(self, code: int, reason: str) -> None:
+        """Nothing to clean up."""

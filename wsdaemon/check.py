@@ -1,0 +1,57 @@
+"""`--check`: everything that a start would need, without serving."""
+
+from __future__ import annotations
+
+import sys
+
+from .apps.loading import LoadError
+from .core.connection import Connection
+from .edge.certificates import CertificateError
+from .edge.tls import server_context
+from .mounts import load_target, make_mount_app
+from .settings.model import Settings
+
+
+def check(settings: Settings) -> int:
+    """Print what would be served and what is wrong; the exit status, 0 or 1."""
+    problems = [*_mount_problems(settings), *_certificate_problems(settings)]
+    for problem in problems:
+        print(f"wsdaemon: {problem}", file=sys.stderr)
+    if problems:
+        return 1
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for listener in settings.listeners:
+        scheme = "wss" if listener.tls_certificate else "ws"
+        print(f"listener {listener.name}: {scheme} on {listener.address}")
+        for mount in settings.mounts:
+            if not listener.mounts or mount.path in listener.mounts:
+                print(f"  {mount.path}  {mount.app}")
+    print(f"{settings.source} is good")
+    return 0
+
+
+def _mount_problems(settings: Settings) -> list[str]:
+    sys.path[:0] = [str(path) for path in settings.daemon.python_path]
+    problems = []
+    for mount in settings.mounts:
+        try:
+            make_mount_app(mount, load_target(mount), _ignored)
+        except LoadError as error:
+            problems.append(f"{settings.source}: [mount:{mount.path}] app = {error}")
+    return problems
+
+
+def _ignored(connection: Connection, doing: str, error: BaseException) -> None:
+    """No connection is ever made."""
+
+
+def _certificate_problems(settings: Settings) -> list[str]:
+    problems = []
+    for listener in settings.listeners:
+        if listener.tls_certificate is not None and listener.tls_key is not None:
+            try:
+                server_context(listener.tls_certificate, listener.tls_key)
+            except CertificateError as error:
+                problems.append(f"{settings.source}: [listener:{listener.name}] {error}")
+    return problems

@@ -1,0 +1,268 @@
+"""One open WebSocket as an app sees it. Knows no HTTP, no Autobahn and no settings file: the wire is behind a Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .closing import NORMAL, ConnectionClosed, checked_code
+
+if TYPE_CHECKING:
+    from .handshake import Handshake, Headers, Peer
+
+
+class Wire(Protocol):
+    """What a connection needs of the wire."""
+
+    live: bool
+    """False as soon as a Close frame went out or came in, or the transport is gone."""
+    congested: bool
+    """The transport holds more unsent bytes than its high-water mark."""
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+
+    def send_payload(self, payload: bytes, text: bool) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def unsent(self) -> int: ...
+
+
+class Ready:
+    """An awaitable that has nothing to wait for. One object serves all: sending costs no allocation while the client keeps up."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return _nothing()
+
+    def __repr__(self) -> str:
+        return "<ready>"
+
+
+def _nothing() -> Generator[Any, None, None]:
+    return
+    yield
+
+
+READY = Ready()
+
+
+class _Room:
+    """Awaited, it waits until the client has taken what waits for it, or is gone. Not awaited, it is nothing."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __await__(self) -> Generator[Any, None, None]:
+        connection = self._connection
+        while connection.wire.congested and connection.wire.live:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            connection._waiters.append(future)
+            try:
+                yield from future
+            finally:
+                if future in connection._waiters:
+                    connection._waiters.remove(future)
+
+
+class _Ended:
+    """Awaited, it waits until the connection is over."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __await__(self) -> Generator[Any, None, None]:
+        connection = self._connection
+        while connection.close_code is None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            connection._enders.append(future)
+            try:
+                yield from future
+            finally:
+                if future in connection._enders:
+                    connection._enders.remove(future)
+
+
+class Connection:
+    """One open WebSocket.
+
+    Its methods may be called only on the loop's thread. What came in the request stays readable for as long as the app wants it.
+    """
+
+    __slots__ = (
+        "_enders_list",
+        "_state",
+        "_waiters_list",
+        "close_code",
+        "close_reason",
+        "closed_by",
+        "handshake",
+        "number",
+        "opened_at",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, handshake: Handshake, number: str) -> None:
+        self.wire = wire
+        self.handshake = handshake
+        self.number = number
+        self.opened_at = time.monotonic()
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.closed_by = ""
+        self._state: dict[str, Any] | None = None
+        self._waiters_list: list[asyncio.Future[None]] | None = None
+        self._enders_list: list[asyncio.Future[None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<connection {self.id} {self.handshake.peer} {self.handshake.path}>"
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """Names this connection in the log; unique within a daemon's life."""
+        return self.number
+
+    @property
+    def path(self) -> str:
+        """The request's path, percent-decoded, without the query."""
+        return self.handshake.path
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """Values of the `{name}` segments of the mount's path."""
+        return self.handshake.params
+
+    @property
+    def query(self) -> Mapping[str, list[str]]:
+        """The query string's fields, each with all its values in order."""
+        return self.handshake.query
+
+    @property
+    def headers(self) -> Headers:
+        """The request's headers, case-insensitive, duplicates kept in order."""
+        return self.handshake.headers
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        return self.handshake.cookies
+
+    @property
+    def peer(self) -> Peer:
+        """The client's address: host and port."""
+        return self.handshake.peer
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client came over TLS."""
+        return self.handshake.secure
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that both sides agreed on."""
+        return self.handshake.subprotocol
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A dict of the app's own."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """False from the moment that either side began to close."""
+        return self.wire.live
+
+    # -- sending
+
+    def send(self, message: str | bytes | bytearray | memoryview) -> Awaitable[None]:
+        """Send one message: text for a `str`, binary for bytes.
+
+        Never blocks: the message is on its way when this returns. Await the result to wait, when the client is slow, until there is room for
+        more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
+        """
+        wire = self.wire
+        if not wire.live:
+            raise self.gone()
+        if isinstance(message, str):
+            wire.send_payload(message.encode(), True)
+        elif isinstance(message, bytes):
+            wire.send_payload(message, False)
+        elif isinstance(message, (bytearray, memoryview)):
+            wire.send_payload(bytes(message), False)
+        else:
+            raise TypeError(f"a message is str (text) or bytes (binary), not {type(message).__name__}")
+        return _Room(self) if wire.congested else READY
+
+    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
+        """As send(), for a payload that is UTF-8 already when `text`: no copy is made and nothing is checked again."""
+        wire = self.wire
+        if not wire.live:
+            raise self.gone()
+        wire.send_payload(payload, text)
+        return _Room(self) if wire.congested else READY
+
+    def writable(self) -> Awaitable[None]:
+        """Await it to wait until the client has taken most of what was sent, or the connection is over."""
+        return _Room(self) if self.wire.congested else READY
+
+    def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
+        """Begin the closing handshake; nothing more is sent or received. Await the result to wait until the connection is over.
+
+        `reason` is cut to 123 bytes of UTF-8. Does nothing on a connection that is closing. ValueError for a code that may not be sent.
+        """
+        self.wire.close(checked_code(code), reason)
+        return _Ended(self)
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a closing handshake."""
+        self.wire.abort()
+
+    def gone(self) -> ConnectionClosed:
+        """The exception for this connection's end; 1006 while it is not known how it ends."""
+        return ConnectionClosed(1006 if self.close_code is None else self.close_code, self.close_reason)
+
+    # -- what the wire tells
+
+    @property
+    def _waiters(self) -> list[asyncio.Future[None]]:
+        if self._waiters_list is None:
+            self._waiters_list = []
+        return self._waiters_list
+
+    @property
+    def _enders(self) -> list[asyncio.Future[None]]:
+        if self._enders_list is None:
+            self._enders_list = []
+        return self._enders_list
+
+    def has_room(self) -> None:
+        """The wire: what waited has been sent, or nothing will ever be."""
+        waiters, self._waiters_list = self._waiters_list, None
+        _wake(waiters)
+
+    def ended(self, code: int, reason: str, by: str) -> None:
+        """The wire: it is over. `by` is client, server or network."""
+        self.close_code, self.close_reason, self.closed_by = code, reason, by
+        self.has_room()
+        enders, self._enders_list = self._enders_list, None
+        _wake(enders)
+
+
+def _wake(futures: list[asyncio.Future[None]] | None) -> None:
+    for future in futures or ():
+        if not future.done():
+            future.set_result(None)

@@ -1,0 +1,255 @@
+"""What came in an opening handshake, as values: headers, cookies, addresses and the handshake itself. No I/O, no parser of requests."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+from urllib.parse import parse_qs
+
+T = TypeVar("T")
+
+MAX_QUERY_FIELDS = 1000
+"""Fields of a query string beyond these are not looked at."""
+
+_NO_PARAMS: Mapping[str, str] = {}
+
+
+class Headers(Mapping[str, str]):
+    """The header lines of one request: immutable, in order, duplicates kept, names case-insensitive.
+
+    As a mapping it shows each name once, in lower case, with the value of its first line; `get_all` and `raw` show every line. Values are
+    text in ISO-8859-1 (RFC 9110 5.5), so `value.encode("latin-1")` gives back the bytes that were sent.
+
+    Held as one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`): a quarter of what a tuple of pairs costs, and a look-up is
+    one search in it. That works because no name holds a colon and nothing here holds a CR or LF.
+    """
+
+    __slots__ = ("_block",)
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """`raw`: pairs of name and value. ValueError for an empty name, for a colon in one, and for a CR, LF or NUL anywhere."""
+        parts = []
+        for name, value in raw:
+            if not name or b":" in name or not _safe(name) or not _safe(value):
+                raise ValueError(f"not a header line: {name!r}: {value!r}")
+            parts.append(name.lower() + b":" + value.strip(b" \t"))
+        self._block = b"\r\n".join([b"", *parts, b""])
+
+    @classmethod
+    def trusted(cls, parts: list[bytes]) -> Headers:
+        """From lines that the caller has checked: `name:value`, the name in lower case, nothing around the colon or at the ends."""
+        headers = cls.__new__(cls)
+        headers._block = b"\r\n".join([b"", *parts, b""])
+        return headers
+
+    @property
+    def raw(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Every line as (name in lower case, value), in the order they were sent: what ASGI calls `headers`. Built anew each time."""
+        return tuple([(name, value) for name, _, value in [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]])
+
+    def _find(self, name: str, start: int = 0) -> tuple[int, int]:
+        """Where the next value of `name` from `start` on begins and ends in the block; (-1, -1) when there is none."""
+        if ":" in name or "\n" in name:
+            return -1, -1
+        key = b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
+        found = self._block.find(key, start)
+        if found < 0:
+            return -1, -1
+        begin = found + len(key)
+        return begin, self._block.find(b"\r\n", begin)
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: str) -> str: ...
+    @overload
+    def get(self, name: str, /, default: T) -> str | T: ...
+    def get(self, name: str, /, default: Any = None) -> Any:
+        """The value of the first line of that name."""
+        begin, end = self._find(name)
+        return default if begin < 0 else self._block[begin:end].decode("latin-1")
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all lines of that name, in order; an empty list when there is none."""
+        values = []
+        begin, end = self._find(name)
+        while begin >= 0:
+            values.append(self._block[begin:end].decode("latin-1"))
+            begin, end = self._find(name, end)
+        return values
+
+    def joined(self, name: str) -> str | None:
+        """The lines of that name as one list, joined by commas (RFC 9110 5.3); None when there is none."""
+        values = self.get_all(name)
+        return ", ".join(values) if values else None
+
+    def __getitem__(self, name: str) -> str:
+        begin, end = self._find(name)
+        if begin < 0:
+            raise KeyError(name)
+        return self._block[begin:end].decode("latin-1")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name)[0] >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self.raw))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self.raw})
+
+    def __eq__(self, other: object) -> bool:
+        return self._block == other._block if isinstance(other, Headers) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._block)
+
+    def __repr__(self) -> str:
+        """Names only: values may be secrets (Authorization, Cookie)."""
+        return f"<Headers {', '.join(self)}>"
+
+
+def _safe(part: bytes) -> bool:
+    return b"\r" not in part and b"\n" not in part and b"\0" not in part
+
+
+def cookies(headers: Headers) -> dict[str, str]:
+    """The cookies of a request by name (RFC 6265 4.2), read as tolerantly as browsers write them. Never raises.
+
+    The first cookie of a name wins: it is the one with the longer path (RFC 6265 5.4). One pair of double quotes around a value is dropped. Bytes
+    beyond ASCII are UTF-8 where they can be, else ISO-8859-1. What has no name or no `=` is left out.
+    """
+    jar: dict[str, str] = {}
+    for line in headers.get_all("cookie"):
+        for part in line.split(";"):
+            name, equals, value = part.partition("=")
+            name, value = name.strip(" \t"), value.strip(" \t")
+            if not equals or not name:
+                continue
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            jar.setdefault(_text(name), _text(value))
+    return jar
+
+
+def _text(value: str) -> str:
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An address. `port` is 0 where it is not known. The far end of a unix socket has none: host is "unix"."""
+
+    host: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        if not self.port:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_unix(self) -> bool:
+        return self.host == "unix"
+
+    @classmethod
+    def from_sockname(cls, address: object) -> Peer:
+        """From what `getpeername()` gives. An IPv4 client of a listener for both families comes out as IPv4; a scope (`%eth0`) is dropped."""
+        if not isinstance(address, tuple) or len(address) < 2:
+            return UNIX
+        host, port = str(address[0]), int(address[1])
+        if ":" in host:
+            host = host.partition("%")[0]
+            if host.lower().startswith("::ffff:") and "." in host:
+                host = host[7:]
+        return cls(host, port)
+
+
+UNIX = Peer("unix")
+"""The far end of a unix socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertificate:
+    """A TLS client certificate that was verified against the listener's client_ca."""
+
+    subject: str
+    """Distinguished name (RFC 4514)."""
+    common_name: str
+    """Empty when there is none."""
+    names: tuple[str, ...]
+    """DNS names, then e-mail addresses, then URIs of its subjectAltName."""
+    issuer: str
+    """Distinguished name (RFC 4514)."""
+    serial: str
+    """In hex."""
+    fingerprint: str
+    """SHA-256, in hex."""
+    der: bytes
+
+    @property
+    def pem(self) -> str:
+        return ssl.DER_cert_to_PEM_cert(self.der)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """An opening handshake that was let in."""
+
+    target: str
+    """The request target as it was sent (RFC 9112 3.2)."""
+    path: str
+    """Without the query, percent-decoded."""
+    raw_path: bytes
+    """Without the query, as it was sent."""
+    query_string: bytes = b""
+    """What follows the first `?`, as it was sent."""
+    headers: Headers = field(default_factory=Headers)
+    params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS)
+    """Values of the `{name}` segments of the mount's path."""
+    peer: Peer = UNIX
+    """The client, as far as trusted proxies told us."""
+    local: Peer | str = ""
+    """Where the client was accepted: an address, or the path of a unix socket."""
+    secure: bool = False
+    """Whether the client came over TLS, here or at a trusted proxy."""
+    client_certificate: ClientCertificate | None = None
+    """Where the listener asks for one and the client showed it."""
+    http_version: str = "1.1"
+    subprotocols: tuple[str, ...] = ()
+    """Those that the client offered, the ones it likes best first."""
+    subprotocol: str | None = None
+    """The one chosen."""
+    listener: str = ""
+    """The listener's name."""
+    mount: str = ""
+    """The mount's name."""
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query string's fields with all their values in order, empty ones too. At most 1000 fields. Parsed anew each time."""
+        text = self.query_string.decode("latin-1")
+        if text.count("&") >= MAX_QUERY_FIELDS:
+            text = "&".join(text.split("&", MAX_QUERY_FIELDS)[:MAX_QUERY_FIELDS])
+        return parse_qs(text, keep_blank_values=True)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The request's cookies by name. Parsed anew each time."""
+        return cookies(self.headers)
+
+    @property
+    def user_agent(self) -> str | None:
+        return self.headers.get("user-agent")
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin header: the site of the page that opened the connection, where a browser did (RFC 6455 10.2)."""
+        return self.headers.get("origin")

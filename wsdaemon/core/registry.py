@@ -1,0 +1,104 @@
+"""The open connections of a daemon: admission by number, and the drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterator
+
+from .closing import GOING_AWAY
+from .connection import Connection
+
+
+class Count:
+    """How many connections a listener, a mount or the whole daemon has admitted and not yet seen end. `most` 0: no limit."""
+
+    __slots__ = ("most", "now", "total")
+
+    def __init__(self, most: int = 0) -> None:
+        self.most = most
+        self.now = 0
+        self.total = 0
+
+    @property
+    def full(self) -> bool:
+        return 0 < self.most <= self.now
+
+
+class Place:
+    """One admitted connection's place in several counts: taken at once in all, given back exactly once."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: tuple[Count, ...]) -> None:
+        self._counts = counts
+        for count in counts:
+            count.now += 1
+            count.total += 1
+
+    def leave(self) -> None:
+        counts, self._counts = self._counts, ()
+        for count in counts:
+            count.now -= 1
+
+
+def take_place(*counts: Count) -> Place | None:
+    """A place in all the counts, or None when one of them is full."""
+    for count in counts:
+        if count.full:
+            return None
+    return Place(counts)
+
+
+
+class Connections:
+    """All open connections of one daemon."""
+
+    def __init__(self) -> None:
+        self._open: dict[Connection, None] = {}
+        self._boot = secrets.token_hex(2)
+        self._numbers = itertools.count(1)
+        self._emptied: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._open))
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._open
+
+    def next_id(self) -> str:
+        """A connection's name in the log: four characters that change with each start, and a number."""
+        return f"{self._boot}-{next(self._numbers)}"
+
+    def add(self, connection: Connection) -> None:
+        self._open[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        self._open.pop(connection, None)
+        if not self._open and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def close_all(self, code: int = GOING_AWAY, reason: str = "") -> int:
+        """Begin the closing handshake on all; returns how many there are."""
+        for connection in self:
+            connection.wire.close(code, reason)
+        return len(self._open)
+
+    async def drain(self, timeout: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
+        """Close all with `code`, wait up to `timeout` seconds, then abort the rest; returns how many had to be aborted."""
+        if not self._open:
+            return 0
+        self._emptied = asyncio.get_running_loop().create_future()
+        self.close_all(code, reason)
+        await asyncio.wait([self._emptied], timeout=timeout)
+        left = list(self._open)
+        for connection in left:
+            connection.wire.abort()
+        if left:
+            await asyncio.wait([self._emptied], timeout=1.0)  # an abort is over within one turn of the loop
+        self._emptied = None
+        return len(left)

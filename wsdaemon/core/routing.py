@@ -1,0 +1,84 @@
+"""From a request's path to its mount: whole segments, the most literal match wins, `{name}` takes one segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+NOTHING: Mapping[str, str] = {}
+
+
+class _Node(Generic[T]):
+    __slots__ = ("literal", "names", "parameter", "target")
+
+    def __init__(self) -> None:
+        self.literal: dict[str, _Node[T]] = {}
+        self.parameter: _Node[T] | None = None
+        self.target: T | None = None
+        self.names: tuple[str, ...] = ()
+
+
+class Routes(Generic[T]):
+    """Path patterns and what they lead to.
+
+    A pattern is a path whose segments are literal or `{name}`. Where several match, a literal segment beats a parameter, from the left: of
+    `/a/{x}` and `/a/b` the second gets `/a/b`. ValueError when two patterns match the same paths.
+    """
+
+    def __init__(self, patterns: Iterable[tuple[str, T]] = ()) -> None:
+        self._root: _Node[T] = _Node()
+        self._plain: dict[str, T] = {}
+        self._parameters = False
+        for pattern, target in patterns:
+            self.add(pattern, target)
+
+    def add(self, pattern: str, target: T) -> None:
+        node, names = self._root, []
+        for segment in pattern.split("/")[1:]:
+            if segment.startswith("{") and segment.endswith("}"):
+                names.append(segment[1:-1])
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literal.setdefault(segment, _Node())
+        if node.target is not None:
+            raise ValueError(f"{pattern}: another mount matches the same paths")
+        node.target, node.names = target, tuple(names)
+        if names:
+            self._parameters = True
+        else:
+            self._plain[pattern] = target
+
+    def match(self, path: str) -> tuple[T, Mapping[str, str]] | None:
+        """The target for `path` (percent-decoded) and its parameters; None when no pattern matches. A parameter is never empty."""
+        target = self._plain.get(path)
+        if target is not None:
+            return target, NOTHING
+        if not self._parameters:
+            return None
+        values: list[str] = []
+        found = _search(self._root, path.split("/")[1:], 0, values)
+        if found is None or found.target is None:
+            return None
+        return found.target, dict(zip(found.names, values, strict=True))
+
+
+def _search(node: _Node[T], segments: list[str], index: int, values: list[str]) -> _Node[T] | None:
+    """The node that the segments from `index` on lead to, the literal way first; `values` is left holding the parameters."""
+    if index == len(segments):
+        return node if node.target is not None else None
+    segment = segments[index]
+    literal = node.literal.get(segment)
+    if literal is not None:
+        found = _search(literal, segments, index + 1, values)
+        if found is not None:
+            return found
+    if node.parameter is not None and segment:
+        values.append(segment)
+        found = _search(node.parameter, segments, index + 1, values)
+        if found is not None:
+            return found
+        values.pop()
+    return None

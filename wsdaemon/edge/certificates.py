@@ -1,0 +1,260 @@
+"""The certificates of one listener: chosen by host name, watched, renewed without a restart.
+
+New handshakes take `Certificates.context`. A renewed pair is read and checked first; when it is good it gets a context of its own and that takes
+the place of the old one. Open connections keep the context they began with. A bad pair is refused and the old one stays.
+
+This looks at files only when it is called: `poll` every few seconds, `reload` on SIGHUP.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from .tls import CertificateError, ClientCertificates, Pair, load_pair, server_context
+
+WARN_DAYS = 14.0
+"""An expiry nearer than this is a warning, or than a fifth of the certificate's whole life where that is shorter."""
+
+Signature = tuple[object, ...]
+
+
+class EventKind(Enum):
+    RENEWED = "renewed"
+    REFUSED = "refused"
+    """A new pair is bad; the old one stays."""
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateEvent:
+    """Something for the log. `text` is one line and names the file."""
+
+    kind: EventKind
+    certificate: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where a certificate is, and which hosts it is for; no hosts means the names in it."""
+
+    certificate: Path
+    key: Path
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a certificate ends: for the metric."""
+
+    certificate: Path
+    names: tuple[str, ...]
+    days: float
+
+
+class _Entry:
+    """One pair in use and what is known about its files."""
+
+    __slots__ = ("context", "files", "pair", "reported", "signature", "tried", "warned_on")
+
+    def __init__(self, files: CertificateFiles, pair: Pair, context: ssl.SSLContext, signature: Signature) -> None:
+        self.files = files
+        self.pair = pair
+        self.context = context
+        self.signature = signature
+        """Of the files that are in use."""
+        self.tried = signature
+        """Of the files that were looked at last, good or bad."""
+        self.reported = True
+        """Whether a refusal of `tried` was told."""
+        self.warned_on = -1
+
+    def hosts(self) -> list[str]:
+        return [normal_host(host) for host in self.files.hosts or self.pair.names]
+
+
+class Certificates:
+    """The pairs of one listener, the first of which serves clients that give no name or an unknown one.
+
+    With more than one pair the contexts have an `sni_callback`. That callback needs a transport that goes through Python's ssl objects: the
+    loop's own TLS does. aiofastnet makes its TLS objects in C, and the callback then ends the process with a segmentation fault: see `by_name`.
+
+    All pairs of a listener share one policy for client certificates. Were it one per name, a session that was begun under one name could be
+    resumed under another and pass its check (that was CVE-2025-23419 in nginx).
+    """
+
+    def __init__(
+        self,
+        files: Sequence[CertificateFiles],
+        *,
+        client_ca: Path | None = None,
+        client_certificates: ClientCertificates = ClientCertificates.NONE,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` gives seconds since 1970. Raises CertificateError when any pair is bad: a daemon does not start with half its names."""
+        if not files:
+            raise CertificateError("a TLS listener needs a certificate")
+        self._client_ca = client_ca
+        self._client_certificates = client_certificates
+        self._now = now
+        self._by_name = len(files) > 1
+        self._entries = [self._load(each) for each in files]
+        self._hosts: dict[str, _Entry] = {}
+        self._index()
+
+    # -- in use
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For the next handshake. Ask anew each time."""
+        return self._entries[0].context
+
+    @property
+    def by_name(self) -> bool:
+        """True when the context chooses by name and so must not be given to aiofastnet."""
+        return self._by_name
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs in use, in the order they were given."""
+        return tuple(entry.pair for entry in self._entries)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the pairs in use have that should be looked at."""
+        return tuple(warning for entry in self._entries for warning in entry.pair.warnings)
+
+    def pair_for(self, host: str | None) -> Pair:
+        """The pair that a client asking for `host` gets."""
+        return self._find(host).pair
+
+    def _find(self, host: str | None) -> _Entry:
+        """An exact name first, then a wildcard for its first label (RFC 9525 6.3), then the first pair."""
+        if not host:
+            return self._entries[0]
+        name = normal_host(host)
+        found = self._hosts.get(name)
+        if found is None:
+            _, dot, parent = name.partition(".")
+            found = self._hosts.get("*." + parent) if dot else None
+        return found or self._entries[0]
+
+    def _swap(self, tls_object: ssl.SSLObject | ssl.SSLSocket, host: str | None, _context: ssl.SSLContext) -> None:
+        tls_object.context = self._find(host).context
+
+    # -- renewal
+
+    def changed(self) -> bool:
+        """Whether any file is not what was looked at last. A stat for each file, symbolic links followed."""
+        return any(self._signature(entry.files) != entry.tried for entry in self._entries)
+
+    def poll(self) -> list[CertificateEvent]:
+        """Take what was renewed. Cheap when nothing was.
+
+        A bad pair is told only when the next poll finds it unchanged, and once: a renewal writes certificate and key one after the other, and in
+        between they do not match.
+        """
+        return [event for entry in self._entries for event in self._renew(entry, patient=True)]
+
+    def reload(self) -> list[CertificateEvent]:
+        """Read every pair again, changed or not, and tell at once what is bad: for SIGHUP."""
+        return [event for entry in self._entries for event in self._renew(entry, patient=False)]
+
+    def _renew(self, entry: _Entry, patient: bool) -> list[CertificateEvent]:
+        signature = self._signature(entry.files)
+        unchanged = signature == entry.tried
+        if patient and unchanged and entry.reported:
+            return []
+        entry.tried = signature
+        path = entry.files.certificate
+        try:
+            fresh = self._load(entry.files)
+        except CertificateError as error:
+            entry.reported = not patient or unchanged
+            return [CertificateEvent(EventKind.REFUSED, path, f"{error}; the old certificate stays in use")] if entry.reported else []
+        known = fresh.signature == entry.signature and fresh.pair.fingerprint == entry.pair.fingerprint
+        entry.reported, entry.tried, entry.signature = True, fresh.signature, fresh.signature
+        if known and fresh.context is not None and not self._client_ca:
+            return []
+        same = fresh.pair.fingerprint == entry.pair.fingerprint
+        entry.pair, entry.context, entry.warned_on = fresh.pair, fresh.context, -1
+        self._index()
+        if same:
+            return []
+        text = f"{path}: renewed, valid until {fresh.pair.not_after:%Y-%m-%d %H:%M} UTC"
+        warnings = [CertificateEvent(EventKind.WARNING, path, warning) for warning in fresh.pair.warnings]
+        return [CertificateEvent(EventKind.RENEWED, path, text), *warnings]
+
+    def _load(self, files: CertificateFiles) -> _Entry:
+        # The signature first: what changes while the files are read is then seen as a change by the next poll.
+        signature = self._signature(files)
+        pair = load_pair(files.certificate, files.key, self._now())
+        context = server_context(
+            files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates
+        )
+        if self._by_name:
+            context.sni_callback = self._swap
+        return _Entry(files, pair, context, signature)
+
+    def _signature(self, files: CertificateFiles) -> Signature:
+        return tuple(_file_signature(path) for path in (files.certificate, files.key, self._client_ca) if path is not None)
+
+    def _index(self) -> None:
+        hosts: dict[str, _Entry] = {}
+        for entry in self._entries:
+            for host in entry.hosts():
+                hosts.setdefault(host, entry)
+        self._hosts = hosts
+
+    # -- expiry
+
+    def expires_in_days(self, now: float | None = None) -> float:
+        """Days until the first of the certificates in use expires; negative when one has."""
+        return min(expiry.days for expiry in self.expiries(now))
+
+    def expiries(self, now: float | None = None) -> tuple[Expiry, ...]:
+        moment = self._now() if now is None else now
+        return tuple(Expiry(entry.files.certificate, entry.pair.names, entry.pair.days_left(moment)) for entry in self._entries)
+
+    def expiry_warnings(self, now: float | None = None) -> list[CertificateEvent]:
+        """A warning for each certificate that expires soon, once a day for as long as it does. Call it as often as you like."""
+        moment = self._now() if now is None else now
+        today = int(moment // 86400)
+        events = []
+        for entry in self._entries:
+            days = entry.pair.days_left(moment)
+            if days >= _warn_days(entry.pair) or entry.warned_on == today:
+                continue
+            entry.warned_on = today
+            when = f"expired {-days:.1f} days ago" if days < 0 else f"expires in {days:.1f} days"
+            events.append(CertificateEvent(EventKind.WARNING, entry.files.certificate, f"{entry.files.certificate}: {when}"))
+        return events
+
+
+def _warn_days(pair: Pair) -> float:
+    return min(WARN_DAYS, (pair.not_after - pair.not_before).total_seconds() / 86400 / 5)
+
+
+def _file_signature(path: Path) -> Signature:
+    """Changes when the file does, or what a symbolic link leads to, or the leave to read it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return ("unreadable", error.errno)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def normal_host(host: str) -> str:
+    """A host name as it is compared: lower case, ASCII (IDNA where need be), no dot at the end. Never raises."""
+    name = host.lower().rstrip(".")
+    if name.isascii():
+        return name
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name

@@ -1,0 +1,27 @@
+"""A chat room in one coroutine: what one says, all hear.
+
+    [mount:/chat]
+    app = wsdaemon.examples.chat:chat
+"""
+
+from __future__ import annotations
+
+from wsdaemon import Connection, ConnectionClosed
+
+members: set[Connection] = set()
+
+
+async def chat(connection: Connection) -> None:
+    """Everybody here is in one room."""
+    members.add(connection)
+    try:
+        async for message in connection:
+            for member in list(members):
+                try:
+                    member.send(message)
+                except ConnectionClosed:
+                    members.discard(member)
+    finally:
+        members.discard(connection)
+
+

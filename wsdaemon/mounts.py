@@ -1,0 +1,108 @@
+"""From a mount's settings to what serves it: its app, its policy and its wire class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .apps.coroutine import CoroutineApp, Failed
+from .apps.echo import EchoApp
+from .apps.loading import load, make_app
+from .apps.ticker import TickerApp
+from .core.registry import Count
+from .core.wheel import Wheel
+from .settings.model import MountSettings
+from .wire.deflate import DeflateOptions
+from .wire.factory import is_autobahn_protocol, wire_class
+from .wire.frames import Frames
+from .wire.output import Flusher
+from .wire.policy import Watcher, WirePolicy
+from .wire.protocol import Wire
+
+BUILT_IN: dict[str, Callable[[Any], Any]] = {
+    "echo": lambda options: EchoApp(),
+    "ticker": lambda options: TickerApp(options.interval),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount that can be served."""
+
+    settings: MountSettings
+    app: Any
+    count: Count
+    wire_class: type[Wire]
+
+    @property
+    def path(self) -> str:
+        return self.settings.path
+
+
+def load_target(settings: MountSettings) -> Any:
+    """What the mount runs, as it was loaded: a built-in's name, or the user's object. LoadError when it cannot be."""
+    if isinstance(settings.app, str) and ":" in settings.app:
+        return load(settings.app)
+    return settings.app
+
+
+def make_mount_app(settings: MountSettings, target: Any, failed: Failed) -> Any:
+    """The app object; None for an Autobahn protocol class, which brings its own."""
+    if isinstance(target, str):
+        return BUILT_IN[target](settings.options)
+    if is_autobahn_protocol(target):
+        return None
+    name = settings.app if isinstance(settings.app, str) else getattr(target, "__qualname__", repr(target))
+    return make_app(target, name, lambda function: CoroutineApp(function, failed))
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the mounts of one daemon have in common."""
+
+    watcher: Watcher
+    wheel: Wheel
+    flusher: Flusher
+    frames: Frames
+    fast: bool
+    next_id: Callable[[], str]
+    reactor: Any
+
+
+def make_mount(settings: MountSettings, shared: Shared) -> Mount:
+    """Everything of one mount. LoadError when its app cannot be had."""
+    target = load_target(settings)
+    app = make_mount_app(settings, target, shared.watcher.app_failed)
+    policy = WirePolicy(
+        app=app,
+        watcher=shared.watcher,
+        wheel=shared.wheel,
+        flusher=shared.flusher,
+        frames=shared.frames,
+        fast=shared.fast,
+        next_id=shared.next_id,
+        max_message=settings.max_message,
+        max_fragments=settings.max_fragments,
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+        close_timeout=settings.close_timeout,
+        send_backlog=settings.send_backlog,
+        deflate=_deflate(settings),
+        subprotocols=settings.subprotocols,
+    )
+    return Mount(settings, app, Count(settings.max_connections), wire_class(policy, shared.reactor, target if app is None else None))
+
+
+def _deflate(settings: MountSettings) -> DeflateOptions | None:
+    if not settings.compression:
+        return None
+    return DeflateOptions(
+        level=settings.compression_level,
+        window_bits=settings.compression_window_bits,
+        memory_level=settings.compression_memory_level,
+        threshold=settings.compression_threshold,
+        server_context_takeover=settings.compression_server_context_takeover,
+        client_context_takeover=settings.compression_client_context_takeover,
+    )
+

@@ -1,0 +1,113 @@
+"""The one line at the end of each connection, and what may be shown of a URL."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_plus
+
+from twisted.logger import Logger
+
+from wsdaemon.ops.log_format import cut, printable
+
+USER_AGENT_LIMIT: Final = 256
+"""Characters of the user agent that are logged."""
+
+MASK: Final = "***"
+
+_SECRET_PARTS: Final = re.compile(r"token|secret|passw|pwd|ticket|jwt|auth|api_?key|credential|signature|session", re.IGNORECASE)
+_SECRET_NAMES: Final = frozenset(("key", "pass", "sig", "sid", "code", "state", "assertion"))
+_SECRET_ENDINGS: Final = ("_key", "_pass", "_sig", "_sid")
+_USER_INFO: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
+_BARE_VALUE_LIMIT: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """What there is to say about a connection that has ended: no payload, no query string, no header but the user agent.
+
+    ``seconds`` is how long it was open; messages and bytes count payloads, ``in`` from the client; ``code`` is the close code
+    (RFC 6455 section 7.4; 1006 if there was no close frame); ``closed_by`` is "client", "server" or "network".
+    """
+
+    id: str
+    peer: str
+    listener: str
+    mount: str | None
+    user_agent: str | None
+    seconds: float
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    code: int
+    reason: str
+    closed_by: str
+
+    def __str__(self) -> str:
+        user_agent = "-" if self.user_agent is None else quoted(cut(self.user_agent, USER_AGENT_LIMIT))
+        return (
+            f"closed {self.id} {self.peer} on {self.listener} {self.mount or '-'} by {self.closed_by} {self.code} {quoted(self.reason)}"
+            f" after {self.seconds:.1f}s, in {_counted(self.messages_in)} {size_text(self.bytes_in)},"
+            f" out {_counted(self.messages_out)} {size_text(self.bytes_out)}, ua={user_agent}"
+        )
+
+
+def connection_closed(logger: Logger, record: ConnectionRecord) -> None:
+    """Log the record at level info: as a line in text, with each of its fields on its own in JSON and in the journal."""
+    fields = {part.name: getattr(record, part.name) for part in dataclasses.fields(record)}
+    fields["seconds"] = round(record.seconds, 3)
+    if record.user_agent is not None:
+        fields["user_agent"] = cut(record.user_agent, USER_AGENT_LIMIT)
+    # The text is made by str(record), so only if this level is wanted; the record itself is no simple value and stays out of JSON.
+    logger.info("{record}", event="connection_closed", record=record, **fields)
+
+
+def quoted(text: str) -> str:
+    r"""The text in double quotes, with quotes, backslashes and what is not printable escaped."""
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def size_text(count: int) -> str:
+    """A number of bytes as ``512 B``, ``3.4 KiB``, ``1.0 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    size = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1023.95:  # what would be rounded to 1024.0 belongs to the next unit
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
+
+
+def _counted(messages: int) -> str:
+    return f"{messages} msg" if messages == 1 else f"{messages} msgs"
+
+
+def redact_query(url: str) -> str:
+    """The URL, or path with query, with the values that may be secrets shown as ``***``.
+
+    Masked are: values of keys that sound like a token, key, password, ticket, session or signature, however they are
+    percent-encoded; long values without a key; and the user and password before the host. A fragment is treated like a query.
+    """
+    url = _USER_INFO.sub(rf"\1{MASK}@", url)
+    path, mark, query = re.split(r"([?#])", url, maxsplit=1) if re.search("[?#]", url) else (url, "", "")
+    return path + mark + "".join(_redact_pair(pair) for pair in re.split("([&#])", query))
+
+
+def _redact_pair(pair: str) -> str:
+    """One ``key=value``, masked if need be. Some readers also part at ``;``: from a secret on, nothing of the pair is shown."""
+    shown = ""
+    for part in re.split("([;?])", pair):
+        key, equals, value = part.partition("=")
+        if equals and value and _sounds_secret(key):
+            return f"{shown}{key}={MASK}"
+        shown += MASK if not equals and len(key) > _BARE_VALUE_LIMIT else part
+    return shown
+
+
+def _sounds_secret(key: str) -> bool:
+    name = unquote_plus(key).replace("-", "_").lower()
+    return name in _SECRET_NAMES or name.endswith(_SECRET_ENDINGS) or _SECRET_PARTS.search(name) is not None

@@ -1,0 +1,79 @@
+"""The daemon's log under twistd: what its own options ask for, and how twistd comes to use our observer.
+
+twistd makes its ``AppLogger`` from its options before ``makeService`` runs, and its ``logger`` option takes only the name of a
+function that is called without arguments. So we use the other documented way: an ``ILogObserver`` component on the application.
+twistd looks for it after ``makeService`` and before it daemonizes. A service can set it in ``setServiceParent``, where twistd hands
+over the application.
+
+Order of precedence: ``--logger``, then ``--syslog``, then ``--logfile``, then the settings file.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from twisted.logger import ILogObserver
+
+from wsdaemon.ops.log_destinations import LogError
+from wsdaemon.ops.logs import STANDARD_OUTPUT, DaemonLog, LogOptions, make_log
+
+DEFAULT_FILE: Final = "twistd.log"
+"""Where twistd logs when it daemonizes and nobody said where: in the directory that it was started in."""
+
+
+def log_for_twistd(
+    options: LogOptions,
+    twistd: Mapping[str, Any],
+    environ: Mapping[str, str],
+    descriptor: int = STANDARD_OUTPUT,
+) -> DaemonLog | None:
+    """The log to use, not yet opened; None if ``--logger`` names an observer of the operator's own.
+
+    ``twistd`` is twistd's options (``parent`` of the plugin's options); may be called in ``postOptions``. Raises LogError.
+    """
+    if twistd.get("logger"):
+        return None
+    chosen = replace(options, destination=_destination(options.destination, twistd))
+    prefix = str(twistd.get("prefix") or "twisted")
+    return make_log(chosen, environ, descriptor=descriptor, syslog_prefix=prefix, owner=_file_owner(twistd))
+
+
+def install(log: DaemonLog, application: Any) -> None:
+    """Open the log and make it the one that twistd uses for the application (a ``Componentized``).
+
+    Ends the process with a one-line message and status 1 if the log cannot be opened; twistd would show a traceback.
+    """
+    try:
+        log.open()
+    except LogError as error:
+        raise SystemExit(f"wsdaemon: {error}") from error
+    application.setComponent(ILogObserver, log)
+
+
+def _destination(configured: str, twistd: Mapping[str, Any]) -> str:
+    if twistd.get("syslog"):
+        return "syslog"
+    in_foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
+    named = twistd.get("logfile")
+    chosen = ("stdout" if named == "-" else os.path.abspath(named)) if named else configured
+    if in_foreground:
+        return chosen
+    if chosen == "auto":
+        return DEFAULT_FILE
+    if chosen == "stdout":
+        raise LogError("a daemon has no standard output to log to: add --nodaemon, or name a log file")
+    return chosen
+
+
+def _file_owner(twistd: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Who the daemon will be after ``--uid`` and ``--gid``; None where the log file needs no other owner."""
+    user, group = twistd.get("uid"), twistd.get("gid")
+    if os.geteuid() != 0 or twistd.get("euid") or (user is None and group is None):
+        return None
+    if user is not None and group is None:
+        group = pwd.getpwuid(user).pw_gid
+    return (-1 if user is None else user, -1 if group is None else group)

@@ -1,0 +1,228 @@
+"""The daemon's log: an observer for ``twisted.logger`` that filters by level, renders, writes, and never takes the daemon down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
+from zope.interface import implementer
+
+from wsdaemon.ops.log_destinations import (
+    DescriptorDestination,
+    Destination,
+    FileDestination,
+    LogError,
+    SyslogDestination,
+)
+from wsdaemon.ops.log_format import LEVELS, RANKS, JsonRenderer, Renderer, TextRenderer, TextShape
+from wsdaemon.ops.log_journal import JOURNAL_SOCKET, JournalDestination, JournalRenderer
+
+FORMATS: Final = ("auto", "text", "json")
+STANDARD_OUTPUT: Final = 1
+
+_INFO_RANK: Final = RANKS[LogLevel.info]
+_NAMESPACES_REMEMBERED: Final = 4096
+_NAMESPACE: Final = "wsdaemon.ops.logs"
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What the operator asked for.
+
+    ``level``: the lowest level that is written: debug, info, warn, error or critical. ``levels``: the same for the
+    namespaces named and those below them (``wsdaemon.edge`` stands for ``wsdaemon.edge.tls`` too); the longest name wins.
+    ``format``: "json"; "text"; or "auto", text that leaves the time to the journal when systemd reads standard output.
+    ``destination``: "stdout", "journal", "syslog", the path of a file, or "auto", which is standard output.
+    """
+
+    level: str = "info"
+    levels: Mapping[str, str] = field(default_factory=dict)
+    format: str = "auto"
+    destination: str = "auto"
+
+
+class LevelFilter:
+    """Decides by level and namespace. An event that is not wanted costs two look-ups.
+
+    Raises LogError for a level that does not exist.
+    """
+
+    def __init__(self, level: str, levels: Mapping[str, str]) -> None:
+        self._default = _rank(level, "level")
+        self._named = {name: _rank(value, f"level of {name}") for name, value in levels.items()}
+        self._known: dict[str, int] = {}
+
+    def wants(self, event: LogEvent) -> bool:
+        """True if the event is to be written."""
+        namespace = event.get("log_namespace") or ""
+        threshold = self._known.get(namespace)
+        if threshold is None:
+            threshold = self._look_up(namespace)
+        return RANKS.get(event.get("log_level"), _INFO_RANK) >= threshold
+
+    def _look_up(self, namespace: str) -> int:
+        name = namespace
+        while name and name not in self._named:
+            name = name.rpartition(".")[0]
+        threshold = self._named.get(name, self._default)
+        if len(self._known) < _NAMESPACES_REMEMBERED:  # a namespace may be made up by an app, once per connection even
+            self._known[namespace] = threshold
+        return threshold
+
+
+def _rank(name: str, what: str) -> int:
+    for level, rank in RANKS.items():
+        if level.name == name:
+            return rank
+    names = ", ".join(level.name for level in LEVELS)
+    raise LogError(f"{what}: {name!r} is not a log level; expected one of {names}")
+
+
+def _write_to_standard_error(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+@implementer(ILogObserver)
+class DaemonLog:
+    """The observer. ``open`` it before use; it raises nothing when it is called.
+
+    Entries that could not be written are counted; one line on standard error says so when it begins, and a line in the log gives
+    their number once writing works again.
+    """
+
+    def __init__(
+        self,
+        levels: LevelFilter,
+        renderer: Renderer,
+        destination: Destination,
+        complain: Callable[[str], None] = _write_to_standard_error,
+    ) -> None:
+        self._levels = levels
+        self._renderer = renderer
+        self._destination = destination
+        self._complain = complain
+        self._lost = 0
+        self._log = Logger(_NAMESPACE, observer=cast(Any, self))  # mypy does not read zope's interfaces
+
+    @property
+    def lost(self) -> int:
+        """Entries lost since writing last worked."""
+        return self._lost
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write the event, if its level is wanted."""
+        try:
+            if not self._levels.wants(event):
+                return
+            entry = self._renderer(event)
+        except Exception as error:  # noqa: BLE001 - an event is made by anyone, with anything in it
+            entry = self._renderer(_event("an event could not be rendered: {problem}", LogLevel.error, problem=type(error).__name__))
+        if entry is not None:
+            self._write(entry)
+
+    def open(self) -> None:
+        """Open the destination; a second call does nothing. Raises LogError."""
+        self._destination.open()
+
+    def reopen(self) -> bool:
+        """Open the file anew after it was renamed, for SIGHUP. On failure the log says so, the old file stays, and it is False."""
+        try:
+            self._destination.reopen()
+        except OSError as error:
+            self._log.error(
+                "cannot open {destination} again: {problem}; the old file stays in use",
+                destination=self._destination.name,
+                problem=error.strerror or str(error),
+            )
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the destination."""
+        self._destination.close()
+
+    def set_levels(self, levels: LevelFilter) -> None:
+        """Use other levels from now on, for a reload."""
+        self._levels = levels
+
+    def _write(self, entry: bytes) -> None:
+        try:
+            if self._lost:
+                self._report_lost()
+            self._destination.write(entry)
+        except OSError as error:
+            if self._lost == 0:
+                self._complain(f"wsdaemon: cannot write to {self._destination.name}: {error.strerror or error}; log entries are lost")
+            self._lost += 1
+
+    def _report_lost(self) -> None:
+        """Say how many entries are missing here. Raises OSError while writing still fails."""
+        lost = self._lost
+        report = self._renderer(_event("{lost} log entries before this one could not be written", LogLevel.error, lost=lost))
+        if report is not None:
+            self._destination.write(report)
+        self._lost -= lost
+
+
+def _event(template: str, level: Any, **fields: object) -> LogEvent:
+    return {"log_format": template, "log_level": level, "log_namespace": _NAMESPACE, **fields}
+
+
+def make_log(
+    options: LogOptions,
+    environ: Mapping[str, str],
+    *,
+    descriptor: int = STANDARD_OUTPUT,
+    journal_socket: str = JOURNAL_SOCKET,
+    syslog_prefix: str = "wsdaemon",
+    owner: tuple[int, int] | None = None,
+) -> DaemonLog:
+    """The log that the options ask for; nothing is opened yet.
+
+    ``descriptor`` is standard output; ``owner`` is the user and group id that a new log file is given. Raises LogError.
+    """
+    levels = LevelFilter(options.level, options.levels)
+    if options.format not in FORMATS:
+        raise LogError(f"format: {options.format!r} is not a log format; expected one of {', '.join(FORMATS)}")
+    if not options.destination:
+        raise LogError("destination: expected stdout, journal, syslog, auto or the path of a file")
+    as_json = options.format == "json"
+    destination: Destination
+    match options.destination:
+        case "journal":
+            return DaemonLog(levels, JournalRenderer(), JournalDestination(journal_socket))
+        case "syslog":
+            destination, shape = SyslogDestination(syslog_prefix), TextShape.PREFIXED
+        case "auto" | "stdout":
+            destination, shape = DescriptorDestination(descriptor), stream_shape(options.format, environ, descriptor)
+        case path:
+            destination, shape = FileDestination(path, owner), TextShape.PLAIN
+    renderer = JsonRenderer(prefixed=options.destination == "syslog") if as_json else TextRenderer(shape)
+    return DaemonLog(levels, renderer, destination)
+
+
+def stream_shape(format_name: str, environ: Mapping[str, str], descriptor: int) -> TextShape:
+    """How text looks on this descriptor: coloured on a terminal, unless NO_COLOR is set (https://no-color.org) or TERM is "dumb";
+    with format "auto" shaped for the journal when systemd says that it reads this descriptor; else plain."""
+    if format_name == "auto" and _is_journal_stream(environ, descriptor):
+        return TextShape.PREFIXED
+    if os.isatty(descriptor) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb":
+        return TextShape.COLOURED
+    return TextShape.PLAIN
+
+
+def _is_journal_stream(environ: Mapping[str, str], descriptor: int) -> bool:
+    """True if JOURNAL_STREAM (``device:inode``, systemd.exec(5)) names this very descriptor, and not one of a parent process."""
+    named = environ.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"

@@ -1,0 +1,222 @@
+"""The daemon as a Python object: the same tree, the same settings, the same messages, without an INI file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from twisted.logger import globalLogBeginner
+
+from . import reactors
+from .apps.coroutine import CoroutineConnection
+from .core.closing import GOING_AWAY
+from .core.connection import Connection
+from .lifecycle import Signals, State
+from .ops.logs import LogOptions, make_log
+from .service import Daemon
+from .service import build as build_daemon
+from .settings.build import Section, build, section
+from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
+
+SOURCE = "WebSocketServer"
+
+F = TypeVar("F", bound=Callable[[CoroutineConnection], Coroutine[Any, Any, object]])
+
+
+class WebSocketServer:
+    """A WebSocket server.
+
+    Options bear the names of the INI file's keys, wherever they stand there: `max_connections`, `drain_timeout` (daemon), `handshake_timeout`
+    (listener), `max_message`, `ping_interval`, `compression` (every route starts from them), `level`, `format` (logging). Sizes and durations
+    may be text with a unit ("64KiB", "30s") or numbers of bytes and seconds. Raises SettingsError at once, with all that is wrong.
+    """
+
+    def __init__(
+        self,
+        port: int = 8080,
+        *,
+        host: str = "127.0.0.1",
+        address: str | None = None,
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Listen on `host` and `port` (0: any free one; host "": every address), or on `address` as the INI file writes it.
+
+        `tls` is the certificate's file (with its chain) and the key's.
+        """
+        listener: dict[str, Any] = {"address": address if address is not None else f"tcp:{port}" + (f":interface=[{host}]" if ":" in host else f":interface={host}" if host else "")}
+        if tls is not None:
+            listener["tls_certificate"], listener["tls_key"] = (Path(path) for path in tls)
+        self._sections = _sort(options, listener)
+        self._routes: list[Section] = []
+        self._check([section("mount:/", app="echo")])
+        self._daemon: Daemon | None = None
+        self._thread: threading.Thread | None = None
+        self._reactor: Any = None
+        self._failed: BaseException | None = None
+
+    @property
+    def ws(self) -> Self:
+        """The server itself, for those who like to write server.ws.run_forever()."""
+        return self
+
+    # -- what it serves
+
+    def route(self, path: str, **options: Any) -> Callable[[F], F]:
+        """Decorates `async def app(connection)` to be served at `path`; `{name}` segments are in `connection.params`.
+
+        `options` are those of a [mount:PATH] section. Raises SettingsError at once.
+        """
+
+        def decorate(function: F) -> F:
+            self.mount(path, function, **options)
+            return function
+
+        self._check([section(f"mount:{path}", **{"app": "echo", **options})])
+        return decorate
+
+    def mount(self, path: str, app: Any, **options: Any) -> None:
+        """Serve `app` at `path`: a coroutine function, an object or class with open(), an Autobahn protocol class, "echo", "module:name"."""
+        if self._daemon is not None:
+            raise RuntimeError("the server runs already: mount before it starts")
+        added = section(f"mount:{path}", app=app, **options)
+        self._check([*self._routes, added])
+        self._routes.append(added)
+
+    def _check(self, routes: list[Section]) -> Settings:
+        return build([*self._sections, *routes], SOURCE)
+
+    # -- its life
+
+    def run_forever(self) -> None:
+        """Serve until SIGTERM or SIGINT, or stop() from another thread; then drain. Raises StartError when it cannot start."""
+        settings = self._check(self._routes)
+        _begin_logging(settings.logging)
+        reactor = reactors.install()
+        self._run(settings, reactor, None)
+
+    def start(self) -> Self:
+        """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
+        if self._thread is not None:
+            raise RuntimeError("the server runs already")
+        settings = self._check(self._routes)
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run_in_thread, args=(settings, ready), name="wsdaemon", daemon=True)
+        self._thread.start()
+        try:
+            ready.result()
+        except BaseException:
+            self._thread.join()
+            self._thread = None
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Drain and stop. From another thread it waits until that is done; does nothing when the server does not run."""
+        daemon, thread = self._daemon, self._thread
+        if daemon is None or daemon.state is State.STOPPED:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped by itself meanwhile
+            daemon.loop.call_soon_threadsafe(self._reactor.stop)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def _run_in_thread(self, settings: Settings, ready: Future[None]) -> None:
+        from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+        loop = reactors.new_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            self._run(settings, AsyncioSelectorReactor(loop), ready)
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+        finally:
+            loop.close()
+
+    def _run(self, settings: Settings, reactor: Any, ready: Future[None] | None) -> None:
+        loop = reactors.loop_of(reactor)
+        daemon = build_daemon(settings, loop, reactor)
+        daemon.open()
+        loop.run_until_complete(daemon.start())
+        self._daemon, self._reactor = daemon, reactor
+        reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
+        reactor.callWhenRunning(Signals(loop, reactor.stop, daemon.stop_now, daemon.reload).install)
+        if ready is not None:
+            reactor.callWhenRunning(ready.set_result, None)
+        try:
+            reactor.run(installSignalHandlers=ready is None)
+        finally:
+            self._daemon = None
+
+    # -- what it holds
+
+    @property
+    def port(self) -> int:
+        """The TCP port of a running server: what `port=0` has become. RuntimeError when it does not run or has none."""
+        for listener in self._running().listeners:
+            if listener.port is not None:
+                return listener.port
+        raise RuntimeError("the server listens on no TCP port")
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections, as they are now; empty when the server does not run."""
+        return [] if self._daemon is None else list(self._daemon.connections)
+
+    def close_all(self, code: int = GOING_AWAY, reason: str = "") -> None:
+        """Begin the closing handshake on all connections. From any thread."""
+        daemon = self._running()
+        daemon.loop.call_soon_threadsafe(daemon.connections.close_all, code, reason)
+
+    def _running(self) -> Daemon:
+        if self._daemon is None:
+            raise RuntimeError("the server does not run")
+        return self._daemon
+
+
+def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
+    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults]."""
+    sections: dict[str, dict[str, Any]] = {"daemon": {}, "logging": {}, "listener:main": listener, "defaults": {}}
+    homes = (("daemon", DaemonSettings), ("logging", LoggingSettings), ("listener:main", ListenerSettings))
+    for key, value in options.items():
+        for name, settings_class in homes:
+            if key in {field.name for field in dataclasses.fields(settings_class)}:
+                sections[name][key] = value
+                break
+        else:
+            sections["defaults"][key] = value
+    return [section(name, **values) for name, values in sections.items() if values]
+
+
+def _begin_logging(chosen: LoggingSettings) -> None:
+    """Log as the settings say, unless the program has begun to log by itself."""
+    if globalLogBeginner._temporaryObserver is None:
+        return
+    log = make_log(LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination)), os.environ)
+    log.open()
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+
+
+def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
+    from twisted.internet.defer import Deferred
+
+    return Deferred.fromFuture(loop.create_task(stopping))
+
+

@@ -1,0 +1,273 @@
+"""The tree of a daemon: built from settings, opened while there are privileges, started downwards and stopped upwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from .apps.loading import LoadError
+from .core.closing import GOING_AWAY
+from .core.connection import Connection
+from .core.registry import Connections, Count
+from .core.routing import Routes
+from .core.wheel import Due, Wheel
+from .edge.certificates import CertificateError
+from .edge.gate import Entrance, Gate
+from .edge.listeners import Listener
+from .edge.sockets import ListenError, open_tcp, open_unix
+from .edge.tls import server_context
+from .lifecycle import Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
+from .mounts import Mount, Shared, make_mount
+from .ops.connection_log import ConnectionRecord, connection_closed
+from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, listen_descriptors, watchdog_interval
+from .settings.addresses import SystemdAddress, TcpAddress, UnixAddress
+from .settings.model import ListenerSettings, Settings
+from .wire.frames import FramesUnavailable
+from .wire.frames import load as load_frames
+from .wire.output import Flusher
+from .wire.protocol import Wire
+
+log = Logger(namespace="wsdaemon")
+connection_log = Logger(namespace="wsdaemon.connection")
+app_log = Logger(namespace="wsdaemon.app")
+
+
+class Watch:
+    """Told of each connection's beginning and end: keeps the registry, writes the line at the end."""
+
+    def __init__(self, connections: Connections, lines: bool) -> None:
+        self._connections = connections
+        self._lines = lines
+        self.closed_by_code: dict[int, int] = {}
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection, wire: Wire) -> None:
+        self._connections.remove(connection)
+        code = connection.close_code or 0
+        self.closed_by_code[code] = self.closed_by_code.get(code, 0) + 1
+        if self._lines:
+            handshake = connection.handshake
+            connection_closed(
+                connection_log,
+                ConnectionRecord(
+                    id=connection.id,
+                    peer=str(handshake.peer),
+                    listener=handshake.listener,
+                    mount=handshake.mount,
+                    user_agent=handshake.user_agent,
+                    seconds=time.monotonic() - connection.opened_at,
+                    messages_in=wire.messages_in,
+                    messages_out=wire.messages_out,
+                    bytes_in=wire.bytes_in,
+                    bytes_out=wire.bytes_out,
+                    code=code,
+                    reason=connection.close_reason,
+                    closed_by=connection.closed_by,
+                ),
+            )
+
+    def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        app_log.failure(
+            "{mount} failed while {doing} for connection {id}",
+            failure=_failure(error),
+            mount=connection.handshake.mount,
+            doing=doing,
+            id=connection.id,
+        )
+
+
+def _failure(error: BaseException) -> Any:
+    from twisted.python.failure import Failure
+
+    return Failure(error, type(error), error.__traceback__)
+
+
+def _due_failed(item: Due, error: Exception) -> None:
+    log.failure("a timer failed", failure=_failure(error))
+
+
+class Daemon:
+    """A whole daemon on one loop: `open()` while there are privileges, then `start()`, and in the end `stop()`."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, environ: Mapping[str, str] = os.environ) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.state = State.STOPPED
+        self.environ = environ
+        self.notifier = Notifier.from_environment(environ)
+        self.connections = Connections()
+        self.wheel = Wheel(loop, _due_failed)
+        self.listeners: list[Listener] = []
+        self.mounts: list[Mount] = []
+        self._reactor = reactor
+        self._count = Count(settings.daemon.max_connections)
+        self._started: list[Step] = []
+        self._watch = Watch(self.connections, settings.logging.connections)
+        self._drain: asyncio.Task[int] | None = None
+
+    # -- before privileges are dropped
+
+    def open(self) -> None:
+        """Load the apps, read certificates, open the sockets. StartError when one of them cannot be."""
+        self.state = State.STARTING
+        try:
+            self._load()
+            for settings in self.settings.listeners:
+                self._open_listener(settings)
+        except BaseException:
+            self._close_listeners()
+            self.state = State.STOPPED
+            raise
+
+    def _load(self) -> None:
+        daemon = self.settings.daemon
+        sys.path[:0] = [str(path) for path in daemon.python_path if str(path) not in sys.path]
+        try:
+            frames = load_frames("python" if daemon.accelerator == "off" else daemon.accelerator)
+        except FramesUnavailable as error:
+            raise StartError(f"[daemon] accelerator = {daemon.accelerator}: {error}") from error
+        shared = Shared(
+            watcher=self._watch,
+            wheel=self.wheel,
+            flusher=Flusher(self.loop.call_soon),
+            frames=frames,
+            fast=daemon.accelerator != "off",
+            next_id=self.connections.next_id,
+            reactor=self._reactor,
+        )
+        for settings in self.settings.mounts:
+            try:
+                self.mounts.append(make_mount(settings, shared))
+            except LoadError as error:
+                raise StartError(f"{self.settings.source}: [mount:{settings.path}] app = {error}") from error
+        reader = {"c": "compiled", "python": "Python"}[frames.name] if shared.fast else "Autobahn's own"
+        log.info("frame reader: {reader}{why}", reader=reader, why=f" ({frames.reason})" if frames.reason else "")
+
+    def _open_listener(self, settings: ListenerSettings) -> None:
+        where = f"{self.settings.source}: [listener:{settings.name}]"
+        context = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            try:
+                context = server_context(settings.tls_certificate, settings.tls_key)
+            except CertificateError as error:
+                raise StartError(f"{where} {error}") from error
+        try:
+            sock = self._open_socket(settings)
+        except (ListenError, SystemdError) as error:
+            raise StartError(f"{where} address = {settings.address}: {error}") from error
+        self.listeners.append(self._make_listener(settings, sock, context))
+
+    def _open_socket(self, settings: ListenerSettings) -> socket.socket:
+        match settings.address:
+            case TcpAddress() as address:
+                return open_tcp(address, settings.backlog)
+            case UnixAddress() as address:
+                return open_unix(address, settings.backlog)
+            case SystemdAddress() as address:
+                passed = self._passed_by_systemd()
+                [found] = choose(passed, str(address.index) if address.index is not None else str(address.name))[:1]
+                sock = adopt(found)
+                sock.setblocking(False)
+                return sock
+
+    def _passed_by_systemd(self) -> Sequence[Activated]:
+        return listen_descriptors(self.environ, int(self.environ.get("LISTEN_PID") or os.getpid()))
+
+    def _make_listener(self, settings: ListenerSettings, sock: socket.socket, context: ssl.SSLContext | None) -> Listener:
+        wanted = settings.mounts or tuple(mount.path for mount in self.mounts)
+        routes: Routes[Entrance] = Routes(
+            (mount.path, Entrance(mount.path, mount.wire_class, mount.count, mount.settings.subprotocols)) for mount in self.mounts if mount.path in wanted
+        )
+        gate = Gate(
+            listener=settings.name,
+            secure=context is not None,
+            routes=routes,
+            counts=(Count(settings.max_connections), self._count),
+            wheel=self.wheel,
+            handshake_timeout=settings.handshake_timeout,
+            retry_after=self.settings.daemon.retry_after,
+            closed=lambda: self.state is not State.READY,
+        )
+        return Listener(
+            name=settings.name,
+            sock=sock,
+            gate=gate,
+            loop=self.loop,
+            max_handshakes=settings.max_handshakes,
+            tls=None if context is None else lambda: context,
+            path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
+        )
+
+    # -- the life
+
+    async def start(self) -> None:
+        """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
+        steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
+        steps += [mount.app for mount in self.mounts if hasattr(mount.app, "start") and hasattr(mount.app, "stop")]
+        steps.append(Callbacks("connections", lambda: None, self._drain_all))
+        steps.append(Callbacks("listeners", self._start_listeners, self._close_listeners))
+        try:
+            self._started = await start_in_order(steps)
+        except BaseException:
+            self._close_listeners()
+            self.state = State.STOPPED
+            raise
+        self.state = State.READY
+        self.notifier.ready(self._status())
+
+    async def stop(self) -> None:
+        """Accept no more, close each connection with 1001, wait up to `drain_timeout`, abort the rest, stop the apps."""
+        if self.state is not State.READY:
+            return
+        self.state = State.DRAINING
+        self.notifier.stopping("draining")
+        log.info("stopping: {count} connections to close", count=len(self.connections))
+        await stop_in_order(self._started)
+        self._started = []
+        self.wheel.stop()
+        self.state = State.STOPPED
+        log.info("stopped")
+
+    def stop_now(self) -> None:
+        """Drop the connections that a drain is still waiting for."""
+        for connection in self.connections:
+            connection.abort()
+
+    def reload(self) -> None:
+        """SIGHUP."""
+
+    def _status(self) -> str:
+        return f"{self.state.value}, {len(self.connections)} connections"
+
+    def _start_listeners(self) -> None:
+        for listener, settings in zip(self.listeners, self.settings.listeners, strict=True):
+            listener.start()
+            what = "TLS" if settings.tls_certificate else "plain"
+            port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+            log.info("listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name)
+
+    def _close_listeners(self) -> None:
+        for listener in self.listeners:
+            listener.stop()
+
+    async def _drain_all(self) -> None:
+        aborted = await self.connections.drain(self.settings.daemon.drain_timeout, GOING_AWAY)
+        if aborted:
+            log.warn("{count} connections did not close in time and were dropped", count=aborted)
+
+
+def build(settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, environ: Mapping[str, str] = os.environ) -> Daemon:
+    """The daemon for `settings`; nothing is opened yet."""
+    return Daemon(settings, loop, reactor, environ)
+
+

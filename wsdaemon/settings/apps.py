@@ -1,0 +1,30 @@
+"""The built-in apps, as the settings know them: their names and the options they bring.
+
+A built-in app describes its options here or in a module of its own, as a frozen dataclass like the ones in `model`, and is
+named in APP_OPTIONS. Its options may then stand in each [mount:PATH] that runs it, and in [defaults], where they apply to
+the mounts of that app alone. A mount that runs user code has no options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from wsdaemon.settings.schema import SectionSettings, explain
+from wsdaemon.settings.values import PositiveDuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoOptions(SectionSettings):
+    """The app echo has no options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickerOptions(SectionSettings):
+    """The options of the app ticker."""
+
+    interval: PositiveDuration = field(default=1.0, metadata=explain("The time between two lines that the ticker pushes."))
+
+
+APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType({"echo": EchoOptions, "ticker": TickerOptions})

@@ -1,0 +1,328 @@
+"""From raw sections to `Settings`, or to every problem at once. The INI reader and the Python object both come through here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.paths import check_path, path_shape
+from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
+from wsdaemon.settings.schema import Key, SectionSettings, keys_of
+from wsdaemon.settings.values import TcpAddress, is_reference
+
+S = TypeVar("S", bound=SectionSettings)
+
+Apps = Mapping[str, type[SectionSettings]]
+Unknown = Mapping[str, str]
+"""Messages for keys that are known elsewhere, by key."""
+
+SINGLE = ("daemon", "logging", "defaults")
+NAMED = {"listener": "listener:NAME", "mount": "mount:PATH"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key as it was given: text from the INI file, or any Python value. `line` is None when there is no file."""
+
+    key: str
+    value: object
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section as it was given, such as `daemon` or `mount:/chat`, with the line of its header."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    line: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """What stands before the first colon of the name."""
+        return self.name.partition(":")[0]
+
+    @property
+    def argument(self) -> str:
+        """What stands behind the first colon of the name."""
+        return self.name.partition(":")[2]
+
+    def find(self, key: str) -> Entry | None:
+        """The first entry with this key."""
+        return next((entry for entry in self.entries if entry.key == key), None)
+
+
+def section(section_name: str, /, **values: object) -> Section:
+    """A section out of Python values: `section("mount:/echo", app=echo, max_message="64KiB")`. None means: left out."""
+    return Section(section_name, tuple(Entry(key, value) for key, value in values.items() if value is not None))
+
+
+def build(sections: Iterable[Section], source: str, directory: Path | None = None, apps: Apps = APP_OPTIONS) -> Settings:
+    """Check sections and make settings of them.
+
+    `source` stands in front of each problem. Relative paths start from `directory`, the working directory when it is None.
+    Values may be text in the INI's forms or Python values: int, float, bool, timedelta, Path, list, tuple, dict, address
+    objects; an app may be the object itself. Raises SettingsError with all the problems.
+    """
+    problems: list[Problem] = []
+    settings = check(list(sections), source, Path.cwd() if directory is None else directory, problems, apps)
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings | None:
+    """Like `build`, but add the problems to those that a reader has already found there. None when there are any."""
+    return _Check(source, directory.absolute(), problems, apps).settings(sections)
+
+
+class _Check:
+    """One pass over the sections of one source. It goes on after each problem, so that all are seen."""
+
+    def __init__(self, source: str, directory: Path, problems: list[Problem], apps: Apps) -> None:
+        self.source = source
+        self.directory = directory
+        self.problems = problems
+        self.apps = apps
+        self.mount_keys = keys_of(MountSettings)
+        self.app_keys = {name: keys_of(options) for name, options in apps.items()}
+
+    def settings(self, sections: Sequence[Section]) -> Settings | None:
+        """All the sections as settings; None when there is any problem, also one of before."""
+        known = self.check_names(sections)
+        of_kind = {kind: [one for one in known if one.kind == kind] for kind in (*SINGLE, *NAMED)}
+        # A section that cannot be read may be the very one that is missing.
+        if not self.problems:
+            for kind, form, example in (("listener", "[listener:NAME]", "address = tcp:8080"), ("mount", "[mount:PATH]", "app = echo")):
+                if not of_kind[kind]:
+                    self.report(None, f"no {form} section; expected at least one, with a line such as {example}")
+        daemon = [self.make(DaemonSettings, one) for one in of_kind["daemon"] or [section("daemon")]]
+        logging = [self.make(LoggingSettings, one) for one in of_kind["logging"] or [section("logging")]]
+        values, options = self.defaults(of_kind["defaults"])
+        mounts = [self.mount(one, values, options) for one in of_kind["mount"]]
+        self.check_shapes(of_kind["mount"])
+        listeners = [self.make(ListenerSettings, one, {"name": one.argument}) for one in of_kind["listener"]]
+        self.check_served(of_kind["listener"], [one.argument for one in of_kind["mount"]])
+        self.check_addresses(of_kind["listener"], listeners)
+        if self.problems or daemon[0] is None or logging[0] is None:
+            return None
+        complete = tuple(one for one in listeners if one is not None)
+        paths = tuple(one for one in mounts if one is not None)
+        return Settings(
+            daemon=daemon[0], logging=logging[0], listeners=complete, mounts=paths, source=self.source, warnings=_warnings(complete, paths)
+        )
+
+    def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
+        """Add a problem: with an entry on its line, with a section on the section's, with neither for the source as a whole."""
+        line = entry.line if entry is not None else where.line if where is not None else None
+        name = where.name if where is not None else None
+        self.problems.append(Problem(self.source, line, name, entry.key if entry is not None else None, value, message))
+
+    def check_names(self, sections: Sequence[Section]) -> list[Section]:
+        """The sections with a good name; problems for the others, and for those that come twice."""
+        good: list[Section] = []
+        first: dict[str, Section] = {}
+        for one in sections:
+            message = _name_problem(one)
+            if message is not None:
+                self.report(one, message)
+                continue
+            if one.name in first:
+                self.report(one, f"section given twice{_first(first[one.name].line)}")
+            first.setdefault(one.name, one)
+            good.append(one)
+        return good
+
+    def convert(self, where: Section, entry: Entry, key: Key) -> object:
+        """The entry's value, or MISSING after a problem."""
+        try:
+            return key.form.locate(key.form.convert(entry.value), self.directory)
+        except Refused as error:
+            self.report(where, str(error), entry, value=_shown(entry, key))
+            return MISSING
+
+    def entries(self, where: Section, known: Mapping[str, object], elsewhere: Unknown) -> list[Entry]:
+        """The entries with a known key; problems for the others, and for keys that come twice."""
+        good: dict[str, Entry] = {}
+        for entry in where.entries:
+            if entry.key in good:
+                self.report(where, f"key given twice{_first(good[entry.key].line)}", entry)
+            elif entry.key in known:
+                good[entry.key] = entry
+            elif entry.key in elsewhere:
+                self.report(where, elsewhere[entry.key], entry)
+            else:
+                hint = _home(entry.key, self.app_keys) or did_you_mean(entry.key, known) or f"; the keys here are {', '.join(known)}"
+                self.report(where, f"unknown key{hint}", entry)
+        return list(good.values())
+
+    def values(self, where: Section, keys: Mapping[str, Key]) -> dict[str, object]:
+        """The converted values of a section; MISSING for those that have a problem."""
+        return {entry.key: self.convert(where, entry, keys[entry.key]) for entry in self.entries(where, keys, {})}
+
+    def make(self, settings_class: type[S], where: Section, extra: Mapping[str, object] | None = None) -> S | None:
+        """A section of one class alone: [daemon], [logging], [listener:NAME]. None when a required key fails."""
+        values = self.values(where, keys_of(settings_class))
+        return self.finish(settings_class, where, {**values, **(extra or {})})
+
+    def finish(self, settings_class: type[S], where: Section, values: Mapping[str, object]) -> S | None:
+        """The object, None when a required key fails. For other values that failed the default stands in: nobody will see it."""
+        keys = keys_of(settings_class)
+        for key in keys.values():
+            if key.required and key.name not in values:
+                self.report(where, f"missing key; expected {key.form.expected}", Entry(key.name, None, where.line))
+        failed = {name for name, value in values.items() if value is MISSING}
+        if any(key.required and (key.name in failed or key.name not in values) for key in keys.values()):
+            return None
+        made = settings_class(**{name: value for name, value in values.items() if name not in failed})
+        for names, message in made.conflicts():
+            entry = where.find(names[0])
+            if failed.isdisjoint(names):
+                shown = None if entry is None else _shown(entry, keys[names[0]])
+                self.report(where, message, entry or Entry(names[0], None, where.line), value=shown)
+        return made
+
+    def defaults(self, sections: Sequence[Section]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+        """What mounts start from: values of the mounts' own keys, and values of options by app."""
+        own = {name: key for name, key in self.mount_keys.items() if key.inherited}
+        elsewhere = {name: "no key for all mounts; expected it in each [mount:PATH]" for name in self.mount_keys if name not in own}
+        values: dict[str, object] = {}
+        options: dict[str, dict[str, object]] = {name: {} for name in self.apps}
+        for where in sections:
+            known = {**own, **{name: key for keys in self.app_keys.values() for name, key in keys.items()}}
+            for entry in self.entries(where, known, elsewhere):
+                if entry.key in own:
+                    values[entry.key] = self.convert(where, entry, own[entry.key])
+                # The same key may be an option of several apps; each reads it in its own way, until one refuses it.
+                for app, keys in self.app_keys.items():
+                    if entry.key in keys:
+                        options[app][entry.key] = self.convert(where, entry, keys[entry.key])
+                        if options[app][entry.key] is MISSING:
+                            break
+        return values, options
+
+    def mount(
+        self, where: Section, defaults: Mapping[str, object], default_options: Mapping[str, Mapping[str, object]]
+    ) -> MountSettings | None:
+        """One [mount:PATH], on top of what [defaults] gives. None when a required key fails."""
+        app = self.app(where)
+        options_class = self.apps.get(app) if isinstance(app, str) else None
+        option_keys = self.app_keys[app] if isinstance(app, str) and options_class is not None else {}
+        other_options = {name: owner for owner, keys in self.app_keys.items() for name in keys if name not in option_keys}
+        named = app if isinstance(app, str) else "your own code"
+        elsewhere = {name: f"option of the app {owner}; the app here is {named}" for name, owner in other_options.items()}
+        known: dict[str, Key] = {**self.mount_keys, **option_keys}
+        if app is MISSING:
+            # While the app is not known, nobody can say which options are right.
+            elsewhere = {}
+            known = {**{name: self.app_keys[owner][name] for name, owner in other_options.items()}, **known}
+        entries = self.entries(where, known, elsewhere)
+        values = {entry.key: self.convert(where, entry, known[entry.key]) for entry in entries if entry.key != "app"}
+        options = None
+        if isinstance(app, str) and options_class is not None:
+            own = {key: values.pop(key) for key in option_keys if key in values}
+            options = self.finish(options_class, where, {**default_options[app], **own})
+        if where.find("app") is not None:
+            values["app"] = app
+        kept = {key: value for key, value in values.items() if key in self.mount_keys}
+        return self.finish(MountSettings, where, {**defaults, **kept, "path": where.argument, "options": options})
+
+    def app(self, where: Section) -> object:
+        """The app of a mount; MISSING when there is none, or after a problem. Nothing is imported here."""
+        entry = where.find("app")
+        if entry is None:
+            return MISSING
+        try:
+            value: object = self.mount_keys["app"].form.convert(entry.value)
+        except Refused:
+            value = MISSING
+        if value is not MISSING and (not isinstance(value, str) or value in self.apps or is_reference(value)):
+            return value
+        hint = did_you_mean(entry.value, self.apps) if isinstance(entry.value, str) else ""
+        message = f"expected a built-in app ({', '.join(self.apps)}), module:function or module:Class{hint}"
+        self.report(where, message, entry, value=str(entry.value))
+        return MISSING
+
+    def check_shapes(self, mounts: Sequence[Section]) -> None:
+        """Two patterns that match the same paths, such as /a/{x} and /a/{y}, leave no way to choose."""
+        first: dict[str, Section] = {}
+        for one in mounts:
+            other = first.setdefault(path_shape(one.argument), one)
+            if other.name != one.name:
+                self.report(one, f"same paths as [{other.name}]{_first(other.line)}; expected one mount for them")
+
+    def check_served(self, listeners: Sequence[Section], paths: Sequence[str]) -> None:
+        """A listener that names a mount which is not there."""
+        form = keys_of(ListenerSettings)["mounts"].form
+        for where in listeners:
+            entry = where.find("mounts")
+            try:
+                served = () if entry is None else form.convert(entry.value)
+            except Refused:
+                continue
+            for path in served:
+                if path not in paths:
+                    self.report(where, f"no [mount:{path}] section{did_you_mean(path, paths)}", entry, value=path)
+
+    def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | None]) -> None:
+        """One address given to two listeners. TCP port 0 is another port each time."""
+        first: dict[str, Section] = {}
+        for where, listener in zip(sections, listeners, strict=True):
+            if listener is None or (isinstance(listener.address, TcpAddress) and listener.address.port == 0):
+                continue
+            other = first.setdefault(str(listener.address), where)
+            if other.name != where.name:
+                message = f"same address as [{other.name}]{_first(other.line)}; expected one listener for it"
+                self.report(where, message, where.find("address"), value=str(listener.address))
+
+
+def _shown(entry: Entry, key: Key) -> str:
+    return "(hidden)" if key.form.hidden else str(entry.value)
+
+
+def _first(line: int | None) -> str:
+    return "" if line is None else f" (first on line {line})"
+
+
+def _name_problem(one: Section) -> str | None:
+    """What is wrong with the name of a section; None when nothing is."""
+    if one.name in SINGLE:
+        return None
+    if one.kind not in NAMED:
+        near = closest(one.kind, (*SINGLE, *NAMED))
+        meant = f"{near}:{one.argument or NAMED[near].partition(':')[2]}" if near in NAMED else near
+        every = ", ".join(f"[{name}]" for name in (*SINGLE, *NAMED.values()))
+        return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
+    if one.kind == "listener" and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
+        return "expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"
+    if one.kind == "mount":
+        try:
+            check_path(one.argument)
+        except Refused as error:
+            return str(error)
+    return None
+
+
+def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
+    """The end of a message for a key that belongs in another section."""
+    homes = {
+        "[daemon]": keys_of(DaemonSettings),
+        "[logging]": keys_of(LoggingSettings),
+        "[listener:NAME]": keys_of(ListenerSettings),
+        "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
+    }
+    found = [home for home, keys in homes.items() if key in keys]
+    return f"; expected it in {' or '.join(found)}" if found else ""
+
+
+def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> tuple[str, ...]:
+    """What works, but is most likely not what was meant."""
+    if any(not listener.mounts for listener in listeners):
+        return ()
+    served = {path for listener in listeners for path in listener.mounts}
+    return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)

@@ -1,0 +1,143 @@
+"""The INI file: read it, and make settings of it.
+
+The dialect is that of `configparser.RawConfigParser` with `=` as the only delimiter: `[section]`, `key = value`, comments (`#` or
+`;`) on lines of their own, no interpolation. It is read by our own few lines instead, since RawConfigParser keeps no line
+numbers for keys, stops at the first key or section that comes twice, and takes an indented line for more of the value above it.
+Here an indented line is a problem. What this reader takes, RawConfigParser reads alike.
+
+The text is UTF-8 without a byte order mark, up to 1 MiB, with lines that end in LF or CRLF.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.build import Apps, Entry, Section, check
+from wsdaemon.settings.form import BLANKS, MIB, has_control_characters
+from wsdaemon.settings.model import Settings
+from wsdaemon.settings.problems import Problem, SettingsError
+
+__all__ = ["Problem", "SettingsError", "load", "read_sections"]
+
+LARGEST_FILE = 1 * MIB
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def load(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> Settings:
+    """The settings of an INI file. Relative paths in it start from its directory. Raises SettingsError with every problem."""
+    source = os.fspath(path)
+    problems: list[Problem] = []
+    content = _content(source, problems)
+    if content is None:
+        raise SettingsError(problems)
+    sections = read_sections(content, source, problems)
+    settings = check(sections, source, Path(source).parent, problems, apps)
+    if settings is None:
+        raise SettingsError(problems)
+    return settings
+
+
+def _content(source: str, problems: list[Problem]) -> bytes | None:
+    """The bytes of the file, or None and a problem."""
+    try:
+        with open(source, "rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        message = "no such file; expected an INI file"
+    except IsADirectoryError:
+        message = "this is a directory; expected an INI file"
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror}"
+    except ValueError:
+        message = "expected a path without NUL characters"
+    else:
+        if len(content) <= LARGEST_FILE:
+            return content
+        message = "expected an INI file of up to 1MiB"
+    problems.append(Problem(source, None, None, None, None, message))
+    return None
+
+
+def read_sections(content: bytes, source: str, problems: list[Problem]) -> list[Section]:
+    """The sections of a file's content, with line numbers. Problems of lines are added; the lines around them are read on.
+
+    Keys under a header that cannot be read are left out: nobody can say what they are.
+    """
+    reader = _Reader(source, problems)
+    if b"\0" in content:
+        # UTF-16, or no text at all: one problem says more than one for each line.
+        reader.line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        reader.report("NUL byte; expected a text file in UTF-8")
+        return []
+    if content.startswith(_BYTE_ORDER_MARK):
+        reader.line = 1
+        reader.report("the file starts with a byte order mark; expected plain UTF-8, saved without one")
+        content = content.removeprefix(_BYTE_ORDER_MARK)
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        reader.line = number
+        reader.read(line.removesuffix(b"\r"))
+    return [Section(name, tuple(entries), line) for name, line, entries in reader.sections if name is not None]
+
+
+class _Reader:
+    """The reader's place: the line, and the sections so far, the last of them open. A name of None is a header that cannot be read."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = problems
+        self.line = 0
+        self.sections: list[tuple[str | None, int, list[Entry]]] = []
+
+    def report(self, message: str, key: str | None = None, value: str | None = None) -> None:
+        """A problem of this line."""
+        section = self.sections[-1][0] if self.sections else None
+        self.problems.append(Problem(self.source, self.line, section, key, value, message))
+
+    def read(self, line: bytes) -> None:
+        """One line, without its end."""
+        stripped = line.strip(b" \t")
+        if not stripped:
+            return
+        try:
+            text = stripped.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.broken(stripped, f"byte 0x{stripped[error.start]:02x} is not UTF-8; expected the file in UTF-8")
+            return
+        if has_control_characters(text.replace("\t", " ")):
+            self.broken(stripped, "control character; expected plain text")
+        elif text[0] in "#;":
+            return
+        elif line[:1] in (b" ", b"\t"):
+            self.broken(stripped, "expected no blanks at the start of a line; a value ends with its own line")
+        elif text[0] == "[":
+            self.header(text)
+        else:
+            self.entry(text)
+
+    def broken(self, stripped: bytes, message: str) -> None:
+        """A line that cannot be read. When it looks like a header, what follows belongs to no known section."""
+        if stripped.startswith(b"["):
+            self.sections.append((None, self.line, []))
+        self.report(message)
+
+    def header(self, text: str) -> None:
+        """A line that starts with a bracket."""
+        if not text.endswith("]") or len(text) == 2:
+            self.broken(b"[", "expected [section] alone on its line; a comment needs a line of its own")
+        else:
+            self.sections.append((text[1:-1], self.line, []))
+
+    def entry(self, text: str) -> None:
+        """Any other line: a key and its value. The first `=` parts them."""
+        key, equals, value = text.partition("=")
+        key, value = key.rstrip(BLANKS), value.lstrip(BLANKS)
+        if not equals:
+            self.report("expected key = value", key=key)
+        elif not key:
+            self.report("expected key = value; nothing stands before the =")
+        elif not self.sections:
+            self.report("expected a [section] before the first key", key=key)
+        else:
+            self.sections[-1][2].append(Entry(key, value, self.line))

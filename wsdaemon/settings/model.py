@@ -1,0 +1,207 @@
+"""The settings: one frozen dataclass for each kind of section. Each field with `explain(...)` is a key of the INI file.
+
+To add a setting, add one field, in the section where an operator would look for it:
+
+    max_rooms: Count = field(default=100, metadata=explain("How many rooms one connection may join."))
+
+The annotation (see `values`) chooses the form. A check that needs two values goes into `conflicts` of the dataclass.
+Sizes are ints in bytes, durations floats in seconds, paths are absolute. The text of `explain` is read by operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from wsdaemon.settings.schema import SectionSettings, explain
+from wsdaemon.settings.values import (
+    MIB,
+    AddressText,
+    App,
+    Count,
+    Destination,
+    Directories,
+    Duration,
+    File,
+    LevelName,
+    Levels,
+    MountPaths,
+    PositiveCount,
+    PositiveDuration,
+    PositiveSize,
+    Size,
+    Tokens,
+    WholeForm,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSettings(SectionSettings):
+    """[daemon]: the process as a whole."""
+
+    drain_timeout: Duration = field(
+        default=10.0,
+        metadata=explain("How long a stopping daemon waits for its connections to close by themselves before it drops the rest."),
+    )
+    max_connections: PositiveCount = field(
+        default=10_000,
+        metadata=explain("How many WebSocket connections may be open in all. Whoever comes after that is answered 503."),
+    )
+    retry_after: Duration = field(
+        default=5.0,
+        metadata=explain("How long a 503 tells the client to wait (the header Retry-After, in whole seconds, rounded up)."),
+    )
+    python_path: Directories = field(
+        default=(),
+        metadata=explain("Directories put in front of Python's module path, so that module:function is found. Relative to this file."),
+    )
+    accelerator: Literal["auto", "c", "python", "off"] = field(
+        default="auto",
+        metadata=explain(
+            "What reads frames. auto: the compiled frame reader where it is built, else its Python twin. c: the compiled one, or no start. "
+            "python: the twin. off: Autobahn's own parser reads every frame."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSettings(SectionSettings):
+    """[logging]: what is logged, how and where to."""
+
+    level: LevelName = field(default="info", metadata=explain("The least level that is logged."))
+    levels: Levels = field(default_factory=dict, metadata=explain("Other levels for single namespaces and all that is below them."))
+    format: Literal["auto", "text", "json"] = field(
+        default="auto", metadata=explain("text: lines for people. json: one JSON object on each line. auto: text.")
+    )
+    destination: Destination = field(
+        default="auto",
+        metadata=explain(
+            "Where the log goes. auto: wherever twistd's own --logfile or --syslog say, standard output otherwise. stdout: standard "
+            "output. journal: the journal of systemd. A path: that file; relative to this file, as in ./ws.log."
+        ),
+    )
+    connections: bool = field(default=True, metadata=explain("Log one line at the end of each connection."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerSettings(SectionSettings):
+    """[listener:NAME]: an address that accepts connections. There may be any number, each with a name of its own."""
+
+    name: str
+    address: AddressText = field(
+        metadata=explain(
+            "Where to listen. tcp:8080 is every IPv4 and IPv6 address of the machine, tcp:8080:interface=127.0.0.1 or interface=[::1] "
+            "one of them. unix:/run/wsdaemon/ws.sock:mode=660 is a unix socket, also with :user=NAME and :group=NAME; its mode "
+            "is 660 when left out. "
+            "systemd:index=0 or systemd:name=ws is a socket that systemd passes.",
+            example="tcp:8080:interface=127.0.0.1",
+        )
+    )
+    tls_certificate: File = field(
+        default=None,
+        metadata=explain("The certificate and its chain, as PEM; with it the listener speaks TLS. Needs tls_key. Relative to this file."),
+    )
+    tls_key: File = field(default=None, metadata=explain("The private key of tls_certificate, as PEM. Relative to this file."))
+    mounts: MountPaths = field(
+        default=(), metadata=explain("The mounts that this listener serves, as their sections name them. Empty: all of them.")
+    )
+    backlog: Annotated[int, WholeForm(1, 65535)] = field(
+        default=4096,
+        metadata=explain("How many connections the system holds until they are accepted. Its own limit (net.core.somaxconn) may be lower."),
+    )
+    handshake_timeout: PositiveDuration = field(
+        default=10.0, metadata=explain("How long a client may take from its connection to the end of the opening handshake, TLS included.")
+    )
+    max_connections: Count = field(
+        default=0, metadata=explain("How many WebSocket connections may be open on this listener. 0: no limit of its own.")
+    )
+    max_handshakes: PositiveCount = field(
+        default=1000, metadata=explain("How many connections may be in their opening handshake. Over it the oldest of them is dropped.")
+    )
+
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """A certificate without a key is of no use, and a key without a certificate neither."""
+        if self.tls_certificate is None and self.tls_key is not None:
+            yield ("tls_key", "tls_certificate"), "expected tls_certificate beside it: TLS takes both or neither"
+        if self.tls_key is None and self.tls_certificate is not None:
+            yield ("tls_certificate", "tls_key"), "expected tls_key beside it: TLS takes both or neither"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountSettings(SectionSettings):
+    """[mount:PATH]: a URL path, the app it leads to and the limits on it.
+
+    `options` are the options of a built-in app, an instance of its class in APP_OPTIONS; None for user code.
+    """
+
+    path: str
+    options: SectionSettings | None = None
+    app: App = field(
+        metadata=explain(
+            "What this mount runs. echo sends every message back. ticker pushes a line of JSON with the time, again and again. "
+            "module:function and module:Class are your own code.",
+            inherited=False,
+            example="echo",
+        )
+    )
+    subprotocols: Tokens = field(
+        default=(), metadata=explain("The subprotocols to choose from, the most wanted first. Empty: none is ever chosen.")
+    )
+    max_message: PositiveSize = field(
+        default=1 * MIB, metadata=explain("The largest message a client may send, uncompressed. A larger one closes the connection.")
+    )
+    max_fragments: PositiveCount = field(
+        default=100_000, metadata=explain("Into how many fragments a client may cut one message. More close the connection.")
+    )
+    max_connections: Count = field(
+        default=0, metadata=explain("How many WebSocket connections may be open on this mount. 0: no limit of its own.")
+    )
+    ping_interval: Duration = field(
+        default=25.0, metadata=explain("How long a connection may be silent before it is pinged. 0: never; dead peers are then not found.")
+    )
+    ping_timeout: PositiveDuration = field(
+        default=10.0, metadata=explain("How long the answer to a ping may take before the connection is dropped.")
+    )
+    close_timeout: PositiveDuration = field(
+        default=5.0, metadata=explain("How long the client's part of the closing handshake may take before the connection is dropped.")
+    )
+    send_backlog: PositiveSize = field(
+        default=1 * MIB, metadata=explain("How much may wait, unsent, for a client that reads slowly. More closes its connection.")
+    )
+    compression: bool = field(
+        default=True, metadata=explain("Compress messages with permessage-deflate (RFC 7692) where the client offers it.")
+    )
+    compression_level: Annotated[int, WholeForm(1, 9)] = field(
+        default=6, metadata=explain("How hard to compress. 1 is the fastest, 9 gives the smallest messages.")
+    )
+    compression_window_bits: Annotated[int, WholeForm(9, 15)] = field(
+        default=11,
+        metadata=explain("The window of compression is 2 to this power, in bytes. Each step up doubles its memory on every connection."),
+    )
+    compression_memory_level: Annotated[int, WholeForm(1, 9)] = field(
+        default=4, metadata=explain("The memory that compressing takes besides the window. Each step up doubles it.")
+    )
+    compression_threshold: Size = field(default=256, metadata=explain("Messages smaller than this are sent uncompressed."))
+    compression_server_context_takeover: bool = field(
+        default=True,
+        metadata=explain("Keep what was sent, to compress the next one better. Off saves memory, and clients share compressed messages."),
+    )
+    compression_client_context_takeover: bool = field(
+        default=True, metadata=explain("Let the client keep what it sent, for the same gain. Off saves memory here.")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything. `source` names the file, or what made the settings; it and `warnings` have no part in equality.
+
+    `warnings` are lines for the log: what can be used as it is, but looks like a mistake.
+    """
+
+    daemon: DaemonSettings
+    logging: LoggingSettings
+    listeners: tuple[ListenerSettings, ...]
+    mounts: tuple[MountSettings, ...]
+    source: str = field(compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)

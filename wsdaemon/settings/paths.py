@@ -1,0 +1,46 @@
+"""Path patterns of mounts: `/chat`, `/rooms/{name}`. Only their writing is checked here; matching them is the router's work."""
+
+from __future__ import annotations
+
+import re
+
+from wsdaemon.settings.form import has_control_characters
+from wsdaemon.settings.problems import Refused
+
+
+def check_path(pattern: str) -> str:
+    """Give `pattern` back when it is a good path pattern, raise Refused when not.
+
+    A pattern starts with a slash and is compared with the decoded path, so it is written decoded as well. A parameter is a
+    whole segment, `{name}`, with the name an identifier that stands in it once. A pattern may end in a slash, but has no
+    empty, `.` or `..` segments: clients take those out before they ask.
+    """
+    if not pattern.startswith("/"):
+        raise Refused("expected a path that starts with /, such as [mount:/chat] or [mount:/rooms/{name}]")
+    if has_control_characters(pattern) or any(character in pattern for character in "?#,\\"):
+        raise Refused("expected a path without ? # , \\ and control characters")
+    if pattern != pattern.strip():
+        raise Refused("expected a path without blanks at its end")
+    if re.search(r"%[0-9A-Fa-f]{2}", pattern):
+        raise Refused("expected a path as it reads when decoded, without %XX escapes")
+    segments = pattern[1:].split("/")
+    if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
+        raise Refused("expected a path without empty, . and .. segments")
+    names: list[str] = []
+    for segment in segments:
+        if "{" not in segment and "}" not in segment:
+            continue
+        name = segment[1:-1]
+        if not (segment.startswith("{") and segment.endswith("}")) or "{" in name or "}" in name:
+            raise Refused(f"expected each parameter as a whole segment, such as /{{name}}, not {segment}")
+        if not (name.isascii() and name.isidentifier()):
+            raise Refused(f"expected the name of a parameter in ASCII letters, digits and _, not {segment}")
+        if name in names:
+            raise Refused(f"expected each parameter only once; {segment} is there twice")
+        names.append(name)
+    return pattern
+
+
+def path_shape(pattern: str) -> str:
+    """The pattern without the names of its parameters: two patterns of one shape match the same paths."""
+    return "/".join("{}" if segment.startswith("{") else segment for segment in pattern.split("/"))

@@ -1,0 +1,65 @@
+"""What can be wrong with settings, said in full: where it stands, what was given, what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SHOWN_CHARACTERS = 200
+"""A longer value is cut to this many characters when it is shown."""
+
+
+class Refused(ValueError):
+    """A value that a form does not take. Its text is the message for the operator, such as "expected on or off"."""
+
+
+def printable(text: str) -> str:
+    """`text` on one line, cut to SHOWN_CHARACTERS, with everything that does not print as an escape: safe for a terminal and a log."""
+    cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in cut)
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that `word` was most likely meant to be, or None. Case, `-` and `_` make no difference."""
+    plain = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
+    return plain[found[0]] if found else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str], around: str = "{}") -> str:
+    """The end of a message: "; did you mean X?", or nothing when no candidate is near. `around` dresses the candidate."""
+    found = closest(word, candidates)
+    return f"; did you mean {around.format(found)}?" if found is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `line` counts from 1 and is None for settings made in Python; the others are None where they do not apply.
+
+    `value` is the value as it was given (for secrets it says only "(hidden)"); `message` names the form expected.
+    """
+
+    source: str
+    line: int | None
+    section: str | None
+    key: str | None
+    value: str | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.source if self.line is None else f"{self.source}:{self.line}"
+        subject = [] if self.section is None else [f"[{printable(self.section)}]"]
+        if self.key is not None:
+            subject.append(printable(self.key))
+        if self.value is not None:
+            subject.append(f"= {printable(self.value) or '(empty)'}")
+        return ": ".join(part for part in (printable(where), " ".join(subject), self.message) if part)
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used. `problems` has all of them, in the order of their lines; `str()` is one line for each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.line or 0)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

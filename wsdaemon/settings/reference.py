@@ -1,0 +1,106 @@
+"""INI text made from the settings' own fields: the reference with every key, and the text of given settings.
+
+`python -m wsdaemon.settings.reference > etc/ws.reference.ini` writes the reference anew; a test sees to it that this is done.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.build import Apps
+from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.schema import Key, SectionSettings, keys_of
+
+WIDTH = 110
+
+_HEAD = """\
+Every section and key of wsdaemon's INI file, with its default. Made from the settings themselves.
+
+A key behind a # without a blank shows its default; take the # away to change it. Comments (# or ;) stand on lines of their
+own. Sizes are in bytes, or in KiB, MiB, GiB or TiB; durations are in ms, s, m, h or d. A % is only a %. Unknown sections
+and keys are errors, and so are keys that stand twice."""
+
+
+def reference(apps: Apps = APP_OPTIONS) -> str:
+    """The reference INI: each key with its help, its form and its default, commented out. Only what is required is set."""
+    lines = [*_head()]
+    for header, settings_class in (("daemon", DaemonSettings), ("logging", LoggingSettings)):
+        lines += ["", "", *_comment(_about(settings_class)), f"[{header}]"]
+        lines += _documented(keys_of(settings_class).values())
+    about = "[defaults]: what every mount starts from. Each of these keys may stand in a [mount:PATH] too."
+    lines += ["", "", *_comment(about), "[defaults]"]
+    lines += _documented(key for key in keys_of(MountSettings).values() if key.inherited)
+    for app, options in apps.items():
+        for key in keys_of(options).values():
+            lines += ["", *_comment(f"An option of the app {app}; on its mounts only."), *_key(key)]
+    lines += ["", "", *_comment(_about(ListenerSettings)), "[listener:web]"]
+    lines += _documented(keys_of(ListenerSettings).values())
+    about = (
+        "[mount:PATH]: a URL path, the app it leads to and the limits on it. A PATH such as /rooms/{name} has a parameter, which reaches "
+        "the app; the longest path that matches wins. Every key of [defaults] may stand here, and counts for this mount alone."
+    )
+    lines += ["", "", *_comment(about), "[mount:/echo]"]
+    lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
+    return "\n".join(lines) + "\n"
+
+
+def effective(settings: Settings) -> str:
+    """The settings as an INI file with every key set; loaded again it gives equal settings. Of a secret only its file is named.
+
+    An app that is a Python object is written as module:name, which leads back to it only where that name does.
+    """
+    parts = [_section("daemon", settings.daemon), _section("logging", settings.logging)]
+    parts += [_section(f"listener:{listener.name}", listener) for listener in settings.listeners]
+    parts += [_section(f"mount:{mount.path}", mount, mount.options) for mount in settings.mounts]
+    return "\n".join(parts)
+
+
+def _section(name: str, *objects: SectionSettings | None) -> str:
+    lines = [f"[{name}]"]
+    for one in objects:
+        if one is not None:
+            lines += [_assignment(key, getattr(one, key.name)) for key in keys_of(type(one)).values()]
+    return "\n".join(lines) + "\n"
+
+
+def _about(settings_class: type[SectionSettings]) -> str:
+    return inspect.cleandoc(settings_class.__doc__ or "").partition("\n\n")[0]
+
+
+def _head() -> list[str]:
+    first, _, rest = _HEAD.partition("\n\n")
+    return [*_comment(first), "#", *_comment(rest)]
+
+
+def _comment(text: str) -> Iterator[str]:
+    yield from (f"# {line}" for line in textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _assignment(key: Key, value: object) -> str:
+    return f"{key.name} = {key.form.show(value)}".rstrip()
+
+
+def _documented(keys: Iterable[Key]) -> list[str]:
+    return [line for key in keys for line in ("", *_key(key))]
+
+
+def _key(key: Key) -> Iterator[str]:
+    yield from _comment(key.help)
+    yield from _comment(f"Expected: {key.form.expected}.")
+    if key.required:
+        yield f"{key.name} = {key.example}"
+    else:
+        yield "#" + _assignment(key, key.default)
+
+
+def main() -> None:
+    """Write the reference to standard output."""
+    sys.stdout.write(reference())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What the fields of a settings dataclass tell about its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+from wsdaemon.settings.values import Form, get_form
+
+
+class SectionSettings:
+    """The base of every dataclass that a section, or an app's options, are read into."""
+
+    __slots__ = ()
+
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """What does not fit together: the keys at odds, and a message. It is reported on the line of the first of them.
+
+        Override it for checks that need more than one value.
+        """
+        return ()
+
+
+def explain(help_text: str, *, inherited: bool = True, example: str = "") -> Mapping[str, object]:
+    """The metadata that makes a dataclass field a key of the INI file.
+
+    `help_text` goes into the reference INI. `inherited` says whether a mount's key may also stand in [defaults]. `example` is
+    what the reference gives for a key without a default.
+    """
+    return {"help": help_text, "inherited": inherited, "example": example}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a section: its form, its help, and its default (MISSING when the key is required)."""
+
+    name: str
+    form: Form[Any]
+    default: object
+    help: str
+    inherited: bool
+    example: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the section must have this key."""
+        return self.default is MISSING
+
+
+def keys_of(settings_class: type) -> dict[str, Key]:
+    """The keys of a settings dataclass by name, in the order of its fields: every field with the metadata of `explain`."""
+    annotations = get_type_hints(settings_class, include_extras=True)
+    keys: dict[str, Key] = {}
+    for field in fields(settings_class):
+        if "help" in field.metadata:
+            default = field.default_factory() if field.default_factory is not MISSING else field.default
+            keys[field.name] = Key(name=field.name, form=get_form(annotations[field.name]), default=default, **field.metadata)
+    return keys

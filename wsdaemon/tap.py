@@ -1,0 +1,128 @@
+"""twistd's side: `twistd wsdaemon -c FILE`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet import defer
+from twisted.python import usage
+
+from . import __version__, reactors
+from .lifecycle import Signals, StartError
+from .ops.log_destinations import LogError
+from .ops.log_twistd import install as install_log
+from .ops.log_twistd import log_for_twistd
+from .ops.logs import DaemonLog, LogOptions
+from .settings import ini
+from .settings.model import Settings
+from .settings.problems import SettingsError
+from .settings.reference import effective
+
+
+class Options(usage.Options):
+    """What stands after `wsdaemon` on twistd's command line."""
+
+    synopsis = "[options]"
+    longdesc = "Serves WebSocket for ever, as an INI file says. Every key of that file is explained in etc/ws.reference.ini."
+    optParameters = [["config", "c", None, "The INI file to serve by."]]  # noqa: RUF012 - the form that Twisted asks for
+    optFlags = [  # noqa: RUF012
+        ["check", None, "Check everything (the file, imports, certificates), say what would be served, and exit."],
+        ["print-config", None, "Print the effective settings as an INI file, and exit."],
+    ]
+    settings: Settings
+    log: DaemonLog | None = None
+
+    def opt_version(self) -> NoReturn:
+        """Print wsdaemon's version and exit."""
+        print(f"wsdaemon {__version__}")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read the settings and install the reactor: nothing has imported one yet."""
+        if not self["config"]:
+            raise usage.UsageError("say which INI file to serve by: twistd wsdaemon -c FILE")
+        try:
+            self.settings = ini.load(self["config"])
+        except SettingsError as error:
+            fail(str(error))
+        if self["print-config"]:
+            print(effective(self.settings), end="")
+            sys.exit(0)
+        try:
+            reactors.install()
+        except RuntimeError as error:
+            fail(str(error))
+        if self["check"]:
+            from .check import check
+
+            sys.exit(check(self.settings))
+        self._take_over_the_log()
+
+    def _take_over_the_log(self) -> None:
+        chosen = self.settings.logging
+        options = LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination))
+        try:
+            self.log = log_for_twistd(options, self.parent or {}, __import__("os").environ)
+        except LogError as error:
+            fail(f"{self.settings.source}: [logging] {error}")
+
+
+def fail(text: str) -> NoReturn:
+    """End with status 1 and the reason on standard error."""
+    sys.stderr.write(f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n")
+    sys.exit(1)
+
+
+class DaemonService(Service):
+    """A daemon as twistd starts and stops it."""
+
+    name: Any = "wsdaemon"
+
+    def __init__(self, settings: Settings, log: DaemonLog | None) -> None:
+        self._settings = settings
+        self._log = log
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd: makes us part of the application; the log is opened here, before twistd begins to log."""
+        if self._log is not None:
+            install_log(self._log, parent)
+        super().setServiceParent(IService(parent))
+
+    def privilegedStartService(self) -> None:
+        """After the fork, before privileges are dropped."""
+        from . import service
+
+        reactor = reactors.install()
+        self._daemon = service.build(self._settings, reactors.loop_of(reactor), reactor)
+        try:
+            self._daemon.open()
+        except StartError as error:
+            fail(str(error))
+
+    def startService(self) -> None:
+        super().startService()
+        daemon = self._daemon
+        try:
+            # The reactor does not run yet, so its loop can be run until all has started: a failure still ends the start with status 1.
+            daemon.loop.run_until_complete(daemon.start())
+        except StartError as error:
+            fail(str(error))
+        reactor = reactors.install()
+        signals = Signals(daemon.loop, reactor.stop, daemon.stop_now, self._reload)
+        reactor.callWhenRunning(signals.install)
+
+    def stopService(self) -> defer.Deferred[None]:
+        super().stopService()
+        return defer.Deferred.fromFuture(self._daemon.loop.create_task(self._daemon.stop()))
+
+    def _reload(self) -> None:
+        if self._log is not None:
+            self._log.reopen()
+        self._daemon.reload()
+
+
+def makeService(options: Options) -> DaemonService:
+    """twistd: the service for these options. Nothing is opened here, for twistd forks after it."""
+    return DaemonService(options.settings, options.log)

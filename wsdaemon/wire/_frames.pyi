@@ -1,0 +1,64 @@
+"""The functions that `_frames` (C) and `frames_python` share. Positions, lengths and counts are bytes.
+
+Every function raises TypeError for an argument of the wrong type and ValueError for a number out of its range.
+"""
+
+from typing import Final, final
+
+INTERFACE: Final[int]
+RSV1: Final = 1
+TEXT: Final = 2
+
+def take(data: bytes, position: int, maximum: int, flags: int, most: int, /) -> tuple[list[object], int]:
+    """Reads client frames from `data[position:]` and stops before the first that it does not want.
+
+    The result is a flat list, `[opcode, payload, opcode, payload, ...]`, and the position after the last frame taken. Taken are
+    whole, final, masked frames in the shortest length encoding: text and binary (1, 2) of up to `maximum` bytes, ping and pong
+    (9, 10) of up to 125. RSV1 is fine on a data frame when `flags` has RSV1: then its opcode is `opcode | 0x40` and its
+    payload is as it came, unmasked, compressed and unchecked. Text is strict UTF-8, given as bytes, or as str when `flags` has
+    TEXT. At most `most` frames are taken. All else is left, to be judged by Autobahn's parser.
+    """
+
+def begin(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | None:
+    """The data frame at `position`, when its header is whole and its payload is not; all that is there of it is consumed.
+
+    None when take() would not take the frame once it is whole, as far as can be seen; when it is whole already (take() stopped
+    at `most`, or the text is not UTF-8); and when there is no memory for a payload of that length.
+    """
+
+@final
+class Partial:
+    """A data frame whose payload is still coming. Its memory is allocated whole and costs nothing until it is filled."""
+
+    @property
+    def missing(self) -> int:
+        """Bytes still to come."""
+    @property
+    def valid(self) -> bool:
+        """False from the first byte on that no UTF-8 text can have there; at the end also for an unfinished code point."""
+    @property
+    def opcode(self) -> int:
+        """1 or 2, with 0x40 for a compressed one."""
+    def feed(self, data: bytes, position: int, /) -> int:
+        """Takes what belongs to this frame from `data[position:]`; the result is the position after it."""
+    def room(self, keep: int = 0, /) -> memoryview:
+        """The memory of what is missing but for the last `keep` bytes, to be received into; it may be empty.
+
+        While anybody holds a room, the message is a copy: nobody may write into a message. An event loop holds a room until
+        `buffer_updated` has returned, so to save that copy let the last few bytes come through feed().
+        """
+    def received(self, count: int, /) -> None:
+        """`count` bytes were put at the start of the room."""
+    def message(self) -> bytes | str:
+        """The payload: str for text with the TEXT flag, else bytes. ValueError while bytes are missing or when it is not valid."""
+    def replay(self) -> bytes:
+        """Header and payload so far, masked again: the very bytes that came, for Autobahn's parser."""
+
+def frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """A whole server frame: final, not masked."""
+
+def header(opcode: int, length: int, rsv1: bool = False) -> bytes:
+    """Only the header, for a large payload that is written after it without a copy."""
+
+def send(descriptor: int, data: bytes, /) -> int:
+    """Sends what the socket takes at once: the number of bytes, 0 when it is full, -1 for any error. Keeps the GIL."""

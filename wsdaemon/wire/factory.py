@@ -1,0 +1,71 @@
+"""Autobahn's server factory with every option set, and the wire class of a mount."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+
+from .mounted import AutobahnWire, needs_autobahns_parser
+from .policy import WirePolicy
+from .protocol import Wire
+
+
+def is_autobahn_protocol(target: object) -> bool:
+    """Whether `target` is a class that can be mounted unchanged."""
+    return isinstance(target, type) and issubclass(target, WebSocketServerProtocol)
+
+
+def make_factory(policy: WirePolicy, reactor: Any) -> WebSocketServerFactory:
+    """A factory whose options are all explicit: Autobahn's defaults have no limits, drop without a close code and serve a status page."""
+    factory = WebSocketServerFactory(url=None, protocols=list(policy.subprotocols), server="wsdaemon", headers={}, externalPort=None, reactor=reactor)
+    factory.setProtocolOptions(
+        versions=[13],
+        webStatus=False,
+        utf8validateIncoming=True,
+        maskServerFrames=False,
+        requireMaskedClientFrames=True,
+        applyMask=True,
+        maxFramePayloadSize=policy.max_message,
+        maxMessagePayloadSize=policy.max_message,
+        autoFragmentSize=0,
+        failByDrop=False,
+        echoCloseCodeReason=True,
+        # The wheel keeps these times for all connections, so Autobahn makes no timers of its own.
+        openHandshakeTimeout=0,
+        closeHandshakeTimeout=0,
+        autoPingInterval=0,
+        autoPingTimeout=0,
+        autoPingSize=12,
+        autoPingRestartOnAnyTraffic=True,
+        tcpNoDelay=True,  # the listener sets it
+        perMessageCompressionAccept=lambda offers: None,  # the wire negotiates by itself
+        serveFlashSocketPolicy=False,
+        flashSocketPolicy="",
+        # Origin, number and address were judged before Autobahn sees the request.
+        allowedOrigins=["*"],
+        allowNullOrigin=True,
+        maxConnections=0,
+        trustXForwardedFor=0,
+    )
+    return factory
+
+
+def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerProtocol] | None = None) -> type[Wire]:
+    """The class of a mount's connections; `mounted` is the user's own Autobahn protocol class, served unchanged."""
+    factory = make_factory(policy, reactor)
+    fast = policy.fast and (mounted is None or not needs_autobahns_parser(mounted))
+    options: dict[str, Any] = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+    options |= {"wire_policy": policy, "factory": factory, "flusher": policy.flusher, "send_backlog": policy.send_backlog, "maximum": policy.max_message}
+    frames = policy.frames
+    options["fast"] = fast
+    for name in ("take", "begin", "frame", "header"):
+        options[name] = staticmethod(getattr(frames, name))
+    options["send_direct"] = staticmethod(frames.send)
+    if mounted is None:
+        options["__slots__"] = ()
+        made = type("MountWire", (Wire,), options)
+    else:
+        made = type(mounted.__name__, (mounted, AutobahnWire), options)
+    factory.protocol = made
+    return made

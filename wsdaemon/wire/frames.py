@@ -1,0 +1,89 @@
+"""Chooses the frame fast path: the C module `_frames` where it was built, else its twin in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Protocol, cast
+
+from wsdaemon.wire import frames_python
+
+RSV1 = frames_python.RSV1
+TEXT = frames_python.TEXT
+COMPRESSED = frames_python.COMPRESSED
+
+CHOICES = ("auto", "c", "python")
+
+_HOW_TO_BUILD = "build it with `python hatch_build.py` in the source tree (needs a C compiler and Python's headers), or reinstall wsdaemon"
+
+
+class Partial(Protocol):
+    """A data frame whose payload is still coming; described in `_frames.pyi`."""
+
+    @property
+    def missing(self) -> int: ...
+    @property
+    def valid(self) -> bool: ...
+    @property
+    def opcode(self) -> int: ...
+    def feed(self, data: bytes, position: int, /) -> int: ...
+    def room(self, keep: int = 0, /) -> memoryview: ...
+    def received(self, count: int, /) -> None: ...
+    def message(self) -> bytes | str: ...
+    def replay(self) -> bytes: ...
+
+
+class FrameMaker(Protocol):
+    def __call__(self, opcode: int, payload: bytes, rsv1: bool = False) -> bytes: ...
+
+
+class HeaderMaker(Protocol):
+    def __call__(self, opcode: int, length: int, rsv1: bool = False) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The functions of one of the twins; described in `_frames.pyi`."""
+
+    name: str
+    """"c" or "python"."""
+    reason: str
+    """Why "auto" had to do without the C module; empty when it did not."""
+    take: Callable[[bytes, int, int, int, int], tuple[list[object], int]]
+    begin: Callable[[bytes, int, int, int], Partial | None]
+    frame: FrameMaker
+    header: HeaderMaker
+    send: Callable[[int, bytes], int]
+
+
+class FramesUnavailable(ImportError):
+    """The C module was asked for and cannot be used. The text says why and how to build it."""
+
+
+def _import_c() -> ModuleType:
+    """The C module. ImportError when there is none for this Python, or one that was built from another version of its source."""
+    from wsdaemon.wire import _frames
+
+    if _frames.INTERFACE != frames_python.INTERFACE:
+        raise ImportError(f"{_frames.__file__} was built from another version of wsdaemon")
+    return _frames
+
+
+def _frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
+    functions = {function: getattr(module, function) for function in ("take", "begin", "frame", "header", "send")}
+    return Frames(name=name, reason=reason, **functions)
+
+
+def load(choice: str) -> Frames:
+    """The fast path for `choice`: "auto" (C where it can be used), "c" (or FramesUnavailable) or "python"."""
+    if choice not in CHOICES:
+        raise ValueError(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
+    if choice == "python":
+        return _frames_of(cast(ModuleType, frames_python), "python")
+    try:
+        return _frames_of(_import_c(), "c")
+    except ImportError as error:
+        if choice == "c":
+            raise FramesUnavailable(f"the C module for frames cannot be used: {error}; {_HOW_TO_BUILD}") from error
+        return _frames_of(cast(ModuleType, frames_python), "python", str(error))

@@ -1,0 +1,257 @@
+"""The receive side's hot loop in Python: the twin of `_frames.c`, for machines without a compiler.
+
+Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. What is taken
+here is only what cannot be wrong: whole, final, masked frames (RFC 6455 section 5.2) in the shortest length encoding, within
+the limit, and text that is UTF-8. Everything else stays where it is for Autobahn's parser, which is the authority on errors.
+"""
+
+from __future__ import annotations
+
+import mmap
+import socket
+import sys
+
+INTERFACE = 1
+"""Raised in both twins when a signature or a result changes, so that a stale build of the C module is noticed."""
+RSV1 = 1
+"""Flag: permessage-deflate was agreed, so a data frame may come with RSV1 (RFC 7692 section 6)."""
+TEXT = 2
+"""Flag: text payloads are given as `str`, not as bytes."""
+COMPRESSED = 0x40
+"""Added to the opcode of a frame that came with RSV1."""
+
+_TEXT_FRAME, _PING = 1, 9
+_LONGEST_CONTROL = 125
+_LAZY = 65536
+"""Bytes: from here on a partial payload lies in a mapping of its own, whose untouched pages cost nothing."""
+_STRIDED = 16384
+"""Bytes: from here on four table look-ups over every fourth byte are faster than one XOR of two huge integers."""
+_XOR = [bytes(byte ^ mask for byte in range(256)) for mask in range(256)]
+
+_Header = tuple[int, int, int]  # opcode with COMPRESSED, size of the header in bytes, length of the payload in bytes
+
+
+def _check(**numbers: int) -> None:
+    """TypeError for what is not an int, ValueError for what is negative or larger than anything in memory."""
+    for name, number in numbers.items():
+        if not isinstance(number, int):
+            raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+        if not 0 <= number <= sys.maxsize:
+            raise ValueError(f"{name} is out of range")
+
+
+def _check_input(data: bytes, position: int, maximum: int, flags: int, most: int = 0) -> None:
+    if not isinstance(data, bytes):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    _check(position=position, maximum=maximum, flags=flags, most=most)
+    if position > len(data):
+        raise ValueError("position is out of range")
+    if flags > RSV1 | TEXT:
+        raise ValueError("flags is out of range")
+
+
+def _unmask(data: bytes | memoryview, mask: bytes) -> bytes:
+    length = len(data)
+    if length < _STRIDED:
+        key = (mask * (length // 4 + 1))[:length]
+        return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(length, "little")
+    result = bytearray(length)
+    for phase in range(4):
+        result[phase::4] = bytes(data[phase::4]).translate(_XOR[mask[phase]])
+    return bytes(result)
+
+
+def _header(data: bytes, position: int, maximum: int, flags: int) -> _Header | None:
+    """The header at `position` when it is whole and of a frame that we take."""
+    available = len(data) - position
+    if available < 6:
+        return None
+    first, second = data[position], data[position + 1]
+    opcode, reserved, length = first & 0x0F, first & 0x70, second & 0x7F
+    if first < 0x80 or second < 0x80 or opcode not in (1, 2, 9, 10):
+        return None
+    if opcode >= _PING:
+        maximum = _LONGEST_CONTROL
+        if reserved or length > maximum:
+            return None
+    elif reserved and not (reserved == 0x40 and flags & RSV1):
+        return None
+    size = 6
+    if length >= 126:
+        size, shortest = (8, 126) if length == 126 else (14, 65536)
+        length = int.from_bytes(data[position + 2 : position + size - 4], "big")
+        if available < size or length < shortest:
+            return None
+    if length > maximum:
+        return None
+    return (opcode | COMPRESSED if reserved else opcode), size, length
+
+
+def take(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[object], int]:
+    """Reads client frames from `data[position:]` up to the first that is not wanted; see `_frames.pyi`."""
+    _check_input(data, position, maximum, flags, most)
+    taken: list[object] = []
+    for _ in range(most):
+        header = _header(data, position, maximum, flags)
+        if header is None:
+            break
+        opcode, size, length = header
+        start = position + size
+        if length > len(data) - start:
+            break
+        payload: bytes | str = _unmask(data[start : start + length], data[start - 4 : start])
+        if opcode == _TEXT_FRAME:
+            assert isinstance(payload, bytes)
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                break
+            if flags & TEXT:
+                payload = text
+        taken += (opcode, payload)
+        position = start + length
+    return taken, position
+
+
+def _whole_sequences(data: bytes) -> int | None:
+    """How many bytes from the start are whole UTF-8 sequences; None when what follows can never become one."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start if error.reason == "unexpected end of data" else None
+    return len(data)
+
+
+def _memory(length: int) -> memoryview | None:
+    try:
+        return memoryview(bytearray(length) if length < _LAZY else mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except (MemoryError, OSError, OverflowError):
+        return None
+
+
+class Partial:
+    """A data frame whose payload is not all here yet; `begin` makes it. See `_frames.pyi`.
+
+    Unlike its twin it copies the payload once more, in `message`: Python cannot fill a bytes object in place.
+    """
+
+    __slots__ = ("_as_str", "_checked", "_header", "_length", "_target", "_text", "missing", "opcode", "valid")
+
+    def __init__(self, header: bytes, opcode: int, target: memoryview, flags: int) -> None:
+        self._header = header
+        self._target = target
+        self._length = len(target)
+        self._text = opcode == _TEXT_FRAME
+        self._as_str = bool(self._text and flags & TEXT)
+        self._checked = 0
+        self.missing = self._length
+        self.opcode = opcode
+        self.valid = True
+
+    def feed(self, data: bytes, position: int) -> int:
+        """Takes what belongs to this frame from `data[position:]`; the result is the position after it."""
+        _check_input(data, position, 0, 0)
+        count = min(self.missing, len(data) - position)
+        self._advance(memoryview(data)[position : position + count])
+        return position + count
+
+    def room(self, keep: int = 0) -> memoryview:
+        """The memory of what is missing but for the last `keep` bytes, to be received into."""
+        _check(keep=keep)
+        return self._target[self._length - self.missing : max(self._length - keep, 0)]
+
+    def received(self, count: int) -> None:
+        """So many bytes were put into the room."""
+        _check(count=count)
+        if count > self.missing:
+            raise ValueError("count is out of range")
+        self._advance(self.room()[:count])
+
+    def message(self) -> bytes | str:
+        """The payload. ValueError while it is not complete or when it is not valid."""
+        if self.missing or not self.valid:
+            raise ValueError("the payload is not complete" if self.valid else "the payload is not valid")
+        return str(self._target, "utf-8") if self._as_str else bytes(self._target)
+
+    def replay(self) -> bytes:
+        """The frame's bytes so far, exactly as they came."""
+        return self._header + _unmask(self._target[: self._length - self.missing], self._header[-4:])
+
+    def _advance(self, masked: memoryview) -> None:
+        before = self._length - self.missing
+        now = before + len(masked)
+        phase = before & 3
+        mask = self._header[-4:]
+        part = _unmask(masked, mask[phase:] + mask[:phase])
+        self._target[before:now] = part
+        self.missing = self._length - now
+        if not self._text or not self.valid:
+            return
+        if self._checked == before and part.isascii():
+            self._checked = now
+        else:
+            good = _whole_sequences(bytes(self._target[self._checked : now]))
+            self.valid = good is not None
+            self._checked += good or 0
+        if not self.missing and self._checked != self._length:
+            self.valid = False
+
+
+def begin(data: bytes, position: int, maximum: int, flags: int) -> Partial | None:
+    """The data frame that starts at `position` and is not all there; None for any other; see `_frames.pyi`."""
+    _check_input(data, position, maximum, flags)
+    header = _header(data, position, maximum, flags)
+    if header is None:
+        return None
+    opcode, size, length = header
+    start = position + size
+    if opcode & 0x0F >= _PING or length <= len(data) - start:
+        return None
+    target = _memory(length)
+    if target is None:  # the peer chose the length: a parser that grows as bytes arrive may still manage
+        return None
+    partial = Partial(data[position:start], opcode, target, flags)
+    partial.feed(data, start)
+    return partial if partial.valid else None
+
+
+def header(opcode: int, length: int, rsv1: bool = False) -> bytes:
+    """The header of a server frame: final, not masked (RFC 6455 section 5.2). `length` in bytes."""
+    _check(opcode=opcode, length=length)
+    if opcode > 15:
+        raise ValueError("opcode is out of range")
+    first = 0x80 | (0x40 if rsv1 else 0) | opcode
+    if length < 126:
+        return bytes((first, length))
+    if length < 65536:
+        return bytes((first, 126)) + length.to_bytes(2, "big")
+    return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+def frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """A whole server frame: final, not masked."""
+    if not isinstance(payload, bytes):
+        raise TypeError(f"payload must be bytes, not {type(payload).__name__}")
+    return header(opcode, len(payload), rsv1) + payload
+
+
+def send(descriptor: int, data: bytes) -> int:
+    """Sends what the socket takes at once: the number of bytes, 0 when it is full, -1 for any error. Never closes it."""
+    if not isinstance(data, bytes):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    _check(descriptor=descriptor)
+    if descriptor >= 1 << 31:
+        raise ValueError("descriptor is out of range")
+    try:
+        # Family and type are said only so that nobody asks the kernel for them; sending does not use them.
+        borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    except OSError:
+        return -1
+    try:
+        return borrowed.send(data, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
+    except (BlockingIOError, InterruptedError):
+        return 0
+    except OSError:
+        return -1
+    finally:
+        borrowed.detach()

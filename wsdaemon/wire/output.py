@@ -1,0 +1,159 @@
+"""The sending half of a wire: what leaves together leaves in one write, and a client that does not read has a bound."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+JOIN = 64 * 1024
+"""Bytes up to which what waits is joined for one write; larger pieces go to the transport side by side, without a copy."""
+
+COPY = 16 * 1024
+"""Bytes of payload up to which header and payload are put into one object; above that the copy costs more than a second piece."""
+
+HIGH_WATER = 128 * 1024
+"""Unsent bytes in the transport above which a sender that awaits has to wait."""
+
+SLICE = 0.002
+"""Seconds of writing after which other connections have their turn."""
+
+
+class Native(Protocol):
+    """The part of an asyncio transport that is used here."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def writelines(self, list_of_data: list[bytes], /) -> None: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def set_protocol(self, protocol: object, /) -> None: ...
+
+    def write_eof(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Flusher:
+    """Writes, in the loop's next turn, what connections were sent outside a read of their own: publications that come in a burst leave together.
+
+    With many connections it stops every few milliseconds, so that a message to ten thousand members stalls nobody else.
+    """
+
+    __slots__ = ("_call_soon", "_dirty", "_now", "_scheduled")
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: Callable[[], float] = time.perf_counter) -> None:
+        self._call_soon = call_soon
+        self._now = now
+        self._dirty: deque[Output] = deque()
+        self._scheduled = False
+
+    def add(self, output: Output) -> None:
+        self._dirty.append(output)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self.run)
+
+    def run(self) -> None:
+        dirty, now = self._dirty, self._now
+        end = now() + SLICE
+        while dirty:
+            for _ in range(min(16, len(dirty))):
+                dirty.popleft().flush()
+            if now() > end:
+                break
+        self._scheduled = bool(dirty)
+        if dirty:
+            self._call_soon(self.run)
+
+
+class Output:
+    """Frames on their way to one client.
+
+    `native` is the loop's transport, None when it is gone; `descriptor` the plain socket's file descriptor, -1 when writes must go through
+    the transport (TLS, or closing). Frames wait in `out` until the end of the read that made them, or until the flusher's turn.
+    """
+
+    __slots__ = ("bytes_out", "congested", "corked", "descriptor", "messages_out", "native", "out", "out_size")
+
+    flusher: Flusher
+    send_backlog: int
+    send_direct: Callable[[int, bytes], int]
+
+    native: Native | None
+
+    def __init__(self) -> None:
+        self.native = None
+        self.descriptor = -1
+        self.out: list[bytes] | None = None
+        self.out_size = 0
+        self.corked = False
+        self.congested = False
+        self.messages_out = 0
+        self.bytes_out = 0
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; they leave at the end of the current read, or in the loop's next turn."""
+        size = len(data)
+        self.bytes_out += size
+        out = self.out
+        if out is None:
+            self.out = [data]
+            self.out_size = size
+            if not self.corked:
+                self.flusher.add(self)
+        else:
+            out.append(data)
+            self.out_size += size
+        if self.out_size > JOIN:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is queued: straight to the socket when the transport holds nothing."""
+        out = self.out
+        if out is None:
+            return
+        self.out = None
+        native = self.native
+        if native is None:
+            return
+        if self.out_size > JOIN and len(out) > 1:
+            native.writelines(out)
+        else:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            if self.descriptor >= 0 and not native.get_write_buffer_size():
+                sent = self.send_direct(self.descriptor, data)
+                if sent == len(data):
+                    return
+                if sent > 0:
+                    data = data[sent:]
+            native.write(data)
+        if self.congested and native.get_write_buffer_size() > self.send_backlog:
+            self.too_slow()
+
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        waiting = self.out_size if self.out is not None else 0
+        return waiting + (self.native.get_write_buffer_size() if self.native is not None else 0)
+
+    def too_slow(self) -> None:
+        """More than `send_backlog` bytes wait for the client."""
+        raise NotImplementedError
+
+    def pause_writing(self) -> None:
+        """The transport: more than its high-water mark waits."""
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        """The transport: little waits."""
+        self.congested = False

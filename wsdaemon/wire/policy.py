@@ -1,0 +1,63 @@
+"""What a mount lays down for its connections, as the wire reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ..core.connection import Connection
+from ..core.contract import App
+from ..core.wheel import Wheel
+from .deflate import DeflateOptions
+from .frames import Frames
+from .output import Flusher
+
+if TYPE_CHECKING:
+    from .protocol import Wire
+
+
+class Watcher(Protocol):
+    """Is told of each connection's beginning and end."""
+
+    def opened(self, connection: Connection) -> None: ...
+
+    def closed(self, connection: Connection, wire: Wire) -> None: ...
+
+    def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WirePolicy:
+    """Limits and options of one mount. Sizes in bytes, times in seconds; 0 means no limit, for `ping_interval` never."""
+
+    app: App | None
+    watcher: Watcher
+    wheel: Wheel
+    flusher: Flusher
+    frames: Frames
+    fast: bool = True
+    """False: Autobahn's own parser reads every frame."""
+    next_id: Callable[[], str]
+    max_message: int = 1024 * 1024
+    max_fragments: int = 100_000
+    ping_interval: float = 25.0
+    ping_timeout: float = 10.0
+    close_timeout: float = 5.0
+    handshake_timeout: float = 10.0
+    send_backlog: int = 1024 * 1024
+    deflate: DeflateOptions | None = None
+    subprotocols: tuple[str, ...] = ()
+    response_headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the wire needs of an opening request to answer it."""
+
+    key: str
+    """Sec-WebSocket-Key"""
+    extensions: str
+    """Sec-WebSocket-Extensions, all its lines joined; empty when there is none."""
+    head: bytes
+    """The whole request head as it came, with the empty line at its end."""

@@ -1,0 +1,399 @@
+"""One connection's wire: Autobahn's protocol and the loop's protocol in one object, from the opening handshake's end to the close.
+
+Autobahn's per-connection set-up (`_connectionMade`) is replaced by class attributes: a connection carries only what differs from its
+mount's, which is where most of the memory and of the time of a handshake went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
+from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.closing import ABNORMAL, INTERNAL_ERROR, MESSAGE_TOO_BIG, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
+from ..core.connection import Connection
+from ..core.contract import PayloadSession, Session
+from ..core.handshake import Handshake
+from .deflate import Deflate, negotiate
+from .frames import RSV1, TEXT
+from .input import Input
+from .output import COPY, HIGH_WATER, Native
+
+if TYPE_CHECKING:
+    from ..core.registry import Place
+    from .policy import Opening
+
+CLOSED = WebSocketProtocol.STATE_CLOSED
+CONNECTING = WebSocketProtocol.STATE_CONNECTING
+CLOSING = WebSocketProtocol.STATE_CLOSING
+OPEN = WebSocketProtocol.STATE_OPEN
+
+CLEAN = Failure(ConnectionDone())
+LOST = Failure(ConnectionLost())
+
+PING_FRAME = b"\x89\x04ping"
+PING_PAYLOAD = b"ping"
+
+
+class Resolved:
+    """In the place of Autobahn's per-connection Deferreds `is_open` and `is_closed`, which nothing here waits for."""
+
+    called = False
+
+    def callback(self, result: object) -> None:
+        """txaio.resolve() calls it."""
+
+
+class Forgotten:
+    """An attribute that Autobahn writes and nobody reads: what is assigned is let go."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> None:
+        return None
+
+    def __set__(self, instance: object, value: object) -> None:
+        pass
+
+
+class Validator:
+    """Autobahn's UTF-8 validator, made when its parser first needs one."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Utf8Validator:
+        validator = Utf8Validator()
+        instance.__dict__["utf8validator"] = validator
+        return validator
+
+
+class WireLog:
+    """Where Autobahn's protocol logs: what a client does wrong is no news for the operator, and goes to debug."""
+
+    _logger = Logger(namespace="wsdaemon.wire")
+
+    def debug(self, *arguments: object, **fields: object) -> None:
+        """Autobahn's own debug lines, ten of them for one message, are not kept."""
+
+    trace = debug
+
+    def info(self, format: str, **fields: object) -> None:
+        self._logger.debug(format, **fields)
+
+    warn = warning = error = info
+
+
+class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
+    """A server connection. Subclasses made by factory.wire_class() carry the options of one mount as class attributes."""
+
+    __slots__ = ("due_bucket", "pinged", "wire_place", "wire_session")
+
+    log = WireLog()
+    websocket_version = 13
+    data = b""
+    state = CONNECTING
+    send_state = WebSocketProtocol.SEND_STATE_GROUND
+    current_frame = None
+    inside_message = False
+    send_queue: Sequence[Any] = ()
+    triggered = False
+    trackedTimings = None
+    _perMessageCompress = None
+    _transport_details = None
+    is_open = is_closed = Resolved()
+    utf8validator = Validator()
+    http_response_data = Forgotten()
+    websocket_extensions_in_use = Forgotten()
+    websocket_protocol_in_use = Forgotten()
+    trafficStats = TrafficStats()  # shared: its sums are not used, ours are on the wire
+    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
+    closedByMe = failedByMe = droppedByMe = wasClean = False
+    wasNotCleanReason: str | None = None
+    wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
+    wasServingFlashSocketPolicyFile = False
+    localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
+    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
+    autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
+    autoPingPendingSeq = 0
+    fragments = 0
+
+    def __init__(self) -> None:
+        Input.__init__(self)
+        self.wire_session: Session | PayloadSession | None = None
+        self.wire_place: Place | None = None
+        self.due_bucket = 0
+        self.pinged = False
+
+    # -- the opening handshake
+
+    @classmethod
+    def make(cls) -> Wire:
+        return cls()
+
+    def open(self, native: Native, descriptor: int, handshake: Handshake, place: Place, opening: Opening) -> None:
+        """Answer an admitted opening handshake and open the connection. `descriptor` is the plain socket's, -1 for TLS."""
+        self._attach(native, descriptor, handshake, place)
+        headers = dict(self.wire_policy.response_headers)
+        self._agree_on_extensions(opening.extensions, headers)
+        key = opening.key
+        self._wskey, self.websocket_protocols, self.websocket_extensions = key, handshake.subprotocols, ()
+        self.corked = True
+        try:
+            self.succeedHandshake((handshake.subprotocol, headers))
+        except Exception as error:
+            self.broken(error)
+        finally:
+            self.corked = False
+            del self._wskey, self.websocket_protocols, self.websocket_extensions
+            self.flush()
+
+    def _agree_on_extensions(self, offered: str, headers: dict[str, Any]) -> None:
+        agreed = negotiate(offered, self.wire_policy.deflate) if offered and self.wire_policy.deflate is not None else None
+        if agreed is not None:
+            parameters, headers["Sec-WebSocket-Extensions"] = agreed
+            self._perMessageCompress = Deflate.server(parameters)
+            self.wire_flags |= RSV1
+
+    def _attach(self, native: Native, descriptor: int, handshake: Handshake, place: Place) -> None:
+        self.native, self.descriptor, self.wire_place = native, descriptor, place
+        native.set_protocol(self)
+        native.set_write_buffer_limits(high=HIGH_WATER)
+        connection_class = getattr(self.wire_policy.app, "connection_class", Connection)
+        self.wire_connection = connection_class(self, handshake, self.wire_policy.next_id())
+
+    def _onOpen(self) -> None:
+        """Autobahn: the answer is on its way."""
+        policy, connection = self.wire_policy, self.wire_connection
+        assert connection is not None
+        self.live = True
+        policy.watcher.opened(connection)
+        if policy.ping_interval:
+            policy.wheel.set(self, policy.ping_interval)
+        try:
+            self.wire_session = self._make_session(connection)
+        except Exception as error:
+            self.app_failed("opening", error)
+            return
+        take_payload = getattr(self.wire_session, "received_payload", None)
+        self.payloads = take_payload is not None
+        self.wire_received = take_payload if take_payload is not None else getattr(self.wire_session, "received")  # noqa: B009 - a Protocol's union
+        if not self.payloads:
+            self.wire_flags |= TEXT
+
+    def _make_session(self, connection: Connection) -> Session | PayloadSession:
+        assert self.wire_policy.app is not None
+        return self.wire_policy.app.open(connection, connection.handshake)
+
+    # -- sending
+
+    def send_payload(self, payload: bytes, text: bool) -> None:
+        """One message in one frame, compressed when that was agreed and the message is not small."""
+        deflate = self._perMessageCompress
+        compressed = deflate is not None and len(payload) >= deflate.threshold
+        if compressed:
+            payload = deflate.deflate(payload)  # type: ignore[union-attr]
+        self.messages_out += 1
+        opcode = 1 if text else 2
+        if len(payload) <= COPY:
+            self.write(self.frame(opcode, payload, compressed))
+        else:
+            self.write(self.header(opcode, len(payload), compressed))
+            self.write(payload)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Autobahn's control frames and handshake answers."""
+        self.write(data)
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake with any code (Autobahn's sendClose() refuses 1001, 1011, 1012 and others)."""
+        if self.state == OPEN:
+            self.sendCloseFrame(code=code, reasonUtf8=reason_bytes(reason))
+            if self.out is not None and not self.corked:
+                self.flush()
+
+    def abort(self) -> None:
+        if self.native is not None:
+            self.live = False
+            self.descriptor = -1
+            self.out = None
+            self.native.abort()
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        was_open = self.state == OPEN
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        if was_open:
+            self.live = False
+            if self.wire_connection is not None:
+                self.wire_connection.has_room()
+            self.wire_policy.wheel.set(self, self.wire_policy.close_timeout)
+            self._listen_for_the_answer()
+
+    def _listen_for_the_answer(self) -> None:
+        """What the client sent before its Close frame is not for the app any more, so a waiting app must not hold it up."""
+        if self.wire_waiting is not None and self.native is not None:
+            unread, self.unread, self.held = self.unread, b"", None
+            self.read(unread)
+            if self.native is not None:
+                self.native.resume_reading()
+
+    def too_slow(self) -> None:
+        if self.live:
+            self.close(TRY_AGAIN_LATER, "client reads too slowly")
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        if self.wire_connection is not None:
+            self.wire_connection.has_room()
+
+    # -- receiving
+
+    def control(self, opcode: int, payload: bytes) -> None:
+        if opcode == 9:
+            self._onPing(payload)
+        else:
+            self._onPong(payload)
+
+    def _onPing(self, payload: bytes) -> None:
+        if self.state == OPEN:
+            self.write(self.frame(10, payload, False))
+
+    def _onPong(self, payload: bytes) -> None:
+        """Any bytes from the client show that it lives; nothing more is learnt from a pong."""
+
+    def _onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Autobahn's parser: a whole message. What comes after our Close frame is dropped."""
+        if not self.live:
+            return
+        result = self.hand_over(payload if self.payloads or isBinary else payload.decode(), not isBinary)
+        if result is not None:
+            self._hold(result, None)
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        self.fragments = 0
+        super().onMessageBegin(isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        self.fragments += 1
+        if self.fragments > self.wire_policy.max_fragments > 0 and not self.failedByMe:
+            self._fail_connection(MESSAGE_TOO_BIG, f"message of more than {self.wire_policy.max_fragments} fragments")
+        super().onMessageFrameBegin(length)
+
+    def onMessageEnd(self) -> None:
+        """As Autobahn's, without telling observers that there cannot be."""
+        message, self.message_data = self.message_data, None
+        if not self.failedByMe:
+            self._onMessage(b"".join(message), self.message_is_binary)
+
+    # -- timers
+
+    def due(self) -> None:
+        """The wheel: a ping is due, or its answer, or the end of a closing handshake."""
+        if self.state == OPEN:
+            self._ping_or_give_up()
+        elif self.state == CLOSING:
+            self.onCloseHandshakeTimeout()
+        elif self.state == CONNECTING:
+            self.onOpenHandshakeTimeout()
+        elif self.native is not None:
+            self.abort()
+
+    def _ping_or_give_up(self) -> None:
+        policy = self.wire_policy
+        if not self.pinged:
+            self.pinged, self.heard = True, False
+            self.write(PING_FRAME)
+            policy.wheel.set(self, policy.ping_timeout)
+        elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
+            self.pinged = False
+            policy.wheel.set(self, max(0.0, policy.ping_interval - policy.ping_timeout))
+        else:
+            self.onAutoPingTimeout()
+
+    # -- the end
+
+    def app_failed(self, doing: str, error: BaseException) -> None:
+        assert self.wire_connection is not None
+        self.wire_policy.watcher.app_failed(self.wire_connection, doing, error)
+        self.close(INTERNAL_ERROR, "internal error")
+
+    def broken(self, error: Exception) -> None:
+        """Our own fault: this connection ends, the others do not notice."""
+        assert self.wire_connection is not None
+        self.wire_policy.watcher.app_failed(self.wire_connection, "reading", error)
+        self.abort()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        self.live = False
+        super().dropConnection(abort)
+
+    def unregisterProducer(self) -> None:
+        """Autobahn's dropConnection() calls it; there is no producer here."""
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        native = self.native
+        if native is None:
+            return
+        if abort and not self.wasClean:
+            self.abort()
+            return
+        self.flush()
+        self.descriptor = -1
+        native.close()
+        # A client that does not take the rest must not keep the socket for ever.
+        self.wire_policy.wheel.set(self, self.wire_policy.close_timeout)
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self.wire_policy.wheel.clear(self)
+        self.native, self.descriptor, self.out = None, -1, None
+        self.live, self.partial, self.held, self.unread = False, None, None, b""
+        self._lost(CLEAN if exc is None else LOST)
+
+    def _lost(self, reason: Failure) -> None:
+        WebSocketProtocol._connectionLost(self, reason)
+
+    def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Autobahn: it is over. Says who closed and how, then tells the session, last of all."""
+        connection, place = self.wire_connection, self.wire_place
+        if place is not None:
+            place.leave()
+            self.wire_place = None
+        if connection is None or connection.close_code is not None:
+            return
+        connection.ended(*self._verdict(wasClean, reason))
+        if self.wire_session is not None or self.wire_received is not None:
+            self.wire_policy.watcher.closed(connection, self)
+        elif self.localCloseCode is not None:
+            self.wire_policy.watcher.closed(connection, self)
+        if self.wire_waiting is None:
+            self.closed_last()
+
+    def _verdict(self, was_clean: bool, reason: str | None) -> tuple[int, str, str]:
+        ours = self.localCloseCode if self.closedByMe else None
+        if ours is not None and (was_clean or self.failedByMe or self.wasCloseHandshakeTimeout):
+            return ours, (self.localCloseReason or b"").decode("utf-8", "replace"), "server"
+        if was_clean:
+            code = self.remoteCloseCode
+            return NO_STATUS if code is None else code, self.remoteCloseReason or "", "client"
+        if self.droppedByMe:
+            return ABNORMAL, self.wasNotCleanReason or "", "server"
+        if ours is not None:
+            return ours, "no closing handshake", "server"
+        return ABNORMAL, "connection lost without a Close frame", "network"
+
+    def closed_last(self) -> None:
+        session, self.wire_session, self.wire_received = self.wire_session, None, None
+        connection = self.wire_connection
+        if session is None or connection is None:
+            return
+        if self._perMessageCompress is not None:
+            self._perMessageCompress.release()
+        try:
+            session.closed(connection.close_code or ABNORMAL, connection.close_reason)
+        except Exception as error:
+            self.wire_policy.watcher.app_failed(connection, "closing", error)

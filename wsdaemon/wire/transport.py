@@ -1,0 +1,98 @@
+"""A loop transport shown as a Twisted one, for Autobahn classes of the user's that talk to `self.transport`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from ..core.handshake import Peer
+    from .output import Output
+
+
+def address(peer: Peer) -> IAddress:
+    """Twisted's address object for a peer or a local address."""
+    if not peer.port:
+        made: IAddress = UNIXAddress(peer.host.encode() or None)
+    else:
+        made = (IPv6Address if ":" in peer.host else IPv4Address)("TCP", peer.host, peer.port)
+    return made
+
+
+@implementer(ITransport)
+class TwistedTransport:
+    """What a protocol written for Twisted expects; every write goes through the wire, so that nothing overtakes anything."""
+
+    disconnecting = False
+
+    def __init__(self, wire: Output, peer: Peer, local: Peer) -> None:
+        self._wire = wire
+        self._peer = peer
+        self._local = local
+        self._producer: Any = None
+        self._streaming = False
+
+    def write(self, data: bytes) -> None:
+        self._wire.write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._wire.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._wire.flush()
+        if self._wire.native is not None:
+            self._wire.descriptor = -1
+            self._wire.native.close()
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+        if self._wire.native is not None:
+            self._wire.descriptor = -1
+            self._wire.native.abort()
+
+    def getPeer(self) -> IAddress:
+        return address(self._peer)
+
+    def getHost(self) -> IAddress:
+        return address(self._local)
+
+    def getPeerCertificate(self) -> Any:
+        """The client's certificate as a dict (ssl.SSLSocket.getpeercert), None without one."""
+        native: Any = self._wire.native
+        return None if native is None else native.get_extra_info("peercert")
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """The listener has set it."""
+
+    def pauseProducing(self) -> None:
+        if self._wire.native is not None:
+            self._wire.native.pause_reading()
+
+    def resumeProducing(self) -> None:
+        if self._wire.native is not None:
+            self._wire.native.resume_reading()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Have `producer` paused while the client is slow (pull producers: asked for more whenever there is room)."""
+        if self._producer is not None:
+            raise RuntimeError("a producer is registered already")
+        self._producer, self._streaming = producer, streaming
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def congested(self, slow: bool) -> None:
+        """The wire: the client became slow, or caught up."""
+        if self._producer is None:
+            return
+        if not slow:
+            self._producer.resumeProducing()
+        elif self._streaming:
+            self._producer.pauseProducing()
