@@ -1,26 +1,23 @@
-"""The frame fast path: both twins, against each other and against Autobahn's parser, which is the authority."""
+"""The frame fast path: both twins, against each other and against Autobahn's parser, which is the authority.
+
+Partial frames, sending and loading have their tests in test_frames_partial.py.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import tracemalloc
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+from itertools import pairwise
 from typing import Any
 
 import pytest
-import wsdaemon.wire
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
-from autobahn.websocket.utf8validator import Utf8Validator
 from hypothesis import example, given
 from hypothesis import strategies as st
-from twisted.internet.testing import StringTransport
+from twisted.internet.address import IPv4Address
+
 from wsdaemon.wire import frames as loader
-from wsdaemon.wire import frames_python
 from wsdaemon.wire.frames import COMPRESSED, RSV1, TEXT, Frames, FramesUnavailable, load
 
 MAXIMUM = 70_000
@@ -38,11 +35,11 @@ except FramesUnavailable:
 
 both = pytest.mark.parametrize("frames", BOTH, ids=lambda frames: frames.name)
 needs_c = pytest.mark.skipif(len(BOTH) == 1, reason="the C module is not built")
-both_given = pytest.mark.parametrize("frames", BOTH, ids=lambda frames: frames.name)
 
 MASK = bytes.fromhex("37fa213d")
 EURO = "€".encode()
-BAD_TEXT = [b"\x80", b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf0\x80\x80\x80", b"\xf4\x90\x80\x80", b"\xf5", b"\xff", EURO[:2], b"a\xc3("]
+BAD_TEXT = [b"\x80", b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf0\x80\x80\x80", b"\xf4\x90\x80\x80", b"\xf5", b"\xff"]
+BAD_TEXT += [EURO[:2], b"a\xc3("]
 
 
 def unmasked(payload: bytes, mask: bytes) -> bytes:
@@ -71,12 +68,23 @@ def client(
 # -- Autobahn's parser alone, and behind the fast path
 
 
-class Transport(StringTransport):
-    def unregisterProducer(self) -> None:
-        """Autobahn does so before it closes, registered or not."""
+class Transport:
+    """As much of one as Autobahn asks for; it keeps what was written."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.write = self.written.extend
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 1)
+
+    def nothing(self) -> None:
+        pass
+
+    loseConnection = abortConnection = unregisterProducer = nothing
 
 
-class Recorder(WebSocketServerProtocol):  # type: ignore[misc]
+class Recorder(WebSocketServerProtocol):
     """Autobahn's stock protocol in the open state; it keeps what an app would see."""
 
     def __init__(self) -> None:
@@ -87,20 +95,23 @@ class Recorder(WebSocketServerProtocol):  # type: ignore[misc]
         self.factory.setProtocolOptions(
             failByDrop=False, maxMessagePayloadSize=MAXIMUM, openHandshakeTimeout=0, closeHandshakeTimeout=0, autoPingInterval=0
         )
-        self.makeConnection(Transport())
+        self.sent = Transport()
+        self.transport = self.sent  # type: ignore[assignment]
+        self.connectionMade()
         self.state, self.websocket_version = self.STATE_OPEN, 13
-        self.inside_message, self.current_frame = False, None
+        self.inside_message, self.current_frame = False, None  # type: ignore[assignment]
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.seen.append(("binary" if isBinary else "text", payload))
 
     def onPong(self, payload: bytes) -> None:
-        self.seen.append(("pong", payload))
+        if not self.failedByMe:  # after that Autobahn may still report the very frame it failed for, depending on the cuts
+            self.seen.append(("pong", payload))
 
     def outcome(self) -> tuple[object, ...]:
         """Messages and pongs in order; pongs sent and the Close frame with its reason; the close codes."""
         code = None if self.failedByMe else self.remoteCloseCode
-        return self.seen, self.transport.value(), self.localCloseCode, code, self.failedByMe
+        return self.seen, bytes(self.sent.written), self.localCloseCode, code, self.failedByMe
 
 
 class Driven:
@@ -154,7 +165,7 @@ class Driven:
 
 def parts_of(data: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def agree(frames: Frames, parts: list[bytes], flags: int = 0) -> int:
@@ -178,6 +189,7 @@ good_frames = st.one_of(
     st.builds(client, st.just(2), payloads, mask=masks),
     st.builds(client, st.sampled_from([9, 10]), st.binary(max_size=125), mask=masks),
 )
+data_frames = st.builds(client, st.sampled_from([1, 2]), payloads, reserved=st.sampled_from([0, 4]), mask=masks)
 any_frames = st.builds(
     client,
     st.integers(0, 15),
@@ -201,7 +213,7 @@ cut_lists = st.lists(st.integers(0, 1 << 20), max_size=8)
 flag_sets = st.sampled_from([0, RSV1, TEXT, RSV1 | TEXT])
 
 
-@both_given
+@both
 @given(stream=streams, cuts=cut_lists, flags=st.sampled_from([0, TEXT]))
 def test_any_stream_cut_anywhere_is_received_as_by_autobahn(frames: Frames, stream: bytes, cuts: list[int], flags: int) -> None:
     agree(frames, parts_of(stream, cuts), flags)
@@ -269,7 +281,7 @@ def test_the_twins_take_alike(stream: bytes, skip: int, maximum: int, flags: int
 
 @needs_c
 @given(
-    frame=st.one_of(st.builds(client, st.sampled_from([1, 2]), payloads, reserved=st.sampled_from([0, 4]), mask=masks), bad_texts, any_frames),
+    frame=st.one_of(data_frames, bad_texts, any_frames),
     cuts=st.lists(st.integers(0, 1 << 20), min_size=1, max_size=6),
     flags=flag_sets,
 )
@@ -363,31 +375,3 @@ def test_take_keeps_to_most_and_maximum(frames: Frames) -> None:
     assert frames.take(one, 0, 0, 0, 1) == ([], 0)
     assert frames.take(client(1) + one, 0, 0, 0, 5) == ([1, b""], 6)
     assert frames.take(one, len(one), 5, 0, 5) == ([], len(one))
-
-
-@both
-@pytest.mark.parametrize(
-    ("error", "arguments"),
-    [
-        (TypeError, (bytearray(8), 0, 1, 0, 1)),
-        (TypeError, ("text", 0, 1, 0, 1)),
-        (TypeError, (None, 0, 1, 0, 1)),
-        (TypeError, (b"", 0.0, 1, 0, 1)),
-        (TypeError, (b"", 0, None, 0, 1)),
-        (ValueError, (b"12345678", 9, 1, 0, 1)),
-        (ValueError, (b"12345678", -1, 1, 0, 1)),
-        (ValueError, (b"", 1 << 70, 1, 0, 1)),
-        (ValueError, (b"", 0, -1, 0, 1)),
-        (ValueError, (b"", 0, 1 << 63, 0, 1)),
-        (ValueError, (b"", 0, 1, 4, 1)),
-        (ValueError, (b"", 0, 1, -1, 1)),
-        (ValueError, (b"", 0, 1, 0, -1)),
-        (TypeError, (b"",)),
-    ],
-)
-def test_wrong_arguments_are_refused(frames: Frames, error: type[Exception], arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(error):
-        frames.take(*arguments)
-    if arguments[-1] != -1:
-        with pytest.raises(error):
-            frames.begin(*arguments[:4])

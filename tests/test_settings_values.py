@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import string
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.settings.addresses import parse_address
 from wsdaemon.settings.form import DurationForm, FlagForm, Form, SizeForm, WholeForm
-from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, printable
 from wsdaemon.settings.values import (
-    Address,
     AddressText,
     App,
     Destination,
@@ -29,8 +24,6 @@ from wsdaemon.settings.values import (
     PositiveSize,
     Secret,
     SecretFile,
-    SystemdAddress,
-    TcpAddress,
     Tokens,
     UnixAddress,
     app_text,
@@ -62,7 +55,16 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("64K", "64KiB"), ("64kb", "64KiB"), ("64 KiB", "64KiB"), ("1m", "1MiB"), ("1MB", "1MiB"), ("2gib", "2GiB"), ("10 bytes", "10"), ("10B", "10")],
+    [
+        ("64K", "64KiB"),
+        ("64kb", "64KiB"),
+        ("64 KiB", "64KiB"),
+        ("1m", "1MiB"),
+        ("1MB", "1MiB"),
+        ("2gib", "2GiB"),
+        ("10 bytes", "10"),
+        ("10B", "10"),
+    ],
 )
 def test_size_nearly_right_says_what_was_meant(text: str, meant: str) -> None:
     assert refused(SIZE, text) == f"expected a size such as 64KiB or 1MiB; did you mean {meant}?"
@@ -121,7 +123,16 @@ def test_durations(value: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("30", "30s"), ("30 s", "30s"), ("30S", "30s"), ("5min", "5m"), ("10 seconds", "10s"), ("500 ms", "500ms"), ("2hours", "2h"), ("1.5", "1.5s")],
+    [
+        ("30", "30s"),
+        ("30 s", "30s"),
+        ("30S", "30s"),
+        ("5min", "5m"),
+        ("10 seconds", "10s"),
+        ("500 ms", "500ms"),
+        ("2hours", "2h"),
+        ("1.5", "1.5s"),
+    ],
 )
 def test_duration_nearly_right_says_what_was_meant(text: str, meant: str) -> None:
     assert refused(DURATION, text) == f"expected a duration such as 500ms, 30s or 5m, or 0; did you mean {meant}?"
@@ -132,7 +143,9 @@ def test_no_duration(value: object) -> None:
     assert refused(DURATION, value) == "expected a duration such as 500ms, 30s or 5m, or 0"
 
 
-@pytest.mark.parametrize("value", [-1, -0.5, 1e-9, "0.5ms", "366d", "999999999999d", float("inf"), float("-inf"), 10**400, timedelta(days=-1)])
+@pytest.mark.parametrize(
+    "value", [-1, -0.5, 1e-9, "0.5ms", "366d", "999999999999d", float("inf"), float("-inf"), 10**400, timedelta(days=-1)]
+)
 def test_duration_out_of_range(value: object) -> None:
     assert refused(DURATION, value) == "expected a duration from 1ms to 365d, or 0"
 
@@ -148,7 +161,15 @@ def test_every_duration_reads_back(seconds: float) -> None:
 
 
 def test_durations_are_shown_in_the_largest_unit_that_divides_them() -> None:
-    assert [DURATION.show(value) for value in (0.0, 0.5, 1.0, 90.0, 300.0, 7200.0, 86400.0)] == ["0s", "500ms", "1s", "90s", "5m", "2h", "1d"]
+    assert [DURATION.show(value) for value in (0.0, 0.5, 1.0, 90.0, 300.0, 7200.0, 86400.0)] == [
+        "0s",
+        "500ms",
+        "1s",
+        "90s",
+        "5m",
+        "2h",
+        "1d",
+    ]
     assert DURATION.show(0.1 + 0.2) == "0.30000000000000004s"
 
 
@@ -165,7 +186,8 @@ def test_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "flag"), [("on", True), ("yes", True), ("True", True), ("off", False), ("NO", False), ("false", False), (True, True), (False, False)]
+    ("value", "flag"),
+    [("on", True), ("yes", True), ("True", True), ("off", False), ("NO", False), ("false", False), (True, True), (False, False)],
 )
 def test_flags(value: object, flag: bool) -> None:
     assert FlagForm().convert(value) is flag
@@ -209,7 +231,7 @@ def test_lists() -> None:
 
 def test_mount_paths() -> None:
     assert get_form(MountPaths).convert("/a, /b/{x}") == ("/a", "/b/{x}")
-    assert refused(get_form(MountPaths), "chat") == "expected paths of mounts such as /chat, with commas between them"
+    assert refused(get_form(MountPaths), "chat") == "expected paths of mounts such as /chat"
 
 
 def test_levels() -> None:
@@ -275,7 +297,9 @@ def test_apps(app: str) -> None:
     assert get_form(App).convert(app) == app
 
 
-@pytest.mark.parametrize("app", ["", "Echo", "a b", "module:", ":name", "a..b:c", "a:b:c", "a.b", "class:name", "a-b:c", "/bin/cat", 5, None])
+@pytest.mark.parametrize(
+    "app", ["", "Echo", "a b", "module:", ":name", "a..b:c", "a:b:c", "a.b", "class:name", "a-b:c", "/bin/cat", 5, None]
+)
 def test_no_app(app: object) -> None:
     assert refused(get_form(App), app) == "expected a built-in app, module:function or module:Class"
 
@@ -285,186 +309,6 @@ def test_the_text_of_an_app() -> None:
     assert app_text(coroutine_app) == f"{__name__}:coroutine_app"
     assert app_text(AppObject()) == f"{__name__}:AppObject"
     assert is_reference(app_text(coroutine_app))
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("text", "address", "shown"),
-    [
-        ("tcp:8080", TcpAddress(8080), "tcp:8080"),
-        ("tcp:port=443", TcpAddress(443), "tcp:443"),
-        ("tcp:0", TcpAddress(0), "tcp:0"),
-        ("tcp:8080:interface=127.0.0.1", TcpAddress(8080, "127.0.0.1"), "tcp:8080:interface=127.0.0.1"),
-        ("tcp:8080:interface=localhost", TcpAddress(8080, "127.0.0.1"), "tcp:8080:interface=127.0.0.1"),
-        ("tcp:8080:interface=[::1]", TcpAddress(8080, "::1"), "tcp:8080:interface=[::1]"),
-        ("tcp:8080:interface=\\:\\:1", TcpAddress(8080, "::1"), "tcp:8080:interface=[::1]"),
-        ("tcp:8080:interface=[2001:0DB8::0001]", TcpAddress(8080, "2001:db8::1"), "tcp:8080:interface=[2001:db8::1]"),
-        ("tcp:80:interface=[fe80::1%eth0]", TcpAddress(80, "fe80::1%eth0"), "tcp:80:interface=[fe80::1%eth0]"),
-        ("tcp:80:interface=[::]", TcpAddress(80, "::"), "tcp:80:interface=[::]"),
-        ("unix:/run/ws.sock", UnixAddress("/run/ws.sock", 0o660), "unix:/run/ws.sock:mode=660"),
-        ("unix:/run/ws.sock:mode=0600", UnixAddress("/run/ws.sock", 0o600), "unix:/run/ws.sock:mode=600"),
-        (
-            "unix:/run/a\\:b\\=c:mode=666:user=www-data:group=33",
-            UnixAddress("/run/a:b=c", 0o666, "www-data", "33"),
-            "unix:/run/a\\:b\\=c:mode=666:user=www-data:group=33",
-        ),
-        ("systemd:index=0", SystemdAddress(index=0), "systemd:index=0"),
-        ("systemd:name=ws.socket", SystemdAddress(name="ws.socket"), "systemd:name=ws.socket"),
-    ],
-)
-def test_addresses(text: str, address: Address, shown: str) -> None:
-    assert parse_address(text) == address
-    assert str(address) == shown
-    assert get_form(AddressText).convert(address) == address
-
-
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
-        ("", "expected an address such as tcp:8080"),
-        ("8080", "did you mean tcp:8080?"),
-        ("tpc:8080", "did you mean tcp:...?"),
-        ("http:80", "expected an address such as"),
-        ("ssl:443:privateKey=x", "give the listener tls_certificate and tls_key"),
-        ("tls:443", "give the listener tls_certificate and tls_key"),
-        ("tcp", "one PORT"),
-        ("tcp:", "PORT is a number from 0 to 65535"),
-        ("tcp:65536", "PORT is a number from 0 to 65535"),
-        ("tcp:-1", "PORT is a number from 0 to 65535"),
-        ("tcp:http", "PORT is a number from 0 to 65535"),
-        ("tcp: 80", "PORT is a number from 0 to 65535"),
-        ("tcp:٣", "PORT is a number from 0 to 65535"),
-        ("tcp:80:90", "one PORT"),
-        ("tcp:80:port=90", "one PORT"),
-        ("tcp:80:interface=::1", "an IPv6 address stands in brackets"),
-        ("tcp:80:interface=", "interface is empty"),
-        ("tcp:80:interface=[127.0.0.1]", "ADDRESS is an IPv4 address"),
-        ("tcp:80:interface=example.org", "ADDRESS is an IPv4 address"),
-        ("tcp:80:interface=999.0.0.1", "ADDRESS is an IPv4 address"),
-        ("tcp:80:interfce=127.0.0.1", "interfce is no option of tcp, did you mean interface?"),
-        ("tcp:80:backlog=50", "backlog is no option of tcp"),
-        ("tcp:80:interface=127.0.0.1:interface=127.0.0.1", "interface only once"),
-        ("tcp:80:interface=[::1", "without an open ["),
-        ("tcp:80\\", "without a backslash at its end"),
-        ("unix:", "one PATH"),
-        ("unix:/a:mode=888", "mode is three octal digits"),
-        ("unix:/a:mode=7777", "mode is three octal digits"),
-        ("unix:/a:mode=", "mode is empty"),
-        ("unix:/a:user=a b", "user is a name or a number"),
-        ("unix:/" + "a" * 107, "PATH has 108 bytes, and the system allows 107"),
-        ("systemd:", "one of index and name"),
-        ("systemd:0", "one of index and name"),
-        ("systemd:index=0:name=a", "one of index and name"),
-        ("systemd:index=-1", "NUMBER counts the sockets from 0"),
-        ("systemd:domain=INET:index=0", "domain is no option of systemd"),
-        ("systemd:name=a b", "FileDescriptorName="),
-    ],
-)
-def test_no_address(text: str, part: str) -> None:
-    message = refused(get_form(AddressText), text)
-    assert message.startswith("expected ")
-    assert part in message
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        TcpAddress(-1),
-        TcpAddress(80, "nowhere"),
-        UnixAddress("/a", -1),
-        UnixAddress("/a", 0o1777),
-        UnixAddress("/a\nb"),
-        UnixAddress("", 0o600),
-        SystemdAddress(),
-        SystemdAddress(0, "both"),
-        SystemdAddress(-1),
-        80,
-        None,
-    ],
-)
-def test_address_objects_are_checked_too(address: object) -> None:
-    assert refused(get_form(AddressText), address).startswith("expected ")
-
-
-interfaces = st.just("") | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str)
-names = st.text(string.ascii_letters + string.digits, min_size=1, max_size=10)
-unix_paths = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x17F, exclude_categories=["Cc", "Zs"]), min_size=1, max_size=40)
-addresses = (
-    st.builds(TcpAddress, st.integers(0, 65535), interfaces)
-    | st.builds(UnixAddress, unix_paths.map("/{}".format), st.integers(0, 0o777), st.none() | names, st.none() | names)
-    | st.builds(SystemdAddress, index=st.integers(0, 99999))
-    | st.builds(SystemdAddress, name=st.text(string.ascii_letters + string.digits + "=[]\\.@-", min_size=1))
-)
-
-
-@given(addresses)
-def test_every_address_reads_back(address: Address) -> None:
-    form = get_form(AddressText)
-    assert form.locate(form.convert(str(address)), HERE) == form.convert(address) == address
-
-
-@given(st.text(alphabet="tcpunixsystemd:=[]\\/0189.% ", max_size=40))
-def test_any_text_is_an_address_or_is_refused(text: str) -> None:
-    try:
-        address = parse_address(text)
-    except Refused:
-        return
-    assert parse_address(str(address)) == address
-
-
-@given(st.ip_addresses(v=6))
-def test_twisted_escapes_and_brackets_are_the_same(interface: ipaddress.IPv6Address) -> None:
-    escaped = str(interface).replace(":", "\\:")
-    assert parse_address(f"tcp:1:interface={escaped}") == parse_address(f"tcp:1:interface=[{interface}]")
-
-
-# Path patterns
-
-
-@pytest.mark.parametrize("path", ["/", "/chat", "/chat/", "/rooms/{name}", "/a/{x}/b/{y}", "/50%off", "/ünï", "/a b", "/a[1]", "/{_x1}"])
-def test_path_patterns(path: str) -> None:
-    assert check_path(path) == path
-
-
-@pytest.mark.parametrize(
-    ("path", "part"),
-    [
-        ("", "starts with /"),
-        ("chat", "starts with /"),
-        (" /chat", "starts with /"),
-        ("/chat ", "blanks at its end"),
-        ("/a?b", "without ? # ,"),
-        ("/a#b", "without ? # ,"),
-        ("/a,b", "without ? # ,"),
-        ("/a\x00", "without ? # ,"),
-        ("/caf%C3%A9", "without %XX escapes"),
-        ("//a", "without empty, . and .. segments"),
-        ("/a/../b", "without empty, . and .. segments"),
-        ("/a/.", "without empty, . and .. segments"),
-        ("/a{x}", "as a whole segment"),
-        ("/{x}b", "as a whole segment"),
-        ("/{x", "as a whole segment"),
-        ("/x}", "as a whole segment"),
-        ("/{{x}}", "as a whole segment"),
-        ("/{x}{y}", "as a whole segment"),
-        ("/{a/b}", "as a whole segment"),
-        ("/{}", "in ASCII letters, digits and _"),
-        ("/{1x}", "in ASCII letters, digits and _"),
-        ("/{a-b}", "in ASCII letters, digits and _"),
-        ("/{x}/{x}", "{x} is there twice"),
-    ],
-)
-def test_no_path_pattern(path: str, part: str) -> None:
-    with pytest.raises(Refused) as caught:
-        check_path(path)
-    assert part in str(caught.value)
-
-
-def test_the_shape_of_a_path_has_no_names() -> None:
-    assert path_shape("/a/{x}/b") == path_shape("/a/{y}/b") == "/a/{}/b"
-    assert path_shape("/a/x/b") != path_shape("/a/{x}/b")
 
 
 # Secrets
@@ -487,7 +331,7 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("lines", b"a\nb\n"), ("binary", b"\xff"), ("large", b"a" * 70_000)):
         (tmp_path / name).write_bytes(content)
     for given_text in ("empty", "lines", "binary", "large", "missing", ".", "x" * 300):
-        with pytest.raises(Refused, match="^expected the path of a file that holds the secret") as caught:
+        with pytest.raises(Refused, match="holds the secret") as caught:
             form.locate(form.convert(given_text), tmp_path)
         assert str(tmp_path) not in str(caught.value)
 

@@ -189,7 +189,7 @@ def test_choose_by_index_or_name() -> None:
     assert choose(passed, "admin") == [Activated("admin", 5)]
     with pytest.raises(SystemdError, match=r"no socket '3'; expected .*: 0 \(web\), 1 \(web\), 2 \(admin\)"):
         choose(passed, "3")
-    with pytest.raises(SystemdError, match="no socket 'web'; expected .*: none"):
+    with pytest.raises(SystemdError, match=r"no socket 'web'; expected .*: none"):
         choose([], "web")
 
 

@@ -6,8 +6,7 @@ import sys
 
 from .apps.loading import LoadError
 from .core.connection import Connection
-from .edge.certificates import CertificateError
-from .edge.tls import server_context
+from .edge.tls import CertificateError, server_context
 from .mounts import load_target, make_mount_app
 from .settings.model import Settings
 

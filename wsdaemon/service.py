@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,11 @@ from .core.connection import Connection
 from .core.registry import Connections, Count
 from .core.routing import Routes
 from .core.wheel import Due, Wheel
-from .edge.certificates import CertificateError
 from .edge.gate import Entrance, Gate
 from .edge.listeners import Listener
 from .edge.sockets import ListenError, open_tcp, open_unix
-from .edge.tls import server_context
+from .edge.certificates import CertificateEvent, CertificateFiles, Certificates, EventKind
+from .edge.tls import CertificateError
 from .lifecycle import Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
@@ -38,6 +37,10 @@ from .wire.protocol import Wire
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
 app_log = Logger(namespace="wsdaemon.app")
+
+
+CERTIFICATES_EVERY = 30.0
+"""Seconds between two looks at the certificates' files."""
 
 
 class Watch:
@@ -96,6 +99,40 @@ def _due_failed(item: Due, error: Exception) -> None:
     log.failure("a timer failed", failure=_failure(error))
 
 
+class CertificateWatch:
+    """Looks, every so often, whether certificates were renewed, and swaps them in for new handshakes."""
+
+    def __init__(self, certificates: Sequence[Certificates]) -> None:
+        self._certificates = certificates
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        for certificates in self._certificates:
+            _tell(certificates.expiry_warnings())
+            for warning in certificates.warnings:
+                log.warn("{warning}", warning=warning)
+        self._schedule()
+
+    async def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _schedule(self) -> None:
+        if self._certificates:
+            self._handle = asyncio.get_running_loop().call_later(CERTIFICATES_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._schedule()
+        for certificates in self._certificates:
+            _tell(certificates.poll())
+            _tell(certificates.expiry_warnings())
+
+
+def _tell(events: Sequence[CertificateEvent]) -> None:
+    for event in events:
+        (log.info if event.kind is EventKind.RENEWED else log.warn)("{text}", text=event.text)
+
+
 class Daemon:
     """A whole daemon on one loop: `open()` while there are privileges, then `start()`, and in the end `stop()`."""
 
@@ -109,6 +146,7 @@ class Daemon:
         self.wheel = Wheel(loop, _due_failed)
         self.listeners: list[Listener] = []
         self.mounts: list[Mount] = []
+        self.certificates: list[Certificates] = []
         self._reactor = reactor
         self._count = Count(settings.daemon.max_connections)
         self._started: list[Step] = []
@@ -155,17 +193,18 @@ class Daemon:
 
     def _open_listener(self, settings: ListenerSettings) -> None:
         where = f"{self.settings.source}: [listener:{settings.name}]"
-        context = None
+        certificates = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             try:
-                context = server_context(settings.tls_certificate, settings.tls_key)
+                certificates = Certificates([CertificateFiles(settings.tls_certificate, settings.tls_key)])
             except CertificateError as error:
                 raise StartError(f"{where} {error}") from error
+            self.certificates.append(certificates)
         try:
             sock = self._open_socket(settings)
         except (ListenError, SystemdError) as error:
             raise StartError(f"{where} address = {settings.address}: {error}") from error
-        self.listeners.append(self._make_listener(settings, sock, context))
+        self.listeners.append(self._make_listener(settings, sock, certificates))
 
     def _open_socket(self, settings: ListenerSettings) -> socket.socket:
         match settings.address:
@@ -183,14 +222,14 @@ class Daemon:
     def _passed_by_systemd(self) -> Sequence[Activated]:
         return listen_descriptors(self.environ, int(self.environ.get("LISTEN_PID") or os.getpid()))
 
-    def _make_listener(self, settings: ListenerSettings, sock: socket.socket, context: ssl.SSLContext | None) -> Listener:
+    def _make_listener(self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None) -> Listener:
         wanted = settings.mounts or tuple(mount.path for mount in self.mounts)
         routes: Routes[Entrance] = Routes(
             (mount.path, Entrance(mount.path, mount.wire_class, mount.count, mount.settings.subprotocols)) for mount in self.mounts if mount.path in wanted
         )
         gate = Gate(
             listener=settings.name,
-            secure=context is not None,
+            secure=certificates is not None,
             routes=routes,
             counts=(Count(settings.max_connections), self._count),
             wheel=self.wheel,
@@ -204,7 +243,7 @@ class Daemon:
             gate=gate,
             loop=self.loop,
             max_handshakes=settings.max_handshakes,
-            tls=None if context is None else lambda: context,
+            certificates=certificates,
             path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
         )
 
@@ -214,6 +253,7 @@ class Daemon:
         """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
         steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
         steps += [mount.app for mount in self.mounts if hasattr(mount.app, "start") and hasattr(mount.app, "stop")]
+        steps.append(CertificateWatch(self.certificates))
         steps.append(Callbacks("connections", lambda: None, self._drain_all))
         steps.append(Callbacks("listeners", self._start_listeners, self._close_listeners))
         try:
@@ -244,7 +284,9 @@ class Daemon:
             connection.abort()
 
     def reload(self) -> None:
-        """SIGHUP."""
+        """SIGHUP: read the certificates again, for new handshakes."""
+        for certificates in self.certificates:
+            _tell(certificates.reload())
 
     def _status(self) -> str:
         return f"{self.state.value}, {len(self.connections)} connections"

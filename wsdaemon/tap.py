@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -64,7 +65,7 @@ class Options(usage.Options):
         chosen = self.settings.logging
         options = LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination))
         try:
-            self.log = log_for_twistd(options, self.parent or {}, __import__("os").environ)
+            self.log = log_for_twistd(options, self.parent or {}, os.environ)
         except LogError as error:
             fail(f"{self.settings.source}: [logging] {error}")
 

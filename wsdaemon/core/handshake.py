@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ class Headers(Mapping[str, str]):
     As a mapping it shows each name once, in lower case, with the value of its first line; `get_all` and `raw` show every line. Values are
     text in ISO-8859-1 (RFC 9110 5.5), so `value.encode("latin-1")` gives back the bytes that were sent.
 
-    Held as one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`): a quarter of what a tuple of pairs costs, and a look-up is
-    one search in it. That works because no name holds a colon and nothing here holds a CR or LF.
+    Held as one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`): a quarter of what a tuple of pairs costs, and a
+    look-up is one search in it. That works because no name holds a colon and nothing here holds a CR or LF.
     """
 
     __slots__ = ("_block",)
@@ -118,8 +119,8 @@ def _safe(part: bytes) -> bool:
 def cookies(headers: Headers) -> dict[str, str]:
     """The cookies of a request by name (RFC 6265 4.2), read as tolerantly as browsers write them. Never raises.
 
-    The first cookie of a name wins: it is the one with the longer path (RFC 6265 5.4). One pair of double quotes around a value is dropped. Bytes
-    beyond ASCII are UTF-8 where they can be, else ISO-8859-1. What has no name or no `=` is left out.
+    The first cookie of a name wins: it is the one with the longer path (RFC 6265 5.4). One pair of double quotes around a value is
+    dropped. Bytes beyond ASCII are UTF-8 where they can be, else ISO-8859-1. What has no name or no `=` is left out.
     """
     jar: dict[str, str] = {}
     for line in headers.get_all("cookie"):
@@ -161,14 +162,15 @@ class Peer:
 
     @classmethod
     def from_sockname(cls, address: object) -> Peer:
-        """From what `getpeername()` gives. An IPv4 client of a listener for both families comes out as IPv4; a scope (`%eth0`) is dropped."""
+        """From what `getpeername()` gives. An IPv4 client of a listener for both families comes out as IPv4; a scope (`%eth0`) is
+        dropped."""
         if not isinstance(address, tuple) or len(address) < 2:
             return UNIX
         host, port = str(address[0]), int(address[1])
         if ":" in host:
             host = host.partition("%")[0]
-            if host.lower().startswith("::ffff:") and "." in host:
-                host = host[7:]
+            if host.lower().startswith("::ffff:"):
+                host = str(ipaddress.IPv6Address(host).ipv4_mapped or host)
         return cls(host, port)
 
 

@@ -1,7 +1,7 @@
 """The certificates of one listener: chosen by host name, watched, renewed without a restart.
 
-New handshakes take `Certificates.context`. A renewed pair is read and checked first; when it is good it gets a context of its own and that takes
-the place of the old one. Open connections keep the context they began with. A bad pair is refused and the old one stays.
+New handshakes take `Certificates.context`. A renewed pair is read and checked first; when it is good it gets a context of its own and
+that takes the place of the old one. Open connections keep the context they began with. A bad pair is refused and the old one stays.
 
 This looks at files only when it is called: `poll` every few seconds, `reload` on SIGHUP.
 """
@@ -82,7 +82,8 @@ class Certificates:
     """The pairs of one listener, the first of which serves clients that give no name or an unknown one.
 
     With more than one pair the contexts have an `sni_callback`. That callback needs a transport that goes through Python's ssl objects: the
-    loop's own TLS does. aiofastnet makes its TLS objects in C, and the callback then ends the process with a segmentation fault: see `by_name`.
+    loop's own TLS does. aiofastnet makes its TLS objects in C, and the callback then ends the process with a segmentation fault: see
+    `by_name`.
 
     All pairs of a listener share one policy for client certificates. Were it one per name, a session that was begun under one name could be
     resumed under another and pass its check (that was CVE-2025-23419 in nginx).
@@ -156,8 +157,8 @@ class Certificates:
     def poll(self) -> list[CertificateEvent]:
         """Take what was renewed. Cheap when nothing was.
 
-        A bad pair is told only when the next poll finds it unchanged, and once: a renewal writes certificate and key one after the other, and in
-        between they do not match.
+        A bad pair is told only when the next poll finds it unchanged, and once: a renewal writes certificate and key one after the other,
+        and in between they do not match.
         """
         return [event for entry in self._entries for event in self._renew(entry, patient=True)]
 
@@ -177,18 +178,23 @@ class Certificates:
         except CertificateError as error:
             entry.reported = not patient or unchanged
             return [CertificateEvent(EventKind.REFUSED, path, f"{error}; the old certificate stays in use")] if entry.reported else []
-        known = fresh.signature == entry.signature and fresh.pair.fingerprint == entry.pair.fingerprint
-        entry.reported, entry.tried, entry.signature = True, fresh.signature, fresh.signature
-        if known and fresh.context is not None and not self._client_ca:
-            return []
-        same = fresh.pair.fingerprint == entry.pair.fingerprint
-        entry.pair, entry.context, entry.warned_on = fresh.pair, fresh.context, -1
+        return self._install(entry, fresh)
+
+    def _install(self, entry: _Entry, fresh: _Entry) -> list[CertificateEvent]:
+        """Put a good pair in the place of the old. A pair that is the same gets a new context too: its file of client CAs may have
+        changed."""
+        events = []
+        path, pair = entry.files.certificate, fresh.pair
+        if pair.fingerprint != entry.pair.fingerprint:
+            events.append(CertificateEvent(EventKind.RENEWED, path, f"{path}: renewed, valid until {pair.not_after:%Y-%m-%d %H:%M} UTC"))
+            events += [CertificateEvent(EventKind.WARNING, path, warning) for warning in pair.warnings]
+        if self._client_ca is not None and entry is self._entries[0] and fresh.signature[-1] != entry.signature[-1]:
+            events.append(CertificateEvent(EventKind.RENEWED, self._client_ca, f"{self._client_ca}: new client CAs are in use"))
+        entry.pair, entry.context = pair, fresh.context
+        entry.signature = entry.tried = fresh.signature
+        entry.reported, entry.warned_on = True, -1
         self._index()
-        if same:
-            return []
-        text = f"{path}: renewed, valid until {fresh.pair.not_after:%Y-%m-%d %H:%M} UTC"
-        warnings = [CertificateEvent(EventKind.WARNING, path, warning) for warning in fresh.pair.warnings]
-        return [CertificateEvent(EventKind.RENEWED, path, text), *warnings]
+        return events
 
     def _load(self, files: CertificateFiles) -> _Entry:
         # The signature first: what changes while the files are read is then seen as a change by the next poll.

@@ -8,12 +8,12 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable
 
 import aiofastnet
 from twisted.logger import Logger
 
 from ..core.handshake import UNIX, Peer
+from .certificates import Certificates
 from .gate import Arrival, Gate
 
 BATCH = 64
@@ -34,15 +34,15 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        tls: Callable[[], ssl.SSLContext] | None = None, path: str | None = None,
+        certificates: Certificates | None = None, path: str | None = None,
     ) -> None:  # fmt: skip
-        """`tls` gives the context for the next handshake; `path` is a unix socket's file, removed at the end."""
+        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end."""
         self.name = name
         self.gate = gate
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._tls = tls
+        self._certificates = certificates
         self._path = path
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self._arrivals: dict[Arrival, None] = {}
@@ -113,22 +113,26 @@ class Listener:
         if len(self._arrivals) >= self._max_handshakes:
             self.crowded_out += 1
             next(iter(self._arrivals)).drop()
-        arrival = Arrival(self.gate, self, peer, local, -1 if self._tls else sock.fileno())
+        arrival = Arrival(self.gate, self, peer, local, -1 if self._certificates else sock.fileno())
         self._arrivals[arrival] = None
         arrival.task = self._loop.create_task(self._connect(arrival, sock))
 
     async def _connect(self, arrival: Arrival, sock: socket.socket) -> None:
         try:
-            if self._tls is None:
+            if self._certificates is None:
                 await self._loop.connect_accepted_socket(lambda: arrival, sock)
             else:
-                timeout = self.gate.handshake_timeout
-                await aiofastnet.connect_accepted_socket(
-                    self._loop, lambda: arrival, sock, ssl=self._tls(), ssl_handshake_timeout=timeout, ssl_shutdown_timeout=timeout
-                )
+                await self._connect_tls(self._certificates, arrival, sock)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
             self._log.debug("no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__)
             arrival.connection_lost(None)
             sock.close()
         finally:
             arrival.task = None
+
+    async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
+        limits = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}
+        if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
+            await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
+        else:
+            await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)

@@ -1,7 +1,8 @@
 """The strict request head: RFC 9112 as it is written, within fixed sizes. Bytes in, values out; nothing here does I/O.
 
-Autobahn never sees a request head. It cuts lines with `str.splitlines()`, so that a control character inside a value begins a new header: an
-`Origin` or an identity header could be smuggled. Here a head is one of two things: exactly what the RFC allows, or refused with an answer.
+Autobahn never sees a request head. It cuts lines with `str.splitlines()`, so that a control character inside a value begins a new header:
+an `Origin` or an identity header could be smuggled. Here a head is one of two things: exactly what the RFC allows, or refused with an
+answer.
 
 Where the RFC leaves a choice:
 - Only HTTP/1.1. HTTP/1.0 gets 505 with a text that says what to set in a proxy: RFC 6455 4.1 asks for 1.1, and 1.0 has no Host to trust.
@@ -9,8 +10,8 @@ Where the RFC leaves a choice:
 - A Host has no percent-encoding and none of RFC 3986's sub-delimiters: no name in use has them, and `a,b` looks like two merged headers.
 - An absolute target must name the same authority as Host. RFC 9112 3.2.2 lets the target win; then a proxy that reads Host and we disagree.
 - Transfer-Encoding is refused, and Content-Length over the reader's `max_body` (0 unless given).
-- A path has only characters of RFC 3986, and `|[]` for browsers send those; its percent-encoding must be well-formed and UTF-8 without control
-  characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never becomes `/b`.
+- A path has only characters of RFC 3986, and `|[]` for browsers send those; its percent-encoding must be well-formed and UTF-8 without
+  control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never becomes `/b`.
 - A query may hold any visible ASCII but `#`: browsers send a bare `%` there.
 """
 
@@ -108,8 +109,8 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
 class HeadReader:
     """Reads one head, however it was cut on its way. Holds at most 16 KiB and looks at each byte for the end once.
 
-    `feed` gives the head when it is complete, and `rest` has then what came after it. It raises BadRequest as soon as the bytes so far can no
-    longer become a good head. After either, the reader is done.
+    `feed` gives the head when it is complete, and `rest` has then what came after it. It raises BadRequest as soon as the bytes so far
+    can no longer become a good head. After either, the reader is done.
     """
 
     __slots__ = ("_held", "_line_ended", "_max_body", "rest")
@@ -153,7 +154,7 @@ class HeadReader:
         if _BROKEN.search(buffer, max(seen - 1, skip), skip + MAX_HEAD):
             raise _bad_bytes()
         if len(buffer) - skip >= MAX_HEAD:
-            raise BadRequest(431, "head-size", f"The request head is longer than {MAX_HEAD} bytes.")
+            raise BadRequest(431, "head_size", f"The request head is longer than {MAX_HEAD} bytes.")
 
 
 def _check_stranger(buffer: bytes | bytearray) -> None:
@@ -161,9 +162,9 @@ def _check_stranger(buffer: bytes | bytearray) -> None:
     if buffer.startswith(b"\x16"):
         raise BadRequest(400, "tls", "This port speaks plain HTTP, and the client began a TLS handshake: use ws:// or http://.")
     if buffer.startswith((b"\r\n\r\n\0", b"PROXY ")):
-        raise BadRequest(400, "proxy-header", "The connection begins with a PROXY protocol header, which is not expected here.")
+        raise BadRequest(400, "proxy_header", "The connection begins with a PROXY protocol header, which is not expected here.")
     if buffer.startswith(b"\r\n\r\n"):
-        raise BadRequest(400, "request-line", "The request begins with more than one empty line.")
+        raise BadRequest(400, "request_line", "The request begins with more than one empty line.")
 
 
 def parse_head(raw: bytes, max_body: int = 0) -> Head:
@@ -198,7 +199,7 @@ def _headers(raw: bytes, start: int) -> Headers:
         raise _bad_header(raw[start:-4])
     lines = raw[start:-4].split(b"\r\n") if start < len(raw) - 2 else []
     if len(lines) > MAX_HEADERS:
-        raise BadRequest(431, "header-count", f"The request has more than {MAX_HEADERS} headers.")
+        raise BadRequest(431, "header_count", f"The request has more than {MAX_HEADERS} headers.")
     if b"\x85" in raw:
         _check_next_line(lines)
     parts = []
@@ -274,7 +275,7 @@ def _content_length(headers: Headers, max_body: int) -> int:
 
 
 def _line_too_long() -> BadRequest:
-    return BadRequest(414, "line-size", f"The request line is longer than {MAX_LINE} bytes.")
+    return BadRequest(414, "line_size", f"The request line is longer than {MAX_LINE} bytes.")
 
 
 def _bad_bytes() -> BadRequest:
@@ -284,7 +285,7 @@ def _bad_bytes() -> BadRequest:
 def _bad_version(version: bytes) -> BadRequest:
     if version == b"2.0":
         return BadRequest(505, "version", "This port speaks HTTP/1.1 and not HTTP/2 without negotiation.")
-    return BadRequest(505, "version", "Only HTTP/1.1 is spoken here. A proxy in front may have to be told so (nginx: proxy_http_version 1.1).")
+    return BadRequest(505, "version", "Only HTTP/1.1 is spoken here; a proxy may have to be told so (nginx: proxy_http_version 1.1).")
 
 
 def _bad_request_line(line: bytes, raw: bytes) -> BadRequest:
@@ -293,12 +294,12 @@ def _bad_request_line(line: bytes, raw: bytes) -> BadRequest:
     except BadRequest as error:
         return error
     if not line:
-        return BadRequest(400, "request-line", "The request begins with more than one empty line.")
+        return BadRequest(400, "request_line", "The request begins with more than one empty line.")
     if _BROKEN.search(line):
         return _bad_bytes()
     if b"#" in line:
         return BadRequest(400, "target", "The request target has a fragment (#), which is never sent.")
-    return BadRequest(400, "request-line", "The request line is not METHOD TARGET HTTP/1.1 with single spaces.")
+    return BadRequest(400, "request_line", "The request line is not METHOD TARGET HTTP/1.1 with single spaces.")
 
 
 def _bad_header(lines: bytes) -> BadRequest:
@@ -308,7 +309,7 @@ def _bad_header(lines: bytes) -> BadRequest:
     for line in lines.split(b"\r\n"):
         if not _HEADER_LINE.fullmatch(line):
             if line[:1] in (b" ", b"\t"):
-                return BadRequest(400, "obs-fold", "A header line begins with a space or tab: folded lines are not accepted.")
+                return BadRequest(400, "obs_fold", "A header line begins with a space or tab: folded lines are not accepted.")
             if line.partition(b":")[0].rstrip(b" \t") != line.partition(b":")[0]:
                 return BadRequest(400, "header", "A header name has a space before its colon.")
             break
@@ -339,7 +340,7 @@ def upgrade(head: Head) -> Upgrade:
     if len(versions) > 1:
         raise BadRequest(400, "duplicate", "The request has more than one Sec-WebSocket-Version header.")
     if versions != ["13"]:
-        raise BadRequest(426, "websocket-version", "Only version 13 of the WebSocket protocol is spoken here (RFC 6455).", _UPGRADE_HEADERS)
+        raise BadRequest(426, "websocket_version", "Only version 13 of the WebSocket protocol is spoken here (RFC 6455).", _UPGRADE_HEADERS)
     keys = headers.get_all("sec-websocket-key")
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise BadRequest(400, "key", "The request needs one Sec-WebSocket-Key: 16 bytes in base64.")

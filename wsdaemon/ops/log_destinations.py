@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import syslog
+from pathlib import Path
 from typing import Final, Protocol
 
 FILE_MODE: Final = 0o640
@@ -73,7 +74,7 @@ class FileDestination(DescriptorDestination):
 
     def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         # Made absolute now: twistd changes its directory after the log was opened.
-        self.path = os.path.abspath(path)
+        self.path = str(Path(path).absolute())
         super().__init__(-1, self.path)
         self._owner = owner
 

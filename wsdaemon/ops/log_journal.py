@@ -106,7 +106,7 @@ class JournalDestination:
 
     def _send_as_file(self, channel: socket.socket, entry: bytes) -> None:
         descriptor = os.memfd_create("wsdaemon-journal", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-        with open(descriptor, "wb", buffering=0, closefd=True) as memory:
+        with os.fdopen(descriptor, "wb", buffering=0) as memory:
             memory.write(entry)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)  # journald takes only what can no longer change
             # Not socket.send_fds: Python 3.11's does not use its address argument.

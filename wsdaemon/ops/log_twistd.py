@@ -14,6 +14,7 @@ import os
 import pwd
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.logger import ILogObserver
@@ -59,7 +60,7 @@ def _destination(configured: str, twistd: Mapping[str, Any]) -> str:
         return "syslog"
     in_foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
     named = twistd.get("logfile")
-    chosen = ("stdout" if named == "-" else os.path.abspath(named)) if named else configured
+    chosen = ("stdout" if named == "-" else str(Path(named).absolute())) if named else configured
     if in_foreground:
         return chosen
     if chosen == "auto":

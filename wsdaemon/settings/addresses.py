@@ -151,9 +151,9 @@ def _check_options(kind: str, options: Mapping[str, str], known: tuple[str, ...]
 def _tcp(plain: list[str], options: dict[str, str]) -> TcpAddress:
     if "port" in options:
         plain = [options.pop("port"), *plain]
-    _check_options("tcp", options, ("interface", "port"))
     reason = "an IPv6 address stands in brackets, as in interface=[::1]" if "interface" in options else "one PORT"
     _refuse_unless(len(plain) == 1, "tcp", reason)
+    _check_options("tcp", options, ("interface", "port"))
     port = plain[0]
     right = re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535
     _refuse_unless(right, "tcp", "PORT is a number from 0 to 65535")
@@ -226,7 +226,7 @@ class AddressForm(Form[Address]):
     def locate(self, value: Address, directory: Path) -> Address:
         if not isinstance(value, UnixAddress):
             return value
-        located = replace(value, path=os.path.join(directory, value.path))
+        located = value if value.path.startswith("/") else replace(value, path=str(directory / value.path))
         refuse_untidy(str(located))
         length = len(os.fsencode(located.path))
         _refuse_unless(length <= LONGEST_UNIX_PATH, "unix", f"PATH has {length} bytes, and the system allows {LONGEST_UNIX_PATH}")

@@ -6,7 +6,6 @@ A form turns what was written into a value and back. It hangs on the annotation 
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -179,11 +178,11 @@ class DurationForm(Form[float]):
     def accept(self, value: object) -> float:
         if isinstance(value, timedelta):
             value = value.total_seconds()
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise self.refusal()
         if value == 0 and self.zero:
             return 0.0
-        # Compared before float(), which does not take the largest ints.
+        # Compared before float(), which does not take the largest ints; so nan is found by its own rule above.
         if not SHORTEST_DURATION <= value <= LONGEST_DURATION:
             raise Refused(f"expected a duration from 1ms to 365d{', or 0' if self.zero else ''}")
         return float(value)

@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> Settings:
 def _content(source: str, problems: list[Problem]) -> bytes | None:
     """The bytes of the file, or None and a problem."""
     try:
-        with open(source, "rb") as file:
+        with Path(source).open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
         message = "no such file; expected an INI file"
@@ -125,7 +125,8 @@ class _Reader:
     def header(self, text: str) -> None:
         """A line that starts with a bracket."""
         if not text.endswith("]") or len(text) == 2:
-            self.broken(b"[", "expected [section] alone on its line; a comment needs a line of its own")
+            self.sections.append((None, self.line, []))
+            self.report("expected [section] alone on its line; a comment needs a line of its own", key=text)
         else:
             self.sections.append((text[1:-1], self.line, []))
 

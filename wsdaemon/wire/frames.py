@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Protocol
 
 from wsdaemon.wire import frames_python
 
@@ -80,10 +80,10 @@ def load(choice: str) -> Frames:
     if choice not in CHOICES:
         raise ValueError(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
     if choice == "python":
-        return _frames_of(cast(ModuleType, frames_python), "python")
+        return _frames_of(frames_python, "python")
     try:
         return _frames_of(_import_c(), "c")
     except ImportError as error:
         if choice == "c":
             raise FramesUnavailable(f"the C module for frames cannot be used: {error}; {_HOW_TO_BUILD}") from error
-        return _frames_of(cast(ModuleType, frames_python), "python", str(error))
+        return _frames_of(frames_python, "python", str(error))

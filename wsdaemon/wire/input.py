@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
@@ -60,9 +60,9 @@ class Input(Output):
     header: Callable[[int, int, bool], bytes]
     maximum: int
 
-    # of Autobahn
+    # of Autobahn, which has no slots: with this module's own, mypy wants to see them as class attributes
     state: int
-    data: bytes
+    data: ClassVar[bytes]
     current_frame: Any
     inside_message: bool
     _perMessageCompress: Deflate | None

@@ -45,7 +45,7 @@ class Native(Protocol):
 
 
 class Flusher:
-    """Writes, in the loop's next turn, what connections were sent outside a read of their own: publications that come in a burst leave together.
+    """Writes, in the loop's next turn, what connections were sent outside a read of their own: what comes in a burst leaves together.
 
     With many connections it stops every few milliseconds, so that a message to ten thousand members stalls nobody else.
     """

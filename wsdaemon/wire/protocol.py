@@ -85,10 +85,10 @@ class WireLog:
     warn = warning = error = info
 
 
-class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
+class Wire(Input, WebSocketServerProtocol):
     """A server connection. Subclasses made by factory.wire_class() carry the options of one mount as class attributes."""
 
-    __slots__ = ("due_bucket", "pinged", "wire_place", "wire_session")
+    __slots__ = ("due_bucket", "opened", "pinged", "wire_place", "wire_session")
 
     log = WireLog()
     websocket_version = 13
@@ -100,7 +100,7 @@ class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
     send_queue: Sequence[Any] = ()
     triggered = False
     trackedTimings = None
-    _perMessageCompress = None
+    _perMessageCompress: Deflate | None = None
     _transport_details = None
     is_open = is_closed = Resolved()
     utf8validator = Validator()
@@ -125,6 +125,7 @@ class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
         self.wire_place: Place | None = None
         self.due_bucket = 0
         self.pinged = False
+        self.opened = False
 
     # -- the opening handshake
 
@@ -167,7 +168,7 @@ class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
         """Autobahn: the answer is on its way."""
         policy, connection = self.wire_policy, self.wire_connection
         assert connection is not None
-        self.live = True
+        self.live = self.opened = True
         policy.watcher.opened(connection)
         if policy.ping_interval:
             policy.wheel.set(self, policy.ping_interval)
@@ -366,9 +367,7 @@ class Wire(Input, WebSocketServerProtocol):  # type: ignore[misc]
         if connection is None or connection.close_code is not None:
             return
         connection.ended(*self._verdict(wasClean, reason))
-        if self.wire_session is not None or self.wire_received is not None:
-            self.wire_policy.watcher.closed(connection, self)
-        elif self.localCloseCode is not None:
+        if self.opened:
             self.wire_policy.watcher.closed(connection, self)
         if self.wire_waiting is None:
             self.closed_last()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, ITransport
 from zope.interface import implementer
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .output import Output
 
 
-def address(peer: Peer) -> IAddress:
-    """Twisted's address object for a peer or a local address."""
+def address(peer: Peer | str) -> IAddress:
+    """Twisted's address object for a peer or a local address; a path is that of a unix socket."""
+    if isinstance(peer, str):
+        return UNIXAddress(peer.encode())  # type: ignore[return-value]
     if not peer.port:
-        made: IAddress = UNIXAddress(peer.host.encode() or None)
-    else:
-        made = (IPv6Address if ":" in peer.host else IPv4Address)("TCP", peer.host, peer.port)
-    return made
+        return UNIXAddress(None)  # type: ignore[return-value]
+    return (IPv6Address if ":" in peer.host else IPv4Address)("TCP", peer.host, peer.port)  # type: ignore[return-value]
 
 
 @implementer(ITransport)
@@ -29,7 +29,7 @@ class TwistedTransport:
 
     disconnecting = False
 
-    def __init__(self, wire: Output, peer: Peer, local: Peer) -> None:
+    def __init__(self, wire: Output, peer: Peer, local: Peer | str) -> None:
         self._wire = wire
         self._peer = peer
         self._local = local
@@ -77,7 +77,7 @@ class TwistedTransport:
         if self._wire.native is not None:
             self._wire.native.resume_reading()
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Have `producer` paused while the client is slow (pull producers: asked for more whenever there is room)."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")

@@ -1,0 +1,179 @@
+"""core/handshake.py: headers, cookies, addresses, the handshake."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsdaemon.core.handshake import UNIX, ClientCertificate, Handshake, Headers, Peer, cookies
+
+RAW = [(b"Host", b"a.example"), (b"X-Tag", b" one "), (b"cookie", b"a=1"), (b"X-TAG", b"two"), (b"Empty", b"")]
+
+header_names = st.text("abcXYZ-09!#$%&'*+.^_`|~", min_size=1).map(str.encode)
+header_values = st.binary().filter(lambda value: not set(value) & set(b"\r\n\0")).map(lambda value: value.strip(b" \t"))
+
+
+def test_headers_are_case_insensitive_and_keep_order_and_duplicates() -> None:
+    headers = Headers(RAW)
+    assert headers["HOST"] == headers["host"] == "a.example"
+    assert headers.get("x-tag") == "one"
+    assert headers.get_all("X-Tag") == ["one", "two"]
+    assert headers.joined("x-tag") == "one, two"
+    assert headers.raw == ((b"host", b"a.example"), (b"x-tag", b"one"), (b"cookie", b"a=1"), (b"x-tag", b"two"), (b"empty", b""))
+    assert headers["empty"] == ""
+
+
+def test_headers_are_a_mapping_of_names() -> None:
+    headers = Headers(RAW)
+    assert list(headers) == ["host", "x-tag", "cookie", "empty"]
+    assert len(headers) == 4
+    assert dict(headers) == {"host": "a.example", "x-tag": "one", "cookie": "a=1", "empty": ""}
+    assert "Cookie" in headers
+    assert "cook" not in headers
+    assert 7 not in headers
+
+
+def test_what_is_not_there() -> None:
+    headers = Headers(RAW)
+    assert headers.get("nothing") is None
+    assert headers.get("nothing", "x") == "x"
+    assert headers.get_all("nothing") == []
+    assert headers.joined("nothing") is None
+    with pytest.raises(KeyError):
+        headers["nothing"]
+    assert not Headers()
+    assert Headers().raw == ()
+
+
+def test_a_name_cannot_reach_into_a_value() -> None:
+    headers = Headers([(b"a", b"b:c"), (b"host", b"x")])
+    assert headers.get("a:b") is None
+    assert headers.get("b") is None
+    assert headers.get("a:b:c\r\nhost") is None
+    assert headers.get("h\u0142st") is None
+    assert headers.get("") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(b"", b"x"), (b"a:b", b"x"), (b"a\r\nb", b"x"), (b"a", b"x\r\nb: c"), (b"a", b"x\nb"), (b"a", b"x\rb"), (b"a", b"x\0")],
+)
+def test_a_line_that_could_break_out_is_refused(name: bytes, value: bytes) -> None:
+    with pytest.raises(ValueError, match="not a header line"):
+        Headers([(name, value)])
+
+
+def test_headers_are_values() -> None:
+    assert Headers(RAW) == Headers(RAW)
+    assert hash(Headers(RAW)) == hash(Headers(RAW))
+    assert Headers(RAW) != Headers(RAW[:-1])
+    assert Headers() != {}
+
+
+def test_repr_shows_no_secrets() -> None:
+    assert repr(Headers([(b"Authorization", b"Bearer s3cret")])) == "<Headers authorization>"
+
+
+@given(st.lists(st.tuples(header_names, header_values)))
+def test_raw_gives_back_what_was_put_in(pairs: list[tuple[bytes, bytes]]) -> None:
+    headers = Headers(pairs)
+    assert headers.raw == tuple((name.lower(), value) for name, value in pairs)
+    for name, _ in pairs:
+        values = [value.decode("latin-1") for other, value in pairs if other.lower() == name.lower()]
+        assert headers.get_all(name.decode()) == values
+        assert headers[name.decode()] == values[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "jar"),
+    [
+        (b"a=1; b=2", {"a": "1", "b": "2"}),
+        (b"a=1;b=2;", {"a": "1", "b": "2"}),
+        (b"a=first; a=second", {"a": "first"}),
+        (b"a=b=c", {"a": "b=c"}),
+        (b'a="quoted value"; b="', {"a": "quoted value", "b": '"'}),
+        (b'a=""', {"a": ""}),
+        (b"a=", {"a": ""}),
+        (b"nameless; =value; a=1", {"a": "1"}),
+        (b"a=1, b=2", {"a": "1, b=2"}),
+        (b'a={"json":[1]}; b c=d e', {"a": '{"json":[1]}', "b c": "d e"}),
+        ("a=Åse".encode(), {"a": "Åse"}),
+        ("a=Åse".encode("latin-1"), {"a": "Åse"}),
+        (b"", {}),
+        (b";;; ;", {}),
+    ],
+)
+def test_cookies_as_browsers_send_them(line: bytes, jar: dict[str, str]) -> None:
+    assert cookies(Headers([(b"cookie", line)])) == jar
+
+
+def test_cookies_on_several_lines_and_none() -> None:
+    assert cookies(Headers([(b"cookie", b"a=1"), (b"Cookie", b"a=2; b=3")])) == {"a": "1", "b": "3"}
+    assert cookies(Headers()) == {}
+
+
+@given(header_values)
+def test_cookies_never_raise(line: bytes) -> None:
+    cookies(Headers([(b"cookie", line)]))
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("203.0.113.9", 51812), "203.0.113.9:51812"),
+        (("2001:db8::1", 51812, 0, 0), "[2001:db8::1]:51812"),
+        (("fe80::1%eth0", 5, 0, 2), "[fe80::1]:5"),
+        (("::ffff:203.0.113.9", 51812, 0, 0), "203.0.113.9:51812"),
+        (("::ffff:cb00:7109", 51812, 0, 0), "203.0.113.9:51812"),
+        ("", "unix"),
+        ("/run/x.sock", "unix"),
+        (b"\0abstract", "unix"),
+        (None, "unix"),
+        (("203.0.113.9", 0), "203.0.113.9"),
+        (("2001:db8::1", 0), "2001:db8::1"),
+    ],
+)
+def test_peer_from_a_socket_name(address: object, text: str) -> None:
+    peer = Peer.from_sockname(address)
+    assert str(peer) == text
+    assert peer.is_unix == (text == "unix")
+
+
+def handshake(query: bytes = b"", *raw: tuple[bytes, bytes]) -> Handshake:
+    return Handshake(target="/chat", path="/chat", raw_path=b"/chat", query_string=query, headers=Headers(raw))
+
+
+def test_handshake_defaults() -> None:
+    made = handshake()
+    assert (made.peer, made.secure, made.subprotocols, made.subprotocol) == (UNIX, False, (), None)
+    assert (made.query, made.cookies, made.user_agent, made.origin, dict(made.params)) == ({}, {}, None, None, {})
+    with pytest.raises(FrozenInstanceError):
+        made.path = "/other"  # type: ignore[misc]
+    assert not hasattr(made, "__dict__")
+
+
+def test_handshake_reads_query_cookies_and_known_headers() -> None:
+    made = handshake(b"a=1&b=&a=%C3%A5&c", (b"cookie", b"s=1"), (b"user-agent", b"test/1"), (b"origin", b"https://a.example"))
+    assert made.query == {"a": ["1", "å"], "b": [""], "c": [""]}
+    assert made.cookies == {"s": "1"}
+    assert made.user_agent == "test/1"
+    assert made.origin == "https://a.example"
+
+
+@given(st.binary())
+def test_query_never_raises(query: bytes) -> None:
+    assert isinstance(handshake(query).query, dict)
+
+
+def test_query_stops_at_a_thousand_fields() -> None:
+    query = handshake(b"&".join(b"k%d=1" % number for number in range(5000))).query
+    assert len(query) == 1000
+    assert "k999" in query
+
+
+def test_a_client_certificate_as_pem() -> None:
+    made = ClientCertificate(subject="CN=a", common_name="a", names=(), issuer="CN=ca", serial="1", fingerprint="00", der=b"abc")
+    assert made.pem == "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n"

@@ -1,0 +1,52 @@
+"""Path patterns of mounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsdaemon.settings.paths import check_path, path_shape
+from wsdaemon.settings.problems import Refused
+
+
+@pytest.mark.parametrize("path", ["/", "/chat", "/chat/", "/rooms/{name}", "/a/{x}/b/{y}", "/50%off", "/ünï", "/a b", "/a[1]", "/{_x1}"])
+def test_path_patterns(path: str) -> None:
+    assert check_path(path) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("", "starts with /"),
+        ("chat", "starts with /"),
+        (" /chat", "starts with /"),
+        ("/chat ", "blanks at its end"),
+        ("/a?b", "without ? # ,"),
+        ("/a#b", "without ? # ,"),
+        ("/a,b", "without ? # ,"),
+        ("/a\x00", "without ? # ,"),
+        ("/caf%C3%A9", "without %XX escapes"),
+        ("//a", "without empty, . and .. segments"),
+        ("/a/../b", "without empty, . and .. segments"),
+        ("/a/.", "without empty, . and .. segments"),
+        ("/a{x}", "as a whole segment"),
+        ("/{x}b", "as a whole segment"),
+        ("/{x", "as a whole segment"),
+        ("/x}", "as a whole segment"),
+        ("/{{x}}", "as a whole segment"),
+        ("/{x}{y}", "as a whole segment"),
+        ("/{a/b}", "as a whole segment"),
+        ("/{}", "in ASCII letters, digits and _"),
+        ("/{1x}", "in ASCII letters, digits and _"),
+        ("/{a-b}", "in ASCII letters, digits and _"),
+        ("/{x}/{x}", "{x} is there twice"),
+    ],
+)
+def test_no_path_pattern(path: str, part: str) -> None:
+    with pytest.raises(Refused) as caught:
+        check_path(path)
+    assert part in str(caught.value)
+
+
+def test_the_shape_of_a_path_has_no_names() -> None:
+    assert path_shape("/a/{x}/b") == path_shape("/a/{y}/b") == "/a/{}/b"
+    assert path_shape("/a/x/b") != path_shape("/a/{x}/b")

@@ -1,0 +1,216 @@
+"""Who the client is when proxies stand in between: Forwarded (RFC 7239), or X-Forwarded-For and X-Forwarded-Proto.
+
+These headers are believed only from addresses in `trusted_proxies`, and only as far as the chain of trusted addresses reaches: each proxy
+appends the address it got the request from, so the list is walked from its right end, and the first address that is not trusted is the
+client. What stands further left may be anything that the client made up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..core.handshake import Headers, Peer
+
+MAX_HOPS = 50
+"""Entries of a list that are looked at, from its right end. A longer chain is somebody's joke."""
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """A set of addresses: networks of IPv4 and IPv6, and perhaps every client of a unix socket.
+
+    A look-up costs one step for each length of prefix that occurs, however many networks there are.
+    """
+
+    networks: tuple[_Network, ...] = ()
+    unix: bool = False
+    _prefixes: dict[tuple[int, int], frozenset[int]] = field(init=False, repr=False, compare=False)
+    """By version and number of bits that do not count: the networks, without those bits."""
+
+    def __post_init__(self) -> None:
+        prefixes: dict[tuple[int, int], set[int]] = {}
+        for network in self.networks:
+            shift = network.max_prefixlen - network.prefixlen
+            prefixes.setdefault((network.version, shift), set()).add(int(network.network_address) >> shift)
+        object.__setattr__(self, "_prefixes", {key: frozenset(values) for key, values in prefixes.items()})
+
+    @classmethod
+    def parse(cls, text: str) -> Networks:
+        """From a list such as `10.0.0.0/8, 127.0.0.1, ::1/128, unix`, at commas or white space. ValueError names the entry that is
+        neither."""
+        networks: list[_Network] = []
+        unix = False
+        for entry in text.replace(",", " ").split():
+            if entry == "unix":
+                unix = True
+                continue
+            try:
+                networks.append(ipaddress.ip_network(entry))
+            except ValueError as error:
+                hint = " (bits are set beyond its prefix)" if "host bits" in str(error) else ""
+                raise ValueError(f"{entry!r} is not an address, a network such as 10.0.0.0/8, or unix{hint}") from None
+        return cls(tuple(networks), unix)
+
+    def __contains__(self, host: object) -> bool:
+        """Whether an address (as text, or a Peer) is in the set. What is no address is not."""
+        if isinstance(host, Peer):
+            host = host.host
+        if host == "unix":
+            return self.unix
+        if not self._prefixes or not isinstance(host, str):
+            return False
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        number, version = int(address), address.version
+        return any(version == of and number >> shift in values for (of, shift), values in self._prefixes.items())
+
+    def __bool__(self) -> bool:
+        return self.unix or bool(self.networks)
+
+    def __str__(self) -> str:
+        return ", ".join([*map(str, self.networks), *(["unix"] if self.unix else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What one proxy says of where it got the request from."""
+
+    peer: Peer | None
+    """None when it hides that ("unknown", "_name") or left it out."""
+    secure: bool | None
+    """None when it does not say."""
+
+
+def true_client(headers: Headers, peer: Peer, secure: bool, trusted: Networks) -> tuple[Peer, bool]:
+    """The client's address, and whether it came over TLS, as far as that can be trusted. Never raises.
+
+    `peer` and `secure` are what we saw ourselves. An entry that is malformed, or hides its address, ends the walk: the client is then the
+    last trustworthy address. Forwarded goes before the X- headers when both are there. The port is 0 where a proxy did not tell it.
+    """
+    if not trusted or peer not in trusted:
+        return peer, secure
+    standard = "forwarded" in headers
+    if not standard and "x-forwarded-for" not in headers:
+        return peer, _x_proto(headers, secure)
+    for hop in _forwarded(headers) if standard else _x_forwarded(headers):
+        if hop is None:
+            break
+        if hop.secure is not None:
+            secure = hop.secure
+        if hop.peer is None:
+            break
+        peer = hop.peer
+        if peer not in trusted:
+            break
+    return peer, secure
+
+
+# -- Forwarded (RFC 7239)
+
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PAIR = re.compile(rf"({_NAME})=(?:({_NAME})|\"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+)\")")
+_QUOTED_PAIR = re.compile(r"\\(.)")
+_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|(unknown|_[A-Za-z0-9._\-]+))(?::([0-9]{1,5}|_[A-Za-z0-9._\-]+))?", re.IGNORECASE)
+
+
+def _forwarded(headers: Headers) -> Iterable[Hop | None]:
+    """The hops of all Forwarded lines, from the right; None for one that is malformed."""
+    for element in reversed(_split(headers.joined("forwarded") or "")[-MAX_HOPS:]):
+        yield _hop(element)
+
+
+def _split(text: str, separator: str = ",") -> list[str]:
+    """The parts of a list between separators that are not inside a quoted string."""
+    if '"' not in text:
+        return text.split(separator)
+    parts, start, quoted, index = [], 0, False, 0
+    while index < len(text):
+        character = text[index]
+        if quoted and character == "\\":
+            index += 1
+        elif character == '"':
+            quoted = not quoted
+        elif character == separator and not quoted:
+            parts.append(text[start:index])
+            start = index + 1
+        index += 1
+    return [*parts, text[start:]]
+
+
+def _hop(element: str) -> Hop | None:
+    """One forwarded-element (RFC 7239 4): `for` and `proto` of it; a parameter may be there once."""
+    values: dict[str, str] = {}
+    for pair in _split(element.strip(" \t"), ";"):
+        match = _PAIR.fullmatch(pair.strip(" \t"))
+        if match is None or match[1].lower() in values:
+            return None
+        values[match[1].lower()] = match[2] if match[2] is not None else _QUOTED_PAIR.sub(r"\1", match[3])
+    secure = None
+    if "proto" in values:
+        secure = _secure(values["proto"])
+        if secure is None:
+            return None
+    node = values.get("for")
+    if node is None:
+        return Hop(None, secure)
+    match = _NODE.fullmatch(node)
+    if match is None:
+        return None
+    if match[3]:
+        return Hop(None, secure)
+    peer = _peer(match[1] or match[2], match[4], 6 if match[1] else 4)
+    return None if peer is None else Hop(peer, secure)
+
+
+def _peer(host: str, port: str | None, version: int) -> Peer | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    number = int(port) if port and not port.startswith("_") else 0
+    if address.version != version or number > 65535:
+        return None
+    return Peer.from_sockname((str(address), number))
+
+
+def _secure(proto: str) -> bool | None:
+    return {"https": True, "wss": True, "http": False, "ws": False}.get(proto.lower())
+
+
+# -- X-Forwarded-For and X-Forwarded-Proto
+
+_X_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+)")
+
+
+def _x_forwarded(headers: Headers) -> Iterable[Hop | None]:
+    """The hops of all X-Forwarded-For lines, from the right; None for one that is malformed.
+
+    X-Forwarded-Proto has one value, or as many as X-Forwarded-For: then each belongs to its hop. Otherwise its last one counts, which the
+    proxy nearest to us wrote.
+    """
+    nodes = (headers.joined("x-forwarded-for") or "").split(",")[-MAX_HOPS:]
+    protos = (headers.joined("x-forwarded-proto") or "").split(",")
+    paired = len(protos) == len(nodes)
+    for index in range(len(nodes) - 1, -1, -1):
+        match = _X_NODE.fullmatch(nodes[index].strip(" \t"))
+        if match is None:
+            yield None
+            continue
+        peer = _peer(match[4], None, 6) if match[4] else _peer(match[1] or match[2], match[3], 6 if match[1] else 4)
+        proto = protos[index] if paired else protos[-1]
+        yield None if peer is None else Hop(peer, _secure(proto.strip(" \t")))
+
+
+def _x_proto(headers: Headers, secure: bool) -> bool:
+    """For a proxy that tells the scheme alone."""
+    said = _secure((headers.joined("x-forwarded-proto") or "").rpartition(",")[2].strip(" \t"))
+    return secure if said is None else said

@@ -1,0 +1,483 @@
+"""permessage-deflate (RFC 7692): what is agreed in the handshake, and the two directions of one connection.
+
+Three things differ from Autobahn's own class, besides the memory it takes: a message of more than the limit is never cut short, a stream
+that ends in the middle of a block is an error, and DEFLATE blocks with BFINAL=1 (RFC 7692 7.2.3.4) may end a stream anywhere.
+
+All three follow from one choice. The decoder lives for one message only; what lasts from message to message is the window, kept as plain
+bytes, and the next decoder gets it as its dictionary. So at the end of a message the decoder may be driven into a final block, and whether
+it gets there says exactly if the message was whole; a stream that was ended by BFINAL goes on with the window in a fresh decoder; and the
+inflating half of an idle connection is its window (2 KiB at 11 bits), nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
+from autobahn.websocket.compress_deflate import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+
+if TYPE_CHECKING:
+    from zlib import _Compress, _Decompress
+
+EXTENSION_NAME = "permessage-deflate"
+
+TAIL = b"\x00\x00\xff\xff"
+"""What the sender took away (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
+
+FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
+"""An empty stored block with BFINAL=1, from a byte boundary."""
+
+END = TAIL + FINAL_BLOCK
+
+EMPTY_MESSAGE = b"\x00"
+"""RFC 7692 7.2.3.6"""
+
+LARGEST_WINDOW_BITS = 15
+SMALLEST_WINDOW_BITS = 9
+"""zlib cannot compress raw DEFLATE with a window of 8 bits, and takes 9 in some versions when it is told 8."""
+
+MOST_FINAL_BLOCKS = 1000
+"""BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
+
+SLICE = 4096
+"""Bytes given to a decoder after a BFINAL block: zlib copies what it leaves over, the square of a message full of such blocks."""
+
+CACHED_HEADER = 256
+"""Longest header value, in characters, whose negotiation is remembered: the clients of a mount send a handful of different ones."""
+
+
+class MessageTooBig(PayloadExceededError):
+    """A message inflates to more than the limit: close with 1009."""
+
+
+class CorruptMessage(PayloadCorruptError):
+    """A message is not valid DEFLATE data, or ends in the middle of a block: close with 1007."""
+
+
+# -- what is agreed
+
+
+@dataclass(frozen=True, slots=True)
+class DeflateOptions:
+    """Compression of one mount. ValueError for a value out of range."""
+
+    level: int = 6
+    """0 (stored) to 9 (smallest)."""
+    window_bits: int = 11
+    """9 to 15: the window of either side is at most 2 to this power, in bytes."""
+    memory_level: int = 4
+    """1 to 9: compressing takes 2 ** (memory_level + 9) bytes besides the window."""
+    threshold: int = 256
+    """Smaller messages, in bytes, are sent uncompressed."""
+    server_context_takeover: bool = True
+    """Keep our window from one message to the next."""
+    client_context_takeover: bool = True
+    """Let the client keep its window."""
+
+    def __post_init__(self) -> None:
+        ranges = (("level", 0, 9), ("window_bits", SMALLEST_WINDOW_BITS, LARGEST_WINDOW_BITS), ("memory_level", 1, 9))
+        for name, least, most in ranges:
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} to {most}")
+        if self.threshold < 0:
+            raise ValueError(f"threshold is {self.threshold}, expected 0 or more bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class DeflateParameters:
+    """What one connection agreed on, one object for all that agreed alike.
+
+    Where `server_no_context_takeover` is set, a message compressed for one of them (`deflate_message`) is right for each of them.
+    """
+
+    level: int
+    server_window_bits: int
+    client_window_bits: int
+    memory_level: int
+    server_no_context_takeover: bool
+    client_no_context_takeover: bool
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One extension that a client offers: its name and its parameters in order, in lower case; None where a parameter has no value."""
+
+    extension: str
+    parameters: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A valid permessage-deflate offer. None: the parameter is not there."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int | None = None
+    client_max_window_bits: int | None = None
+
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def parse_offers(header_value: str) -> list[Offer]:
+    """The extensions of a Sec-WebSocket-Extensions header, all its lines joined by commas, in order of preference.
+
+    ValueError when it does not have the form of RFC 6455 9.1; by that section the handshake may then fail (400).
+    """
+    offers = []
+    for element in header_value.split(","):  # a quoted value must be a token inside, so it holds neither comma nor semicolon
+        name, *parameters = element.split(";")
+        if parameters or name.strip(" \t"):  # lists in HTTP may have empty elements (RFC 9110 5.6.1.2)
+            offers.append(Offer(_token(name).lower(), tuple(_parameter(parameter) for parameter in parameters)))
+    return offers
+
+
+def _parameter(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    value = value.strip(" \t")
+    if len(value) > 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+        if value != value.strip(" \t"):
+            raise ValueError(f"{value!r} is not a token")
+    return _token(name).lower(), _token(value) if equals else None
+
+
+def _token(text: str) -> str:
+    text = text.strip(" \t")
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a token")
+    return text
+
+
+_WINDOW_BITS = {str(bits): bits for bits in range(8, LARGEST_WINDOW_BITS + 1)}  # no leading zeros: RFC 7692 7.1.2
+
+
+def _understood(offer: Offer) -> _Wanted | None:
+    """What an offer asks for; None when it is to be declined: unknown, repeated or invalid parameters (RFC 7692 5.1, 7)."""
+    found: dict[str, Any] = {}
+    for name, value in offer.parameters:
+        if name in found:
+            return None
+        if name in ("server_no_context_takeover", "client_no_context_takeover") and value is None:
+            found[name] = True
+        elif name == "client_max_window_bits" and value is None:
+            found[name] = LARGEST_WINDOW_BITS
+        elif name in ("server_max_window_bits", "client_max_window_bits") and value in _WINDOW_BITS:
+            found[name] = _WINDOW_BITS[value]
+        else:
+            return None
+    wanted = _Wanted(**found)
+    if wanted.server_max_window_bits is not None and wanted.server_max_window_bits < SMALLEST_WINDOW_BITS:
+        return None  # RFC 7692 7.1.2.1: decline what we cannot keep to
+    return wanted
+
+
+def _agree(wanted: _Wanted, options: DeflateOptions) -> DeflateParameters:
+    """Every valid offer can be met."""
+    server_bits = min(options.window_bits, wanted.server_max_window_bits or LARGEST_WINDOW_BITS)
+    if wanted.client_max_window_bits is None:
+        client_bits = LARGEST_WINDOW_BITS
+        window_too_large = options.window_bits < LARGEST_WINDOW_BITS  # and we may not ask for a smaller one, but that it is not kept
+    else:
+        client_bits = min(options.window_bits, wanted.client_max_window_bits)
+        window_too_large = False
+    return _shared(
+        options.level,
+        server_bits,
+        client_bits,
+        options.memory_level,
+        wanted.server_no_context_takeover or not options.server_context_takeover,
+        wanted.client_no_context_takeover or not options.client_context_takeover or window_too_large,
+        options.threshold,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _shared(*fields: int) -> DeflateParameters:
+    """The one object for these parameters: a connection holds a reference, not a copy."""
+    return DeflateParameters(*fields)  # type: ignore[arg-type]
+
+
+def _response(parameters: DeflateParameters) -> str:
+    """Our part of the Sec-WebSocket-Extensions answer. Windows of 15 bits are the rule of RFC 7692 and go unsaid."""
+    answer = [EXTENSION_NAME]
+    if parameters.server_no_context_takeover:
+        answer.append("server_no_context_takeover")
+    if parameters.client_no_context_takeover:
+        answer.append("client_no_context_takeover")
+    if parameters.server_window_bits < LARGEST_WINDOW_BITS:
+        answer.append(f"server_max_window_bits={parameters.server_window_bits}")
+    if parameters.client_window_bits < LARGEST_WINDOW_BITS:  # only ever after the client offered it
+        answer.append(f"client_max_window_bits={parameters.client_window_bits}")
+    return "; ".join(answer)
+
+
+def negotiate(header_value: str, options: DeflateOptions) -> tuple[DeflateParameters, str] | None:
+    """The first acceptable offer: what is agreed and the answer's Sec-WebSocket-Extensions. None: no compression. Never fails."""
+    return (_remembered if len(header_value) <= CACHED_HEADER else _negotiate)(header_value, options)
+
+
+def _negotiate(header_value: str, options: DeflateOptions) -> tuple[DeflateParameters, str] | None:
+    try:
+        offers = parse_offers(header_value)
+    except ValueError:
+        return None
+    for offer in offers:
+        wanted = _understood(offer) if offer.extension == EXTENSION_NAME else None
+        if wanted is not None:
+            parameters = _agree(wanted, options)
+            return parameters, _response(parameters)
+    return None
+
+
+_remembered = lru_cache(maxsize=256)(_negotiate)
+
+
+class DeflateOfferAccept(PerMessageDeflateOfferAccept):
+    """An answer in Autobahn's terms, so that its own handshake gives what `negotiate` would give."""
+
+    def __init__(self, offer: PerMessageDeflateOffer, parameters: DeflateParameters) -> None:
+        self.parameters = parameters
+        super().__init__(  # type: ignore[no-untyped-call]
+            offer,
+            request_no_context_takeover=parameters.client_no_context_takeover,
+            request_max_window_bits=parameters.client_window_bits if offer.accept_max_window_bits else 0,
+            no_context_takeover=parameters.server_no_context_takeover,
+            window_bits=parameters.server_window_bits,
+            mem_level=parameters.memory_level,
+        )
+
+    def get_extension_string(self) -> str:
+        return _response(self.parameters)
+
+
+def accept(options: DeflateOptions) -> Callable[[Iterable[Any]], DeflateOfferAccept | None]:
+    """A `perMessageCompressionAccept` for Autobahn's handshake: takes the first permessage-deflate offer."""
+
+    def acceptor(offers: Iterable[Any]) -> DeflateOfferAccept | None:
+        for offer in offers:
+            if isinstance(offer, PerMessageDeflateOffer):
+                wanted = _Wanted(
+                    server_no_context_takeover=offer.request_no_context_takeover,
+                    server_max_window_bits=offer.request_max_window_bits or None,
+                    client_max_window_bits=LARGEST_WINDOW_BITS if offer.accept_max_window_bits else None,
+                )
+                return DeflateOfferAccept(offer, _agree(wanted, options))
+        return None
+
+    return acceptor
+
+
+# -- the two directions
+
+
+def _compressor(parameters: DeflateParameters) -> _Compress:
+    return zlib.compressobj(parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level)
+
+
+def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
+    """One message compressed without context: right for every connection with these parameters and `server_no_context_takeover`."""
+    if not payload:
+        return EMPTY_MESSAGE
+    compressor = _compressor(parameters)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def _last(pieces: list[bytes], size: int) -> bytes:
+    """The last `size` bytes of all the pieces together."""
+    taken: list[bytes] = []
+    missing = size
+    for piece in reversed(pieces):
+        taken.append(piece)
+        missing -= len(piece)
+        if missing <= 0:
+            break
+    taken.reverse()
+    return b"".join(taken)[-size:]
+
+
+def _ended_well(decoder: _Decompress) -> bool:
+    """Whether what `decoder` was given is a whole number of blocks once the tail is added. The decoder is then used up.
+
+    The tail must not yield a byte, and the final block after it must be read as one, to its last byte (or be left over whole, when the
+    empty block of the tail had BFINAL=1 itself). A message cut short fails. Within a stored block, the tail comes out as data. Within a
+    Huffman block, either it decodes to data, or it starts with the end-of-block code; that code ends in the first 8 of the tail's 16 zero
+    bits (n trailing zeros mean 2 ** n symbols with codes as long, of 286), and the zeros after it read as a stored block, whose lengths
+    are then FF00 and 01FF, or FFFF and 0001: not each other's complement. Within the code lengths of a dynamic block, these nine bytes
+    would have to make up a complete code by accident.
+    """
+    return not decoder.decompress(END, 1) and decoder.eof and decoder.unused_data in (b"", FINAL_BLOCK)
+
+
+class _Incoming:
+    """A message that comes in pieces, or in several DEFLATE streams. `pieces`: the window before it, then what came out of it so far."""
+
+    __slots__ = ("bits", "decoder", "pieces", "streams")
+
+    def __init__(self, bits: int, pieces: list[bytes], decoder: _Decompress | None = None) -> None:
+        self.bits = bits
+        self.pieces = pieces
+        self.decoder = decoder
+        self.streams = 0
+
+    def feed(self, data: bytes, room: int | None) -> bytes:
+        """Inflate to at most `room` bytes, None for no limit. MessageTooBig, CorruptMessage."""
+        view, position, step = memoryview(data), 0, len(data)
+        made = []
+        while position < len(data):
+            decoder = self.decoder
+            if decoder is None or decoder.eof:
+                decoder = self._next_decoder()
+            part = view[position : position + step]
+            piece = decoder.decompress(part, 0 if room is None else room + 1)
+            if room is not None:
+                room -= len(piece)
+                if room < 0:
+                    raise MessageTooBig("message inflates to more than the limit")
+            if piece:
+                made.append(piece)
+                self.pieces.append(piece)
+            position += len(part) - len(decoder.unused_data)
+            step = SLICE
+        return made[0] if len(made) == 1 else b"".join(made)
+
+    def _next_decoder(self) -> _Decompress:
+        """The window goes on after a BFINAL block, for it is the messages' (RFC 7692 7.2.2). A sender that starts anew ignores it."""
+        if self.streams > MOST_FINAL_BLOCKS:
+            raise CorruptMessage(f"more than {MOST_FINAL_BLOCKS} blocks with BFINAL=1 in one message")
+        self.streams += 1
+        window = _last(self.pieces, 1 << self.bits)
+        self.pieces = [window]
+        self.decoder = zlib.decompressobj(-self.bits, window)
+        return self.decoder
+
+    def end(self) -> None:
+        """CorruptMessage when the message is not whole.
+
+        Right after a BFINAL block it is, even without the empty block that RFC 7692 7.2.1 puts behind it: some senders leave that out.
+        """
+        if self.decoder is not None and not self.decoder.eof and not _ended_well(self.decoder):
+            raise CorruptMessage("DEFLATE stream ends in the middle of a block")
+
+
+class Deflate:
+    """Compression on one connection, server's side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
+
+    Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
+    zlib's objects are made when they are needed and freed at the end of a message; only our compressor stays where our window is kept.
+    """
+
+    __slots__ = ("_compressing", "_incoming", "_window", "parameters")
+
+    EXTENSION_NAME = EXTENSION_NAME
+
+    def __init__(self, parameters: DeflateParameters) -> None:
+        self.parameters = parameters
+        self._compressing: _Compress | None = None
+        self._incoming: _Incoming | None = None
+        self._window = b""
+
+    @classmethod
+    def server(cls, parameters: DeflateParameters) -> Deflate:
+        return cls(parameters)
+
+    @property
+    def threshold(self) -> int:
+        """Smaller messages, in bytes, are to be sent uncompressed."""
+        return self.parameters.threshold
+
+    def release(self) -> None:
+        """Free everything: the connection is closed."""
+        self._compressing = self._incoming = None
+        self._window = b""
+
+    # -- whole messages
+
+    def inflate(self, payload: bytes, maximum: int = 0) -> bytes:
+        """The message of a compressed payload, of at most `maximum` bytes, 0 for no limit. MessageTooBig, CorruptMessage.
+
+        An empty payload is an empty message: zlib gives nothing for a second flush, and clients send that as it is.
+        """
+        if not payload:
+            return b""
+        parameters, window = self.parameters, self._window
+        bits = max(parameters.client_window_bits, SMALLEST_WINDOW_BITS)
+        try:
+            decoder = zlib.decompressobj(-bits, window)
+            message = decoder.decompress(payload, maximum + 1 if maximum else 0)
+            if maximum and len(message) > maximum:
+                raise MessageTooBig(f"message inflates to more than {maximum} bytes")
+            if decoder.eof:
+                incoming = _Incoming(bits, [window, message], decoder)
+                message += incoming.feed(decoder.unused_data, maximum - len(message) if maximum else None)
+                incoming.end()
+            elif not _ended_well(decoder):
+                raise CorruptMessage("DEFLATE stream ends in the middle of a block")
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        if not parameters.client_no_context_takeover:
+            size = 1 << bits
+            self._window = message[-size:] if len(message) >= size else (window + message)[-size:]
+        return message
+
+    def deflate(self, payload: bytes) -> bytes:
+        """One message as a compressed payload, without its last four bytes (RFC 7692 7.2.1)."""
+        if self.parameters.server_no_context_takeover:
+            return deflate_message(payload, self.parameters)
+        if not payload:
+            return EMPTY_MESSAGE
+        compressor = self._compressing
+        if compressor is None:
+            compressor = self._compressing = _compressor(self.parameters)
+        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    # -- messages in pieces, as Autobahn calls it
+
+    def start_decompress_message(self) -> None:
+        bits = max(self.parameters.client_window_bits, SMALLEST_WINDOW_BITS)
+        self._incoming = _Incoming(bits, [self._window])
+
+    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
+        """Inflate to at most `max_output_len` bytes, None for no limit. MessageTooBig, CorruptMessage, and again for all that follows."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            raise CorruptMessage("the message has failed already")
+        try:
+            output = incoming.feed(data, None if max_output_len is None else max(max_output_len, 0))
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        self._incoming = incoming
+        return output
+
+    def end_decompress_message(self) -> None:
+        """CorruptMessage when the message is not whole."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            raise CorruptMessage("the message has failed already")
+        try:
+            incoming.end()
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        if not self.parameters.client_no_context_takeover:
+            self._window = _last(incoming.pieces, 1 << incoming.bits)
+
+    def start_compress_message(self) -> None:
+        if self._compressing is None:
+            self._compressing = _compressor(self.parameters)
+
+    def compress_message_data(self, data: bytes) -> bytes:
+        assert self._compressing is not None
+        return self._compressing.compress(data)
+
+    def end_compress_message(self) -> bytes:
+        assert self._compressing is not None
+        data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        if self.parameters.server_no_context_takeover:
+            self._compressing = None
+        return data or EMPTY_MESSAGE  # zlib flushes nothing twice
