@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 
@@ -214,6 +214,7 @@ flag_sets = st.sampled_from([0, RSV1, TEXT, RSV1 | TEXT])
 
 
 @both
+@settings(deadline=None)
 @given(stream=streams, cuts=cut_lists, flags=st.sampled_from([0, TEXT]))
 def test_any_stream_cut_anywhere_is_received_as_by_autobahn(frames: Frames, stream: bytes, cuts: list[int], flags: int) -> None:
     agree(frames, parts_of(stream, cuts), flags)
@@ -273,6 +274,7 @@ def begun(frames: Frames, parts: list[bytes], flags: int) -> list[object]:
 
 
 @needs_c
+@settings(deadline=None)
 @given(stream=streams, skip=st.integers(0, 20), maximum=st.sampled_from([0, 5, 125, 126, MAXIMUM]), flags=flag_sets, most=st.integers(0, 5))
 def test_the_twins_take_alike(stream: bytes, skip: int, maximum: int, flags: int, most: int) -> None:
     position = skip % (len(stream) + 1)
@@ -280,6 +282,7 @@ def test_the_twins_take_alike(stream: bytes, skip: int, maximum: int, flags: int
 
 
 @needs_c
+@settings(deadline=None)
 @given(
     frame=st.one_of(data_frames, bad_texts, any_frames),
     cuts=st.lists(st.integers(0, 1 << 20), min_size=1, max_size=6),
@@ -293,6 +296,7 @@ def test_the_twins_have_like_partials(frame: bytes, cuts: list[int], flags: int)
 
 
 @needs_c
+@settings(deadline=None)
 @given(opcode=st.integers(0, 15), length=st.one_of(st.integers(0, 70_000), st.integers(0, sys.maxsize)), rsv1=st.booleans())
 def test_the_twins_write_like_headers(opcode: int, length: int, rsv1: bool) -> None:
     assert BOTH[0].header(opcode, length, rsv1) == PYTHON.header(opcode, length, rsv1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from autobahn.websocket.utf8validator import Utf8Validator
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_frames import BAD_TEXT, BOTH, EURO, MASK, MAXIMUM, both, client, needs_c, unmasked
 
@@ -61,6 +61,7 @@ def test_a_partial_of_a_compressed_frame_is_not_checked(frames: Frames) -> None:
 
 
 @both
+@settings(deadline=None)
 @given(payload=st.one_of(st.binary(min_size=1, max_size=12), st.text(min_size=1, max_size=8).map(str.encode), st.sampled_from(BAD_TEXT)))
 def test_text_fails_at_the_very_byte_at_which_it_fails_in_autobahn(frames: Frames, payload: bytes) -> None:
     data = client(1, payload + b"x" * 9)

@@ -33,7 +33,8 @@ def test_headers_are_a_mapping_of_names() -> None:
     assert dict(headers) == {"host": "a.example", "x-tag": "one", "cookie": "a=1", "empty": ""}
     assert "Cookie" in headers
     assert "cook" not in headers
-    assert 7 not in headers
+    number: object = 7
+    assert number not in headers
 
 
 def test_what_is_not_there() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import io
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,16 +13,9 @@ from wsdaemon.edge.request import BadRequest
 from wsdaemon.edge.responses import error_response, http_response, phrase
 
 
-class _Socket:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
-
-
 def read_by_a_client(data: bytes, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-    response = http.client.HTTPResponse(cast("http.client.socket", _Socket(data)), method=method)  # type: ignore[name-defined]
+    sock: Any = SimpleNamespace(makefile=lambda mode: io.BytesIO(data))
+    response = http.client.HTTPResponse(sock, method=method)
     response.begin()
     return response, response.read()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import os
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -21,8 +23,6 @@ from .core.wheel import Due, Wheel
 from .edge.gate import Entrance, Gate
 from .edge.listeners import Listener
 from .edge.sockets import ListenError, open_tcp, open_unix
-from .edge.certificates import CertificateEvent, CertificateFiles, Certificates, EventKind
-from .edge.tls import CertificateError
 from .lifecycle import Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
@@ -34,13 +34,13 @@ from .wire.frames import load as load_frames
 from .wire.output import Flusher
 from .wire.protocol import Wire
 
+if TYPE_CHECKING:
+    from .edge.certificates import Certificates
+    from .edge.renewal import CertificateWatch
+
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
 app_log = Logger(namespace="wsdaemon.app")
-
-
-CERTIFICATES_EVERY = 30.0
-"""Seconds between two looks at the certificates' files."""
 
 
 class Watch:
@@ -99,38 +99,13 @@ def _due_failed(item: Due, error: Exception) -> None:
     log.failure("a timer failed", failure=_failure(error))
 
 
-class CertificateWatch:
-    """Looks, every so often, whether certificates were renewed, and swaps them in for new handshakes."""
-
-    def __init__(self, certificates: Sequence[Certificates]) -> None:
-        self._certificates = certificates
-        self._handle: asyncio.TimerHandle | None = None
-
-    async def start(self) -> None:
-        for certificates in self._certificates:
-            _tell(certificates.expiry_warnings())
-            for warning in certificates.warnings:
-                log.warn("{warning}", warning=warning)
-        self._schedule()
-
-    async def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-
-    def _schedule(self) -> None:
-        if self._certificates:
-            self._handle = asyncio.get_running_loop().call_later(CERTIFICATES_EVERY, self._look)
-
-    def _look(self) -> None:
-        self._schedule()
-        for certificates in self._certificates:
-            _tell(certificates.poll())
-            _tell(certificates.expiry_warnings())
-
-
-def _tell(events: Sequence[CertificateEvent]) -> None:
-    for event in events:
-        (log.info if event.kind is EventKind.RENEWED else log.warn)("{text}", text=event.text)
+def _settle() -> None:
+    """What the imports left stays for good: no collection looks at it again, and the memory of what they dropped goes back."""
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Daemon:
@@ -147,6 +122,7 @@ class Daemon:
         self.listeners: list[Listener] = []
         self.mounts: list[Mount] = []
         self.certificates: list[Certificates] = []
+        self._renewal: CertificateWatch | None = None
         self._reactor = reactor
         self._count = Count(settings.daemon.max_connections)
         self._started: list[Step] = []
@@ -195,11 +171,15 @@ class Daemon:
         where = f"{self.settings.source}: [listener:{settings.name}]"
         certificates = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
+            # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
+            from .edge import renewal  # noqa: PLC0415
+
             try:
-                certificates = Certificates([CertificateFiles(settings.tls_certificate, settings.tls_key)])
-            except CertificateError as error:
+                certificates = renewal.load(settings.tls_certificate, settings.tls_key)
+            except renewal.CertificateError as error:
                 raise StartError(f"{where} {error}") from error
             self.certificates.append(certificates)
+            self._renewal = renewal.CertificateWatch(self.certificates)
         try:
             sock = self._open_socket(settings)
         except (ListenError, SystemdError) as error:
@@ -253,7 +233,8 @@ class Daemon:
         """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
         steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
         steps += [mount.app for mount in self.mounts if hasattr(mount.app, "start") and hasattr(mount.app, "stop")]
-        steps.append(CertificateWatch(self.certificates))
+        if self._renewal is not None:
+            steps.append(self._renewal)
         steps.append(Callbacks("connections", lambda: None, self._drain_all))
         steps.append(Callbacks("listeners", self._start_listeners, self._close_listeners))
         try:
@@ -263,6 +244,7 @@ class Daemon:
             self.state = State.STOPPED
             raise
         self.state = State.READY
+        _settle()
         self.notifier.ready(self._status())
 
     async def stop(self) -> None:
@@ -285,8 +267,8 @@ class Daemon:
 
     def reload(self) -> None:
         """SIGHUP: read the certificates again, for new handshakes."""
-        for certificates in self.certificates:
-            _tell(certificates.reload())
+        if self._renewal is not None:
+            self._renewal.reload()
 
     def _status(self) -> str:
         return f"{self.state.value}, {len(self.connections)} connections"

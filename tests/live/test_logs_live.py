@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 SECONDS = 30
 
-PROBE = '''
+PROBE = """
 import os, signal
 from twisted.application.service import Service
 from twisted.logger import Logger, eventAsText
@@ -69,7 +69,7 @@ def own_observer():
 
 def makeService(options):
     return Probe(options)
-'''
+"""
 
 PLUGIN = """
 from twisted.application.service import ServiceMaker
@@ -230,7 +230,11 @@ def test_after_uid_the_file_can_still_be_opened_anew(twistd: Twistd) -> None:
 @pytest.mark.parametrize(
     ("options", "probe", "message"),
     [
-        (("--nodaemon", "--logfile=none/ws.log"), (), "wsdaemon: cannot open the log file {folder}/none/ws.log: No such file or directory\n"),
+        (
+            ("--nodaemon", "--logfile=none/ws.log"),
+            (),
+            "wsdaemon: cannot open the log file {folder}/none/ws.log: No such file or directory\n",
+        ),
         (("--logfile=-",), (), "a daemon has no standard output to log to: add --nodaemon, or name a log file"),
         (("--nodaemon",), ("--format=xml",), "format: 'xml' is not a log format; expected one of auto, text, json"),
     ],

@@ -8,13 +8,15 @@ import errno
 import os
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
-import aiofastnet
 from twisted.logger import Logger
 
 from ..core.handshake import UNIX, Peer
-from .certificates import Certificates
 from .gate import Arrival, Gate
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
 
 BATCH = 64
 """Connections accepted before the loop looks after the open ones again."""
@@ -132,6 +134,8 @@ class Listener:
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
         limits = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}
+        import aiofastnet  # noqa: PLC0415 - three megabytes that a daemon without TLS does not need
+
         if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
             await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
         else:

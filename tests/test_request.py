@@ -1,0 +1,512 @@
+"""edge/request.py: the strict request head. What it refuses matters as much as what it reads."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsdaemon.edge.request import (
+    MAX_HEAD,
+    MAX_HEADERS,
+    MAX_LINE,
+    BadRequest,
+    Head,
+    HeadReader,
+    find_end,
+    parse_head,
+    upgrade,
+    wants_upgrade,
+)
+
+KEY = base64.b64encode(b"0123456789abcdef")
+BROWSER = (
+    b"GET /chat/room-1?token=abc&x=1 HTTP/1.1\r\n"
+    b"Host: ws.example.com:8080\r\n"
+    b"Connection: keep-alive, Upgrade\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Origin: https://example.com\r\n"
+    b"Sec-WebSocket-Version: 13\r\n"
+    b"Cookie: session=abc; theme=dark\r\n"
+    b"Sec-WebSocket-Key: " + KEY + b"\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+)
+
+
+def request(*lines: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a.example") -> bytes:
+    return b"\r\n".join([line, *([host] if host is not None else []), *lines, b"", b""])
+
+
+def opening(*changed: bytes, without: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
+    """An opening handshake; `without` names a header to leave out, `changed` are lines to add."""
+    lines = [b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY]
+    return request(*(each for each in lines if not without or not each.startswith(without + b":")), *changed, line=line)
+
+
+def read(data: bytes, max_body: int = 0) -> Head:
+    head = HeadReader(max_body).feed(data)
+    assert head is not None
+    return head
+
+
+def refused(data: bytes, max_body: int = 0) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        HeadReader(max_body).feed(data)
+    return caught.value
+
+
+def outcome(chunks: list[bytes]) -> tuple[Head, bytes] | int | None:
+    """The head and what follows it, the status of a refusal, or None for an unfinished head."""
+    reader = HeadReader()
+    for index, chunk in enumerate(chunks):
+        try:
+            head = reader.feed(chunk)
+        except BadRequest as error:
+            return error.status
+        if head is not None:
+            return head, reader.rest + b"".join(chunks[index + 1 :])
+    return None
+
+
+# -- what is read
+
+
+def test_a_browsers_head() -> None:
+    head = read(BROWSER)
+    assert (head.method, head.target, head.version) == ("GET", "/chat/room-1?token=abc&x=1", "1.1")
+    assert (head.path, head.raw_path, head.query_string) == ("/chat/room-1", b"/chat/room-1", b"token=abc&x=1")
+    assert head.headers["user-agent"].startswith("Mozilla")
+    assert head.headers.raw[0] == (b"host", b"ws.example.com:8080")
+    assert head.raw == BROWSER
+    assert head.content_length == 0
+
+
+def test_bytes_after_the_head_are_kept() -> None:
+    reader = HeadReader()
+    head = reader.feed(BROWSER + b"\x81\x80abcd" + b"x" * 100_000)
+    assert head is not None
+    assert reader.rest == b"\x81\x80abcd" + b"x" * 100_000
+    assert head.raw == BROWSER
+
+
+def test_order_and_duplicates_are_kept() -> None:
+    head = read(request(b"X-B: 1", b"X-A: 2", b"x-b: 3"))
+    assert head.headers.raw == ((b"host", b"a.example"), (b"x-b", b"1"), (b"x-a", b"2"), (b"x-b", b"3"))
+
+
+def test_white_space_around_a_value_goes_and_inside_stays() -> None:
+    head = read(request(b"A:\t  b \t c  \t", b"Empty:", b"Blank:  "))
+    assert (head.headers["a"], head.headers["empty"], head.headers["blank"]) == ("b \t c", "", "")
+
+
+def test_one_empty_line_before_the_request_is_ignored() -> None:
+    head = read(b"\r\n" + BROWSER)
+    assert head.raw == BROWSER
+    assert refused(b"\r\n\r\n" + BROWSER).reason == "request_line"
+
+
+def test_find_end() -> None:
+    assert find_end(BROWSER) == len(BROWSER)
+    assert find_end(BROWSER[:-1]) == -1
+    assert find_end(b"x\r\n\r\ny") == 5
+    assert find_end(b"\r\n\r\n", 1) == -1
+
+
+def test_parse_head_is_the_reader_without_cuts() -> None:
+    assert parse_head(BROWSER) == read(BROWSER)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/", "/", b""),
+        (b"/a%20b/%C3%A5", "/a b/å", b""),
+        (b"/a?b?c", "/a", b"b?c"),
+        (b"/a?", "/a", b""),
+        (b"/a?x=100%&y={1}|[2]^`\\\"<>", "/a", b"x=100%&y={1}|[2]^`\\\"<>"),
+        (b"/a/../b", "/a/../b", b""),
+        (b"/a/%2e%2e/b", "/a/../b", b""),
+        (b"//other.example/x", "//other.example/x", b""),
+        (b"/a;b=c,d:e@f!$&'()*+|[]~", "/a;b=c,d:e@f!$&'()*+|[]~", b""),
+        (b"http://a.example/x?y", "/x", b"y"),
+        (b"WS://A.EXAMPLE/x", "/x", b""),
+        (b"http://a.example", "/", b""),
+        (b"http://a.example?y", "/", b"y"),
+    ],
+)
+def test_targets(target: bytes, path: str, query: bytes) -> None:
+    head = read(request(line=b"GET " + target + b" HTTP/1.1"))
+    assert (head.path, head.query_string, head.target) == (path, query, target.decode())
+
+
+def test_asterisk_is_for_options() -> None:
+    assert read(request(line=b"OPTIONS * HTTP/1.1")).path == "*"
+    assert refused(request(line=b"GET * HTTP/1.1")).reason == "target"
+
+
+@pytest.mark.parametrize("host", [b"a", b"a.example:80", b"127.0.0.1:8080", b"[::1]:8080", b"[2001:db8::1]", b"a_b.example:", b"a.example."])
+def test_hosts(host: bytes) -> None:
+    assert read(request(host=b"Host: " + host)).headers["host"] == host.decode()
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\n", "\0", "\x7f", "\x01"])
+def test_no_control_character_begins_a_new_header(character: str) -> None:
+    """Autobahn's `splitlines()` makes a header of what follows each of these."""
+    assert refused(request(b"X: a" + character.encode() + b"Origin: https://evil.example")).reason == "bytes"
+    assert refused(request(b"X" + character.encode() + b"Origin: a")).status == 400
+
+
+@pytest.mark.parametrize("separator", [b"\x85", b"\xc2\x85", b"\xe5\x85"])
+def test_next_line_begins_no_new_header(separator: bytes) -> None:
+    """Byte 0x85 is a line end to `splitlines()` in ISO-8859-1, U+0085 in any encoding."""
+    assert refused(request(b"X: a" + separator + b"Origin: https://evil.example")).reason == "bytes"
+
+
+def test_byte_0x85_inside_a_character_of_utf_8_is_fine() -> None:
+    assert read(request("X: Å".encode())).headers["x"].encode("latin-1") == "Å".encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"X-Forwarded-For : 10.0.0.1", "header"),
+        (b"X-Forwarded-For\t: 10.0.0.1", "header"),
+        (b" folded", "obs_fold"),
+        (b"\tfolded", "obs_fold"),
+        (b"no colon", "header"),
+        (b": no name", "header"),
+        (b"a b: c", "header"),
+        (b"a(b): c", "header"),
+        ("å: c".encode(), "header"),
+        (b'"a": c', "header"),
+    ],
+)
+def test_a_line_that_is_no_header(line: bytes, reason: str) -> None:
+    error = refused(request(b"A: b", line, b"C: d"))
+    assert (error.status, error.reason) == (400, reason)
+    assert refused(b"GET / HTTP/1.1\r\n" + line + b"\r\nHost: a\r\n\r\n").reason == reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /", b"GET  / HTTP/1.1", b"GET / HTTP/1.1 ", b" GET / HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET / http/1.1", b"GET / HTTP/1", b"GET / HTTP/11.1",
+        b"G(T / HTTP/1.1", b"GET / x HTTP/1.1", b"/ HTTP/1.1", b"GET /\xc3\xa5 HTTP/1.1", b"", b"GET / HTTP/1.1\x0b", b"GET / FTP/1.1",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_request_line(line: bytes) -> None:
+    assert refused(request(line=line)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (b"/a#b", "target"),
+        (b"a", "target"),
+        (b"a.example:80", "target"),
+        (b"ftp://a.example/", "target"),
+        (b"http:///x", "target"),
+        (b"http://other.example/x", "target"),
+        (b"http://a.example:81/x", "target"),
+        (b"http://user@a.example/x", "target"),
+        (b"/%", "path"),
+        (b"/%4", "path"),
+        (b"/%gg", "path"),
+        (b"/%ff", "path"),
+        (b"/%c3", "path"),
+        (b"/%c0%af", "path"),
+        (b"/%00", "path"),
+        (b"/%0d%0aSet-Cookie:x", "path"),
+        (b"/%c2%85", "path"),
+        (b"/a\\b", "path"),
+        (b"/<a>", "path"),
+        (b'/"', "path"),
+        (b"/{a}", "path"),
+    ],
+)
+def test_a_target_that_is_refused(target: bytes, reason: str) -> None:
+    error = refused(request(line=b"GET " + target + b" HTTP/1.1"))
+    assert (error.status, error.reason) == (400, reason)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"Host:", b"Host: a b", b"Host: a/b", b"Host: a,b", b"Host: user@a", b"Host: a:b", b"Host: a:99999", b"Host: [::1", b"Host: [a]b", b"Host: a%00",
+     b"Host: a\r\nHost: a", b"Host: a\r\nhost: b", None],
+)  # fmt: skip
+def test_host_is_there_once_and_well_formed(host: bytes | None) -> None:
+    error = refused(request(host=host))
+    assert (error.status, error.reason) == (400, "host")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"0.9", b"1.2", b"2.0", b"3.0"])
+def test_other_versions_get_505(version: bytes) -> None:
+    error = refused(request(line=b"GET / HTTP/" + version))
+    assert (error.status, error.reason) == (505, "version")
+
+
+def test_other_protocols_are_named() -> None:
+    assert "TLS" in refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").detail
+    assert "HTTP/2" in refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").detail
+    assert "PROXY" in refused(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n").detail
+    assert "PROXY" in refused(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + BROWSER).detail
+    assert "PROXY" in refused(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c").detail
+    assert refused(b"SSH-2.0-OpenSSH_9.6\r\n\r\n").status == 400
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Transfer-Encoding: chunked"], [b"Transfer-Encoding: identity"], [b"Transfer-Encoding:"], [b"transfer-encoding: x"],
+        [b"Content-Length: 1"], [b"Content-Length: 0", b"Content-Length: 0"], [b"Content-Length: 0, 0"], [b"Content-Length: +0"],
+        [b"Content-Length: -1"], [b"Content-Length:"], [b"Content-Length: 0x0"], [b"Content-Length: \xb2"], [b"Content-Length: 0", b"Transfer-Encoding: chunked"],
+        [b"Content-Length: " + b"9" * 5000],
+    ],
+)  # fmt: skip
+def test_no_body(lines: list[bytes]) -> None:
+    error = refused(request(*lines))
+    assert (error.status, error.reason) == (400, "body")
+
+
+def test_an_empty_body_is_none() -> None:
+    assert read(request(b"Content-Length: 0")).content_length == 0
+
+
+def test_a_body_where_the_caller_takes_one() -> None:
+    post = b"POST /publish HTTP/1.1"
+    assert read(request(b"Content-Length: 100", line=post), 100).content_length == 100
+    assert refused(request(b"Content-Length: 101", line=post), 100).status == 413
+    assert refused(request(b"Transfer-Encoding: chunked", line=post), 100).status == 400
+
+
+# -- sizes
+
+
+def test_a_request_line_may_have_8_kib() -> None:
+    line = b"GET /" + b"a" * (MAX_LINE - 14) + b" HTTP/1.1"
+    assert len(line) == MAX_LINE
+    assert read(request(line=line)).path.endswith("a")
+    longer = line.replace(b"/a", b"/aa")
+    assert refused(request(line=longer)).status == 414
+    assert refused(longer + b"\r").status == 414
+    assert refused(longer).status == 414
+
+
+def test_a_line_without_end_is_refused_at_the_cap_and_not_later() -> None:
+    reader = HeadReader()
+    for _ in range(MAX_LINE // 64):
+        assert reader.feed(b"G" * 64) is None
+    assert reader.feed(b"\r") is None
+    with pytest.raises(BadRequest) as caught:
+        reader.feed(b"G")
+    assert caught.value.status in (400, 414)
+
+
+def test_a_head_may_have_16_kib() -> None:
+    spare = MAX_HEAD - len(request(b"X: "))
+    whole = request(b"X: " + b"a" * spare)
+    assert len(whole) == MAX_HEAD
+    assert read(whole).headers["x"] == "a" * spare
+    assert read(b"\r\n" + whole).raw == whole
+    assert refused(request(b"X: " + b"a" * (spare + 1))).status == 431
+    assert refused(b"\r\n" + request(b"X: " + b"a" * (spare + 1))).status == 431
+
+
+def test_a_head_without_end_is_refused_at_the_cap_and_not_later() -> None:
+    reader = HeadReader()
+    reader.feed(b"GET / HTTP/1.1\r\n")
+    line = b"X: " + b"a" * 59 + b"\r\n"
+    with pytest.raises(BadRequest) as caught:
+        for count in itertools.count(1):
+            reader.feed(line)
+            assert count * len(line) < MAX_HEAD
+    assert caught.value.status == 431
+    assert refused(b"GET / HTTP/1.1\r\nX: " + b"a" * 1_000_000).status == 431
+
+
+def test_a_head_may_have_100_headers() -> None:
+    assert len(read(request(*[b"X: 1"] * (MAX_HEADERS - 1))).headers.raw) == MAX_HEADERS
+    error = refused(request(*[b"X: 1"] * MAX_HEADERS))
+    assert (error.status, error.reason) == (431, "header_count")
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\n", b"GET /\0", b"\x80\x01\x03\x01\0", b"GET / HTTP/1.1\rX"])
+def test_what_cannot_be_mended_is_refused_before_the_end(data: bytes) -> None:
+    assert refused(data).status == 400
+    assert outcome([data[i : i + 1] for i in range(len(data))]) == 400
+
+
+def test_a_refusal_repeats_nothing_of_the_request() -> None:
+    for data in (request(b"secret stuff"), request(line=b"secret"), request(line=b"GET secret HTTP/1.1"), request(host=b"Host: se/cret")):
+        assert "secret" not in str(refused(data))
+
+
+# -- any cut, any bytes
+
+tokens = st.text("abcXYZ019-_.~!#$%&'*+^`|", min_size=1, max_size=12).map(str.encode)
+values = st.binary(max_size=24).filter(lambda value: not any(byte < 32 or byte in (0x7F, 0x85) for byte in value))
+reserved = (b"host", b"content-length", b"transfer-encoding")
+header_lines = st.tuples(tokens.filter(lambda name: name.lower() not in reserved), st.sampled_from([b"", b" ", b"\t "]), values).map(
+    lambda parts: parts[0] + b":" + parts[1] + parts[2]
+)
+targets = st.text("/abc09-._~%4:@!$&'()*+,;=?", max_size=20).map(lambda text: ("/" + text.replace("%", "%41")).encode())
+heads = st.builds(
+    lambda method, target, host, lines, position: b"\r\n".join(
+        [method + b" " + target + b" HTTP/1.1", *lines[:position], b"hOst: " + host, *lines[position:], b"", b""]
+    ),
+    tokens,
+    targets,
+    st.sampled_from([b"a.example", b"[::1]:80"]),
+    st.lists(header_lines, max_size=6),
+    st.integers(0, 6),
+)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@given(heads, st.binary(max_size=20), st.lists(st.integers(0), max_size=6))
+def test_any_cut_gives_the_same_head(head: bytes, rest: bytes, places: list[int]) -> None:
+    whole = outcome([head + rest])
+    assert isinstance(whole, tuple)
+    assert whole[1] == rest
+    assert outcome(cut(head + rest, places)) == whole
+
+
+def test_every_single_cut_of_a_browsers_head() -> None:
+    data = BROWSER + b"rest"
+    whole = outcome([data])
+    assert all(outcome([data[:place], data[place:]]) == whole for place in range(1, len(data)))
+    assert outcome([data[i : i + 1] for i in range(len(data))]) == whole
+
+
+@given(heads)
+def test_an_accepted_head_written_out_again_is_an_equal_head(data: bytes) -> None:
+    head = read(data)
+    again = read(head.serialise())
+    assert (again.method, again.target, again.path, again.headers) == (head.method, head.target, head.path, head.headers)
+    assert again.serialise() == head.serialise()
+
+
+@given(heads, st.data())
+def test_a_smuggling_character_anywhere_is_never_accepted(head: bytes, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(head) - 4))
+    smuggler = data.draw(st.sampled_from([b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\0", b"\x7f", b"\xc2\x85", b"\r", b"\n"]))
+    result = outcome([head[:place] + smuggler + head[place:]])
+    # A lone CR or LF beside a line's own end makes another line end, or none: then the lines are still only those that CRLF makes.
+    if isinstance(result, tuple):
+        lines = result[0].raw.split(b"\r\n")
+        assert smuggler in (b"\r", b"\n")
+        assert not any(b"\r" in line or b"\n" in line for line in lines)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=12), st.sampled_from([b"GET / HTTP/1.1", b"\r\n", b"Host: a", b"\n", b"X:", b" "])), max_size=14), st.lists(st.integers(0)))
+def test_bytes_of_any_kind_are_read_or_refused_alike_however_cut(parts: list[bytes], places: list[int]) -> None:
+    data = b"".join(parts)
+    whole, pieces = outcome([data]), outcome(cut(data, places))
+    assert type(whole) is type(pieces)
+    if isinstance(whole, tuple):
+        assert whole == pieces
+
+
+# -- the opening handshake
+
+
+def test_an_opening_handshake() -> None:
+    head = read(BROWSER)
+    assert wants_upgrade(head)
+    wanted = upgrade(head)
+    assert (wanted.key, wanted.version, wanted.subprotocols, wanted.origin) == (KEY.decode(), 13, (), "https://example.com")
+    assert wanted.extensions == "permessage-deflate; client_max_window_bits"
+
+
+def test_lists_over_several_lines() -> None:
+    wanted = upgrade(
+        read(opening(b"Sec-WebSocket-Protocol: a, b", b"Sec-WebSocket-Protocol:c ,,", b"Sec-WebSocket-Extensions: x; y=1", b"Sec-WebSocket-Extensions: z"))
+    )
+    assert wanted.subprotocols == ("a", "b", "c")
+    assert wanted.extensions == "x; y=1, z"
+    assert wanted.origin is None
+
+
+def test_tokens_of_upgrade_and_connection_in_any_case_and_place() -> None:
+    lines = [b"UPGRADE: h2c, WebSocket", b"Connection: keep-alive", b"connection: x , uPGRADE"]
+    assert upgrade(read(request(*lines, b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY))).key == KEY.decode()
+
+
+def refused_opening(data: bytes) -> BadRequest:
+    head = read(data, 100)
+    with pytest.raises(BadRequest) as caught:
+        upgrade(head)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(),
+        opening(without=b"Upgrade"),
+        opening(without=b"Connection"),
+        opening(b"Upgrade: h2c", without=b"Upgrade"),
+        opening(b"Upgrade: websockets", without=b"Upgrade"),
+        opening(b"Connection: keep-alive", without=b"Connection"),
+    ],
+)
+def test_plain_http_gets_426_that_says_what_to_ask_for(data: bytes) -> None:
+    assert not wants_upgrade(read(data))
+    error = refused_opening(data)
+    assert (error.status, error.reason) == (426, "upgrade")
+    assert dict(error.headers) == {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
+
+@pytest.mark.parametrize("changed", [(), (b"Sec-WebSocket-Version: 8",), (b"Sec-WebSocket-Version: 13, 8",), (b"Sec-WebSocket-Version: 013",)])
+def test_another_version_gets_426_that_names_ours(changed: tuple[bytes, ...]) -> None:
+    error = refused_opening(opening(*changed, without=b"Sec-WebSocket-Version"))
+    assert (error.status, dict(error.headers)["Sec-WebSocket-Version"]) == (426, "13")
+
+
+def test_other_methods_get_405() -> None:
+    error = refused_opening(opening(line=b"POST / HTTP/1.1"))
+    assert (error.status, error.headers) == (405, (("Allow", "GET"),))
+    assert refused_opening(opening(line=b"get / HTTP/1.1")).status == 405
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"", b"abc", base64.b64encode(b"x" * 15), base64.b64encode(b"x" * 17), KEY + b"=", KEY[:-1], KEY.replace(b"M", b"-"), KEY + b", " + KEY, b" " * 24],
+)
+def test_a_key_is_16_bytes_in_base64(key: bytes) -> None:
+    assert refused_opening(opening(b"Sec-WebSocket-Key: " + key, without=b"Sec-WebSocket-Key")).reason == "key"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"Sec-WebSocket-Key: " + KEY, "key"),
+        (b"Sec-WebSocket-Version: 13", "duplicate"),
+        (b"Origin: https://a.example\r\nOrigin: https://a.example", "duplicate"),
+        (b"Sec-WebSocket-Protocol: a, a", "subprotocol"),
+        (b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a", "subprotocol"),
+        (b"Sec-WebSocket-Protocol:", "subprotocol"),
+        (b"Sec-WebSocket-Protocol: , ,", "subprotocol"),
+        (b"Sec-WebSocket-Protocol: a b", "subprotocol"),
+        (b"Sec-WebSocket-Protocol: a/b", "subprotocol"),
+        (b"Content-Length: 5", "body"),
+    ],
+)
+def test_what_else_is_wrong_gets_400(line: bytes, reason: str) -> None:
+    error = refused_opening(opening(line))
+    assert (error.status, error.reason) == (400, reason)
+
+
+def test_no_key_at_all() -> None:
+    assert refused_opening(opening(without=b"Sec-WebSocket-Key")).reason == "key"

@@ -1,0 +1,367 @@
+"""What a broker is: the few methods behind which memory, Redis and NATS stand alike, and the values that pass through them.
+
+A broker carries messages between members of rooms. In each room there is one total order: every publication gets the next offset, and every
+member is given what it gets in the order of offsets. Offsets count from 1 and grow by one; the epoch names one life of a room. A member that
+comes back says which epoch and offset it has, and is given exactly what it missed, or is told that there is a gap.
+
+A method gives its value, or an awaitable of it where a broker has to ask another machine: the memory broker pays for no task and no future.
+Test with `isinstance(answer, Published)` and the like, and await only what is not yet the value. Errors come the same two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Answer = T | Awaitable[T]
+"""A value, or an awaitable of it."""
+
+
+class Position(NamedTuple):
+    """A place in a room's order: what a client has seen up to and including `offset`. Offset 0 is the place before the first message."""
+
+    epoch: str
+    offset: int
+
+
+class Message:
+    """One publication in a room. Nothing in it changes once it is published, but for `cache`.
+
+    `payload` holds UTF-8 when `text` is true; whoever publishes has checked it, the broker does not look again. `time` is in seconds since 1970.
+    `publisher` is the id of the member that published, or None. `cache` is where the wire side may keep the frames that it made for all members
+    (framed once, compressed once for all who agreed on the same parameters): fill it only inside `Member.deliver`. The broker sets it to None when
+    the last member was given the message, so that a history holds payloads and no frames.
+    """
+
+    __slots__ = ("cache", "content_type", "epoch", "offset", "payload", "publisher", "room", "text", "time")
+
+    def __init__(
+        self,
+        room: str,
+        epoch: str,
+        offset: int,
+        payload: bytes,
+        text: bool,
+        time: float,
+        publisher: str | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        self.room = room
+        self.epoch = epoch
+        self.offset = offset
+        self.payload = payload
+        self.text = text
+        self.time = time
+        self.publisher = publisher
+        self.content_type = content_type
+        self.cache: dict[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        """Without the payload: it may be private, and large."""
+        kind = "text" if self.text else "binary"
+        return f"<Message {self.room!r} {self.epoch}:{self.offset} {kind}, {len(self.payload)} bytes>"
+
+
+class Presence(NamedTuple):
+    """A member of a room as others see it: its id, and the identity that authentication gave it."""
+
+    id: str
+    identity: Mapping[str, Any]
+
+
+class Change(NamedTuple):
+    """Somebody came or went."""
+
+    kind: Literal["joined", "left"]
+    who: Presence
+
+
+class Notice:
+    """What changed in a room's presence, in order. `cache` is as in `Message`: one notice object serves many members."""
+
+    __slots__ = ("cache", "changes", "room")
+
+    def __init__(self, room: str, changes: tuple[Change, ...]) -> None:
+        self.room = room
+        self.changes = changes
+        self.cache: dict[Any, Any] | None = None
+
+
+class Member(Protocol):
+    """One who is given messages: for a WebSocket, an app's side of one connection.
+
+    `id` is unique among all members of the broker and does not change. `identity` is shown to others as presence.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    def deliver(self, message: Message) -> None:
+        """Take one message: at once, without blocking. It may call the broker again, for instance to remove itself.
+
+        It should not raise: a member that does has missed a message, so it is removed from the broker and reported as failed.
+        """
+
+    def presence_changed(self, notice: Notice) -> None:
+        """Take changes in a room to which this member subscribed with `presence=True`. The same rules as for `deliver`."""
+
+
+class Published(NamedTuple):
+    """The answer to a publish: where the message stands.
+
+    `duplicate`: this key was published before; epoch and offset are those of the first time, and nothing was sent. `members`: to how many it is
+    given, as far as this broker knows.
+    """
+
+    epoch: str
+    offset: int
+    duplicate: bool
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The answer to a subscribe. Live messages follow with `offset + 1`, with nothing lost or doubled in between.
+
+    `messages`: what was missed since the position that was given, in order, up to and including `offset`. `gap`: that position cannot be served
+    (another epoch, or history no longer holds all of it); then `messages` is empty. `latest`: the room's last message, for newcomers and after a
+    gap, where the room keeps it. `present`: everyone in the room, the new member too, if presence was asked for; notices count from there.
+    An `epoch` of "" is a room that does not exist now.
+    """
+
+    room: str
+    epoch: str
+    offset: int
+    messages: tuple[Message, ...] = ()
+    gap: bool = False
+    latest: Message | None = None
+    present: tuple[Presence, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatternSubscribed:
+    """The answer to a pattern subscription: `rooms` has one entry for each room that was named in `since`, in that order."""
+
+    pattern: str
+    rooms: tuple[Subscribed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A part of a room's history. `epoch` is "" and `offset` 0 for a room that does not exist now.
+
+    `offset`: of the room's last message. `first`: the oldest offset that is held (`offset + 1` when none is). `gap`: messages between the position
+    asked for and `first` are lost, or the position is of another epoch; the page is then what it would be without a position.
+    """
+
+    room: str
+    epoch: str
+    offset: int
+    first: int
+    messages: tuple[Message, ...] = ()
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PresencePage:
+    """Who is in a room: `count` is everyone, `members` as many as were asked for, in the order they came."""
+
+    count: int
+    members: tuple[Presence, ...]
+
+
+class RoomInfo(NamedTuple):
+    """One room in a listing. `held`: messages in its history."""
+
+    room: str
+    epoch: str
+    offset: int
+    members: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPage:
+    """Some rooms, sorted by name. `after`: give this to have the next page; None when this was the last."""
+
+    rooms: tuple[RoomInfo, ...]
+    after: str | None
+
+
+class Broker(Protocol):
+    """Rooms, members and messages.
+
+    A broker whose answer to `subscribe` is an awaitable holds that room's live messages back until the caller has resumed with the answer, so
+    that a member is never given a live message before it knows what it missed.
+    """
+
+    def subscribe(
+        self, room: str, member: Member, since: Position | None = None, *, presence: bool = False
+    ) -> Answer[Subscribed]:
+        """Make `member` a member of `room`; the room is created if need be. With `since`, also answer what was missed.
+
+        One step: no message is lost or doubled between what is answered and what comes live. `presence`: be told who is there, comes and goes.
+        Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, DuplicateMember.
+        """
+
+    def subscribe_pattern(
+        self, pattern: str, member: Member, since: Mapping[str, Position] | None = None
+    ) -> Answer[PatternSubscribed]:
+        """Give `member` what is published from now on in every room that matches, now or later; see `patterns` for what matches.
+
+        A member gets each message once, however many of its subscriptions match. It is no member of those rooms: presence and max_members do not
+        count it, and they may be evicted while it listens. `since`: for rooms that it knows, answer what it missed there, as `subscribe` does.
+        Rooms that it does not know are in `rooms(pattern=...)`, and their messages in `history`.
+        Errors: BadPattern, BadRoom (a room in `since` that does not match), AlreadySubscribed, TooManyPatterns, TooManyRooms (more than
+        MAX_PAGE rooms in `since`), DuplicateMember.
+        """
+
+    def unsubscribe(self, room: str, member: Member) -> Answer[None]:
+        """Leave: what is not yet delivered will not be. Errors: NotSubscribed."""
+
+    def unsubscribe_pattern(self, pattern: str, member: Member) -> Answer[None]:
+        """The same for a pattern. Errors: NotSubscribed."""
+
+    def remove(self, member: Member) -> Answer[None]:
+        """Leave everything: call it when a connection is over. Never an error, and may be called twice."""
+
+    def publish(
+        self,
+        room: str,
+        payload: bytes,
+        text: bool,
+        *,
+        publisher: str | None = None,
+        key: str | None = None,
+        content_type: str | None = None,
+        echo: bool = True,
+    ) -> Answer[Published]:
+        """Give the message its offset, keep it in history and give it to all members, in the room's order.
+
+        The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY characters; the
+        same key again in this room, while it is remembered, publishes nothing and answers as the first time did. Keys are one room's, not one
+        publisher's: put something into the key that no other publisher can have. `echo=False`: the publisher is not given its own message live
+        (history and recovery hold it all the same). Refused as a whole or done as a whole.
+        Errors: BadRoom, BadKey, TooManyRooms, RateLimited, Busy.
+        """
+
+    def history(
+        self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False
+    ) -> Answer[HistoryPage]:
+        """Up to `limit` (1 to MAX_PAGE) messages, oldest first, from just after `since`, or from the oldest held.
+
+        With `reverse`: newest first, from just before `since`, or from the newest. Errors: ValueError for a bad limit.
+        """
+
+    def presence(self, room: str, limit: int | None = None) -> Answer[PresencePage]:
+        """Who is in the room: up to `limit` members, None for all. A room that does not exist is empty."""
+
+    def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Answer[RoomPage]:
+        """Up to `limit` (1 to MAX_PAGE) rooms that match `pattern`, sorted by name, whose names come after `after`. Errors: BadPattern, ValueError."""
+
+    def close(self) -> Answer[None]:
+        """End: forget everything, deliver no more. Every later call, but for `remove` and `close`, raises BrokerClosed."""
+
+
+MAX_PAGE = 1000
+"""The most messages or rooms on one page, and the most rooms that one pattern subscription can recover."""
+
+MAX_KEY = 256
+"""The longest idempotency key, in characters."""
+
+Failed = Callable[[Member, Exception], None]
+"""Told of a member whose `deliver` raised; it is already removed from the broker. Should close that member's connection."""
+
+
+class BrokerError(Exception):
+    """A broker refused. `code` is stable, for clients and logs; the text is for people. Nothing was changed."""
+
+    code: ClassVar[str] = "broker_error"
+
+
+class BadRoom(BrokerError):
+    """Not a room name that the settings allow."""
+
+    code = "bad_room"
+
+
+class BadPattern(BrokerError):
+    """Not a pattern."""
+
+    code = "bad_pattern"
+
+
+class BadKey(BrokerError):
+    """Not an idempotency key."""
+
+    code = "bad_key"
+
+
+class RoomFull(BrokerError):
+    """The room has max_members."""
+
+    code = "room_full"
+
+
+class TooManyRooms(BrokerError):
+    """There are max_rooms, and none of them is empty."""
+
+    code = "too_many_rooms"
+
+
+class TooManySubscriptions(BrokerError):
+    """This member is in max_subscriptions rooms."""
+
+    code = "too_many_subscriptions"
+
+
+class TooManyPatterns(BrokerError):
+    """This member has max_patterns patterns."""
+
+    code = "too_many_patterns"
+
+
+class AlreadySubscribed(BrokerError):
+    """This member is in this room, or has this pattern, already."""
+
+    code = "already_subscribed"
+
+
+class NotSubscribed(BrokerError):
+    """This member is not in this room, or does not have this pattern."""
+
+    code = "not_subscribed"
+
+
+class DuplicateMember(BrokerError):
+    """Another member has this id."""
+
+    code = "duplicate_member"
+
+
+class RateLimited(BrokerError):
+    """The room has had its rate of publications. `retry_after`: seconds until the next is allowed."""
+
+    code = "rate_limited"
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Busy(BrokerError):
+    """The room's earlier publications are still being delivered: publish more slowly, then again."""
+
+    code = "busy"
+
+
+class BrokerClosed(BrokerError):
+    """The broker has ended."""
+
+    code = "closed"

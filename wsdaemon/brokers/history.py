@@ -1,0 +1,132 @@
+"""What a room remembers: its last messages, and the idempotency keys of its last publications. No clock of its own: `now` comes with each call."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from .contract import Message
+
+
+class History:
+    """The newest messages of a room, bounded by number, by age and by bytes.
+
+    A list and the index of its oldest element: appending and dropping cost O(1) on average (dropped slots are cut off once they are half of the
+    list), and any slice of k messages is one copy of k references. The offsets held are always contiguous.
+
+    `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; a message larger than
+    that is not held, and neither is anything before it. `now` never goes back.
+    """
+
+    __slots__ = ("_age", "_count", "_head", "_messages", "_size", "_stamps", "bytes")
+
+    def __init__(self, count: int, age: float | None, size: int) -> None:
+        self._count = count
+        self._age = age
+        self._size = size
+        self._messages: list[Message | None] = []
+        self._stamps: list[float] = []  # used only where there is an age
+        self._head = 0
+        self.bytes = 0
+        """Bytes of payload that are held."""
+
+    def __len__(self) -> int:
+        return len(self._messages) - self._head
+
+    def append(self, message: Message, now: float) -> None:
+        """Keep the message whose offset follows the last one, and drop what is then too much."""
+        if not self._count:
+            return
+        self._messages.append(message)
+        if self._age is not None:
+            self._stamps.append(now)
+        self.bytes += len(message.payload)
+        while len(self._messages) - self._head > self._count or self.bytes > self._size:
+            self._drop()
+        self.trim(now)
+
+    def trim(self, now: float) -> None:
+        """Drop what is as old as `age`, or older."""
+        if self._age is None:
+            return
+        stamps = self._stamps
+        while self._head < len(stamps) and now - stamps[self._head] >= self._age:
+            self._drop()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._messages.clear()
+        self._stamps.clear()
+        self._head = self.bytes = 0
+
+    def first(self, offset: int) -> int:
+        """The oldest offset held, where `offset` is the newest of the room; `offset + 1` when none is held."""
+        return offset - len(self) + 1
+
+    def between(self, start: int, stop: int, offset: int) -> Sequence[Message]:
+        """What is held of the offsets start to stop - 1, in order, where `offset` is the newest of the room."""
+        shift = self._head - self.first(offset)
+        return self._messages[max(self._head, start + shift) : max(self._head, stop + shift)]  # type: ignore[return-value]
+
+    def _drop(self) -> None:
+        message = self._messages[self._head]
+        assert message is not None
+        self._messages[self._head] = None
+        self.bytes -= len(message.payload)
+        self._head += 1
+        if self._head * 2 >= len(self._messages):
+            del self._messages[: self._head]
+            del self._stamps[: self._head]
+            self._head = 0
+
+
+class RecentKeys:
+    """Idempotency keys and the offsets that they got, bounded by number and by age in seconds."""
+
+    __slots__ = ("_age", "_count", "_offsets", "_order")
+
+    def __init__(self, count: int, age: float) -> None:
+        self._count = count
+        self._age = age
+        self._offsets: dict[str, int] = {}
+        self._order: deque[tuple[float, str]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def find(self, key: str, now: float) -> int | None:
+        """The offset that was published with the key; None for a key that is new, or forgotten."""
+        while self._order and now - self._order[0][0] >= self._age:
+            self._forget()
+        return self._offsets.get(key)
+
+    def add(self, key: str, offset: int, now: float) -> None:
+        """Remember a key that `find` did not know."""
+        self._offsets[key] = offset
+        self._order.append((now, key))
+        if len(self._order) > self._count:
+            self._forget()
+
+    def _forget(self) -> None:
+        del self._offsets[self._order.popleft()[1]]
+
+
+class RateBucket:
+    """A token bucket: `rate` publications per second, and up to `burst` of them at once after a pause."""
+
+    __slots__ = ("_burst", "_rate", "_time", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._time = now
+
+    def wait(self, now: float) -> float:
+        """Take a token and answer 0, or take none and answer in how many seconds there will be one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._time) * self._rate)
+        self._time = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0

@@ -1,0 +1,141 @@
+"""Wildcard subscriptions: what a pattern is, what it matches, and an index of many.
+
+The convention is that of NATS subjects. A name is cut into tokens at its dots. In a pattern the token `*` stands for exactly one token, whatever
+it is, and `>`, as the last token, for one or more. So `prices.*` matches `prices.eur`, not `prices` and not `prices.eur.spot`; `prices.>` matches
+`prices.eur` and `prices.eur.spot`, not `prices`; `>` matches every room. Wildcards are whole tokens: `pri*` is no pattern. Tokens are compared
+exactly; unlike with NATS a token may be empty, and `*` matches that too. No room name holds `*` or `>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from .contract import BadPattern
+
+T = TypeVar("T")
+
+MAX_PATTERN = 256
+"""The longest pattern, in bytes of UTF-8."""
+
+
+def check_pattern(pattern: str) -> None:
+    """BadPattern unless this is a pattern. A name without a wildcard is one too."""
+    if not pattern or not fits(pattern, MAX_PATTERN):
+        raise BadPattern(f"a pattern is text of 1 to {MAX_PATTERN} bytes")
+    tokens = pattern.split(".")
+    if ">" in tokens[:-1]:
+        raise BadPattern("'>' can only be the last token of a pattern")
+    for token in tokens:
+        if len(token) > 1 and ("*" in token or ">" in token):
+            raise BadPattern("a wildcard is a whole token: 'prices.*' or 'prices.>'")
+
+
+def fits(text: str, limit: int) -> bool:
+    """Whether text is UTF-8 of at most `limit` bytes. A lone surrogate, which JSON can smuggle in, is no UTF-8."""
+    if len(text) > limit:
+        return False
+    try:
+        return len(text.encode()) <= limit
+    except UnicodeEncodeError:
+        return False
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether one pattern matches one name."""
+    wanted, tokens = pattern.split("."), name.split(".")
+    if wanted[-1] == ">":
+        if len(tokens) < len(wanted):
+            return False
+        wanted.pop()
+    elif len(tokens) != len(wanted):
+        return False
+    return all(want in ("*", token) for want, token in zip(wanted, tokens, strict=False))
+
+
+class _Node(Generic[T]):
+    """Where the tokens so far lead. `here`: who subscribed to the pattern that ends here, by id."""
+
+    __slots__ = ("below", "here")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Node[T]] | None = None
+        self.here: dict[str, T] | None = None
+
+
+class PatternIndex(Generic[T]):
+    """Who subscribed to which pattern, as a tree of tokens: a look-up costs by the depth of the name, not by the number of patterns.
+
+    At each token a look-up follows at most two ways, the token's own and that of `*`, and only ways that patterns have made.
+    `version` grows with every change, so that others may keep what they looked up until then.
+    """
+
+    __slots__ = ("_count", "_root", "version")
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+        self._count = 0
+        self.version = 0
+
+    def __len__(self) -> int:
+        """How many subscriptions there are."""
+        return self._count
+
+    def add(self, pattern: str, key: str, value: T) -> None:
+        """Subscribe `value`, known as `key`, to a pattern that was checked. The same key again replaces its value."""
+        node = self._root
+        for token in pattern.split("."):
+            if node.below is None:
+                node.below = {}
+            found = node.below.get(token)
+            if found is None:
+                found = node.below[token] = _Node()
+            node = found
+        if node.here is None:
+            node.here = {}
+        self._count += key not in node.here
+        node.here[key] = value
+        self.version += 1
+
+    def remove(self, pattern: str, key: str) -> None:
+        """Take one subscription out, and the branches that only it needed. KeyError when it is not there."""
+        tokens = pattern.split(".")
+        path = [self._root]
+        for token in tokens:
+            path.append((path[-1].below or {})[token])
+        here = path[-1].here or {}
+        del here[key]
+        self._count -= 1
+        self.version += 1
+        if not here:
+            path[-1].here = None
+        while tokens and path[-1].here is None and not path[-1].below:
+            path.pop()
+            below = path[-1].below or {}
+            del below[tokens.pop()]
+
+    def match(self, name: str) -> dict[str, T]:
+        """Everyone with at least one pattern that matches the name, by key: each once."""
+        found: dict[str, T] = {}
+        for here in self._matching(name.split(".")):
+            found.update(here)
+        return found
+
+    def _matching(self, tokens: list[str]) -> Iterator[dict[str, T]]:
+        level = [self._root]
+        for token in tokens:
+            following = []
+            for node in level:
+                if node.below is None:
+                    continue
+                for way in (token, "*"):
+                    if (child := node.below.get(way)) is not None:
+                        following.append(child)
+                if (rest := node.below.get(">")) is not None and rest.here is not None:
+                    yield rest.here
+            if not following:
+                return
+            level = following
+        for node in level:
+            if node.here is not None:
+                yield node.here

@@ -1,0 +1,63 @@
+"""Certificates that renew themselves: looked at every so often and on SIGHUP, swapped in for new handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from .certificates import CertificateEvent, CertificateFiles, Certificates, EventKind
+from .tls import CertificateError
+
+__all__ = ["CertificateError", "CertificateWatch", "load"]
+
+EVERY = 30.0
+"""Seconds between two looks at the certificates' files."""
+
+log = Logger(namespace="wsdaemon.tls")
+
+
+def load(certificate: Path, key: Path) -> Certificates:
+    """The certificates of a listener. CertificateError when they cannot be used."""
+    return Certificates([CertificateFiles(certificate, key)])
+
+
+class CertificateWatch:
+    """Looks, every so often, whether certificates were renewed, and swaps them in for new handshakes."""
+
+    def __init__(self, certificates: Sequence[Certificates]) -> None:
+        self._certificates = certificates
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        for certificates in self._certificates:
+            _tell(certificates.expiry_warnings())
+            for warning in certificates.warnings:
+                log.warn("{warning}", warning=warning)
+        self._schedule()
+
+    async def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def reload(self) -> None:
+        """Read them all again now."""
+        for certificates in self._certificates:
+            _tell(certificates.reload())
+
+    def _schedule(self) -> None:
+        if self._certificates:
+            self._handle = asyncio.get_running_loop().call_later(EVERY, self._look)
+
+    def _look(self) -> None:
+        self._schedule()
+        for certificates in self._certificates:
+            _tell(certificates.poll())
+            _tell(certificates.expiry_warnings())
+
+
+def _tell(events: Sequence[CertificateEvent]) -> None:
+    for event in events:
+        (log.info if event.kind is EventKind.RENEWED else log.warn)("{text}", text=event.text)
