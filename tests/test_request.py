@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from wsdaemon.edge.request import (
-    MAX_HEAD,
-    MAX_HEADERS,
-    MAX_LINE,
-    BadRequest,
-    Head,
-    HeadReader,
-    find_end,
-    parse_head,
-    upgrade,
-    wants_upgrade,
-)
+from wsdaemon.edge.request import MAX_HEAD, MAX_HEADERS, MAX_LINE, BadRequest, Head, HeadReader, find_end, parse_head
 
-KEY = base64.b64encode(b"0123456789abcdef")
+KEY = b"MDEyMzQ1Njc4OWFiY2RlZg=="
 BROWSER = (
     b"GET /chat/room-1?token=abc&x=1 HTTP/1.1\r\n"
     b"Host: ws.example.com:8080\r\n"
@@ -39,12 +23,6 @@ BROWSER = (
 
 def request(*lines: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a.example") -> bytes:
     return b"\r\n".join([line, *([host] if host is not None else []), *lines, b"", b""])
-
-
-def opening(*changed: bytes, without: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
-    """An opening handshake; `without` names a header to leave out, `changed` are lines to add."""
-    lines = [b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY]
-    return request(*(each for each in lines if not without or not each.startswith(without + b":")), *changed, line=line)
 
 
 def read(data: bytes, max_body: int = 0) -> Head:
@@ -127,7 +105,7 @@ def test_parse_head_is_the_reader_without_cuts() -> None:
         (b"/a%20b/%C3%A5", "/a b/å", b""),
         (b"/a?b?c", "/a", b"b?c"),
         (b"/a?", "/a", b""),
-        (b"/a?x=100%&y={1}|[2]^`\\\"<>", "/a", b"x=100%&y={1}|[2]^`\\\"<>"),
+        (b'/a?x=100%&y={1}|[2]^`\\"<>', "/a", b'x=100%&y={1}|[2]^`\\"<>'),
         (b"/a/../b", "/a/../b", b""),
         (b"/a/%2e%2e/b", "/a/../b", b""),
         (b"//other.example/x", "//other.example/x", b""),
@@ -148,7 +126,7 @@ def test_asterisk_is_for_options() -> None:
     assert refused(request(line=b"GET * HTTP/1.1")).reason == "target"
 
 
-@pytest.mark.parametrize("host", [b"a", b"a.example:80", b"127.0.0.1:8080", b"[::1]:8080", b"[2001:db8::1]", b"a_b.example:", b"a.example."])
+@pytest.mark.parametrize("host", [b"a", b"a.b:80", b"127.0.0.1:8080", b"[::1]:8080", b"[2001:db8::1]", b"a_b.example:", b"a.example."])
 def test_hosts(host: bytes) -> None:
     assert read(request(host=b"Host: " + host)).headers["host"] == host.decode()
 
@@ -197,10 +175,23 @@ def test_a_line_that_is_no_header(line: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"GET /", b"GET  / HTTP/1.1", b"GET / HTTP/1.1 ", b" GET / HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET / http/1.1", b"GET / HTTP/1", b"GET / HTTP/11.1",
-        b"G(T / HTTP/1.1", b"GET / x HTTP/1.1", b"/ HTTP/1.1", b"GET /\xc3\xa5 HTTP/1.1", b"", b"GET / HTTP/1.1\x0b", b"GET / FTP/1.1",
+        b"GET /",
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b" GET / HTTP/1.1",
+        b"GET\t/ HTTP/1.1",
+        b"GET / http/1.1",
+        b"GET / HTTP/1",
+        b"GET / HTTP/11.1",
+        b"G(T / HTTP/1.1",
+        b"GET / x HTTP/1.1",
+        b"/ HTTP/1.1",
+        b"GET /\xc3\xa5 HTTP/1.1",
+        b"",
+        b"GET / HTTP/1.1\x0b",
+        b"GET / FTP/1.1",
     ],
-)  # fmt: skip
+)
 def test_a_line_that_is_no_request_line(line: bytes) -> None:
     assert refused(request(line=line)).status == 400
 
@@ -238,9 +229,22 @@ def test_a_target_that_is_refused(target: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"Host:", b"Host: a b", b"Host: a/b", b"Host: a,b", b"Host: user@a", b"Host: a:b", b"Host: a:99999", b"Host: [::1", b"Host: [a]b", b"Host: a%00",
-     b"Host: a\r\nHost: a", b"Host: a\r\nhost: b", None],
-)  # fmt: skip
+    [
+        b"Host:",
+        b"Host: a b",
+        b"Host: a/b",
+        b"Host: a,b",
+        b"Host: user@a",
+        b"Host: a:b",
+        b"Host: a:99999",
+        b"Host: [::1",
+        b"Host: [a]b",
+        b"Host: a%00",
+        b"Host: a\r\nHost: a",
+        b"Host: a\r\nhost: b",
+        None,
+    ],
+)
 def test_host_is_there_once_and_well_formed(host: bytes | None) -> None:
     error = refused(request(host=host))
     assert (error.status, error.reason) == (400, "host")
@@ -264,12 +268,22 @@ def test_other_protocols_are_named() -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        [b"Transfer-Encoding: chunked"], [b"Transfer-Encoding: identity"], [b"Transfer-Encoding:"], [b"transfer-encoding: x"],
-        [b"Content-Length: 1"], [b"Content-Length: 0", b"Content-Length: 0"], [b"Content-Length: 0, 0"], [b"Content-Length: +0"],
-        [b"Content-Length: -1"], [b"Content-Length:"], [b"Content-Length: 0x0"], [b"Content-Length: \xb2"], [b"Content-Length: 0", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: identity"],
+        [b"Transfer-Encoding:"],
+        [b"transfer-encoding: x"],
+        [b"Content-Length: 1"],
+        [b"Content-Length: 0", b"Content-Length: 0"],
+        [b"Content-Length: 0, 0"],
+        [b"Content-Length: +0"],
+        [b"Content-Length: -1"],
+        [b"Content-Length:"],
+        [b"Content-Length: 0x0"],
+        [b"Content-Length: \xb2"],
+        [b"Content-Length: 0", b"Transfer-Encoding: chunked"],
         [b"Content-Length: " + b"9" * 5000],
     ],
-)  # fmt: skip
+)
 def test_no_body(lines: list[bytes]) -> None:
     error = refused(request(*lines))
     assert (error.status, error.reason) == (400, "body")
@@ -323,10 +337,10 @@ def test_a_head_without_end_is_refused_at_the_cap_and_not_later() -> None:
     reader = HeadReader()
     reader.feed(b"GET / HTTP/1.1\r\n")
     line = b"X: " + b"a" * 59 + b"\r\n"
+    for _ in range((MAX_HEAD - 16) // len(line)):
+        assert reader.feed(line) is None
     with pytest.raises(BadRequest) as caught:
-        for count in itertools.count(1):
-            reader.feed(line)
-            assert count * len(line) < MAX_HEAD
+        reader.feed(line)
     assert caught.value.status == 431
     assert refused(b"GET / HTTP/1.1\r\nX: " + b"a" * 1_000_000).status == 431
 
@@ -337,176 +351,14 @@ def test_a_head_may_have_100_headers() -> None:
     assert (error.status, error.reason) == (431, "header_count")
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\n", b"GET /\0", b"\x80\x01\x03\x01\0", b"GET / HTTP/1.1\rX"])
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\n", b"GET /\0", b"\x80\x01\x03\x01\0", b"GET / HTTP/1.1\rX"]
+)
 def test_what_cannot_be_mended_is_refused_before_the_end(data: bytes) -> None:
     assert refused(data).status == 400
     assert outcome([data[i : i + 1] for i in range(len(data))]) == 400
 
 
 def test_a_refusal_repeats_nothing_of_the_request() -> None:
-    for data in (request(b"secret stuff"), request(line=b"secret"), request(line=b"GET secret HTTP/1.1"), request(host=b"Host: se/cret")):
+    for data in (request(b"secret stuff"), request(line=b"secret"), request(line=b"GET secret HTTP/1.1"), request(host=b"Host: /secret")):
         assert "secret" not in str(refused(data))
-
-
-# -- any cut, any bytes
-
-tokens = st.text("abcXYZ019-_.~!#$%&'*+^`|", min_size=1, max_size=12).map(str.encode)
-values = st.binary(max_size=24).filter(lambda value: not any(byte < 32 or byte in (0x7F, 0x85) for byte in value))
-reserved = (b"host", b"content-length", b"transfer-encoding")
-header_lines = st.tuples(tokens.filter(lambda name: name.lower() not in reserved), st.sampled_from([b"", b" ", b"\t "]), values).map(
-    lambda parts: parts[0] + b":" + parts[1] + parts[2]
-)
-targets = st.text("/abc09-._~%4:@!$&'()*+,;=?", max_size=20).map(lambda text: ("/" + text.replace("%", "%41")).encode())
-heads = st.builds(
-    lambda method, target, host, lines, position: b"\r\n".join(
-        [method + b" " + target + b" HTTP/1.1", *lines[:position], b"hOst: " + host, *lines[position:], b"", b""]
-    ),
-    tokens,
-    targets,
-    st.sampled_from([b"a.example", b"[::1]:80"]),
-    st.lists(header_lines, max_size=6),
-    st.integers(0, 6),
-)
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in itertools.pairwise(edges)]
-
-
-@given(heads, st.binary(max_size=20), st.lists(st.integers(0), max_size=6))
-def test_any_cut_gives_the_same_head(head: bytes, rest: bytes, places: list[int]) -> None:
-    whole = outcome([head + rest])
-    assert isinstance(whole, tuple)
-    assert whole[1] == rest
-    assert outcome(cut(head + rest, places)) == whole
-
-
-def test_every_single_cut_of_a_browsers_head() -> None:
-    data = BROWSER + b"rest"
-    whole = outcome([data])
-    assert all(outcome([data[:place], data[place:]]) == whole for place in range(1, len(data)))
-    assert outcome([data[i : i + 1] for i in range(len(data))]) == whole
-
-
-@given(heads)
-def test_an_accepted_head_written_out_again_is_an_equal_head(data: bytes) -> None:
-    head = read(data)
-    again = read(head.serialise())
-    assert (again.method, again.target, again.path, again.headers) == (head.method, head.target, head.path, head.headers)
-    assert again.serialise() == head.serialise()
-
-
-@given(heads, st.data())
-def test_a_smuggling_character_anywhere_is_never_accepted(head: bytes, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(head) - 4))
-    smuggler = data.draw(st.sampled_from([b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\0", b"\x7f", b"\xc2\x85", b"\r", b"\n"]))
-    result = outcome([head[:place] + smuggler + head[place:]])
-    # A lone CR or LF beside a line's own end makes another line end, or none: then the lines are still only those that CRLF makes.
-    if isinstance(result, tuple):
-        lines = result[0].raw.split(b"\r\n")
-        assert smuggler in (b"\r", b"\n")
-        assert not any(b"\r" in line or b"\n" in line for line in lines)
-
-
-@given(st.lists(st.one_of(st.binary(max_size=12), st.sampled_from([b"GET / HTTP/1.1", b"\r\n", b"Host: a", b"\n", b"X:", b" "])), max_size=14), st.lists(st.integers(0)))
-def test_bytes_of_any_kind_are_read_or_refused_alike_however_cut(parts: list[bytes], places: list[int]) -> None:
-    data = b"".join(parts)
-    whole, pieces = outcome([data]), outcome(cut(data, places))
-    assert type(whole) is type(pieces)
-    if isinstance(whole, tuple):
-        assert whole == pieces
-
-
-# -- the opening handshake
-
-
-def test_an_opening_handshake() -> None:
-    head = read(BROWSER)
-    assert wants_upgrade(head)
-    wanted = upgrade(head)
-    assert (wanted.key, wanted.version, wanted.subprotocols, wanted.origin) == (KEY.decode(), 13, (), "https://example.com")
-    assert wanted.extensions == "permessage-deflate; client_max_window_bits"
-
-
-def test_lists_over_several_lines() -> None:
-    wanted = upgrade(
-        read(opening(b"Sec-WebSocket-Protocol: a, b", b"Sec-WebSocket-Protocol:c ,,", b"Sec-WebSocket-Extensions: x; y=1", b"Sec-WebSocket-Extensions: z"))
-    )
-    assert wanted.subprotocols == ("a", "b", "c")
-    assert wanted.extensions == "x; y=1, z"
-    assert wanted.origin is None
-
-
-def test_tokens_of_upgrade_and_connection_in_any_case_and_place() -> None:
-    lines = [b"UPGRADE: h2c, WebSocket", b"Connection: keep-alive", b"connection: x , uPGRADE"]
-    assert upgrade(read(request(*lines, b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY))).key == KEY.decode()
-
-
-def refused_opening(data: bytes) -> BadRequest:
-    head = read(data, 100)
-    with pytest.raises(BadRequest) as caught:
-        upgrade(head)
-    return caught.value
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        request(),
-        opening(without=b"Upgrade"),
-        opening(without=b"Connection"),
-        opening(b"Upgrade: h2c", without=b"Upgrade"),
-        opening(b"Upgrade: websockets", without=b"Upgrade"),
-        opening(b"Connection: keep-alive", without=b"Connection"),
-    ],
-)
-def test_plain_http_gets_426_that_says_what_to_ask_for(data: bytes) -> None:
-    assert not wants_upgrade(read(data))
-    error = refused_opening(data)
-    assert (error.status, error.reason) == (426, "upgrade")
-    assert dict(error.headers) == {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-
-
-@pytest.mark.parametrize("changed", [(), (b"Sec-WebSocket-Version: 8",), (b"Sec-WebSocket-Version: 13, 8",), (b"Sec-WebSocket-Version: 013",)])
-def test_another_version_gets_426_that_names_ours(changed: tuple[bytes, ...]) -> None:
-    error = refused_opening(opening(*changed, without=b"Sec-WebSocket-Version"))
-    assert (error.status, dict(error.headers)["Sec-WebSocket-Version"]) == (426, "13")
-
-
-def test_other_methods_get_405() -> None:
-    error = refused_opening(opening(line=b"POST / HTTP/1.1"))
-    assert (error.status, error.headers) == (405, (("Allow", "GET"),))
-    assert refused_opening(opening(line=b"get / HTTP/1.1")).status == 405
-
-
-@pytest.mark.parametrize(
-    "key",
-    [b"", b"abc", base64.b64encode(b"x" * 15), base64.b64encode(b"x" * 17), KEY + b"=", KEY[:-1], KEY.replace(b"M", b"-"), KEY + b", " + KEY, b" " * 24],
-)
-def test_a_key_is_16_bytes_in_base64(key: bytes) -> None:
-    assert refused_opening(opening(b"Sec-WebSocket-Key: " + key, without=b"Sec-WebSocket-Key")).reason == "key"
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"Sec-WebSocket-Key: " + KEY, "key"),
-        (b"Sec-WebSocket-Version: 13", "duplicate"),
-        (b"Origin: https://a.example\r\nOrigin: https://a.example", "duplicate"),
-        (b"Sec-WebSocket-Protocol: a, a", "subprotocol"),
-        (b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a", "subprotocol"),
-        (b"Sec-WebSocket-Protocol:", "subprotocol"),
-        (b"Sec-WebSocket-Protocol: , ,", "subprotocol"),
-        (b"Sec-WebSocket-Protocol: a b", "subprotocol"),
-        (b"Sec-WebSocket-Protocol: a/b", "subprotocol"),
-        (b"Content-Length: 5", "body"),
-    ],
-)
-def test_what_else_is_wrong_gets_400(line: bytes, reason: str) -> None:
-    error = refused_opening(opening(line))
-    assert (error.status, error.reason) == (400, reason)
-
-
-def test_no_key_at_all() -> None:
-    assert refused_opening(opening(without=b"Sec-WebSocket-Key")).reason == "key"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from wsdaemon.ops.systemd import (
     SystemdError,
     adopt,
     choose,
+    initial_environment,
     listen_descriptors,
     watchdog_interval,
 )
@@ -165,6 +168,30 @@ def test_without_names_each_is_unknown(listener: socket.socket) -> None:
 @pytest.mark.parametrize("environ", [{}, {"LISTEN_FDS": "1"}, environment(1, process_id=78), environment(0)])
 def test_no_descriptors_for_this_process(environ: dict[str, str]) -> None:
     assert listen_descriptors(environ, 77) == []
+
+
+def test_what_twisted_takes_out_of_the_environment_is_found_again(tmp_path: Path) -> None:
+    block = tmp_path / "environ"
+    block.write_bytes(b"PATH=/bin\0LISTEN_PID=77\0LISTEN_FDS=2\0LISTEN_FDNAMES=a:b\0HOME=/\0broken\0")
+    assert initial_environment({"PATH": "/x"}, block) == {"PATH": "/x"} | environment(2, "a:b")
+    assert initial_environment(environment(1, "c"), block) == environment(1, "c")
+    assert initial_environment({"PATH": "/x"}, tmp_path / "none") == {"PATH": "/x"}
+
+
+def test_twisted_endpoints_do_not_hide_the_sockets() -> None:
+    """In a process of its own, for only the first import of twisted.internet.endpoints takes the variables away."""
+    program = (
+        "import os, sys\n"
+        "if 'LISTEN_PID' not in os.environ:\n"
+        "    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='web')\n"
+        "    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])\n"
+        "import twisted.internet.endpoints\n"
+        "from wsdaemon.ops.systemd import initial_environment, listen_descriptors\n"
+        "assert 'LISTEN_FDS' not in os.environ\n"
+        "print(listen_descriptors(initial_environment(os.environ), os.getpid(), first=0)[0].name)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "web\n"), result.stderr
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,11 @@ def test_what_the_daemon_is_built_on_works_without_executable_memory() -> None:
         pytest.skip("needs Linux 6.3")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "works\n"
+
+
+def test_each_socket_of_the_unit_can_be_named() -> None:
+    """Sockets of one unit share its name, so the unit as shipped, which README.md says to name, has one."""
+    settings = settings_of("wsdaemon.socket")
+    assert len(settings["ListenStream"]) == 1
+    assert settings["Service"] == ["wsdaemon-activated.service"]
+    assert f"`address = systemd:name={settings['FileDescriptorName'][0]}`" in (UNITS / "README.md").read_text()

@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +43,8 @@ class Options(usage.Options):
             raise usage.UsageError(str(error))
 
 class Probe(Service):
-    logger = Logger("wsdaemon.probe")
     def __init__(self, options):
+        self.logger = Logger("wsdaemon.probe")
         self.options = options
     def setServiceParent(self, parent):
         if self.options.log is not None:
@@ -73,7 +74,7 @@ def makeService(options):
 
 PLUGIN = """
 from twisted.application.service import ServiceMaker
-probe = ServiceMaker("probe", "logprobe", "Logs.", "logprobe")
+probe = ServiceMaker("probe", "logprobe", "Logs.", "probe")
 """
 
 
@@ -87,8 +88,9 @@ class Twistd:
         (folder / "logprobe.py").write_text(PROBE)
         (folder / "wsdaemon").symlink_to(Path(wsdaemon.__file__).parent)
         os.mkfifo(folder / "fifo")
-        self._fifo = os.open(folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self._fifo = os.open(folder / "fifo", os.O_RDWR | os.O_NONBLOCK)  # its own writer too: never at its end
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
 
     def command(self, *options: str, probe: tuple[str, ...] = ()) -> list[str]:
         run = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
@@ -112,7 +114,10 @@ class Twistd:
         self.wait_for_probe()
 
     def wait_for_probe(self) -> None:
-        assert select.select([self._fifo], [], [], SECONDS)[0], self.text("stdout")
+        ended = [] if self._process is None else [os.pidfd_open(self._process.pid)]
+        assert self._fifo in select.select([self._fifo, *ended], [], [], SECONDS)[0], self.text("stdout")
+        for handle in ended:
+            os.close(handle)
         assert os.read(self._fifo, 100) == b"done\n"
 
     @property
@@ -125,8 +130,9 @@ class Twistd:
         self.wait_for_probe()
 
     def stop(self) -> None:
-        if not (self.folder / "pid").exists():
+        if self._stopped or not (self.folder / "pid").exists():
             return
+        self._stopped = True  # after --uid the pid file stays, for twistd may no longer delete it
         handle = os.pidfd_open(self.pid)
         os.kill(self.pid, signal.SIGTERM)
         assert select.select([handle], [], [], SECONDS)[0]
@@ -157,7 +163,7 @@ def test_in_front_it_logs_to_standard_output(twistd: Twistd) -> None:
     twistd.start()
     twistd.stop()
     lines = twistd.text("stdout").splitlines()
-    assert any("info  twisted.application.app.AppLogger  twistd " in line for line in lines), "what was logged before is not lost"
+    assert any("info  twisted.scripts._twistd_unix.UnixAppLogger  twistd " in line for line in lines), "what was logged before is not lost"
     assert any(line.endswith("Z info  wsdaemon.probe  hello a\\nb") for line in lines)
     assert any(line.endswith("Z info  stdout  printed") for line in lines)
     assert any("Server Shut Down." in line for line in lines)
@@ -209,22 +215,29 @@ def test_syslog_leaves_the_other_places_empty(twistd: Twistd) -> None:
     assert not (twistd.folder / "ws.log").exists()
 
 
+@pytest.fixture
+def open_twistd() -> Iterator[Twistd]:
+    """In a directory that other users may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Twistd(Path(folder))
+        yield made
+        made.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_after_uid_the_file_can_still_be_opened_anew(twistd: Twistd) -> None:
+def test_after_uid_the_file_can_still_be_opened_anew(open_twistd: Twistd) -> None:
     nobody = pwd.getpwnam("nobody")
-    logs = twistd.folder / "logs"
+    logs = open_twistd.folder / "logs"
     logs.mkdir()
     os.chown(logs, nobody.pw_uid, nobody.pw_gid)
-    (twistd.folder / "fifo").chmod(0o666)
-    for folder in (twistd.folder, *twistd.folder.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    twistd.start("--uid=nobody", "--logfile=logs/ws.log")
+    (open_twistd.folder / "fifo").chmod(0o666)
+    open_twistd.start("--uid=nobody", "--logfile=logs/ws.log")
     assert (logs / "ws.log").stat().st_uid == nobody.pw_uid
-    twistd.rotate("logs/ws.log")
-    twistd.stop()
-    assert twistd.text("logs/ws.log").splitlines()[0].endswith("reopened")
-    assert (twistd.mode("logs/ws.log"), (logs / "ws.log").stat().st_uid) == (0o640, nobody.pw_uid)
+    open_twistd.rotate("logs/ws.log")
+    open_twistd.stop()
+    assert open_twistd.text("logs/ws.log").splitlines()[0].endswith("reopened")
+    assert (open_twistd.mode("logs/ws.log"), (logs / "ws.log").stat().st_uid) == (0o640, nobody.pw_uid)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ class EchoSession:
 
     def __init__(self, connection: Connection) -> None:
         # Sending is all there is to do with a message, so that is what receives it. While the client does not read what it gets back,
-        # send_payload() returns something to wait for, and the client is not read either.
-        self.received_payload = connection.send_payload
+        # it returns something to wait for, and the client is not read either.
+        self.received_payload = connection.wire.send_payload
 
     def closed(self, code: int, reason: str) -> None:
         """Nothing to clean up."""

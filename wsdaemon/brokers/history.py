@@ -1,11 +1,19 @@
-"""What a room remembers: its last messages, and the idempotency keys of its last publications. No clock of its own: `now` comes with each call."""
+"""What a room remembers, and what it still owes its members.
+
+It remembers its last messages (`History`), the idempotency keys of its last publications (`RecentKeys`) and its rate (`RateBucket`): none of them
+has a clock of its own, `now` comes with each call. It owes what was published and is not yet delivered to everyone: its `Outbox`, a queue that the
+`Fan` delivers in slices, so that a room of ten thousand members does not hold up the loop.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from itertools import islice
+from operator import length_hint
 
-from .contract import Message
+from .contract import Change, Failed, Member, Message, Notice
 
 
 class History:
@@ -130,3 +138,230 @@ class RateBucket:
             return (1 - self._tokens) / self._rate
         self._tokens -= 1
         return 0.0
+
+
+class Watch:
+    """A member that asked for a room's presence. `seen`: how many of the room's changes it knows of."""
+
+    __slots__ = ("left", "member", "seen")
+
+    def __init__(self, member: Member, seen: int) -> None:
+        self.member = member
+        self.seen = seen
+        self.left = False
+
+
+class Outbox:
+    """What a room owes its members, in order. The head of `pending` may be half delivered.
+
+    `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
+    `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room.
+    """
+
+    __slots__ = ("base", "changes", "name", "pending", "settled", "watchers")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pending: list[Delivery | NoticePass] = []
+        self.settled: dict[str, int] = {}
+        self.watchers: dict[str, Watch] = {}
+        self.changes: list[Change] = []
+        self.base = 0
+
+    @property
+    def changed(self) -> int:
+        """How many changes of presence there have been, of those that had a watcher."""
+        return self.base + len(self.changes)
+
+    def catch_up(self, member: Member) -> None:
+        """Deliver at once what waits for this one member. What its `deliver` raises comes through."""
+        for item in self.pending:  # not a copy: what the member publishes meanwhile is its too
+            if isinstance(item, Delivery) and item.owes(self, member):
+                self.settled[member.id] = item.message.offset
+                member.deliver(item.message)
+
+
+class Delivery:
+    """One message on its way to those who were members when it was published, but for `skip`."""
+
+    __slots__ = ("_rest", "_skip", "message")
+
+    def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
+        self.message = message
+        self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
+        self._skip = skip
+
+    @property
+    def left(self) -> int:
+        """How many members are not yet looked at."""
+        return length_hint(self._rest)
+
+    def owes(self, outbox: Outbox, member: Member) -> bool:
+        """Whether this member is still to be given the message."""
+        if member is self._skip or outbox.settled.get(member.id, 0) >= self.message.offset:
+            return False
+        return member in copy(self._rest)
+
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed) -> int:
+        """Deliver to the next `budget` members, or to all. How many that were."""
+        message, skip, settled = self.message, self._skip, outbox.settled
+        offset, before = message.offset, self.left
+        for member in islice(self._rest, budget):
+            if member is skip or (settled and settled.get(member.id, 0) >= offset):
+                continue
+            try:
+                member.deliver(message)
+            except Exception as error:  # one member's fault must not keep the message from the others
+                failed(member, error)
+        return before - self.left
+
+    def finish(self, outbox: Outbox) -> None:
+        """Everyone has it, or nobody is to have it any more."""
+        deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
+        self.message.cache = None
+
+
+class NoticePass:
+    """One pass over the watchers of a room, telling each the changes up to number `upto` that it does not know of.
+
+    Changes that come while a pass waits at the end of the queue join it, so that a thousand members who come at once cost each watcher a few
+    notices and not a thousand.
+    """
+
+    __slots__ = ("_notice", "_notice_seen", "_rest", "upto")
+
+    def __init__(self, upto: int) -> None:
+        self.upto = upto
+        self._rest: Iterator[Watch] | None = None
+        self._notice: Notice | None = None
+        self._notice_seen = -1
+
+    @property
+    def begun(self) -> bool:
+        return self._rest is not None
+
+    @property
+    def left(self) -> int:
+        """How many watchers are not yet looked at."""
+        return 1 if self._rest is None else length_hint(self._rest)
+
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed) -> int:
+        """Tell the next `budget` watchers, or all. How many that were."""
+        if self._rest is None:
+            self._rest = iter(tuple(outbox.watchers.values()))
+        before = self.left
+        for watch in islice(self._rest, budget):
+            if watch.left or watch.seen >= self.upto:
+                continue
+            notice = self._since(outbox, watch.seen)
+            watch.seen = self.upto
+            try:
+                watch.member.presence_changed(notice)
+            except Exception as error:  # as for messages
+                failed(watch.member, error)
+        return before - self.left
+
+    def _since(self, outbox: Outbox, seen: int) -> Notice:
+        # Watchers are in the order they came, so those who have seen as much stand together: nearly all share one notice.
+        if self._notice is None or seen != self._notice_seen:
+            self._notice = Notice(outbox.name, tuple(outbox.changes[seen - outbox.base : self.upto - outbox.base]))
+            self._notice_seen = seen
+        return self._notice
+
+    def finish(self, outbox: Outbox) -> None:
+        """Every watcher knows of `upto` changes: forget them."""
+        deque(self._rest or (), maxlen=0)
+        del outbox.changes[: self.upto - outbox.base]
+        outbox.base = self.upto
+        self._notice = None
+
+
+QUANTUM = 128
+"""Deliveries for one room before the fan looks at the time and at the next room."""
+
+
+class Fan:
+    """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
+
+    What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from inside
+    a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it.
+    A member's `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered.
+    """
+
+    __slots__ = ("_awake", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
+
+    def __init__(self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None) -> None:
+        self._failed = failed
+        self._clock = clock
+        self._wake = wake
+        self._ready: deque[Outbox] = deque()
+        self._awake = False
+        self._stepping = False
+        self.active: set[Outbox] = set()
+        """The outboxes in which something waits, or is being delivered."""
+
+    def submit(self, outbox: Outbox, item: Delivery | NoticePass, at_once: bool) -> None:
+        """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
+        outbox.pending.append(item)
+        if len(outbox.pending) > 1:
+            return
+        self.active.add(outbox)
+        if self._wake is not None and not at_once:
+            self._enqueue(outbox, self._wake)
+            return
+        while outbox.pending:
+            head = outbox.pending[0]
+            head.run(outbox, None, self._failed)
+            self._finish(outbox, head)
+            if self._wake is not None and outbox.pending:
+                self._enqueue(outbox, self._wake)
+                return
+
+    def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (it may be passed by QUANTUM deliveries). Whether more wait."""
+        if self._stepping:
+            return True
+        self._stepping = True
+        try:
+            while self._ready and budget > 0:
+                budget -= self._slice(self._ready.popleft(), min(budget, QUANTUM))
+                if deadline is not None and self._clock() >= deadline:
+                    break
+        finally:
+            self._stepping = False
+        self._awake = bool(self._ready)
+        return self._awake
+
+    def stop(self) -> None:
+        """Deliver nothing more of what waits."""
+        for outbox in self.active:
+            for item in outbox.pending:
+                item.finish(outbox)
+            outbox.pending.clear()
+        self.active.clear()
+        self._ready.clear()
+
+    def _slice(self, outbox: Outbox, budget: int) -> int:
+        if not outbox.pending:
+            return 0
+        head = outbox.pending[0]
+        used = head.run(outbox, budget, self._failed)
+        if not head.left:
+            self._finish(outbox, head)
+        if outbox.pending:
+            self._ready.append(outbox)
+        return max(1, used)
+
+    def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
+        if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
+            del outbox.pending[0]
+            head.finish(outbox)
+        if not outbox.pending:
+            outbox.settled.clear()
+            self.active.discard(outbox)
+
+    def _enqueue(self, outbox: Outbox, wake: Callable[[], None]) -> None:
+        self._ready.append(outbox)
+        if not self._awake:
+            self._awake = True
+            wake()

@@ -25,7 +25,7 @@ class Wire(Protocol):
     bytes_in: int
     bytes_out: int
 
-    def send_payload(self, payload: bytes, text: bool) -> None: ...
+    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None: ...
 
     def close(self, code: int, reason: str) -> None: ...
 
@@ -194,26 +194,17 @@ class Connection:
         Never blocks: the message is on its way when this returns. Await the result to wait, when the client is slow, until there is room for
         more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
         """
-        wire = self.wire
-        if not wire.live:
-            raise self.gone()
         if isinstance(message, str):
-            wire.send_payload(message.encode(), True)
-        elif isinstance(message, bytes):
-            wire.send_payload(message, False)
-        elif isinstance(message, (bytearray, memoryview)):
-            wire.send_payload(bytes(message), False)
-        else:
-            raise TypeError(f"a message is str (text) or bytes (binary), not {type(message).__name__}")
-        return _Room(self) if wire.congested else READY
+            return self.wire.send_payload(message.encode(), True) or READY
+        if isinstance(message, bytes):
+            return self.wire.send_payload(message, False) or READY
+        if isinstance(message, (bytearray, memoryview)):
+            return self.wire.send_payload(bytes(message), False) or READY
+        raise TypeError(f"a message is str (text) or bytes (binary), not {type(message).__name__}")
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
         """As send(), for a payload that is UTF-8 already when `text`: no copy is made and nothing is checked again."""
-        wire = self.wire
-        if not wire.live:
-            raise self.gone()
-        wire.send_payload(payload, text)
-        return _Room(self) if wire.congested else READY
+        return self.wire.send_payload(payload, text) or READY
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of what was sent, or the connection is over."""

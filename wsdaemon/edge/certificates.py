@@ -200,9 +200,7 @@ class Certificates:
         # The signature first: what changes while the files are read is then seen as a change by the next poll.
         signature = self._signature(files)
         pair = load_pair(files.certificate, files.key, self._now())
-        context = server_context(
-            files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates
-        )
+        context = server_context(files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates)
         if self._by_name:
             context.sni_callback = self._swap
         return _Entry(files, pair, context, signature)

@@ -149,7 +149,8 @@ class HeadReader:
             _check_stranger(buffer)
         if not self._line_ended:
             self._line_ended = buffer.find(b"\r\n", max(seen - 1, skip), skip + MAX_LINE + 2) >= 0
-            if not self._line_ended and len(buffer) - skip > MAX_LINE + 1:
+            # One byte over the cap may be the CR of a line that just fits.
+            if not self._line_ended and len(buffer) - skip > MAX_LINE + buffer.startswith(b"\r", skip + MAX_LINE):
                 raise _line_too_long()
         if _BROKEN.search(buffer, max(seen - 1, skip), skip + MAX_HEAD):
             raise _bad_bytes()

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 from twisted.logger import Logger
@@ -126,12 +127,26 @@ class Activated:
     descriptor: int
 
 
+def initial_environment(environ: Mapping[str, str], source: Path = Path("/proc/self/environ")) -> dict[str, str]:
+    """The environment with the LISTEN_ variables as the process was started with them.
+
+    Importing ``twisted.internet.endpoints``, as many a plugin of twistd's does, takes LISTEN_PID and LISTEN_FDS out of ``os.environ``.
+    The kernel still has them. Where it does not say, the environment is returned as it is.
+    """
+    try:
+        block = source.read_bytes()
+    except OSError:
+        return dict(environ)
+    pairs = (os.fsdecode(entry).partition("=") for entry in block.split(b"\0"))
+    return {name: value for name, _, value in pairs if name.startswith("LISTEN_")} | dict(environ)
+
+
 def listen_descriptors(environ: Mapping[str, str], process_id: int, first: int = FIRST_DESCRIPTOR) -> list[Activated]:
     """The descriptors that systemd passed to this process, in the order of the socket unit; none if there are none.
 
     Each is set to be closed on exec and not to block. LISTEN_PID names the process that systemd started: ask before twistd
     daemonizes, or run with ``--nodaemon``. The environment stays as it is. Raises SystemdError when the variables make no sense
-    or a descriptor is not open.
+    or a descriptor is not open. ``environ`` should come from ``initial_environment``.
     """
     if environ.get("LISTEN_PID") != str(process_id):
         return []

@@ -300,7 +300,7 @@ typedef struct {
     Py_ssize_t length;    /* of the payload */
     Py_ssize_t missing;   /* bytes still to come */
     Py_ssize_t checked;   /* text: bytes known to be whole UTF-8 sequences */
-    Py_ssize_t exports;   /* rooms that are held at the moment */
+    Py_ssize_t exports;   /* rooms, not empty, that are held at the moment */
     Py_ssize_t keep;      /* for partial_getbuffer() while partial_room() calls it: bytes at the end to leave out */
     char valid;           /* a Python bool */
     char text, as_str, ascii;
@@ -446,13 +446,13 @@ static int partial_getbuffer(Partial *self, Py_buffer *view, int flags)
 {
     Py_ssize_t start = self->length - self->missing, count = self->missing - self->keep;
     if (PyBuffer_FillInfo(view, (PyObject *)self, self->bytes + start, count > 0 ? count : 0, 0, flags) < 0) return -1;
-    self->exports++;
+    self->exports += view->len > 0; /* nobody can write into an empty room */
     return 0;
 }
 
-static void partial_releasebuffer(Partial *self, Py_buffer *Py_UNUSED(view))
+static void partial_releasebuffer(Partial *self, Py_buffer *view)
 {
-    self->exports--;
+    self->exports -= view->len > 0;
 }
 
 static void partial_dealloc(Partial *self)

@@ -402,7 +402,7 @@ class Deflate:
     def inflate(self, payload: bytes, maximum: int = 0) -> bytes:
         """The message of a compressed payload, of at most `maximum` bytes, 0 for no limit. MessageTooBig, CorruptMessage.
 
-        An empty payload is an empty message: zlib gives nothing for a second flush, and clients send that as it is.
+        An empty payload is an empty message: zlib gives nothing for a second flush in a row, and not every sender minds that.
         """
         if not payload:
             return b""
@@ -480,4 +480,4 @@ class Deflate:
         data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
         if self.parameters.server_no_context_takeover:
             self._compressing = None
-        return data or EMPTY_MESSAGE  # zlib flushes nothing twice
+        return data or EMPTY_MESSAGE  # zlib gives nothing for a second flush in a row

@@ -55,9 +55,9 @@ def _unmask(data: bytes | memoryview, mask: bytes) -> bytes:
     if length < _STRIDED:
         key = (mask * (length // 4 + 1))[:length]
         return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(length, "little")
-    result = bytearray(length)
+    data, result = bytes(data), bytearray(length)  # bytes are quicker to step through than a view
     for phase in range(4):
-        result[phase::4] = bytes(data[phase::4]).translate(_XOR[mask[phase]])
+        result[phase::4] = data[phase::4].translate(_XOR[mask[phase]])
     return bytes(result)
 
 

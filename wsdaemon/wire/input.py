@@ -7,7 +7,7 @@ doubt, goes to Autobahn's own parser, byte for byte, which stays the authority o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autobahn.websocket.protocol import WebSocketProtocol
@@ -77,7 +77,7 @@ class Input(Output):
         self.heard = False
         self.partial: Partial | None = None
         self.wire_waiting: asyncio.Future[Any] | None = None
-        self.held: Iterator[Any] | None = None
+        self.held: list[Any] | None = None
         self.unread = b""
         self.messages_in = 0
         self.bytes_in = 0
@@ -101,27 +101,28 @@ class Input(Output):
     def read(self, data: bytes) -> None:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
         position, end = 0, len(data)
-        while position < end and self.state != CLOSED:
+        while position < end:
             if self.wire_waiting is not None and self.live:
                 self.unread += data[position:] if position else data
                 return
             if self.partial is not None:
                 position = self._continue_partial(self.partial, data, position)
-                continue
-            if self.fast and self.state == OPEN and self.current_frame is None and not self.inside_message:
+            elif self.live and self.fast and self.current_frame is None and not self.inside_message:
                 if self.data:  # the beginning of a frame that Autobahn holds: it belongs in front
                     data = self.data + data[position:]
                     self.data = b""
                     position, end = 0, len(data)
                 messages, position = self.take(data, position, self.maximum, self.wire_flags, MOST)
                 if messages:
-                    self.deliver(iter(messages))
-                    continue
-                self.partial = self.begin(data, position, self.maximum, self.wire_flags)
-                if self.partial is not None:
-                    self._begun(self.partial)
+                    self.deliver(messages)
+                elif not self._begin_partial(data, position):
+                    position = self._give_to_autobahn(data, position)
+                else:
                     return
-            position = self._give_to_autobahn(data, position)
+            elif self.state == CLOSED:
+                return
+            else:
+                position = self._give_to_autobahn(data, position)
 
     def _give_to_autobahn(self, data: bytes, position: int) -> int:
         """Let Autobahn's parser have the next slice; the new position."""
@@ -132,9 +133,14 @@ class Input(Output):
 
     # -- a frame that comes in pieces
 
-    def _begun(self, partial: Partial) -> None:
+    def _begin_partial(self, data: bytes, position: int) -> bool:
+        """Whether the rest of `data` is the beginning of a frame that the frame reader will take; then it is taken."""
+        partial = self.partial = self.begin(data, position, self.maximum, self.wire_flags)
+        if partial is None:
+            return False
         if partial.missing >= BODY and self.native is not None:
             self.native.set_protocol(Body(self))
+        return True
 
     def _continue_partial(self, partial: Partial, data: bytes, position: int) -> int:
         position = partial.feed(data, position)
@@ -148,39 +154,50 @@ class Input(Output):
             self._dataReceived(partial.replay())  # type: ignore[attr-defined]
         elif not partial.missing:
             self.partial = None
-            self.deliver(iter((partial.opcode, partial.message())))
+            self.deliver([partial.opcode, partial.message()])
 
     # -- to the app
 
-    def deliver(self, messages: Iterator[Any]) -> None:
-        """Hand over opcode, payload, opcode, payload, ... until the app wants to wait or the connection closes."""
-        for opcode, payload in zip(messages, messages, strict=False):
+    def deliver(self, messages: list[Any]) -> None:
+        """Hand over [opcode, payload, opcode, payload, ...] until the app wants to wait or the connection closes."""
+        received, payloads, position = self.wire_received, self.payloads, 0
+        for position in range(0, len(messages), 2):
             if not self.live:  # we are closing: what came before the client's Close frame is dropped
                 return
+            opcode, payload = messages[position], messages[position + 1]
             if opcode > 2:
                 if opcode < COMPRESSED:
                     self.control(opcode, payload)
                     continue
-                payload = self._inflated(opcode & 0xF, payload)
+                opcode &= 0xF
+                payload = self._inflated(opcode, payload)
                 if payload is None:
                     return
-                opcode &= 0xF
-            result = self.hand_over(payload, opcode == 1)
-            if result is not None:
-                self._hold(result, messages)
+            self.messages_in += 1
+            try:
+                result = received(payload, opcode == 1) if payloads else received(payload)  # type: ignore[misc]
+            except Exception as error:
+                self._refused(error)
+                continue
+            if result is not None and result is not READY:
+                self._hold(result, messages[position + 2 :])
                 return
 
-    def hand_over(self, payload: Any, text: bool) -> Awaitable[object] | None:
-        """Give one message to the session; what is to be waited for, or None. Its exception closes the connection with 1011."""
+    def hand_over(self, payload: Any, text: bool) -> None:
+        """Give one message that came by way of Autobahn's parser to the session."""
         self.messages_in += 1
         try:
             result = self.wire_received(payload, text) if self.payloads else self.wire_received(payload)  # type: ignore[misc]
-        except ConnectionClosed:
-            return None
         except Exception as error:
+            self._refused(error)
+        else:
+            if result is not None and result is not READY:
+                self._hold(result, [])
+
+    def _refused(self, error: Exception) -> None:
+        """The session raised: its fault, unless it only tried to send on a connection that is closing."""
+        if not isinstance(error, ConnectionClosed):
             self.app_failed("receiving a message", error)
-            return None
-        return None if result is READY else result
 
     def _inflated(self, opcode: int, payload: bytes) -> Any:
         """The message of one compressed frame; None when it failed the connection."""
@@ -202,7 +219,7 @@ class Input(Output):
             return message
         return None
 
-    def _hold(self, awaitable: Awaitable[object], messages: Iterator[Any] | None) -> None:
+    def _hold(self, awaitable: Awaitable[object], messages: list[Any]) -> None:
         """Read no further until `awaitable` is done."""
         if isinstance(awaitable, Deferred):
             awaitable = awaitable.asFuture(asyncio.get_running_loop())
@@ -235,7 +252,7 @@ class Input(Output):
 
     def _read_held(self) -> None:
         held, self.held = self.held, None
-        if held is not None and self.live:
+        if held and self.live:
             self.deliver(held)
         if self.wire_waiting is None and self.data:
             if self.current_frame is None and not self.inside_message:

@@ -104,17 +104,15 @@ class Output:
 
     def write(self, data: bytes) -> None:
         """Queue bytes; they leave at the end of the current read, or in the loop's next turn."""
-        size = len(data)
-        self.bytes_out += size
         out = self.out
         if out is None:
             self.out = [data]
-            self.out_size = size
+            self.out_size = len(data)
             if not self.corked:
                 self.flusher.add(self)
         else:
             out.append(data)
-            self.out_size += size
+            self.out_size += len(data)
         if self.out_size > JOIN:
             self.flush()
 
@@ -127,6 +125,7 @@ class Output:
         native = self.native
         if native is None:
             return
+        self.bytes_out += self.out_size
         if self.out_size > JOIN and len(out) > 1:
             native.writelines(out)
         else:

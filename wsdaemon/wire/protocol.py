@@ -6,7 +6,7 @@ mount's, which is where most of the memory and of the time of a handshake went.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..core.closing import ABNORMAL, INTERNAL_ERROR, MESSAGE_TOO_BIG, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
+from ..core.closing import ABNORMAL, INTERNAL_ERROR, MESSAGE_TOO_BIG, NO_STATUS, TRY_AGAIN_LATER, ConnectionClosed, reason_bytes
 from ..core.connection import Connection
 from ..core.contract import PayloadSession, Session
 from ..core.handshake import Handshake
@@ -189,19 +189,36 @@ class Wire(Input, WebSocketServerProtocol):
 
     # -- sending
 
-    def send_payload(self, payload: bytes, text: bool) -> None:
-        """One message in one frame, compressed when that was agreed and the message is not small."""
+    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        """One message in one frame, compressed when that was agreed and the message is not small. Something to wait for when the client is slow.
+
+        ConnectionClosed when nothing can be sent any more.
+        """
+        if not self.live:
+            raise self.gone()
+        size = len(payload)
         deflate = self._perMessageCompress
-        compressed = deflate is not None and len(payload) >= deflate.threshold
-        if compressed:
-            payload = deflate.deflate(payload)  # type: ignore[union-attr]
+        if deflate is None or size < deflate.threshold:
+            compressed = False
+        else:
+            compressed, payload = True, deflate.deflate(payload)
+            size = len(payload)
         self.messages_out += 1
         opcode = 1 if text else 2
-        if len(payload) <= COPY:
-            self.write(self.frame(opcode, payload, compressed))
-        else:
-            self.write(self.header(opcode, len(payload), compressed))
+        if size > COPY:
+            self.write(self.header(opcode, size, compressed))
             self.write(payload)
+        elif self.out is None and self.corked:  # as write() does, for the most frequent case: the first reply in a read
+            data = self.frame(opcode, payload, compressed)
+            self.out = [data]
+            self.out_size = len(data)
+        else:
+            self.write(self.frame(opcode, payload, compressed))
+        return self.wire_connection.writable() if self.congested else None  # type: ignore[union-attr]
+
+    def gone(self) -> ConnectionClosed:
+        """The exception for whoever wants to send when the connection is over."""
+        return ConnectionClosed(ABNORMAL) if self.wire_connection is None else self.wire_connection.gone()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Autobahn's control frames and handshake answers."""
@@ -265,11 +282,8 @@ class Wire(Input, WebSocketServerProtocol):
 
     def _onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Autobahn's parser: a whole message. What comes after our Close frame is dropped."""
-        if not self.live:
-            return
-        result = self.hand_over(payload if self.payloads or isBinary else payload.decode(), not isBinary)
-        if result is not None:
-            self._hold(result, None)
+        if self.live:
+            self.hand_over(payload if self.payloads or isBinary else payload.decode(), not isBinary)
 
     def onMessageBegin(self, isBinary: bool) -> None:
         self.fragments = 0
