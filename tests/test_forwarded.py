@@ -201,8 +201,10 @@ def test_forwarded_on_several_lines_is_one_list() -> None:
     assert client(("Forwarded", "for=6.6.6.6"), ("Forwarded", "for=203.0.113.9, for=10.0.0.2"))[0] == "203.0.113.9"
 
 
-def test_an_open_quote_on_a_clients_line_hides_nothing_that_is_trusted() -> None:
-    assert client(("Forwarded", 'for="6.6.6.6'), ("Forwarded", "for=203.0.113.9"))[0] == "10.0.0.1:40000"
+@pytest.mark.parametrize("made_up", ['for="6.6.6.6', 'for="', '"\\', 'for=6.6.6.6;by="a\\"'])
+def test_a_quote_that_a_client_left_open_swallows_nothing(made_up: str) -> None:
+    assert client(("Forwarded", made_up), ("Forwarded", 'for="203.0.113.9:7"'))[0] == "203.0.113.9:7"
+    assert client(("Forwarded", f"{made_up},for=203.0.113.9,for=10.0.0.2"))[0] == "203.0.113.9"
 
 
 def test_forwarded_goes_before_x_forwarded_for() -> None:
@@ -238,3 +240,4 @@ def test_headers_of_any_kind_never_raise_and_give_an_address(forwarded: str, for
 def test_what_a_client_made_up_never_outweighs_what_the_proxy_saw(made_up: str) -> None:
     """The proxy appends the address it saw; whatever stands before it on the same line changes nothing."""
     assert client(("X-Forwarded-For", f"{made_up}, 203.0.113.9"))[0] == "203.0.113.9"
+    assert client(("Forwarded", f"{made_up}, for=203.0.113.9"))[0] == "203.0.113.9"

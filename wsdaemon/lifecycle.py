@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import enum
+import gc
 import os
 import signal
 import threading
@@ -27,6 +29,15 @@ class State(enum.Enum):
 
 class StartError(Exception):
     """The daemon cannot start. The text is one clear line for the operator, or the user's own traceback."""
+
+
+def settle() -> None:
+    """What the imports left stays for good: no collection looks at it again, and the memory of what they dropped goes back."""
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Step(Protocol):
@@ -65,7 +76,9 @@ class Signals:
     Twisted's own handlers would make twistd die of the signal after a clean stop; with these the exit status is 0.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object], reload: Callable[[], object]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object], reload: Callable[[], object]
+    ) -> None:
         self._loop = loop
         self._stop = stop
         self._stop_now = stop_now
@@ -78,6 +91,7 @@ class Signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop_asked)
             signal.signal(signal.SIGHUP, self._reload_asked)
+            signal.signal(signal.SIGUSR1, self._reload_asked)  # what rotates twistd's own log
 
     def _stop_asked(self, number: int, frame: FrameType | None) -> None:
         self._asked += 1

@@ -105,4 +105,3 @@ def _deflate(settings: MountSettings) -> DeflateOptions | None:
         server_context_takeover=settings.compression_server_context_takeover,
         client_context_takeover=settings.compression_client_context_takeover,
     )
-

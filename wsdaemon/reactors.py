@@ -32,5 +32,7 @@ def loop_of(reactor: Any) -> asyncio.AbstractEventLoop:
     loop = getattr(reactor, "_asyncioEventloop", None)
     if loop is None:
         name = type(reactor).__name__
-        raise RuntimeError(f"wsdaemon runs on Twisted's asyncio reactor, and {name} is installed already: leave --reactor out, or say --reactor=asyncio")
+        raise RuntimeError(
+            f"wsdaemon runs on Twisted's asyncio reactor, and {name} is installed already: leave --reactor out, or say --reactor=asyncio"
+        )
     return cast(asyncio.AbstractEventLoop, loop)

@@ -19,7 +19,7 @@ from . import reactors
 from .apps.coroutine import CoroutineConnection
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
-from .lifecycle import Signals, State
+from .lifecycle import Signals, State, settle
 from .ops.logs import LogOptions, make_log
 from .service import Daemon
 from .service import build as build_daemon
@@ -34,9 +34,10 @@ F = TypeVar("F", bound=Callable[[CoroutineConnection], Coroutine[Any, Any, objec
 class WebSocketServer:
     """A WebSocket server.
 
-    Options bear the names of the INI file's keys, wherever they stand there: `max_connections`, `drain_timeout` (daemon), `handshake_timeout`
-    (listener), `max_message`, `ping_interval`, `compression` (every route starts from them), `level`, `format` (logging). Sizes and durations
-    may be text with a unit ("64KiB", "30s") or numbers of bytes and seconds. Raises SettingsError at once, with all that is wrong.
+    Options bear the names of the INI file's keys, wherever they stand there: `max_connections`, `drain_timeout` (daemon),
+    `handshake_timeout` (listener), `max_message`, `ping_interval`, `compression` (every route starts from them), `level`, `format`
+    (logging). Sizes and durations may be text with a unit ("64KiB", "30s") or numbers of bytes and seconds. Raises SettingsError at once,
+    with all that is wrong.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class WebSocketServer:
 
         `tls` is the certificate's file (with its chain) and the key's.
         """
-        listener: dict[str, Any] = {"address": address if address is not None else f"tcp:{port}" + (f":interface=[{host}]" if ":" in host else f":interface={host}" if host else "")}
+        interface = f"[{host}]" if ":" in host else host
+        listener: dict[str, Any] = {"address": address or f"tcp:{port}" + (f":interface={interface}" if host else "")}
         if tls is not None:
             listener["tls_certificate"], listener["tls_key"] = (Path(path) for path in tls)
         self._sections = _sort(options, listener)
@@ -84,7 +86,7 @@ class WebSocketServer:
         return decorate
 
     def mount(self, path: str, app: Any, **options: Any) -> None:
-        """Serve `app` at `path`: a coroutine function, an object or class with open(), an Autobahn protocol class, "echo", "module:name"."""
+        """Serve `app` at `path`: a coroutine function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
         if self._daemon is not None:
             raise RuntimeError("the server runs already: mount before it starts")
         added = section(f"mount:{path}", app=app, **options)
@@ -156,6 +158,8 @@ class WebSocketServer:
         daemon.open()
         loop.run_until_complete(daemon.start())
         self._daemon, self._reactor = daemon, reactor
+        if ready is None:  # the process is ours; in a thread it is somebody else's
+            settle()
         reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
         reactor.callWhenRunning(Signals(loop, reactor.stop, daemon.stop_now, daemon.reload).install)
         if ready is not None:
@@ -209,14 +213,14 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     """Log as the settings say, unless the program has begun to log by itself."""
     if globalLogBeginner._temporaryObserver is None:
         return
-    log = make_log(LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination)), os.environ)
+    log = make_log(
+        LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination)), os.environ
+    )
     log.open()
-    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
 
 
 def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
     from twisted.internet.defer import Deferred
 
     return Deferred.fromFuture(loop.create_task(stopping))
-
-

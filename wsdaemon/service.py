@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from .apps.loading import LoadError
 from .core.closing import GOING_AWAY
@@ -26,7 +26,7 @@ from .edge.sockets import ListenError, open_tcp, open_unix
 from .lifecycle import Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
-from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, listen_descriptors, watchdog_interval
+from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
 from .settings.addresses import SystemdAddress, TcpAddress, UnixAddress
 from .settings.model import ListenerSettings, Settings
 from .wire.frames import FramesUnavailable
@@ -89,23 +89,25 @@ class Watch:
         )
 
 
-def _failure(error: BaseException) -> Any:
-    from twisted.python.failure import Failure
-
+def _failure(error: BaseException) -> Failure:
     return Failure(error, type(error), error.__traceback__)
+
+
+def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody was there to catch: in a callback, a transport or a task that was forgotten. Never ends the daemon."""
+    message, error = str(context.get("message", "unhandled error")), context.get("exception")
+    if isinstance(error, type):  # aiofastnet gives the class where a client resets during the TLS handshake
+        error = error()
+    if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or "SSL" in message:
+        log.debug("{message}: {error}", message=message, error=str(error))
+    elif isinstance(error, BaseException):
+        log.failure("{message}", failure=_failure(error), message=message)
+    else:
+        log.error("{message}", message=message)
 
 
 def _due_failed(item: Due, error: Exception) -> None:
     log.failure("a timer failed", failure=_failure(error))
-
-
-def _settle() -> None:
-    """What the imports left stays for good: no collection looks at it again, and the memory of what they dropped goes back."""
-    gc.collect()
-    gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class Daemon:
@@ -123,6 +125,8 @@ class Daemon:
         self.mounts: list[Mount] = []
         self.certificates: list[Certificates] = []
         self._renewal: CertificateWatch | None = None
+        self._passed: Sequence[Activated] | None = None
+        self._adopted: list[Activated] = []
         self._reactor = reactor
         self._count = Count(settings.daemon.max_connections)
         self._started: list[Step] = []
@@ -134,6 +138,7 @@ class Daemon:
     def open(self) -> None:
         """Load the apps, read certificates, open the sockets. StartError when one of them cannot be."""
         self.state = State.STARTING
+        self.loop.set_exception_handler(loop_failed)
         try:
             self._load()
             for settings in self.settings.listeners:
@@ -172,7 +177,7 @@ class Daemon:
         certificates = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
-            from .edge import renewal  # noqa: PLC0415
+            from .edge import renewal
 
             try:
                 certificates = renewal.load(settings.tls_certificate, settings.tls_key)
@@ -193,19 +198,27 @@ class Daemon:
             case UnixAddress() as address:
                 return open_unix(address, settings.backlog)
             case SystemdAddress() as address:
-                passed = self._passed_by_systemd()
-                [found] = choose(passed, str(address.index) if address.index is not None else str(address.name))[:1]
-                sock = adopt(found)
-                sock.setblocking(False)
-                return sock
+                return self._adopt(str(address.index) if address.index is not None else str(address.name))
 
-    def _passed_by_systemd(self) -> Sequence[Activated]:
-        return listen_descriptors(self.environ, int(self.environ.get("LISTEN_PID") or os.getpid()))
+    def _adopt(self, which: str) -> socket.socket:
+        """The one socket that systemd passed under this index or name."""
+        if self._passed is None:
+            # Twisted's endpoints take the variables out of the environment when they are imported.
+            self._passed = listen_descriptors(initial_environment(self.environ), os.getpid())
+        found = choose(self._passed, which)
+        if len(found) > 1:
+            raise SystemdError(f"systemd passed {len(found)} sockets named {which}: give each its own FileDescriptorName")
+        if found[0] in self._adopted:
+            raise SystemdError("another listener has this socket already")
+        self._adopted.append(found[0])
+        return adopt(found[0])
 
     def _make_listener(self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None) -> Listener:
         wanted = settings.mounts or tuple(mount.path for mount in self.mounts)
         routes: Routes[Entrance] = Routes(
-            (mount.path, Entrance(mount.path, mount.wire_class, mount.count, mount.settings.subprotocols)) for mount in self.mounts if mount.path in wanted
+            (mount.path, Entrance(mount.path, mount.wire_class, mount.count, mount.settings.subprotocols))
+            for mount in self.mounts
+            if mount.path in wanted
         )
         gate = Gate(
             listener=settings.name,
@@ -244,7 +257,6 @@ class Daemon:
             self.state = State.STOPPED
             raise
         self.state = State.READY
-        _settle()
         self.notifier.ready(self._status())
 
     async def stop(self) -> None:
@@ -278,7 +290,9 @@ class Daemon:
             listener.start()
             what = "TLS" if settings.tls_certificate else "plain"
             port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
-            log.info("listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name)
+            log.info(
+                "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
+            )
 
     def _close_listeners(self) -> None:
         for listener in self.listeners:
@@ -293,5 +307,3 @@ class Daemon:
 def build(settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, environ: Mapping[str, str] = os.environ) -> Daemon:
     """The daemon for `settings`; nothing is opened yet."""
     return Daemon(settings, loop, reactor, environ)
-
-

@@ -11,7 +11,7 @@ from twisted.internet import defer
 from twisted.python import usage
 
 from . import __version__, reactors
-from .lifecycle import Signals, StartError
+from .lifecycle import Signals, StartError, settle
 from .ops.log_destinations import LogError
 from .ops.log_twistd import install as install_log
 from .ops.log_twistd import log_for_twistd
@@ -72,7 +72,10 @@ class Options(usage.Options):
 
 def fail(text: str) -> NoReturn:
     """End with status 1 and the reason on standard error."""
-    sys.stderr.write(f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n")
+    # Not sys.stderr: once twistd logs, that is the log.
+    stream = sys.__stderr__ or sys.stderr
+    stream.write(f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n")
+    stream.flush()
     sys.exit(1)
 
 
@@ -89,7 +92,7 @@ class DaemonService(Service):
         """twistd: makes us part of the application; the log is opened here, before twistd begins to log."""
         if self._log is not None:
             install_log(self._log, parent)
-        super().setServiceParent(IService(parent))
+        super().setServiceParent(IService(parent))  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
         """After the fork, before privileges are dropped."""
@@ -103,19 +106,20 @@ class DaemonService(Service):
             fail(str(error))
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         daemon = self._daemon
         try:
             # The reactor does not run yet, so its loop can be run until all has started: a failure still ends the start with status 1.
             daemon.loop.run_until_complete(daemon.start())
         except StartError as error:
             fail(str(error))
+        settle()
         reactor = reactors.install()
         signals = Signals(daemon.loop, reactor.stop, daemon.stop_now, self._reload)
         reactor.callWhenRunning(signals.install)
 
     def stopService(self) -> defer.Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return defer.Deferred.fromFuture(self._daemon.loop.create_task(self._daemon.stop()))
 
     def _reload(self) -> None:

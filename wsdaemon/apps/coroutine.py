@@ -123,7 +123,10 @@ class CoroutineSession:
 
 
 class CoroutineApp:
-    """An app made of a coroutine function that takes a connection. When it returns, the connection closes with 1000, when it raises with 1011."""
+    """An app made of a coroutine function that takes a connection.
+
+    When it returns, the connection closes with 1000; when it raises, with 1011.
+    """
 
     connection_class = CoroutineConnection
 

@@ -16,12 +16,16 @@ class LoadError(Exception):
 
 
 def load(reference: str) -> Any:
-    """The object that `module:name` (or `module:name.attribute`) names. LoadError, with the user's traceback where the user's code failed."""
+    """The object that `module:name` (or `module:name.attribute`) names. LoadError, with the user's traceback if it fails there."""
     module_name, _, attributes = reference.partition(":")
     found: Any = _import(module_name, reference)
     for name in attributes.split("."):
         if not hasattr(found, name):
-            close = get_close_matches(name, [other for other in vars(found) if not other.startswith("_")], 1) if hasattr(found, "__dict__") else []
+            close = (
+                get_close_matches(name, [other for other in vars(found) if not other.startswith("_")], 1)
+                if hasattr(found, "__dict__")
+                else []
+            )
             hint = f"; did you mean {close[0]}?" if close else ""
             raise LoadError(f"{reference}: there is no {name} in {getattr(found, '__name__', found)}{hint}")
         found = getattr(found, name)
@@ -43,7 +47,9 @@ def _import(module_name: str, reference: str) -> ModuleType:
 
 def _failed(reference: str, error: BaseException) -> str:
     """The traceback from the user's module on: how it came to be imported is of no interest."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__ and "importlib" not in frame.filename]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]
     return f"{reference}: the import failed\n" + "".join(lines).rstrip()
 
@@ -66,4 +72,6 @@ def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
         return target
     if callable(target):
         raise LoadError(f"{name}: expected a coroutine function: write `async def`, or a class with open(connection, handshake)")
-    raise LoadError(f"{name}: a {type(target).__name__} is not an app: expected a coroutine function or a class with open(connection, handshake)")
+    raise LoadError(
+        f"{name}: a {type(target).__name__} is not an app: expected a coroutine function or a class with open(connection, handshake)"
+    )

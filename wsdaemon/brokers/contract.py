@@ -1,8 +1,8 @@
 """What a broker is: the few methods behind which memory, Redis and NATS stand alike, and the values that pass through them.
 
-A broker carries messages between members of rooms. In each room there is one total order: every publication gets the next offset, and every
-member is given what it gets in the order of offsets. Offsets count from 1 and grow by one; the epoch names one life of a room. A member that
-comes back says which epoch and offset it has, and is given exactly what it missed, or is told that there is a gap.
+A broker carries messages between members of rooms. In each room there is one total order: every publication gets the next offset, and
+every member is given what it gets in the order of offsets. Offsets count from 1 and grow by one; the epoch names one life of a room. A
+member that comes back says which epoch and offset it has, and is given exactly what it missed, or is told that there is a gap.
 
 A method gives its value, or an awaitable of it where a broker has to ask another machine: the memory broker pays for no task and no future.
 Test with `isinstance(answer, Published)` and the like, and await only what is not yet the value. Errors come the same two ways.
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
 
 T = TypeVar("T")
 
-Answer = T | Awaitable[T]
+Answer = Union[T, Awaitable[T]]  # noqa: UP007 (a type variable knows no |)
 """A value, or an awaitable of it."""
 
 
@@ -30,10 +30,10 @@ class Position(NamedTuple):
 class Message:
     """One publication in a room. Nothing in it changes once it is published, but for `cache`.
 
-    `payload` holds UTF-8 when `text` is true; whoever publishes has checked it, the broker does not look again. `time` is in seconds since 1970.
-    `publisher` is the id of the member that published, or None. `cache` is where the wire side may keep the frames that it made for all members
-    (framed once, compressed once for all who agreed on the same parameters): fill it only inside `Member.deliver`. The broker sets it to None when
-    the last member was given the message, so that a history holds payloads and no frames.
+    `payload` holds UTF-8 when `text` is true; whoever publishes has checked it, the broker does not look again. `time` is in seconds since
+    1970. `publisher` is the id of the member that published, or None. `cache` is where the wire side may keep the frames that it made for
+    all members (framed once, compressed once for all who agreed on the same parameters): fill it only inside `Member.deliver`. The broker
+    sets it to None when the last member was given the message, so that a history holds payloads and no frames.
     """
 
     __slots__ = ("cache", "content_type", "epoch", "offset", "payload", "publisher", "room", "text", "time")
@@ -115,8 +115,8 @@ class Member(Protocol):
 class Published(NamedTuple):
     """The answer to a publish: where the message stands.
 
-    `duplicate`: this key was published before; epoch and offset are those of the first time, and nothing was sent. `members`: to how many it is
-    given, as far as this broker knows.
+    `duplicate`: this key was published before; epoch and offset are those of the first time, and nothing was sent. `members`: to how many
+    it is given, as far as this broker knows.
     """
 
     epoch: str
@@ -129,10 +129,10 @@ class Published(NamedTuple):
 class Subscribed:
     """The answer to a subscribe. Live messages follow with `offset + 1`, with nothing lost or doubled in between.
 
-    `messages`: what was missed since the position that was given, in order, up to and including `offset`. `gap`: that position cannot be served
-    (another epoch, or history no longer holds all of it); then `messages` is empty. `latest`: the room's last message, for newcomers and after a
-    gap, where the room keeps it. `present`: everyone in the room, the new member too, if presence was asked for; notices count from there.
-    An `epoch` of "" is a room that does not exist now.
+    `messages`: what was missed since the position that was given, in order, up to and including `offset`. `gap`: that position cannot be
+    served (another epoch, or history no longer holds all of it); then `messages` is empty. `latest`: the room's last message, for
+    newcomers and after a gap, where the room keeps it. `present`: everyone in the room, the new member too, if presence was asked for;
+    notices count from there. An `epoch` of "" is a room that does not exist now.
     """
 
     room: str
@@ -156,8 +156,8 @@ class PatternSubscribed:
 class HistoryPage:
     """A part of a room's history. `epoch` is "" and `offset` 0 for a room that does not exist now.
 
-    `offset`: of the room's last message. `first`: the oldest offset that is held (`offset + 1` when none is). `gap`: messages between the position
-    asked for and `first` are lost, or the position is of another epoch; the page is then what it would be without a position.
+    `offset`: of the room's last message. `first`: the oldest offset that is held (`offset + 1` when none is). `gap`: messages between the
+    position asked for and `first` are lost, or the position is of another epoch; the page is then what it would be without a position.
     """
 
     room: str
@@ -197,29 +197,25 @@ class RoomPage:
 class Broker(Protocol):
     """Rooms, members and messages.
 
-    A broker whose answer to `subscribe` is an awaitable holds that room's live messages back until the caller has resumed with the answer, so
-    that a member is never given a live message before it knows what it missed.
+    A broker whose answer to `subscribe` is an awaitable holds that room's live messages back until the caller has resumed with the answer,
+    so that a member is never given a live message before it knows what it missed.
     """
 
-    def subscribe(
-        self, room: str, member: Member, since: Position | None = None, *, presence: bool = False
-    ) -> Answer[Subscribed]:
+    def subscribe(self, room: str, member: Member, since: Position | None = None, *, presence: bool = False) -> Answer[Subscribed]:
         """Make `member` a member of `room`; the room is created if need be. With `since`, also answer what was missed.
 
-        One step: no message is lost or doubled between what is answered and what comes live. `presence`: be told who is there, comes and goes.
-        Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, DuplicateMember.
+        One step: no message is lost or doubled between what is answered and what comes live. `presence`: be told who is there, comes and
+        goes. Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, DuplicateMember.
         """
 
-    def subscribe_pattern(
-        self, pattern: str, member: Member, since: Mapping[str, Position] | None = None
-    ) -> Answer[PatternSubscribed]:
+    def subscribe_pattern(self, pattern: str, member: Member, since: Mapping[str, Position] | None = None) -> Answer[PatternSubscribed]:
         """Give `member` what is published from now on in every room that matches, now or later; see `patterns` for what matches.
 
-        A member gets each message once, however many of its subscriptions match. It is no member of those rooms: presence and max_members do not
-        count it, and they may be evicted while it listens. `since`: for rooms that it knows, answer what it missed there, as `subscribe` does.
-        Rooms that it does not know are in `rooms(pattern=...)`, and their messages in `history`.
-        Errors: BadPattern, BadRoom (a room in `since` that does not match), AlreadySubscribed, TooManyPatterns, TooManyRooms (more than
-        MAX_PAGE rooms in `since`), DuplicateMember.
+        A member gets each message once, however many of its subscriptions match. It is no member of those rooms: presence and max_members
+        do not count it, and they may be evicted while it listens. `since`: for rooms that it knows, answer what it missed there, as
+        `subscribe` does. Rooms that it does not know are in `rooms(pattern=...)`, and their messages in `history`. Errors: BadPattern,
+        BadRoom (a room in `since` that does not match), AlreadySubscribed, TooManyPatterns, TooManyRooms (more than MAX_PAGE rooms in
+        `since`), DuplicateMember.
         """
 
     def unsubscribe(self, room: str, member: Member) -> Answer[None]:
@@ -244,16 +240,14 @@ class Broker(Protocol):
     ) -> Answer[Published]:
         """Give the message its offset, keep it in history and give it to all members, in the room's order.
 
-        The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY characters; the
-        same key again in this room, while it is remembered, publishes nothing and answers as the first time did. Keys are one room's, not one
-        publisher's: put something into the key that no other publisher can have. `echo=False`: the publisher is not given its own message live
-        (history and recovery hold it all the same). Refused as a whole or done as a whole.
-        Errors: BadRoom, BadKey, TooManyRooms, RateLimited, Busy.
+        The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY
+        characters; the same key again in this room, while it is remembered, publishes nothing and answers as the first time did. Keys are
+        one room's, not one publisher's: put something into the key that no other publisher can have. `echo=False`: the publisher is not
+        given its own message live (history and recovery hold it all the same). Refused as a whole or done as a whole. Errors: BadRoom,
+        BadKey, TooManyRooms, RateLimited, Busy.
         """
 
-    def history(
-        self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False
-    ) -> Answer[HistoryPage]:
+    def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Answer[HistoryPage]:
         """Up to `limit` (1 to MAX_PAGE) messages, oldest first, from just after `since`, or from the oldest held.
 
         With `reverse`: newest first, from just before `since`, or from the newest. Errors: ValueError for a bad limit.
@@ -263,7 +257,10 @@ class Broker(Protocol):
         """Who is in the room: up to `limit` members, None for all. A room that does not exist is empty."""
 
     def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Answer[RoomPage]:
-        """Up to `limit` (1 to MAX_PAGE) rooms that match `pattern`, sorted by name, whose names come after `after`. Errors: BadPattern, ValueError."""
+        """Up to `limit` (1 to MAX_PAGE) rooms, sorted by name, that match `pattern` and whose names come after `after`.
+
+        Errors: BadPattern, ValueError for a bad limit.
+        """
 
     def close(self) -> Answer[None]:
         """End: forget everything, deliver no more. Every later call, but for `remove` and `close`, raises BrokerClosed."""
@@ -274,6 +271,13 @@ MAX_PAGE = 1000
 
 MAX_KEY = 256
 """The longest idempotency key, in characters."""
+
+
+def check_limit(limit: int) -> None:
+    """ValueError unless a page may have so many entries."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"a limit is from 1 to {MAX_PAGE}, not {limit}")
+
 
 Failed = Callable[[Member, Exception], None]
 """Told of a member whose `deliver` raised; it is already removed from the broker. Should close that member's connection."""

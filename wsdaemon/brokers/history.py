@@ -1,8 +1,8 @@
 """What a room remembers, and what it still owes its members.
 
-It remembers its last messages (`History`), the idempotency keys of its last publications (`RecentKeys`) and its rate (`RateBucket`): none of them
-has a clock of its own, `now` comes with each call. It owes what was published and is not yet delivered to everyone: its `Outbox`, a queue that the
-`Fan` delivers in slices, so that a room of ten thousand members does not hold up the loop.
+It remembers its last messages (`History`), the idempotency keys of its last publications (`RecentKeys`) and its rate (`RateBucket`): none
+of them has a clock of its own, `now` comes with each call. It owes what was published and is not yet delivered to everyone: its `Outbox`,
+a queue that the `Fan` delivers in slices, so that a room of ten thousand members does not hold up the loop.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from copy import copy
 from itertools import islice
 from operator import length_hint
 
-from .contract import Change, Failed, Member, Message, Notice
+from .contract import Change, Failed, Member, Message, Notice, RateLimited
 
 
 class History:
     """The newest messages of a room, bounded by number, by age and by bytes.
 
-    A list and the index of its oldest element: appending and dropping cost O(1) on average (dropped slots are cut off once they are half of the
-    list), and any slice of k messages is one copy of k references. The offsets held are always contiguous.
+    A list and the index of its oldest element: appending and dropping cost O(1) on average (dropped slots are cut off once they are half
+    of the list), and any slice of k messages is one copy of k references. The offsets held are always contiguous.
 
-    `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; a message larger than
-    that is not held, and neither is anything before it. `now` never goes back.
+    `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; a message
+    larger than that is not held, and neither is anything before it. `now` never goes back.
     """
 
     __slots__ = ("_age", "_count", "_head", "_messages", "_size", "_stamps", "bytes")
@@ -75,6 +75,18 @@ class History:
         """What is held of the offsets start to stop - 1, in order, where `offset` is the newest of the room."""
         shift = self._head - self.first(offset)
         return self._messages[max(self._head, start + shift) : max(self._head, stop + shift)]  # type: ignore[return-value]
+
+    def page(self, position: int | None, limit: int, reverse: bool, offset: int) -> tuple[tuple[Message, ...], bool]:
+        """Up to `limit` messages, oldest first, from just after `position` or from the oldest; and whether some before these are lost.
+
+        With `reverse`: newest first, from just before `position` or from the newest. `offset` is the newest of the room.
+        """
+        first = self.first(offset)
+        if reverse:
+            stop = offset + 1 if position is None else position
+            return tuple(reversed(self.between(max(first, stop - limit), stop, offset))), False
+        start = first if position is None else max(first, position + 1)
+        return tuple(self.between(start, start + limit, offset)), position is not None and position + 1 < first
 
     def _drop(self) -> None:
         message = self._messages[self._head]
@@ -130,14 +142,13 @@ class RateBucket:
         self._tokens = burst
         self._time = now
 
-    def wait(self, now: float) -> float:
-        """Take a token and answer 0, or take none and answer in how many seconds there will be one."""
+    def take(self, now: float) -> None:
+        """Take a token, or raise RateLimited and take none."""
         self._tokens = min(self._burst, self._tokens + (now - self._time) * self._rate)
         self._time = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
+        if self._tokens < 1 - 1e-6:  # so that one who waits for just `retry_after` seconds is not refused by a rounding error
+            raise RateLimited(f"the room takes {self._rate:g} publications a second", (1 - self._tokens) / self._rate)
         self._tokens -= 1
-        return 0.0
 
 
 class Watch:
@@ -172,6 +183,11 @@ class Outbox:
     def changed(self) -> int:
         """How many changes of presence there have been, of those that had a watcher."""
         return self.base + len(self.changes)
+
+    def forget_settled(self) -> None:
+        """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
+        oldest = next((item.message.offset for item in self.pending if isinstance(item, Delivery)), None)
+        self.settled = {key: offset for key, offset in self.settled.items() if oldest is not None and offset >= oldest}
 
     def catch_up(self, member: Member) -> None:
         """Deliver at once what waits for this one member. What its `deliver` raises comes through."""
@@ -211,7 +227,7 @@ class Delivery:
                 continue
             try:
                 member.deliver(message)
-            except Exception as error:  # one member's fault must not keep the message from the others
+            except Exception as error:
                 failed(member, error)
         return before - self.left
 
@@ -224,8 +240,8 @@ class Delivery:
 class NoticePass:
     """One pass over the watchers of a room, telling each the changes up to number `upto` that it does not know of.
 
-    Changes that come while a pass waits at the end of the queue join it, so that a thousand members who come at once cost each watcher a few
-    notices and not a thousand.
+    Changes that come while a pass waits at the end of the queue join it, so that a thousand members who come at once cost each watcher a
+    few notices and not a thousand.
     """
 
     __slots__ = ("_notice", "_notice_seen", "_rest", "upto")
@@ -257,7 +273,7 @@ class NoticePass:
             watch.seen = self.upto
             try:
                 watch.member.presence_changed(notice)
-            except Exception as error:  # as for messages
+            except Exception as error:
                 failed(watch.member, error)
         return before - self.left
 
@@ -283,9 +299,9 @@ QUANTUM = 128
 class Fan:
     """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
 
-    What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from inside
-    a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it.
-    A member's `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered.
+    What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
+    inside a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it. A member's
+    `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered.
     """
 
     __slots__ = ("_awake", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
@@ -318,7 +334,7 @@ class Fan:
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
-        """Make up to `budget` deliveries, or until the clock shows `deadline` (it may be passed by QUANTUM deliveries). Whether more wait."""
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (passed by up to QUANTUM of them). Whether more wait."""
         if self._stepping:
             return True
         self._stepping = True
@@ -356,8 +372,9 @@ class Fan:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
             head.finish(outbox)
+        if outbox.settled:
+            outbox.forget_settled()
         if not outbox.pending:
-            outbox.settled.clear()
             self.active.discard(outbox)
 
     def _enqueue(self, outbox: Outbox, wake: Callable[[], None]) -> None:

@@ -2,88 +2,28 @@
 
 Not thread-safe: call it from one thread, the loop's. Times come from an injected clock; whoever owns the broker calls `sweep` now and then.
 
-How the order holds. A publish gives the message its offset, puts it into history and into its room's outbox, together with the members of that
-moment; the fan delivers each outbox strictly from its head. A member that joins is not among the members of what waits, so it is given exactly
-the later offsets, and recovers the earlier ones from history. A member that leaves while something waits is settled up to the room's offset: the
-fan passes it over until then, even if it has joined again since.
+How the order holds. A publish gives the message its offset, puts it into history and into its room's outbox, together with the members of
+that moment; the fan delivers each outbox strictly from its head. A member that joins is not among the members of what waits, so it is
+given exactly the later offsets, and recovers the earlier ones from history. A member that leaves while something waits is settled up to
+the room's offset: the fan passes it over until then, even if it has joined again since.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
-import re
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 
-from . import contract
-from .contract import Change, Failed, HistoryPage, Member, Message, PatternSubscribed, Position, Presence, PresencePage, Published, Subscribed
+from . import Limits, contract
+from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
 from .history import Delivery, Fan, History, NoticePass, Outbox, RateBucket, RecentKeys, Watch
-from .patterns import PatternIndex, check_pattern, fits, matches
-
-ROOM_NAME = re.compile(r"[^\x00-\x20\x7f*>]+")
-"""Any name without white space and control characters of ASCII, and without wildcards."""
-
-HISTORY_COUNT = 10_000
-"""How many messages a history holds at most where only an age is given."""
+from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
 
 PATTERNS_KEPT = 64
-"""A room keeps the list of whom it serves unless more members than this, and than its own, come from patterns: else `>` would cost in every room."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a broker allows. Ages in seconds, sizes in bytes; None is no limit, but for `history`."""
-
-    max_rooms: int = 10_000
-    max_members: int = 10_000
-    """Of one room."""
-    max_subscriptions: int = 1000
-    """Rooms of one member."""
-    max_patterns: int = 100
-    """Of one member."""
-    max_name: int = 256
-    """Of a room, in bytes of UTF-8."""
-    name_pattern: re.Pattern[str] = ROOM_NAME
-    """What a room's whole name must match. A name with `*` or `>` is refused in any case."""
-    history: int | None = None
-    """Messages kept per room. None with an age keeps HISTORY_COUNT of them; None without an age keeps none."""
-    history_age: float | None = None
-    history_bytes: int = 1 << 20
-    """Payload kept per room."""
-    latest: bool = False
-    """Keep each room's last message for newcomers, whether there is a history or not, and whatever its age."""
-    rate: float | None = None
-    """Publications per second in one room."""
-    burst: int = 1
-    """Publications that one room may have at once after a pause, where there is a rate."""
-    max_keys: int = 1000
-    """Idempotency keys remembered per room."""
-    key_age: float = 120.0
-    max_pending: int = 64
-    """Publications of one room that wait for delivery; beyond that it is busy."""
-    inline: int = 100
-    """A publication to more members than this is delivered in slices."""
-    room_idle: float = 60.0
-    """How long an empty room is kept at least, so that a lone member finds its place again."""
-
-    @property
-    def history_count(self) -> int:
-        """Messages that a room's history holds at most; 0 when none is kept."""
-        if self.history is not None:
-            return self.history
-        return 0 if self.history_age is None else HISTORY_COUNT
-
-    @property
-    def keep(self) -> float:
-        """How long a room is kept after its last member left or its last message came. Infinite where a history has no age."""
-        if self.history_count and self.history_age is None:
-            return math.inf
-        return max(self.room_idle, self.key_age, self.history_age or 0.0)
+"""A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
 
 
 class _Room(Outbox):
@@ -135,22 +75,17 @@ class _Holder:
 
 
 class MemoryBroker:
-    """A `contract.Broker` whose answers are all values, never awaitables.
+    """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
-    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`; see `Fan`. `clock` is monotonic, in seconds, `wall` in
-    seconds since 1970. `new_epoch` names a room's life: 64 random bits by default.
+    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`; see `Fan`. `clock` is monotonic, in seconds,
+    `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by default.
     """
 
     def __init__(
-        self,
-        limits: Limits,
-        failed: Failed,
-        *,
-        wake: Callable[[], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.limits = limits
         self.fan = Fan(self._fail, clock, wake)
         self._report = failed
@@ -170,7 +105,6 @@ class MemoryBroker:
         return len(self._rooms)
 
     def subscribe(self, room: str, member: Member, since: Position | None = None, *, presence: bool = False) -> Subscribed:
-        """See `contract.Broker`."""
         now = self._open()
         holder = self._holder(member)
         state = self._rooms.get(room)
@@ -189,20 +123,16 @@ class MemoryBroker:
         state.targets = None
         self._rest(state, now)
         answer = state.answer(since, now, self._present(state, None) if presence else None)
-        self._note(state, Change("joined", holder.presence))
         if presence:
-            state.watchers[member.id] = Watch(member, state.changed)
+            state.watchers[member.id] = Watch(member, state.changed + 1)  # its own coming is no news to it
+        self._note(state, Change("joined", holder.presence))
         return answer
 
-    def subscribe_pattern(self, pattern: str, member: Member, since: Mapping[str, Position] | None = None) -> PatternSubscribed:
-        """See `contract.Broker`."""
+    def subscribe_pattern(self, pattern: str, member: Member, since: Mapping[str, Position] | None = None) -> contract.PatternSubscribed:
         now = self._open()
         check_pattern(pattern)
         known = dict(since or {})
-        if len(known) > contract.MAX_PAGE:
-            raise contract.TooManyRooms(f"a pattern subscription recovers up to {contract.MAX_PAGE} rooms")
-        if strange := [name for name in known if not matches(pattern, name)]:
-            raise contract.BadRoom(f"the pattern does not match {strange[0]!r}")
+        check_known(pattern, known)
         holder = self._holder(member)
         if pattern in holder.patterns:
             raise contract.AlreadySubscribed("this member has this pattern already")
@@ -219,10 +149,9 @@ class MemoryBroker:
         for name, position in known.items():
             state = self._rooms.get(name)
             answers.append(Subscribed(name, "", 0, gap=True) if state is None else state.answer(position, now))
-        return PatternSubscribed(pattern, tuple(answers))
+        return contract.PatternSubscribed(pattern, tuple(answers))
 
     def unsubscribe(self, room: str, member: Member) -> None:
-        """See `contract.Broker`."""
         now = self._open()
         state = self._rooms.get(room)
         if state is None or state.members.get(member.id) is not member:
@@ -233,7 +162,6 @@ class MemoryBroker:
         self._note(state, Change("left", holder.presence))
 
     def unsubscribe_pattern(self, pattern: str, member: Member) -> None:
-        """See `contract.Broker`."""
         self._open()
         holder = self._holders.get(member.id)
         if holder is None or holder.member is not member or pattern not in holder.patterns:
@@ -242,7 +170,6 @@ class MemoryBroker:
         self._drop_holder(holder)
 
     def remove(self, member: Member) -> None:
-        """See `contract.Broker`."""
         holder = self._holders.get(member.id)
         if holder is None or holder.member is not member:
             return
@@ -257,17 +184,9 @@ class MemoryBroker:
             self._note(room, Change("left", holder.presence))
 
     def publish(
-        self,
-        room: str,
-        payload: bytes,
-        text: bool,
-        *,
-        publisher: str | None = None,
-        key: str | None = None,
-        content_type: str | None = None,
-        echo: bool = True,
-    ) -> Published:
-        """See `contract.Broker`."""
+        self, room: str, payload: bytes, text: bool, *,
+        publisher: str | None = None, key: str | None = None, content_type: str | None = None, echo: bool = True,
+    ) -> Published:  # fmt: skip
         now = self._open()
         state = self._rooms.get(room)
         if key is not None:
@@ -282,8 +201,203 @@ class MemoryBroker:
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type)
         self._remember(state, message, key, now)
         targets = self._targets(state)
+        count = len(targets)
         skip = None if echo or publisher is None else self._holders.get(publisher)
-        if not targets:
-            return Published(message.epoch, message.offset, False, 0)
-        self.fan.submit(state, Delivery(message, targets, skip and skip.member), len(targets) <= self.limits.inline)
-        return Published(message.epoch, message.offset, False, len(targets) - (skip is not None and self._is_target(state, skip)))
+        answer = Published(state.epoch, state.offset, False, count - (skip is not None and self._serves(state, skip)))
+        if answer.members:
+            self.fan.submit(state, Delivery(message, targets, None if skip is None else skip.member), count <= self.limits.inline)
+        return answer
+
+    def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
+        now = self._open()
+        contract.check_limit(limit)
+        state = self._rooms.get(room)
+        if state is None:
+            return HistoryPage(room, "", 0, 1, gap=since is not None)
+        state.history.trim(now)
+        strange = since is not None and not (since.epoch == state.epoch and 0 <= since.offset <= state.offset)
+        messages, gap = state.history.page(None if since is None or strange else since.offset, limit, reverse, state.offset)
+        return HistoryPage(room, state.epoch, state.offset, state.history.first(state.offset), messages, gap or strange)
+
+    def presence(self, room: str, limit: int | None = None) -> PresencePage:
+        self._open()
+        state = self._rooms.get(room)
+        return PresencePage(0, ()) if state is None else PresencePage(len(state.members), self._present(state, limit))
+
+    def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> contract.RoomPage:
+        """Looks at every name: about a tenth of a microsecond for each room that there is."""
+        now = self._open()
+        contract.check_limit(limit)
+        if pattern is not None:
+            check_pattern(pattern)
+        names = (name for name in self._rooms if name > after and (pattern is None or matches(pattern, name)))
+        page = heapq.nsmallest(limit + 1, names)
+        infos = []
+        for state in map(self._rooms.__getitem__, page[:limit]):
+            state.history.trim(now)
+            infos.append(contract.RoomInfo(state.name, state.epoch, state.offset, len(state.members), len(state.history)))
+        return contract.RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
+
+    def close(self) -> None:
+        """To deliver first what waits, call `fan.step` until it answers False."""
+        self._closed = True
+        self.fan.stop()
+        for room in list(self._rooms.values()):
+            self._forget(room)
+        self._holders.clear()
+        self._patterns = PatternIndex()
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Forget empty rooms whose time is over, and free what is too old in histories: up to `limit` rooms. How many it looked at.
+
+        Call it every few seconds, and again soon if it answers `limit`. What is too old is never given out, whether it was swept or not;
+        with regular calls a message is freed after at most twice its age.
+        """
+        now, seen = self._clock(), 0
+        for rooms, keep in ((self._blank, self.limits.room_idle), (self._idle, self.limits.keep)):
+            while rooms and seen < limit:
+                room = next(iter(rooms.values()))
+                if now - room.touched < keep:
+                    break
+                seen += 1
+                if room.pending:
+                    self._rest(room, now)
+                else:
+                    self._forget(room)
+        while self._aging and seen < limit:
+            room, due = next(iter(self._aging.items()))
+            if due > now:
+                break
+            seen += 1
+            del self._aging[room]
+            room.history.trim(now)
+            self._watch_age(room, now)
+        return seen
+
+    def _open(self) -> float:
+        """The time now, if the broker is open."""
+        if self._closed:
+            raise contract.BrokerClosed("the broker is closed")
+        return self._clock()
+
+    def _holder(self, member: Member) -> _Holder:
+        holder = self._holders.get(member.id)
+        if holder is None:
+            return _Holder(member)
+        if holder.member is not member:
+            raise contract.DuplicateMember("another member has this id")
+        return holder
+
+    def _drop_holder(self, holder: _Holder) -> None:
+        if not holder.rooms and not holder.patterns:
+            self._holders.pop(holder.member.id, None)
+
+    def _catch_up(self, room: _Room, holder: _Holder) -> None:
+        """Before a member gets an answer with an offset, deliver what another of its subscriptions still owes it up to there."""
+        room.catch_up(holder.member)
+        if self._holders.get(holder.member.id) is not holder:
+            raise contract.NotSubscribed("the member was removed while it was given what waited for it")
+
+    def _create(self, name: str, now: float) -> _Room:
+        check_room(name, self.limits)
+        if len(self._rooms) >= self.limits.max_rooms:
+            self._evict()
+        room = self._rooms[name] = self._blank[name] = _Room(name, self._new_epoch(), self.limits, now)
+        return room
+
+    def _evict(self) -> None:
+        for rooms in (self._blank, self._idle):
+            for room in rooms.values():
+                if not room.pending:
+                    self._forget(room)
+                    return
+        raise contract.TooManyRooms(f"there are {self.limits.max_rooms} rooms, and none that could go")
+
+    def _forget(self, room: _Room) -> None:
+        del self._rooms[room.name]
+        self._blank.pop(room.name, None)
+        self._idle.pop(room.name, None)
+        self._aging.pop(room, None)
+
+    def _rest(self, room: _Room, now: float) -> None:
+        """The room was used: it is now the last to be evicted, or not to be evicted at all."""
+        room.touched = now
+        self._blank.pop(room.name, None)
+        self._idle.pop(room.name, None)
+        if not room.members:
+            (self._idle if room.offset else self._blank)[room.name] = room
+
+    def _watch_age(self, room: _Room, now: float) -> None:
+        if self.limits.history_age is not None and room.history and room not in self._aging:
+            self._aging[room] = now + self.limits.history_age
+
+    def _admit(self, room: _Room, now: float) -> None:
+        if len(room.pending) >= self.limits.max_pending:
+            raise contract.Busy("earlier publications in this room are still being delivered")
+        if room.bucket is not None:
+            room.bucket.take(now)
+
+    def _remember(self, room: _Room, message: Message, key: str | None, now: float) -> None:
+        room.history.append(message, now)
+        self._watch_age(room, now)
+        if self.limits.latest:
+            room.last = message
+        if key is not None:
+            if room.keys is None:
+                room.keys = RecentKeys(self.limits.max_keys, self.limits.key_age)
+            room.keys.add(key, message.offset, now)
+        if not room.members:
+            self._rest(room, now)
+
+    def _targets(self, room: _Room) -> tuple[Member, ...]:
+        """Everyone who is to be given what is published in the room now. The same object until something changes."""
+        if room.targets is not None and room.targets_version == self._patterns.version:
+            return room.targets
+        found = self._patterns.match(room.name) if self._patterns else {}
+        extra = [member for key, member in found.items() if key not in room.members]
+        targets = (*room.members.values(), *extra)
+        if len(extra) <= max(PATTERNS_KEPT, len(room.members)):
+            room.targets = targets
+            room.targets_version = self._patterns.version
+        return targets
+
+    def _serves(self, room: _Room, holder: _Holder) -> bool:
+        return room in holder.rooms or holder.hears(room.name)
+
+    def _leave(self, room: _Room, holder: _Holder, now: float) -> None:
+        """Without telling others: `_note` does that when all is in order."""
+        key = holder.member.id
+        holder.rooms.discard(room)
+        del room.members[key]
+        room.targets = None
+        if (watch := room.watchers.pop(key, None)) is not None:
+            watch.left = True
+        if room.pending and not holder.hears(room.name):
+            room.settled[key] = room.offset
+        if not room.members:
+            self._rest(room, now)
+
+    def _leave_pattern(self, pattern: str, holder: _Holder) -> None:
+        holder.patterns.discard(pattern)
+        self._patterns.remove(pattern, holder.member.id)
+        for room in self.fan.active:
+            if isinstance(room, _Room) and matches(pattern, room.name) and not self._serves(room, holder):
+                room.settled[holder.member.id] = room.offset
+
+    def _note(self, room: _Room, change: Change) -> None:
+        """Tell those who watch this room, after what waits there and, where the fan can be woken, not inside this call."""
+        if not room.watchers:
+            return
+        room.changes.append(change)
+        tail = room.pending[-1] if room.pending else None
+        if isinstance(tail, NoticePass) and not tail.begun:
+            tail.upto = room.changed
+        else:
+            self.fan.submit(room, NoticePass(room.changed), False)
+
+    def _present(self, room: _Room, limit: int | None) -> tuple[Presence, ...]:
+        return tuple([self._holders[key].presence for key in islice(room.members, limit)])
+
+    def _fail(self, member: Member, error: Exception) -> None:
+        self.remove(member)
+        self._report(member, error)

@@ -1,17 +1,18 @@
 """Wildcard subscriptions: what a pattern is, what it matches, and an index of many.
 
-The convention is that of NATS subjects. A name is cut into tokens at its dots. In a pattern the token `*` stands for exactly one token, whatever
-it is, and `>`, as the last token, for one or more. So `prices.*` matches `prices.eur`, not `prices` and not `prices.eur.spot`; `prices.>` matches
-`prices.eur` and `prices.eur.spot`, not `prices`; `>` matches every room. Wildcards are whole tokens: `pri*` is no pattern. Tokens are compared
-exactly; unlike with NATS a token may be empty, and `*` matches that too. No room name holds `*` or `>`.
+The convention is that of NATS subjects. A name is cut into tokens at its dots. In a pattern the token `*` stands for exactly one token,
+whatever it is, and `>`, as the last token, for one or more. So `prices.*` matches `prices.eur`, not `prices` and not `prices.eur.spot`;
+`prices.>` matches `prices.eur` and `prices.eur.spot`, not `prices`; `>` matches every room. Wildcards are whole tokens: `pri*` is no
+pattern. Tokens are compared exactly; unlike with NATS a token may be empty, and `*` matches that too. No room name holds `*` or `>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
-from .contract import BadPattern
+from . import Limits
+from .contract import MAX_PAGE, BadPattern, BadRoom, TooManyRooms
 
 T = TypeVar("T")
 
@@ -29,6 +30,23 @@ def check_pattern(pattern: str) -> None:
     for token in tokens:
         if len(token) > 1 and ("*" in token or ">" in token):
             raise BadPattern("a wildcard is a whole token: 'prices.*' or 'prices.>'")
+
+
+def check_known(pattern: str, rooms: Collection[str]) -> None:
+    """TooManyRooms or BadRoom unless one subscription to the pattern can recover these rooms."""
+    if len(rooms) > MAX_PAGE:
+        raise TooManyRooms(f"a pattern subscription recovers up to {MAX_PAGE} rooms")
+    for name in rooms:
+        if not matches(pattern, name):
+            raise BadRoom("the pattern does not match a room that is to be recovered")
+
+
+def check_room(name: str, limits: Limits) -> None:
+    """BadRoom unless this is a room name that the limits allow."""
+    if not name or not fits(name, limits.max_name):
+        raise BadRoom(f"a room name is text of 1 to {limits.max_name} bytes")
+    if "*" in name or ">" in name or not limits.name_pattern.fullmatch(name):
+        raise BadRoom("not a room name that is allowed here")
 
 
 def fits(text: str, limit: int) -> bool:
@@ -128,9 +146,7 @@ class PatternIndex(Generic[T]):
             for node in level:
                 if node.below is None:
                     continue
-                for way in (token, "*"):
-                    if (child := node.below.get(way)) is not None:
-                        following.append(child)
+                following.extend([node.below[way] for way in (token, "*") if way in node.below])
                 if (rest := node.below.get(">")) is not None and rest.here is not None:
                     yield rest.here
             if not following:

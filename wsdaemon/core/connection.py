@@ -191,8 +191,8 @@ class Connection:
     def send(self, message: str | bytes | bytearray | memoryview) -> Awaitable[None]:
         """Send one message: text for a `str`, binary for bytes.
 
-        Never blocks: the message is on its way when this returns. Await the result to wait, when the client is slow, until there is room for
-        more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
+        Never blocks: the message is on its way when this returns. Await the result to wait, when the client is slow, until there is
+        room for more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
         """
         if isinstance(message, str):
             return self.wire.send_payload(message.encode(), True) or READY

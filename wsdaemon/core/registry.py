@@ -51,7 +51,6 @@ def take_place(*counts: Count) -> Place | None:
     return Place(counts)
 
 
-
 class Connections:
     """All open connections of one daemon."""
 
@@ -88,13 +87,13 @@ class Connections:
             connection.wire.close(code, reason)
         return len(self._open)
 
-    async def drain(self, timeout: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
-        """Close all with `code`, wait up to `timeout` seconds, then abort the rest; returns how many had to be aborted."""
+    async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
+        """Close all with `code`, wait up to `patience` seconds, then abort the rest; returns how many had to be aborted."""
         if not self._open:
             return 0
         self._emptied = asyncio.get_running_loop().create_future()
         self.close_all(code, reason)
-        await asyncio.wait([self._emptied], timeout=timeout)
+        await asyncio.wait([self._emptied], timeout=patience)
         left = list(self._open)
         for connection in left:
             connection.wire.abort()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ..core.handshake import Headers, Peer
 
@@ -122,34 +123,34 @@ _QUOTED_PAIR = re.compile(r"\\(.)")
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|(unknown|_[A-Za-z0-9._\-]+))(?::([0-9]{1,5}|_[A-Za-z0-9._\-]+))?", re.IGNORECASE)
 
 
-def _forwarded(headers: Headers) -> Iterable[Hop | None]:
+def _forwarded(headers: Headers) -> Iterator[Hop | None]:
     """The hops of all Forwarded lines, from the right; None for one that is malformed."""
-    for element in reversed(_split(headers.joined("forwarded") or "")[-MAX_HOPS:]):
+    for element in islice(_parts_from_right(headers.joined("forwarded") or "", ","), MAX_HOPS):
         yield _hop(element)
 
 
-def _split(text: str, separator: str = ",") -> list[str]:
-    """The parts of a list between separators that are not inside a quoted string."""
-    if '"' not in text:
-        return text.split(separator)
-    parts, start, quoted, index = [], 0, False, 0
-    while index < len(text):
+def _parts_from_right(text: str, separator: str) -> Iterator[str]:
+    """The parts between separators that are not inside a quoted string, the last first.
+
+    Read from the right, so that a quote which a client left open cannot swallow what a proxy put after it.
+    """
+    end, quoted = len(text), False
+    for index in range(len(text) - 1, -1, -1):
         character = text[index]
-        if quoted and character == "\\":
-            index += 1
-        elif character == '"':
-            quoted = not quoted
+        if character == '"':
+            before = text[:index]
+            escaped = (len(before) - len(before.rstrip("\\"))) % 2
+            quoted ^= not escaped
         elif character == separator and not quoted:
-            parts.append(text[start:index])
-            start = index + 1
-        index += 1
-    return [*parts, text[start:]]
+            yield text[index + 1 : end]
+            end = index
+    yield text[:end]
 
 
 def _hop(element: str) -> Hop | None:
     """One forwarded-element (RFC 7239 4): `for` and `proto` of it; a parameter may be there once."""
     values: dict[str, str] = {}
-    for pair in _split(element.strip(" \t"), ";"):
+    for pair in _parts_from_right(element.strip(" \t"), ";"):
         match = _PAIR.fullmatch(pair.strip(" \t"))
         if match is None or match[1].lower() in values:
             return None
@@ -191,7 +192,7 @@ def _secure(proto: str) -> bool | None:
 _X_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+)")
 
 
-def _x_forwarded(headers: Headers) -> Iterable[Hop | None]:
+def _x_forwarded(headers: Headers) -> Iterator[Hop | None]:
     """The hops of all X-Forwarded-For lines, from the right; None for one that is malformed.
 
     X-Forwarded-Proto has one value, or as many as X-Forwarded-For: then each belongs to its hop. Otherwise its last one counts, which the

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -75,7 +75,7 @@ class Listener:
             self._sock.close()
             if self._path is not None:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._path)
+                    Path(self._path).unlink()
         for arrival in list(self._arrivals):
             arrival.drop()
 
@@ -126,15 +126,17 @@ class Listener:
             else:
                 await self._connect_tls(self._certificates, arrival, sock)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
-            self._log.debug("no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__)
+            self._log.debug(
+                "no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__
+            )
             arrival.connection_lost(None)
             sock.close()
         finally:
             arrival.task = None
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
-        limits = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}
-        import aiofastnet  # noqa: PLC0415 - three megabytes that a daemon without TLS does not need
+        limits: dict[str, Any] = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}
+        import aiofastnet
 
         if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
             await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)

@@ -9,6 +9,7 @@ import os
 import pwd
 import socket
 import stat
+from pathlib import Path
 
 from ..settings.addresses import TcpAddress, UnixAddress
 
@@ -60,7 +61,7 @@ def open_unix(address: UnixAddress, backlog: int) -> socket.socket:
         finally:
             os.umask(before)
         _own(address)
-        os.chmod(address.path, address.mode)
+        Path(address.path).chmod(address.mode)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
@@ -92,7 +93,7 @@ def _remove_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                Path(path).unlink()
         except OSError as error:
             raise ListenError(_why(error)) from error
         else:

@@ -15,7 +15,7 @@ from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -292,7 +292,7 @@ def _openssl(module: ModuleType) -> ctypes.CDLL | None:
 class TLSObject(Protocol):
     """What `transport.get_extra_info("ssl_object")` gives, as far as it is needed here."""
 
-    def getpeercert(self, binary_form: bool = False) -> Any: ...
+    def getpeercert(self, binary_form: Literal[True], /) -> bytes | None: ...
 
 
 def client_certificate(tls_object: TLSObject) -> ClientCertificate | None:

@@ -1,7 +1,7 @@
 """A chat room in one coroutine: what one says, all hear.
 
-    [mount:/chat]
-    app = wsdaemon.examples.chat:chat
+[mount:/chat]
+app = wsdaemon.examples.chat:chat
 """
 
 from __future__ import annotations
@@ -23,5 +23,3 @@ async def chat(connection: Connection) -> None:
                     members.discard(member)
     finally:
         members.discard(connection)
-
-

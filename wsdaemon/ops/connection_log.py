@@ -28,8 +28,8 @@ _BARE_VALUE_LIMIT: Final = 24
 class ConnectionRecord:
     """What there is to say about a connection that has ended: no payload, no query string, no header but the user agent.
 
-    ``seconds`` is how long it was open; messages and bytes count payloads, ``in`` from the client; ``code`` is the close code
-    (RFC 6455 section 7.4; 1006 if there was no close frame); ``closed_by`` is "client", "server" or "network".
+    ``seconds`` is how long it was open; ``in`` is from the client; bytes are those on the wire, frame headers included; ``code`` is
+    the close code (RFC 6455 section 7.4; 1006 if there was no close frame); ``closed_by`` is "client", "server" or "network".
     """
 
     id: str

@@ -99,7 +99,7 @@ def message_of(event: LogEvent) -> str:
     """
     try:
         return cut(_formatted(event), MESSAGE_LIMIT)
-    except Exception as error:  # noqa: BLE001 - a value's own __str__ or __format__ may raise anything
+    except Exception as error:
         return cut(f"{event.get('log_format')!r} (could not be formatted: {_describe(error)})", MESSAGE_LIMIT)
 
 
@@ -129,7 +129,7 @@ def _is_legacy_error(event: LogEvent) -> bool:
 def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - an exception whose own text fails
+    except Exception:
         return type(error).__name__
 
 
@@ -142,7 +142,7 @@ def failure_of(event: LogEvent) -> str | None:
         return None
     try:
         text = str(failure.getTraceback()).rstrip("\n")
-    except Exception as error:  # noqa: BLE001 - the exception's own __str__ may raise anything
+    except Exception as error:
         return f"(no traceback: {_describe(error)})"
     if len(text) <= FAILURE_LIMIT:
         return text

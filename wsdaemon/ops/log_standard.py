@@ -31,7 +31,7 @@ class TwistedHandler(logging.Handler):
         logger = Logger(record.name, observer=self._observer)
         try:
             text = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - arguments that do not fit the format
+        except Exception as error:
             text = f"{record.msg!r} (could not be formatted: {type(error).__name__})"
         level = next((ours for number, ours in _LEVELS if record.levelno >= number), LogLevel.debug)
         if record.exc_info and record.exc_info[1] is not None:

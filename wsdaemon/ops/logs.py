@@ -120,7 +120,7 @@ class DaemonLog:
             if not self._levels.wants(event):
                 return
             entry = self._renderer(event)
-        except Exception as error:  # noqa: BLE001 - an event is made by anyone, with anything in it
+        except Exception as error:
             entry = self._renderer(_event("an event could not be rendered: {problem}", LogLevel.error, problem=type(error).__name__))
         if entry is not None:
             self._write(entry)

@@ -18,7 +18,9 @@ def is_autobahn_protocol(target: object) -> bool:
 
 def make_factory(policy: WirePolicy, reactor: Any) -> WebSocketServerFactory:
     """A factory whose options are all explicit: Autobahn's defaults have no limits, drop without a close code and serve a status page."""
-    factory = WebSocketServerFactory(url=None, protocols=list(policy.subprotocols), server="wsdaemon", headers={}, externalPort=None, reactor=reactor)
+    factory = WebSocketServerFactory(
+        url=None, protocols=list(policy.subprotocols), server="wsdaemon", headers={}, externalPort=None, reactor=reactor
+    )
     factory.setProtocolOptions(
         versions=[13],
         webStatus=False,
@@ -56,7 +58,13 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
     factory = make_factory(policy, reactor)
     fast = policy.fast and (mounted is None or not needs_autobahns_parser(mounted))
     options: dict[str, Any] = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-    options |= {"wire_policy": policy, "factory": factory, "flusher": policy.flusher, "send_backlog": policy.send_backlog, "maximum": policy.max_message}
+    options |= {
+        "wire_policy": policy,
+        "factory": factory,
+        "flusher": policy.flusher,
+        "send_backlog": policy.send_backlog,
+        "maximum": policy.max_message,
+    }
     frames = policy.frames
     options["fast"] = fast
     for name in ("take", "begin", "frame", "header"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
@@ -49,7 +49,20 @@ class Input(Output):
     what had been read already stays in `held` (messages) and `unread` (bytes).
     """
 
-    __slots__ = ("bytes_in", "wire_connection", "wire_flags", "heard", "held", "live", "messages_in", "partial", "payloads", "wire_received", "unread", "wire_waiting")
+    __slots__ = (
+        "bytes_in",
+        "heard",
+        "held",
+        "live",
+        "messages_in",
+        "partial",
+        "payloads",
+        "unread",
+        "wire_connection",
+        "wire_flags",
+        "wire_received",
+        "wire_waiting",
+    )
 
     # of the mount, as class attributes
     wire_policy: WirePolicy
@@ -60,9 +73,9 @@ class Input(Output):
     header: Callable[[int, int, bool], bytes]
     maximum: int
 
-    # of Autobahn, which has no slots: with this module's own, mypy wants to see them as class attributes
+    # of Autobahn
     state: int
-    data: ClassVar[bytes]
+    data: Any
     current_frame: Any
     inside_message: bool
     _perMessageCompress: Deflate | None
@@ -298,7 +311,7 @@ class Body(asyncio.BufferedProtocol):
         # All but the end, which comes the usual way: the loop still holds this buffer when buffer_updated() is called, and the message
         # cannot be made without a copy before it has let go.
         assert self._wire.partial is not None
-        return self._wire.partial.room()[:-TAIL]
+        return self._wire.partial.room(TAIL)
 
     def buffer_updated(self, nbytes: int) -> None:
         wire, partial = self._wire, self._wire.partial

@@ -118,6 +118,7 @@ class Wire(Input, WebSocketServerProtocol):
     autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
     autoPingPendingSeq = 0
     fragments = 0
+    message_data: Any
 
     def __init__(self) -> None:
         Input.__init__(self)
@@ -139,7 +140,8 @@ class Wire(Input, WebSocketServerProtocol):
         headers = dict(self.wire_policy.response_headers)
         self._agree_on_extensions(opening.extensions, headers)
         key = opening.key
-        self._wskey, self.websocket_protocols, self.websocket_extensions = key, handshake.subprotocols, ()
+        extensions: list[Any] = []
+        self._wskey, self.websocket_protocols, self.websocket_extensions = key, handshake.subprotocols, extensions
         self.corked = True
         try:
             self.succeedHandshake((handshake.subprotocol, headers))
@@ -190,7 +192,9 @@ class Wire(Input, WebSocketServerProtocol):
     # -- sending
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
-        """One message in one frame, compressed when that was agreed and the message is not small. Something to wait for when the client is slow.
+        """One message in one frame, compressed when that was agreed and the message is not small.
+
+        What is returned is something to wait for when the client is slow, else None.
 
         ConnectionClosed when nothing can be sent any more.
         """
@@ -297,7 +301,8 @@ class Wire(Input, WebSocketServerProtocol):
 
     def onMessageEnd(self) -> None:
         """As Autobahn's, without telling observers that there cannot be."""
-        message, self.message_data = self.message_data, None
+        message: list[bytes] = self.message_data
+        self.message_data = None
         if not self.failedByMe:
             self._onMessage(b"".join(message), self.message_is_binary)
 

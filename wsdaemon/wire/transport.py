@@ -18,7 +18,7 @@ def address(peer: Peer | str) -> IAddress:
     """Twisted's address object for a peer or a local address; a path is that of a unix socket."""
     if isinstance(peer, str):
         return UNIXAddress(peer.encode())  # type: ignore[return-value]
-    if not peer.port:
+    if peer.is_unix:
         return UNIXAddress(None)  # type: ignore[return-value]
     return (IPv6Address if ":" in peer.host else IPv4Address)("TCP", peer.host, peer.port)  # type: ignore[return-value]
 
