@@ -236,6 +236,17 @@ def test_what_we_send_is_as_in_the_rfc() -> None:
     assert deflate_message(b"Hello", parameters(takeover=False)) == HELLO
 
 
+def test_a_message_from_elsewhere_may_be_sent_between_ours() -> None:
+    """One compressed for many: after it our context begins anew, and the client's window holds what it holds."""
+    pmce, client = deflate(), zlib.decompressobj(-15)
+    payloads = [pmce.deflate(b"Hello"), deflate_message(b"to everyone " * 9, parameters())]
+    pmce.forget_what_was_sent()
+    payloads += [pmce.deflate(b"Hello"), pmce.deflate(b"Hello")]
+    assert payloads[2:] == [HELLO, bytes.fromhex("f200110000")]
+    received = [client.decompress(payload + b"\x00\x00\xff\xff") for payload in payloads]
+    assert received == [b"Hello", b"to everyone " * 9, b"Hello", b"Hello"]
+
+
 def test_a_message_without_any_data_is_the_empty_message() -> None:
     for pmce in (deflate(), deflate(takeover=False)):
         for _ in range(3):
@@ -612,7 +623,7 @@ def test_negotiation(options: DeflateOptions, offer: str, answer: str | None) ->
 
 
 def test_a_client_with_a_window_of_8_bits_is_understood() -> None:
-    """Old zlib compresses with 9 bits when it is told 8."""
+    """Old zlib compresses with 9 bits when it is told 8, but never refers back further than 250 bytes then."""
     messages = [bytes(range(200)) * 3, bytes(range(200))]
     pmce = deflate(bits=8)
     assert [pmce.inflate(payload) for payload in sync_flushed(*messages, bits=9)] == messages

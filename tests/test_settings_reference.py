@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from wsdaemon.settings.addresses import AddressForm, SystemdAddress, TcpAddress, UnixAddress
 from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.auth import AuthNameForm
 from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.form import ChoiceForm, DurationForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.paths import path_shape
 from wsdaemon.settings.reference import effective, reference
 from wsdaemon.settings.schema import SectionSettings, explain, keys_of
@@ -105,8 +107,12 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case ListForm(item=MountPathForm()):
+        case ListForm(item=MountPathForm() | AuthNameForm()):
             return st.just(())
+        case ListForm(item=OriginForm()):
+            return st.lists(values_of(form.item), min_size=1, max_size=3, unique_by=str) | st.just("any")
+        case OriginForm():
+            return st.sampled_from(["same-origin", "null", "https://a.example", "*.b.example:8443", "http://[::1]:*"])
         case ListForm():
             return st.lists(values_of(form.item), max_size=3, unique_by=str)
     raise AssertionError(f"say here which values {form!r} has")

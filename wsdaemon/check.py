@@ -6,7 +6,7 @@ import sys
 
 from .apps.loading import LoadError
 from .core.connection import Connection
-from .edge.tls import CertificateError, server_context
+from .edge.tls import CertificateError, load_pair, server_context
 from .mounts import load_target, make_mount_app
 from .settings.model import Settings
 
@@ -50,6 +50,7 @@ def _certificate_problems(settings: Settings) -> list[str]:
     for listener in settings.listeners:
         if listener.tls_certificate is not None and listener.tls_key is not None:
             try:
+                load_pair(listener.tls_certificate, listener.tls_key)
                 server_context(listener.tls_certificate, listener.tls_key)
             except CertificateError as error:
                 problems.append(f"{settings.source}: [listener:{listener.name}] {error}")

@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from .core.wheel import Due, Wheel
 from .edge.gate import Entrance, Gate
 from .edge.listeners import Listener
 from .edge.sockets import ListenError, open_tcp, open_unix
-from .lifecycle import Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
+from .lifecycle import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
 from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
@@ -130,8 +130,12 @@ class Daemon:
         self._reactor = reactor
         self._count = Count(settings.daemon.max_connections)
         self._started: list[Step] = []
+        self.about_to_listen: Callable[[], None] = lambda: None
+        """Called when all but the listeners has started: from the first connection on, a signal has to drain."""
         self._watch = Watch(self.connections, settings.logging.connections)
         self._drain: asyncio.Task[int] | None = None
+        self.about_to_listen: Callable[[], None] = lambda: None
+        """Called when all has started but the listeners: from the first connection on, a signal has to drain."""
 
     # -- before privileges are dropped
 
@@ -245,7 +249,9 @@ class Daemon:
     async def start(self) -> None:
         """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
         steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
-        steps += [mount.app for mount in self.mounts if hasattr(mount.app, "start") and hasattr(mount.app, "stop")]
+        for mount in self.mounts:
+            if hasattr(mount.app, "start") and hasattr(mount.app, "stop"):
+                steps.append(AppStep(mount.app, f"{self.settings.source}: [mount:{mount.path}]"))
         if self._renewal is not None:
             steps.append(self._renewal)
         steps.append(Callbacks("connections", lambda: None, self._drain_all))
@@ -286,6 +292,7 @@ class Daemon:
         return f"{self.state.value}, {len(self.connections)} connections"
 
     def _start_listeners(self) -> None:
+        self.about_to_listen()
         for listener, settings in zip(self.listeners, self.settings.listeners, strict=True):
             listener.start()
             what = "TLS" if settings.tls_certificate else "plain"

@@ -114,11 +114,11 @@ def test_a_coroutine_sees_the_end_and_may_finish(tmp_path: Path) -> None:
         "async def app(connection):\n"
         "    async for message in connection:\n"
         "        connection.send(message)\n"
-        "    print('finished with', connection.close_code, flush=True)\n"
+        "    print('finished', flush=True)\n"
     )
     with Daemon(tmp_path, ECHO.replace("= echo", "= app:app")) as daemon, daemon.connect() as client:
         check_echo(client)
         daemon.tell(signal.SIGTERM)
         assert close_code(client) == 1001
         assert daemon.wait() == 0
-        daemon.output.wait_for("finished with 1001")
+        daemon.output.wait_for("stdout  finished")

@@ -227,7 +227,7 @@ class Delivery:
                 continue
             try:
                 member.deliver(message)
-            except Exception as error:
+            except Exception as error:  # one member's fault must not keep the message from the others
                 failed(member, error)
         return before - self.left
 
@@ -273,7 +273,7 @@ class NoticePass:
             watch.seen = self.upto
             try:
                 watch.member.presence_changed(notice)
-            except Exception as error:
+            except Exception as error:  # as for messages
                 failed(watch.member, error)
         return before - self.left
 

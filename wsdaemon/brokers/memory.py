@@ -66,7 +66,7 @@ class _Holder:
     def __init__(self, member: Member) -> None:
         self.member = member
         self.presence = Presence(member.id, member.identity)
-        self.rooms: set[_Room] = set()
+        self.rooms: dict[_Room, None] = {}  # in the order it came, which is the order it leaves in
         self.patterns: set[str] = set()
 
     def hears(self, room: str) -> bool:
@@ -118,7 +118,7 @@ class MemoryBroker:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
         state = state or self._create(room, now)
         self._holders[member.id] = holder
-        holder.rooms.add(state)
+        holder.rooms[state] = None
         state.members[member.id] = member
         state.targets = None
         self._rest(state, now)
@@ -145,10 +145,8 @@ class MemoryBroker:
         self._holders[member.id] = holder
         holder.patterns.add(pattern)
         self._patterns.add(pattern, member.id, member)
-        answers = []
-        for name, position in known.items():
-            state = self._rooms.get(name)
-            answers.append(Subscribed(name, "", 0, gap=True) if state is None else state.answer(position, now))
+        found = [(name, self._rooms.get(name)) for name in known]
+        answers = [state.answer(known[name], now) if state else Subscribed(name, "", 0, gap=True) for name, state in found]
         return contract.PatternSubscribed(pattern, tuple(answers))
 
     def unsubscribe(self, room: str, member: Member) -> None:
@@ -194,9 +192,11 @@ class MemoryBroker:
                 raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
             if state is not None and state.keys is not None and (first := state.keys.find(key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
-        if state is None:
-            state = self._create(room, now)
-        self._admit(state, now)
+        state = state or self._create(room, now)
+        if len(state.pending) >= self.limits.max_pending:
+            raise contract.Busy("earlier publications in this room are still being delivered")
+        if state.bucket is not None:
+            state.bucket.take(now)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type)
         self._remember(state, message, key, now)
@@ -331,12 +331,6 @@ class MemoryBroker:
         if self.limits.history_age is not None and room.history and room not in self._aging:
             self._aging[room] = now + self.limits.history_age
 
-    def _admit(self, room: _Room, now: float) -> None:
-        if len(room.pending) >= self.limits.max_pending:
-            raise contract.Busy("earlier publications in this room are still being delivered")
-        if room.bucket is not None:
-            room.bucket.take(now)
-
     def _remember(self, room: _Room, message: Message, key: str | None, now: float) -> None:
         room.history.append(message, now)
         self._watch_age(room, now)
@@ -367,7 +361,7 @@ class MemoryBroker:
     def _leave(self, room: _Room, holder: _Holder, now: float) -> None:
         """Without telling others: `_note` does that when all is in order."""
         key = holder.member.id
-        holder.rooms.discard(room)
+        del holder.rooms[room]
         del room.members[key]
         room.targets = None
         if (watch := room.watchers.pop(key, None)) is not None:

@@ -18,8 +18,6 @@ class Wire(Protocol):
 
     live: bool
     """False as soon as a Close frame went out or came in, or the transport is gone."""
-    congested: bool
-    """The transport holds more unsent bytes than its high-water mark."""
     messages_in: int
     messages_out: int
     bytes_in: int
@@ -32,6 +30,10 @@ class Wire(Protocol):
     def abort(self) -> None: ...
 
     def unsent(self) -> int: ...
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads more slowly than it is sent."""
 
 
 class Ready:

@@ -99,7 +99,8 @@ class Wheel:
 
     def _turn(self) -> None:
         self._handle = None
-        passed = int(self._clock.time() / RESOLUTION)
+        # At a bucket's very time the division may give the bucket before it, and a timer may fire a hair early: never turn for nothing.
+        passed = max(self._timer_bucket, int(self._clock.time() / RESOLUTION))
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= passed):
             self._ready |= self._buckets.pop(bucket)
         end = self._now() + SLICE

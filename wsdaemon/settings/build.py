@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, JwtAuthSettings, is_auth_name, kind_of
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
@@ -22,7 +23,7 @@ Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
 SINGLE = ("daemon", "logging", "defaults")
-NAMED = {"listener": "listener:NAME", "mount": "mount:PATH"}
+NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class _Check:
         values, options = self.defaults(of_kind["defaults"])
         mounts = [self.mount(one, values, options) for one in of_kind["mount"]]
         self.check_shapes(of_kind["mount"])
+        auths = [self.auth(one) for one in of_kind["auth"]]
+        self.check_auth([*of_kind["defaults"], *of_kind["mount"]], [one.argument for one in of_kind["auth"]])
         listeners = [self.make(ListenerSettings, one, {"name": one.argument}) for one in of_kind["listener"]]
         self.check_served(of_kind["listener"], [one.argument for one in of_kind["mount"]])
         self.check_addresses(of_kind["listener"], listeners)
@@ -113,8 +116,15 @@ class _Check:
             return None
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
+        ways = tuple(one for one in auths if one is not None)
         return Settings(
-            daemon=daemon[0], logging=logging[0], listeners=complete, mounts=paths, source=self.source, warnings=_warnings(complete, paths)
+            daemon=daemon[0],
+            logging=logging[0],
+            listeners=complete,
+            mounts=paths,
+            auths=ways,
+            source=self.source,
+            warnings=(*_warnings(complete, paths), *_auth_warnings(ways, paths)),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -232,6 +242,27 @@ class _Check:
         kept = {key: value for key, value in values.items() if key in self.mount_keys}
         return self.finish(MountSettings, where, {**defaults, **kept, "path": where.argument, "options": options})
 
+    def auth(self, where: Section) -> AuthSettings | None:
+        """One [auth:NAME], whose `kind` says which keys it has. None when that or a required key fails."""
+        entry = where.find("kind")
+        if entry is None:
+            self.report(where, f"missing key; expected {KIND_KEY.form.expected}", Entry("kind", None, where.line))
+            return None
+        try:
+            settings_class = kind_of(entry.value)
+        except Refused as error:
+            self.report(where, str(error), entry, value=str(entry.value))
+            return None
+        keys = keys_of(settings_class)
+        others = {
+            key: f"key of the kind {other.kind}; the kind here is {settings_class.kind}"
+            for other in AUTH_KINDS.values()
+            for key in keys_of(other)
+        }
+        entries = [one for one in self.entries(where, {"kind": KIND_KEY, **keys}, others) if one.key != "kind"]
+        values = {one.key: self.convert(where, one, keys[one.key]) for one in entries}
+        return self.finish(settings_class, where, {**values, "name": where.argument})
+
     def app(self, where: Section) -> object:
         """The app of a mount; MISSING when there is none, or after a problem. Nothing is imported here."""
         entry = where.find("app")
@@ -269,6 +300,18 @@ class _Check:
                 if path not in paths:
                     self.report(where, f"no [mount:{path}] section{did_you_mean(path, paths)}", entry, value=path)
 
+    def check_auth(self, sections: Sequence[Section], names: Sequence[str]) -> None:
+        """A mount, or what mounts start from, that names an [auth:NAME] which is not there."""
+        for where in sections:
+            entry = where.find("auth")
+            try:
+                wanted = () if entry is None else self.mount_keys["auth"].form.convert(entry.value)
+            except Refused:
+                continue
+            for name in wanted:
+                if name not in names:
+                    self.report(where, f"no [auth:{name}] section{did_you_mean(name, names)}", entry, value=name)
+
     def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | None]) -> None:
         """One address given to two listeners. TCP port 0 is another port each time."""
         first: dict[str, Section] = {}
@@ -300,6 +343,8 @@ def _name_problem(one: Section) -> str | None:
         return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
     if one.kind == "listener" and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
         return "expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"
+    if one.kind == "auth" and not is_auth_name(one.argument):
+        return "expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -"
     if one.kind == "mount":
         try:
             check_path(one.argument)
@@ -314,6 +359,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
         "[daemon]": keys_of(DaemonSettings),
         "[logging]": keys_of(LoggingSettings),
         "[listener:NAME]": keys_of(ListenerSettings),
+        "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
         "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
     }
     found = [home for home, keys in homes.items() if key in keys]
@@ -326,3 +372,18 @@ def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSetti
         return ()
     served = {path for listener in listeners for path in listener.mounts}
     return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
+
+
+def _auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
+    """Ways that nobody uses, and tokens in subprotocols where a browser could not connect."""
+    for way in ways:
+        users = [mount for mount in mounts if way.name in mount.auth]
+        if not users:
+            yield f"[auth:{way.name}] is used by no mount"
+        if isinstance(way, JwtAuthSettings) and any(source.where == "subprotocol" for source in way.token_from):
+            for mount in users:
+                if not mount.subprotocols:
+                    yield (
+                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] takes tokens from one: browsers end a connection "
+                        "for which none of the offered is chosen"
+                    )

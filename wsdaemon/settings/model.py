@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from wsdaemon.settings.auth import AuthNames, AuthSettings
+from wsdaemon.settings.form import ListForm
+from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import (
     MIB,
@@ -148,6 +151,24 @@ class MountSettings(SectionSettings):
     subprotocols: Tokens = field(
         default=(), metadata=explain("The subprotocols to choose from, the most wanted first. Empty: none is ever chosen.")
     )
+    origins: Annotated[tuple[str, ...], ListForm(OriginForm())] = field(
+        default=("same-origin",),
+        metadata=explain(
+            "Which sites' pages may connect, as browsers name them. same-origin: those from the very host and port that they connect to. "
+            "https://www.example.com: that site. *.example.com: all names below example.com. null: pages without an origin. any: every "
+            "site. Clients that are no browsers name no origin and are not held up by this."
+        ),
+    )
+    auth: AuthNames = field(
+        default=(),
+        metadata=explain("The [auth:NAME] sections that tell who a client is; the first to know it decides. Empty: everybody may come in."),
+    )
+    expiry_warning: Duration = field(
+        default=0.0,
+        metadata=explain(
+            "How long before the end of its token a client is warned. At its end the connection is closed with 4401. 0: no warning."
+        ),
+    )
     max_message: PositiveSize = field(
         default=1 * MIB, metadata=explain("The largest message a client may send, uncompressed. A larger one closes the connection.")
     )
@@ -191,6 +212,13 @@ class MountSettings(SectionSettings):
         default=True, metadata=explain("Let the client keep what it sent, for the same gain. Off saves memory here.")
     )
 
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """An empty list of origins would let no page in, which nobody means by leaving it empty."""
+        if not self.origins:
+            yield ("origins",), "expected at least one; any lets every site in"
+        if "any" in self.origins and len(self.origins) > 1:
+            yield ("origins",), "expected any alone: it lets every site in"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -203,5 +231,6 @@ class Settings:
     logging: LoggingSettings
     listeners: tuple[ListenerSettings, ...]
     mounts: tuple[MountSettings, ...]
+    auths: tuple[AuthSettings, ...] = ()
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.auth import AUTH_KINDS, AuthSettings
 from wsdaemon.settings.build import Apps
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
@@ -45,6 +46,8 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
     )
     lines += ["", "", *_comment(about), "[mount:/echo]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
+    for auth_class in AUTH_KINDS.values():
+        lines += ["", "", *_commented_out(auth_class)]
     return "\n".join(lines) + "\n"
 
 
@@ -56,15 +59,26 @@ def effective(settings: Settings) -> str:
     parts = [_section("daemon", settings.daemon), _section("logging", settings.logging)]
     parts += [_section(f"listener:{listener.name}", listener) for listener in settings.listeners]
     parts += [_section(f"mount:{mount.path}", mount, mount.options) for mount in settings.mounts]
+    parts += [_section(f"auth:{way.name}", way) for way in settings.auths]
     return "\n".join(parts)
 
 
 def _section(name: str, *objects: SectionSettings | None) -> str:
     lines = [f"[{name}]"]
+    lines += [f"kind = {one.kind}" for one in objects if isinstance(one, AuthSettings)]
     for one in objects:
         if one is not None:
             lines += [_assignment(key, getattr(one, key.name)) for key in keys_of(type(one)).values()]
     return "\n".join(lines) + "\n"
+
+
+def _commented_out(settings_class: type[AuthSettings]) -> Iterator[str]:
+    """An example [auth:NAME] of one kind. Without the "# " in front of each line it is a section like the others."""
+    about = f"{_about(settings_class)} Take the # and the blank behind it away from each line below."
+    yield from _comment(about)
+    keys = keys_of(settings_class).values()
+    section = [f"[auth:my-{settings_class.kind}]", f"kind = {settings_class.kind}", *_documented(keys, WIDTH - 2)]
+    yield from (f"# {line}".rstrip() for line in section)
 
 
 def _about(settings_class: type[SectionSettings]) -> str:
@@ -76,21 +90,21 @@ def _head() -> list[str]:
     return [*_comment(first), "#", *_comment(rest)]
 
 
-def _comment(text: str) -> Iterator[str]:
-    yield from (f"# {line}" for line in textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+def _comment(text: str, width: int = WIDTH) -> Iterator[str]:
+    yield from (f"# {line}" for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _assignment(key: Key, value: object) -> str:
     return f"{key.name} = {key.form.show(value)}".rstrip()
 
 
-def _documented(keys: Iterable[Key]) -> list[str]:
-    return [line for key in keys for line in ("", *_key(key))]
+def _documented(keys: Iterable[Key], width: int = WIDTH) -> list[str]:
+    return [line for key in keys for line in ("", *_key(key, width))]
 
 
-def _key(key: Key) -> Iterator[str]:
-    yield from _comment(key.help)
-    yield from _comment(f"Expected: {key.form.expected}.")
+def _key(key: Key, width: int = WIDTH) -> Iterator[str]:
+    yield from _comment(key.help, width)
+    yield from _comment(f"Expected: {key.form.expected}.", width)
     if key.required:
         yield f"{key.name} = {key.example}"
     else:

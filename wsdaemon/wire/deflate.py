@@ -39,7 +39,7 @@ EMPTY_MESSAGE = b"\x00"
 
 LARGEST_WINDOW_BITS = 15
 SMALLEST_WINDOW_BITS = 9
-"""zlib cannot compress raw DEFLATE with a window of 8 bits, and takes 9 in some versions when it is told 8."""
+"""zlib cannot compress raw DEFLATE with a window of 8 bits. It can inflate it."""
 
 MOST_FINAL_BLOCKS = 1000
 """BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
@@ -244,7 +244,7 @@ class DeflateOfferAccept(PerMessageDeflateOfferAccept):
 
     def __init__(self, offer: PerMessageDeflateOffer, parameters: DeflateParameters) -> None:
         self.parameters = parameters
-        super().__init__(  # type: ignore[no-untyped-call]
+        super().__init__(
             offer,
             request_no_context_takeover=parameters.client_no_context_takeover,
             request_max_window_bits=parameters.client_window_bits if offer.accept_max_window_bits else 0,
@@ -392,6 +392,13 @@ class Deflate:
         """Smaller messages, in bytes, are to be sent uncompressed."""
         return self.parameters.threshold
 
+    def forget_what_was_sent(self) -> None:
+        """Begin a new context for what we send: allowed at any time, for a sender may refer to its window and does not have to.
+
+        Needed when the client was sent a message that did not come from here, and welcome where memory is short.
+        """
+        self._compressing = None
+
     def release(self) -> None:
         """Free everything: the connection is closed."""
         self._compressing = self._incoming = None
@@ -407,7 +414,7 @@ class Deflate:
         if not payload:
             return b""
         parameters, window = self.parameters, self._window
-        bits = max(parameters.client_window_bits, SMALLEST_WINDOW_BITS)
+        bits = parameters.client_window_bits
         try:
             decoder = zlib.decompressobj(-bits, window)
             message = decoder.decompress(payload, maximum + 1 if maximum else 0)
@@ -440,8 +447,7 @@ class Deflate:
     # -- messages in pieces, as Autobahn calls it
 
     def start_decompress_message(self) -> None:
-        bits = max(self.parameters.client_window_bits, SMALLEST_WINDOW_BITS)
-        self._incoming = _Incoming(bits, [self._window])
+        self._incoming = _Incoming(self.parameters.client_window_bits, [self._window])
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
         """Inflate to at most `max_output_len` bytes, None for no limit. MessageTooBig, CorruptMessage, and again for all that follows."""

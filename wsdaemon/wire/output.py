@@ -14,7 +14,7 @@ COPY = 16 * 1024
 """Bytes of payload up to which header and payload are put into one object; above that the copy costs more than a second piece."""
 
 HIGH_WATER = 128 * 1024
-"""Unsent bytes in the transport above which a sender that awaits has to wait."""
+"""Unsent bytes above which a sender that awaits has to wait, until all are gone."""
 
 SLICE = 0.002
 """Seconds of writing after which other connections have their turn."""
@@ -80,11 +80,11 @@ class Flusher:
 class Output:
     """Frames on their way to one client.
 
-    `native` is the loop's transport, None when it is gone; `descriptor` the plain socket's file descriptor, -1 when writes must go through
+    `native` is the loop's transport, None when it is gone; `queued` whether it holds unsent bytes; `descriptor` the plain socket's file descriptor, -1 when writes must go through
     the transport (TLS, or closing). Frames wait in `out` until the end of the read that made them, or until the flusher's turn.
     """
 
-    __slots__ = ("bytes_out", "congested", "corked", "descriptor", "messages_out", "native", "out", "out_size")
+    __slots__ = ("bytes_out", "corked", "descriptor", "messages_out", "native", "out", "out_size", "queued")
 
     flusher: Flusher
     send_backlog: int
@@ -98,7 +98,7 @@ class Output:
         self.out: list[bytes] | None = None
         self.out_size = 0
         self.corked = False
-        self.congested = False
+        self.queued = False
         self.messages_out = 0
         self.bytes_out = 0
 
@@ -116,6 +116,25 @@ class Output:
         if self.out_size > JOIN:
             self.flush()
 
+    def write_now(self, data: bytes) -> None:
+        """Write bytes straight to the socket when nothing is before them, else as write()."""
+        if self.out is None and not self.queued and self.descriptor >= 0:
+            sent = self.send_direct(self.descriptor, data)
+            if sent == len(data):
+                self.bytes_out += sent
+            else:
+                self.write_rest(data, sent)
+        else:
+            self.write(data)
+
+    def write_rest(self, data: bytes, sent: int) -> None:
+        """What the socket did not take of `data` goes to the transport; `sent` is -1 when it failed, and then the transport finds out why."""
+        self.bytes_out += len(data)
+        if self.native is not None:
+            self.native.write(data[sent:] if sent > 0 else data)
+            if self.queued and self.native.get_write_buffer_size() > self.send_backlog:
+                self.too_slow()
+
     def flush(self) -> None:
         """Write what is queued: straight to the socket when the transport holds nothing."""
         out = self.out
@@ -130,15 +149,20 @@ class Output:
             native.writelines(out)
         else:
             data = out[0] if len(out) == 1 else b"".join(out)
-            if self.descriptor >= 0 and not native.get_write_buffer_size():
+            if self.descriptor >= 0 and not self.queued:
                 sent = self.send_direct(self.descriptor, data)
                 if sent == len(data):
                     return
                 if sent > 0:
                     data = data[sent:]
             native.write(data)
-        if self.congested and native.get_write_buffer_size() > self.send_backlog:
+        if self.queued and native.get_write_buffer_size() > self.send_backlog:
             self.too_slow()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads more slowly than it is sent: then a sender that can wait should."""
+        return self.queued and self.native is not None and self.native.get_write_buffer_size() > HIGH_WATER
 
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
@@ -150,9 +174,9 @@ class Output:
         raise NotImplementedError
 
     def pause_writing(self) -> None:
-        """The transport: more than its high-water mark waits."""
-        self.congested = True
+        """The transport, whose high-water mark is 0: something waits in it, so nothing may be written past it."""
+        self.queued = True
 
     def resume_writing(self) -> None:
-        """The transport: little waits."""
-        self.congested = False
+        """The transport: nothing waits any more."""
+        self.queued = False

@@ -23,7 +23,8 @@ from ..core.handshake import Handshake
 from .deflate import Deflate, negotiate
 from .frames import RSV1, TEXT
 from .input import Input
-from .output import COPY, HIGH_WATER, Native
+from .output import COPY, Native
+from .prepared import Prepared
 
 if TYPE_CHECKING:
     from ..core.registry import Place
@@ -106,7 +107,7 @@ class Wire(Input, WebSocketServerProtocol):
     utf8validator = Validator()
     http_response_data = Forgotten()
     websocket_extensions_in_use = Forgotten()
-    websocket_protocol_in_use = Forgotten()
+    websocket_protocol_in_use: str | None = None  # Autobahn reads it again to write its answer
     trafficStats = TrafficStats()  # shared: its sums are not used, ours are on the wire
     wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
     closedByMe = failedByMe = droppedByMe = wasClean = False
@@ -162,7 +163,7 @@ class Wire(Input, WebSocketServerProtocol):
     def _attach(self, native: Native, descriptor: int, handshake: Handshake, place: Place) -> None:
         self.native, self.descriptor, self.wire_place = native, descriptor, place
         native.set_protocol(self)
-        native.set_write_buffer_limits(high=HIGH_WATER)
+        native.set_write_buffer_limits(high=0)
         connection_class = getattr(self.wire_policy.app, "connection_class", Connection)
         self.wire_connection = connection_class(self, handshake, self.wire_policy.next_id())
 
@@ -218,7 +219,31 @@ class Wire(Input, WebSocketServerProtocol):
             self.out_size = len(data)
         else:
             self.write(self.frame(opcode, payload, compressed))
-        return self.wire_connection.writable() if self.congested else None  # type: ignore[union-attr]
+        return self.wire_connection.writable() if self.queued else None  # type: ignore[union-attr]
+
+    def prepare(self, payload: bytes, text: bool) -> Prepared:
+        """A message that can be sent to any number of connections with send_prepared()."""
+        return Prepared(payload, text, self.frame)
+
+    def send_prepared(self, prepared: Prepared) -> None:
+        """Queue a message that goes to many; what a slow client may leave waiting is bounded as ever. Nothing happens once the connection closes."""
+        if not self.live:
+            return
+        deflate = self._perMessageCompress
+        if deflate is None or prepared.size < deflate.threshold:
+            data = prepared.plain
+        else:
+            data = prepared.compressed(deflate.parameters)
+            deflate.forget_what_was_sent()
+        self.messages_out += 1
+        out = self.out
+        if out is None:
+            self.out = [data]
+            self.out_size = len(data)
+            if not self.corked:
+                self.flusher.add(self)
+        else:
+            self.write(data)
 
     def gone(self) -> ConnectionClosed:
         """The exception for whoever wants to send when the connection is over."""
@@ -238,6 +263,7 @@ class Wire(Input, WebSocketServerProtocol):
     def abort(self) -> None:
         if self.native is not None:
             self.live = False
+            self.droppedByMe = True
             self.descriptor = -1
             self.out = None
             self.native.abort()
@@ -265,7 +291,7 @@ class Wire(Input, WebSocketServerProtocol):
             self.close(TRY_AGAIN_LATER, "client reads too slowly")
 
     def resume_writing(self) -> None:
-        self.congested = False
+        self.queued = False
         if self.wire_connection is not None:
             self.wire_connection.has_room()
 
@@ -398,10 +424,10 @@ class Wire(Input, WebSocketServerProtocol):
         if was_clean:
             code = self.remoteCloseCode
             return NO_STATUS if code is None else code, self.remoteCloseReason or "", "client"
-        if self.droppedByMe:
-            return ABNORMAL, self.wasNotCleanReason or "", "server"
         if ours is not None:
             return ours, "no closing handshake", "server"
+        if self.droppedByMe:
+            return ABNORMAL, self.wasNotCleanReason or "", "server"
         return ABNORMAL, "connection lost without a Close frame", "network"
 
     def closed_last(self) -> None:

@@ -1,0 +1,410 @@
+"""Random use of a memory broker against a naive model of what each member must be told: nothing lost, nothing twice, or a clear gap.
+
+The model keeps every room's whole log, and for each member and room the list of messages that it is still owed. A member checks each message as
+it comes: it must be the first one owed. When the fan is done nobody may be owed anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from test_brokers_patterns import matches_naively
+
+from wsdaemon.brokers import HISTORY_COUNT, Limits
+from wsdaemon.brokers import contract as c
+from wsdaemon.brokers.contract import Message, Notice, Position
+from wsdaemon.brokers.memory import MemoryBroker
+
+ROOMS = st.sampled_from(["a", "a.b", "a.c", "a.b.c"])
+PATTERNS = st.sampled_from(["a", "a.*", "a.>", "*", ">", "*.b"])
+KEYS = st.sampled_from("0123")
+Entry = tuple[str, int, bytes]  # epoch, offset, payload
+
+
+class Broken(Exception):
+    pass
+
+
+class Client:
+    """One member for ever; whoever drops and comes back has the same id and remembers what it saw."""
+
+    def __init__(self, key: str, model: BrokerModel) -> None:
+        self.id = key
+        self.identity: Mapping[str, Any] = {}
+        self.model = model
+        self.seen: dict[str, Position] = {}
+        self.owed: dict[str, list[Entry]] = {}
+        self.news: dict[str, list[tuple[str, str]]] = {}  # changes that it is to be told, for each room that it watches
+        self.patterns: list[str] = []
+        self.joined: list[str] = []
+        self.broken = False
+
+    def deliver(self, message: Message) -> None:
+        assert message.cache is None
+        assert self.owed[message.room].pop(0) == (message.epoch, message.offset, message.payload)
+        self.seen[message.room] = Position(message.epoch, message.offset)
+        if self.broken:
+            self.broken = False
+            self.model.lose(self)
+            raise Broken
+
+    def presence_changed(self, notice: Notice) -> None:
+        assert notice.changes
+        for change in notice.changes:
+            assert self.news[notice.room].pop(0) == (change.kind, change.who.id)
+
+
+class ModelRoom:
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.log: list[tuple[float, bytes]] = []
+        self.keys: list[tuple[float, str, int]] = []
+        self.members: list[Client] = []
+        self.touched = 0.0
+        self.used = 0
+
+    def entries(self, start: int) -> list[Entry]:
+        return [(self.epoch, offset, self.log[offset - 1][1]) for offset in range(start, len(self.log) + 1)]
+
+
+class BrokerModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.uses = 0
+        self.epochs = [0, 0]  # made by the broker, expected by the model
+        self.awake = False
+        self.rooms: dict[str, ModelRoom] = {}
+        self.clients = [Client(str(number), self) for number in range(4)]
+
+    @initialize(
+        wake=st.sampled_from([True, True, False]),
+        inline=st.integers(0, 2),
+        max_rooms=st.integers(1, 4),
+        max_members=st.integers(1, 4),
+        max_pending=st.integers(1, 5),
+        history=st.sampled_from([None, 0, 1, 4, 100]),
+        age=st.sampled_from([None, 3.0, 20.0]),
+        size=st.sampled_from([0, 5, 1000]),
+        latest=st.booleans(),
+        max_keys=st.integers(1, 3),
+    )
+    def build(
+        self, wake: bool, inline: int, max_rooms: int, max_members: int, max_pending: int, history: int | None, age: float | None, size: int,
+        latest: bool, max_keys: int,
+    ) -> None:  # fmt: skip
+        self.limits = Limits(
+            max_rooms=max_rooms, max_members=max_members, max_patterns=2, max_subscriptions=3, history=history, history_age=age,
+            history_bytes=size, latest=latest, max_keys=max_keys, key_age=4.0, max_pending=max_pending, inline=inline, room_idle=2.0,
+        )  # fmt: skip
+        self.broker = MemoryBroker(
+            self.limits, self.failed, wake=self.wake if wake else None, clock=lambda: self.now, new_epoch=lambda: self.epoch(0)
+        )
+
+    # -- what the broker calls
+
+    def wake(self) -> None:
+        assert not self.awake
+        self.awake = True
+
+    def failed(self, member: c.Member, error: Exception) -> None:
+        assert isinstance(error, Broken)
+
+    def epoch(self, who: int) -> str:
+        self.epochs[who] += 1
+        return f"e{self.epochs[who]}"
+
+    # -- the model
+
+    def target(self, client: Client, name: str) -> bool:
+        direct = name in self.rooms and client in self.rooms[name].members
+        return direct or any(matches_naively(pattern, name) for pattern in client.patterns)
+
+    def use(self, room: ModelRoom) -> None:
+        self.uses += 1
+        room.used, room.touched = self.uses, self.now
+
+    def room(self, name: str) -> ModelRoom | None:
+        """The room, made if need be; None when there is no place for it."""
+        if name not in self.rooms:
+            if len(self.rooms) == self.limits.max_rooms:
+                self.drain()  # what is still delivered cannot be evicted
+                empty = [room for room in self.rooms.values() if not room.members]
+                if not empty:
+                    return None
+                least = min(empty, key=lambda room: (bool(room.log), room.used))
+                self.rooms = {key: room for key, room in self.rooms.items() if room is not least}
+            self.rooms[name] = ModelRoom(self.epoch(1))
+            self.use(self.rooms[name])
+        return self.rooms[name]
+
+    def held(self, room: ModelRoom) -> int:
+        """How many messages history holds: the longest end of the log that is allowed."""
+        count, size, age = self.limits.history, 0, self.limits.history_age
+        most = (0 if age is None else HISTORY_COUNT) if count is None else count
+        held = 0
+        for stamp, payload in reversed(room.log):
+            size += len(payload)
+            if held == most or size > self.limits.history_bytes or (age is not None and self.now - stamp >= age):
+                break
+            held += 1
+        return held
+
+    def tell(self, name: str, kind: str, who: Client) -> None:
+        for client in self.rooms[name].members:
+            if client is not who and name in client.news:
+                client.news[name].append((kind, who.id))
+
+    def leave(self, client: Client, name: str) -> None:
+        room = self.rooms[name]
+        room.members.remove(client)
+        client.joined.remove(name)
+        client.news.pop(name, None)
+        if not room.members:
+            self.use(room)
+        self.tell(name, "left", client)
+        self.forgive(client)
+
+    def forgive(self, client: Client) -> None:
+        """What it no longer subscribes to it is no longer owed."""
+        client.owed = {name: owed for name, owed in client.owed.items() if self.target(client, name)}
+
+    def lose(self, client: Client) -> None:
+        client.patterns.clear()
+        while client.joined:
+            self.leave(client, client.joined[0])
+        self.forgive(client)
+
+    def check_answer(self, client: Client, answer: c.Subscribed, since: Position | None) -> None:
+        room = self.rooms[answer.room]
+        assert (answer.epoch, answer.offset) == (room.epoch, len(room.log))
+        oldest = len(room.log) - self.held(room)
+        good = since is None or (since.epoch == room.epoch and oldest <= since.offset <= len(room.log))
+        assert answer.gap is not good
+        expected = room.entries(since.offset + 1) if good and since is not None else []
+        assert [(message.epoch, message.offset, message.payload) for message in answer.messages] == expected
+        if self.limits.latest and room.log and (since is None or not good):
+            assert answer.latest is not None and answer.latest.offset == len(room.log)
+        else:
+            assert answer.latest is None
+        client.seen[answer.room] = Position(answer.epoch, answer.offset)
+        assert not client.owed.get(answer.room)  # whatever it was owed came before this answer
+
+    def drain(self) -> None:
+        while self.broker.fan.step(3):
+            pass
+        self.awake = False
+        for client in self.clients:
+            assert not any(client.owed.values())
+            assert not any(client.news.values())
+
+    # -- what happens
+
+    @rule(key=KEYS, name=ROOMS, resume=st.booleans(), presence=st.booleans(), shift=st.sampled_from([0, 0, 0, -1, -2, 1]))
+    def subscribe(self, key: str, name: str, resume: bool, presence: bool, shift: int) -> None:
+        client = self.clients[int(key)]
+        if client.broken:
+            return
+        since = client.seen.get(name) if resume else None
+        if since is not None:
+            since = Position(since.epoch, since.offset + shift)
+        error = self.refusal(client, name)
+        room = None if error else self.room(name)
+        try:
+            answer = self.subscribed(client, name, room, since, presence)
+        except c.BrokerError as raised:
+            assert type(raised) is (error or c.TooManyRooms)
+            assert error or room is None
+            return
+        assert room is not None and not error
+        self.check_answer(client, answer, since)
+        if presence:
+            assert [who.id for who in answer.present or ()] == [each.id for each in room.members]
+
+    def refusal(self, client: Client, name: str) -> type[c.BrokerError] | None:
+        room = self.rooms.get(name)
+        if room is not None and client in room.members:
+            return c.AlreadySubscribed
+        if len(client.joined) == self.limits.max_subscriptions:
+            return c.TooManySubscriptions
+        return c.RoomFull if room is not None and len(room.members) == self.limits.max_members else None
+
+    def subscribed(self, client: Client, name: str, room: ModelRoom | None, since: Position | None, presence: bool) -> c.Subscribed:
+        if room is None:
+            return self.broker.subscribe(name, client, since, presence=presence)
+        room.members.append(client)
+        client.joined.append(name)
+        self.tell(name, "joined", client)
+        if presence:
+            client.news[name] = []
+        return self.broker.subscribe(name, client, since, presence=presence)
+
+    @rule(key=KEYS, pattern=PATTERNS, resume=st.booleans())
+    def subscribe_pattern(self, key: str, pattern: str, resume: bool) -> None:
+        client = self.clients[int(key)]
+        if client.broken:
+            return
+        known = {name: position for name, position in client.seen.items() if resume and matches_naively(pattern, name)}
+        error = c.AlreadySubscribed if pattern in client.patterns else c.TooManyPatterns if len(client.patterns) == 2 else None
+        try:
+            answer = self.broker.subscribe_pattern(pattern, client, known)
+        except c.BrokerError as raised:
+            assert type(raised) is error
+            return
+        assert error is None
+        client.patterns.append(pattern)
+        assert [room.room for room in answer.rooms] == list(known)
+        for room in answer.rooms:
+            if room.room in self.rooms:
+                self.check_answer(client, room, known[room.room])
+            else:
+                assert room == c.Subscribed(room.room, "", 0, gap=True)
+
+    @rule(key=KEYS, name=ROOMS)
+    def unsubscribe(self, key: str, name: str) -> None:
+        client = self.clients[int(key)]
+        inside = name in client.joined
+        if inside:
+            self.leave(client, name)
+        try:
+            self.broker.unsubscribe(name, client)
+        except c.NotSubscribed:
+            assert not inside
+
+    @rule(key=KEYS, pattern=PATTERNS)
+    def unsubscribe_pattern(self, key: str, pattern: str) -> None:
+        client = self.clients[int(key)]
+        has = pattern in client.patterns
+        if has:
+            client.patterns.remove(pattern)
+            self.forgive(client)
+        try:
+            self.broker.unsubscribe_pattern(pattern, client)
+        except c.NotSubscribed:
+            assert not has
+
+    @rule(key=KEYS)
+    def drop(self, key: str) -> None:
+        client = self.clients[int(key)]
+        self.lose(client)
+        self.broker.remove(client)
+
+    @rule(key=KEYS)
+    def breaks(self, key: str) -> None:
+        client = self.clients[int(key)]
+        if not client.patterns and client.joined:  # else its own subscribe might raise, which ends that call
+            client.broken = True
+
+    @rule(
+        name=ROOMS,
+        size=st.integers(0, 6),
+        publisher=st.one_of(st.none(), KEYS),
+        echo=st.booleans(),
+        key=st.sampled_from([None, None, "k", "l", "m", "n"]),
+    )
+    def publish(self, name: str, size: int, publisher: str | None, echo: bool, key: str | None) -> None:
+        payload = bytes([self.uses % 256]) * size
+        room = self.rooms.get(name)
+        if room is not None and key is not None and (first := self.published(room, key)) is not None:
+            answer = self.broker.publish(name, payload, True, publisher=publisher, echo=echo, key=key)
+            assert answer == c.Published(room.epoch, first, True, 0)
+            return
+        room = self.room(name)
+        targets = [client for client in self.clients if self.target(client, name) and (echo or client.id != publisher)]
+        if room is not None:
+            room.log.append((self.now, payload))
+            for client in targets:
+                client.owed.setdefault(name, []).append((room.epoch, len(room.log), payload))
+        expected = None if room is None else c.Published(room.epoch, len(room.log), False, len(targets))
+        try:
+            answer = self.broker.publish(name, payload, True, publisher=publisher, echo=echo, key=key)
+        except c.Busy:
+            assert room is not None and len(self.broker._rooms[name].pending) >= self.limits.max_pending
+            room.log.pop()
+            for client in targets:
+                client.owed[name].pop()
+            return
+        except c.TooManyRooms:
+            assert room is None
+            return
+        assert room is not None and answer == expected
+        if key is not None:
+            room.keys.append((self.now, key, answer.offset))
+        if not room.members:
+            self.use(room)
+
+    def published(self, room: ModelRoom, key: str) -> int | None:
+        for stamp, known, offset in room.keys[-self.limits.max_keys :]:
+            if known == key and self.now - stamp < self.limits.key_age:
+                return offset
+        return None
+
+    @rule(budget=st.integers(1, 4))
+    def step(self, budget: int) -> None:
+        if self.awake:
+            self.awake = self.broker.fan.step(budget)
+
+    @rule()
+    def finish(self) -> None:
+        self.drain()
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def sweep(self) -> None:
+        self.drain()
+        self.broker.sweep()
+        keep = self.limits.keep
+        assert keep == math.inf or keep >= 4.0
+        for name, room in list(self.rooms.items()):
+            if not room.members and self.now - room.touched >= (keep if room.log else self.limits.room_idle):
+                del self.rooms[name]
+
+    @rule(name=ROOMS, key=KEYS, limit=st.integers(1, 3), reverse=st.booleans(), resume=st.booleans())
+    def read_history(self, name: str, key: str, limit: int, reverse: bool, resume: bool) -> None:
+        since = self.clients[int(key)].seen.get(name) if resume else None
+        page = self.broker.history(name, since, limit, reverse)
+        room = self.rooms.get(name)
+        if room is None:
+            assert page == c.HistoryPage(name, "", 0, 1, gap=since is not None)
+            return
+        oldest = len(room.log) - self.held(room) + 1
+        assert (page.epoch, page.offset, page.first) == (room.epoch, len(room.log), oldest)
+        strange = since is not None and since.epoch != room.epoch
+        after = since.offset if since is not None and not strange else None
+        expected = room.entries(oldest)
+        if reverse:
+            expected = [entry for entry in reversed(expected) if after is None or entry[1] < after]
+        else:
+            expected = [entry for entry in expected if after is None or entry[1] > after]
+        assert [(message.epoch, message.offset, message.payload) for message in page.messages] == expected[:limit]
+        assert page.gap is (strange or (not reverse and after is not None and after + 1 < oldest))
+
+    @invariant()
+    def rooms_are_alike(self) -> None:
+        if not hasattr(self, "broker"):
+            return
+        assert set(self.broker._rooms) == set(self.rooms)
+        for info in self.broker.rooms().rooms:
+            room = self.rooms[info.room]
+            assert (info.epoch, info.offset, info.members, info.held) == (room.epoch, len(room.log), len(room.members), self.held(room))
+            present = self.broker.presence(info.room).members
+            assert [who.id for who in present] == [client.id for client in room.members]
+            history = self.broker._rooms[info.room].history
+            assert history.bytes == sum(len(payload) for _, payload in room.log[len(room.log) - self.held(room) :])
+        assert self.awake or not self.broker.fan.active
+
+    def teardown(self) -> None:
+        if hasattr(self, "broker"):
+            self.drain()
+
+
+TestBrokerModel = BrokerModel.TestCase
+TestBrokerModel.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -1,0 +1,102 @@
+"""Which sites' pages may open connections: the check of the Origin header (RFC 6455 10.2).
+
+A browser sends a page's cookies to any server that the page connects to, so without this check any site that a user visits could open
+connections in the user's name. Only browsers send an honest Origin, so this says nothing about other clients: who they are is for
+authentication to find out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..settings.origins import DEFAULT_PORTS, WORDS, OriginPattern, parse_host, parse_pattern, parse_port
+
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::([0-9]{1,5}))?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{0,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a page comes from: what two origins must have in common to be the same (RFC 6454 5)."""
+
+    scheme: str
+    host: str
+    """In lower case; IPv6 in its shortest spelling and in brackets."""
+    port: int | None
+    """The scheme's own when it was left out; None for a scheme that has none."""
+
+
+def parse_origin(origin: str) -> Site | None:
+    """The site that an Origin header names: `scheme://host[:port]` (RFC 6454 6.2) and nothing more. None when it is anything else."""
+    match = _ORIGIN.fullmatch(origin)
+    if match is None:
+        return None
+    scheme, host = match[1].lower(), parse_host(match[2])
+    port = DEFAULT_PORTS.get(scheme) if match[3] is None else parse_port(match[3])
+    if host is None or (match[3] is not None and port is None):
+        return None
+    return Site(scheme, host, port)
+
+
+def own_site(host: str, secure: bool) -> Site | None:
+    """The site of the page that would be same-origin with a request for `host`, a Host header; None when that is no host."""
+    match = _HOST.fullmatch(host)
+    name = None if match is None else parse_host(match[1])
+    if match is None or name is None:
+        return None
+    scheme = "https" if secure else "http"
+    port = parse_port(match[2]) if match[2] else DEFAULT_PORTS[scheme]
+    return None if port is None else Site(scheme, name, port)
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """The sites that may connect."""
+
+    any_site: bool = False
+    same_origin: bool = False
+    null: bool = False
+    patterns: tuple[OriginPattern, ...] = ()
+
+    @classmethod
+    def parse(cls, values: Iterable[str]) -> Origins:
+        """From the members of a mount's `origins`. Raises Refused, a ValueError, for one that is none."""
+        words, patterns = set(), []
+        for value in values:
+            if value.lower() in WORDS:
+                words.add(value.lower())
+            else:
+                patterns.append(parse_pattern(value))
+        return cls("any" in words, "same-origin" in words, "null" in words, tuple(patterns))
+
+    def allows(self, origin: str | None, host: str, secure: bool) -> bool:
+        """Whether a request with this Origin and Host header may come in. Never raises.
+
+        `secure` says whether the client came over TLS, here or at a trusted proxy. A request without an Origin is no browser's and is
+        allowed; `null` must be listed, for every site can make a page that has it. What is not a well-formed origin is nobody's.
+        """
+        if origin is None or self.any_site:
+            return True
+        if origin == "null":
+            return self.null
+        site = parse_origin(origin)
+        if site is None:
+            return False
+        if self.same_origin and site == own_site(host, secure):
+            return True
+        return any(_fits(pattern, site, secure) for pattern in self.patterns)
+
+
+def _fits(pattern: OriginPattern, site: Site, secure: bool) -> bool:
+    if pattern.scheme is None:
+        # Whoever can forge a page over http must not get in where the connection itself is protected.
+        if site.scheme != "https" and (secure or site.scheme != "http"):
+            return False
+    elif site.scheme != pattern.scheme:
+        return False
+    port = DEFAULT_PORTS.get(site.scheme) if pattern.port is None else pattern.port
+    if not pattern.any_port and site.port != port:
+        return False
+    return site.host.endswith("." + pattern.host) if pattern.below else site.host == pattern.host
