@@ -91,6 +91,16 @@ def test_one_who_leaves_a_pattern_meanwhile_is_given_nothing_more() -> None:
     assert [message.room for message in a.messages] == ["x.y"]
 
 
+def test_one_who_leaves_a_room_that_its_pattern_still_matches_is_given_everything() -> None:
+    bench = sliced()
+    (a,) = bench.join("a")
+    bench.broker.subscribe_pattern(">", a)
+    bench.publish(count=2)
+    bench.broker.unsubscribe("room", a)
+    bench.drain()
+    assert a.offsets == [1, 2]
+
+
 def test_what_a_pattern_owes_comes_before_the_answer_to_a_subscribe() -> None:
     bench = sliced()
     a = Listener("a")
@@ -265,6 +275,17 @@ def test_a_notice_waits_for_the_messages_before_it() -> None:
     bench.publish()
     bench.drain()
     assert order == ["joined a", "message 1", "left a", "joined b", "message 2"]
+
+
+def test_a_watcher_that_left_is_told_nothing_more() -> None:
+    bench = sliced()
+    first, second = bench.join("first", "second", presence=True)
+    bench.join("a")
+    assert bench.broker.fan.step(1)
+    bench.broker.unsubscribe("room", second)
+    bench.drain()
+    assert first.changes == [("joined", "second"), ("joined", "a"), ("left", "second")]
+    assert second.changes == []
 
 
 def test_a_newcomer_is_given_nothing_before_its_answer() -> None:

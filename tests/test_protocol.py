@@ -19,6 +19,7 @@ from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.wire.input import BODY, MOST, Body
 from wsdaemon.wire.output import HIGH_WATER
+from wsdaemon.wire.output import HIGH_WATER
 
 
 @pytest.fixture(params=READERS)
@@ -205,11 +206,13 @@ def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: st
         client = made.make_wire(app)
         client.send(binary(LARGE)[:1000])
         assert isinstance(client.transport.protocol, Body)
-        client.transport.protocol.pause_writing()
+        client.transport.stuck = True
+        app.connection.send(bytes(HIGH_WATER + 1))
+        made.loop.settle()
         assert client.wire.congested
-        client.transport.protocol.resume_writing()
+        client.transport.drain()
         assert not client.wire.congested
-        client.transport.protocol.eof_received()
+        assert client.transport.protocol.eof_received() is None
         client.vanish()
         assert app.ends == [(1006, "connection lost without a Close frame")]
 

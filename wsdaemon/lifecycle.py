@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import enum
 import gc
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from .ops.systemd import Notifier
@@ -67,7 +70,17 @@ async def stop_in_order(started: Sequence[Step]) -> None:
         try:
             await step.stop()
         except Exception:
-            log.failure("{step} did not stop cleanly", step=type(step).__name__)
+            log.failure("{step} did not stop cleanly", step=getattr(step, "name", type(step).__name__))
+
+
+def stopper(reactor: Any) -> Callable[[], None]:
+    """What stops the reactor, or lets it stop as soon as it runs. Called again it does nothing."""
+
+    def stop() -> None:
+        with contextlib.suppress(ReactorNotRunning):  # it is stopping already
+            reactor.stop()
+
+    return lambda: reactor.callWhenRunning(stop)
 
 
 class Signals:
@@ -86,7 +99,10 @@ class Signals:
         self._asked = 0
 
     def install(self) -> None:
-        """Take over from Twisted's handlers; to be called when the reactor runs. Only the main thread can have signal handlers."""
+        """Take over from Twisted's handlers: before the first connection, and again when the reactor runs, for it sets its own.
+
+        Does nothing outside the main thread, for only that can have signal handlers.
+        """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop_asked)
@@ -130,6 +146,27 @@ class Watchdog:
             self._notifier.status(status)
             self._told = status
         self._handle = asyncio.get_running_loop().call_later(min(self._interval or 10.0, 10.0), self._tell)
+
+
+class AppStep:
+    """An app that has work of its own to start and stop. When it fails, the user's traceback is the reason that the daemon gives."""
+
+    def __init__(self, app: Any, where: str) -> None:
+        self.name = where
+        self._app = app
+
+    async def start(self) -> None:
+        try:
+            await self._app.start()
+        except StartError:
+            raise
+        except Exception as error:
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+            lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]
+            raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error
+
+    async def stop(self) -> None:
+        await self._app.stop()
 
 
 class Callbacks:

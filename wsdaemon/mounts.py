@@ -88,6 +88,14 @@ def make_mount(settings: MountSettings, shared: Shared) -> Mount:
         ping_timeout=settings.ping_timeout,
         close_timeout=settings.close_timeout,
         send_backlog=settings.send_backlog,
+        send_backlog_age=settings.send_backlog_age,
+        slow_client=settings.slow_client,
+        messages_per_second=settings.messages_per_second,
+        bytes_per_second=settings.bytes_per_second,
+        over_rate=settings.over_rate,
+        control_frames_per_second=settings.control_frames_per_second,
+        idle_timeout=settings.idle_timeout,
+        lifetime=settings.lifetime,
         deflate=_deflate(settings),
         subprotocols=settings.subprotocols,
     )
@@ -102,6 +110,7 @@ def _deflate(settings: MountSettings) -> DeflateOptions | None:
         window_bits=settings.compression_window_bits,
         memory_level=settings.compression_memory_level,
         threshold=settings.compression_threshold,
-        server_context_takeover=settings.compression_server_context_takeover,
+        # A message that may be dropped must not be one that later ones refer to.
+        server_context_takeover=settings.compression_server_context_takeover and settings.slow_client == "close",
         client_context_takeover=settings.compression_client_context_takeover,
     )

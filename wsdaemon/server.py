@@ -19,7 +19,7 @@ from . import reactors
 from .apps.coroutine import CoroutineConnection
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
-from .lifecycle import Signals, State, settle
+from .lifecycle import Signals, State, settle, stopper
 from .ops.logs import LogOptions, make_log
 from .service import Daemon
 from .service import build as build_daemon
@@ -127,7 +127,7 @@ class WebSocketServer:
         if daemon is None or daemon.state is State.STOPPED:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped by itself meanwhile
-            daemon.loop.call_soon_threadsafe(self._reactor.stop)
+            daemon.loop.call_soon_threadsafe(stopper(self._reactor))
         if thread is not None and thread is not threading.current_thread():
             thread.join()
             self._thread = None
@@ -155,13 +155,15 @@ class WebSocketServer:
     def _run(self, settings: Settings, reactor: Any, ready: Future[None] | None) -> None:
         loop = reactors.loop_of(reactor)
         daemon = build_daemon(settings, loop, reactor)
+        signals = Signals(loop, stopper(reactor), daemon.stop_now, daemon.reload)
+        daemon.about_to_listen = signals.install
         daemon.open()
         loop.run_until_complete(daemon.start())
         self._daemon, self._reactor = daemon, reactor
         if ready is None:  # the process is ours; in a thread it is somebody else's
             settle()
         reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
-        reactor.callWhenRunning(Signals(loop, reactor.stop, daemon.stop_now, daemon.reload).install)
+        reactor.callWhenRunning(signals.install)
         if ready is not None:
             reactor.callWhenRunning(ready.set_result, None)
         try:

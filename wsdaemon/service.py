@@ -130,8 +130,6 @@ class Daemon:
         self._reactor = reactor
         self._count = Count(settings.daemon.max_connections)
         self._started: list[Step] = []
-        self.about_to_listen: Callable[[], None] = lambda: None
-        """Called when all but the listeners has started: from the first connection on, a signal has to drain."""
         self._watch = Watch(self.connections, settings.logging.connections)
         self._drain: asyncio.Task[int] | None = None
         self.about_to_listen: Callable[[], None] = lambda: None
@@ -249,9 +247,11 @@ class Daemon:
     async def start(self) -> None:
         """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
         steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
-        for mount in self.mounts:
-            if hasattr(mount.app, "start") and hasattr(mount.app, "stop"):
-                steps.append(AppStep(mount.app, f"{self.settings.source}: [mount:{mount.path}]"))
+        steps += [
+            AppStep(mount.app, f"{self.settings.source}: [mount:{mount.path}]")
+            for mount in self.mounts
+            if hasattr(mount.app, "start") and hasattr(mount.app, "stop")
+        ]
         if self._renewal is not None:
             steps.append(self._renewal)
         steps.append(Callbacks("connections", lambda: None, self._drain_all))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet import defer
+from twisted.logger import Logger
 from twisted.python import usage
 
 from . import __version__, reactors
-from .lifecycle import Signals, StartError, settle
+from .lifecycle import Signals, StartError, settle, stopper
 from .ops.log_destinations import LogError
 from .ops.log_twistd import install as install_log
 from .ops.log_twistd import log_for_twistd
@@ -20,6 +24,8 @@ from .settings import ini
 from .settings.model import Settings
 from .settings.problems import SettingsError
 from .settings.reference import effective
+
+logger = Logger(namespace="wsdaemon")
 
 
 class Options(usage.Options):
@@ -70,12 +76,11 @@ class Options(usage.Options):
             fail(f"{self.settings.source}: [logging] {error}")
 
 
-def fail(text: str) -> NoReturn:
+def fail(text: str, descriptor: int = 2) -> NoReturn:
     """End with status 1 and the reason on standard error."""
-    # Not sys.stderr: once twistd logs, that is the log.
-    stream = sys.__stderr__ or sys.stderr
-    stream.write(f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n")
-    stream.flush()
+    # Not by way of sys.stderr: once twistd logs, that is the log.
+    with contextlib.suppress(OSError):
+        os.write(descriptor, (f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n").encode(errors="replace"))
     sys.exit(1)
 
 
@@ -84,14 +89,19 @@ class DaemonService(Service):
 
     name: Any = "wsdaemon"
 
-    def __init__(self, settings: Settings, log: DaemonLog | None) -> None:
+    def __init__(self, settings: Settings, log: DaemonLog | None, twistd: Mapping[str, Any]) -> None:
+        """`twistd` is twistd's own options."""
         self._settings = settings
         self._log = log
+        self._twistd = twistd
+        self._terminal = 2
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd: makes us part of the application; the log is opened here, before twistd begins to log."""
         if self._log is not None:
             install_log(self._log, parent)
+        if not self._twistd.get("nodaemon"):
+            self._terminal = os.dup(2)  # a daemon's own soon is /dev/null, and whoever started it should see why it did not
         super().setServiceParent(IService(parent))  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -103,20 +113,37 @@ class DaemonService(Service):
         try:
             self._daemon.open()
         except StartError as error:
-            fail(str(error))
+            self._give_up(str(error))
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         daemon = self._daemon
+        reactor = reactors.install()
+        signals = Signals(daemon.loop, stopper(reactor), daemon.stop_now, self._reload)
+        daemon.about_to_listen = signals.install
         try:
             # The reactor does not run yet, so its loop can be run until all has started: a failure still ends the start with status 1.
             daemon.loop.run_until_complete(daemon.start())
         except StartError as error:
-            fail(str(error))
+            self._give_up(str(error))
+        if self._terminal != 2:
+            os.close(self._terminal)
         settle()
-        reactor = reactors.install()
-        signals = Signals(daemon.loop, reactor.stop, daemon.stop_now, self._reload)
         reactor.callWhenRunning(signals.install)
+
+    def _give_up(self, text: str) -> NoReturn:
+        """End the start as twistd does for an exception, but for its traceback: no pidfile stays, and whoever started a daemon is told."""
+        twistd = self._twistd
+        in_log = self._terminal != 2 or twistd.get("logfile") or twistd.get("syslog")
+        if in_log or str(self._settings.logging.destination) not in ("auto", "stdout"):  # else it would stand on the terminal twice
+            logger.error("{problem}", problem=text)
+        if pidfile := twistd.get("pidfile"):
+            with contextlib.suppress(OSError):
+                Path(pidfile).unlink()
+        pipe = twistd.get("statusPipe")
+        if pipe is not None:  # twistd waits at its other end, and shows up to 98 bytes from the third on
+            os.write(pipe, b"1 the start failed")
+        fail(text, self._terminal)
 
     def stopService(self) -> defer.Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -130,4 +157,4 @@ class DaemonService(Service):
 
 def makeService(options: Options) -> DaemonService:
     """twistd: the service for these options. Nothing is opened here, for twistd forks after it."""
-    return DaemonService(options.settings, options.log)
+    return DaemonService(options.settings, options.log, options.parent or {})

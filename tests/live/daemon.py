@@ -1,7 +1,7 @@
 """Real daemons for the tests: a twistd in a process of its own, its log, its ports, its end.
 
-Ports are free ones that the system chooses; the daemon's log says which. Nothing sleeps: what is waited for is a line of the log, the end of
-the process, or what a client receives. Every wait ends after `SECONDS`, and then the test fails with the log.
+Ports are free ones that the system chooses; the daemon's log says which. Nothing sleeps: what is waited for is a line of the log, the end
+of the process, or what a client receives. Every wait ends after `SECONDS`, and then the test fails with the log.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def run(folder: Path, text: str, *options: str, twistd: Sequence[str] = FOREGROU
     """A twistd that ends by itself: a start that fails, `--check`, or one that goes to the background."""
     line = command(write_settings(folder, text), twistd, options)
     return subprocess.run(
-        line, cwd=folder, env=environment(folder, extra), capture_output=True, text=True, check=False, timeout=SECONDS, stdin=subprocess.DEVNULL
-    )
+        line, cwd=folder, env=environment(folder, extra), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        timeout=SECONDS,
+    )  # fmt: skip
 
 
 class Output:
@@ -166,7 +167,8 @@ class Daemon(Program):
     """A twistd in the foreground that serves an INI file. When the `with` block begins, its listeners accept."""
 
     def __init__(
-        self, folder: Path, text: str = ECHO, *, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (), before: Sequence[str] = ()
+        self, folder: Path, text: str = ECHO, *, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (),
+        before: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """`before` is put in front of the command line."""
         self._names = re.findall(r"^\[listener:(.+)\]$", text, re.MULTILINE)
@@ -197,7 +199,9 @@ class Daemon(Program):
     def connect(self, path: str = "/echo", **options: Any) -> ClientConnection:
         """A client; `ssl=` a context makes it a TLS one."""
         scheme = "wss" if "ssl" in options else "ws"
-        return connect(self.url(path, scheme), **{"open_timeout": SECONDS, "close_timeout": SECONDS, "proxy": None, **options})
+        chosen: dict[str, Any] = {"open_timeout": SECONDS, "close_timeout": SECONDS, "proxy": None, **options}
+        client: ClientConnection = connect(self.url(path, scheme), **chosen)
+        return client
 
     def check_echo(self, text: str = "hello") -> None:
         """Somebody who comes now is served."""
@@ -224,7 +228,10 @@ def wait_for_end(pid: int) -> None:
 
 @contextlib.contextmanager
 def in_background(folder: Path, text: str, *twistd: str, pidfile: str = "twistd.pid", **extra: str) -> Iterator[int]:
-    """A twistd that has become a daemon; its process id. Ended with SIGTERM, if it still runs."""
+    """A twistd that has become a daemon; its process id. Ended with SIGTERM, if it still runs.
+
+    That `run` returns shows that the daemon keeps nothing of the terminal open: it reads to the end of what the daemon's pipes give.
+    """
     done = run(folder, text, twistd=twistd, **extra)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stdout + done.stderr
     pid = int((folder / pidfile).read_text())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import ssl
 import stat
 import sys
 from pathlib import Path
@@ -70,13 +72,12 @@ def test_tls(tmp_path: Path) -> None:
     with Daemon(tmp_path, TLS_ECHO) as daemon, daemon.connect(ssl=context) as client:
         check_echo(client)
         check_echo(client, "long " * 50_000)
+        assert isinstance(client.socket, ssl.SSLSocket)
         assert client.socket.version() == "TLSv1.3"
         assert client.socket.selected_alpn_protocol() in (None, "http/1.1")
 
 
 def test_a_certificate_renewed_in_place_is_served_after_sighup(tmp_path: Path) -> None:
-    import signal
-
     old = make_certificate(tmp_path)
     with Daemon(tmp_path, TLS_ECHO) as daemon, daemon.connect(ssl=old) as before:
         new = make_certificate(tmp_path)
@@ -120,8 +121,8 @@ def test_sockets_from_systemd(tmp_path: Path) -> None:
 
 
 def test_two_listeners_and_their_mounts(tmp_path: Path) -> None:
-    text = ECHO + "[listener:inside]\naddress = tcp:0:interface=127.0.0.1\nmounts = /ticker\n[mount:/ticker]\napp = ticker\ninterval = 10ms\n"
-    with Daemon(tmp_path, text) as daemon:
+    inside = "[listener:inside]\naddress = tcp:0:interface=127.0.0.1\nmounts = /ticker\n[mount:/ticker]\napp = ticker\ninterval = 10ms\n"
+    with Daemon(tmp_path, ECHO + inside) as daemon:
         with daemon.connect("/ticker") as client:
             assert str(client.recv(SECONDS)).startswith('{"time"')
         daemon.ports = {"inside": daemon.ports["inside"]}

@@ -54,6 +54,10 @@ class Wheel:
     def __len__(self) -> int:
         return len(self._ready) + sum(map(len, self._buckets.values()))
 
+    def time(self) -> float:
+        """Now, in the seconds of the loop's clock."""
+        return self._clock.time()
+
     def set(self, item: Due, delay: float) -> None:
         """Have item.due() called in `delay` seconds; replaces its earlier deadline."""
         if item.due_bucket:

@@ -1,4 +1,4 @@
-"""From an accepted transport to an admitted opening handshake: request head, route, admission, and then the wire.
+"""From an accepted transport to an open connection: the request head is read, admission is asked, and the wire takes over.
 
 Nothing of Autobahn has seen a byte before the request was read by our own strict reader and let in.
 """
@@ -6,34 +6,30 @@ Nothing of Autobahn has seen a byte before the request was read by our own stric
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from ..core.handshake import Handshake, Peer
-from ..core.registry import Count, Place, take_place
+from ..core.handshake import ClientCertificate, Peer
+from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
 from ..wire.output import Native
 from ..wire.policy import Opening
-from ..wire.protocol import Wire
-from .request import BadRequest, Head, HeadReader, Upgrade, upgrade
+from .admission import Admission, Candidate, Entrance
+from .auth.contract import Identity
+from .forwarded import Networks
+from .limits import AddressLimits, Key
+from .request import BadRequest, Head, HeadReader
 from .responses import error_response
+
+__all__ = ["Arrival", "Arrivals", "Entrance", "Gate"]
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """A mount as the gate sees it."""
-
-    mount: str
-    wire_class: type[Wire]
-    count: Count
-    subprotocols: tuple[str, ...] = ()
 
 
 class Arrivals(Protocol):
@@ -42,142 +38,97 @@ class Arrivals(Protocol):
     def gone(self, arrival: Arrival) -> None: ...
 
 
-class Gate:
+class Gate(Admission):
     """What all arrivals of one listener share."""
 
     def __init__(
-        self,
-        *,
-        listener: str,
-        secure: bool,
-        routes: Routes[Entrance],
-        counts: tuple[Count, ...],
-        wheel: Wheel,
-        handshake_timeout: float,
-        retry_after: float,
-        closed: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.listener = listener
-        self.secure = secure
-        self.routes = routes
-        self.counts = counts
+        self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, handshake_timeout: float,
+        retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
+    ) -> None:  # fmt: skip
+        """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of."""
+        super().__init__(
+            listener=listener, secure=secure, routes=routes, counts=counts, retry_after=retry_after, closed=closed, limits=limits,
+            trusted=trusted, show_certificate=show_certificate,
+        )  # fmt: skip
         self.wheel = wheel
         self.handshake_timeout = handshake_timeout
-        self.retry_after = retry_after
-        self.closed = closed
-        self.refused: dict[str, int] = {}
         self.log = Logger(namespace="wsdaemon.edge")
 
-    def admit(self, head: Head, wanted: Upgrade, peer: Peer, local: Peer) -> tuple[Wire, Handshake, Place]:
-        """The wire for a request, or BadRequest that says why not."""
-        if self.closed():
-            raise self._unavailable("draining", "the server is shutting down")
-        found = self.routes.match(head.path)
-        if found is None:
-            raise BadRequest(404, "no_mount", "nothing is mounted at this path")
-        entrance, params = found
-        wire = entrance.wire_class.make()  # runs the constructor of a mounted class, which may raise: before a place is taken
-        place = take_place(entrance.count, *self.counts)
-        if place is None:
-            raise self._unavailable("max_connections", "the server has as many connections as it may")
-        chosen = next((name for name in entrance.subprotocols if name in wanted.subprotocols), None)
-        handshake = Handshake(
-            target=head.target,
-            path=head.path,
-            raw_path=head.raw_path,
-            query_string=head.query_string,
-            headers=head.headers,
-            params=params,
-            peer=peer,
-            local=local,
-            secure=self.secure,
-            http_version=head.version,
-            subprotocols=wanted.subprotocols,
-            subprotocol=chosen,
-            listener=self.listener,
-            mount=entrance.mount,
-        )
-        return wire, handshake, place
+    @property
+    def refused(self) -> dict[str, int]:
+        """Clients turned away, by reason."""
+        return self.refusals.counts
 
-    def _unavailable(self, reason: str, detail: str) -> BadRequest:
-        return BadRequest(503, reason, detail, (("Retry-After", str(max(1, round(self.retry_after)))),))
+    def refusal(self, error: BadRequest, peer: Peer, head_only: bool = False) -> bytes:
+        """Count and log a refusal; the HTTP answer for it. `head_only`: the answer to HEAD."""
+        self.refusals.add(error.reason, peer, f": {error.status} {error.detail}", error.status in (429, 503) and error.reason != "draining")
+        return error_response(error, head_only=head_only)
 
-    def refusal(self, error: BadRequest, peer: Peer) -> bytes:
-        """Count and log a refusal; the HTTP answer for it."""
-        self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
-        self.log.debug("refused {peer} on {listener}: {error}", peer=str(peer), listener=self.listener, error=str(error))
-        return error_response(error)
+
+class Phase(enum.Enum):
+    """How far an arrival has come."""
+
+    READING = "reading"
+    """Its transport is being made, or its request read."""
+    ASKING = "asking"
+    """Somebody finds out who it is."""
+    REFUSED = "refused"
+    """It was answered, and may read the answer before it is dropped."""
+    GONE = "gone"
+    """It is a connection, or nothing any more."""
 
 
 class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
-    __slots__ = ("_arrivals", "_descriptor", "_gate", "_local", "_native", "_peer", "_reader", "_refused", "due_bucket", "task")
+    __slots__ = (
+        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "due_bucket", "key", "local",
+        "peer", "task",
+    )  # fmt: skip
 
-    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int) -> None:
+    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
+        """`descriptor` is the plain socket's, -1 for TLS. Under `key` a handshake was entered in the gate's limits; it leaves with this."""
         self._gate = gate
         self._arrivals = arrivals
-        self._peer = peer
-        self._local = local
         self._descriptor = descriptor
         self._native: Native | None = None
-        self._reader: HeadReader | None = HeadReader()
-        self._refused = False
+        self._phase = Phase.READING
+        self._reader = HeadReader()
+        self._candidate: Candidate | None = None
+        self._question: asyncio.Future[Identity | None] | None = None
+        self._early = b""
+        self.peer = peer
+        self.local = local
+        self.key = key
         self.due_bucket = 0
         self.task: asyncio.Task[None] | None = None
+        """What makes the transport, for as long as that takes."""
         gate.wheel.set(self, gate.handshake_timeout)
 
+    # -- the transport
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._native = transport  # type: ignore[assignment]
+        if self._phase is Phase.GONE:  # dropped while the transport was made
+            transport.abort()  # type: ignore[attr-defined]
+        else:
+            self._native = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self._reader is None or self._native is None:
-            return  # refused: what else comes is not looked at
+        if self._native is None:
+            return
         try:
-            head = self._reader.feed(data)
-            if head is not None:
-                self._let_in(head, self._reader.rest)
+            if self._phase is Phase.READING:
+                head = self._reader.feed(data)
+                if head is not None:
+                    self._ask(head)
+            elif self._phase is Phase.ASKING:
+                self._keep(data)
+            # refused: what else comes is not looked at
         except BadRequest as error:
             self._refuse(error)
         except Exception:
-            self._gate.log.failure("request from {peer}", peer=str(self._peer))
-            self._refuse(BadRequest(500, "internal_error", "internal error"))
-
-    def _let_in(self, head: Head, rest: bytes) -> None:
-        gate, native = self._gate, self._native
-        assert native is not None
-        wanted = upgrade(head)
-        wire, handshake, place = gate.admit(head, wanted, self._peer, self._local)
-        self._leave()
-        wire.open(native, self._descriptor, handshake, place, Opening(wanted.key, wanted.extensions, head.raw))
-        if rest:
-            wire.data_received(rest)
-
-    def _refuse(self, error: BadRequest) -> None:
-        self._reader, self._refused = None, True
-        native = self._native
-        if native is None:
-            return
-        native.write(self._gate.refusal(error, self._peer))
-        if self._gate.secure or self._descriptor < 0:
-            native.close()
-        else:
-            native.write_eof()
-        self._gate.wheel.set(self, LINGER)
-
-    def due(self) -> None:
-        """The handshake took too long, or the client does not go after a refusal."""
-        if self._refused or self._native is None or self._reader is None:
-            self.drop()
-        else:
-            self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
-
-    def drop(self) -> None:
-        """End it without an answer."""
-        if self._native is not None:
-            self._native.abort()
-        elif self.task is not None:
-            self.task.cancel()
+            self._broken(Failure())
 
     def eof_received(self) -> None:
         return None
@@ -186,7 +137,125 @@ class Arrival(asyncio.Protocol):
         self._native = None
         self._leave()
 
+    # -- admission
+
+    def _ask(self, head: Head) -> None:
+        gate, native = self._gate, self._native
+        tls_object = native.get_extra_info("ssl_object") if gate.show_certificate is not None else None  # type: ignore[union-attr]
+        candidate = self._candidate = Candidate(head, self.peer, self.local, gate.secure, self.key)
+        gate.receive(candidate, tls_object)
+        self.key = candidate.key
+        answer = gate.ask(candidate)
+        if answer is None or isinstance(answer, Identity):
+            self._let_in(candidate, answer)
+        else:
+            self._wait(answer)
+
+    def _wait(self, answer: Awaitable[Identity | None]) -> None:
+        """Until it is known who the client is. The deadline of the handshake runs on."""
+        self._phase = Phase.ASKING
+        self._question = asyncio.ensure_future(answer)
+        self._question.add_done_callback(self._answered)
+        if self._reader.rest:
+            self._keep(self._reader.rest)
+
+    def _keep(self, data: bytes) -> None:
+        """What a client sends before it was let in waits, and with that nothing more is read from it.
+
+        Until then its socket is read, for only so is it seen that a client goes away.
+        """
+        self._early += data
+        self._native.pause_reading()  # type: ignore[union-attr]
+
+    def _answered(self, question: asyncio.Future[Identity | None]) -> None:
+        self._question = None
+        if self._phase is not Phase.ASKING:
+            if not question.cancelled():
+                question.exception()  # seen: nobody is there any more to be told
+            return
+        assert self._candidate is not None
+        try:
+            self._let_in(self._candidate, question.result())
+        except BadRequest as error:
+            self._refuse(error)
+        except asyncio.CancelledError:
+            self._refuse(self._gate.unavailable("auth_cancelled", "it could not be found out who the client is"))
+        except Exception:
+            self._broken(Failure())
+
+    def _let_in(self, candidate: Candidate, identity: Identity | None) -> None:
+        wire, handshake, place = self._gate.let_in(candidate, identity)
+        native, early, wanted = self._native, self._early or self._reader.rest, candidate.wanted
+        assert native is not None
+        self._native = None
+        self._leave()
+        try:
+            wire.open(native, self._descriptor, handshake, place, Opening(wanted.key, wanted.extensions, candidate.head.raw))
+        except BaseException:
+            place.leave()
+            native.abort()
+            raise
+        if early:
+            if self._early:
+                native.resume_reading()
+            wire.data_received(early)
+
+    # -- the end
+
+    def _refuse(self, error: BadRequest) -> None:
+        native, candidate = self._native, self._candidate
+        if native is None:
+            return
+        self._phase = Phase.REFUSED
+        peer = self.peer if candidate is None else candidate.peer
+        native.write(self._gate.refusal(error, peer, candidate is not None and candidate.head.method == "HEAD"))
+        if self._early:
+            self._early = b""
+            native.resume_reading()
+        if self._gate.secure or self._descriptor < 0:
+            native.close()
+        else:
+            native.write_eof()
+        self._gate.wheel.set(self, LINGER)
+
+    def _broken(self, failure: Failure) -> None:
+        """Our own fault, or an authenticator's."""
+        self._gate.log.failure("request from {peer}", failure=failure, peer=str(self.peer))
+        self._refuse(BadRequest(500, "internal_error", "internal error"))
+
+    def due(self) -> None:
+        """The handshake took too long, or the client does not go after a refusal."""
+        if self._native is None or self._phase is Phase.REFUSED:
+            if self._phase is not Phase.REFUSED:
+                self._gate.refusals.add("handshake_timeout", self.peer)
+            self.drop()
+        elif self._phase is Phase.ASKING:
+            self._forget_question()
+            self._refuse(self._gate.unavailable("auth_timeout", "it took too long to find out who the client is"))
+        else:
+            self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
+
+    def drop(self) -> None:
+        """End it without an answer. Its place among the handshakes is free at once."""
+        native, self._native = self._native, None
+        self._leave()
+        if native is not None:
+            native.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
     def _leave(self) -> None:
+        if self._phase is Phase.GONE:
+            return
+        self._phase = Phase.GONE
         self._gate.wheel.clear(self)
-        self._reader = None
+        self._forget_question()
+        if self.key is not None and self._gate.limits is not None:
+            self._gate.limits.handshakes.leave(self.key)
         self._arrivals.gone(self)
+
+    def _forget_question(self) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
+            question.get_loop().call_soon(question.cancel)

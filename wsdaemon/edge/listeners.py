@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from ..core.handshake import UNIX, Peer
+from .forwarded import Networks
 from .gate import Arrival, Gate
+from .limits import Key, too_many
+from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
+from .responses import error_response
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -26,6 +30,19 @@ NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENO
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
 
+ANYWHERE = frozenset({"", "::", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
+
+
+class TurnedAway(Exception):
+    """This connection is not taken in. `reason` is one word, for the count; `told`: the operator should know."""
+
+    def __init__(self, reason: str, detail: str = "", *, told: bool = True, limit: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.told = told
+        self.limit = limit
+
 
 class Listener:
     """One listening socket.
@@ -36,22 +53,36 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        certificates: Certificates | None = None, path: str | None = None,
+        certificates: Certificates | None = None, path: str | None = None, proxies: Networks | None = None,
     ) -> None:  # fmt: skip
-        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end."""
+        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end.
+
+        Connections from `proxies` must begin with a PROXY header, and others are refused; None: nobody sends one.
+        """
         self.name = name
         self.gate = gate
+        self.certificates = certificates
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._certificates = certificates
         self._path = path
+        self._proxies = proxies
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if self._is_tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
+        self._local = self._own_address()
         self._arrivals: dict[Arrival, None] = {}
         self._resting: asyncio.TimerHandle | None = None
         self._log = Logger(namespace="wsdaemon.edge")
         self.accepted = 0
         self.crowded_out = 0
+
+    def _own_address(self) -> Peer | None:
+        """The address that all its clients connect to; None when that must be asked for each."""
+        if not self._is_tcp:
+            return UNIX
+        address = self._sock.getsockname()
+        return None if address[0] in ANYWHERE else Peer.from_sockname(address)
 
     @property
     def port(self) -> int | None:
@@ -62,6 +93,11 @@ class Listener:
     def handshakes(self) -> int:
         """Opening handshakes that are under way."""
         return len(self._arrivals)
+
+    @property
+    def certificate_days(self) -> float | None:
+        """Days until the first of its certificates expires, negative when one has; None without TLS."""
+        return None if self.certificates is None else self.certificates.expires_in_days()
 
     def start(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._acceptable)
@@ -82,6 +118,8 @@ class Listener:
     def gone(self, arrival: Arrival) -> None:
         """An arrival has become a connection, or is gone."""
         self._arrivals.pop(arrival, None)
+
+    # -- accepting
 
     def _acceptable(self) -> None:
         for _ in range(BATCH):
@@ -106,33 +144,93 @@ class Listener:
     def _take_in(self, sock: socket.socket, address: object) -> None:
         self.accepted += 1
         sock.setblocking(False)
-        if self._is_tcp:
-            with contextlib.suppress(OSError):  # the client may be gone already
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer, local = Peer.from_sockname(address), Peer.from_sockname(sock.getsockname())
-        else:
-            peer, local = UNIX, UNIX
+        peer = Peer.from_sockname(address) if self._is_tcp else UNIX
+        try:
+            local = self._local or Peer.from_sockname(sock.getsockname())
+            key = self._begin(peer) if self._proxies is None else self._expect_header(peer, self._proxies)
+        except TurnedAway as refused:
+            self._turn_away(sock, peer, refused)
+            return
+        except OSError:  # gone already
+            sock.close()
+            return
         if len(self._arrivals) >= self._max_handshakes:
             self.crowded_out += 1
             next(iter(self._arrivals)).drop()
-        arrival = Arrival(self.gate, self, peer, local, -1 if self._certificates else sock.fileno())
+        arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
         self._arrivals[arrival] = None
         arrival.task = self._loop.create_task(self._connect(arrival, sock))
 
+    def _begin(self, peer: Peer) -> Key | None:
+        """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many."""
+        limits = self.gate.limits
+        if limits is None:
+            return None
+        key = limits.key(peer)
+        if key is not None and (reason := limits.begin(key)) is not None:
+            raise TurnedAway(reason, limit=True)
+        return key
+
+    def _expect_header(self, peer: Peer, proxies: Networks) -> None:
+        if peer not in proxies:
+            raise TurnedAway("not_a_proxy", ": it is not in proxy_protocol_from")
+
+    def _turn_away(self, sock: socket.socket, peer: Peer, refused: TurnedAway) -> None:
+        """Close an accepted socket. Where that is plain HTTP the answer is given as well as it can be without keeping the client."""
+        self.gate.refusals.add(refused.reason, peer, refused.detail, refused.told)
+        try:
+            if refused.limit and self.certificates is None:
+                sock.send(error_response(too_many(refused.reason, self.gate.retry_after)))
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(4096)  # what is left unread would turn the end into a reset
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    # -- from a socket to a transport
+
     async def _connect(self, arrival: Arrival, sock: socket.socket) -> None:
         try:
-            if self._certificates is None:
+            if self._proxies is not None:
+                await self._hear_proxy(arrival, sock)
+            if self.certificates is None:
                 await self._loop.connect_accepted_socket(lambda: arrival, sock)
             else:
-                await self._connect_tls(self._certificates, arrival, sock)
+                await self._connect_tls(self.certificates, arrival, sock)
+        except TurnedAway as refused:
+            self._turn_away(sock, arrival.peer, refused)
+            arrival.connection_lost(None)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
             self._log.debug(
                 "no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__
             )
             arrival.connection_lost(None)
             sock.close()
+        except Exception:
+            self._log.failure("no connection with a client of {listener}", listener=self.name)
+            arrival.connection_lost(None)
+            sock.close()
         finally:
             arrival.task = None
+
+    async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
+        """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
+        reader = ProxyHeaderReader()
+        header: ProxyHeader | None = None
+        try:
+            while header is None:
+                data = await self._loop.sock_recv(sock, reader.needed)
+                if not data:
+                    raise TurnedAway("proxy_header", ": the connection ended before its PROXY header did", told=False)
+                header = reader.feed(data)
+        except ProxyHeaderError as error:
+            raise TurnedAway("proxy_header", f": {error}") from None
+        if header.source is not None:
+            arrival.peer = header.source
+        if header.destination is not None:
+            arrival.local = header.destination
+        arrival.key = self._begin(arrival.peer)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
         limits: dict[str, Any] = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}

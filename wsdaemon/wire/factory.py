@@ -62,6 +62,9 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         "wire_policy": policy,
         "factory": factory,
         "flusher": policy.flusher,
+        "send_backlog_age": policy.send_backlog_age,
+        "drops_messages": policy.slow_client in ("drop_oldest", "latest"),
+        "keeps_latest": policy.slow_client == "latest",
         "send_backlog": policy.send_backlog,
         "maximum": policy.max_message,
     }

@@ -59,6 +59,8 @@ class Fan:
                         wire.bytes_out += size
                     else:
                         wire.write_rest(plain, sent)
+                elif wire.queued and wire.drops_messages:
+                    wire.put_aside(plain, self._messages[-1].key)
                 else:
                     wire.write(plain)
 
@@ -72,4 +74,7 @@ class Fan:
             data = self._compressed[parameters] = b"".join(pieces)
         deflate.forget_what_was_sent()
         wire.messages_out += len(self._messages)
-        wire.write_now(data)
+        if wire.queued and wire.drops_messages:
+            wire.put_aside(data, self._messages[-1].key)
+        else:
+            wire.write_now(data)

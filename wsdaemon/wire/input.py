@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
 
-from ..core.closing import ConnectionClosed
+from ..core.closing import POLICY_VIOLATION, ConnectionClosed
 from ..core.connection import READY
 from .deflate import CorruptMessage, Deflate, MessageTooBig
+from .meter import Meter
 from .output import Output
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Input(Output):
         "held",
         "live",
         "messages_in",
+        "meter",
         "partial",
         "payloads",
         "unread",
@@ -94,6 +96,7 @@ class Input(Output):
         self.unread = b""
         self.messages_in = 0
         self.bytes_in = 0
+        self.meter: Meter | None = None
 
     # -- from the transport
 
@@ -128,6 +131,8 @@ class Input(Output):
                 messages, position = self.take(data, position, self.maximum, self.wire_flags, MOST)
                 if messages:
                     self.deliver(messages)
+                    if self.meter is not None:
+                        self._pay(self.meter)
                 elif not self._begin_partial(data, position):
                     position = self._give_to_autobahn(data, position)
                 else:
@@ -196,6 +201,16 @@ class Input(Output):
                 self._hold(result, messages[position + 2 :])
                 return
 
+    def _pay(self, meter: Meter) -> None:
+        """A client that sends faster than it may is read more slowly, or sent away."""
+        policy = self.wire_policy
+        debt = meter.spend(self.messages_in, self.bytes_in, policy.wheel.time())
+        if debt and self.live:
+            if policy.over_rate == "close":
+                self.close(POLICY_VIOLATION, "too many messages")
+            elif self.wire_waiting is None:
+                self._hold(asyncio.sleep(debt), [])
+
     def hand_over(self, payload: Any, text: bool) -> None:
         """Give one message that came by way of Autobahn's parser to the session."""
         self.messages_in += 1
@@ -206,6 +221,11 @@ class Input(Output):
         else:
             if result is not None and result is not READY:
                 self._hold(result, [])
+            elif self.meter is not None:
+                self._pay(self.meter)
+
+    def close(self, code: int, reason: str) -> None:
+        raise NotImplementedError
 
     def _refused(self, error: Exception) -> None:
         """The session raised: its fault, unless it only tried to send on a connection that is closing."""

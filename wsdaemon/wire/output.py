@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from .shelf import Shelf
+
 JOIN = 64 * 1024
 """Bytes up to which what waits is joined for one write; larger pieces go to the transport side by side, without a copy."""
 
@@ -67,14 +69,16 @@ class Flusher:
     def run(self) -> None:
         dirty, now = self._dirty, self._now
         end = now() + SLICE
-        while dirty:
-            for _ in range(min(16, len(dirty))):
-                dirty.popleft().flush()
-            if now() > end:
-                break
-        self._scheduled = bool(dirty)
-        if dirty:
-            self._call_soon(self.run)
+        try:
+            while dirty:
+                for _ in range(min(16, len(dirty))):
+                    dirty.popleft().flush()
+                if now() > end:
+                    break
+        finally:  # what went wrong with one must not leave the others waiting for ever
+            self._scheduled = bool(dirty)
+            if dirty:
+                self._call_soon(self.run)
 
 
 class Output:
@@ -84,10 +88,14 @@ class Output:
     the transport (TLS, or closing). Frames wait in `out` until the end of the read that made them, or until the flusher's turn.
     """
 
-    __slots__ = ("bytes_out", "corked", "descriptor", "messages_out", "native", "out", "out_size", "queued")
+    __slots__ = ("bytes_out", "corked", "descriptor", "messages_out", "native", "out", "out_size", "queued", "queued_since", "shelf")
 
     flusher: Flusher
     send_backlog: int
+    send_backlog_age: float
+    drops_messages: bool
+    """The mount would rather drop messages than a slow connection."""
+    keeps_latest: bool
     send_direct: Callable[[int, bytes], int]
 
     native: Native | None
@@ -99,6 +107,8 @@ class Output:
         self.out_size = 0
         self.corked = False
         self.queued = False
+        self.queued_since = 0.0
+        self.shelf: Shelf | None = None
         self.messages_out = 0
         self.bytes_out = 0
 
@@ -128,12 +138,12 @@ class Output:
             self.write(data)
 
     def write_rest(self, data: bytes, sent: int) -> None:
-        """What the socket did not take of `data` goes to the transport; `sent` is -1 when it failed, and then the transport finds out why."""
+        """Give the transport what the socket did not take; `sent` is -1 when it failed, and then the transport finds out why."""
         self.bytes_out += len(data)
         if self.native is not None:
             self.native.write(data[sent:] if sent > 0 else data)
-            if self.queued and self.native.get_write_buffer_size() > self.send_backlog:
-                self.too_slow()
+            if self.queued:
+                self._check_backlog(self.native)
 
     def flush(self) -> None:
         """Write what is queued: straight to the socket when the transport holds nothing."""
@@ -156,8 +166,28 @@ class Output:
                 if sent > 0:
                     data = data[sent:]
             native.write(data)
-        if self.queued and native.get_write_buffer_size() > self.send_backlog:
+        if self.queued:
+            self._check_backlog(native)
+
+    def _check_backlog(self, native: Native) -> None:
+        if native.get_write_buffer_size() > self.send_backlog or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
             self.too_slow()
+
+    def put_aside(self, frame: bytes, key: object = None) -> None:
+        """A message for a client that is slow, on a mount that drops messages: it waits where it can still be dropped."""
+        if self.out is not None:
+            self.flush()
+        if self.shelf is None:
+            self.shelf = Shelf(self.send_backlog, self.keeps_latest)
+        self.shelf.put(frame, key)
+
+    def _take_from_shelf(self, least: int) -> None:
+        if self.shelf is not None and self.native is not None:
+            frames = self.shelf.take(least)
+            if frames:
+                data = b"".join(frames)
+                self.bytes_out += len(data)
+                self.native.write(data)
 
     @property
     def congested(self) -> bool:
@@ -166,7 +196,7 @@ class Output:
 
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        waiting = self.out_size if self.out is not None else 0
+        waiting = (self.out_size if self.out is not None else 0) + (self.shelf.size if self.shelf is not None else 0)
         return waiting + (self.native.get_write_buffer_size() if self.native is not None else 0)
 
     def too_slow(self) -> None:
@@ -176,7 +206,10 @@ class Output:
     def pause_writing(self) -> None:
         """The transport, whose high-water mark is 0: something waits in it, so nothing may be written past it."""
         self.queued = True
+        self.queued_since = time.monotonic()
 
     def resume_writing(self) -> None:
         """The transport: nothing waits any more."""
         self.queued = False
+        if self.shelf is not None:
+            self._take_from_shelf(JOIN)

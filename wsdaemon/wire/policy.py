@@ -46,6 +46,14 @@ class WirePolicy:
     close_timeout: float = 5.0
     handshake_timeout: float = 10.0
     send_backlog: int = 1024 * 1024
+    send_backlog_age: float = 0.0
+    slow_client: str = "close"
+    messages_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    over_rate: str = "slow"
+    control_frames_per_second: float = 0.0
+    idle_timeout: float = 0.0
+    lifetime: float = 0.0
     deflate: DeflateOptions | None = None
     subprotocols: tuple[str, ...] = ()
     response_headers: dict[str, str] = field(default_factory=dict)

@@ -10,10 +10,14 @@ from .deflate import DeflateParameters, deflate_message
 class Prepared:
     """One message, ready to be sent to any number of connections."""
 
-    __slots__ = ("_compressed", "_frame", "_payload", "_text", "plain", "size")
+    __slots__ = ("_compressed", "_frame", "_payload", "_text", "key", "plain", "size")
 
-    def __init__(self, payload: bytes, text: bool, frame: Callable[[int, bytes, bool], bytes]) -> None:
-        """`payload` is UTF-8 when `text`; `frame` makes a frame from opcode, payload and RSV1."""
+    def __init__(self, payload: bytes, text: bool, frame: Callable[[int, bytes, bool], bytes], key: object = None) -> None:
+        """`payload` is UTF-8 when `text`; `frame` makes a frame from opcode, payload and RSV1.
+
+        `key` says what it is about: where a mount keeps only the latest for a slow client, it takes the place of one with the same key.
+        """
+        self.key = key
         self._payload = payload
         self._text = text
         self._frame = frame

@@ -16,15 +16,25 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..core.closing import ABNORMAL, INTERNAL_ERROR, MESSAGE_TOO_BIG, NO_STATUS, TRY_AGAIN_LATER, ConnectionClosed, reason_bytes
+from ..core.closing import (
+    ABNORMAL,
+    INTERNAL_ERROR,
+    MESSAGE_TOO_BIG,
+    NO_STATUS,
+    POLICY_VIOLATION,
+    TRY_AGAIN_LATER,
+    ConnectionClosed,
+    reason_bytes,
+)
 from ..core.connection import Connection
 from ..core.contract import PayloadSession, Session
 from ..core.handshake import Handshake
 from .deflate import Deflate, negotiate
 from .frames import RSV1, TEXT
-from .input import Input
+from .meter import Meter
 from .output import COPY, Native
 from .prepared import Prepared
+from .timers import Timed
 
 if TYPE_CHECKING:
     from ..core.registry import Place
@@ -37,9 +47,6 @@ OPEN = WebSocketProtocol.STATE_OPEN
 
 CLEAN = Failure(ConnectionDone())
 LOST = Failure(ConnectionLost())
-
-PING_FRAME = b"\x89\x04ping"
-PING_PAYLOAD = b"ping"
 
 
 class Resolved:
@@ -86,17 +93,17 @@ class WireLog:
     warn = warning = error = info
 
 
-class Wire(Input, WebSocketServerProtocol):
+class Wire(Timed, WebSocketServerProtocol):
     """A server connection. Subclasses made by factory.wire_class() carry the options of one mount as class attributes."""
 
-    __slots__ = ("due_bucket", "opened", "pinged", "wire_place", "wire_session")
+    __slots__ = ("opened", "wire_place", "wire_session")
 
     log = WireLog()
     websocket_version = 13
     data = b""
     state = CONNECTING
     send_state = WebSocketProtocol.SEND_STATE_GROUND
-    current_frame = None
+    current_frame: Any = None
     inside_message = False
     send_queue: Sequence[Any] = ()
     triggered = False
@@ -120,13 +127,12 @@ class Wire(Input, WebSocketServerProtocol):
     autoPingPendingSeq = 0
     fragments = 0
     message_data: Any
+    control_frame_data: Any
 
     def __init__(self) -> None:
-        Input.__init__(self)
+        Timed.__init__(self)
         self.wire_session: Session | PayloadSession | None = None
         self.wire_place: Place | None = None
-        self.due_bucket = 0
-        self.pinged = False
         self.opened = False
 
     # -- the opening handshake
@@ -173,13 +179,15 @@ class Wire(Input, WebSocketServerProtocol):
         assert connection is not None
         self.live = self.opened = True
         policy.watcher.opened(connection)
-        if policy.ping_interval:
-            policy.wheel.set(self, policy.ping_interval)
+        self.start_timers()
         try:
             self.wire_session = self._make_session(connection)
         except Exception as error:
             self.app_failed("opening", error)
             return
+        if policy.messages_per_second or policy.bytes_per_second or policy.control_frames_per_second:
+            rates = policy.messages_per_second, policy.bytes_per_second, policy.control_frames_per_second
+            self.meter = Meter(*rates, policy.wheel.time())
         take_payload = getattr(self.wire_session, "received_payload", None)
         self.payloads = take_payload is not None
         self.wire_received = take_payload if take_payload is not None else getattr(self.wire_session, "received")  # noqa: B009 - a Protocol's union
@@ -210,6 +218,9 @@ class Wire(Input, WebSocketServerProtocol):
             size = len(payload)
         self.messages_out += 1
         opcode = 1 if text else 2
+        if self.queued and self.drops_messages:
+            self.put_aside(self.frame(opcode, payload, compressed))
+            return None
         if size > COPY:
             self.write(self.header(opcode, size, compressed))
             self.write(payload)
@@ -226,7 +237,7 @@ class Wire(Input, WebSocketServerProtocol):
         return Prepared(payload, text, self.frame)
 
     def send_prepared(self, prepared: Prepared) -> None:
-        """Queue a message that goes to many; what a slow client may leave waiting is bounded as ever. Nothing happens once the connection closes."""
+        """Send a message that goes to many. Nothing happens once the connection closes."""
         if not self.live:
             return
         deflate = self._perMessageCompress
@@ -236,14 +247,10 @@ class Wire(Input, WebSocketServerProtocol):
             data = prepared.compressed(deflate.parameters)
             deflate.forget_what_was_sent()
         self.messages_out += 1
-        out = self.out
-        if out is None:
-            self.out = [data]
-            self.out_size = len(data)
-            if not self.corked:
-                self.flusher.add(self)
+        if self.queued and self.drops_messages:
+            self.put_aside(data, prepared.key)
         else:
-            self.write(data)
+            self.write_now(data)
 
     def gone(self) -> ConnectionClosed:
         """The exception for whoever wants to send when the connection is over."""
@@ -270,6 +277,8 @@ class Wire(Input, WebSocketServerProtocol):
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         was_open = self.state == OPEN
+        if self.shelf is not None:
+            self._take_from_shelf(self.shelf.size)  # nothing may follow a Close frame
         super().sendCloseFrame(code, reasonUtf8, isReply)
         if was_open:
             self.live = False
@@ -282,6 +291,8 @@ class Wire(Input, WebSocketServerProtocol):
         """What the client sent before its Close frame is not for the app any more, so a waiting app must not hold it up."""
         if self.wire_waiting is not None and self.native is not None:
             unread, self.unread, self.held = self.unread, b"", None
+            if self.data:  # Autobahn's parser stopped in the middle of what it had
+                self.consumeData()
             self.read(unread)
             if self.native is not None:
                 self.native.resume_reading()
@@ -291,17 +302,27 @@ class Wire(Input, WebSocketServerProtocol):
             self.close(TRY_AGAIN_LATER, "client reads too slowly")
 
     def resume_writing(self) -> None:
-        self.queued = False
+        super().resume_writing()
         if self.wire_connection is not None:
             self.wire_connection.has_room()
 
     # -- receiving
 
     def control(self, opcode: int, payload: bytes) -> None:
-        if opcode == 9:
+        if self.meter is not None and not self.meter.spend_control(self.wire_policy.wheel.time()):
+            self.close(POLICY_VIOLATION, "too many control frames")
+        elif opcode == 9:
             self._onPing(payload)
         else:
             self._onPong(payload)
+
+    def processControlFrame(self) -> bool:
+        """Autobahn's parser: pings and pongs are paid for on this way too."""
+        if self.current_frame.opcode == 8:
+            return bool(super().processControlFrame())
+        payload, self.control_frame_data = b"".join(self.control_frame_data), None
+        self.control(self.current_frame.opcode, payload)
+        return True
 
     def _onPing(self, payload: bytes) -> None:
         if self.state == OPEN:
@@ -337,25 +358,13 @@ class Wire(Input, WebSocketServerProtocol):
     def due(self) -> None:
         """The wheel: a ping is due, or its answer, or the end of a closing handshake."""
         if self.state == OPEN:
-            self._ping_or_give_up()
+            self.time_passed()
         elif self.state == CLOSING:
             self.onCloseHandshakeTimeout()
         elif self.state == CONNECTING:
             self.onOpenHandshakeTimeout()
         elif self.native is not None:
             self.abort()
-
-    def _ping_or_give_up(self) -> None:
-        policy = self.wire_policy
-        if not self.pinged:
-            self.pinged, self.heard = True, False
-            self.write(PING_FRAME)
-            policy.wheel.set(self, policy.ping_timeout)
-        elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
-            self.pinged = False
-            policy.wheel.set(self, max(0.0, policy.ping_interval - policy.ping_timeout))
-        else:
-            self.onAutoPingTimeout()
 
     # -- the end
 

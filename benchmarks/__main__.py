@@ -1,0 +1,223 @@
+"""Measure what wsdaemon and other servers spend per message: `python -m benchmarks`.
+
+Each server runs alone on one CPU, the load on another. The servers take turns round by round, and what counts is the CPU time of the
+server's processes per message. benchmarks/README.md explains the columns.
+
+Exit status: 0; 1 when --bar found a goal that is not reached; 2 when it could not run, or wsdaemon failed a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from .catalogue import DEFAULT_PEERS, GOALS, PEERS, SUBJECT, TESTS, Server
+from .preparing import ROOT, CannotRun, Environment, Tools, cache_folder, environment, run, say
+from .report import everything, figures_text, markdown, table, write_docs, write_json
+from .results import Pair, Results
+from .running import Machine
+from .subject import in_place, installed
+
+FILES = 65536
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A converter for lists of names out of `known`; `all` is all of them, `none` none."""
+
+    def convert(text: str) -> list[str]:
+        found = {"all": list(known), "none": []}.get(text, text.split(","))
+        if wrong := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: expected some of {', '.join(known)}, with commas between, or all, or none")
+        return found
+
+    return convert
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number over 0, up to 3600")
+    return value
+
+
+def cpus(text: str) -> tuple[int, int]:
+    server, _, load = text.partition(",")
+    return int(server), int(load)
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--tests", type=names(list(TESTS)), help=f"some of {', '.join(TESTS)}; default: all")
+    add("--peers", type=names(list(PEERS)), help=f"some of {', '.join(PEERS)}, or none; default: {','.join(DEFAULT_PEERS)}")
+    add("--bar", action="store_true", help="check the goals; without --tests and --peers, run only what that needs")
+    add("--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="default: 3")
+    add("--seconds", type=positive, default=3.0, help="measured in each sample; default: 3")
+    add("--patience", type=float, default=3.0, metavar="SECONDS", help="how long to wait for a quiet machine before a sample; default: 3")
+    add("--cpus", type=cpus, default=(0, 1), metavar="SERVER,LOAD", help="default: 0,1")
+    add("--in-place", action="store_true", help="run the checkout as it lies there with this Python's packages, instead of installing it anew")
+    add("--plot", type=Path, metavar="FILE", help="an .svg or .png; default: plot.svg in the cache folder")
+    add("--json", type=Path, metavar="FILE", help="everything that was measured; default: results.json in the cache folder")
+    add("--docs", action="store_true", help="put table and plot into docs/performance.md and docs/performance.svg")
+    found = parser.parse_args(words)
+    if found.plot is not None and found.plot.suffix not in (".svg", ".png"):
+        parser.error(f"--plot {found.plot}: expected a name that ends in .svg or .png")
+    return found
+
+
+def wanted(options: argparse.Namespace, servers: Sequence[Server]) -> list[Pair]:
+    """What to run, in order."""
+    tests = list(TESTS) if options.tests is None else options.tests
+    pairs = [(test, server.name) for test in TESTS if test in tests for server in servers if server.can(TESTS[test])]
+    if options.bar and options.tests is None and options.peers is None:
+        needed = {pair for goal in GOALS for pair in goal.needs}
+        return [pair for pair in pairs if pair in needed]
+    return pairs
+
+
+def raise_file_limit() -> int:
+    """How many files this process, and what it starts, may now have open."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
+@contextmanager
+def alone(cache: Path) -> Iterator[None]:
+    """Two at once would measure each other: the second waits."""
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run to end ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load_generator(tools: Tools) -> tuple[Path, bool]:
+    """wsload, and whether it can do TLS."""
+    try:
+        wsload = tools.load_generator(tls=True)
+        tools.make_certificate()
+        return wsload, True
+    except CannotRun as error:
+        say(f"TLS is left out: {str(error)[:300]}")
+        return tools.load_generator(tls=False), False
+
+
+def prepare_peers(options: argparse.Namespace, environments: dict[str, Environment]) -> list[Server]:
+    """The peers that can be run; a word about each other one."""
+    found = []
+    for name in DEFAULT_PEERS if options.peers is None else options.peers:
+        peer = PEERS[name]
+        try:
+            if peer.packages:
+                environments[peer.home].install(name, *peer.packages.split())
+            found.append(peer)
+        except CannotRun as error:
+            say(f"{name} is left out: {error}")
+    return found
+
+
+def prepare(options: argparse.Namespace, cache: Path, files: int) -> tuple[Machine, list[Server]]:
+    """Compile, install, and find out what can be run. CannotRun when wsdaemon cannot."""
+    server_cpu, load_cpu = options.cpus
+    allowed = os.sched_getaffinity(0)
+    if not shutil.which("taskset") or not {server_cpu, load_cpu} <= allowed:
+        raise CannotRun(f"taskset is needed, and two CPUs out of {sorted(allowed)} (--cpus)")
+    tools = Tools(cache)
+    wsload, tls = load_generator(tools)
+    subject = in_place() if options.in_place else installed(cache)
+    environments = {name: environment(cache, name) for name in ("peers", "autobahn", SUBJECT)}
+    servers = [subject.server, *prepare_peers(options, environments)]
+    machine = Machine(
+        tools, wsload, tools.limit(), subject, environments, server_cpu, load_cpu, options.seconds, options.patience, files,
+    )  # fmt: skip
+    return machine, servers if tls else [replace(server, tls=False) for server in servers]
+
+
+def take_turns(machine: Machine, servers: Sequence[Server], pairs: Sequence[Pair], rounds: int) -> Results:
+    """Every test of every server once a round; who begins changes from round to round."""
+    results = Results(pairs)
+    for number in range(rounds):
+        turn = number % len(servers)
+        for test in results.tests:
+            for server in [*servers[turn:], *servers[:turn]]:
+                if (test, server.name) not in results.samples:
+                    continue
+                try:
+                    sample = machine.measure(server, TESTS[test])
+                    told = f"{sample['cost']:.2f} {TESTS[test].unit}"
+                except CannotRun as error:
+                    sample, told = None, f"FAILED: {error}"
+                say(f"  round {number + 1} {test} {server.name}: {told}")
+                results.samples[test, server.name].append(sample)
+    return results
+
+
+def plot(cache: Path, source: Path, target: Path) -> None:
+    """Draws in an environment that has matplotlib; a word when there is none to be had."""
+    try:
+        drawing = environment(cache, "plot")
+        drawing.install("matplotlib", "matplotlib")
+        run([drawing.python, Path(__file__).with_name("plot.py"), source, target])
+        say(f"plot: {target}")
+    except CannotRun as error:
+        say(f"no plot: {error}")
+
+
+def publish(options: argparse.Namespace, machine: Machine, results: Results) -> None:
+    """Print it, and write the files."""
+    cache = machine.tools.cache
+    for test in results.tests:
+        print(table(results, test))
+    print(f"\n{markdown(results)}\n")
+    found = everything(results, {name: home.versions() for name, home in machine.environments.items()}, options.seconds)
+    source = (options.json or cache / "results.json").absolute()
+    write_json(source, found)
+    target = options.plot or (ROOT / "docs" / "performance.svg" if options.docs else cache / "plot.svg")
+    plot(cache, source, target.absolute())
+    if options.docs:
+        write_docs(ROOT / "docs" / "performance.md", figures_text(results, found))
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    """A polite end: the servers that run are ended too."""
+    raise SystemExit(128 + number)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = arguments(words)
+    files = raise_file_limit()
+    signal.signal(signal.SIGTERM, stop)
+    cache = cache_folder()
+    (cache / "log").mkdir(parents=True, exist_ok=True)
+    try:
+        with alone(cache):
+            machine, servers = prepare(options, cache, files)
+            results = take_turns(machine, servers, wanted(options, servers), options.rounds)
+            publish(options, machine, results)
+    except CannotRun as error:
+        say(f"benchmarks: {error}")
+        return 2
+    verdicts = results.verdicts() if options.bar else []
+    for verdict in verdicts:
+        print(verdict)
+    if any(server == SUBJECT for _, server in results.failed):
+        return 2
+    return 0 if all(verdict.reached for verdict in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

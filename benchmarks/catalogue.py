@@ -1,0 +1,183 @@
+"""What can be run: the tests, the servers and the goals."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SUBJECT = "wsdaemon"
+LIMIT = "raw"
+"""The bare C loop: what the kernel costs."""
+
+
+def make_json(size: int) -> str:
+    """A JSON message of exactly `size` bytes, as services push them: names repeat, values do not. The same at every call."""
+    chance = random.Random(7)  # noqa: S311 (no secret: a message that is the same in every run)
+    quotes: list[dict[str, object]] = []
+
+    def text() -> str:
+        return json.dumps({"type": "quotes", "quotes": quotes, "note": ""}, separators=(",", ":"))
+
+    while len(text()) < size - 90:
+        symbol = "".join(chance.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=4))
+        quotes.append({"symbol": symbol, "bid": chance.randint(100, 99999) / 100, "ask": chance.randint(100, 99999) / 100, "id": chance.getrandbits(32)})
+    note = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz ", k=size - len(text())))
+    return text().replace('"note":""', f'"note":"{note}"')
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One row: a load for every server that has the path for it."""
+
+    name: str
+    title: str
+    load: str
+    """Options of wsload. {json} is the message of make_json."""
+    path: str = "echo"
+    """Which of a server's paths the load goes to; `sub` brings `pub` along."""
+    unit: str = "us"
+    """us: CPU time per message, delivery or open and close. bytes: memory per connection. ms: the 99th percentile of a probe's echoes."""
+    tls: bool = False
+    deflate: bool = False
+    """The client offers permessage-deflate, and the server must agree."""
+    seconds: float | None = None
+    """How long it takes when that is not up to --seconds."""
+    subject_only: bool = False
+
+    @property
+    def probed(self) -> bool:
+        """Whether what counts is the round trip of another client meanwhile."""
+        return self.unit == "ms"
+
+    @property
+    def connections(self) -> int:
+        words = self.load.split()
+        return int(words[words.index("-C") + 1])
+
+
+_ECHO64 = "--mode echo -C 100 -S 64"
+_ECHO16K = "--mode echo -C 50 -S 16384 --binary"
+_ROOM = "--mode fanout -C 1000 -S 128"
+_JSON = "--mode fanout -C 1000 --text {json}"
+_CHURN = "--mode churn -C 64 --srcs 50"
+_IDLE = "--mode idle -C {count} --srcs 50 --inflight 200 --open-timeout 100"
+_MANY = _IDLE.replace("{count}", "10000")
+PROBE = "--mode echo -C 1 -P 512 -S 64 --interval 2 --warm 0.8"
+
+TESTS: Mapping[str, Test] = {
+    test.name: test
+    for test in (
+        Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
+        Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
+        Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
+        Test("echo16k", "echo 16 KB", _ECHO16K),
+        Test("echo1m", "echo 1 MB", "--mode echo -C 8 -S 1048576 --binary --verify-every 64"),
+        Test("tls-echo64", "echo 64 B over TLS", f"{_ECHO64} -P 1", tls=True),
+        Test("tls-echo16k", "echo 16 KB over TLS", _ECHO16K, tls=True),
+        Test("room", "room of 1,000, 128 B, per delivery", _ROOM, "sub"),
+        Test("room8", "the same, 8 publications under way", f"{_ROOM} --window 8", "sub"),
+        Test("room-json", "room of 1,000, 1 KiB JSON, per delivery", _JSON, "sub"),
+        Test("room-deflate", "the same with permessage-deflate", f"{_JSON} --offer-deflate", "sub", deflate=True),
+        Test("churn", "open and close", _CHURN),
+        Test("tls-churn", "open and close over TLS", _CHURN, tls=True),
+        Test("idle", "idle connection", _MANY, unit="bytes"),
+        Test(
+            "idle-deflate", "idle connection, deflate negotiated and used", f"{_MANY} --exchange --compress --text {{json}}",
+            unit="bytes", deflate=True,
+        ),
+        Test(
+            "idle-pings", "echo of others, 15,000 idle connections with pings, p99", _IDLE.replace("{count}", "15000"),
+            unit="ms", seconds=35, subject_only=True,
+        ),
+        Test("room-stall", "echo of others, room of 10,000 published to, p99", "--mode fanout -C 10000 -S 128 --srcs 50", "sub", unit="ms", seconds=6),
+    )
+}  # fmt: skip
+"""In the order in which they are run. 15,000 idle connections are pinged after the daemon's default interval of 25 s, so that test is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """wsdaemon, or a peer that it is compared with."""
+
+    name: str
+    command: str = ""
+    """Words with {port}, {bin} (of its environment), {servers} and {raw}. Empty: the subject."""
+    packages: str = ""
+    home: str = "peers"
+    """The environment that the packages are installed in."""
+    tls: bool = True
+    deflate: str | None = "--deflate"
+    """Added for tests with permessage-deflate; None: it has none."""
+    paths: Mapping[str, str] = field(default_factory=lambda: {"echo": "/", "sub": "/sub", "pub": "/pub"})
+
+    def can(self, test: Test) -> bool:
+        """Whether this test has a meaning here."""
+        if test.path not in self.paths or (test.subject_only and self.command):
+            return False
+        return (self.tls or not test.tls) and (self.deflate is not None or not test.deflate)
+
+
+_COROUTINE = {"echo": "/", "coroutine": "/", "sub": "/sub", "pub": "/pub"}
+
+PEERS: Mapping[str, Server] = {
+    server.name: server
+    for server in (
+        Server(LIMIT, "{raw} {port}", tls=False, deflate=None),
+        Server("picows", "{bin}/python {servers}/picows_echo.py {port}", "picows uvloop", deflate=None),
+        Server("websockets", "{bin}/python {servers}/websockets_echo.py {port}", "websockets", paths=_COROUTINE),
+        Server("websockets-uvloop", "{bin}/python {servers}/websockets_echo.py {port} --uvloop", "websockets uvloop", paths=_COROUTINE),
+        Server("aiohttp", "{bin}/python {servers}/aiohttp_echo.py {port}", "aiohttp uvloop", paths=_COROUTINE),
+        # Alone: where `click` can be imported, Autobahn colours the arguments of log calls that are switched off.
+        Server("autobahn", "{bin}/python {servers}/autobahn_twisted.py {port}", "autobahn twisted[tls]", home="autobahn"),
+    )
+}
+DEFAULT_PEERS = (LIMIT, "picows", "websockets", "aiohttp", "autobahn")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the subject is to reach in a test: at most `most`, in the test's unit, or as a multiple of another figure."""
+
+    test: str
+    most: float
+    server: str = ""
+    """Whose figure it is a multiple of; empty: `most` is the figure itself."""
+    base: str = ""
+    """The test that figure is from; empty: the same."""
+
+    @property
+    def measure(self) -> str:
+        """What `most` counts, in words."""
+        if not self.server:
+            return TESTS[self.test].unit
+        if self.server == SUBJECT:
+            return f"x {self.base}"
+        return "x the C limit" if self.server == LIMIT else f"x {self.server}"
+
+    @property
+    def needs(self) -> frozenset[tuple[str, str]]:
+        """Pairs of test and server that must be run to know."""
+        other = {(self.base or self.test, self.server)} if self.server else set()
+        return frozenset({(self.test, SUBJECT), *other})
+
+
+GOALS = (
+    Goal("echo64", 1.15, "picows"),
+    Goal("echo64", 1.4, LIMIT),
+    Goal("echo64x16", 0.3, "picows"),
+    Goal("echo16k", 1.0, "picows"),
+    Goal("echo1m", 1.3, "picows"),
+    Goal("coroutine", 0.6, "websockets"),
+    Goal("tls-echo64", 1.15, "picows"),
+    Goal("tls-echo16k", 1.15, "picows"),
+    Goal("room", 1.15, LIMIT),
+    Goal("room8", 0.45, LIMIT),
+    Goal("room-deflate", 1.3, SUBJECT, "room-json"),
+    Goal("churn", 1.8, "picows"),
+    Goal("tls-churn", 1.1, "picows"),
+    Goal("idle", 4000),
+    Goal("idle-deflate", 4500),
+    Goal("idle-pings", 20),
+)

@@ -1,0 +1,145 @@
+"""The cache folder, and what is compiled and installed there. Nothing is ever put into the checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+SECONDS = 900
+"""The longest that a step of the preparation may take."""
+
+
+class CannotRun(Exception):
+    """A step failed or something is missing; the text says what."""
+
+
+def cache_folder() -> Path:
+    """`wsdaemon-benchmarks` in the user's cache folder (XDG_CACHE_HOME)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "wsdaemon-benchmarks")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what changes which modules a Python finds."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def run(words: Sequence[object], environment: Mapping[str, str] | None = None) -> str:
+    """Run one step; what it printed. CannotRun with the end of that when it fails."""
+    command = [str(word) for word in words]
+    try:
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            timeout=SECONDS, env=dict(environment or clean_environment()),
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise CannotRun(f"{command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise CannotRun(f"{shlex.join(command)} did not end in {SECONDS} seconds") from None
+    except subprocess.CalledProcessError as error:
+        raise CannotRun(f"{shlex.join(command)} failed:\n{error.stdout[-1500:]}") from None
+    return done.stdout
+
+
+def digest(files: Iterable[Path], *more: str) -> str:
+    """Names the content of files."""
+    summed = hashlib.sha256(repr(more).encode())
+    for path in sorted(files):
+        summed.update(path.name.encode() + b"\0" + path.read_bytes())
+    return summed.hexdigest()[:12]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What is compiled: the load generator and the C limit; and a certificate."""
+
+    cache: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.cache / "certificate.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.cache / "key.pem"
+
+    def load_generator(self, tls: bool) -> Path:
+        """wsload; `tls` needs the headers of OpenSSL."""
+        flags = ["-DWITH_TLS", "-lssl", "-lcrypto"] if tls else []
+        return self._compile("wsload", sorted((HERE / "load").glob("*.c")), "-O2", "-lz", *flags)
+
+    def limit(self) -> Path:
+        """rawecho."""
+        return self._compile("rawecho", [HERE / "servers" / "rawecho.c"], "-O3", "-march=native")
+
+    def make_certificate(self) -> None:
+        """A self-signed P-256 certificate for localhost, made once."""
+        if self.certificate.exists() and self.key.exists():
+            return
+        run([
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", self.key, "-out", self.certificate,
+        ])  # fmt: skip
+
+    def _compile(self, name: str, sources: Sequence[Path], *flags: str) -> Path:
+        headers = (HERE / "load").glob("*.h")
+        binary = self.cache / f"{name}-{digest([*sources, *headers], *flags)}"
+        if not binary.exists():
+            fresh = binary.with_suffix(f".{os.getpid()}")
+            run(["gcc", "-Wall", "-Wextra", "-o", fresh, *sources, *flags])
+            fresh.replace(binary)
+        return binary
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment in the cache, made from the Python that runs this."""
+
+    folder: Path
+
+    @property
+    def scripts(self) -> Path:
+        return self.folder / "bin"
+
+    @property
+    def python(self) -> Path:
+        return self.scripts / "python"
+
+    def install(self, mark: str, *words: object, **environment: str) -> None:
+        """`pip install WORDS`, unless that was done before under this mark."""
+        done = self.folder / f".installed-{mark}"
+        if done.exists():
+            return
+        say(f"installing {' '.join(str(word) for word in words if not str(word).startswith('-'))} ...")
+        if not self.python.exists():
+            run([sys.executable, "-m", "venv", self.folder])
+        run([self.python, "-m", "pip", "install", "--quiet", *words], clean_environment(**environment))
+        done.touch()
+
+    def versions(self) -> dict[str, str]:
+        """What is installed."""
+        if not self.python.exists():
+            return {}
+        output = run([self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
+        return {item["name"]: item["version"] for item in json.loads(output[output.index("[") :])}
+
+
+def environment(cache: Path, name: str) -> Environment:
+    """The environment of that name. It belongs to one Python: builds of the same version differ."""
+    built = hashlib.sha256((sys.version + sys.base_prefix).encode()).hexdigest()[:8]
+    return Environment(cache / f"{name}-{platform.python_version()}-{built}")

@@ -1,0 +1,131 @@
+"""Results as text: a table for each test, one for the docs, and everything as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .catalogue import LIMIT, PEERS, SUBJECT, TESTS
+from .preparing import CannotRun
+from .results import Results, shown
+
+COLUMNS = {"us": "CPU us", "bytes": "bytes", "ms": "p99 ms"}
+UNITS = {"us": "µs", "bytes": "bytes", "ms": "ms"}
+NAMES = {LIMIT: "C limit", "autobahn": "stock Autobahn"}
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def name_of(server: str) -> str:
+    """As people call it."""
+    return NAMES.get(server, server)
+
+
+def table(results: Results, test: str) -> str:
+    """All that is known about one test, for the terminal."""
+    lines = [
+        f"\n{test}: {TESTS[test].title}",
+        f"{'server':20}{COLUMNS[TESTS[test].unit]:>10}{'x C limit':>10}{'x picows':>10}{'per s':>12}{'p50 us':>10}{'p99 us':>10}{'foreign':>9}{'n':>6}",
+    ]
+    for server in results.servers:
+        if (test, server) not in results.samples:
+            continue
+        figure = results.figure(test, server)
+        if figure is None:
+            lines.append(f"{server:20}{'-':>10}  failed")
+            continue
+        ratios = [results.ratio((test, server), (test, other)) for other in (LIMIT, "picows")]
+        cells = "".join(f"{'-' if ratio is None else shown(ratio, 2):>10}" for ratio in ratios)
+        note = ("" if figure.quiet else "  * not quiet") + (f"  {figure.failed} failed" if figure.failed else "")
+        lines.append(
+            f"{server:20}{shown(figure.cost, 2):>10}{cells}{shown(figure.rate, 0):>12}{shown(figure.p50_us, 0):>10}"
+            f"{shown(figure.p99_us, 0):>10}{figure.foreign:>9.2f}{figure.used:>4}/{figure.taken}{note}"
+        )
+    return "\n".join(lines)
+
+
+def markdown(results: Results) -> str:
+    """The costs: a row for each test, a column for each server."""
+    servers = results.servers
+    lines = ["| | " + " | ".join(name_of(server) for server in servers) + " |", "|---|" + "---:|" * len(servers)]
+    for test in results.tests:
+        cells = []
+        for server in servers:
+            figure = results.figure(test, server)
+            cells.append("-" if figure is None else shown(figure.cost, 2) + ("" if figure.quiet else " *"))
+        lines.append(f"| {TESTS[test].title}, {UNITS[TESTS[test].unit]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The name of this machine's CPU."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def everything(results: Results, versions: Mapping[str, Mapping[str, str]], seconds: float) -> dict[str, Any]:
+    """For a file of JSON: each sample, the medians, the goals, and what it was measured with."""
+    figures = {
+        test: {server: asdict(figure) for server in results.servers if (figure := results.figure(test, server))} for test in results.tests
+    }
+    return {
+        "when": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+        "seconds": seconds,
+        "versions": versions,
+        "titles": {test: TESTS[test].title for test in results.tests},
+        "units": {test: UNITS[TESTS[test].unit] for test in results.tests},
+        "names": {server: name_of(server) for server in results.servers},
+        "figures": figures,
+        "goals": [{"text": str(verdict), "measured": verdict.measured, "reached": verdict.reached} for verdict in results.verdicts()],
+        "samples": [{"test": test, "server": server, "samples": samples} for (test, server), samples in results.samples.items()],
+    }
+
+
+def figures_text(results: Results, found: Mapping[str, Any]) -> str:
+    """What stands between the marks of the docs page."""
+    servers = [server for server in results.servers if server not in (SUBJECT, LIMIT)]
+    versions = ", ".join(f"{name_of(server)} {_version(found['versions'], server)}".strip() for server in servers)
+    rounds = max((len(samples) for samples in results.samples.values()), default=0)
+    lines = [
+        f"{found['when']}, CPython {found['python']}, Linux {found['kernel']}, {found['processor']}, {found['cpus']} CPUs; "
+        f"medians of {rounds} rounds. Beside wsdaemon: {versions}.",
+        "",
+        markdown(results),
+        "",
+        "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample.",
+    ]
+    if verdicts := results.verdicts():
+        lines += ["", "| goal | at most | measured | |", "|---|---:|---:|---|"]
+        for verdict in verdicts:
+            measured = "-" if verdict.measured is None else shown(verdict.measured, 2)
+            word = "reached" if verdict.reached else "**not reached**"
+            lines.append(f"| {TESTS[verdict.goal.test].title} | {shown(verdict.goal.most, 2)} {verdict.goal.measure} | {measured} | {word} |")
+    return "\n".join(lines)
+
+
+def _version(versions: Mapping[str, Mapping[str, str]], server: str) -> str:
+    peer = PEERS[server]
+    return versions.get(peer.home, {}).get(peer.packages.split(maxsplit=1)[0], "") if peer.packages else ""
+
+
+def write_docs(page: Path, text: str) -> None:
+    """Puts new figures between the marks of the docs page. CannotRun when the marks are not there."""
+    before = page.read_text()
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(before):
+        raise CannotRun(f"{page.name} has no line {BEGIN}")
+    page.write_text(pattern.sub(lambda match: f"{BEGIN}\n{text}\n{END}", before))
+
+
+def write_json(path: Path, found: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n")

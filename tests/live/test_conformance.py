@@ -1,0 +1,76 @@
+"""The Autobahn TestSuite against a real daemon: the 301 cases that take seconds, and a sample of the slow ones.
+
+12.* and 13.* are compression, 216 cases and nearly all of the time. docs/conformance.md has the last full run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from daemon import ROOT, Daemon
+
+pytestmark = pytest.mark.live
+
+TOOL = Path(os.environ.get("WSDAEMON_WSTEST") or ROOT.parent / "shared" / "conformance" / "wstest")
+MINUTES = 10
+
+SETTINGS = """
+[logging]
+connections = off
+[defaults]
+max_message = 16MiB
+send_backlog = 32MiB
+[listener:web]
+address = tcp:0:interface=127.0.0.1
+[mount:/echo]
+app = echo
+"""
+
+HALVES = (("1.*", "2.*", "3.*", "4.*", "5.*", "7.*", "9.*", "10.*"), ("6.*",))
+"""The cases without 12.* and 13.*, in two parts that take about as long."""
+
+SAMPLE = tuple(f"{section}.{case}" for section in ("12.1", "12.4", "13.1", "13.4", "13.7") for case in (1, 10, 18)) + ("12.2.5", "12.3.5")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    if not TOOL.exists():
+        pytest.skip(f"{TOOL} is missing; WSDAEMON_WSTEST says where the tool is")
+    with Daemon(tmp_path_factory.mktemp("conformance"), SETTINGS) as started:
+        first = start(started, ("1.1.1",))  # alone, for it installs the suite
+        output = first.communicate(timeout=MINUTES * 60)[0]
+        if "no Python 2.7 here" in output:
+            pytest.skip("the Autobahn TestSuite needs a Python 2.7; PYTHON27 says where it is")
+        assert first.returncode == 0, output
+        yield started
+
+
+def start(daemon: Daemon, cases: Sequence[str]) -> subprocess.Popen[str]:
+    line = [sys.executable, str(TOOL), daemon.url(), "--cases", *cases]
+    return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def results(run: subprocess.Popen[str]) -> Counter[str]:
+    """How many cases had which outcome."""
+    output = run.communicate(timeout=MINUTES * 60)[0]
+    found = re.search(r"^\d+ cases: (\{.*?\}); 0 not good", output, re.MULTILINE)
+    assert found is not None, output
+    assert run.returncode == 0, output
+    return Counter({name: int(count) for name, count in re.findall(r"'([A-Z-]+)': (\d+)", found[1])})
+
+
+def test_all_cases_but_compression(daemon: Daemon) -> None:
+    runs = [start(daemon, cases) for cases in HALVES]
+    assert sum((results(run) for run in runs), Counter()) == {"OK": 298, "INFORMATIONAL": 3}
+
+
+def test_a_sample_of_compression(daemon: Daemon) -> None:
+    runs = [start(daemon, SAMPLE[half::2]) for half in range(2)]
+    assert sum((results(run) for run in runs), Counter()) == {"OK": len(SAMPLE)}

@@ -1,0 +1,136 @@
+"""WebSocketServer as a program uses it: run_forever, start() in a thread, `with server:`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from daemon import LISTENING, ROOT, SECONDS, Program, check_echo, environment, make_certificate
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+pytestmark = pytest.mark.live
+
+APP = """
+import asyncio
+from wsdaemon import WebSocketServer
+from websockets.sync.client import connect
+
+server = WebSocketServer(port=0)
+
+@server.route("/upper")
+async def upper(connection):
+    async for message in connection:
+        await connection.send(message.upper())
+
+def ask(port):
+    with connect(f"ws://127.0.0.1:{port}/upper", proxy=None) as client:
+        client.send("hello")
+        return client.recv()
+"""
+
+
+def run_program(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """A program of the user's that ends by itself."""
+    path = folder / "program.py"
+    path.write_text(text)
+    line = [sys.executable, "-W", "error", str(path)]
+    extra = {"PYTHONPATH": str(ROOT), "CERTIFICATES": str(folder)}
+    return subprocess.run(
+        line, cwd=folder, env=environment(folder, extra), capture_output=True, text=True, check=False, timeout=SECONDS
+    )  # fmt: skip
+
+
+def answers(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines that the program itself printed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return [line for line in done.stdout.splitlines() if not re.match(r"\d{4}-", line)]
+
+
+def test_start_and_stop_in_a_thread(tmp_path: Path) -> None:
+    done = run_program(tmp_path, APP + "\nserver.start()\nprint(ask(server.port))\nserver.stop()\nprint('stopped')\n")
+    assert answers(done) == ["HELLO", "stopped"]
+
+
+def test_with(tmp_path: Path) -> None:
+    done = run_program(tmp_path, APP + "\nwith server:\n    print(ask(server.port))\nprint('stopped')\n")
+    assert answers(done) == ["HELLO", "stopped"]
+
+
+def test_again_and_again(tmp_path: Path) -> None:
+    done = run_program(tmp_path, APP + "\nfor _ in range(3):\n    with server:\n        print(ask(server.port))\n")
+    assert answers(done) == ["HELLO"] * 3
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    two = (
+        "\nother = WebSocketServer(port=0)\nother.mount('/upper', upper)\n"
+        "with server, other:\n    print(ask(server.port), ask(other.port))\n"
+    )
+    assert answers(run_program(tmp_path, APP + two)) == ["HELLO HELLO"]
+
+
+def test_with_inside_a_program_that_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    own = (
+        "\nasync def main():\n    with server:\n"
+        "        print(await asyncio.to_thread(ask, server.port))\n"
+        "asyncio.run(main())\n"
+    )  # fmt: skip
+    assert answers(run_program(tmp_path, APP + own)) == ["HELLO"]
+
+
+def test_an_exception_in_the_block_still_stops_the_server(tmp_path: Path) -> None:
+    done = run_program(tmp_path, APP + "\nwith server:\n    raise SystemExit('the program is over')\n")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("the program is over")
+
+
+def test_start_on_a_busy_port_raises(tmp_path: Path) -> None:
+    busy = (
+        "\nimport wsdaemon\nwith server:\n    second = WebSocketServer(port=server.port)\n    second.mount('/upper', upper)\n"
+        "    try:\n        second.start()\n    except wsdaemon.StartError as error:\n        print(error)\n"
+    )
+    [line] = answers(run_program(tmp_path, APP + busy))
+    assert "in use" in line
+
+
+def test_stop_drains(tmp_path: Path) -> None:
+    drain = (
+        "\nserver.start()\nwith connect(f'ws://127.0.0.1:{server.port}/upper', proxy=None) as client:\n"
+        "    client.send('a')\n    client.recv()\n    print(len(server.connections))\n    server.stop()\n"
+        "    try:\n        client.recv()\n    except Exception as error:\n        print(error.rcvd.code)\n"
+    )
+    assert answers(run_program(tmp_path, APP + drain)) == ["1", "1001"]
+
+
+def test_tls(tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    tls = (
+        "\nimport os, ssl\nfolder = os.environ['CERTIFICATES']\n"
+        "secure = WebSocketServer(port=0, tls=(f'{folder}/cert.pem', f'{folder}/key.pem'))\nsecure.mount('/echo', 'echo')\n"
+        "context = ssl.create_default_context()\ncontext.check_hostname = False\ncontext.verify_mode = ssl.CERT_NONE\n"
+        "with secure, connect(f'wss://127.0.0.1:{secure.port}/echo', ssl=context, proxy=None) as client:\n"
+        "    client.send('hello')\n    print(client.recv())\n"
+    )
+    assert answers(run_program(tmp_path, APP + tls)) == ["hello"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_forever_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(APP + "\nserver.run_forever()\nprint('after')\n")
+    with Program([sys.executable, str(path)], tmp_path, {"PYTHONPATH": str(ROOT)}) as program:
+        [found] = program.output.wait_for(LISTENING)
+        with connect(f"ws://127.0.0.1:{found['port']}/upper", proxy=None) as client:
+            check_echo(client, "HELLO")
+            program.tell(number)
+            with pytest.raises(ConnectionClosed):
+                client.recv(SECONDS)
+            assert client.close_code == 1001
+        assert program.wait() == 0
+        program.output.wait_for("^after$")

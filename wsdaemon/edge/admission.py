@@ -1,0 +1,226 @@
+"""Who comes in, once a request was read: its route, the client's true address, its origin, who it is, and a place for it.
+
+Every step either lets the candidate go on or raises BadRequest with the answer. Only the question who a client is may take time. The places
+are taken after that, in one go with the making of the connection, so whoever waits holds none.
+
+    draining 503 > limits of the address 429 > no mount 404 > no WebSocket 405, 426, 400 > full 503 > origin 403 > auth 401, 403, 503
+    > places 503, 429
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.logger import Logger
+
+from ..core.handshake import ClientCertificate, Handshake, Peer
+from ..core.registry import Count, Place
+from ..core.routing import Routes
+from .auth.contract import AuthRequest, Identity
+from .forwarded import Networks, true_client
+from .limits import CONNECTIONS, USER_CONNECTIONS, AddressLimits, Key, KeyedPlace, Tally, too_many
+from .origins import Origins
+from .request import BadRequest, Head, Upgrade, upgrade
+
+if TYPE_CHECKING:
+    from ..wire.protocol import Wire
+
+EVERY = 60.0
+"""Seconds between two lines about clients that limits turned away, for each reason."""
+
+
+class Chain(Protocol):
+    """What finds out who a client is: see auth.chain."""
+
+    def authenticate(self, request: AuthRequest) -> Identity | Awaitable[Identity | None] | None: ...
+
+    def offered(self, subprotocols: tuple[str, ...]) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A mount as the gate sees it. What is None is not asked."""
+
+    mount: str
+    wire_class: type[Wire]
+    count: Count
+    subprotocols: tuple[str, ...] = ()
+    origins: Origins | None = None
+    chain: Chain | None = None
+    addresses: Tally | None = None
+    """Connections of each address on this mount."""
+    users: Tally | None = None
+    """Connections of each user on this mount."""
+
+
+class Candidate:
+    """A client whose request was read, and what is known of it so far."""
+
+    __slots__ = ("certificate", "entrance", "head", "key", "local", "params", "peer", "secure", "wanted")
+
+    def __init__(self, head: Head, peer: Peer, local: Peer, secure: bool, key: Key | None) -> None:
+        self.head = head
+        self.peer = peer
+        """Its true address, as far as trusted proxies told."""
+        self.local = local
+        self.secure = secure
+        self.key = key
+        """What its address is counted under; None: not at all."""
+        self.certificate: ClientCertificate | None = None
+        self.entrance: Entrance
+        self.params: Mapping[str, str]
+        self.wanted: Upgrade
+
+
+class Refusals:
+    """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
+
+    __slots__ = ("_listener", "_log", "_now", "_said", "counts")
+
+    def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.counts: dict[str, int] = {}
+        self._listener = listener
+        self._now = now
+        self._said: dict[str, tuple[float, int]] = {}
+        self._log = Logger(namespace="wsdaemon.edge")
+
+    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False) -> None:
+        """`told`: the operator should know of it."""
+        count = self.counts[reason] = self.counts.get(reason, 0) + 1
+        self._log.debug("refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail)
+        if told:
+            self._tell(reason, peer, detail, count)
+
+    def _tell(self, reason: str, peer: Peer, detail: str, count: int) -> None:
+        at, before = self._said.get(reason, (0.0, 0))
+        now = self._now()
+        if not before or now - at >= EVERY:
+            self._said[reason] = (now, count)
+            self._log.warn(
+                "{listener} turns clients away: {reason}{detail}; {count} since this was last said, the latest {peer}",
+                listener=self._listener, reason=reason, detail=detail, count=count - before, peer=str(peer),
+            )  # fmt: skip
+
+
+class Admission:
+    """What decides for one listener. `limits` None: nobody is counted by address; `trusted` None: no proxy is believed."""
+
+    def __init__(
+        self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], retry_after: float,
+        closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
+    ) -> None:  # fmt: skip
+        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds."""
+        self.listener = listener
+        self.secure = secure
+        self.routes = routes
+        self.counts = counts
+        self.retry_after = retry_after
+        self.closed = closed
+        self.limits = limits
+        self.trusted = trusted
+        self.show_certificate = show_certificate
+        self.refusals = Refusals(listener)
+
+    def receive(self, candidate: Candidate, tls_object: object = None) -> None:
+        """Find out where the candidate comes from.
+
+        Where a trusted proxy told another address, that one's limits are checked, and a handshake is entered for the candidate's new `key`.
+        """
+        if self.closed():
+            raise self.unavailable("draining", "the server is shutting down")
+        if self.trusted is not None:
+            self._find_client(candidate, self.trusted)
+        if self.show_certificate is not None and tls_object is not None:
+            candidate.certificate = self.show_certificate(tls_object)
+
+    def _find_client(self, candidate: Candidate, trusted: Networks) -> None:
+        seen = candidate.peer
+        candidate.peer, candidate.secure = true_client(candidate.head.headers, seen, candidate.secure, trusted)
+        limits = self.limits
+        if limits is None or candidate.peer is seen:
+            return
+        key = limits.key(candidate.peer)
+        if key is not None and (reason := limits.begin(key)) is not None:
+            raise too_many(reason, self.retry_after)
+        candidate.key = key
+
+    def ask(self, candidate: Candidate) -> Identity | Awaitable[Identity | None] | None:
+        """Whether it may come in, and who it is. An awaitable only where that takes time."""
+        head = candidate.head
+        found = self.routes.match(head.path)
+        if found is None:
+            raise BadRequest(404, "no_mount", "nothing is mounted at this path")
+        entrance, candidate.params = found
+        candidate.entrance = entrance
+        wanted = candidate.wanted = upgrade(head)
+        self._check_counts(entrance)
+        if entrance.origins is not None and not entrance.origins.allows(wanted.origin, head.headers["host"], candidate.secure):
+            raise BadRequest(403, "origin", "Pages of this origin may not connect here.")
+        if entrance.chain is None:
+            return None
+        return entrance.chain.authenticate(
+            AuthRequest(
+                head=head, peer=candidate.peer, secure=candidate.secure, params=candidate.params, subprotocols=wanted.subprotocols,
+                client_certificate=candidate.certificate,
+            )  # fmt: skip
+        )
+
+    def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Wire, Handshake, Place]:
+        """Take its places and make its wire, all or nothing."""
+        if self.closed():
+            raise self.unavailable("draining", "the server is shutting down")
+        entrance = candidate.entrance
+        wire = entrance.wire_class.make()  # runs the constructor of a mounted class, which may raise: before a place is taken
+        handshake = self._handshake(candidate, entrance, identity)
+        return wire, handshake, self._take_place(candidate, entrance, identity)
+
+    def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
+        head, offered = candidate.head, candidate.wanted.subprotocols
+        if offered and entrance.chain is not None:
+            offered = entrance.chain.offered(offered)
+        return Handshake(
+            target=head.target,
+            path=head.path,
+            raw_path=head.raw_path,
+            query_string=head.query_string,
+            headers=head.headers,
+            params=candidate.params,
+            peer=candidate.peer,
+            local=candidate.local,
+            secure=candidate.secure,
+            client_certificate=candidate.certificate,
+            http_version=head.version,
+            subprotocols=offered,
+            subprotocol=next((name for name in entrance.subprotocols if name in offered), None) if offered else None,
+            listener=self.listener,
+            mount=entrance.mount,
+        )
+
+    def _take_place(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
+        self._check_counts(entrance)
+        tallies: tuple[tuple[Tally, Key], ...] = ()
+        key, limits = candidate.key, self.limits
+        if key is not None:
+            for tally in (limits.connections if limits is not None else None, entrance.addresses):
+                if tally is not None and tally.most:
+                    if tally.full(key):
+                        raise too_many(CONNECTIONS, self.retry_after)
+                    tallies += ((tally, key),)
+        if identity is not None and entrance.users is not None and identity.name:
+            if entrance.users.full(identity.name):
+                raise too_many(USER_CONNECTIONS, self.retry_after)
+            tallies += ((entrance.users, identity.name),)
+        counts = (entrance.count, *self.counts)
+        return KeyedPlace(counts, tallies) if tallies else Place(counts)
+
+    def _check_counts(self, entrance: Entrance) -> None:
+        if entrance.count.full or any([count.full for count in self.counts]):
+            raise self.unavailable("max_connections", "the server has as many connections as it may")
+
+    def unavailable(self, reason: str, detail: str) -> BadRequest:
+        """The 503 for what is not the client's fault."""
+        return BadRequest(503, reason, detail, (("Retry-After", str(max(1, round(self.retry_after)))),))

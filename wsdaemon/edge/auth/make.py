@@ -1,0 +1,122 @@
+"""From [auth:NAME] sections to authenticators. Each kind's module, and the library behind it, is loaded when a section asks for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from twisted.logger import Logger
+
+from ...settings.auth import (
+    AuthSettings,
+    BasicAuthSettings,
+    HttpAuthSettings,
+    JwtAuthSettings,
+    TicketAuthSettings,
+    TlsAuthSettings,
+)
+from ...settings.model import Settings
+from .chain import Chain
+from .contract import Authenticator
+from .files import FileError
+
+# Each kind is imported where it is made: a daemon that checks no token does not pay for the libraries in memory.
+
+log = Logger(namespace="wsdaemon.auth")
+
+
+class AuthError(Exception):
+    """Sections that cannot be used. `problems` has a line for each; `str()` is all of them."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Authenticators(Mapping[str, Authenticator]):
+    """The authenticators of all sections by name. A part of the daemon that is started and stopped."""
+
+    def __init__(self, authenticators: Iterable[Authenticator]) -> None:
+        self._by_name = {each.name: each for each in authenticators}
+
+    def __getitem__(self, name: str) -> Authenticator:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def chain(self, names: Iterable[str]) -> Chain | None:
+        """What a mount with `auth = names` asks; None when everybody may come in."""
+        ways = [self._by_name[name] for name in names]
+        return Chain(ways) if ways else None
+
+    def refresh(self) -> None:
+        """SIGHUP: take changed files now."""
+        for each in self._by_name.values():
+            each.refresh()
+
+    async def start(self) -> None:
+        """Nothing to do: threads and connections are made when they are needed first."""
+
+    async def stop(self) -> None:
+        """Let go of threads and connections."""
+        for each in self._by_name.values():
+            try:
+                await each.close()
+            except Exception:
+                log.failure("[auth:{name}] did not stop cleanly", name=each.name)
+
+
+def make_authenticators(
+    settings: Settings, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+) -> Authenticators:
+    """Authenticators for all the sections, their files read. `now` gives seconds since 1970. AuthError with every problem."""
+    made, problems = [], []
+    for section in settings.auths:
+        where = f"{settings.source}: [auth:{section.name}]"
+        missing = [package for module, package in sorted(section.needs.items()) if importlib.util.find_spec(module) is None]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            problems.append(
+                f"{where} kind = {section.kind}: needs {' and '.join(missing)}, which {verb} not installed; pip install 'wsdaemon[auth]'"
+            )
+            continue
+        try:
+            made.append(_make(section, now, clock))
+        except FileError as error:
+            problems.append(f"{where} {error}")
+        except OSError as error:  # ssl.SSLError is one
+            problems.append(f"{where} ca_file: {error.strerror or 'the file cannot be read'}")
+    if problems:
+        raise AuthError(problems)
+    return Authenticators(made)
+
+
+def _make(section: AuthSettings, now: Callable[[], float], clock: Callable[[], float]) -> Authenticator:
+    """FileError, or OSError of a ca_file."""
+    match section:
+        case BasicAuthSettings():
+            from .basic import BasicAuthenticator
+
+            return BasicAuthenticator(section, clock)
+        case JwtAuthSettings():
+            from .jwt import JwtAuthenticator
+
+            return JwtAuthenticator(section, now, clock)
+        case TlsAuthSettings():
+            from .tls import TlsAuthenticator
+
+            return TlsAuthenticator(section, now)
+        case HttpAuthSettings():
+            from .http import HttpAuthenticator
+
+            return HttpAuthenticator(section, clock)
+        case TicketAuthSettings():
+            from .ticket import TicketAuthenticator, TicketBook
+
+            return TicketAuthenticator(section.name, TicketBook(clock, section.lifetime, section.max_tickets, section.name), now)
+    raise TypeError(f"no authenticator for the kind {section.kind}")

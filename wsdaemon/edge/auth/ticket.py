@@ -1,0 +1,127 @@
+"""The kind ticket: a one-time ticket that the daemon's own API made a moment ago.
+
+For browsers, which can send no header: the site's server, which knows its user, asks the API for a ticket, and the page puts it in the URL.
+What is left in a proxy's log is then of no use to anybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .contract import AuthRequest, Denied, Identity
+from .identity import NO_CLAIMS, clean_name
+from .sources import malformed
+
+PARAMETER = "ticket"
+"""The query parameter that carries a ticket."""
+
+LONGEST_TICKET = 128
+"""Characters; ours have 43."""
+
+
+class TicketsFull(Exception):
+    """There are as many unused tickets as may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    proof: bytes = field(repr=False)
+    identity: Identity
+    path: str | None
+    until: float
+
+
+class TicketBook:
+    """Tickets that were made and not used yet. Of a ticket only its hash is kept, so that no dump of memory and no bug can give one away.
+
+    They all live equally long, so the oldest is the first to end, and what has ended is dropped from the front.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, lifetime: float = 30.0, most: int = 10_000, name: str = "ticket"
+    ) -> None:
+        """`lifetime` in seconds of `clock`; `name` is that of the [auth:NAME] section."""
+        self._clock = clock
+        self._lifetime = lifetime
+        self._most = most
+        self._method = f"ticket:{name}"
+        self._tickets: OrderedDict[bytes, _Ticket] = OrderedDict()
+
+    def __len__(self) -> int:
+        self._drop_ended()
+        return len(self._tickets)
+
+    def issue(self, identity: str, claims: Mapping[str, object] = NO_CLAIMS, path: str | None = None, expires: float | None = None) -> str:
+        """A new ticket for whoever is called `identity`. With `path` it opens that path alone, as it reads when decoded.
+
+        `expires`, in seconds since 1970, ends the connection that the ticket opens; None: never. ValueError for an identity that is empty,
+        has control characters or over 255 characters. TicketsFull.
+        """
+        name = clean_name(identity)
+        if name is None:
+            raise ValueError("expected an identity of 1 to 255 characters, without control characters and blanks at its ends")
+        self._drop_ended()
+        if len(self._tickets) >= self._most:
+            raise TicketsFull(f"there are {self._most} unused tickets")
+        ticket = secrets.token_urlsafe(32)
+        place, proof = _hashed(ticket)
+        self._tickets[place] = _Ticket(proof, Identity(name, self._method, claims, expires), path, self._clock() + self._lifetime)
+        return ticket
+
+    def redeem(self, ticket: str, path: str) -> Identity | None:
+        """Whom a ticket is for; None when it is unknown, used, too old or for another path. It is used up by this, whatever comes out."""
+        self._drop_ended()
+        place, proof = _hashed(ticket)
+        found = self._tickets.pop(place, None)
+        if found is None or not hmac.compare_digest(found.proof, proof):
+            return None
+        return found.identity if found.path is None or found.path == path else None
+
+    def _drop_ended(self) -> None:
+        now = self._clock()
+        while self._tickets:
+            place = next(iter(self._tickets))
+            if self._tickets[place].until > now:
+                return
+            del self._tickets[place]
+
+
+def _hashed(ticket: str) -> tuple[bytes, bytes]:
+    """Where a ticket is kept, and what proves it: two halves of its SHA-256. The look-up's time can tell of the first at most."""
+    digest = hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
+    return digest[:16], digest[16:]
+
+
+class TicketAuthenticator:
+    """Lets in whoever brings a ticket out of its book."""
+
+    challenge = 'Ticket realm="wsdaemon"'
+    subprotocol_prefixes = ()
+
+    def __init__(self, name: str, book: TicketBook, now: Callable[[], float] = time.time) -> None:
+        self.name = name
+        self.book = book
+        self._now = now
+
+    def authenticate(self, request: AuthRequest) -> Identity | None:
+        found = request.query(PARAMETER)
+        if not found:
+            return None
+        if len(found) > 1 or len(found[0]) > LONGEST_TICKET:
+            raise malformed("The request does not have one ticket.")
+        identity = self.book.redeem(found[0], request.head.path)
+        if identity is None or (identity.expires is not None and self._now() >= identity.expires):
+            raise Denied("auth_refused", detail="The ticket is unknown here, was used before, or is too old.")
+        return identity
+
+    def refresh(self) -> None:
+        """No file is read."""
+
+    async def close(self) -> None:
+        """Nothing is held."""

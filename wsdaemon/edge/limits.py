@@ -1,0 +1,190 @@
+"""How much one address, or one user, may have: connections, opening handshakes, new connections per second.
+
+Everything is bounded. What is counted has an entry only while the count is above zero; what is remembered of rates fits into a table of
+fixed size and goes by itself, without a timer.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from ..core.handshake import Peer
+from ..core.registry import Count, Place
+from .forwarded import Networks
+from .request import BadRequest
+
+Key = str | bytes
+"""What is counted under: an IPv4 address as text, the first 8 bytes of an IPv6 address, the name of a user."""
+
+MOST_RATES = 64 * 1024
+"""Addresses whose rate is remembered. About 100 bytes each."""
+
+BURST = 3
+"""Seconds' worth of new connections that an address may open at once, when it was quiet before."""
+
+PER_SECOND = "address_rate"
+HANDSHAKES = "address_handshakes"
+CONNECTIONS = "address_connections"
+USER_CONNECTIONS = "user_connections"
+
+_DETAILS = {
+    PER_SECOND: "Too many new connections from this address.",
+    HANDSHAKES: "Too many opening handshakes from this address at once.",
+    CONNECTIONS: "Too many connections from this address.",
+    USER_CONNECTIONS: "Too many connections of this user.",
+}
+
+
+def too_many(reason: str, retry_after: float) -> BadRequest:
+    """The 429 (RFC 6585 4) for one of the reasons above. `retry_after` in seconds."""
+    return BadRequest(429, reason, _DETAILS[reason], (("Retry-After", str(max(1, round(retry_after)))),))
+
+
+def address_key(host: str) -> Key | None:
+    """What an address is counted under: IPv4 by itself, IPv6 by its /64, which one customer has whole.
+
+    None for loopback and unix sockets: whoever comes from there is on this machine already, and most often is a proxy that brings
+    everybody.
+    """
+    if ":" in host:
+        if host == "::1":
+            return None
+        try:
+            return socket.inet_pton(socket.AF_INET6, host)[:8]
+        except OSError:
+            return host
+    return None if host.startswith("127.") or host == "unix" else host
+
+
+class Tally:
+    """How many of something each key has. `most` for one key; 0: no limit."""
+
+    __slots__ = ("_now", "most")
+
+    def __init__(self, most: int = 0) -> None:
+        self.most = most
+        self._now: dict[Key, int] = {}
+
+    def __len__(self) -> int:
+        """Keys that have any."""
+        return len(self._now)
+
+    def count(self, key: Key) -> int:
+        return self._now.get(key, 0)
+
+    def full(self, key: Key) -> bool:
+        return 0 < self.most <= self._now.get(key, 0)
+
+    def enter(self, key: Key) -> None:
+        self._now[key] = self._now.get(key, 0) + 1
+
+    def leave(self, key: Key) -> None:
+        left = self._now.get(key, 0) - 1
+        if left > 0:
+            self._now[key] = left
+        else:
+            self._now.pop(key, None)
+
+
+class Rate:
+    """New connections per second for each key: a token bucket that holds `burst` and gets `per_second` new ones.
+
+    A bucket is one number: the time at which it is full again. The keys are in two tables, and whoever comes is written into the young one.
+    When that has half of `most`, or when all that is in the old one must be full again, the old one goes and the young one takes its
+    place: so it is the addresses that were silent the longest that are forgotten under a flood of others.
+    """
+
+    __slots__ = ("_half", "_now", "_old", "_period", "_slack", "_step", "_turn_at", "_young")
+
+    def __init__(self, per_second: float, burst: float, most: int = MOST_RATES, now: Callable[[], float] = time.monotonic) -> None:
+        self._step = 1 / per_second
+        self._slack = (burst - 1) * self._step
+        self._period = burst * self._step
+        self._half = max(1, most // 2)
+        self._now = now
+        self._young: dict[Key, float] = {}
+        self._old: dict[Key, float] = {}
+        self._turn_at = 0.0
+
+    def __len__(self) -> int:
+        """Entries in memory, at most `most`."""
+        return len(self._young) + len(self._old)
+
+    def take(self, key: Key) -> bool:
+        """Take a token; False when there is none. What is refused takes none."""
+        now = self._now()
+        young = self._young
+        if now >= self._turn_at or len(young) >= self._half:
+            young = self._turn(now)
+        full_at = young.get(key)
+        if full_at is None:
+            full_at = self._old.get(key, 0.0)
+        if full_at < now:
+            full_at = now
+        elif full_at - now > self._slack:
+            return False
+        young[key] = full_at + self._step
+        return True
+
+    def _turn(self, now: float) -> dict[Key, float]:
+        # After one period every bucket that was not touched is full, so an entry of the old table says nothing that a missing one does not.
+        quiet = now >= self._turn_at + self._period
+        self._old = {} if quiet else self._young
+        self._young = {}
+        self._turn_at = now + self._period
+        return self._young
+
+
+class AddressLimits:
+    """The limits of one listener on single addresses.
+
+    They are for the client's true address: a trusted proxy stands for many, and is exempt until it has told who comes.
+    """
+
+    __slots__ = ("_exempt", "connections", "handshakes", "rate")
+
+    def __init__(
+        self, *, max_connections: int, max_handshakes: int, per_second: float, exempt: Networks | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """0 each: no limit. `exempt` are those that bring others: proxies."""
+        self.connections = Tally(max_connections)
+        self.handshakes = Tally(max_handshakes)
+        self.rate = Rate(per_second, BURST * per_second, now=now) if per_second else None
+        self._exempt = exempt if exempt is not None and exempt.networks else None
+
+    def key(self, peer: Peer) -> Key | None:
+        """What a client is counted under; None for one that is not counted."""
+        key = address_key(peer.host)
+        return None if key is None or (self._exempt is not None and peer in self._exempt) else key
+
+    def begin(self, key: Key) -> str | None:
+        """A new connection: why it is refused, or None, and then `handshakes.leave(key)` is due once."""
+        if self.connections.full(key):
+            return CONNECTIONS
+        if self.handshakes.full(key):
+            return HANDSHAKES
+        if self.rate is not None and not self.rate.take(key):
+            return PER_SECOND
+        self.handshakes.enter(key)
+        return None
+
+
+class KeyedPlace(Place):
+    """A place in several counts, and under a key in several tallies; given back together, exactly once."""
+
+    __slots__ = ("_tallies",)
+
+    def __init__(self, counts: tuple[Count, ...], tallies: tuple[tuple[Tally, Key], ...]) -> None:
+        super().__init__(counts)
+        self._tallies = tallies
+        for tally, key in tallies:
+            tally.enter(key)
+
+    def leave(self) -> None:
+        super().leave()
+        tallies, self._tallies = self._tallies, ()
+        for tally, key in tallies:
+            tally.leave(key)

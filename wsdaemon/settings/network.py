@@ -1,0 +1,75 @@
+"""Networks and host names, as listeners and certificates name them. Only the writing is read here; the edge uses them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from wsdaemon.settings.form import Form, ListForm
+from wsdaemon.settings.problems import Refused
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkForm(Form[str]):
+    """An address, a network such as 10.0.0.0/8, or `unix` for every client of a unix socket; in its shortest spelling."""
+
+    @property
+    def expected(self) -> str:
+        return "addresses, networks such as 10.0.0.0/8 or 2001:db8::/32, or unix"
+
+    def parse(self, text: str) -> str:
+        if text.lower() == "unix":
+            return "unix"
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            if "host bits" in str(error):
+                raise self.refusal(f"; bits are set behind the prefix: did you mean {ipaddress.ip_network(text, strict=False)}?") from None
+            raise self.refusal() from None
+        return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+@dataclass(frozen=True, slots=True)
+class HostForm(Form[str]):
+    """A host name, perhaps with `*` for its first label; in lower case, IDNA in its `xn--` spelling."""
+
+    @property
+    def expected(self) -> str:
+        return "host names such as www.example.com or *.example.com"
+
+    def parse(self, text: str) -> str:
+        host = text.lower().removesuffix(".")
+        if not host.isascii():
+            try:
+                host = host.encode("idna").decode("ascii")
+            except UnicodeError:
+                raise self.refusal() from None
+        labels = host.removeprefix("*.").split(".")
+        if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+            raise self.refusal("; an IP address is never asked for by name" if ":" in host else "")
+        return host
+
+
+@dataclass(frozen=True, slots=True)
+class NameForm(Form[str]):
+    """The NAME of a section."""
+
+    noun: str = "names"
+
+    @property
+    def expected(self) -> str:
+        return self.noun
+
+    def parse(self, text: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text, re.ASCII) is None:
+            raise Refused(f"expected {self.noun}")
+        return text
+
+
+NetworkList: TypeAlias = Annotated[tuple[str, ...], ListForm(NetworkForm())]
+Hosts: TypeAlias = Annotated[tuple[str, ...], ListForm(HostForm())]
+TlsNames: TypeAlias = Annotated[tuple[str, ...], ListForm(NameForm("the NAMEs of [tls:NAME] sections"))]

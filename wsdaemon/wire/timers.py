@@ -1,0 +1,95 @@
+"""What happens to a connection by itself: pings, and the ends of patience, of idleness and of a lifetime. All on the wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..core.closing import GOING_AWAY
+from .input import OPEN, Input
+
+PING_FRAME = b"\x89\x04ping"
+
+QUIET_PARTS = 4
+"""A connection is looked at this often during its idle timeout, so that it is closed at most a quarter too late."""
+
+NEVER = float("inf")
+
+
+class Timed(Input):
+    """Deadlines of one connection, the earliest of which is on the wheel. Times are the loop's seconds."""
+
+    __slots__ = ("due_bucket", "end_at", "end_with", "idle_at", "ping_at", "pinged", "quiet_for", "quiet_mark")
+
+    onAutoPingTimeout: Callable[[], None]
+    """Autobahn's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due_bucket = 0
+        self.ping_at = self.idle_at = self.end_at = NEVER
+        self.end_with = (GOING_AWAY, "")
+        self.pinged = False
+        self.quiet_for = self.quiet_mark = 0
+
+    def start_timers(self) -> None:
+        """The connection is open."""
+        policy = self.wire_policy
+        if policy.ping_interval:
+            self.ping_at = policy.wheel.time() + policy.ping_interval
+        if policy.idle_timeout:
+            self.idle_at = policy.wheel.time() + policy.idle_timeout / QUIET_PARTS
+        if policy.lifetime:
+            self.end_by(policy.wheel.time() + policy.lifetime, GOING_AWAY, "lifetime is over")
+        self._arm()
+
+    def end_by(self, when: float, code: int, reason: str) -> None:
+        """Close with `code` at `when`, unless something earlier was said."""
+        if when < self.end_at:
+            self.end_at, self.end_with = when, (code, reason)
+            self._arm()
+
+    def _arm(self) -> None:
+        earliest = min(self.ping_at, self.idle_at, self.end_at)
+        if earliest < NEVER:
+            wheel = self.wire_policy.wheel
+            wheel.set(self, max(0.0, earliest - wheel.time()))
+
+    def time_passed(self) -> None:
+        """One of the deadlines of an open connection is here."""
+        now = self.wire_policy.wheel.time()
+        if now >= self.end_at:
+            self.close(*self.end_with)
+        elif now >= self.idle_at and self._idle_too_long(now):
+            self.close(GOING_AWAY, "idle for too long")
+        elif now >= self.ping_at:
+            self._ping_or_give_up(now)
+        if self.state == OPEN:
+            self._arm()
+
+    def _idle_too_long(self, now: float) -> bool:
+        self.idle_at = now + self.wire_policy.idle_timeout / QUIET_PARTS
+        messages = self.messages_in + self.messages_out
+        self.quiet_for = self.quiet_for + 1 if messages == self.quiet_mark else 0
+        self.quiet_mark = messages
+        return self.quiet_for >= QUIET_PARTS
+
+    def _ping_or_give_up(self, now: float) -> None:
+        policy = self.wire_policy
+        if not self.pinged:
+            self.pinged, self.heard = True, False
+            self.ping_at = now + policy.ping_timeout
+            self.write(PING_FRAME)
+            self.rested()
+        elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
+            self.pinged = False
+            self.ping_at = now + max(0.0, policy.ping_interval - policy.ping_timeout)
+        else:
+            self.onAutoPingTimeout()
+
+    def rested(self) -> None:
+        """A good moment to let go of what a busy connection keeps."""
+        if self._perMessageCompress is not None:
+            self._perMessageCompress.forget_what_was_sent()
+
+    def due(self) -> None:
+        raise NotImplementedError
