@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, JwtAuthSettings, is_auth_name, kind_of
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of

@@ -16,20 +16,19 @@ from typing import Annotated, Literal
 
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.form import ListForm
+from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
+from wsdaemon.settings.listener import TlsSettings as TlsSettings
 from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import (
     MIB,
-    AddressText,
     App,
     Count,
     Destination,
     Directories,
     Duration,
-    File,
     LevelName,
     Levels,
-    MountPaths,
     PositiveCount,
     PositiveDuration,
     PositiveSize,
@@ -88,50 +87,6 @@ class LoggingSettings(SectionSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerSettings(SectionSettings):
-    """[listener:NAME]: an address that accepts connections. There may be any number, each with a name of its own."""
-
-    name: str
-    address: AddressText = field(
-        metadata=explain(
-            "Where to listen. tcp:8080 is every IPv4 and IPv6 address of the machine, tcp:8080:interface=127.0.0.1 or interface=[::1] "
-            "one of them. unix:/run/wsdaemon/ws.sock:mode=660 is a unix socket, also with :user=NAME and :group=NAME; its mode "
-            "is 660 when left out. "
-            "systemd:index=0 or systemd:name=ws is a socket that systemd passes.",
-            example="tcp:8080:interface=127.0.0.1",
-        )
-    )
-    tls_certificate: File = field(
-        default=None,
-        metadata=explain("The certificate and its chain, as PEM; with it the listener speaks TLS. Needs tls_key. Relative to this file."),
-    )
-    tls_key: File = field(default=None, metadata=explain("The private key of tls_certificate, as PEM. Relative to this file."))
-    mounts: MountPaths = field(
-        default=(), metadata=explain("The mounts that this listener serves, as their sections name them. Empty: all of them.")
-    )
-    backlog: Annotated[int, WholeForm(1, 65535)] = field(
-        default=4096,
-        metadata=explain("How many connections the system holds until they are accepted. Its own limit (net.core.somaxconn) may be lower."),
-    )
-    handshake_timeout: PositiveDuration = field(
-        default=10.0, metadata=explain("How long a client may take from its connection to the end of the opening handshake, TLS included.")
-    )
-    max_connections: Count = field(
-        default=0, metadata=explain("How many WebSocket connections may be open on this listener. 0: no limit of its own.")
-    )
-    max_handshakes: PositiveCount = field(
-        default=1000, metadata=explain("How many connections may be in their opening handshake. Over it the oldest of them is dropped.")
-    )
-
-    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        """A certificate without a key is of no use, and a key without a certificate neither."""
-        if self.tls_certificate is None and self.tls_key is not None:
-            yield ("tls_key", "tls_certificate"), "expected tls_certificate beside it: TLS takes both or neither"
-        if self.tls_key is None and self.tls_certificate is not None:
-            yield ("tls_certificate", "tls_key"), "expected tls_key beside it: TLS takes both or neither"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MountSettings(SectionSettings):
     """[mount:PATH]: a URL path, the app it leads to and the limits on it.
 
@@ -178,6 +133,16 @@ class MountSettings(SectionSettings):
     max_connections: Count = field(
         default=0, metadata=explain("How many WebSocket connections may be open on this mount. 0: no limit of its own.")
     )
+    max_connections_per_address: Count = field(
+        default=0,
+        metadata=explain(
+            "How many WebSocket connections one client address may have open on this mount, counted as on a listener. 0: no limit of its own."
+        ),
+    )
+    max_connections_per_user: Count = field(
+        default=0,
+        metadata=explain("How many WebSocket connections one user may have open on this mount, where auth tells who it is. 0: no limit."),
+    )
     ping_interval: Duration = field(
         default=25.0, metadata=explain("How long a connection may be silent before it is pinged. 0: never; dead peers are then not found.")
     )
@@ -190,6 +155,34 @@ class MountSettings(SectionSettings):
     send_backlog: PositiveSize = field(
         default=1 * MIB, metadata=explain("How much may wait, unsent, for a client that reads slowly. More closes its connection.")
     )
+    send_backlog_age: Duration = field(
+        default=0.0, metadata=explain("How long something may wait, unsent, for a client that reads slowly. 0: as long as it fits.")
+    )
+    slow_client: Literal["close", "drop_oldest", "latest"] = field(
+        default="close",
+        metadata=explain(
+            "What becomes of a client that reads more slowly than it is sent. close: it is closed with 1013 when send_backlog is full. "
+            "drop_oldest: the messages that have waited longest are dropped. latest: only the newest of each room is kept for it."
+        ),
+    )
+    messages_per_second: Count = field(
+        default=0, metadata=explain("How many messages a client may send each second, for two seconds at once. 0: no limit.")
+    )
+    bytes_per_second: Size = field(
+        default=0, metadata=explain("How many bytes a client may send each second, for two seconds at once. 0: no limit.")
+    )
+    over_rate: Literal["slow", "close"] = field(
+        default="slow",
+        metadata=explain("What becomes of a client that sends faster. slow: it is read more slowly. close: it is closed with 1008."),
+    )
+    control_frames_per_second: Count = field(
+        default=100,
+        metadata=explain("How many pings and pongs a client may send each second. More close its connection with 1008. 0: no limit."),
+    )
+    idle_timeout: Duration = field(
+        default=0.0, metadata=explain("How long a connection may be without a message in either direction. 0: for ever.")
+    )
+    lifetime: Duration = field(default=0.0, metadata=explain("How long a connection may last at all. 0: for ever."))
     compression: bool = field(
         default=True, metadata=explain("Compress messages with permessage-deflate (RFC 7692) where the client offers it.")
     )
@@ -232,5 +225,6 @@ class Settings:
     listeners: tuple[ListenerSettings, ...]
     mounts: tuple[MountSettings, ...]
     auths: tuple[AuthSettings, ...] = ()
+    tls: tuple[TlsSettings, ...] = ()
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
