@@ -37,7 +37,8 @@ def names(known: Sequence[str]) -> Callable[[str], list[str]]:
     def convert(text: str) -> list[str]:
         found = {"all": list(known), "none": []}.get(text, text.split(","))
         if wrong := [name for name in found if name not in known]:
-            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: expected some of {', '.join(known)}, with commas between, or all, or none")
+            choice = ", ".join(known)
+            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: expected some of {choice}, with commas between, or all, or none")
         return found
 
     return convert
@@ -65,7 +66,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=positive, default=3.0, help="measured in each sample; default: 3")
     add("--patience", type=float, default=3.0, metavar="SECONDS", help="how long to wait for a quiet machine before a sample; default: 3")
     add("--cpus", type=cpus, default=(0, 1), metavar="SERVER,LOAD", help="default: 0,1")
-    add("--in-place", action="store_true", help="run the checkout as it lies there with this Python's packages, instead of installing it anew")
+    add("--in-place", action="store_true", help="run the checkout where it is, with this Python's packages; default: install it first")
     add("--plot", type=Path, metavar="FILE", help="an .svg or .png; default: plot.svg in the cache folder")
     add("--json", type=Path, metavar="FILE", help="everything that was measured; default: results.json in the cache folder")
     add("--docs", action="store_true", help="put table and plot into docs/performance.md and docs/performance.svg")
@@ -132,18 +133,16 @@ def prepare_peers(options: argparse.Namespace, environments: dict[str, Environme
 
 def prepare(options: argparse.Namespace, cache: Path, files: int) -> tuple[Machine, list[Server]]:
     """Compile, install, and find out what can be run. CannotRun when wsdaemon cannot."""
-    server_cpu, load_cpu = options.cpus
-    allowed = os.sched_getaffinity(0)
-    if not shutil.which("taskset") or not {server_cpu, load_cpu} <= allowed:
+    allowed, taskset = os.sched_getaffinity(0), shutil.which("taskset")
+    if taskset is None or not set(options.cpus) <= allowed:
         raise CannotRun(f"taskset is needed, and two CPUs out of {sorted(allowed)} (--cpus)")
     tools = Tools(cache)
     wsload, tls = load_generator(tools)
     subject = in_place() if options.in_place else installed(cache)
     environments = {name: environment(cache, name) for name in ("peers", "autobahn", SUBJECT)}
     servers = [subject.server, *prepare_peers(options, environments)]
-    machine = Machine(
-        tools, wsload, tools.limit(), subject, environments, server_cpu, load_cpu, options.seconds, options.patience, files,
-    )  # fmt: skip
+    pins = [(taskset, "-c", str(number)) for number in options.cpus]
+    machine = Machine(tools, wsload, tools.limit(), subject, environments, pins[0], pins[1], options.seconds, options.patience, files)
     return machine, servers if tls else [replace(server, tls=False) for server in servers]
 
 
@@ -206,6 +205,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with alone(cache):
             machine, servers = prepare(options, cache, files)
+            machine.try_out(servers[0])  # wsdaemon: the rest is of no use without it
             results = take_turns(machine, servers, wanted(options, servers), options.rounds)
             publish(options, machine, results)
     except CannotRun as error:

@@ -22,7 +22,8 @@ def make_json(size: int) -> str:
 
     while len(text()) < size - 90:
         symbol = "".join(chance.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=4))
-        quotes.append({"symbol": symbol, "bid": chance.randint(100, 99999) / 100, "ask": chance.randint(100, 99999) / 100, "id": chance.getrandbits(32)})
+        bid, ask = chance.randint(100, 99999) / 100, chance.randint(100, 99999) / 100
+        quotes.append({"symbol": symbol, "bid": bid, "ask": ask, "id": chance.getrandbits(32)})
     note = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz ", k=size - len(text())))
     return text().replace('"note":""', f'"note":"{note}"')
 
@@ -77,9 +78,9 @@ TESTS: Mapping[str, Test] = {
         Test("tls-echo64", "echo 64 B over TLS", f"{_ECHO64} -P 1", tls=True),
         Test("tls-echo16k", "echo 16 KB over TLS", _ECHO16K, tls=True),
         Test("room", "room of 1,000, 128 B, per delivery", _ROOM, "sub"),
-        Test("room8", "the same, 8 publications under way", f"{_ROOM} --window 8", "sub"),
+        Test("room8", "room of 1,000, 128 B, 8 under way, per delivery", f"{_ROOM} --window 8", "sub"),
         Test("room-json", "room of 1,000, 1 KiB JSON, per delivery", _JSON, "sub"),
-        Test("room-deflate", "the same with permessage-deflate", f"{_JSON} --offer-deflate", "sub", deflate=True),
+        Test("room-deflate", "room of 1,000, 1 KiB JSON, deflate, per delivery", f"{_JSON} --offer-deflate", "sub", deflate=True),
         Test("churn", "open and close", _CHURN),
         Test("tls-churn", "open and close over TLS", _CHURN, tls=True),
         Test("idle", "idle connection", _MANY, unit="bytes"),
@@ -91,10 +92,13 @@ TESTS: Mapping[str, Test] = {
             "idle-pings", "echo of others, 15,000 idle connections with pings, p99", _IDLE.replace("{count}", "15000"),
             unit="ms", seconds=35, subject_only=True,
         ),
-        Test("room-stall", "echo of others, room of 10,000 published to, p99", "--mode fanout -C 10000 -S 128 --srcs 50", "sub", unit="ms", seconds=6),
+        Test(
+            "room-stall", "echo of others, room of 10,000 published to, p99", "--mode fanout -C 10000 -S 128 --srcs 50",
+            "sub", unit="ms", seconds=6,
+        ),
     )
 }  # fmt: skip
-"""In the order in which they are run. 15,000 idle connections are pinged after the daemon's default interval of 25 s, so that test is longer."""
+"""In the order in which they are run. Idle connections are pinged after 25 s by default, so the test with pings takes longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from matplotlib import pyplot as plt
 
 COLUMNS = 3
 ACCENT, PLAIN, TEXT = "#0b7285", "#b8c4cc", "#343a40"
-STYLE = {
-    "svg.hashsalt": "wsdaemon", "font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left", "text.color": TEXT, "axes.labelcolor": TEXT,
-    "xtick.color": TEXT, "ytick.color": TEXT, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.bottom": False,
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "wsdaemon", "svg.fonttype": "none", "font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left",
+    "text.color": TEXT, "axes.labelcolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
+    "axes.edgecolor": TEXT, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.bottom": False,
 }  # fmt: skip
 
 

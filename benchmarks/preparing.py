@@ -39,7 +39,7 @@ def run(words: Sequence[object], environment: Mapping[str, str] | None = None) -
     """Run one step; what it printed. CannotRun with the end of that when it fails."""
     command = [str(word) for word in words]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 (our own words, and no shell)
             command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace",
             timeout=SECONDS, env=dict(environment or clean_environment()),
         )  # fmt: skip
@@ -120,16 +120,31 @@ class Environment:
     def python(self) -> Path:
         return self.scripts / "python"
 
-    def install(self, mark: str, *words: object, **environment: str) -> None:
-        """`pip install WORDS`, unless that was done before under this mark."""
-        done = self.folder / f".installed-{mark}"
-        if done.exists():
-            return
-        say(f"installing {' '.join(str(word) for word in words if not str(word).startswith('-'))} ...")
+    def install(self, mark: str, *packages: str) -> None:
+        """Installs packages, unless that was done before under this mark."""
+        if not self.has(mark):
+            self.pip("install", *packages)
+            self.mark(mark)
+
+    def pip(self, *words: object) -> None:
+        """Runs pip; makes the environment first where that is not done yet."""
+        say(f"pip {' '.join(str(word) for word in words)} ...")
         if not self.python.exists():
             run([sys.executable, "-m", "venv", self.folder])
-        run([self.python, "-m", "pip", "install", "--quiet", *words], clean_environment(**environment))
-        done.touch()
+        run([self.python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words])
+
+    def has(self, mark: str) -> bool:
+        return (self.folder / f".installed-{mark}").exists()
+
+    def mark(self, mark: str) -> None:
+        """Something is installed, whole."""
+        (self.folder / f".installed-{mark}").touch()
+
+    def forget(self, keep: str) -> None:
+        """Takes all marks away but one."""
+        for path in self.folder.glob(".installed-*"):
+            if path.name != f".installed-{keep}":
+                path.unlink()
 
     def versions(self) -> dict[str, str]:
         """What is installed."""

@@ -29,10 +29,8 @@ def name_of(server: str) -> str:
 
 def table(results: Results, test: str) -> str:
     """All that is known about one test, for the terminal."""
-    lines = [
-        f"\n{test}: {TESTS[test].title}",
-        f"{'server':20}{COLUMNS[TESTS[test].unit]:>10}{'x C limit':>10}{'x picows':>10}{'per s':>12}{'p50 us':>10}{'p99 us':>10}{'foreign':>9}{'n':>6}",
-    ]
+    heads = f"{COLUMNS[TESTS[test].unit]:>10}{'x C limit':>10}{'x picows':>10}{'per s':>12}{'p50 us':>10}{'p99 us':>10}"
+    lines = [f"\n{test}: {TESTS[test].title}", f"{'server':20}{heads}{'foreign':>9}{'n':>6}"]
     for server in results.servers:
         if (test, server) not in results.samples:
             continue
@@ -96,20 +94,17 @@ def figures_text(results: Results, found: Mapping[str, Any]) -> str:
     servers = [server for server in results.servers if server not in (SUBJECT, LIMIT)]
     versions = ", ".join(f"{name_of(server)} {_version(found['versions'], server)}".strip() for server in servers)
     rounds = max((len(samples) for samples in results.samples.values()), default=0)
-    lines = [
-        f"{found['when']}, CPython {found['python']}, Linux {found['kernel']}, {found['processor']}, {found['cpus']} CPUs; "
-        f"medians of {rounds} rounds. Beside wsdaemon: {versions}.",
-        "",
-        markdown(results),
-        "",
-        "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample.",
-    ]
+    where = f"CPython {found['python']}, Linux {found['kernel']}, {found['processor']}, {found['cpus']} CPUs"
+    head = f"{found['when']}, {where}; medians of {rounds} rounds. Beside wsdaemon: {versions}."
+    foot = "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample."
+    lines = [head, "", markdown(results), "", foot]
     if verdicts := results.verdicts():
         lines += ["", "| goal | at most | measured | |", "|---|---:|---:|---|"]
         for verdict in verdicts:
             measured = "-" if verdict.measured is None else shown(verdict.measured, 2)
             word = "reached" if verdict.reached else "**not reached**"
-            lines.append(f"| {TESTS[verdict.goal.test].title} | {shown(verdict.goal.most, 2)} {verdict.goal.measure} | {measured} | {word} |")
+            most = f"{shown(verdict.goal.most, 2)} {verdict.goal.measure}"
+            lines.append(f"| {TESTS[verdict.goal.test].title} | {most} | {measured} | {word} |")
     return "\n".join(lines)
 
 

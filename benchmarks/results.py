@@ -88,7 +88,14 @@ class Results:
             return float(statistics.median(sample[key] for sample in good))
 
         return Figure(
-            median("cost"), median("rate"), median("p50_us"), median("p99_us"), median("foreign"), len(good), len(samples), samples.count(None)
+            cost=median("cost"),
+            rate=median("rate"),
+            p50_us=median("p50_us"),
+            p99_us=median("p99_us"),
+            foreign=median("foreign"),
+            used=len(good),
+            taken=len(samples),
+            failed=samples.count(None),
         )
 
     def ratio(self, one: Pair, other: Pair) -> float | None:
@@ -101,7 +108,7 @@ class Results:
         if goal.server:
             return Verdict(goal, self.ratio((goal.test, SUBJECT), (goal.base or goal.test, goal.server)))
         figure = self.figure(goal.test, SUBJECT)
-        return Verdict(goal, figure and figure.cost)
+        return Verdict(goal, None if figure is None else figure.cost)
 
     def verdicts(self) -> list[Verdict]:
         """For every goal whose test was run."""

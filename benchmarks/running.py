@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .catalogue import PROBE, Server, Test, make_json
+from .catalogue import PROBE, TESTS, Server, Test, make_json
 from .preparing import HERE, CannotRun, Environment, Tools, clean_environment
 from .subject import Subject
 
@@ -44,8 +44,9 @@ class Machine:
     raw: Path
     subject: Subject
     environments: dict[str, Environment]
-    server_cpu: int
-    load_cpu: int
+    server_pin: tuple[str, ...]
+    load_pin: tuple[str, ...]
+    """Words that put a command on its CPU."""
     seconds: float
     patience: float
     files: int
@@ -71,6 +72,12 @@ class Machine:
             sample = self._load(words, self._duration(test))
             _check_deflate(sample, test)
             return sample
+
+    def try_out(self, server: Server) -> None:
+        """Start it, have it echo for a moment, end it. CannotRun when that fails."""
+        test = TESTS["echo64"]
+        with self._running(server, test) as (_, port):
+            self._load(["--port", str(port), *shlex.split("--mode echo -C 1 -T 0.1 --warm 0.1"), "--path", server.paths[test.path]], 1)
 
     def _duration(self, test: Test) -> float:
         return test.seconds or self.seconds
@@ -102,8 +109,8 @@ class Machine:
         log = self.logs / f"{server.name}.log"
         with tempfile.TemporaryDirectory(prefix="wsdaemon-benchmarks-") as folder, log.open("wb") as output:
             words, environ = self._command(server, test, Path(folder), port)
-            process = subprocess.Popen(
-                ["taskset", "-c", str(self.server_cpu), *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            process = subprocess.Popen(  # noqa: S603 (our own words, and no shell)
+                [*self.server_pin, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, cwd=folder, env=environ,
             )  # fmt: skip
             try:
@@ -115,8 +122,8 @@ class Machine:
     # -- the load
 
     def _start_load(self, words: Sequence[str], *before: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*before, "taskset", "-c", str(self.load_cpu), str(self.wsload), *words],
+        return subprocess.Popen(  # noqa: S603 (our own words, and no shell)
+            [*self.load_pin, *before, str(self.wsload), *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=clean_environment(),
         )  # fmt: skip
 

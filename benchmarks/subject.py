@@ -84,11 +84,11 @@ def installed(cache: Path) -> Subject:
     sources = [path for folder in ("wsdaemon", "twisted") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".c", ".pyi")]
     mark = digest([*sources, ROOT / "pyproject.toml", ROOT / "hatch_build.py"])
     home.install("builder", "hatchling")
-    if not (home.folder / f".installed-{mark}").exists():
-        for old in home.folder.glob(".installed-*"):
-            if old.name != ".installed-builder":
-                old.unlink()
-    home.install(mark, "--no-build-isolation", ROOT)
+    if not home.has(mark):
+        home.forget(keep="builder")
+        home.pip("install", "--no-build-isolation", ROOT)  # with what it depends on
+        home.pip("install", "--no-build-isolation", "--no-deps", "--force-reinstall", ROOT)  # and anew, though its version is the same
+        home.mark(mark)
     return _looked_at((str(home.python), str(home.scripts / "twistd")), clean_environment())
 
 

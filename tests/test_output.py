@@ -118,7 +118,7 @@ def test_a_large_payload_is_written_beside_its_header_without_a_copy(made: House
     app = App()
     client = made.make_wire(app)
     pieces: list[list[bytes]] = []
-    client.transport.writelines = pieces.append  # type: ignore[method-assign]
+    client.transport.writelines = pieces.append  # type: ignore[method-assign,assignment]
     payload = bytes(JOIN + 1)
     app.connection.send(payload)
     client.loop.settle()

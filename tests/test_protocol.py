@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from hypothesis import strategies as st
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.wire.input import BODY, MOST, Body
-from wsdaemon.wire.output import HIGH_WATER
 from wsdaemon.wire.output import HIGH_WATER
 
 
@@ -145,7 +145,8 @@ STREAM = b"".join(
     ]
 )
 ANSWER = [
-    Frame(1, "grün".encode()), Frame(10, b"a"), Frame(2, b""), Frame(10, b"b"), Frame(1, "€".encode()), Frame(2, b"x" * 130), closing(3000, "fin"),
+    Frame(1, "grün".encode()), Frame(10, b"a"), Frame(2, b""), Frame(10, b"b"), Frame(1, "€".encode()), Frame(2, b"x" * 130),
+    closing(3000, "fin"),
 ]  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def test_any_cuts(reader: str, cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(STREAM)]
     with house(reader) as made:
         client = made.make_wire(EchoApp())
-        client.send_each(*[STREAM[start:end] for start, end in zip(places, places[1:], strict=False) if start < end])
+        client.send_each(*[STREAM[start:end] for start, end in pairwise(places) if start < end])
         assert client.frames() == ANSWER
 
 
@@ -212,7 +213,7 @@ def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: st
         assert client.wire.congested
         client.transport.drain()
         assert not client.wire.congested
-        assert client.transport.protocol.eof_received() is None
+        client.transport.protocol.eof_received()
         client.vanish()
         assert app.ends == [(1006, "connection lost without a Close frame")]
 
@@ -220,7 +221,8 @@ def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: st
 def test_fragments_are_one_message(made: House) -> None:
     app = App()
     client = made.make_wire(app)
-    client.send(frame(1, b"a", fin=False), frame(0, "ä".encode()[:1], fin=False), frame(0, b"", fin=False), frame(0, "ä".encode()[1:] + b"b"))
+    start, end = "ä".encode()[:1], "ä".encode()[1:]
+    client.send(frame(1, b"a", fin=False), frame(0, start, fin=False), frame(0, b"", fin=False), frame(0, end + b"b"))
     client.send_each(frame(2, b"1", fin=False), frame(0, b"2"))
     client.send(text("whole"))
     assert app.messages == ["aäb", b"12", "whole"]

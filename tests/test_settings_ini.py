@@ -154,7 +154,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("[mounts]", ":5: [mounts]: unknown section; did you mean [mount:PATH]?"),
         (
             "[zzz]",
-            ":5: [zzz]: unknown section; the sections are [daemon], [logging], [defaults], [listener:NAME], [mount:PATH], [auth:NAME]",
+            ":5: [zzz]: unknown section; the sections are [daemon], [logging], [defaults], [listener:NAME], [mount:PATH], [auth:NAME], [tls:NAME]",
         ),
         ("[listener]", ":5: [listener]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),
         ("[listener:a b]", ":5: [listener:a b]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),

@@ -21,6 +21,7 @@ from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.form import ChoiceForm, DurationForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.network import NameForm, NetworkForm
 from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.paths import path_shape
 from wsdaemon.settings.reference import effective, reference
@@ -107,10 +108,12 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case ListForm(item=MountPathForm() | AuthNameForm()):
+        case ListForm(item=MountPathForm() | AuthNameForm() | NameForm()):
             return st.just(())
         case ListForm(item=OriginForm()):
             return st.lists(values_of(form.item), min_size=1, max_size=3, unique_by=str) | st.just("any")
+        case NetworkForm():
+            return st.sampled_from(["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"])
         case OriginForm():
             return st.sampled_from(["same-origin", "null", "https://a.example", "*.b.example:8443", "http://[::1]:*"])
         case ListForm():
@@ -124,6 +127,10 @@ def section_of(draw: st.DrawFn, name: str, settings_class: type) -> Section:
     given_values = {key.name: draw(values_of(key.form)) for key in keys if key.required or draw(st.booleans())}
     if bool(given_values.get("tls_key")) != bool(given_values.get("tls_certificate")):
         given_values |= {"tls_key": "k", "tls_certificate": "c"}
+    if given_values.get("tls_certificate") and given_values.get("client_ca"):
+        given_values["client_certificate"] = "optional"
+    else:
+        given_values |= {key: None for key in ("client_ca", "client_certificate") if key in given_values}
     return section(name, **given_values)
 
 

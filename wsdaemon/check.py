@@ -6,14 +6,16 @@ import sys
 
 from .apps.loading import LoadError
 from .core.connection import Connection
-from .edge.tls import CertificateError, load_pair, server_context
+from .edge.auth.make import AuthError, make_authenticators
+from .edge.tls import CertificateError
+from .listening import load_certificates
 from .mounts import load_target, make_mount_app
 from .settings.model import Settings
 
 
 def check(settings: Settings) -> int:
     """Print what would be served and what is wrong; the exit status, 0 or 1."""
-    problems = [*_mount_problems(settings), *_certificate_problems(settings)]
+    problems = [*_mount_problems(settings), *_certificate_problems(settings), *_auth_problems(settings)]
     for problem in problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
     if problems:
@@ -21,7 +23,7 @@ def check(settings: Settings) -> int:
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for listener in settings.listeners:
-        scheme = "wss" if listener.tls_certificate else "ws"
+        scheme = "wss" if listener.secure else "ws"
         print(f"listener {listener.name}: {scheme} on {listener.address}")
         for mount in settings.mounts:
             if not listener.mounts or mount.path in listener.mounts:
@@ -48,10 +50,16 @@ def _ignored(connection: Connection, doing: str, error: BaseException) -> None:
 def _certificate_problems(settings: Settings) -> list[str]:
     problems = []
     for listener in settings.listeners:
-        if listener.tls_certificate is not None and listener.tls_key is not None:
-            try:
-                load_pair(listener.tls_certificate, listener.tls_key)
-                server_context(listener.tls_certificate, listener.tls_key)
-            except CertificateError as error:
-                problems.append(f"{settings.source}: [listener:{listener.name}] {error}")
+        try:
+            load_certificates(settings, listener)
+        except CertificateError as error:
+            problems.append(f"{settings.source}: [listener:{listener.name}] {error}")
     return problems
+
+
+def _auth_problems(settings: Settings) -> list[str]:
+    try:
+        make_authenticators(settings)
+    except AuthError as error:
+        return list(error.problems)
+    return []

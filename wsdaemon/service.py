@@ -18,12 +18,13 @@ from .apps.loading import LoadError
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
 from .core.registry import Connections, Count
-from .core.routing import Routes
 from .core.wheel import Due, Wheel
-from .edge.gate import Entrance, Gate
+from .edge.admission import Entrance
+from .edge.auth.make import Authenticators, AuthError, make_authenticators
 from .edge.listeners import Listener
 from .edge.sockets import ListenError, open_tcp, open_unix
 from .lifecycle import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
+from .listening import Common, load_certificates, make_entrance, make_listener
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
 from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
@@ -124,6 +125,7 @@ class Daemon:
         self.listeners: list[Listener] = []
         self.mounts: list[Mount] = []
         self.certificates: list[Certificates] = []
+        self.authenticators = Authenticators(())
         self._renewal: CertificateWatch | None = None
         self._passed: Sequence[Activated] | None = None
         self._adopted: list[Activated] = []
@@ -143,8 +145,10 @@ class Daemon:
         self.loop.set_exception_handler(loop_failed)
         try:
             self._load()
+            self.authenticators = self._load_authenticators()
+            entrances = [make_entrance(mount, self.authenticators.chain(mount.settings.auth)) for mount in self.mounts]
             for settings in self.settings.listeners:
-                self._open_listener(settings)
+                self._open_listener(settings, entrances)
         except BaseException:
             self._close_listeners()
             self.state = State.STOPPED
@@ -174,24 +178,31 @@ class Daemon:
         reader = {"c": "compiled", "python": "Python"}[frames.name] if shared.fast else "Autobahn's own"
         log.info("frame reader: {reader}{why}", reader=reader, why=f" ({frames.reason})" if frames.reason else "")
 
-    def _open_listener(self, settings: ListenerSettings) -> None:
+    def _load_authenticators(self) -> Authenticators:
+        try:
+            return make_authenticators(self.settings)
+        except AuthError as error:
+            raise StartError(str(error)) from error
+
+    def _open_listener(self, settings: ListenerSettings, entrances: Sequence[Entrance]) -> None:
         where = f"{self.settings.source}: [listener:{settings.name}]"
         certificates = None
-        if settings.tls_certificate is not None and settings.tls_key is not None:
-            # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
+        if settings.secure:
             from .edge import renewal
 
             try:
-                certificates = renewal.load(settings.tls_certificate, settings.tls_key)
+                certificates = load_certificates(self.settings, settings)
             except renewal.CertificateError as error:
                 raise StartError(f"{where} {error}") from error
+            assert certificates is not None
             self.certificates.append(certificates)
             self._renewal = renewal.CertificateWatch(self.certificates)
         try:
             sock = self._open_socket(settings)
         except (ListenError, SystemdError) as error:
             raise StartError(f"{where} address = {settings.address}: {error}") from error
-        self.listeners.append(self._make_listener(settings, sock, certificates))
+        common = Common(self.loop, self.wheel, self._count, self.settings.daemon.retry_after, lambda: self.state is not State.READY)
+        self.listeners.append(make_listener(settings, sock, certificates, entrances, common))
 
     def _open_socket(self, settings: ListenerSettings) -> socket.socket:
         match settings.address:
@@ -215,33 +226,6 @@ class Daemon:
         self._adopted.append(found[0])
         return adopt(found[0])
 
-    def _make_listener(self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None) -> Listener:
-        wanted = settings.mounts or tuple(mount.path for mount in self.mounts)
-        routes: Routes[Entrance] = Routes(
-            (mount.path, Entrance(mount.path, mount.wire_class, mount.count, mount.settings.subprotocols))
-            for mount in self.mounts
-            if mount.path in wanted
-        )
-        gate = Gate(
-            listener=settings.name,
-            secure=certificates is not None,
-            routes=routes,
-            counts=(Count(settings.max_connections), self._count),
-            wheel=self.wheel,
-            handshake_timeout=settings.handshake_timeout,
-            retry_after=self.settings.daemon.retry_after,
-            closed=lambda: self.state is not State.READY,
-        )
-        return Listener(
-            name=settings.name,
-            sock=sock,
-            gate=gate,
-            loop=self.loop,
-            max_handshakes=settings.max_handshakes,
-            certificates=certificates,
-            path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
-        )
-
     # -- the life
 
     async def start(self) -> None:
@@ -252,6 +236,7 @@ class Daemon:
             for mount in self.mounts
             if hasattr(mount.app, "start") and hasattr(mount.app, "stop")
         ]
+        steps.append(self.authenticators)
         if self._renewal is not None:
             steps.append(self._renewal)
         steps.append(Callbacks("connections", lambda: None, self._drain_all))
@@ -284,7 +269,8 @@ class Daemon:
             connection.abort()
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates again, for new handshakes."""
+        """SIGHUP: read the certificates and what authentication reads again, for new handshakes."""
+        self.authenticators.refresh()
         if self._renewal is not None:
             self._renewal.reload()
 
@@ -295,7 +281,7 @@ class Daemon:
         self.about_to_listen()
         for listener, settings in zip(self.listeners, self.settings.listeners, strict=True):
             listener.start()
-            what = "TLS" if settings.tls_certificate else "plain"
+            what = "TLS" if settings.secure else "plain"
             port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
             log.info(
                 "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name

@@ -36,7 +36,7 @@ app = echo
 HALVES = (("1.*", "2.*", "3.*", "4.*", "5.*", "7.*", "9.*", "10.*"), ("6.*",))
 """The cases without 12.* and 13.*, in two parts that take about as long."""
 
-SAMPLE = tuple(f"{section}.{case}" for section in ("12.1", "12.4", "13.1", "13.4", "13.7") for case in (1, 10, 18)) + ("12.2.5", "12.3.5")
+SAMPLE = tuple(f"{section}.{case}" for section in ("12.1", "12.2", "12.4", "13.1", "13.3", "13.4", "13.6", "13.7") for case in (2, 7, 11))
 
 
 @pytest.fixture(scope="module")

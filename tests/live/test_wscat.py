@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, environment, make_certificate, program
+from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, Output, environment, make_certificate, program
 
 pytestmark = pytest.mark.live
 
@@ -16,9 +16,15 @@ def test_wscat(tmp_path: Path, scheme: str) -> None:
     wscat = program("wscat", "npm package wscat", "WSDAEMON_WSCAT")
     make_certificate(tmp_path)
     with Daemon(tmp_path, ECHO if scheme == "ws" else TLS_ECHO) as daemon:
-        line = [wscat, "--connect", daemon.url(scheme=scheme), "--ca", str(tmp_path / "cert.pem"), "--no-check", "--execute", "hello", "--wait", "1"]
-        done = subprocess.run(
-            line, env=environment(tmp_path), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=SECONDS
+        line = [wscat, "--connect", daemon.url(scheme=scheme), "--no-check", "--no-color", "--execute", "hello", "--wait", "-1"]
+        client = subprocess.Popen(
+            line, env=environment(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "hello" in done.stdout
+        output = Output(client.stdout)
+        try:
+            output.wait_for("< hello")
+        finally:
+            assert client.stdin is not None
+            client.stdin.close()  # which ends it
+            client.wait(SECONDS)
+            output.close()

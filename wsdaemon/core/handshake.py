@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 from urllib.parse import parse_qs
 
 T = TypeVar("T")
@@ -201,6 +201,25 @@ class ClientCertificate:
         return ssl.DER_cert_to_PEM_cert(self.der)
 
 
+class Identity(Protocol):
+    """Who a client is, where authentication found it out."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def method(self) -> str:
+        """How it was proven, such as "jwt:staff"."""
+
+    @property
+    def claims(self) -> Mapping[str, object]:
+        """What the proof says besides; read-only."""
+
+    @property
+    def expires(self) -> float | None:
+        """When it ends, in seconds since 1970; None: never."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
     """An opening handshake that was let in."""
@@ -224,6 +243,8 @@ class Handshake:
     """Whether the client came over TLS, here or at a trusted proxy."""
     client_certificate: ClientCertificate | None = None
     """Where the listener asks for one and the client showed it."""
+    identity: Identity | None = None
+    """Who the client is; None where nobody asked, and for a client that needs no credentials."""
     http_version: str = "1.1"
     subprotocols: tuple[str, ...] = ()
     """Those that the client offered, the ones it likes best first."""

@@ -19,7 +19,9 @@ from twisted.logger import Logger
 from ..core.handshake import ClientCertificate, Handshake, Peer
 from ..core.registry import Count, Place
 from ..core.routing import Routes
+from ..core.wheel import Wheel
 from .auth.contract import AuthRequest, Identity
+from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry
 from .forwarded import Networks, true_client
 from .limits import CONNECTIONS, USER_CONNECTIONS, AddressLimits, Key, KeyedPlace, Tally, too_many
 from .origins import Origins
@@ -54,6 +56,8 @@ class Entrance:
     """Connections of each address on this mount."""
     users: Tally | None = None
     """Connections of each user on this mount."""
+    expiry_warning: float = 0.0
+    """Seconds before the end of a client's token at which its session is told; 0: never."""
 
 
 class Candidate:
@@ -75,6 +79,21 @@ class Candidate:
         self.wanted: Upgrade
 
 
+class Stay(Place):
+    """The place of a client whose token ends, and the end of that."""
+
+    __slots__ = ("_expiry", "_place")
+
+    def __init__(self, place: Place, expiry: Expiry) -> None:
+        super().__init__(())
+        self._place = place
+        self._expiry = expiry
+
+    def leave(self) -> None:
+        self._expiry.cancel()
+        self._place.leave()
+
+
 class Refusals:
     """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
 
@@ -90,7 +109,9 @@ class Refusals:
     def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False) -> None:
         """`told`: the operator should know of it."""
         count = self.counts[reason] = self.counts.get(reason, 0) + 1
-        self._log.debug("refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail)
+        self._log.debug(
+            "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
+        )
         if told:
             self._tell(reason, peer, detail, count)
 
@@ -109,7 +130,7 @@ class Admission:
     """What decides for one listener. `limits` None: nobody is counted by address; `trusted` None: no proxy is believed."""
 
     def __init__(
-        self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], retry_after: float,
+        self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, retry_after: float,
         closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
         show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
     ) -> None:  # fmt: skip
@@ -118,6 +139,7 @@ class Admission:
         self.secure = secure
         self.routes = routes
         self.counts = counts
+        self.wheel = wheel
         self.retry_after = retry_after
         self.closed = closed
         self.limits = limits
@@ -162,12 +184,15 @@ class Admission:
             raise BadRequest(403, "origin", "Pages of this origin may not connect here.")
         if entrance.chain is None:
             return None
-        return entrance.chain.authenticate(
-            AuthRequest(
-                head=head, peer=candidate.peer, secure=candidate.secure, params=candidate.params, subprotocols=wanted.subprotocols,
-                client_certificate=candidate.certificate,
-            )  # fmt: skip
+        request = AuthRequest(
+            head=head,
+            peer=candidate.peer,
+            secure=candidate.secure,
+            params=candidate.params,
+            subprotocols=wanted.subprotocols,
+            client_certificate=candidate.certificate,
         )
+        return entrance.chain.authenticate(request)
 
     def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Wire, Handshake, Place]:
         """Take its places and make its wire, all or nothing."""
@@ -176,7 +201,21 @@ class Admission:
         entrance = candidate.entrance
         wire = entrance.wire_class.make()  # runs the constructor of a mounted class, which may raise: before a place is taken
         handshake = self._handshake(candidate, entrance, identity)
-        return wire, handshake, self._take_place(candidate, entrance, identity)
+        place = self._take_place(candidate, entrance, identity)
+        if identity is not None and identity.expires is not None:
+            place = Stay(place, self._expiry(wire, identity.expires, entrance.expiry_warning))
+        return wire, handshake, place
+
+    def _expiry(self, wire: Wire, expires: float, warning: float) -> Expiry:
+        def end() -> None:
+            wire.close(TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
+
+        def warn(seconds: float) -> None:
+            expiring = getattr(wire.wire_session, "expiring", None)
+            if expiring is not None:
+                expiring(seconds)
+
+        return Expiry(self.wheel, expires, end, warning=warning, warn=warn)
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
         head, offered = candidate.head, candidate.wanted.subprotocols
@@ -193,6 +232,7 @@ class Admission:
             local=candidate.local,
             secure=candidate.secure,
             client_certificate=candidate.certificate,
+            identity=identity,
             http_version=head.version,
             subprotocols=offered,
             subprotocol=next((name for name in entrance.subprotocols if name in offered), None) if offered else None,
@@ -218,7 +258,7 @@ class Admission:
         return KeyedPlace(counts, tallies) if tallies else Place(counts)
 
     def _check_counts(self, entrance: Entrance) -> None:
-        if entrance.count.full or any([count.full for count in self.counts]):
+        if entrance.count.full or any(count.full for count in self.counts):
             raise self.unavailable("max_connections", "the server has as many connections as it may")
 
     def unavailable(self, reason: str, detail: str) -> BadRequest:

@@ -43,15 +43,14 @@ class Gate(Admission):
 
     def __init__(
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, handshake_timeout: float,
-        retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
-        show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
+        retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None,
+        trusted: Networks | None = None, show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
     ) -> None:  # fmt: skip
         """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of."""
         super().__init__(
-            listener=listener, secure=secure, routes=routes, counts=counts, retry_after=retry_after, closed=closed, limits=limits,
-            trusted=trusted, show_certificate=show_certificate,
+            listener=listener, secure=secure, routes=routes, counts=counts, wheel=wheel, retry_after=retry_after, closed=closed,
+            limits=limits, trusted=trusted, show_certificate=show_certificate,
         )  # fmt: skip
-        self.wheel = wheel
         self.handshake_timeout = handshake_timeout
         self.log = Logger(namespace="wsdaemon.edge")
 
@@ -83,8 +82,8 @@ class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
     __slots__ = (
-        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "due_bucket", "key", "local",
-        "peer", "task",
+        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "due_bucket", "key",
+        "local", "peer", "task",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:

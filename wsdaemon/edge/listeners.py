@@ -147,7 +147,7 @@ class Listener:
         peer = Peer.from_sockname(address) if self._is_tcp else UNIX
         try:
             local = self._local or Peer.from_sockname(sock.getsockname())
-            key = self._begin(peer) if self._proxies is None else self._expect_header(peer, self._proxies)
+            key = self._begin(peer)
         except TurnedAway as refused:
             self._turn_away(sock, peer, refused)
             return
@@ -162,6 +162,14 @@ class Listener:
         arrival.task = self._loop.create_task(self._connect(arrival, sock))
 
     def _begin(self, peer: Peer) -> Key | None:
+        """Of an accepted connection: the key that its address is counted under; None where a PROXY header will tell that."""
+        if self._proxies is None:
+            return self._count(peer)
+        if peer not in self._proxies:
+            raise TurnedAway("not_a_proxy", ": it is not in proxy_protocol_from")
+        return None
+
+    def _count(self, peer: Peer) -> Key | None:
         """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many."""
         limits = self.gate.limits
         if limits is None:
@@ -170,10 +178,6 @@ class Listener:
         if key is not None and (reason := limits.begin(key)) is not None:
             raise TurnedAway(reason, limit=True)
         return key
-
-    def _expect_header(self, peer: Peer, proxies: Networks) -> None:
-        if peer not in proxies:
-            raise TurnedAway("not_a_proxy", ": it is not in proxy_protocol_from")
 
     def _turn_away(self, sock: socket.socket, peer: Peer, refused: TurnedAway) -> None:
         """Close an accepted socket. Where that is plain HTTP the answer is given as well as it can be without keeping the client."""
@@ -230,7 +234,7 @@ class Listener:
             arrival.peer = header.source
         if header.destination is not None:
             arrival.local = header.destination
-        arrival.key = self._begin(arrival.peer)
+        arrival.key = self._count(arrival.peer)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
         limits: dict[str, Any] = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from twisted.logger import Logger
 
-from .certificates import CertificateEvent, CertificateFiles, Certificates, EventKind
+from .certificates import CertificateEvent, Certificates, EventKind
 from .tls import CertificateError
 
-__all__ = ["CertificateError", "CertificateWatch", "load"]
+__all__ = ["CertificateError", "CertificateWatch"]
 
 EVERY = 30.0
 """Seconds between two looks at the certificates' files."""
 
 log = Logger(namespace="wsdaemon.tls")
-
-
-def load(certificate: Path, key: Path) -> Certificates:
-    """The certificates of a listener. CertificateError when they cannot be used."""
-    return Certificates([CertificateFiles(certificate, key)])
 
 
 class CertificateWatch:

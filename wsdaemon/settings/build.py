@@ -23,7 +23,7 @@ Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
 SINGLE = ("daemon", "logging", "defaults")
-NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME"}
+NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +108,27 @@ class _Check:
         mounts = [self.mount(one, values, options) for one in of_kind["mount"]]
         self.check_shapes(of_kind["mount"])
         auths = [self.auth(one) for one in of_kind["auth"]]
-        self.check_auth([*of_kind["defaults"], *of_kind["mount"]], [one.argument for one in of_kind["auth"]])
+        self.check_references(self.mount_keys["auth"], [*of_kind["defaults"], *of_kind["mount"]], of_kind["auth"])
+        tls = [self.make(TlsSettings, one, {"name": one.argument}) for one in of_kind["tls"]]
         listeners = [self.make(ListenerSettings, one, {"name": one.argument}) for one in of_kind["listener"]]
-        self.check_served(of_kind["listener"], [one.argument for one in of_kind["mount"]])
+        for key, kind in (("mounts", "mount"), ("tls", "tls")):
+            self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         self.check_addresses(of_kind["listener"], listeners)
         if self.problems or daemon[0] is None or logging[0] is None:
             return None
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
         ways = tuple(one for one in auths if one is not None)
+        pairs = tuple(one for one in tls if one is not None)
         return Settings(
             daemon=daemon[0],
             logging=logging[0],
             listeners=complete,
             mounts=paths,
             auths=ways,
+            tls=pairs,
             source=self.source,
-            warnings=(*_warnings(complete, paths), *_auth_warnings(ways, paths)),
+            warnings=(*_warnings(complete, paths), *_auth_warnings(ways, paths), *_edge_warnings(complete, pairs)),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -287,30 +291,19 @@ class _Check:
             if other.name != one.name:
                 self.report(one, f"same paths as [{other.name}]{_first(other.line)}; expected one mount for them")
 
-    def check_served(self, listeners: Sequence[Section], paths: Sequence[str]) -> None:
-        """A listener that names a mount which is not there."""
-        form = keys_of(ListenerSettings)["mounts"].form
-        for where in listeners:
-            entry = where.find("mounts")
-            try:
-                served = () if entry is None else form.convert(entry.value)
-            except Refused:
-                continue
-            for path in served:
-                if path not in paths:
-                    self.report(where, f"no [mount:{path}] section{did_you_mean(path, paths)}", entry, value=path)
-
-    def check_auth(self, sections: Sequence[Section], names: Sequence[str]) -> None:
-        """A mount, or what mounts start from, that names an [auth:NAME] which is not there."""
+    def check_references(self, key: Key, sections: Sequence[Section], named: Sequence[Section]) -> None:
+        """A list of sections in which one stands that is not there. `named` are those that there are."""
+        names = [one.argument for one in named]
         for where in sections:
-            entry = where.find("auth")
+            entry = where.find(key.name)
             try:
-                wanted = () if entry is None else self.mount_keys["auth"].form.convert(entry.value)
+                wanted = () if entry is None else key.form.convert(entry.value)
             except Refused:
                 continue
             for name in wanted:
                 if name not in names:
-                    self.report(where, f"no [auth:{name}] section{did_you_mean(name, names)}", entry, value=name)
+                    kind = {"mounts": "mount"}.get(key.name, key.name)
+                    self.report(where, f"no [{kind}:{name}] section{did_you_mean(name, names)}", entry, value=name)
 
     def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | None]) -> None:
         """One address given to two listeners. TCP port 0 is another port each time."""
@@ -341,8 +334,8 @@ def _name_problem(one: Section) -> str | None:
         meant = f"{near}:{one.argument or NAMED[near].partition(':')[2]}" if near in NAMED else near
         every = ", ".join(f"[{name}]" for name in (*SINGLE, *NAMED.values()))
         return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
-    if one.kind == "listener" and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
-        return "expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"
+    if one.kind in ("listener", "tls") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
+        return f"expected [{one.kind}:NAME], with a name of up to 64 letters, digits, _ . and -"
     if one.kind == "auth" and not is_auth_name(one.argument):
         return "expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -"
     if one.kind == "mount":
@@ -359,6 +352,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
         "[daemon]": keys_of(DaemonSettings),
         "[logging]": keys_of(LoggingSettings),
         "[listener:NAME]": keys_of(ListenerSettings),
+        "[tls:NAME]": keys_of(TlsSettings),
         "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
         "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
     }
@@ -372,6 +366,17 @@ def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSetti
         return ()
     served = {path for listener in listeners for path in listener.mounts}
     return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
+
+
+def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:
+    """Certificates that nobody shows, and networks that are everybody."""
+    for pair in pairs:
+        if not any(pair.name in listener.tls for listener in listeners):
+            yield f"[tls:{pair.name}] is used by no listener"
+    for listener in listeners:
+        for key in ("trusted_proxies", "proxy_protocol_from"):
+            if any(network.endswith("/0") for network in getattr(listener, key)):
+                yield f"[listener:{listener.name}] {key} has a network of all addresses: any client can claim any address"
 
 
 def _auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:

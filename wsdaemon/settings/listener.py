@@ -123,7 +123,7 @@ class ListenerSettings(SectionSettings):
         if self.client_ca is not None and self.client_certificate == "none":
             yield ("client_ca", "client_certificate"), "expected client_certificate = optional or required beside it"
         if self.client_ca is not None and not self.secure:
-            yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate beside it: client certificates are a part of TLS"
+            yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate beside it: it is for TLS only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +133,8 @@ class TlsSettings(SectionSettings):
     name: str
     certificate: Annotated[Path, PathForm("the path of a file")] = field(
         metadata=explain(
-            "The certificate and its chain, as PEM. Relative to this file. A renewed one is taken into use by itself, within half a minute, "
-            "or at once on SIGHUP.",
+            "The certificate and its chain, as PEM. Relative to this file. A renewed one is taken into use by itself, within a minute, or "
+            "at once on SIGHUP.",
             example="./www.pem",
         )
     )

@@ -136,7 +136,7 @@ class MountSettings(SectionSettings):
     max_connections_per_address: Count = field(
         default=0,
         metadata=explain(
-            "How many WebSocket connections one client address may have open on this mount, counted as on a listener. 0: no limit of its own."
+            "How many WebSocket connections one client address may have open on this mount, counted as on a listener. 0: no own limit."
         ),
     )
     max_connections_per_user: Count = field(
@@ -202,7 +202,8 @@ class MountSettings(SectionSettings):
         metadata=explain("Keep what was sent, to compress the next one better. Off saves memory, and clients share compressed messages."),
     )
     compression_client_context_takeover: bool = field(
-        default=True, metadata=explain("Let the client keep what it sent, for the same gain. Off saves memory here.")
+        default=False,
+        metadata=explain("Let the client keep what it sent, for the same gain. On costs the window's memory here, on every connection."),
     )
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:

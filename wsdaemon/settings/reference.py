@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, AuthSettings
 from wsdaemon.settings.build import Apps
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
 
 WIDTH = 110
@@ -46,8 +46,9 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
     )
     lines += ["", "", *_comment(about), "[mount:/echo]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
+    lines += ["", "", *_commented_out(TlsSettings, "[tls:my-certificate]")]
     for auth_class in AUTH_KINDS.values():
-        lines += ["", "", *_commented_out(auth_class)]
+        lines += ["", "", *_commented_out(auth_class, f"[auth:my-{auth_class.kind}]", f"kind = {auth_class.kind}")]
     return "\n".join(lines) + "\n"
 
 
@@ -60,6 +61,7 @@ def effective(settings: Settings) -> str:
     parts += [_section(f"listener:{listener.name}", listener) for listener in settings.listeners]
     parts += [_section(f"mount:{mount.path}", mount, mount.options) for mount in settings.mounts]
     parts += [_section(f"auth:{way.name}", way) for way in settings.auths]
+    parts += [_section(f"tls:{pair.name}", pair) for pair in settings.tls]
     return "\n".join(parts)
 
 
@@ -72,12 +74,12 @@ def _section(name: str, *objects: SectionSettings | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commented_out(settings_class: type[AuthSettings]) -> Iterator[str]:
-    """An example [auth:NAME] of one kind. Without the "# " in front of each line it is a section like the others."""
+def _commented_out(settings_class: type[SectionSettings], *begins: str) -> Iterator[str]:
+    """An example of a section that begins with these lines. Without the "# " in front of each line it is a section like the others."""
     about = f"{_about(settings_class)} Take the # and the blank behind it away from each line below."
     yield from _comment(about)
     keys = keys_of(settings_class).values()
-    section = [f"[auth:my-{settings_class.kind}]", f"kind = {settings_class.kind}", *_documented(keys, WIDTH - 2)]
+    section = [*begins, *_documented(keys, WIDTH - 2)]
     yield from (f"# {line}".rstrip() for line in section)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
-from .mounted import AutobahnWire, needs_autobahns_parser
+from .mounted import AutobahnWire, needs_autobahns_parser, reported
 from .policy import WirePolicy
 from .protocol import Wire
 
@@ -77,6 +77,7 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         options["__slots__"] = ()
         made = type("MountWire", (Wire,), options)
     else:
+        options["onConnect"] = reported(mounted.onConnect)
         made = type(mounted.__name__, (mounted, AutobahnWire), options)
     factory.protocol = made
     return made

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.wamp.types import TransportDetails
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
-from twisted.internet.defer import Deferred
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from ..core.closing import may_be_sent
 from ..core.connection import Connection
 from ..core.handshake import Handshake
 from .output import Native
-from .protocol import CONNECTING, OPEN, Wire
+from .protocol import CLEAN, CONNECTING, OPEN, Wire
 
 if TYPE_CHECKING:
     from ..core.registry import Place
@@ -53,9 +55,83 @@ class MountedSession:
             protocol.in_background(outcome, "closing")
 
 
-def awaitable(result: Any) -> Awaitable[object] | None:
+def awaitable(result: Any) -> Awaitable[Any] | None:
     """What an Autobahn callback returned, if it can be waited for: stock Autobahn never awaits an `async def onMessage`."""
+    if inspect.iscoroutine(result):
+        return _of_either_world(result)
     return result if inspect.isawaitable(result) or isinstance(result, Deferred) else None
+
+
+async def _of_either_world(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that may await Twisted's Deferreds and asyncio's futures alike: a task of asyncio alone refuses a Deferred."""
+    return await _Either(coroutine)
+
+
+class _Either:
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        value: Any = None
+        while True:
+            try:
+                awaited = step(value)
+            except StopIteration as end:
+                return end.value
+            try:
+                if isinstance(awaited, Deferred):
+                    yield from _fired(awaited)
+                    value = None
+                else:
+                    value = yield awaited
+                step = self._coroutine.send
+            except BaseException as error:  # a cancellation, too, is the coroutine's own
+                step, value = self._coroutine.throw, error
+
+
+def _fired(deferred: Deferred[Any]) -> Generator[Any, Any, None]:
+    """Wait until `deferred` has a result; the coroutine that awaits it takes the result from it by itself."""
+    future = asyncio.get_running_loop().create_future()
+
+    def fired(result: Any) -> Any:
+        if not future.done():
+            future.set_result(None)
+        return result
+
+    deferred.addBoth(fired)
+    yield from future
+
+
+def reported(on_connect: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A class's onConnect(), whose exceptions are told to the operator; the client learns only that there was one."""
+
+    def onConnect(self: AutobahnWire, request: ConnectionRequest) -> Any:
+        answer: Deferred[Any] = maybeDeferred(_connect, on_connect, self, request)
+        return answer.addErrback(self.cannot_connect)
+
+    return onConnect
+
+
+def _connect(on_connect: Callable[[Any, Any], Any], wire: AutobahnWire, request: ConnectionRequest) -> Any:
+    answer = on_connect(wire, request)
+    return Deferred.fromFuture(asyncio.ensure_future(_of_either_world(answer))) if inspect.iscoroutine(answer) else answer
+
+
+def checked_answer(answer: Any, offered: Sequence[str]) -> tuple[str | None, dict[str, list[str]]]:
+    """Subprotocol and headers that onConnect() answers. ValueError or TypeError for what cannot be answered."""
+    protocol, headers = (*answer, None, None)[: max(2, len(answer))] if isinstance(answer, tuple) else (answer, None)
+    if protocol is not None and protocol not in offered:
+        raise ValueError(f"onConnect chose the subprotocol {protocol!r}, the client offers {list(offered)!r}")
+    lines: dict[str, list[str]] = {}
+    for name, value in dict(headers or {}).items():
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+        lines[name] = [str(one) for one in values]
+        if any(character in text for text in (name, *lines[name]) for character in "\r\n\0"):
+            raise ValueError(f"onConnect gave a header that would break out of its line: {name!r}")
+    return protocol, lines
 
 
 class AutobahnWire(Wire):
@@ -76,8 +152,9 @@ class AutobahnWire(Wire):
 
     def open(self, native: Native, descriptor: int, handshake: Handshake, place: Place, opening: Opening) -> None:
         self._attach(native, descriptor, handshake, place)
-        self.peer = f"tcp:{handshake.peer}" if handshake.peer.port else "unix"
-        self._transport_details = TransportDetails(
+        peer = handshake.peer
+        self.peer = f"tcp{6 if ':' in peer.host else 4}:{peer.host}:{peer.port}" if peer.port else "unix"
+        details = self._transport_details = TransportDetails(
             channel_type=TransportDetails.CHANNEL_TYPE_TLS if handshake.secure else TransportDetails.CHANNEL_TYPE_TCP,
             channel_framing=TransportDetails.CHANNEL_FRAMING_WEBSOCKET,
             peer=self.peer,
@@ -86,11 +163,14 @@ class AutobahnWire(Wire):
         )
         self.transport = TwistedTransport(self, handshake.peer, handshake.local)
         self._offered = opening.extensions
-        self.data = opening.head
+        # Autobahn cuts lines where str.splitlines() does: within a character of UTF-8 whose last byte is 0x85, too. Our reader does not.
+        self.data = opening.head.replace(b"\x85", b"?")
         native.pause_reading()  # until onConnect() has decided, which may take a while
         self.wire_policy.wheel.set(self, self.wire_policy.handshake_timeout)
         self.corked = True
         try:
+            self.connectionMade()
+            self._transport_details = details
             self.processHandshake()
         except Exception as error:
             self.broken(error)
@@ -108,14 +188,13 @@ class AutobahnWire(Wire):
         """onConnect() let the client in; `res` is None, a subprotocol, or a pair of subprotocol and headers."""
         if self.state != CONNECTING or self.native is None:
             return
-        protocol, headers = res if isinstance(res, tuple) else (res, {})
-        if protocol is not None and protocol not in self.websocket_protocols:
-            assert self.wire_connection is not None
-            error = ValueError(f"onConnect chose the subprotocol {protocol!r}, the client offers {self.websocket_protocols!r}")
-            self.wire_policy.watcher.app_failed(self.wire_connection, "opening", error)
+        try:
+            protocol, given = checked_answer(res, self.websocket_protocols)
+        except (TypeError, ValueError) as error:
+            self.app_failed("opening", error)
             self.failHandshake("internal error", 500)
             return
-        headers = dict(self.wire_policy.response_headers) | dict(headers)
+        headers: dict[str, Any] = {**self.wire_policy.response_headers, **given}
         self.websocket_extensions = []
         self._agree_on_extensions(self._offered, headers)
         super().succeedHandshake((protocol, headers))
@@ -126,6 +205,14 @@ class AutobahnWire(Wire):
             self.flush()
         if self.native is not None and self.wire_waiting is None:
             self.native.resume_reading()
+
+    def cannot_connect(self, failure: Failure) -> Failure:
+        """onConnect() raised."""
+        if isinstance(failure.value, ConnectionDeny):
+            return failure
+        assert failure.value is not None
+        self.app_failed("opening", failure.value)
+        return Failure(ConnectionDeny(ConnectionDeny.INTERNAL_SERVER_ERROR, "internal error"))
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """onConnect() refused: a whole answer, with a body and its length."""
@@ -153,8 +240,6 @@ class AutobahnWire(Wire):
 
     def in_background(self, outcome: Awaitable[object], doing: str) -> None:
         """Run what a callback returned; its exception is treated as the callback's own."""
-        import asyncio
-
         if isinstance(outcome, Deferred):
             outcome = outcome.asFuture(asyncio.get_running_loop())
         future = asyncio.ensure_future(outcome)
@@ -210,6 +295,31 @@ class AutobahnWire(Wire):
         super().resume_writing()
         self.transport.congested(False)
 
-    def _lost(self, reason: Failure) -> None:
+    def app_failed(self, doing: str, error: BaseException) -> None:
+        """As for any app; that a message could not be sent any more is no failure of the class."""
+        if self.live or not isinstance(error, Disconnected):
+            super().app_failed(doing, error)
+
+    def connectionMade(self) -> None:
+        """Called for a class that overrides it. What stock does here was done already."""
+
+    def _connectionMade(self) -> None:
+        """Where a class gets to that calls WebSocketServerProtocol.connectionMade(self)."""
+
+    def connectionLost(self, reason: Failure = CLEAN) -> None:
+        """Called for a class that overrides it, as Autobahn's own example of a broadcast does to forget a client."""
+        self._connectionLost(reason)
+
+    def _connectionLost(self, reason: Failure) -> None:
         super()._lost(reason)
-        self.transport.unregisterProducer()
+
+    def _lost(self, reason: Failure) -> None:
+        try:
+            self.connectionLost(reason)
+        except Exception as error:
+            assert self.wire_connection is not None
+            self.wire_policy.watcher.app_failed(self.wire_connection, "closing", error)
+        finally:
+            if self.wire_place is not None:  # the class does not call its base
+                super()._lost(reason)
+            self.transport.gone()

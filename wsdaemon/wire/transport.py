@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -81,18 +82,35 @@ class TwistedTransport:
         """Have `producer` paused while the client is slow (pull producers: asked for more whenever there is room)."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
+        if self._wire.native is None:
+            producer.stopProducing()
+            return
         self._producer, self._streaming = producer, streaming
         if not streaming:
-            producer.resumeProducing()
+            self._pull()
+
+    def _pull(self) -> None:
+        """Ask a pull producer again and again, while nothing waits for the client."""
+        if self._producer is not None and not self._streaming and self._wire.native is not None and not self._wire.queued:
+            self._producer.resumeProducing()
+            asyncio.get_running_loop().call_soon(self._pull)
 
     def unregisterProducer(self) -> None:
         self._producer = None
+
+    def gone(self) -> None:
+        """The wire: the connection is over."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
 
     def congested(self, slow: bool) -> None:
         """The wire: the client became slow, or caught up."""
         if self._producer is None:
             return
-        if not slow:
-            self._producer.resumeProducing()
-        elif self._streaming:
+        if not self._streaming:
+            self._pull()
+        elif slow:
             self._producer.pauseProducing()
+        else:
+            self._producer.resumeProducing()

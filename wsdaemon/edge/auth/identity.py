@@ -22,7 +22,7 @@ class Identity:
     """Never empty but for the kind http without an identity_header; without control characters."""
     method: str
     """How it was proven: the kind and the NAME of its [auth:NAME] section, such as "jwt:staff"."""
-    claims: Mapping[str, object] = field(default=NO_CLAIMS, repr=False, hash=False)
+    claims: Mapping[str, object] = field(default_factory=lambda: NO_CLAIMS, repr=False, hash=False)
     """What the proof says besides; read-only."""
     expires: float | None = None
     """When it ends, in seconds since 1970, the leeway for clocks that differ included; None: never."""
