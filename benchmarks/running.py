@@ -68,9 +68,10 @@ class Machine:
             wait_until_quiet(self.patience)
             words = [*start, *self._words(server, test, path)]
             if test.probed:
-                return self._probed(words, [*start, *PROBE.split(), "--path", server.paths["echo"]], self._duration(test))
-            sample = self._load(words, self._duration(test))
-            _check_deflate(sample, test)
+                sample = self._probed(words, [*start, *PROBE.split(), "--path", server.paths["echo"]], self._duration(test))
+            else:
+                sample = self._load(words, self._duration(test))
+            _check_used(sample, test)
             return sample
 
     def try_out(self, server: Server) -> None:
@@ -166,7 +167,10 @@ def _result(process: subprocess.Popen[str], seconds: float) -> Sample:
     return sample
 
 
-def _check_deflate(sample: Sample, test: Test) -> None:
+def _check_used(sample: Sample, test: Test) -> None:
+    """CannotRun when what the test is about did not happen."""
+    if test.pinged and sample["load"]["pings"] < test.connections:
+        raise CannotRun(f"{sample['load']['pings']} pings came, for {test.connections} connections")
     if test.deflate and not sample["deflate"]:
         raise CannotRun("permessage-deflate was offered, and not agreed to")
     if test.deflate and not sample["compressed_rx"]:

@@ -101,7 +101,7 @@ def in_place() -> Subject:
 
 
 def _looked_at(twistd: tuple[str, ...], environ: dict[str, str]) -> Subject:
-    rooms, frames = run([twistd[0], "-c", LOOK], environ).split()[-2:]
+    rooms, frames = run([twistd[0], "-P", "-c", LOOK], environ).split()[-2:]
     if frames != "compiled":
         say("wsdaemon's C module is not built: its Python twin is measured")
     if rooms != "rooms":

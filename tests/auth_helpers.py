@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from wsdaemon.core.handshake import ClientCertificate, Peer
 from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
@@ -50,12 +51,12 @@ def request(
     )
 
 
-def settings_with(kind: str, directory: Path | None = None, **keys: object) -> Any:
+def settings_with(kind: str, directory: Path | None = None, **keys: Any) -> Any:
     """The settings of one [auth:way]."""
     return settings_of(kind, directory, **keys).auths[0]
 
 
-def settings_of(kind: str, directory: Path | None = None, **keys: object) -> Settings:
+def settings_of(kind: str, directory: Path | None = None, **keys: Any) -> Settings:
     return build(
         [section("listener:a", address="tcp:0"), section("mount:/", app="echo", auth="way"), section("auth:way", kind=kind, **keys)],
         "ws.ini",
@@ -98,11 +99,25 @@ def logged() -> Iterator[list[str]]:
     def observe(event: LogEvent) -> None:
         lines.append(f"{formatEvent(event)} {event!r}")
 
-    globalLogPublisher.addObserver(observe)
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
     try:
         yield lines
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observer)
+
+
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is compared in constant time from now on: the left sides."""
+    seen: list[object] = []
+    real = hmac.compare_digest
+
+    def compare(one: Any, two: Any) -> bool:
+        seen.append(one)
+        return real(one, two)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    return seen
 
 
 # -- keys, made once

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from auth_helpers import NOW, Clock
 from twisted.internet.task import Clock as Timers
 
 from wsdaemon.core.closing import may_be_sent
-from wsdaemon.core.wheel import Due, Wheel
+from wsdaemon.core.wheel import Due, Handle, Wheel
 from wsdaemon.edge.auth.expiry import LONGEST_WAIT, TOKEN_EXPIRED, Expiry
 
 
@@ -23,7 +25,7 @@ class Loop:
     def time(self) -> float:
         return self.timers.seconds()
 
-    def call_later(self, delay: float, callback: object) -> object:
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Handle:
         return self.timers.callLater(delay, callback)
 
     def _failed(self, item: Due, error: Exception) -> None:

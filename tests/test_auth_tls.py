@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from auth_helpers import EC_KEY, NOW, Clock, denied, request, settings_with
@@ -39,7 +40,7 @@ def certificate(common_name: str = "device 7", names: tuple[str, ...] = ("device
     return found
 
 
-def way(**keys: object) -> TlsAuthenticator:
+def way(**keys: Any) -> TlsAuthenticator:
     return TlsAuthenticator(settings_with("tls", **keys), Clock())
 
 

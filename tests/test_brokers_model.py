@@ -85,8 +85,8 @@ class BrokerModel(RuleBasedStateMachine):
     @initialize(
         wake=st.sampled_from([True, True, True, False]),
         inline=st.sampled_from([0, 0, 0, 1, 2]),
-        max_rooms=st.sampled_from([3, 3, 2, 1]),
-        max_members=st.sampled_from([3, 3, 3, 2]),
+        max_rooms=st.sampled_from([4, 4, 4, 2, 1]),
+        max_members=st.sampled_from([3, 3, 3, 3, 2]),
         max_pending=st.sampled_from([9, 9, 3, 1]),
         history=st.sampled_from([100, 100, 4, 1, 0, None]),
         age=st.sampled_from([None, None, 3.0, 20.0]),
@@ -305,11 +305,39 @@ class BrokerModel(RuleBasedStateMachine):
         for _ in range(count):
             self.publish(name, 1, None, True, None)
 
-    @rule(name=ROOMS, key=KEYS)
-    def come_back(self, name: str, key: str) -> None:
-        """Leave and come back at once, while deliveries may be under way."""
-        self.unsubscribe(key, name)
+    @rule(
+        name=ROOMS, key=KEYS, other=KEYS, gone=st.booleans(), before=st.integers(0, 2), budget=st.integers(0, 4), missed=st.integers(0, 2),
+        shift=st.sampled_from([0, 0, 0, -1, 1]),
+    )  # fmt: skip
+    def come_back(self, name: str, key: str, other: str, gone: bool, before: int, budget: int, missed: int, shift: int) -> None:
+        """Leave and come back, with messages before and meanwhile, and deliveries under way."""
+        self.subscribe(other, name, True, False, 0)
         self.subscribe(key, name, True, True, 0)
+        self.publish_several(name, before)
+        if budget:
+            self.step(budget)
+        if gone:
+            self.drop(key)
+        else:
+            self.unsubscribe(key, name)
+        self.publish_several(name, missed)
+        self.subscribe(key, name, True, True, shift)
+
+    @rule(name=ROOMS, key=KEYS, pattern=PATTERNS, count=st.integers(0, 2), budget=st.integers(0, 3), first=st.booleans(), leave=st.booleans())
+    def hear_twice(self, name: str, key: str, pattern: str, count: int, budget: int, first: bool, leave: bool) -> None:
+        """Have a room by name and by pattern, the one or the other first, and leave one of them."""
+        for by_pattern in (first, not first):
+            if by_pattern:
+                self.subscribe_pattern(key, pattern, True)
+            else:
+                self.subscribe(key, name, True, True, 0)
+            self.publish_several(name, count)
+            if budget:
+                self.step(budget)
+        if leave:
+            self.unsubscribe(key, name)
+        else:
+            self.unsubscribe_pattern(key, pattern)
 
     @rule(
         name=ROOMS,
@@ -418,4 +446,4 @@ class BrokerModel(RuleBasedStateMachine):
 
 
 TestBrokerModel = BrokerModel.TestCase
-TestBrokerModel.settings = settings(max_examples=100, stateful_step_count=100, deadline=None)
+TestBrokerModel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)

@@ -222,5 +222,5 @@ def test_settings() -> None:
         mount(origins="")
     with pytest.raises(SettingsError, match="expected any alone"):
         mount(origins="any, https://a.example")
-    with pytest.raises(SettingsError, match="did you mean https://a.example"):
+    with pytest.raises(SettingsError, match=r"did you mean https://a\.example"):
         mount(origins="https://a.example/")

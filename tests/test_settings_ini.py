@@ -54,7 +54,7 @@ def test_the_smallest_file_has_the_defaults(tmp_path: Path) -> None:
     assert (mount.compression, mount.compression_level, mount.compression_window_bits, mount.compression_memory_level) == (True, 6, 11, 4)
     assert mount.compression_threshold == 256
     assert mount.compression_server_context_takeover
-    assert mount.compression_client_context_takeover
+    assert not mount.compression_client_context_takeover
 
 
 def test_a_mount_starts_from_the_defaults(tmp_path: Path) -> None:
@@ -154,7 +154,10 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("[mounts]", ":5: [mounts]: unknown section; did you mean [mount:PATH]?"),
         (
             "[zzz]",
-            ":5: [zzz]: unknown section; the sections are [daemon], [logging], [defaults], [listener:NAME], [mount:PATH], [auth:NAME], [tls:NAME]",
+            (
+                ":5: [zzz]: unknown section; the sections are [daemon], [logging], [defaults], [listener:NAME], [mount:PATH], [auth:NAME], "
+                "[tls:NAME]"
+            ),
         ),
         ("[listener]", ":5: [listener]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),
         ("[listener:a b]", ":5: [listener:a b]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),

@@ -108,17 +108,21 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case ListForm(item=MountPathForm() | AuthNameForm() | NameForm()):
-            return st.just(())
-        case ListForm(item=OriginForm()):
-            return st.lists(values_of(form.item), min_size=1, max_size=3, unique_by=str) | st.just("any")
         case NetworkForm():
             return st.sampled_from(["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"])
-        case OriginForm():
-            return st.sampled_from(["same-origin", "null", "https://a.example", "*.b.example:8443", "http://[::1]:*"])
         case ListForm():
-            return st.lists(values_of(form.item), max_size=3, unique_by=str)
+            return lists_of(form.item)
     raise AssertionError(f"say here which values {form!r} has")
+
+
+def lists_of(item: Form[Any]) -> st.SearchStrategy[Any]:
+    """Lists of values of a form; empty where they would have to name other sections."""
+    if isinstance(item, MountPathForm | AuthNameForm | NameForm):
+        return st.just(())
+    if isinstance(item, OriginForm):
+        origins = st.sampled_from(["same-origin", "null", "https://a.example", "*.b.example:8443", "http://[::1]:*"])
+        return st.lists(origins, min_size=1, max_size=3, unique=True) | st.just("any")
+    return st.lists(values_of(item), max_size=3, unique_by=str)
 
 
 @st.composite

@@ -13,7 +13,7 @@ from .apps.ticker import TickerApp
 from .core.registry import Count
 from .core.wheel import Wheel
 from .settings.model import MountSettings
-from .wire.deflate import DeflateOptions
+from .wire.agreement import DeflateOptions
 from .wire.factory import is_autobahn_protocol, wire_class
 from .wire.frames import Frames
 from .wire.output import Flusher

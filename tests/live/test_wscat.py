@@ -22,7 +22,7 @@ def test_wscat(tmp_path: Path, scheme: str) -> None:
         )  # fmt: skip
         output = Output(client.stdout)
         try:
-            output.wait_for("< hello")
+            output.wait_for("^hello$")
         finally:
             assert client.stdin is not None
             client.stdin.close()  # which ends it

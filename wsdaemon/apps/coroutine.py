@@ -40,7 +40,7 @@ class CoroutineConnection(Connection):
         """
         inbox = self._inbox
         while not inbox:
-            if self._over or not self.wire.live:
+            if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
                 raise self.gone()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
@@ -64,11 +64,6 @@ class CoroutineConnection(Connection):
                 yield await self.receive()
         except ConnectionClosed:
             return
-
-    def has_room(self) -> None:
-        super().has_room()
-        if not self.wire.live:
-            self._wake()
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -166,10 +166,11 @@ class Outbox:
     """What a room owes its members, in order. The head of `pending` may be half delivered.
 
     `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
-    `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room.
+    `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room. `waiting`:
+    messages that not everyone was given yet.
     """
 
-    __slots__ = ("base", "changes", "name", "pending", "settled", "watchers")
+    __slots__ = ("base", "changes", "name", "pending", "settled", "waiting", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -178,6 +179,7 @@ class Outbox:
         self.watchers: dict[str, Watch] = {}
         self.changes: list[Change] = []
         self.base = 0
+        self.waiting = 0
 
     @property
     def changed(self) -> int:
@@ -186,55 +188,103 @@ class Outbox:
 
     def forget_settled(self) -> None:
         """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
-        oldest = next((item.message.offset for item in self.pending if isinstance(item, Delivery)), None)
+        oldest = next((item.messages[0].offset for item in self.pending if isinstance(item, Delivery)), None)
         self.settled = {key: offset for key, offset in self.settled.items() if oldest is not None and offset >= oldest}
 
     def catch_up(self, member: Member) -> None:
         """Deliver at once what waits for this one member. What its `deliver` raises comes through."""
         for item in self.pending:  # not a copy: what the member publishes meanwhile is its too
-            if isinstance(item, Delivery) and item.owes(self, member):
-                self.settled[member.id] = item.message.offset
-                member.deliver(item.message)
+            if isinstance(item, Delivery) and item.owes(member):
+                for message in item.messages:
+                    if self.settled.get(member.id, 0) < message.offset:
+                        self.settled[member.id] = message.offset
+                        member.deliver(message)
+
+
+Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
+"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other would.
+
+It does not raise: a member that it cannot serve it removes from the broker by itself.
+"""
+
+JOINED = 64 * 1024
+"""Bytes of payload up to which messages that wait for the same members are delivered together."""
 
 
 class Delivery:
-    """One message on its way to those who were members when it was published, but for `skip`."""
+    """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
 
-    __slots__ = ("_rest", "_skip", "message")
+    __slots__ = ("_begun", "_rest", "_size", "_skip", "_targets", "messages")
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
-        self.message = message
+        self.messages = [message]
+        self._size = len(message.payload)
+        self._targets = targets
         self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
         self._skip = skip
+        self._begun = False
 
     @property
     def left(self) -> int:
         """How many members are not yet looked at."""
         return length_hint(self._rest)
 
-    def owes(self, outbox: Outbox, member: Member) -> bool:
-        """Whether this member is still to be given the message."""
-        if member is self._skip or outbox.settled.get(member.id, 0) >= self.message.offset:
+    def join(self, later: Delivery) -> bool:
+        """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
+        if self._begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
             return False
-        return member in copy(self._rest)
+        self.messages += later.messages
+        self._size += later._size
+        return True
 
-    def run(self, outbox: Outbox, budget: int | None, failed: Failed) -> int:
+    def owes(self, member: Member) -> bool:
+        """Whether this member has not had its turn yet."""
+        return member is not self._skip and member in copy(self._rest)
+
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
         """Deliver to the next `budget` members, or to all. How many that were."""
-        message, skip, settled = self.message, self._skip, outbox.settled
-        offset, before = message.offset, self.left
-        for member in islice(self._rest, budget):
-            if member is skip or (settled and settled.get(member.id, 0) >= offset):
-                continue
-            try:
-                member.deliver(message)
-            except Exception as error:  # one member's fault must not keep the message from the others
-                failed(member, error)
+        self._begun = True
+        before = self.left
+        if bulk is None:
+            self._one_by_one(islice(self._rest, budget), outbox, failed)
+        else:
+            self._in_bulk(list(islice(self._rest, budget)), outbox, bulk)
         return before - self.left
 
+    def _one_by_one(self, members: Iterator[Member], outbox: Outbox, failed: Failed) -> None:
+        skip, settled = self._skip, outbox.settled
+        for member in members:
+            if member is skip:
+                continue
+            for message in self.messages:
+                if settled and settled.get(member.id, 0) >= message.offset:
+                    continue
+                try:
+                    member.deliver(message)
+                except Exception as error:  # one member's fault must not keep the message from the others
+                    failed(member, error)
+                    break
+
+    def _in_bulk(self, members: list[Member], outbox: Outbox, bulk: Bulk) -> None:
+        skip, settled, messages = self._skip, outbox.settled, self.messages
+        if skip is not None:
+            members = [member for member in members if member is not skip]
+        if settled:
+            first = messages[0].offset
+            for member in members:
+                upto = settled.get(member.id, 0)
+                if first <= upto < messages[-1].offset:
+                    bulk((member,), [message for message in messages if message.offset > upto])
+            members = [member for member in members if settled.get(member.id, 0) < first]
+        if members:
+            bulk(members, messages)
+
     def finish(self, outbox: Outbox) -> None:
-        """Everyone has it, or nobody is to have it any more."""
+        """Everyone has them, or nobody is to have them any more."""
         deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
-        self.message.cache = None
+        outbox.waiting -= len(self.messages)
+        for message in self.messages:
+            message.cache = None
 
 
 class NoticePass:
@@ -261,7 +311,7 @@ class NoticePass:
         """How many watchers are not yet looked at."""
         return 1 if self._rest is None else length_hint(self._rest)
 
-    def run(self, outbox: Outbox, budget: int | None, failed: Failed) -> int:
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
         """Tell the next `budget` watchers, or all. How many that were."""
         if self._rest is None:
             self._rest = iter(tuple(outbox.watchers.values()))
@@ -301,13 +351,17 @@ class Fan:
 
     What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
     inside a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it. A member's
-    `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered.
+    `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered. With `bulk`, messages go
+    to many members in one call, and those that wait for the same members leave together.
     """
 
-    __slots__ = ("_awake", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
+    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
 
-    def __init__(self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None) -> None:
+    def __init__(
+        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, bulk: Bulk | None = None
+    ) -> None:  # fmt: skip
         self._failed = failed
+        self._bulk = bulk
         self._clock = clock
         self._wake = wake
         self._ready: deque[Outbox] = deque()
@@ -318,6 +372,12 @@ class Fan:
 
     def submit(self, outbox: Outbox, item: Delivery | NoticePass, at_once: bool) -> None:
         """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
+        if isinstance(item, Delivery):
+            outbox.waiting += 1
+            if self._bulk is not None and outbox.pending and not outbox.settled:
+                tail = outbox.pending[-1]
+                if isinstance(tail, Delivery) and tail.join(item):
+                    return
         outbox.pending.append(item)
         if len(outbox.pending) > 1:
             return
@@ -327,7 +387,7 @@ class Fan:
             return
         while outbox.pending:
             head = outbox.pending[0]
-            head.run(outbox, None, self._failed)
+            head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
             if self._wake is not None and outbox.pending:
                 self._enqueue(outbox, self._wake)
@@ -361,7 +421,7 @@ class Fan:
         if not outbox.pending:
             return 0
         head = outbox.pending[0]
-        used = head.run(outbox, budget, self._failed)
+        used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:

@@ -19,7 +19,7 @@ from itertools import islice
 
 from . import Limits, contract
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .history import Delivery, Fan, History, NoticePass, Outbox, RateBucket, RecentKeys, Watch
+from .history import Bulk, Delivery, Fan, History, NoticePass, Outbox, RateBucket, RecentKeys, Watch
 from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
 
 PATTERNS_KEPT = 64
@@ -77,17 +77,17 @@ class _Holder:
 class MemoryBroker:
     """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
-    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`; see `Fan`. `clock` is monotonic, in seconds,
-    `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by default.
+    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `bulk` takes the place of single calls of
+    `deliver`; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by default.
     """
 
     def __init__(
-        self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None,
+        self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None, bulk: Bulk | None = None,
         clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self.limits = limits
-        self.fan = Fan(self._fail, clock, wake)
+        self.fan = Fan(self._fail, clock, wake, bulk)
         self._report = failed
         self._clock = clock
         self._wall = wall
@@ -193,7 +193,7 @@ class MemoryBroker:
             if state is not None and state.keys is not None and (first := state.keys.find(key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
         state = state or self._create(room, now)
-        if len(state.pending) >= self.limits.max_pending:
+        if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
             state.bucket.take(now)

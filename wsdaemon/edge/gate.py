@@ -83,7 +83,7 @@ class Arrival(asyncio.Protocol):
 
     __slots__ = (
         "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "due_bucket", "key",
-        "local", "peer", "task",
+        "local", "peer", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
@@ -101,8 +101,8 @@ class Arrival(asyncio.Protocol):
         self.local = local
         self.key = key
         self.due_bucket = 0
-        self.task: asyncio.Task[None] | None = None
-        """What makes the transport, for as long as that takes."""
+        self.stop_connecting: Callable[[], object] | None = None
+        """Gives up what makes the transport, for as long as that takes."""
         gate.wheel.set(self, gate.handshake_timeout)
 
     # -- the transport
@@ -240,8 +240,8 @@ class Arrival(asyncio.Protocol):
         self._leave()
         if native is not None:
             native.abort()
-        elif self.task is not None:
-            self.task.cancel()
+        elif self.stop_connecting is not None:
+            self.stop_connecting()
 
     def _leave(self) -> None:
         if self._phase is Phase.GONE:

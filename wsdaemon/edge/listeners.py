@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
         self._local = self._own_address()
         self._arrivals: dict[Arrival, None] = {}
+        self._answers: dict[str, bytes] = {}
         self._resting: asyncio.TimerHandle | None = None
         self._log = Logger(namespace="wsdaemon.edge")
         self.accepted = 0
@@ -159,7 +161,7 @@ class Listener:
             next(iter(self._arrivals)).drop()
         arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
         self._arrivals[arrival] = None
-        arrival.task = self._loop.create_task(self._connect(arrival, sock))
+        arrival.stop_connecting = self._loop.create_task(self._connect(arrival, sock)).cancel
 
     def _begin(self, peer: Peer) -> Key | None:
         """Of an accepted connection: the key that its address is counted under; None where a PROXY header will tell that."""
@@ -184,13 +186,19 @@ class Listener:
         self.gate.refusals.add(refused.reason, peer, refused.detail, refused.told)
         try:
             if refused.limit and self.certificates is None:
-                sock.send(error_response(too_many(refused.reason, self.gate.retry_after)))
+                sock.send(self._answer(refused.reason))
                 sock.shutdown(socket.SHUT_WR)
                 sock.recv(4096)  # what is left unread would turn the end into a reset
         except OSError:
             pass
         finally:
             sock.close()
+
+    def _answer(self, reason: str) -> bytes:
+        answer = self._answers.get(reason)
+        if answer is None:
+            answer = self._answers[reason] = error_response(too_many(reason, self.gate.retry_after))
+        return answer
 
     # -- from a socket to a transport
 
@@ -216,7 +224,7 @@ class Listener:
             arrival.connection_lost(None)
             sock.close()
         finally:
-            arrival.task = None
+            arrival.stop_connecting = None
 
     async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
         """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
@@ -237,10 +245,22 @@ class Listener:
         arrival.key = self._count(arrival.peer)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
-        limits: dict[str, Any] = {"ssl_handshake_timeout": self.gate.handshake_timeout, "ssl_shutdown_timeout": self.gate.handshake_timeout}
+        patience = self.gate.handshake_timeout
+        # The deadline of the whole handshake comes first and is counted; this one is there in case it does not.
+        limits: dict[str, Any] = {"ssl_handshake_timeout": patience + 1, "ssl_shutdown_timeout": patience}
         import aiofastnet
 
         if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
             await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
         else:
+            arrival.stop_connecting = partial(_hang_up, sock)
             await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)
+
+
+def _hang_up(sock: socket.socket) -> None:
+    """End a TLS handshake of aiofastnet from outside, as if the client had gone.
+
+    When it is cancelled its timer keeps the transport with its TLS buffers until the handshake would have timed out.
+    """
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -9,6 +9,7 @@ import os
 import pwd
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from ..settings.addresses import TcpAddress, UnixAddress
@@ -63,6 +64,9 @@ def open_unix(address: UnixAddress, backlog: int) -> socket.socket:
         _own(address)
         Path(address.path).chmod(address.mode)
         sock.listen(backlog)
+    except ListenError:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise ListenError(_why(error)) from error
@@ -72,12 +76,19 @@ def open_unix(address: UnixAddress, backlog: int) -> socket.socket:
 
 def _own(address: UnixAddress) -> None:
     try:
-        user = pwd.getpwnam(address.user).pw_uid if address.user else -1
-        group = grp.getgrnam(address.group).gr_gid if address.group else -1
+        user = _number(address.user, lambda name: pwd.getpwnam(name).pw_uid)
+        group = _number(address.group, lambda name: grp.getgrnam(name).gr_gid)
     except KeyError as error:
         raise ListenError(f"there is no such user or group: {error.args[0]}") from None
     if user != -1 or group != -1:
         os.chown(address.path, user, group)
+
+
+def _number(name: str | None, look_up: Callable[[str], int]) -> int:
+    """The number of a user or group that is given by its name or its number; -1, for none, changes nothing. KeyError."""
+    if not name:
+        return -1
+    return int(name) if name.isascii() and name.isdigit() else look_up(name)
 
 
 def _remove_stale(path: str) -> None:

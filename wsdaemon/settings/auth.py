@@ -7,16 +7,20 @@ dataclass, named in AUTH_KINDS, and an authenticator for it in `edge.auth`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from wsdaemon.settings.form import ChoiceForm, Form, ListForm
 from wsdaemon.settings.problems import Refused, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, explain
 from wsdaemon.settings.values import Count, Duration, File, PositiveCount, PositiveDuration, WholeForm
+
+if TYPE_CHECKING:
+    from wsdaemon.settings.listener import ListenerSettings
+    from wsdaemon.settings.model import MountSettings
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -332,3 +336,21 @@ def kind_of(value: object) -> type[AuthSettings]:
     if found not in AUTH_KINDS:
         raise Refused(f"expected {KIND_KEY.form.expected}")
     return AUTH_KINDS[found]
+
+
+def auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings], listeners: Sequence[ListenerSettings]) -> Iterable[str]:
+    """Ways that nobody uses, or that nobody can use as the rest is set."""
+    asked = any(listener.client_certificate != "none" for listener in listeners)
+    for way in ways:
+        users = [mount for mount in mounts if way.name in mount.auth]
+        if not users:
+            yield f"[auth:{way.name}] is used by no mount"
+        if users and isinstance(way, TlsAuthSettings) and not asked:
+            yield f"[auth:{way.name}] takes certificates of clients, and no listener asks for them: see client_ca and client_certificate"
+        if isinstance(way, JwtAuthSettings) and any(source.where == "subprotocol" for source in way.token_from):
+            for mount in users:
+                if not mount.subprotocols:
+                    yield (
+                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] takes tokens from one: browsers end a connection "
+                        "for which none of the offered is chosen"
+                    )

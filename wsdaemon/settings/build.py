@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, JwtAuthSettings, is_auth_name, kind_of
+from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, auth_warnings, is_auth_name, kind_of
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
@@ -128,7 +128,7 @@ class _Check:
             auths=ways,
             tls=pairs,
             source=self.source,
-            warnings=(*_warnings(complete, paths), *_auth_warnings(ways, paths), *_edge_warnings(complete, pairs)),
+            warnings=(*_warnings(complete, paths), *auth_warnings(ways, paths, complete), *_edge_warnings(complete, pairs)),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -377,18 +377,3 @@ def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSet
         for key in ("trusted_proxies", "proxy_protocol_from"):
             if any(network.endswith("/0") for network in getattr(listener, key)):
                 yield f"[listener:{listener.name}] {key} has a network of all addresses: any client can claim any address"
-
-
-def _auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
-    """Ways that nobody uses, and tokens in subprotocols where a browser could not connect."""
-    for way in ways:
-        users = [mount for mount in mounts if way.name in mount.auth]
-        if not users:
-            yield f"[auth:{way.name}] is used by no mount"
-        if isinstance(way, JwtAuthSettings) and any(source.where == "subprotocol" for source in way.token_from):
-            for mount in users:
-                if not mount.subprotocols:
-                    yield (
-                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] takes tokens from one: browsers end a connection "
-                        "for which none of the offered is chosen"
-                    )

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define FLAG_RSV1 1 /* permessage-deflate was agreed: RSV1 on a data frame is fine */
 #define FLAG_TEXT 2 /* text payloads become str */
@@ -28,6 +28,7 @@
 
 #define LONGEST_CONTROL 125
 #define LONGEST_HEADER 14
+#define SLACK(maximum) ((maximum) / 8 + 64) /* by how much more a compressed payload may be longer; why is said in frames_python.py */
 #define MASK 4
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 
@@ -174,12 +175,17 @@ static inline int read_header(const uint8_t *at, Py_ssize_t available, Py_ssize_
 {
     if (available < 2 + MASK || !(at[0] & 0x80) || !(at[1] & 0x80)) return 0; /* incomplete; a fragment; not masked */
     uint8_t opcode = at[0] & 0x0F, reserved = at[0] & 0x70, short_length = at[1] & 0x7F;
+    uint64_t longest = (uint64_t)maximum;
     if (opcode == OPCODE_PING || opcode == OPCODE_PONG) {
         if (reserved || short_length > LONGEST_CONTROL) return 0;
-        maximum = LONGEST_CONTROL;
+        longest = LONGEST_CONTROL;
     }
     else if (opcode == OPCODE_TEXT || opcode == OPCODE_BINARY) {
-        if (reserved && !(reserved == 0x40 && (flags & FLAG_RSV1))) return 0;
+        if (reserved) {
+            if (reserved != 0x40 || !(flags & FLAG_RSV1)) return 0;
+            longest += SLACK(longest);
+            if (longest > PY_SSIZE_T_MAX) longest = PY_SSIZE_T_MAX;
+        }
     }
     else {
         return 0;
@@ -198,7 +204,7 @@ static inline int read_header(const uint8_t *at, Py_ssize_t available, Py_ssize_
         for (int i = 2; i < 10; i++) length = length << 8 | at[i];
         if (length < 65536) return 0;
     }
-    if (available < size || length > (uint64_t)maximum) return 0;
+    if (available < size || length > longest) return 0;
     header->opcode = (uint8_t)(opcode | (reserved ? COMPRESSED : 0));
     header->size = size;
     header->length = (Py_ssize_t)length;

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from .deflate import Deflate, DeflateParameters
+from .agreement import DeflateParameters
+from .deflate import Deflate
 from .prepared import Prepared
 from .protocol import Wire
 

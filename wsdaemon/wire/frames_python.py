@@ -11,7 +11,7 @@ import mmap
 import socket
 import sys
 
-INTERFACE = 1
+INTERFACE = 2
 """Raised in both twins when a signature or a result changes, so that a stale build of the C module is noticed."""
 RSV1 = 1
 """Flag: permessage-deflate was agreed, so a data frame may come with RSV1 (RFC 7692 section 6)."""
@@ -27,6 +27,16 @@ _LAZY = 65536
 _STRIDED = 16384
 """Bytes: from here on four table look-ups over every fourth byte are faster than one XOR of two huge integers."""
 _XOR = [bytes(byte ^ mask for byte in range(256)) for mask in range(256)]
+
+
+def longest_compressed(maximum: int) -> int:
+    """Bytes that a compressed payload may have where a message may have `maximum`: what cannot be compressed grows.
+
+    By 0.22 % with zlib's usual memory level of 8 and a window of 11 bits, by 5.4 % with the smallest of both: so this is a limit on memory
+    alone, and whether the message is too long shows when it is inflated.
+    """
+    return min(maximum + maximum // 8 + 64, sys.maxsize)
+
 
 _Header = tuple[int, int, int]  # opcode with COMPRESSED, size of the header in bytes, length of the payload in bytes
 
@@ -74,8 +84,10 @@ def _header(data: bytes, position: int, maximum: int, flags: int) -> _Header | N
         maximum = _LONGEST_CONTROL
         if reserved or length > maximum:
             return None
-    elif reserved and not (reserved == 0x40 and flags & RSV1):
-        return None
+    elif reserved:
+        if reserved != 0x40 or not flags & RSV1:
+            return None
+        maximum = longest_compressed(maximum)
     size = 6
     if length >= 126:
         size, shortest = (8, 126) if length == 126 else (14, 65536)

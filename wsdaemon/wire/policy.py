@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..core.connection import Connection
 from ..core.contract import App
 from ..core.wheel import Wheel
-from .deflate import DeflateOptions
+from .agreement import DeflateOptions
 from .frames import Frames
 from .output import Flusher
 

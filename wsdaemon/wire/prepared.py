@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .deflate import DeflateParameters, deflate_message
+from .agreement import DeflateParameters
+from .deflate import deflate_message
 
 
 class Prepared:

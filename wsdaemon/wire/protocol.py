@@ -29,7 +29,8 @@ from ..core.closing import (
 from ..core.connection import Connection
 from ..core.contract import PayloadSession, Session
 from ..core.handshake import Handshake
-from .deflate import Deflate, negotiate
+from .agreement import negotiate
+from .deflate import Deflate
 from .frames import RSV1, TEXT
 from .meter import Meter
 from .output import COPY, Native

@@ -1,0 +1,149 @@
+"""apps/loading.py: from `app =` to an app, and what whoever wrote it is told when that fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsdaemon.apps.loading import LoadError, load, make_app
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory on the module path; what is imported from it is forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(directory: Path, name: str, source: str) -> None:
+    (directory / f"{name}.py").write_text(source)
+
+
+def problem(reference: str) -> str:
+    with pytest.raises(LoadError) as raised:
+        load(reference)
+    return str(raised.value)
+
+
+def test_a_name_in_a_module(modules: Path) -> None:
+    write(modules, "app_one", "async def chat(connection): ...\nclass Inner:\n    value = 5\n")
+    assert load("app_one:chat").__name__ == "chat"
+    assert load("app_one:Inner.value") == 5
+
+
+def test_a_module_in_a_package(modules: Path) -> None:
+    (modules / "app_package").mkdir()
+    write(modules / "app_package", "__init__", "")
+    write(modules / "app_package", "inner", "thing = 1\n")
+    assert load("app_package.inner:thing") == 1
+
+
+@pytest.mark.parametrize("name", ["app_nowhere", "app_nowhere.inner"])
+def test_no_such_module(modules: Path, name: str) -> None:
+    assert problem(f"{name}:chat") == f"{name}:chat: there is no module app_nowhere; is its directory in [daemon] python_path?"
+
+
+def test_no_such_name(modules: Path) -> None:
+    write(modules, "app_two", "def chat(): ...\n")
+    assert problem("app_two:chta") == "app_two:chta: there is no chta in app_two; did you mean chat?"
+    assert problem("app_two:zzz") == "app_two:zzz: there is no zzz in app_two"
+    assert problem("app_two:chat.x").startswith("app_two:chat.x: there is no x in chat")
+
+
+def test_a_module_that_fails_shows_the_users_traceback_and_none_of_ours(modules: Path) -> None:
+    write(modules, "app_three", "def check():\n    raise RuntimeError('mine')\n\ncheck()\n")
+    text = problem("app_three:chat")
+    assert text.startswith("app_three:chat: the import failed\nTraceback (most recent call last):\n")
+    assert text.endswith("RuntimeError: mine")
+    assert "app_three.py" in text
+    assert "in check" in text
+    assert "loading.py" not in text
+    assert "importlib" not in text
+
+
+def test_a_module_that_needs_another_that_is_missing(modules: Path) -> None:
+    """Not the same as a missing module: the user's own import is what to look at."""
+    write(modules, "app_four", "import app_missing\n")
+    text = problem("app_four:chat")
+    assert "import app_missing" in text
+    assert "No module named 'app_missing'" in text
+
+
+@pytest.mark.parametrize("source", ["def broken(:\n", "raise SystemExit(3)\n", "import sys; sys.exit('no')\n"])
+def test_a_module_that_cannot_be_imported(modules: Path, source: str) -> None:
+    write(modules, "app_five", source)
+    assert problem("app_five:chat").startswith("app_five:chat: the import failed\n")
+
+
+def test_an_interrupt_is_not_a_fault_of_the_module(modules: Path) -> None:
+    write(modules, "app_six", "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load("app_six:chat")
+
+
+# -- what an app can be
+
+
+async def coroutine_function(connection: object) -> None: ...
+
+
+def plain_function(connection: object) -> None: ...
+
+
+class CallableObject:
+    async def __call__(self, connection: object) -> None: ...
+
+
+class AppClass:
+    def open(self, connection: object, handshake: object) -> None: ...
+
+
+class NeedsArguments(AppClass):
+    def __init__(self, argument: object) -> None: ...
+
+
+class NotAnApp:
+    """It has no open()."""
+
+
+def make(target: Any) -> Any:
+    return make_app(target, "m:x", lambda function: ("wrapped", function))
+
+
+def test_coroutine_functions_are_wrapped() -> None:
+    assert make(coroutine_function) == ("wrapped", coroutine_function)
+    thing = CallableObject()
+    assert make(thing) == ("wrapped", thing)
+
+
+def test_classes_are_called_and_objects_taken() -> None:
+    assert isinstance(make(AppClass), AppClass)
+    app = AppClass()
+    assert make(app) is app
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (plain_function, "m:x: expected a coroutine function: write `async def`, or a class with open(connection, handshake)"),
+        (NotAnApp, "m:x: the class has no open(connection, handshake), nor is it an Autobahn WebSocketServerProtocol"),
+        (5, "m:x: a int is not an app: expected a coroutine function or a class with open(connection, handshake)"),
+    ],
+)
+def test_what_is_not_an_app(target: object, text: str) -> None:
+    with pytest.raises(LoadError) as raised:
+        make(target)
+    assert str(raised.value) == text
+
+
+def test_a_class_that_cannot_be_called() -> None:
+    with pytest.raises(LoadError, match="missing 1 required positional argument: 'argument'") as raised:
+        make(NeedsArguments)
+    assert str(raised.value).startswith("m:x: ")
