@@ -68,6 +68,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--cpus", type=cpus, default=(0, 1), metavar="SERVER,LOAD", help="default: 0,1")
     add("--in-place", action="store_true", help="run the checkout where it is, with this Python's packages; default: install it first")
     add("--plot", type=Path, metavar="FILE", help="an .svg or .png; default: plot.svg in the cache folder")
+    add("--no-plot", action="store_true", help="draw nothing")
     add("--json", type=Path, metavar="FILE", help="everything that was measured; default: results.json in the cache folder")
     add("--docs", action="store_true", help="put table and plot into docs/performance.md and docs/performance.svg")
     found = parser.parse_args(words)
@@ -186,7 +187,8 @@ def publish(options: argparse.Namespace, machine: Machine, results: Results) -> 
     source = (options.json or cache / "results.json").absolute()
     write_json(source, found)
     target = options.plot or (ROOT / "docs" / "performance.svg" if options.docs else cache / "plot.svg")
-    plot(cache, source, target.absolute())
+    if not options.no_plot:
+        plot(cache, source, target.absolute())
     if options.docs:
         write_docs(ROOT / "docs" / "performance.md", figures_text(results, found))
 

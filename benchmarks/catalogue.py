@@ -87,15 +87,15 @@ TESTS: Mapping[str, Test] = {
         Test("tls-churn", "open and close over TLS", _CHURN, tls=True),
         Test("idle", "idle connection", _MANY, unit="bytes"),
         Test(
-            "idle-deflate", "idle connection, deflate negotiated and used", f"{_MANY} --exchange --compress --text {{json}}",
+            "idle-deflate", "idle connection, deflate used", f"{_MANY} --exchange --compress --text {{json}}",
             unit="bytes", deflate=True,
         ),
         Test(
-            "idle-pings", "echo of others, 15,000 idle connections with pings, p99", _IDLE.replace("{count}", "15000"),
+            "idle-pings", "echo beside 15,000 idle with pings, p99", _IDLE.replace("{count}", "15000"),
             unit="ms", seconds=35, subject_only=True, pinged=True,
         ),
         Test(
-            "room-stall", "echo of others, room of 10,000 published to, p99", "--mode fanout -C 10000 -S 128 --srcs 50",
+            "room-stall", "echo beside a room of 10,000, p99", "--mode fanout -C 10000 -S 128 --srcs 50",
             "sub", unit="ms", seconds=6,
         ),
     )

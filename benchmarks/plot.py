@@ -29,7 +29,7 @@ def draw(found: dict[str, Any], target: Path) -> None:
         raise SystemExit("there is nothing to draw")
     rows = math.ceil(len(tests) / COLUMNS)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, COLUMNS, figsize=(11, 1.75 * rows), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(rows, COLUMNS, figsize=(12, 1.6 * rows), squeeze=False, layout="constrained")
         panels = list(axes.flat)
         for panel, test in zip(panels, tests, strict=False):
             draw_test(panel, found, test)

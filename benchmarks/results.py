@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .catalogue import GOALS, SUBJECT, TESTS, Goal
+from .catalogue import GOALS, PEERS, SUBJECT, TESTS, Goal
 from .running import QUIET, Sample
 
 Pair = tuple[str, str]
@@ -67,9 +67,9 @@ class Results:
 
     @property
     def servers(self) -> list[str]:
-        """Those that were run, the subject first."""
-        found = dict.fromkeys(server for _, server in self.samples)
-        return sorted(found, key=lambda name: name != SUBJECT)
+        """Those that were run, the subject first, the peers in the catalogue's order."""
+        found = {server for _, server in self.samples}
+        return [server for server in (SUBJECT, *PEERS) if server in found]
 
     @property
     def failed(self) -> set[Pair]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .closing import NORMAL, ConnectionClosed, checked_code
 
 if TYPE_CHECKING:
-    from .handshake import Handshake, Headers, Peer
+    from .handshake import Handshake, Headers, Identity, Peer
+
+
+class Prepared(Protocol):
+    """A message for many: framed once, and compressed at most once for all who agreed on the same compression."""
+
+    size: int
+    """Bytes of payload."""
 
 
 class Wire(Protocol):
@@ -24,6 +31,15 @@ class Wire(Protocol):
     bytes_out: int
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None: ...
+
+    def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
+        """A message that can be sent to any number of connections of this mount.
+
+        `key` says what it is about: where only the latest is kept for a slow client, it takes the place of one with the same key.
+        """
+
+    def send_prepared(self, prepared: Prepared) -> None:
+        """Send such a message. Nothing happens once the connection closes."""
 
     def close(self, code: int, reason: str) -> None: ...
 
@@ -175,6 +191,11 @@ class Connection:
     def subprotocol(self) -> str | None:
         """The subprotocol that both sides agreed on."""
         return self.handshake.subprotocol
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the client is, with its claims and how that was proven; None where the mount asks nobody."""
+        return self.handshake.identity
 
     @property
     def state(self) -> dict[str, Any]:

@@ -33,6 +33,14 @@ class PayloadSession(Protocol):
     def closed(self, code: int, reason: str) -> None: ...
 
 
+@runtime_checkable
+class ExpiringSession(Protocol):
+    """A session that wants to know before the client's credentials run out (mount option `expiry_warning`)."""
+
+    def expiring(self, seconds: float) -> None:
+        """In `seconds` the connection will be closed with 4401."""
+
+
 class App(Protocol):
     """What a mount runs: one object per mount."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, overload
 from urllib.parse import parse_qs
 
@@ -224,13 +224,13 @@ class Identity(Protocol):
 class Handshake:
     """An opening handshake that was let in."""
 
-    target: str
-    """The request target as it was sent (RFC 9112 3.2)."""
+    target: str = field(repr=False)
+    """The request target as it was sent (RFC 9112 3.2). Its query may hold secrets."""
     path: str
     """Without the query, percent-decoded."""
     raw_path: bytes
     """Without the query, as it was sent."""
-    query_string: bytes = b""
+    query_string: bytes = field(default=b"", repr=False)
     """What follows the first `?`, as it was sent."""
     headers: Headers = field(default_factory=Headers)
     params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS)
@@ -267,6 +267,12 @@ class Handshake:
     def cookies(self) -> dict[str, str]:
         """The request's cookies by name. Parsed anew each time."""
         return cookies(self.headers)
+
+    def lean(self) -> Handshake:
+        """A copy for an app that has seen what it wanted: of the headers and the query only the user agent is left, for the log."""
+        agent = self.headers.get("user-agent")
+        left = Headers() if agent is None else Headers.trusted([b"user-agent:" + agent.encode("latin-1")])
+        return replace(self, target=self.path, query_string=b"", headers=left, client_certificate=None)
 
     @property
     def user_agent(self) -> str | None:

@@ -18,7 +18,7 @@ Where the RFC leaves a choice:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from ..core.handshake import Headers
@@ -66,18 +66,18 @@ class Head:
     """A request head that keeps the rules."""
 
     method: str
-    target: str
-    """As it was sent."""
+    target: str = field(repr=False)
+    """As it was sent. Its query may hold secrets."""
     version: str
     """Always "1.1"."""
     headers: Headers
     path: str
     """Percent-decoded, without the query; "*" for `OPTIONS *`."""
     raw_path: bytes
-    query_string: bytes
+    query_string: bytes = field(repr=False)
     content_length: int
     """Bytes of body that follow; 0 for nearly every request."""
-    raw: bytes
+    raw: bytes = field(repr=False)
     """The head as it was sent, its last empty line included."""
 
     def serialise(self) -> bytes:

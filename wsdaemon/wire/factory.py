@@ -62,7 +62,7 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         "wire_policy": policy,
         "factory": factory,
         "flusher": policy.flusher,
-        "send_backlog_age": policy.send_backlog_age,
+        "send_backlog_age": policy.send_backlog_age if policy.slow_client == "close" else 0.0,
         "drops_messages": policy.slow_client in ("drop_oldest", "latest"),
         "keeps_latest": policy.slow_client == "latest",
         "send_backlog": policy.send_backlog,

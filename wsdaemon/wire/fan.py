@@ -1,81 +1,74 @@
-"""Messages to many in one tight pass, which stops every few milliseconds so that nobody else is stalled."""
+"""Messages to many connections in one tight pass, without a call for each."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .agreement import DeflateParameters
 from .deflate import Deflate
 from .prepared import Prepared
 from .protocol import Wire
 
-SLICE = 0.002
-"""Seconds of writing after which other connections have their turn."""
 
-LOOK = 16
-"""Connections written between two looks at the clock."""
+def send_to_all(wires: Sequence[Wire], messages: Sequence[Prepared]) -> None:
+    """Send each of the wires all of the messages, in order, in one write. Whoever is closing is passed over.
 
-
-class Fan:
-    """Some messages on their way to some connections, as they were when the messages were published.
-
-    `step()` writes until its slice of time is over or all have got them. Messages that were published in one burst are joined, and each
-    connection gets them in one write.
+    Nothing is raised: a wire on which something goes wrong is broken off, and the others do not notice. All are written to before this
+    returns; a caller with very many cuts them into slices, so that others have their turn in between.
     """
-
-    __slots__ = ("_compressed", "_messages", "_now", "_plain", "_position", "_size", "_wires")
-
-    def __init__(self, wires: Sequence[Wire], messages: Sequence[Prepared], now: Callable[[], float] = time.perf_counter) -> None:
-        self._wires = wires
-        self._messages = messages
-        self._now = now
-        self._position = 0
-        self._plain = messages[0].plain if len(messages) == 1 else b"".join([message.plain for message in messages])
-        self._size = len(self._plain)
-        self._compressed: dict[DeflateParameters, bytes] = {}
-
-    def step(self) -> bool:
-        """Write on; True when there is more to do."""
-        end = self._now() + SLICE
-        wires, last = self._wires, len(self._wires)
-        while self._position < last:
-            until = min(self._position + LOOK, last)
-            self._write(wires[self._position : until])
-            self._position = until
-            if self._now() > end:
-                break
-        return self._position < last
-
-    def _write(self, wires: Sequence[Wire]) -> None:
-        plain, size, count = self._plain, self._size, len(self._messages)
-        for wire in wires:
+    plain = messages[0].plain if len(messages) == 1 else b"".join([message.plain for message in messages])
+    size, count = len(plain), len(messages)
+    compressed = _Compressed(messages)
+    for wire in wires:
+        try:
+            if not wire.live:
+                continue
+            wire.messages_out += count
             if wire._perMessageCompress is not None:
-                self._write_compressed(wire, wire._perMessageCompress)
-            elif wire.live:
-                wire.messages_out += count
-                if wire.out is None and not wire.queued and wire.descriptor >= 0:
-                    sent = wire.send_direct(wire.descriptor, plain)
-                    if sent == size:
-                        wire.bytes_out += size
-                    else:
-                        wire.write_rest(plain, sent)
-                elif wire.queued and wire.drops_messages:
-                    wire.put_aside(plain, self._messages[-1].key)
+                compressed.send(wire, wire._perMessageCompress)
+            elif wire.out is None and not wire.queued and wire.descriptor >= 0:
+                sent = wire.send_direct(wire.descriptor, plain)
+                if sent == size:
+                    wire.bytes_out += size
                 else:
-                    wire.write(plain)
+                    wire.write_rest(plain, sent)
+            elif wire.queued and wire.drops_messages:
+                for message in messages:
+                    wire.put_aside(message.plain, message.key)
+            else:
+                wire.write(plain)
+        except Exception as error:
+            wire.broken(error)
 
-    def _write_compressed(self, wire: Wire, deflate: Deflate) -> None:
-        if not wire.live:
-            return
+
+class _Compressed:
+    """The messages for those who agreed to compress: made once for all who agreed alike."""
+
+    __slots__ = ("_data", "_messages", "_parameters", "_seen")
+
+    def __init__(self, messages: Sequence[Prepared]) -> None:
+        self._messages = messages
+        self._parameters: DeflateParameters | None = None
+        self._data = b""
+        self._seen: dict[DeflateParameters, bytes] = {}
+
+    def send(self, wire: Wire, deflate: Deflate) -> None:
         parameters = deflate.parameters
-        data = self._compressed.get(parameters)
-        if data is None:
-            pieces = [m.plain if m.size < parameters.threshold else m.compressed(parameters) for m in self._messages]
-            data = self._compressed[parameters] = b"".join(pieces)
+        if parameters is not self._parameters:  # as a rule all have the same ones
+            self._parameters, self._data = parameters, self._joined(parameters)
         deflate.forget_what_was_sent()
-        wire.messages_out += len(self._messages)
         if wire.queued and wire.drops_messages:
-            wire.put_aside(data, self._messages[-1].key)
+            for message in self._messages:
+                wire.put_aside(_frame_of(message, parameters), message.key)
         else:
-            wire.write_now(data)
+            wire.write_now(self._data)
+
+    def _joined(self, parameters: DeflateParameters) -> bytes:
+        data = self._seen.get(parameters)
+        if data is None:
+            data = self._seen[parameters] = b"".join([_frame_of(message, parameters) for message in self._messages])
+        return data
+
+
+def _frame_of(message: Prepared, parameters: DeflateParameters) -> bytes:
+    return message.plain if message.size < parameters.threshold else message.compressed(parameters)

@@ -12,6 +12,7 @@ from wsdaemon.wire import frames_python
 RSV1 = frames_python.RSV1
 TEXT = frames_python.TEXT
 COMPRESSED = frames_python.COMPRESSED
+longest_compressed = frames_python.longest_compressed
 
 CHOICES = ("auto", "c", "python")
 

@@ -22,6 +22,7 @@ class Meter:
         "_messages_rate",
         "_messages_seen",
         "_then",
+        "messages_count",
     )
 
     def __init__(self, messages_rate: float, bytes_rate: float, controls_rate: float, now: float) -> None:
@@ -29,6 +30,8 @@ class Meter:
         self._messages, self._bytes, self._controls = messages_rate * BURST, bytes_rate * BURST, controls_rate * BURST
         self._messages_seen = self._bytes_seen = 0
         self._then = now
+        self.messages_count = messages_rate > 0 or bytes_rate > 0
+        """False: only control frames have a limit."""
 
     def _earn(self, now: float) -> None:
         passed, self._then = max(0.0, now - self._then), now

@@ -84,8 +84,9 @@ class Flusher:
 class Output:
     """Frames on their way to one client.
 
-    `native` is the loop's transport, None when it is gone; `queued` whether it holds unsent bytes; `descriptor` the plain socket's file descriptor, -1 when writes must go through
-    the transport (TLS, or closing). Frames wait in `out` until the end of the read that made them, or until the flusher's turn.
+    `native` is the loop's transport, None when it is gone; `queued` whether it holds unsent bytes; `descriptor` the plain socket's file
+    descriptor, -1 when writes must go through the transport (TLS, or closing). Frames wait in `out` until the end of the read that made
+    them, or until the flusher's turn.
     """
 
     __slots__ = ("bytes_out", "corked", "descriptor", "messages_out", "native", "out", "out_size", "queued", "queued_since", "shelf")
@@ -99,6 +100,7 @@ class Output:
     send_direct: Callable[[int, bytes], int]
 
     native: Native | None
+    live: bool
 
     def __init__(self) -> None:
         self.native = None
@@ -177,6 +179,8 @@ class Output:
         """A message for a client that is slow, on a mount that drops messages: it waits where it can still be dropped."""
         if self.out is not None:
             self.flush()
+        if not self.live:  # that was too much for it: nothing may follow the Close frame
+            return
         if self.shelf is None:
             self.shelf = Shelf(self.send_backlog, self.keeps_latest)
         self.shelf.put(frame, key)
@@ -211,5 +215,5 @@ class Output:
     def resume_writing(self) -> None:
         """The transport: nothing waits any more."""
         self.queued = False
-        if self.shelf is not None:
+        while self.shelf is not None and self.shelf.size and not self.queued:  # the transport may take all at once, and stays silent then
             self._take_from_shelf(JOIN)

@@ -31,7 +31,8 @@ from ..core.contract import PayloadSession, Session
 from ..core.handshake import Handshake
 from .agreement import negotiate
 from .deflate import Deflate
-from .frames import RSV1, TEXT
+from .frames import RSV1, TEXT, longest_compressed
+from .input import Pause
 from .meter import Meter
 from .output import COPY, Native
 from .prepared import Prepared
@@ -186,6 +187,8 @@ class Wire(Timed, WebSocketServerProtocol):
         except Exception as error:
             self.app_failed("opening", error)
             return
+        if not getattr(policy.app, "keeps_handshake", True):
+            connection.handshake = connection.handshake.lean()
         if policy.messages_per_second or policy.bytes_per_second or policy.control_frames_per_second:
             rates = policy.messages_per_second, policy.bytes_per_second, policy.control_frames_per_second
             self.meter = Meter(*rates, policy.wheel.time())
@@ -233,9 +236,9 @@ class Wire(Timed, WebSocketServerProtocol):
             self.write(self.frame(opcode, payload, compressed))
         return self.wire_connection.writable() if self.queued else None  # type: ignore[union-attr]
 
-    def prepare(self, payload: bytes, text: bool) -> Prepared:
-        """A message that can be sent to any number of connections with send_prepared()."""
-        return Prepared(payload, text, self.frame)
+    def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
+        """A message that can be sent to any number of connections with send_prepared(); for `key` see Prepared."""
+        return Prepared(payload, text, self.frame, key)
 
     def send_prepared(self, prepared: Prepared) -> None:
         """Send a message that goes to many. Nothing happens once the connection closes."""
@@ -337,6 +340,23 @@ class Wire(Timed, WebSocketServerProtocol):
         if self.live:
             self.hand_over(payload if self.payloads or isBinary else payload.decode(), not isBinary)
 
+    def _onMessageBegin(self, isBinary: bool) -> None:
+        """Autobahn's parser: a message begins. Of a compressed one it sums up bytes inflated and bytes yet to come, so its limit bounds only
+        memory here, and the size of the message is looked at in _onMessageFrameData().
+        """
+        if self._perMessageCompress is not None and self.maximum:
+            limit = longest_compressed(self.maximum) if self._isMessageCompressed else self.maximum
+            self.maxMessagePayloadSize = self.maxFramePayloadSize = limit
+        super()._onMessageBegin(isBinary)
+
+    def _onMessageFrameData(self, payload: bytes) -> None:
+        if self._isMessageCompressed and not self.failedByMe:
+            size = self.message_data_total_length - (self.current_frame.length - self.current_frame_masker.pointer())
+            if size > self.maximum > 0:
+                self._max_message_size_exceeded(size, self.maximum, f"message of more than {self.maximum} bytes")
+                return
+        super()._onMessageFrameData(payload)
+
     def onMessageBegin(self, isBinary: bool) -> None:
         self.fragments = 0
         super().onMessageBegin(isBinary)
@@ -407,6 +427,8 @@ class Wire(Timed, WebSocketServerProtocol):
         """The transport is gone."""
         self.wire_policy.wheel.clear(self)
         self.native, self.descriptor, self.out = None, -1, None
+        if self.shelf is not None:
+            self.shelf.take(self.shelf.size)  # an app may keep the connection for long; how many were dropped stays known
         self.live, self.partial, self.held, self.unread = False, None, None, b""
         self._lost(CLEAN if exc is None else LOST)
 
@@ -426,6 +448,8 @@ class Wire(Timed, WebSocketServerProtocol):
             self.wire_policy.watcher.closed(connection, self)
         if self.wire_waiting is None:
             self.closed_last()
+        elif isinstance(self.wire_waiting, Pause):
+            self.wire_waiting.cancel()
 
     def _verdict(self, was_clean: bool, reason: str | None) -> tuple[int, str, str]:
         ours = self.localCloseCode if self.closedByMe else None

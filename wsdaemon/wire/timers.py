@@ -46,7 +46,8 @@ class Timed(Input):
         """Close with `code` at `when`, unless something earlier was said."""
         if when < self.end_at:
             self.end_at, self.end_with = when, (code, reason)
-            self._arm()
+            if self.state == OPEN:  # before, the wheel keeps the time of the opening handshake, and later that of the closing one
+                self._arm()
 
     def _arm(self) -> None:
         earliest = min(self.ping_at, self.idle_at, self.end_at)
