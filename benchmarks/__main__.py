@@ -190,7 +190,7 @@ def publish(options: argparse.Namespace, machine: Machine, results: Results) -> 
     if not options.no_plot:
         plot(cache, source, target.absolute())
     if options.docs:
-        write_docs(ROOT / "docs" / "performance.md", figures_text(results, found))
+        write_docs(ROOT / "docs" / "performance.md", figures_text(results, found, options.bar))
 
 
 def stop(number: int, frame: object) -> NoReturn:

@@ -89,16 +89,16 @@ def everything(results: Results, versions: Mapping[str, Mapping[str, str]], seco
     }
 
 
-def figures_text(results: Results, found: Mapping[str, Any]) -> str:
+def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str:
     """What stands between the marks of the docs page."""
     servers = [server for server in results.servers if server not in (SUBJECT, LIMIT)]
     versions = ", ".join(f"{name_of(server)} {_version(found['versions'], server)}".strip() for server in servers)
     rounds = max((len(samples) for samples in results.samples.values()), default=0)
-    where = f"CPython {found['python']}, Linux {found['kernel']}, {found['processor']}, {found['cpus']} CPUs"
-    head = f"{found['when']}, {where}; medians of {rounds} rounds. Beside wsdaemon: {versions}."
+    where = f"CPython {found['python']}, Linux {found['kernel'].split('-')[0]}, {found['processor']}, {found['cpus']} CPUs"
+    head = [f"{found['when']}, {where}; medians of {rounds} {'rounds' if rounds > 1 else 'round'}.", f"Beside wsdaemon: {versions}."]
     foot = "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample."
-    lines = [head, "", markdown(results), "", foot]
-    if verdicts := results.verdicts():
+    lines = [*head, "", markdown(results), "", foot]
+    if goals and (verdicts := results.verdicts()):
         lines += ["", "| goal | at most | measured | |", "|---|---:|---:|---|"]
         for verdict in verdicts:
             measured = "-" if verdict.measured is None else shown(verdict.measured, 2)

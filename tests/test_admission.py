@@ -403,9 +403,8 @@ def test_dropping_whoever_waits(made: House) -> None:
 # -- a token that ends
 
 
-def test_a_connection_ends_with_its_token(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", made.loop.time)
-    door = Door(made, chain=Chain(lambda request: Identity("ada", "test:way", expires=made.loop.time() + 30)))
+def test_a_connection_ends_with_its_token(made: House) -> None:
+    door = Door(made, now=made.loop.time, chain=Chain(lambda request: Identity("ada", "test:way", expires=made.loop.time() + 30)))
     visitor = door.arrive(request("/chat"))
     made.loop.advance(29)
     assert visitor.status == 101 and not door.app.ends

@@ -49,7 +49,7 @@ def test_iteration_ends_when_the_client_closes(made: House) -> None:
 
     async def app(connection: CoroutineConnection) -> None:
         async for message in connection:
-            seen.append(message)
+            seen.append(message)  # noqa: PERF401 - one by one, as apps do
         seen.append((connection.close_code, connection.close_reason, connection.is_open))
 
     run = Run(made, app)
@@ -66,7 +66,7 @@ def test_iteration_ends_when_the_client_vanishes(made: House) -> None:
 
     async def app(connection: CoroutineConnection) -> None:
         async for message in connection:
-            seen.append(message)
+            seen.append(message)  # noqa: PERF401 - one by one, as apps do
         seen.append(connection.close_code)
 
     run = Run(made, app)
@@ -104,7 +104,7 @@ def test_messages_that_waited_are_still_received_after_the_close(made: House) ->
         await asyncio.sleep(10)
         seen.append(connection.is_open)
         async for message in connection:
-            seen.append(message)
+            seen.append(message)  # noqa: PERF401 - one by one, as apps do
         seen.append(connection.close_code)
 
     run = Run(made, app)
@@ -162,7 +162,7 @@ def test_the_read_ahead_is_bounded(made: House, message: bytes, most: int) -> No
     async def app(connection: CoroutineConnection) -> None:
         await go_on
         async for received in connection:
-            seen.append(received)
+            seen.append(received)  # noqa: PERF401 - one by one, as apps do
 
     run = Run(made, app, ping_interval=0.0)
     for _ in range(100):
@@ -183,7 +183,7 @@ def test_a_client_that_vanishes_while_the_read_ahead_is_full(made: House) -> Non
     async def app(connection: CoroutineConnection) -> None:
         await go_on
         async for received in connection:
-            seen.append(received)
+            seen.append(received)  # noqa: PERF401 - one by one, as apps do
         seen.append(connection.close_code)
 
     run = Run(made, app)
@@ -253,7 +253,7 @@ def test_a_slow_client_makes_a_coroutine_wait_that_awaits_its_sends(made: House)
             sent.append(number)
         await connection.receive()
 
-    run = Run(made, lambda connection: app(connection))
+    run = Run(made, app)
     assert len(sent) == 100, "a client that reads makes nobody wait"
     stuck = made.make_wire(run.app, ping_interval=0.0)
     stuck.transport.stuck = True

@@ -1,4 +1,4 @@
-"""permessage-deflate: negotiation, the codec, and the three faults of stock Autobahn that ours does not have."""
+"""wire/deflate.py: the codec, and the three faults of stock Autobahn that ours does not have."""
 
 from __future__ import annotations
 
@@ -14,27 +14,15 @@ from typing import Any
 import pytest
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress_deflate import PerMessageDeflate as Stock
-from autobahn.websocket.compress_deflate import PerMessageDeflateOffer
+from autobahn.websocket.compress_deflate import PerMessageDeflateOfferAccept
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from websockets.extensions.permessage_deflate import PerMessageDeflate as Peer
 from websockets.frames import Frame, Opcode
 
-from wsdaemon.wire.deflate import (
-    MOST_FINAL_BLOCKS,
-    CorruptMessage,
-    Deflate,
-    DeflateOptions,
-    DeflateParameters,
-    MessageTooBig,
-    Offer,
-    accept,
-    deflate_message,
-    negotiate,
-    parse_offers,
-)
+from wsdaemon.wire.agreement import DeflateOptions, DeflateParameters, negotiate
+from wsdaemon.wire.deflate import MOST_FINAL_BLOCKS, CorruptMessage, Deflate, MessageTooBig, deflate_message
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c9070000")
@@ -95,7 +83,7 @@ def conversation(ours: bool, payloads: list[bytes], limit: int = 0) -> tuple[lis
         closeHandshakeTimeout=0,
         failByDrop=False,
         maxMessagePayloadSize=limit,
-        perMessageCompressionAccept=accept(DeflateOptions(window_bits=15)),
+        perMessageCompressionAccept=lambda offers: PerMessageDeflateOfferAccept(offers[0]),
     )
     protocol: Any = factory.buildProtocol(None)
     transport = StringTransport()
@@ -471,6 +459,13 @@ def test_the_window_reaches_back_as_far_as_agreed(bits: int) -> None:
         assert [pmce.inflate(payload) for payload in sync_flushed(*messages, bits=bits)] == messages
 
 
+def test_a_client_with_a_window_of_8_bits_is_understood() -> None:
+    """Old zlib compresses with 9 bits when it is told 8, but never refers back further than 250 bytes then."""
+    messages = [bytes(range(200)) * 3, bytes(range(200))]
+    pmce = deflate(bits=8)
+    assert [pmce.inflate(payload) for payload in sync_flushed(*messages, bits=9)] == messages
+
+
 # -- memory
 
 
@@ -546,123 +541,5 @@ def test_release_frees_everything() -> None:
     assert allocated() - before < 100 * 256
 
 
-# -- negotiation
-
-
-NARROW = DeflateOptions()
-WIDE = DeflateOptions(window_bits=15)
-ALONE = DeflateOptions(server_context_takeover=False, client_context_takeover=False)
-PMD = "permessage-deflate"
-NARROW_NO_TAKEOVER = f"{PMD}; client_no_context_takeover; server_max_window_bits=11"
-BOTH_11 = f"{PMD}; server_max_window_bits=11; client_max_window_bits=11"
-
-NEGOTIATIONS = [
-    # options, offer, answer
-    (NARROW, "", None),
-    (NARROW, "x-webkit-deflate-frame", None),
-    (NARROW, PMD, NARROW_NO_TAKEOVER),
-    (NARROW, PMD.upper(), NARROW_NO_TAKEOVER),
-    (NARROW, OFFERED, BOTH_11),
-    (NARROW, f"{PMD}; client_max_window_bits=15", BOTH_11),
-    (NARROW, f"{PMD}; client_max_window_bits=10", f"{PMD}; server_max_window_bits=11; client_max_window_bits=10"),
-    (NARROW, f'{PMD};client_max_window_bits="10"', f"{PMD}; server_max_window_bits=11; client_max_window_bits=10"),
-    (NARROW, f"{PMD} ;\tclient_max_window_bits = 10 ", f"{PMD}; server_max_window_bits=11; client_max_window_bits=10"),
-    (NARROW, f"{PMD}; client_max_window_bits=8", f"{PMD}; server_max_window_bits=11; client_max_window_bits=8"),
-    (NARROW, f"{OFFERED}; server_max_window_bits=9", f"{PMD}; server_max_window_bits=9; client_max_window_bits=11"),
-    (NARROW, f"{OFFERED}; server_max_window_bits=15", BOTH_11),
-    (NARROW, f"{PMD}; server_max_window_bits=8", None),
-    (NARROW, f"{PMD}; server_max_window_bits=8, {OFFERED}", BOTH_11),
-    (NARROW, f"{PMD}; server_max_window_bits", None),
-    (NARROW, f"{PMD}; server_max_window_bits=7", None),
-    (NARROW, f"{PMD}; server_max_window_bits=16", None),
-    (NARROW, f"{PMD}; server_max_window_bits=010", None),
-    (NARROW, f"{PMD}; server_max_window_bits=+9", None),
-    (NARROW, f"{PMD}; client_max_window_bits=16", None),
-    (NARROW, f"{PMD}; client_max_window_bits=ten", None),
-    (NARROW, f"{PMD}; client_max_window_bits; client_max_window_bits", None),
-    (NARROW, f"{PMD}; server_no_context_takeover; server_no_context_takeover", None),
-    (NARROW, f"{PMD}; server_no_context_takeover=1", None),
-    (NARROW, f"{PMD}; client_no_context_takeover=true", None),
-    (NARROW, f"{PMD}; unknown", None),
-    (NARROW, f"{PMD}; unknown=1, {OFFERED}", BOTH_11),
-    (NARROW, f"other; a=b, , {OFFERED},", BOTH_11),
-    (NARROW, f"{OFFERED}; server_no_context_takeover", f"{PMD}; server_no_context_takeover; {BOTH_11[20:]}"),
-    (NARROW, f"{OFFERED}; client_no_context_takeover", f"{PMD}; client_no_context_takeover; {BOTH_11[20:]}"),
-    (NARROW, f"{PMD}; server_max_window_bits=10, {OFFERED}", f"{PMD}; client_no_context_takeover; server_max_window_bits=10"),
-    (NARROW, f"{PMD} client_max_window_bits", None),
-    (NARROW, f"{PMD}; =10", None),
-    (NARROW, f'{PMD}; client_max_window_bits="10', None),
-    (NARROW, f'{PMD}; client_max_window_bits=" 10"', None),
-    (NARROW, f"{PMD};", None),
-    (WIDE, PMD, PMD),
-    (WIDE, OFFERED, PMD),
-    (WIDE, f"{PMD}; client_max_window_bits=12", f"{PMD}; client_max_window_bits=12"),
-    (WIDE, f"{PMD}; server_max_window_bits=12", f"{PMD}; server_max_window_bits=12"),
-    (WIDE, f"{PMD}; client_no_context_takeover", f"{PMD}; client_no_context_takeover"),
-    (ALONE, OFFERED, f"{PMD}; server_no_context_takeover; client_no_context_takeover; {BOTH_11[20:]}"),
-    (ALONE, PMD, f"{PMD}; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=11"),
-]
-
-
-@pytest.mark.parametrize(("options", "offer", "answer"), NEGOTIATIONS)
-def test_negotiation(options: DeflateOptions, offer: str, answer: str | None) -> None:
-    agreed = negotiate(offer, options)
-    assert (agreed and agreed[1]) == answer
-    if agreed is not None:
-        named = dict(part.partition("=")[::2] for part in agreed[1].split("; "))
-        assert agreed[0] == DeflateParameters(
-            6,
-            int(named.get("server_max_window_bits", 15)),
-            int(named.get("client_max_window_bits", 15)),
-            4,
-            "server_no_context_takeover" in named,
-            "client_no_context_takeover" in named,
-            256,
-        )
-        assert agreed[0] is negotiate(f"{'x-unknown, ' * 30}{offer}", options)[0]  # type: ignore[index]
-
-
-def test_a_client_with_a_window_of_8_bits_is_understood() -> None:
-    """Old zlib compresses with 9 bits when it is told 8, but never refers back further than 250 bytes then."""
-    messages = [bytes(range(200)) * 3, bytes(range(200))]
-    pmce = deflate(bits=8)
-    assert [pmce.inflate(payload) for payload in sync_flushed(*messages, bits=9)] == messages
-
-
-def test_offers_are_read_in_order() -> None:
-    assert parse_offers('a; b="c"; D=e;f , G') == [Offer("a", (("b", "c"), ("d", "e"), ("f", None))), Offer("g", ())]
-    for malformed in ("a b", ";", "a;", "a;b=", 'a;b="', 'a;b=""', 'a;b="c d"', "a;b=c=d", "ä", "a\x00", "a;b=c d", "a\x0b"):
-        with pytest.raises(ValueError, match="not a token"):
-            parse_offers(malformed)
-
-
-@given(st.text(alphabet='ab;,= "\\\t\x00permessage-deflate', max_size=40))
-def test_no_header_makes_negotiation_fail(header: str) -> None:
-    agreed = negotiate(header, NARROW)
-    assert agreed is None or agreed[1].startswith(PMD)
-
-
-def test_the_answer_in_autobahns_terms_is_the_same() -> None:
-    for options in (NARROW, WIDE, ALONE):
-        for offer in (PMD, OFFERED, f"{OFFERED}; server_max_window_bits=10", f"{PMD}; server_no_context_takeover"):
-            params = WebSocketServerProtocol()._parseExtensionsHeader(offer)[0][1]
-            from_autobahn = accept(options)([object(), PerMessageDeflateOffer.parse(params)])
-            agreed = negotiate(offer, options)
-            assert from_autobahn is not None and agreed is not None
-            assert (from_autobahn.parameters, from_autobahn.get_extension_string()) == agreed
-            stock = Stock.create_from_offer_accept(True, from_autobahn)
-            assert stock.server_max_window_bits == agreed[0].server_window_bits
-    assert accept(NARROW)([object()]) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("level", 10), ("level", -1), ("window_bits", 8), ("window_bits", 16), ("memory_level", 0), ("memory_level", 10), ("threshold", -1)],
-)
-def test_options_out_of_range_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=name):
-        DeflateOptions(**{name: value})
-
-
 def test_threshold_is_at_hand() -> None:
-    assert Deflate.server(negotiate(PMD, DeflateOptions(threshold=99))[0]).threshold == 99  # type: ignore[index]
+    assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0]).threshold == 99  # type: ignore[index]

@@ -162,8 +162,7 @@ def test_a_refused_client_gets_to_see_the_answer_and_not_a_reset(made: House) ->
 
 
 def test_a_full_daemon(made: House) -> None:
-    for limits in ({"most": 1}, {"most_here": 1}):
-        door = Door(made, **limits)
+    for door in (Door(made, most=1), Door(made, most_here=1)):
         first, _ = door.arrive()
         first.receive(request())
         second, _ = door.arrive()

@@ -131,7 +131,7 @@ def test_a_class_with_mixins_and_class_attributes(one: House) -> None:
     assert type(client.wire).__name__ == "Mixed"
 
 
-NAMES = ["session", "connection", "place", "received", "waiting", "handshake", "policy", "name", "user", "id", "room", "count", "timer", "buffer", "queue"]
+NAMES = ["session", "connection", "place", "received", "waiting", "handshake", "policy", "name", "user", "id", "room", "count", "timer"]
 
 
 @pytest.mark.parametrize("name", NAMES)

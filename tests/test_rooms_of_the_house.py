@@ -22,7 +22,7 @@ ROOMS = {
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-MAY_KNOW_EVERYBODY = "__init__ check lifecycle listening mounts reactors server service tap".split()
+MAY_KNOW_EVERYBODY = ["__init__", "check", "lifecycle", "listening", "mounts", "reactors", "server", "service", "tap"]
 
 
 def modules() -> Iterator[tuple[Path, str]]:

@@ -41,7 +41,7 @@ def test_what_matches(patterns: list[str], path: str, found: str, params: dict[s
     [
         ("/a", "/a/"), ("/a", "/A"), ("/a", "/ab"), ("/a", "/"), ("/{x}", "/"), ("/a/{x}", "/a/"), ("/{x}", "/a/b"), ("/a/b", "/a"),
         ("/", "/a"), ("/{x}", ""),
-    ],  # fmt: skip
+    ],
 )
 def test_what_does_not(pattern: str, path: str) -> None:
     assert routes(pattern).match(path) is None

@@ -132,9 +132,10 @@ class Admission:
     def __init__(
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, retry_after: float,
         closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
-        show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds."""
+        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds; `now` gives those since
+        1970, for tokens that end."""
         self.listener = listener
         self.secure = secure
         self.routes = routes
@@ -146,6 +147,7 @@ class Admission:
         self.trusted = trusted
         self.show_certificate = show_certificate
         self.refusals = Refusals(listener)
+        self._now = now
 
     def receive(self, candidate: Candidate, tls_object: object = None) -> None:
         """Find out where the candidate comes from.
@@ -215,7 +217,7 @@ class Admission:
             if expiring is not None:
                 expiring(seconds)
 
-        return Expiry(self.wheel, expires, end, warning=warning, warn=warn)
+        return Expiry(self.wheel, expires, end, warning=warning, warn=warn, now=self._now)
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
         head, offered = candidate.head, candidate.wanted.subprotocols

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -45,11 +46,12 @@ class Gate(Admission):
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, handshake_timeout: float,
         retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None,
         trusted: Networks | None = None, show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of."""
         super().__init__(
             listener=listener, secure=secure, routes=routes, counts=counts, wheel=wheel, retry_after=retry_after, closed=closed,
-            limits=limits, trusted=trusted, show_certificate=show_certificate,
+            limits=limits, trusted=trusted, show_certificate=show_certificate, now=now,
         )  # fmt: skip
         self.handshake_timeout = handshake_timeout
         self.log = Logger(namespace="wsdaemon.edge")

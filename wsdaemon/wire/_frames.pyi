@@ -15,8 +15,8 @@ def take(data: bytes, position: int, maximum: int, flags: int, most: int, /) -> 
     The result is a flat list, `[opcode, payload, opcode, payload, ...]`, and the position after the last frame taken. Taken are
     whole, final, masked frames in the shortest length encoding: text and binary (1, 2) of up to `maximum` bytes, ping and pong
     (9, 10) of up to 125. RSV1 is fine on a data frame when `flags` has RSV1: then its opcode is `opcode | 0x40` and its
-    payload is as it came, unmasked, compressed and unchecked, of up to maximum + maximum // 8 + 64 bytes. Text is strict UTF-8, given as bytes, or as str when `flags` has
-    TEXT. At most `most` frames are taken. All else is left, to be judged by Autobahn's parser.
+    payload is as it came, unmasked, compressed and unchecked, of up to maximum + maximum // 8 + 64 bytes. Text is strict UTF-8,
+    given as bytes, or as str when `flags` has TEXT. At most `most` frames are taken. All else is left, to be judged by Autobahn's parser.
     """
 
 def begin(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | None:

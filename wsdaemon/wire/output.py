@@ -215,5 +215,6 @@ class Output:
     def resume_writing(self) -> None:
         """The transport: nothing waits any more."""
         self.queued = False
-        while self.shelf is not None and self.shelf.size and not self.queued:  # the transport may take all at once, and stays silent then
+        shelf = self.shelf
+        while shelf is not None and shelf.size and not self.queued and self.native is not None:  # it may take all at once, without a word
             self._take_from_shelf(JOIN)

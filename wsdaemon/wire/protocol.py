@@ -341,8 +341,10 @@ class Wire(Timed, WebSocketServerProtocol):
             self.hand_over(payload if self.payloads or isBinary else payload.decode(), not isBinary)
 
     def _onMessageBegin(self, isBinary: bool) -> None:
-        """Autobahn's parser: a message begins. Of a compressed one it sums up bytes inflated and bytes yet to come, so its limit bounds only
-        memory here, and the size of the message is looked at in _onMessageFrameData().
+        """Autobahn's parser: a message begins.
+
+        Of a compressed one it adds up what is inflated and what is yet to come, so there its limit bounds only memory, and
+        _onMessageFrameData() looks at the message's size.
         """
         if self._perMessageCompress is not None and self.maximum:
             limit = longest_compressed(self.maximum) if self._isMessageCompressed else self.maximum

@@ -1,0 +1,245 @@
+"""The app behind `app = rooms`: its broker, its timers, and the way of a message to many members."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, cast
+
+from ...brokers import Limits
+from ...brokers.contract import Answer, Busy, HistoryPage, Member, Message, Notice, Position, Published
+from ...brokers.memory import MemoryBroker
+from ...core.closing import INTERNAL_ERROR
+from ...core.connection import Connection, Prepared, Wire
+from ...core.handshake import Handshake
+from .eager import eagerly
+from .events import SUBPROTOCOL, encode, message_event, notice_events
+from .plain import PlainSession
+from .policy import Policy, Visitor
+from .subprotocol import JsonSession
+
+SLICE = 0.002
+"""Seconds of delivering after which everyone else has a turn."""
+
+SWEEP = 5.0
+"""Seconds between two looks for rooms that nobody uses any more."""
+
+SWEPT = 500
+"""Rooms looked at in one go: less than a millisecond."""
+
+PAGE = 200
+"""Messages of a history that are sent before it is seen whether the client takes them."""
+
+PAGE_BYTES = 256 * 1024
+
+T = TypeVar("T")
+Failed = Callable[[Connection, str, BaseException], None]
+SendToAll = Callable[[Sequence[Wire], Sequence[Prepared]], None]
+"""Sends all of the messages to each of the wires, in one write for each, and raises nothing."""
+
+PLAIN, JSON = "plain", "json"
+NOBODY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomsPolicy:
+    """What the app is told besides the broker's limits. Sizes in bytes, times in seconds."""
+
+    publish: Literal["clients", "server", "none"] = "clients"
+    """Who may publish."""
+    echo_to_sender: bool = False
+    single: str | None = None
+    """The path's parameter that names the room; None: the path names no room, and only the subprotocol is served."""
+    drops_messages: bool = False
+    """The mount would rather drop messages than a slow connection."""
+    send_backlog: int = 1024 * 1024
+    hook_timeout: float = 10.0
+
+
+class RoomsApp:
+    """One mount's rooms. They are its own: two mounts share none.
+
+    `send_to_all` is the wire's; `failed` is told what goes wrong for one connection. `hooks` is the user's policy object, if any.
+    """
+
+    keeps_handshake = False
+    subprotocols = (SUBPROTOCOL,)
+
+    def __init__(
+        self, policy: RoomsPolicy, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None = None
+    ) -> None:
+        self.policy = policy
+        self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
+        self.broker = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give)
+        self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._send_to_all = send_to_all
+        self._failed = failed
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- its life
+
+    async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+
+    async def stop(self) -> None:
+        """After the drain: nobody is there any more to be given anything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5.0)
+        self.broker.close()
+        self._wake_waiters()
+
+    def open(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
+        room = None if self.policy.single is None else handshake.params.get(self.policy.single)
+        identity = NOBODY if handshake.identity is None else {"name": handshake.identity.name, "method": handshake.identity.method}
+        visitor = None if self.hooks is None else Visitor(connection.id, handshake)
+        if handshake.subprotocol == SUBPROTOCOL:
+            scope = "" if handshake.identity is None else handshake.identity.name
+            return JsonSession(self, connection, room, identity, scope, visitor)
+        session = PlainSession(self, connection, room or "", identity, visitor)
+        session.enter(handshake)
+        return session
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that nobody waits for; it sees to its own errors."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
+        """Do a session's work: at once as far as it goes; what is returned is the rest. With hooks in a task, for they may need one."""
+        return eagerly(work) if self.hooks is None else work
+
+    def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        """One connection cannot be served: it is told to the operator, and that one is closed."""
+        self._failed(connection, doing, error)
+        connection.wire.close(INTERNAL_ERROR, "internal error")
+
+    # -- publishing and recovering
+
+    async def publish(self, room: str, payload: bytes, text: bool, **options: Any) -> Published:
+        """Publish; while the room still delivers too much, wait. Other BrokerErrors come through."""
+        while True:
+            try:
+                return await answer_of(self.broker.publish(room, payload, text, **options))
+            except Busy:
+                await self.delivered()
+
+    async def delivered(self) -> None:
+        """Wait until some of what is under way was delivered."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def catch_up(self, room: str, since: Position, connection: Connection, give: Callable[[Sequence[Message]], None]) -> Position:
+        """Give the older part of what was missed, as fast as the client takes it; from where on one answer can hold the rest.
+
+        A gap that opens meanwhile is seen when the caller then subscribes from there.
+        """
+        while connection.is_open:
+            page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE))
+            if page.gap or not page.messages:
+                break
+            messages = self.first_bytes(page.messages)
+            if messages[-1].offset == page.offset:
+                break
+            give(messages)
+            since = Position(page.epoch, messages[-1].offset)
+            await connection.writable()
+        return since
+
+    def first_bytes(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The first of the messages: at least one, and no more bytes than a client should be sent at once."""
+        size = 0
+        for count, message in enumerate(messages):
+            size += len(message.payload) + 100
+            if size > self.page_bytes and count:
+                return messages[:count]
+        return messages
+
+    # -- to the members
+
+    def _give(self, members: Sequence[Member], messages: Sequence[Message]) -> None:
+        """The broker: give each of the members all of the messages."""
+        sessions = cast("Sequence[PlainSession | JsonSession]", members)
+        plain = [session.wire for session in sessions if not session.structured]
+        if plain:
+            self._send_to_all(plain, [_prepared(message, PLAIN, plain[0]) for message in messages])
+        if len(plain) < len(sessions):
+            structured = [session.wire for session in sessions if session.structured]
+            self._send_to_all(structured, [_prepared(message, JSON, structured[0]) for message in messages])
+
+    def give_one(self, member: Member, message: Message) -> None:
+        """Give one member one message, outside the usual way to all."""
+        self._give((member,), (message,))
+
+    def give_missed(self, session: PlainSession | JsonSession, messages: Sequence[Message]) -> None:
+        """Give one member messages out of a history, which keeps no frames."""
+        if messages:
+            form, wire = JSON if session.structured else PLAIN, session.wire
+            self._send_to_all((wire,), [_prepare(message, form, wire) for message in messages])
+
+    def tell(self, session: JsonSession, notice: Notice) -> None:
+        """Tell one member who came and went. The others that are told the same share the frames."""
+        if notice.cache is None:
+            notice.cache = {JSON: [session.wire.prepare(encode(event), True, object()) for event in notice_events(notice)]}
+        self._send_to_all((session.wire,), notice.cache[JSON])
+
+    # -- the loop
+
+    def _wake(self) -> None:
+        asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Deliver for a slice of time, then let others have their turn."""
+        more = self.broker.fan.step(1_000_000, time.monotonic() + SLICE)
+        self._wake_waiters()
+        if more:
+            self._wake()
+
+    def _wake_waiters(self) -> None:
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _sweep(self) -> None:
+        seen = self.broker.sweep(SWEPT)
+        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen == SWEPT else SWEEP, self._sweep)
+
+    def _member_failed(self, member: Member, error: Exception) -> None:
+        self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)
+
+
+def _prepared(message: Message, form: str, wire: Wire) -> Prepared:
+    """The message as all members of one kind are given it, made once."""
+    cache = message.cache
+    if cache is None:
+        cache = message.cache = {}
+    prepared: Prepared | None = cache.get(form)
+    if prepared is None:
+        prepared = cache[form] = _prepare(message, form, wire)
+    return prepared
+
+
+def _prepare(message: Message, form: str, wire: Wire) -> Prepared:
+    if form == PLAIN:
+        return wire.prepare(message.payload, message.text, message.room)
+    return wire.prepare(encode(message_event(message)), True, message.room)
+
+
+async def answer_of(answer: Answer[T]) -> T:
+    """A broker's answer, whichever way it comes."""
+    return await answer if isinstance(answer, Awaitable) else answer

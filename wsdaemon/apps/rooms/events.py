@@ -1,0 +1,132 @@
+"""What the server says in rooms.v1.json: answers, events and errors. Each is one text message that holds one JSON object.
+
+Every answer has the `id` of its request, where that had one. MESSAGE below stands for an event of type "message".
+
+    {"type": "subscribed", "id": 1, "room": "lobby", "member": "4f2a-17", "epoch": "9c1d...", "offset": 12, "messages": [MESSAGE, ...],
+     "gap": true, "latest": MESSAGE, "count": 3, "present": [{"id": "4f2a-17", "identity": {"name": "ada", "method": "jwt:staff"}}, ...]}
+        `member` is the client's own id. Live messages follow with offset + 1. `messages`: what was missed since the position that was
+        given, in order, up to `offset`; what does not fit was sent as events before this answer. `gap` is there, and true, when some of
+        what was missed is not to be had any more, or the room has begun anew. `latest`: the room's last message, for a newcomer and
+        after a gap, where the mount keeps it. `count` and `present`: who is there, where presence was asked for; up to 1000 of them.
+    {"type": "subscribed", "id": 2, "pattern": "prices.*", "member": "4f2a-17", "rooms": [{"room": "prices.eur", "epoch": ..., ...}]}
+        One entry for each room in `since`, with the fields as above. An `epoch` of "" is a room that does not exist now.
+    {"type": "unsubscribed", "id": 3, "room": "lobby"}                      or with "pattern"
+    {"type": "published", "id": 4, "room": "lobby", "epoch": "9c1d...", "offset": 13, "duplicate": false}
+        `duplicate`: the key was known, nothing was sent, and the position is that of the first time. Where a policy dropped the message,
+        there is "dropped": true in the place of a position.
+    {"type": "history", "id": 5, "room": "lobby", "epoch": "9c1d...", "offset": 13, "first": 4, "messages": [MESSAGE, ...], "gap": true,
+     "more": true}
+        `offset` is the room's last, `first` the oldest that is held. `more`: ask again, from the last one that this page holds.
+    {"type": "presence", "id": 6, "room": "lobby", "count": 2, "members": [{"id": ..., "identity": ...}, ...]}
+    {"type": "pong", "id": 7}
+    {"type": "error", "id": 8, "code": "room_full", "message": "the room has 100 members"}
+        With "retry_after" in seconds where the code is rate_limited. The connection goes on.
+
+Events, which nobody asked for one by one:
+
+    {"type": "message", "room": "lobby", "epoch": "9c1d...", "offset": 13, "time": 1790000000.123, "publisher": "4f2a-17", "data": "hello"}
+        `time` in seconds since 1970. `publisher` is the member's id, null for the server itself. Binary `data` is in base64, and then there
+        is "encoding": "base64".
+    {"type": "joined", "room": "lobby", "members": [{"id": ..., "identity": ...}, ...]}       and the same with "left"
+    {"type": "expiring", "seconds": 60}
+        The client's token ends then, and with it the connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from ...brokers.contract import HistoryPage, Message, Notice, Presence, PresencePage, Published, Subscribed
+
+SUBPROTOCOL = "rooms.v1.json"
+
+MOST_PRESENT = 1000
+"""Members named in one answer."""
+
+Event = dict[str, Any]
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """An event as it is sent."""
+    text = _TO_JSON(event)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate that the client sent and gets back
+        return json.dumps(event, separators=(",", ":")).encode()
+
+
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def message_event(message: Message) -> Event:
+    event: Event = {
+        "type": "message",
+        "room": message.room,
+        "epoch": message.epoch,
+        "offset": message.offset,
+        "time": round(message.time, 3),
+        "publisher": message.publisher,
+    }
+    if message.text:
+        event["data"] = message.payload.decode()
+    else:
+        event["encoding"], event["data"] = "base64", base64.b64encode(message.payload).decode()
+    return event
+
+
+def notice_events(notice: Notice) -> Iterator[Event]:
+    """Changes of one kind that follow each other are one event."""
+    for kind, changes in groupby(notice.changes, lambda change: change.kind):
+        yield {"type": kind, "room": notice.room, "members": _members([change.who for change in changes])}
+
+
+def subscribed(answer: Subscribed) -> Event:
+    """Without `type` and `member`: also an entry in the answer to a pattern subscription."""
+    event: Event = {"room": answer.room, "epoch": answer.epoch, "offset": answer.offset, "messages": _messages(answer.messages)}
+    if answer.gap:
+        event["gap"] = True
+    if answer.latest is not None:
+        event["latest"] = message_event(answer.latest)
+    if answer.present is not None:
+        event |= {"count": len(answer.present), "present": _members(answer.present[:MOST_PRESENT])}
+    return event
+
+
+def published(room: str, answer: Published | None) -> Event:
+    """None: it was dropped."""
+    if answer is None:
+        return {"type": "published", "room": room, "dropped": True}
+    return {"type": "published", "room": room, "epoch": answer.epoch, "offset": answer.offset, "duplicate": answer.duplicate}
+
+
+def history(page: HistoryPage, messages: Sequence[Message], reverse: bool) -> Event:
+    """`messages` are the first of the page's, as many as may be sent at once."""
+    event: Event = {
+        "type": "history",
+        "room": page.room,
+        "epoch": page.epoch,
+        "offset": page.offset,
+        "first": page.first,
+        "messages": _messages(messages),
+    }
+    if page.gap:
+        event["gap"] = True
+    if messages and (messages[-1].offset > page.first if reverse else messages[-1].offset < page.offset):
+        event["more"] = True
+    return event
+
+
+def presence(room: str, page: PresencePage) -> Event:
+    return {"type": "presence", "room": room, "count": page.count, "members": _members(page.members)}
+
+
+def _messages(messages: Sequence[Message]) -> list[Event]:
+    return [message_event(message) for message in messages]
+
+
+def _members(members: Sequence[Presence]) -> list[Event]:
+    return [{"id": who.id, "identity": dict(who.identity) or None} for who in members]

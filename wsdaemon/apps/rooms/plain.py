@@ -1,0 +1,178 @@
+"""A client without a library: it is in the room that its path names, and what it sends goes to all others as it came.
+
+What it cannot be given as a message it is told with the end of the connection. Close codes and reasons:
+
+    1008 CODE           it may not do what it asked for: bad_room, forbidden (or the reason that the policy gave), bad_since,
+                        subprotocol_required (the path names no room)
+    1013 CODE           not now: room_full, too_many_rooms
+    4410 gap            what `?since=` asks for is not to be had any more: come again without it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...brokers.contract import BrokerClosed, BrokerError, Busy, Message, Notice, Position, Published, RateLimited, RoomFull, TooManyRooms
+from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
+from ...core.connection import Connection
+from ...core.handshake import Handshake
+from .eager import eagerly
+from .policy import Refused, Visitor
+
+if TYPE_CHECKING:
+    from .app import RoomsApp
+
+GAP = 4410
+"""Close code for `?since=` with a position that is lost; as 410 Gone."""
+
+SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
+
+
+class PlainSession:
+    """One member of one room."""
+
+    __slots__ = ("_app", "_entering", "connection", "id", "identity", "received_payload", "room", "visitor", "wire")
+
+    structured = False
+
+    def __init__(self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None) -> None:
+        self._app = app
+        self.connection = connection
+        self.wire = connection.wire
+        self.id = connection.id
+        self.identity = identity
+        self.room = room
+        self.visitor = visitor
+        self._entering: asyncio.Future[None] | None = None
+        self.received_payload: Callable[[bytes, bool], Awaitable[object] | None] = self._publish_later
+
+    # -- entering
+
+    def enter(self, handshake: Handshake) -> None:
+        """Become a member, as the path and `?since=EPOCH:OFFSET` say. Where that takes time, what the client sends meanwhile waits."""
+        if not self.room:
+            self._leave(POLICY_VIOLATION, "subprotocol_required")
+            return
+        given = handshake.query.get("since") if b"since=" in handshake.query_string else None
+        since = None
+        if given is not None:
+            match = SINCE.fullmatch(given[0])
+            if match is None or len(given) > 1:
+                self._leave(POLICY_VIOLATION, "bad_since")
+                return
+            since = Position(match[1], int(match[2]))
+        rest: Any = self._enter(since)
+        if self._app.hooks is None:
+            rest = eagerly(rest)
+        if rest is not None:
+            self._entering = asyncio.get_running_loop().create_future()
+            self._app.in_background(self._finish_entering(rest))
+
+    async def _finish_entering(self, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except Exception as error:
+            self._app.failed(self.connection, "opening", error)
+        finally:
+            entering, self._entering = self._entering, None
+            if entering is not None and not entering.done():
+                entering.set_result(None)
+
+    async def _enter(self, since: Position | None) -> None:
+        app = self._app
+        try:
+            if app.hooks is not None:
+                await app.hooks.enter(self.connection, self.visitor, self.room)
+            if since is not None:
+                since = await app.catch_up(self.room, since, self.connection, lambda messages: app.give_missed(self, messages))
+            if not self.connection.is_open:
+                return
+            answer = await app.subscribe(self.room, self, since)
+        except (BrokerError, Refused) as error:
+            self._refuse(error)
+            return
+        if not self.connection.is_open:
+            self.closed(0, "")
+        elif answer.gap:
+            self._leave(GAP, "gap")
+        else:
+            app.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
+            self.received_payload = self._choose()
+
+    def _choose(self) -> Callable[[bytes, bool], Awaitable[object] | None]:
+        app = self._app
+        if app.policy.publish != "clients":
+            return self._may_not_publish
+        return self._publish if app.hooks is None else self._publish_later
+
+    # -- publishing
+
+    def _publish(self, payload: bytes, text: bool) -> Awaitable[object] | None:
+        app = self._app
+        try:
+            answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
+        except (Busy, RateLimited):
+            return self._publish_patiently(payload, text)
+        except BrokerError as error:
+            self._refuse(error)
+            return None
+        return None if isinstance(answer, Published) else answer
+
+    def _publish_later(self, payload: bytes, text: bool) -> Awaitable[object]:
+        return self._publish_patiently(payload, text)
+
+    def _may_not_publish(self, payload: bytes, text: bool) -> None:
+        self._leave(POLICY_VIOLATION, "forbidden")
+
+    async def _publish_patiently(self, payload: bytes, text: bool) -> None:
+        """Publish once it may: the client is not read meanwhile, and nothing of it is lost."""
+        app = self._app
+        if self._entering is not None:
+            await asyncio.wait([self._entering])
+            if not self.connection.is_open:
+                return
+        if app.policy.publish != "clients":
+            self._may_not_publish(payload, text)
+            return
+        try:
+            if app.hooks is not None:
+                changed = await app.hooks.publish(self.connection, self.visitor, self.room, payload, text)
+                if changed is None:
+                    return
+                payload, text = changed
+            while True:
+                try:
+                    await app.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
+                    return
+                except RateLimited as limit:
+                    await asyncio.sleep(limit.retry_after)
+        except (BrokerError, Refused) as error:
+            self._refuse(error)
+
+    # -- what the broker calls
+
+    def deliver(self, message: Message) -> None:
+        self._app.give_one(self, message)
+
+    def presence_changed(self, notice: Notice) -> None:
+        """A plain client asks for no presence."""
+
+    # -- the end
+
+    def _refuse(self, error: BrokerError | Refused) -> None:
+        if isinstance(error, Refused):
+            self._leave(POLICY_VIOLATION, str(error) or "forbidden")
+        elif isinstance(error, BrokerClosed):
+            self._leave(GOING_AWAY, error.code)
+        else:
+            self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms) else POLICY_VIOLATION, error.code)
+
+    def _leave(self, code: int, reason: str) -> None:
+        self._app.remove(self)
+        self.wire.close(code, reason)
+
+    def closed(self, code: int, reason: str) -> None:
+        self._app.remove(self)

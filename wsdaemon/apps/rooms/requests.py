@@ -1,0 +1,195 @@
+"""What a client says in rooms.v1.json: text messages that each hold one JSON object.
+
+    {"type": "subscribe", "id": 1, "room": "lobby", "since": {"epoch": "9c1d...", "offset": 12}, "presence": true}
+    {"type": "subscribe", "id": 2, "pattern": "prices.*", "since": {"prices.eur": {"epoch": "77aa...", "offset": 3}}}
+    {"type": "unsubscribe", "id": 3, "room": "lobby"}                       or with "pattern"
+    {"type": "publish", "id": 4, "room": "lobby", "data": "hello", "key": "2f6c...", "echo": true}
+        Binary data goes in base64, with "encoding": "base64". `key`, up to 128 characters: the same key again is the same message.
+        `echo`: whether this client is given it too; as the mount has it where this is left out.
+    {"type": "history", "id": 5, "room": "lobby", "since": {...}, "limit": 100, "reverse": false}
+    {"type": "presence", "id": 6, "room": "lobby", "limit": 100}
+    {"type": "ping", "id": 7}
+
+Only `type` is always needed, `data` for a publish, and `pattern` for whoever means no room. `id` is text of up to 64 characters or a whole
+number, chosen by the client, and comes back in the answer. `room` may be left out where the path names one. Limits of pages are from 1 to
+1000. A field or a type that is not here is an error, and so is a value of another kind than shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ...brokers.contract import MAX_PAGE, Position
+
+LONGEST_ID = 64
+LONGEST_KEY = 128
+LONGEST_NAME = 256
+"""Of a room, a pattern or an epoch, in characters. The broker is stricter with the first two."""
+
+MOST_KNOWN = 100
+"""Rooms in the `since` of one pattern subscription."""
+
+LARGEST = 2**53 - 1
+"""The largest whole number that JavaScript holds exactly."""
+
+Id = str | int | None
+
+
+class Fault(Exception):
+    """A request that is not understood, or not granted. `code` is stable, the text is for people, `id` is the request's."""
+
+    def __init__(self, code: str, text: str, id: Id = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.id = id
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has the right form."""
+
+    type: str
+    id: Id = None
+    room: str | None = None
+    pattern: str | None = None
+    since: Any = None
+    """A Position; where there is a pattern, positions by room."""
+    presence: bool = False
+    data: bytes = b""
+    text: bool = True
+    key: str | None = None
+    echo: bool | None = None
+    limit: int = 100
+    reverse: bool = False
+
+
+def parse(payload: bytes) -> Request:
+    """The request in a text message. Fault for anything else."""
+    try:
+        given = json.loads(payload, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Fault("bad_json", "expected JSON") from None
+    if not isinstance(given, dict):
+        raise Fault("bad_message", "expected a JSON object")
+    id = given.pop("id", None)
+    if not _is_id(id):
+        raise Fault("bad_message", f"id: expected text of up to {LONGEST_ID} characters, or a whole number")
+    try:
+        return _request(given, id)
+    except Fault as fault:
+        fault.id = id
+        raise
+
+
+def _request(given: dict[str, Any], id: Id) -> Request:
+    kind = given.pop("type", None)
+    fields = FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        raise Fault("bad_message", f"type: expected one of {', '.join(FIELDS)}")
+    encoding = given.pop("encoding", None) if "data" in fields else None
+    if encoding not in (None, "base64"):
+        raise Fault("bad_message", 'encoding: expected "base64"')
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        read = fields.get(name)
+        if read is None:
+            raise Fault("bad_message", f"{kind}: unknown field; the fields are {', '.join(['id', *fields])}")
+        values[name] = read(name, value)
+    if "pattern" in values:
+        if "room" in values or "presence" in values:
+            raise Fault("bad_message", "expected a room or a pattern; presence is of rooms")
+        if "since" in values:
+            values["since"] = _known("since", values["since"])
+    elif "since" in values:
+        values["since"] = _position("since", values["since"])
+    if "data" in fields:
+        values |= _data(values, encoding)
+    return Request(kind, id, **values)
+
+
+def _data(values: Mapping[str, Any], encoding: str | None) -> dict[str, Any]:
+    if "data" not in values:
+        raise Fault("bad_message", "data: missing")
+    data: str = values["data"]
+    try:
+        if encoding is None:
+            return {"data": data.encode(), "text": True}
+        return {"data": base64.b64decode(data, validate=True), "text": False}
+    except UnicodeEncodeError:
+        raise Fault("bad_message", "data: expected text without lone surrogates") from None
+    except (binascii.Error, ValueError):
+        raise Fault("bad_message", "data: expected base64") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_ID
+    return value is None or (_whole(value) and abs(value) <= LARGEST)  # type: ignore[arg-type]
+
+
+def _name(field: str, value: object) -> str:
+    return _text(field, value, LONGEST_NAME)
+
+
+def _text(field: str, value: object, most: int | None = None) -> str:
+    if not isinstance(value, str) or (most is not None and not 0 < len(value) <= most):
+        raise Fault("bad_message", f"{field}: expected text" + (f" of 1 to {most} characters" if most else ""))
+    return value
+
+
+def _flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Fault("bad_message", f"{field}: expected true or false")
+    return value
+
+
+def _limit(field: str, value: object) -> int:
+    if not _whole(value) or not 1 <= value <= MAX_PAGE:  # type: ignore[operator]
+        raise Fault("bad_message", f"{field}: expected a whole number from 1 to {MAX_PAGE}")
+    return value  # type: ignore[return-value]
+
+
+def _key(field: str, value: object) -> str:
+    return _text(field, value, LONGEST_KEY)
+
+
+def _any(field: str, value: object) -> object:
+    return value
+
+
+def _position(field: str, value: object) -> Position:
+    if isinstance(value, dict) and value.keys() == {"epoch", "offset"}:
+        epoch, offset = value["epoch"], value["offset"]
+        if isinstance(epoch, str) and len(epoch) <= LONGEST_NAME and _whole(offset) and 0 <= offset <= LARGEST:
+            return Position(epoch, offset)
+    raise Fault("bad_message", f'{field}: expected {{"epoch": text, "offset": a whole number}}')
+
+
+def _known(field: str, value: object) -> dict[str, Position]:
+    if not isinstance(value, dict) or len(value) > MOST_KNOWN:
+        raise Fault("bad_message", f"{field}: expected positions by room, of up to {MOST_KNOWN} rooms")
+    return {_name(field, room): _position(field, position) for room, position in value.items()}
+
+
+FIELDS: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
+    "subscribe": {"room": _name, "pattern": _name, "since": _any, "presence": _flag},
+    "unsubscribe": {"room": _name, "pattern": _name},
+    "publish": {"room": _name, "data": _text, "key": _key, "echo": _flag},
+    "history": {"room": _name, "since": _any, "limit": _limit, "reverse": _flag},
+    "presence": {"room": _name, "limit": _limit},
+    "ping": {},
+}
+"""The fields of each type besides `type` and `id`, and what reads them."""
