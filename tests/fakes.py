@@ -1,4 +1,4 @@
-"""Fakes that several test modules share: a loop whose clock stands still, a transport without a socket, and a client for one wire.
+"""Fakes that several test modules share: apps, watchers, and a client for one wire, with a loop and a transport that are fakes, too.
 
 Nothing here waits, and nothing is asynchronous that the tested code does not make so: bytes given to a client are read before `send`
 returns, timers run in `advance`, and callbacks and tasks in `settle`.
@@ -6,14 +6,13 @@ returns, timers run in `advance`, and callbacks and tasks in `settle`.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
+from fake_frames import MASK, Frame, binary, close, closing, frame, server_frames, text
+from fake_loop import Loop, Transport
 from twisted.internet.task import Clock
 
 from wsdaemon.core.connection import Connection
@@ -27,6 +26,11 @@ from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import Opening, WirePolicy
 from wsdaemon.wire.protocol import Wire
 
+__all__ = [
+    "ACCEPT", "KEY", "LOCAL", "MASK", "PEER", "PYTHON", "READERS", "App", "Client", "Frame", "House", "Loop", "Transport", "Watcher",
+    "binary", "close", "closing", "frame", "house", "request", "server_frames", "text",
+]  # fmt: skip
+
 PYTHON = load("python")
 
 
@@ -39,269 +43,6 @@ def _readers() -> dict[str, tuple[Frames, bool]]:
 
 
 READERS = _readers()
-
-
-# -- the loop
-
-
-class Loop(asyncio.BaseEventLoop):
-    """A loop in which time passes only when a test says so. It is the running loop for as long as it is used as a context manager."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 1000.0
-        self._selector = self
-        self.problems: list[dict[str, Any]] = []
-        self.set_exception_handler(lambda loop, context: self.problems.append(context))
-
-    def __enter__(self) -> Self:
-        asyncio._set_running_loop(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            tasks = asyncio.all_tasks(self)
-            for task in tasks:
-                task.cancel()
-            self.settle()
-        finally:
-            asyncio._set_running_loop(None)
-            self.close()
-
-    def time(self) -> float:
-        return self._now
-
-    def settle(self) -> None:
-        """Run until nothing is left to do at this moment."""
-        asyncio._set_running_loop(None)
-        try:
-            for _ in range(10_000):
-                self.call_soon(self.stop)
-                self.run_forever()
-                if not self._ready:
-                    return
-            raise AssertionError("there is always something left to do")
-        finally:
-            asyncio._set_running_loop(self)
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, from one timer to the next."""
-        end = self._now + seconds
-        self.settle()
-        while (first := min((handle.when() for handle in self._scheduled if not handle.cancelled()), default=end + 1)) <= end:
-            self._now = max(self._now, first)
-            self.settle()
-        self._now = end
-        self.settle()
-
-    @property
-    def timers(self) -> int:
-        """Timers that are set."""
-        return sum(not handle.cancelled() for handle in self._scheduled)
-
-    # what the base class needs in the place of a selector
-    _ready: Any
-    _scheduled: list[asyncio.TimerHandle]
-
-    def select(self, timeout: float | None) -> list[Any]:
-        return []
-
-    def _process_events(self, events: list[Any]) -> None:
-        pass
-
-    def _write_to_self(self) -> None:
-        pass
-
-
-# -- the transport
-
-
-class Transport:
-    """A transport of the loop, without a socket. `stuck` keeps what is written, as a client does that does not read."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.protocol: Any = None
-        self.writes: list[bytes] = []
-        self.stuck = False
-        self.unsent = 0
-        self.high = 64 * 1024
-        self.writing_paused = False
-        self.reading = True
-        self.incoming = b""
-        self.closing = False
-        self.aborted = False
-        self.eof_written = False
-        self.lost = False
-        self.pauses = 0
-        self.extra: dict[str, object] = {}
-
-    # what the wire calls
-
-    def write(self, data: bytes) -> None:
-        assert type(data) is bytes
-        self._written([data])
-
-    def writelines(self, list_of_data: list[bytes]) -> None:
-        self._written(list_of_data)
-
-    def _written(self, pieces: list[bytes]) -> None:
-        if self.lost or self.aborted:
-            return
-        assert not self.closing or self.eof_written is False
-        self.writes.append(b"".join(pieces))
-        if self.stuck:
-            self.unsent += sum(map(len, pieces))
-            if self.unsent > self.high and not self.writing_paused:
-                self.writing_paused = True
-                self.protocol.pause_writing()
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        if high is not None:
-            self.high = high
-
-    def set_protocol(self, protocol: object) -> None:
-        self.protocol = protocol
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return self.extra.get(name, default)
-
-    def write_eof(self) -> None:
-        self.eof_written = True
-
-    def pause_reading(self) -> None:
-        self.reading = False
-        self.pauses += 1
-
-    def resume_reading(self) -> None:
-        if not self.reading and not self.closing:
-            self.reading = True
-            self.loop.call_soon(self._read)
-
-    def close(self) -> None:
-        if not self.closing:
-            self.closing, self.reading = True, False
-            if not self.unsent:
-                self.loop.call_soon(self.lose)
-
-    def abort(self) -> None:
-        if not self.aborted:
-            self.closing = self.aborted = True
-            self.reading, self.unsent = False, 0
-            self.loop.call_soon(self.lose)
-
-    # what the test does
-
-    def receive(self, data: bytes) -> None:
-        """Bytes from the client: read at once, or when the wire wants to read again."""
-        self.incoming += data
-        self._read()
-
-    def _read(self) -> None:
-        while self.reading and self.incoming and not self.lost:
-            if isinstance(self.protocol, asyncio.BufferedProtocol):
-                room = memoryview(self.protocol.get_buffer(-1))
-                count = min(len(room), len(self.incoming))
-                assert count > 0, "a transport gives up on a protocol without room"
-                room[:count] = self.incoming[:count]
-                self.incoming = self.incoming[count:]
-                self.protocol.buffer_updated(count)
-            else:
-                data, self.incoming = self.incoming[: 256 * 1024], self.incoming[256 * 1024 :]
-                self.protocol.data_received(data)
-
-    def drain(self) -> None:
-        """The client reads all that was sent."""
-        self.stuck, self.unsent = False, 0
-        if self.writing_paused and not self.lost:
-            self.writing_paused = False
-            self.protocol.resume_writing()
-        if self.closing:
-            self.loop.call_soon(self.lose)
-
-    def lose(self, error: Exception | None = None) -> None:
-        """The connection is gone."""
-        if not self.lost:
-            self.lost = self.closing = True
-            self.reading = False
-            self.protocol.connection_lost(error)
-
-
-# -- frames
-
-
-MASK = bytes.fromhex("37fa213d")
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bytes | None = MASK) -> bytes:
-    """A client's frame (RFC 6455 section 5.2). `rsv` 4 is RSV1."""
-    length = len(payload)
-    masked = 0x80 if mask is not None else 0
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    if length < 126:
-        head = struct.pack("!BB", first, masked | length)
-    elif length < 65536:
-        head = struct.pack("!BBH", first, masked | 126, length)
-    else:
-        head = struct.pack("!BBQ", first, masked | 127, length)
-    if mask is None:
-        return head + payload
-    key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
-    return head + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
-
-
-def text(message: str) -> bytes:
-    return frame(1, message.encode())
-
-
-def binary(message: bytes) -> bytes:
-    return frame(2, message)
-
-
-def close(code: int | None = 1000, reason: str = "") -> bytes:
-    return frame(8, b"" if code is None else struct.pack("!H", code) + reason.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame of the server's."""
-
-    opcode: int
-    payload: bytes
-    fin: bool = True
-    rsv: int = 0
-
-    @property
-    def code(self) -> int | None:
-        """The close code of a Close frame."""
-        return struct.unpack("!H", self.payload[:2])[0] if self.payload else None
-
-    @property
-    def reason(self) -> str:
-        return self.payload[2:].decode()
-
-
-def closing(code: int, reason: str = "") -> Frame:
-    return Frame(8, struct.pack("!H", code) + reason.encode())
-
-
-def server_frames(data: bytes) -> Iterator[Frame]:
-    """The frames in what a server sent; nothing may be left over."""
-    position = 0
-    while position < len(data):
-        first, length = data[position], data[position + 1]
-        assert length < 128, "a server masks nothing"
-        position += 2
-        if length >= 126:
-            size = 2 if length == 126 else 8
-            length = int.from_bytes(data[position : position + size], "big")
-            position += size
-        assert position + length <= len(data), "a frame is not whole"
-        yield Frame(first & 15, data[position : position + length], bool(first & 128), first >> 4 & 7)
-        position += length
 
 
 # -- apps and watchers

@@ -164,6 +164,28 @@ def test_a_deadline_ends_a_step() -> None:
     assert all(listener.messages for listener in listeners)
 
 
+def test_in_bulk_what_waits_for_the_same_members_leaves_together() -> None:
+    bench = sliced(max_pending=3)
+    calls: list[tuple[list[str], list[int]]] = []
+    bench.broker.fan._bulk = lambda members, messages: calls.append(
+        ([member.id for member in members], [message.offset for message in messages])
+    )
+    _, b, _ = bench.join("a", "b", "c")
+    bench.publish(count=2)
+    bench.publish(publisher="a", echo=False)  # not for the same members
+    with pytest.raises(c.Busy):
+        bench.publish()
+    assert bench.broker.fan.step(1)
+    bench.broker.remove(b)
+    bench.drain()
+    assert calls == [(["a"], [1, 2]), (["c"], [1, 2]), (["c"], [3])]
+    bench.publish()
+    bench.join("d")
+    bench.publish()
+    bench.drain()
+    assert calls[3:] == [(["a", "c"], [4]), (["a", "c", "d"], [5])]
+
+
 def test_frames_are_kept_only_while_the_message_is_delivered() -> None:
     seen = []
 

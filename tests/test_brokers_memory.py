@@ -183,7 +183,7 @@ def test_errors_change_nothing() -> None:
     bench = Bench(max_rooms=1, max_members=2, max_patterns=1, max_subscriptions=1)
     a, _ = bench.join("a", "b")
     newcomer = Listener("c")
-    for error, call in [
+    refused: list[tuple[type[c.BrokerError], Callable[[], object]]] = [
         (c.RoomFull, lambda: bench.broker.subscribe("room", newcomer)),
         (c.TooManyRooms, lambda: bench.broker.subscribe("second", newcomer)),
         (c.TooManyRooms, lambda: bench.publish("second")),
@@ -199,7 +199,8 @@ def test_errors_change_nothing() -> None:
         (c.BadRoom, lambda: bench.publish("")),
         (c.BadPattern, lambda: bench.broker.subscribe_pattern("a*", newcomer)),
         (c.BadRoom, lambda: bench.broker.subscribe_pattern("a.*", newcomer, {"b": Position("e", 1)})),
-    ]:
+    ]
+    for error, call in refused:
         with pytest.raises(error) as raised:
             call()
         assert raised.value.code == error.code
@@ -244,7 +245,8 @@ def test_a_pattern_recovers_the_rooms_that_are_named() -> None:
     bench = Bench(history=2)
     bench.publish("p.a", 3)
     bench.publish("p.b", 3)
-    answer = bench.broker.subscribe_pattern("p.*", Listener("a"), {"p.b": Position("e2", 2), "p.a": Position("e1", 0), "p.c": Position("e", 1)})
+    known = {"p.b": Position("e2", 2), "p.a": Position("e1", 0), "p.c": Position("e", 1)}
+    answer = bench.broker.subscribe_pattern("p.*", Listener("a"), known)
     assert [(room.room, room.epoch, room.offset, len(room.messages), room.gap) for room in answer.rooms] == [
         ("p.b", "e2", 3, 1, False),
         ("p.a", "e1", 3, 0, True),

@@ -525,7 +525,7 @@ def test_an_idle_connection_costs_no_more_than_40_kib() -> None:
 def test_without_context_takeover_an_idle_connection_costs_nothing_more() -> None:
     options = DeflateOptions(server_context_takeover=False, client_context_takeover=False)
     assert cost_of_idle(options, OFFERED) < 64
-    assert sys.getsizeof(deflate()) <= 64
+    assert sys.getsizeof(deflate()) <= 80
 
 
 @needs_mallinfo

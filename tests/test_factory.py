@@ -20,7 +20,7 @@ def made() -> Iterator[House]:
         yield made
 
 
-class Mounted(WebSocketServerProtocol):
+class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
     """A class of the user's."""
 
 
@@ -97,7 +97,7 @@ def test_the_class_of_a_mounted_protocol(made: House) -> None:
     assert issubclass(wire, AutobahnWire)
     assert wire.__name__ == "Mounted"
     assert wire.mro().index(Mounted) < wire.mro().index(Wire), "what the user overrides comes first"
-    assert wire.factory.protocol is wire  # type: ignore[attr-defined]
+    assert wire.factory.protocol is wire
     plain = made.make_class(App())
     assert plain.__mro__[1] is Wire
 

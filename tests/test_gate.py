@@ -247,7 +247,7 @@ def test_dropping_an_arrival(made: House) -> None:
     assert door.left == [arrival]
 
 
-class Mounted(WebSocketServerProtocol):
+class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
     """Fails before it is there, or refuses."""
 
     def __init__(self) -> None:

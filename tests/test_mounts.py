@@ -32,7 +32,7 @@ async def chat(connection: CoroutineConnection) -> None:
         connection.send(message)
 
 
-class Mounted(WebSocketServerProtocol):
+class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.sendMessage(payload, isBinary)
 

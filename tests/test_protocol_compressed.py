@@ -25,7 +25,7 @@ def made(request: pytest.FixtureRequest) -> Iterator[House]:
         yield made
 
 
-class Echo(WebSocketServerProtocol):
+class Echo(WebSocketServerProtocol):  # type: ignore[misc]
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.sendMessage(payload, isBinary)
 

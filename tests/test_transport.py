@@ -22,7 +22,7 @@ def made() -> Iterator[House]:
         yield made
 
 
-class Silent(WebSocketServerProtocol):
+class Silent(WebSocketServerProtocol):  # type: ignore[misc]
     """Says nothing."""
 
 

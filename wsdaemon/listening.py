@@ -61,7 +61,7 @@ def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
         mount=mount.path,
         wire_class=mount.wire_class,
         count=mount.count,
-        subprotocols=settings.subprotocols,
+        subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),
         chain=chain,
         addresses=Tally(settings.max_connections_per_address) if settings.max_connections_per_address else None,

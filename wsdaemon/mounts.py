@@ -4,26 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .apps.coroutine import CoroutineApp, Failed
 from .apps.echo import EchoApp
-from .apps.loading import load, make_app
+from .apps.loading import LoadError, load, make_app
+from .apps.rooms import RoomsApp, RoomsPolicy, SendToAll
 from .apps.ticker import TickerApp
+from .brokers import Limits
 from .core.registry import Count
 from .core.wheel import Wheel
 from .settings.model import MountSettings
+from .settings.paths import parameters
+from .settings.rooms import RoomsOptions, hooks_text
+from .wire import fan
 from .wire.agreement import DeflateOptions
+from .wire.clashes import clashes
 from .wire.factory import is_autobahn_protocol, wire_class
 from .wire.frames import Frames
 from .wire.output import Flusher
 from .wire.policy import Watcher, WirePolicy
 from .wire.protocol import Wire
 
-BUILT_IN: dict[str, Callable[[Any], Any]] = {
-    "echo": lambda options: EchoApp(),
-    "ticker": lambda options: TickerApp(options.interval),
+
+def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
+    """The app rooms, with the user's policy. LoadError when that cannot be had."""
+    options: Any = settings.options or RoomsOptions()
+    policy = RoomsPolicy(
+        publish=options.publish,
+        echo_to_sender=options.echo_to_sender,
+        parameters=parameters(settings.path),
+        drops_messages=settings.slow_client in ("drop_oldest", "latest"),
+        send_backlog=settings.send_backlog,
+        hook_timeout=options.hook_timeout,
+    )
+    limits = Limits(
+        max_rooms=options.max_rooms,
+        max_members=options.max_members,
+        max_subscriptions=options.max_subscriptions,
+        max_patterns=options.max_patterns,
+        name_pattern=options.room_names,
+        history=options.history or (None if options.history_age else 0),
+        history_age=options.history_age or None,
+        history_bytes=options.history_bytes,
+        latest=options.latest,
+        rate=options.room_messages_per_second or None,
+        burst=options.room_messages_per_second * 2 or 1,
+        room_idle=options.room_idle,
+        inline=0,  # what comes in one read leaves together, in the loop's next turn
+    )
+    hooks = load(options.policy) if isinstance(options.policy, str) else options.policy
+    try:
+        return RoomsApp(policy, limits, cast("SendToAll", fan.send_to_all), failed, hooks() if isinstance(hooks, type) else hooks)
+    except Exception as error:
+        raise LoadError(f"{settings.app} with policy = {hooks_text(options.policy)}: {type(error).__name__}: {error}") from error
+
+
+BUILT_IN: dict[str, Callable[[MountSettings, Failed], Any]] = {
+    "echo": lambda settings, failed: EchoApp(),
+    "ticker": lambda settings, failed: TickerApp(getattr(settings.options, "interval", 1.0)),
+    "rooms": make_rooms,
 }
+"""What makes an app of a mount's settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +81,15 @@ class Mount:
     def path(self) -> str:
         return self.settings.path
 
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The operator's, then those that the app speaks by itself."""
+        return subprotocols_of(self.settings, self.app)
+
+
+def subprotocols_of(settings: MountSettings, app: Any) -> tuple[str, ...]:
+    return (*settings.subprotocols, *[name for name in getattr(app, "subprotocols", ()) if name not in settings.subprotocols])
+
 
 def load_target(settings: MountSettings) -> Any:
     """What the mount runs, as it was loaded: a built-in's name, or the user's object. LoadError when it cannot be."""
@@ -50,7 +101,7 @@ def load_target(settings: MountSettings) -> Any:
 def make_mount_app(settings: MountSettings, target: Any, failed: Failed) -> Any:
     """The app object; None for an Autobahn protocol class, which brings its own."""
     if isinstance(target, str):
-        return BUILT_IN[target](settings.options)
+        return BUILT_IN[target](settings, failed)
     if is_autobahn_protocol(target):
         return None
     name = settings.app if isinstance(settings.app, str) else getattr(target, "__qualname__", repr(target))
@@ -73,6 +124,9 @@ class Shared:
 def make_mount(settings: MountSettings, shared: Shared) -> Mount:
     """Everything of one mount. LoadError when its app cannot be had."""
     target = load_target(settings)
+    if is_autobahn_protocol(target) and (taken := clashes(target)):
+        names = ", ".join(taken)
+        raise LoadError(f"{settings.app}: a mounted Autobahn class shares its object with the daemon, which needs these names: {names}")
     app = make_mount_app(settings, target, shared.watcher.app_failed)
     policy = WirePolicy(
         app=app,
@@ -97,7 +151,7 @@ def make_mount(settings: MountSettings, shared: Shared) -> Mount:
         idle_timeout=settings.idle_timeout,
         lifetime=settings.lifetime,
         deflate=_deflate(settings),
-        subprotocols=settings.subprotocols,
+        subprotocols=subprotocols_of(settings, app),
     )
     return Mount(settings, app, Count(settings.max_connections), wire_class(policy, shared.reactor, target if app is None else None))
 

@@ -17,6 +17,7 @@ from twisted.logger import globalLogBeginner
 
 from . import reactors
 from .apps.coroutine import CoroutineConnection
+from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
 from .lifecycle import Signals, State, settle, stopper
@@ -172,6 +173,24 @@ class WebSocketServer:
             self._daemon = None
 
     # -- what it holds
+
+    @property
+    def rooms(self) -> RoomsHandle:
+        """The rooms of the one mount whose app is rooms: `server.rooms["lobby"].publish("hello")`, from any thread.
+
+        RuntimeError when the server does not run, or has no such mount, or several: then use rooms_at().
+        """
+        found = self._rooms_apps()
+        if len(found) != 1:
+            raise RuntimeError("several mounts run the app rooms: say which with rooms_at()" if found else "no mount runs the app rooms")
+        return RoomsHandle(*found.values())
+
+    def rooms_at(self, path: str) -> RoomsHandle:
+        """The rooms of the mount at `path`, written as it was mounted. KeyError when no mount there runs the app rooms."""
+        return RoomsHandle(self._rooms_apps()[path])
+
+    def _rooms_apps(self) -> dict[str, RoomsApp]:
+        return {mount.path: mount.app for mount in self._running().mounts if isinstance(mount.app, RoomsApp)}
 
     @property
     def port(self) -> int:

@@ -63,6 +63,8 @@ class RawClient:
     def __init__(self) -> None:
         self.sock = socket.socket()
         self.sock.setblocking(False)
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
         self._loop = asyncio.get_running_loop()
 
     async def connect(self, listener: Listener) -> RawClient:

@@ -78,7 +78,8 @@ class MemoryBroker:
     """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
     `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `bulk` takes the place of single calls of
-    `deliver`; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by default.
+    `deliver`; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by
+    default.
     """
 
     def __init__(

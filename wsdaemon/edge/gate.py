@@ -84,8 +84,8 @@ class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
     __slots__ = (
-        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "due_bucket", "key",
-        "local", "peer", "stop_connecting",
+        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_phase", "_question", "_reader", "connecting",
+        "due_bucket", "key", "local", "peer", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
@@ -103,9 +103,16 @@ class Arrival(asyncio.Protocol):
         self.local = local
         self.key = key
         self.due_bucket = 0
+        self.connecting: asyncio.Task[None] | None = None
+        """What makes the transport, for as long as that takes."""
         self.stop_connecting: Callable[[], object] | None = None
-        """Gives up what makes the transport, for as long as that takes."""
+        """Ends that early. None before it has begun: then it ends by itself when it sees that this is gone."""
         gate.wheel.set(self, gate.handshake_timeout)
+
+    @property
+    def gone(self) -> bool:
+        """It is a connection, or nothing any more."""
+        return self._phase is Phase.GONE
 
     # -- the transport
 

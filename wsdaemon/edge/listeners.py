@@ -161,7 +161,7 @@ class Listener:
             next(iter(self._arrivals)).drop()
         arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
         self._arrivals[arrival] = None
-        arrival.stop_connecting = self._loop.create_task(self._connect(arrival, sock)).cancel
+        arrival.connecting = self._loop.create_task(self._connect(arrival, sock))
 
     def _begin(self, peer: Peer) -> Key | None:
         """Of an accepted connection: the key that its address is counted under; None where a PROXY header will tell that."""
@@ -203,6 +203,12 @@ class Listener:
     # -- from a socket to a transport
 
     async def _connect(self, arrival: Arrival, sock: socket.socket) -> None:
+        if arrival.gone:  # crowded out by those who came in the same batch
+            sock.close()
+            arrival.connecting = None
+            return
+        assert arrival.connecting is not None
+        arrival.stop_connecting = arrival.connecting.cancel
         try:
             if self._proxies is not None:
                 await self._hear_proxy(arrival, sock)
@@ -224,7 +230,7 @@ class Listener:
             arrival.connection_lost(None)
             sock.close()
         finally:
-            arrival.stop_connecting = None
+            arrival.connecting = arrival.stop_connecting = None
 
     async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
         """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import PositiveDuration
 
@@ -27,4 +28,6 @@ class TickerOptions(SectionSettings):
     interval: PositiveDuration = field(default=1.0, metadata=explain("The time between two lines that the ticker pushes."))
 
 
-APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType({"echo": EchoOptions, "ticker": TickerOptions})
+APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType(
+    {"echo": EchoOptions, "ticker": TickerOptions, "rooms": RoomsOptions}
+)

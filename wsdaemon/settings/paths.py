@@ -41,6 +41,11 @@ def check_path(pattern: str) -> str:
     return pattern
 
 
+def parameters(pattern: str) -> tuple[str, ...]:
+    """The names of its parameters, in order."""
+    return tuple(segment[1:-1] for segment in pattern.split("/") if segment.startswith("{"))
+
+
 def path_shape(pattern: str) -> str:
     """The pattern without the names of its parameters: two patterns of one shape match the same paths."""
     return "/".join("{}" if segment.startswith("{") else segment for segment in pattern.split("/"))

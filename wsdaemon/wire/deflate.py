@@ -143,13 +143,17 @@ class Deflate:
     zlib's objects are made when they are needed and freed at the end of a message; only our compressor stays where our window is kept.
     """
 
-    __slots__ = ("_compressing", "_incoming", "_window", "parameters")
+    __slots__ = ("_compressing", "_incoming", "_window", "parameters", "used", "watched")
 
     EXTENSION_NAME = EXTENSION_NAME
 
     def __init__(self, parameters: DeflateParameters) -> None:
         self.parameters = parameters
         self._compressing: _Compress | None = None
+        self.used = False
+        """Whether the compressor was used since somebody last looked."""
+        self.watched = False
+        """Whether somebody looks, to free the compressor when it is not used."""
         self._incoming: _Incoming | None = None
         self._window = b""
 
@@ -209,6 +213,7 @@ class Deflate:
             return deflate_message(payload, self.parameters)
         if not payload:
             return EMPTY_MESSAGE
+        self.used = True
         compressor = self._compressing
         if compressor is None:
             compressor = self._compressing = _compressor(self.parameters)

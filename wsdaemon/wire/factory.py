@@ -9,6 +9,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from .mounted import AutobahnWire, needs_autobahns_parser, reported
 from .policy import WirePolicy
 from .protocol import Wire
+from .resting import Resting
 
 
 def is_autobahn_protocol(target: object) -> bool:
@@ -62,6 +63,7 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         "wire_policy": policy,
         "factory": factory,
         "flusher": policy.flusher,
+        "resting": Resting(policy.wheel),
         "send_backlog_age": policy.send_backlog_age if policy.slow_client == "close" else 0.0,
         "drops_messages": policy.slow_client in ("drop_oldest", "latest"),
         "keeps_latest": policy.slow_client == "latest",

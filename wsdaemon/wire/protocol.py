@@ -36,6 +36,7 @@ from .input import Pause
 from .meter import Meter
 from .output import COPY, Native
 from .prepared import Prepared
+from .resting import Resting
 from .timers import Timed
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Wire(Timed, WebSocketServerProtocol):
 
     __slots__ = ("opened", "wire_place", "wire_session")
 
+    resting: Resting
+    """Of the mount."""
     log = WireLog()
     websocket_version = 13
     data = b""
@@ -219,6 +222,8 @@ class Wire(Timed, WebSocketServerProtocol):
             compressed = False
         else:
             compressed, payload = True, deflate.deflate(payload)
+            if not deflate.watched:
+                self.resting.watch(deflate)
             size = len(payload)
         self.messages_out += 1
         opcode = 1 if text else 2

@@ -80,17 +80,11 @@ class Timed(Input):
             self.pinged, self.heard = True, False
             self.ping_at = now + policy.ping_timeout
             self.write(PING_FRAME)
-            self.rested()
         elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
             self.pinged = False
             self.ping_at = now + max(0.0, policy.ping_interval - policy.ping_timeout)
         else:
             self.onAutoPingTimeout()
-
-    def rested(self) -> None:
-        """A good moment to let go of what a busy connection keeps."""
-        if self._perMessageCompress is not None:
-            self._perMessageCompress.forget_what_was_sent()
 
     def due(self) -> None:
         raise NotImplementedError

@@ -7,9 +7,9 @@ wants more offers the subprotocol rooms.v1.json (`subprotocol`, and `requests` a
 
 from __future__ import annotations
 
-from .app import RoomsApp
+from .app import RoomsApp, RoomsPolicy, SendToAll
 from .events import SUBPROTOCOL
 from .handle import RoomHandle, RoomsHandle
 from .policy import Refused, Visitor
 
-__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "Visitor"]
+__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "RoomsPolicy", "SendToAll", "Visitor"]

@@ -10,7 +10,21 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 from ...brokers import Limits
-from ...brokers.contract import Answer, Busy, HistoryPage, Member, Message, Notice, Position, Published
+from ...brokers.contract import (
+    Answer,
+    Broker,
+    Busy,
+    HistoryPage,
+    Member,
+    Message,
+    Notice,
+    PatternSubscribed,
+    Position,
+    PresencePage,
+    Published,
+    RoomPage,
+    Subscribed,
+)
 from ...brokers.memory import MemoryBroker
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Wire
@@ -51,12 +65,22 @@ class RoomsPolicy:
     publish: Literal["clients", "server", "none"] = "clients"
     """Who may publish."""
     echo_to_sender: bool = False
-    single: str | None = None
-    """The path's parameter that names the room; None: the path names no room, and only the subprotocol is served."""
+    parameters: tuple[str, ...] = ()
+    """Those of the path: their values, with a / between them, name the room. None: only the subprotocol is served."""
     drops_messages: bool = False
     """The mount would rather drop messages than a slow connection."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
+
+
+class Queue:
+    """Those who wait to publish in a room that still delivers too much."""
+
+    __slots__ = ("length", "turn")
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.length = 0
 
 
 class RoomsApp:
@@ -73,9 +97,11 @@ class RoomsApp:
     ) -> None:
         self.policy = policy
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
-        self.broker = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give)
+        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give)
+        self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.crowded: dict[str, Queue] = {}
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -97,17 +123,17 @@ class RoomsApp:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
-        self.broker.close()
+        await answer_of(self.broker.close())
         self._wake_waiters()
 
     def open(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
-        room = None if self.policy.single is None else handshake.params.get(self.policy.single)
+        room = "/".join([handshake.params[name] for name in self.policy.parameters])
         identity = NOBODY if handshake.identity is None else {"name": handshake.identity.name, "method": handshake.identity.method}
         visitor = None if self.hooks is None else Visitor(connection.id, handshake)
         if handshake.subprotocol == SUBPROTOCOL:
             scope = "" if handshake.identity is None else handshake.identity.name
             return JsonSession(self, connection, room, identity, scope, visitor)
-        session = PlainSession(self, connection, room or "", identity, visitor)
+        session = PlainSession(self, connection, room, identity, visitor)
         session.enter(handshake)
         return session
 
@@ -129,30 +155,70 @@ class RoomsApp:
     # -- publishing and recovering
 
     async def publish(self, room: str, payload: bytes, text: bool, **options: Any) -> Published:
-        """Publish; while the room still delivers too much, wait. Other BrokerErrors come through."""
-        while True:
+        """Publish; while the room still delivers too much, wait, first come, first served. Other BrokerErrors come through."""
+        queue = self.crowded.get(room)
+        if queue is None:
             try:
                 return await answer_of(self.broker.publish(room, payload, text, **options))
             except Busy:
-                await self.delivered()
+                queue = self.crowded[room] = Queue()
+        queue.length += 1
+        try:
+            async with queue.turn:
+                while True:
+                    try:
+                        return await answer_of(self.broker.publish(room, payload, text, **options))
+                    except Busy:
+                        await self._delivered()
+        finally:
+            queue.length -= 1
+            if not queue.length:
+                del self.crowded[room]
 
-    async def delivered(self) -> None:
+    async def subscribe(self, room: str, member: PlainSession | JsonSession, since: Position | None, presence: bool = False) -> Subscribed:
+        return await answer_of(self.broker.subscribe(room, member, since, presence=presence))
+
+    async def subscribe_pattern(self, pattern: str, member: JsonSession, since: Mapping[str, Position]) -> PatternSubscribed:
+        return await answer_of(self.broker.subscribe_pattern(pattern, member, since))
+
+    async def unsubscribe(self, room: str, member: JsonSession) -> None:
+        await answer_of(self.broker.unsubscribe(room, member))
+
+    async def unsubscribe_pattern(self, pattern: str, member: JsonSession) -> None:
+        await answer_of(self.broker.unsubscribe_pattern(pattern, member))
+
+    async def history(self, room: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
+        return await answer_of(self.broker.history(room, since, limit, reverse))
+
+    async def presence(self, room: str, limit: int | None) -> PresencePage:
+        return await answer_of(self.broker.presence(room, limit))
+
+    async def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
+        return await answer_of(self.broker.rooms(after, limit, pattern))
+
+    def remove(self, member: PlainSession | JsonSession) -> None:
+        """The member has left all that it was in. May be called twice."""
+        gone = self.broker.remove(member)
+        if gone is not None:
+            self.in_background(answer_of(gone))
+
+    async def _delivered(self) -> None:
         """Wait until some of what is under way was delivered."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
 
-    async def catch_up(self, room: str, since: Position, connection: Connection, give: Callable[[Sequence[Message]], None]) -> Position:
-        """Give the older part of what was missed, as fast as the client takes it; from where on one answer can hold the rest.
+    async def catch_up(
+        self, room: str, since: Position, connection: Connection, give: Callable[[Sequence[Message]], None], all_of_it: bool = False
+    ) -> Position:
+        """Give what was missed, as fast as the client takes it, but for a last part that fits into one answer; with `all_of_it` that too.
 
-        A gap that opens meanwhile is seen when the caller then subscribes from there.
+        Answers the position that the client then has. A gap, one that opens meanwhile too, is seen when it then subscribes from there.
         """
         while connection.is_open:
             page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE))
-            if page.gap or not page.messages:
-                break
             messages = self.first_bytes(page.messages)
-            if messages[-1].offset == page.offset:
+            if page.gap or not messages or (messages[-1].offset == page.offset and not all_of_it):
                 break
             give(messages)
             since = Position(page.epoch, messages[-1].offset)
@@ -203,7 +269,7 @@ class RoomsApp:
 
     def _turn(self) -> None:
         """Deliver for a slice of time, then let others have their turn."""
-        more = self.broker.fan.step(1_000_000, time.monotonic() + SLICE)
+        more = self._memory.fan.step(1_000_000, time.monotonic() + SLICE)
         self._wake_waiters()
         if more:
             self._wake()
@@ -216,7 +282,7 @@ class RoomsApp:
                     waiter.set_result(None)
 
     def _sweep(self) -> None:
-        seen = self.broker.sweep(SWEPT)
+        seen = self._memory.sweep(SWEPT)
         self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen == SWEPT else SWEEP, self._sweep)
 
     def _member_failed(self, member: Member, error: Exception) -> None:

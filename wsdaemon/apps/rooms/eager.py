@@ -35,7 +35,7 @@ class _Rest:
                 value = yield awaited
                 step = self._work.send
             except BaseException as error:  # a cancellation, too, is the coroutine's own
-                step, value = self._work.throw, error  # type: ignore[assignment]
+                step, value = self._work.throw, error
             try:
                 awaited = step(value)
             except StopIteration:

@@ -112,6 +112,8 @@ class PlainSession:
 
     def _publish(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         app = self._app
+        if app.crowded and self.room in app.crowded:
+            return self._publish_patiently(payload, text)
         try:
             answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
         except (Busy, RateLimited):
@@ -121,7 +123,9 @@ class PlainSession:
             return None
         return None if isinstance(answer, Published) else answer
 
-    def _publish_later(self, payload: bytes, text: bool) -> Awaitable[object]:
+    def _publish_later(self, payload: bytes, text: bool) -> Awaitable[object] | None:
+        if self._entering is None and self._app.hooks is None and self._app.policy.publish == "clients":
+            return self._publish(payload, text)  # it has entered since the wire was given this method
         return self._publish_patiently(payload, text)
 
     def _may_not_publish(self, payload: bytes, text: bool) -> None:

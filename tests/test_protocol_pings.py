@@ -1,0 +1,50 @@
+"""wire/protocol.py: who is silent is pinged, and dropped when nothing comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakes import READERS, App, House, frame, house, text
+
+
+@pytest.fixture(params=READERS)
+def made(request: pytest.FixtureRequest) -> Iterator[House]:
+    with house(request.param) as made:
+        yield made
+
+
+def test_a_silent_client_is_pinged_and_then_dropped(made: House) -> None:
+    app = App()
+    client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0)
+    made.loop.advance(24.9)
+    assert client.sent == b""
+    made.loop.advance(0.2)
+    assert [answer.opcode for answer in client.frames()] == [9]
+    made.loop.advance(9.8)
+    assert not client.transport.closing
+    made.loop.advance(0.3)
+    assert client.transport.aborted
+    assert client.ended == (1006, "WebSocket ping timeout (peer did not respond with pong in time)", "server")
+    assert app.ends == [client.ended[:2]]
+
+
+@pytest.mark.parametrize("answer", [frame(10, b"ping"), text("anything"), frame(9), b"\x81"])
+def test_any_bytes_show_that_a_client_lives(made: House, answer: bytes) -> None:
+    client = made.make_wire(App(), ping_interval=25.0, ping_timeout=10.0)
+    for _ in range(4):
+        made.loop.advance(25.1)
+        client.send(answer)
+        made.loop.advance(0.1)
+    made.loop.advance(5)
+    pings = client.sent.count(b"\x89\x04ping")
+    assert pings == 4
+    assert not client.transport.closing
+
+
+def test_an_interval_of_0_is_never(made: House) -> None:
+    client = made.make_wire(App(), ping_interval=0.0)
+    assert len(client.wheel) == 0
+    made.loop.advance(100_000)
+    assert client.sent == b""
+    assert client.wire.live

@@ -1,0 +1,203 @@
+"""rooms.v1.json: many rooms on one connection, patterns, acknowledged publications, positions, presence and history.
+
+`requests` has what a client says, `events` what it is told. One connection's requests are done one after the other, and answered in that
+order. For each room, or pattern, of a connection:
+
+                     subscribe, granted: "subscribed"
+      +---------+ ----------------------------------------> +------------+ ---+
+      | outside |                                            | subscribed |    | "message", "joined", "left"
+      +---------+ <---------------------------------------- +------------+ <--+
+        |     ^      unsubscribe: "unsubscribed",
+        |     |      or the connection ends
+        +-----+
+      subscribe, refused: "error"
+
+While a long history is sent before the answer "subscribed", the client is still outside, and the "message" events that it is given are that
+history. Publishing, and asking for history or presence, need no subscription.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
+from ...core.closing import POLICY_VIOLATION
+from ...core.connection import Connection
+from . import events
+from .events import Event, encode
+from .policy import Refused, Visitor
+from .requests import Fault, Id, Request, parse
+
+if TYPE_CHECKING:
+    from .app import RoomsApp
+
+MOST_FAULTS = 20
+"""Messages in a row that are no requests; with one more the connection is closed."""
+
+
+class JsonSession:
+    """One client of the subprotocol: a member of any number of rooms."""
+
+    __slots__ = ("_app", "_faults", "_inside", "_scope", "connection", "id", "identity", "room", "visitor", "wire")
+
+    structured = True
+
+    def __init__(
+        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None
+    ) -> None:  # fmt: skip
+        """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
+        self._app = app
+        self.connection = connection
+        self.wire = connection.wire
+        self.id = connection.id
+        self.identity = identity
+        self.room = room
+        self.visitor = visitor
+        self._scope = hashlib.sha256(scope.encode()).hexdigest()[:32] + ":" if scope else ""
+        self._faults = 0
+        self._inside: set[str] = set()
+
+    def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
+        return self._app.run(self._handle(payload, text))
+
+    async def _handle(self, payload: bytes, text: bool) -> None:
+        id: Id = None
+        try:
+            if not text:
+                raise Fault("bad_message", "expected text; binary data goes into a publish, in base64")
+            request = parse(payload)
+            id = request.id
+            answer = await self._answer(request)
+            self._faults = 0
+        except Fault as fault:
+            id = id or fault.id
+            answer = _error(fault.code, fault)
+            self._faults += 1
+        except Refused as refusal:
+            answer = _error("forbidden", refusal)
+        except RateLimited as limit:
+            answer = _error(limit.code, limit) | {"retry_after": round(limit.retry_after, 3)}
+        except BrokerError as error:
+            answer = _error(error.code, error)
+        if self.wire.live:
+            self._send(answer if id is None else {"type": answer["type"], "id": id, **answer})
+            if self._faults > MOST_FAULTS:
+                self.wire.close(POLICY_VIOLATION, "too_many_errors")
+        if self.wire.congested:
+            await self.connection.writable()
+
+    def _send(self, event: Event) -> None:
+        payload = encode(event)
+        if self._app.policy.drops_messages:  # what is dropped for newer ones are messages, not answers
+            self.wire.send_prepared(self.wire.prepare(payload, True, object()))
+        else:
+            self.wire.send_payload(payload, True)
+
+    # -- requests
+
+    async def _answer(self, request: Request) -> Event:
+        match request.type:
+            case "subscribe":
+                return await (self._subscribe(request) if request.pattern is None else self._subscribe_pattern(request, request.pattern))
+            case "unsubscribe":
+                return await self._unsubscribe(request)
+            case "publish":
+                return await self._publish(request)
+            case "history":
+                return await self._history(request)
+            case "presence":
+                room = await self._admitted(request)
+                return events.presence(room, await self._app.presence(room, request.limit))
+            case _:
+                return {"type": "pong"}
+
+    def _room(self, request: Request) -> str:
+        room = request.room or self.room
+        if not room:
+            raise Fault("bad_message", "room: missing")
+        return room
+
+    async def _admitted(self, request: Request) -> str:
+        """The room that is meant, once it is known that this client may be there."""
+        room = self._room(request)
+        if self._app.hooks is not None and room not in self._inside:
+            await self._app.hooks.enter(self.connection, self.visitor, room)
+        return room
+
+    async def _subscribe(self, request: Request) -> Event:
+        app, since = self._app, request.since
+        room = await self._admitted(request)
+        if since is not None:
+            since = await app.catch_up(room, since, self.connection, self._give_missed)
+        answer = await app.subscribe(room, self, since, request.presence)
+        if not self.connection.is_open:
+            app.remove(self)
+        elif app.hooks is not None:
+            self._inside.add(room)
+        return {"type": "subscribed", "member": self.id, **events.subscribed(answer)}
+
+    async def _subscribe_pattern(self, request: Request, pattern: str) -> Event:
+        app = self._app
+        if app.hooks is not None:
+            await app.hooks.enter_pattern(self.connection, self.visitor, pattern)
+        known: dict[str, Position] = dict(request.since or {})
+        for room, position in known.items():
+            known[room] = await app.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
+        answer = await app.subscribe_pattern(pattern, self, known)
+        if not self.connection.is_open:
+            app.remove(self)
+        return {"type": "subscribed", "member": self.id, "pattern": pattern, "rooms": [events.subscribed(one) for one in answer.rooms]}
+
+    def _give_missed(self, messages: Sequence[Message]) -> None:
+        self._app.give_missed(self, messages)
+
+    async def _unsubscribe(self, request: Request) -> Event:
+        if request.pattern is not None:
+            await self._app.unsubscribe_pattern(request.pattern, self)
+            return {"type": "unsubscribed", "pattern": request.pattern}
+        room = self._room(request)
+        await self._app.unsubscribe(room, self)
+        self._inside.discard(room)
+        return {"type": "unsubscribed", "room": room}
+
+    async def _publish(self, request: Request) -> Event:
+        app = self._app
+        if app.policy.publish != "clients":
+            raise Refused("clients do not publish here")
+        room = await self._admitted(request)
+        payload, text = request.data, request.text
+        if app.hooks is not None:
+            changed = await app.hooks.publish(self.connection, self.visitor, room, payload, text)
+            if changed is None:
+                return events.published(room, None)
+            payload, text = changed
+        key = None if request.key is None else self._scope + request.key
+        echo = app.policy.echo_to_sender if request.echo is None else request.echo
+        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo))
+
+    async def _history(self, request: Request) -> Event:
+        room = await self._admitted(request)
+        page = await self._app.history(room, request.since, request.limit, request.reverse)
+        return events.history(page, self._app.first_bytes(page.messages), request.reverse)
+
+    # -- what the broker and the edge call
+
+    def deliver(self, message: Message) -> None:
+        self._app.give_one(self, message)
+
+    def presence_changed(self, notice: Notice) -> None:
+        self._app.tell(self, notice)
+
+    def expiring(self, seconds: float) -> None:
+        """The client's token ends in so many seconds."""
+        if self.wire.live:
+            self._send({"type": "expiring", "seconds": round(seconds)})
+
+    def closed(self, code: int, reason: str) -> None:
+        self._app.remove(self)
+
+
+def _error(code: str, error: Exception) -> Event:
+    return {"type": "error", "code": code, "message": str(error) or "not allowed here"}
