@@ -30,13 +30,13 @@ def test_a_compressor_is_freed_when_it_was_not_used_between_two_looks() -> None:
         decoder = zlib.decompressobj(-15)
         sent = [deflate.deflate(MESSAGE)]
         resting.watch(deflate)
-        loop.advance(LOOK + 0.1)
+        loop.advance(LOOK + 0.2)
         assert (deflate.watched, len(resting)) == (True, 1)
         sent.append(deflate.deflate(MESSAGE))
         assert len(sent[1]) < len(sent[0]), "a new context was begun too early"
-        loop.advance(LOOK)
+        loop.advance(LOOK + 0.2)
         assert deflate.watched
-        loop.advance(LOOK)
+        loop.advance(LOOK + 0.2)
         assert (deflate.watched, len(resting), resting.due_bucket) == (False, 0, 0)
         sent.append(deflate.deflate(MESSAGE))
         assert sent[2] == sent[0], "the context was not begun anew"

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from wsdaemon.settings.admin import AdminSettings, admin_warnings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, auth_warnings, is_auth_name, kind_of
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
@@ -22,7 +23,7 @@ Apps = Mapping[str, type[SectionSettings]]
 Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
-SINGLE = ("daemon", "logging", "defaults")
+SINGLE = ("daemon", "logging", "admin", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
 
 
@@ -113,7 +114,8 @@ class _Check:
         listeners = [self.make(ListenerSettings, one, {"name": one.argument}) for one in of_kind["listener"]]
         for key, kind in (("mounts", "mount"), ("tls", "tls")):
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
-        self.check_addresses(of_kind["listener"], listeners)
+        admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
+        self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
         if self.problems or daemon[0] is None or logging[0] is None:
             return None
         complete = tuple(one for one in listeners if one is not None)
@@ -127,8 +129,9 @@ class _Check:
             mounts=paths,
             auths=ways,
             tls=pairs,
+            admin=admin[0] if admin else None,
             source=self.source,
-            warnings=(*_warnings(complete, paths), *auth_warnings(ways, paths, complete), *_edge_warnings(complete, pairs)),
+            warnings=(*_warnings(complete, paths), *auth_warnings(ways, paths, complete), *_edge_warnings(complete, pairs), *admin_warnings(admin[0] if admin else None)),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -305,7 +308,7 @@ class _Check:
                     kind = {"mounts": "mount"}.get(key.name, key.name)
                     self.report(where, f"no [{kind}:{name}] section{did_you_mean(name, names)}", entry, value=name)
 
-    def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | None]) -> None:
+    def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | AdminSettings | None]) -> None:
         """One address given to two listeners. TCP port 0 is another port each time."""
         first: dict[str, Section] = {}
         for where, listener in zip(sections, listeners, strict=True):
@@ -353,6 +356,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
         "[logging]": keys_of(LoggingSettings),
         "[listener:NAME]": keys_of(ListenerSettings),
         "[tls:NAME]": keys_of(TlsSettings),
+        "[admin]": keys_of(AdminSettings),
         "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
         "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
     }

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
@@ -227,5 +228,6 @@ class Settings:
     mounts: tuple[MountSettings, ...]
     auths: tuple[AuthSettings, ...] = ()
     tls: tuple[TlsSettings, ...] = ()
+    admin: AdminSettings | None = None
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)

@@ -14,7 +14,25 @@ from .protocol import Wire
 from .timers import Timed
 
 AUTOBAHNS = frozenset(
-    ["control_frame_data", "current_frame", "data", "http_response_data", "inside_message", "is_closed", "is_open", "message_data", "send_queue", "send_state", "state", "triggered", "utf8validator", "websocket_extensions_in_use", "websocket_protocol_in_use", "websocket_version", "_transport_details"]
+    {
+        "_transport_details",
+        "control_frame_data",
+        "current_frame",
+        "data",
+        "http_response_data",
+        "inside_message",
+        "is_closed",
+        "is_open",
+        "message_data",
+        "send_queue",
+        "send_state",
+        "state",
+        "triggered",
+        "utf8validator",
+        "websocket_extensions_in_use",
+        "websocket_protocol_in_use",
+        "websocket_version",
+    }
 )
 """Attributes that Autobahn sets on its objects, and for which the wire has a value for all of them. Its other names are in camel case."""
 
