@@ -52,9 +52,10 @@ class Door:
         self.draining = False
         wire = made.make_class(self.app, ping_interval=0)
         entrance = {key: options.pop(key) for key in ("chain", "origins", "users", "addresses", "subprotocols") if key in options}
+        routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
         self.gate = Gate(
-            listener="web", secure=options.pop("secure", False), routes=Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))]),
-            counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0, retry_after=5.0, closed=lambda: self.draining, **options,
+            listener="web", secure=options.pop("secure", False), routes=routes, counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0,
+            retry_after=5.0, closed=lambda: self.draining, **options,
         )  # fmt: skip
 
     def gone(self, arrival: Arrival) -> None:
@@ -197,7 +198,8 @@ def test_the_true_address_is_limited_and_the_proxy_is_not(made: House) -> None:
 
 def test_the_rate_of_a_true_address(made: House) -> None:
     proxies = Networks.parse("unix")
-    door = Door(made, trusted=proxies, limits=AddressLimits(max_connections=0, max_handshakes=0, per_second=1, exempt=proxies, now=lambda: 5.0))
+    limits = AddressLimits(max_connections=0, max_handshakes=0, per_second=1, exempt=proxies, now=lambda: 5.0)
+    door = Door(made, trusted=proxies, limits=limits)
     statuses = [door.arrive(request("/chat", x_forwarded_for="192.0.2.7"), Peer("unix")).status for _ in range(4)]
     assert statuses == [101, 101, 101, 429]
     assert door.arrive(request("/chat"), Peer("unix")).status == 101

@@ -9,7 +9,7 @@ from test_brokers_memory import Bench, Listener
 
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Position
-from wsdaemon.brokers.history import QUANTUM
+from wsdaemon.brokers.outbox import QUANTUM
 
 
 def sliced(**limits: Any) -> Bench:
@@ -184,6 +184,20 @@ def test_in_bulk_what_waits_for_the_same_members_leaves_together() -> None:
     bench.publish()
     bench.drain()
     assert calls[3:] == [(["a", "c"], [4]), (["a", "c", "d"], [5])]
+
+
+def test_in_bulk_nothing_joins_what_is_half_delivered() -> None:
+    bench = sliced()
+    calls: list[tuple[str, list[int]]] = []
+    bench.broker.fan._bulk = lambda members, messages: calls.extend(
+        (member.id, [message.offset for message in messages]) for member in members
+    )
+    bench.join("a", "b")
+    bench.publish()
+    assert bench.broker.fan.step(1)
+    bench.publish()
+    bench.drain()
+    assert calls == [("a", [1]), ("b", [1]), ("a", [2]), ("b", [2])]
 
 
 def test_frames_are_kept_only_while_the_message_is_delivered() -> None:

@@ -307,10 +307,12 @@ class BrokerModel(RuleBasedStateMachine):
         if not client.patterns and client.joined:  # else its own subscribe might raise, which ends that call
             client.broken = True
 
-    @rule(name=ROOMS, count=st.integers(1, 3))
-    def publish_several(self, name: str, count: int) -> None:
+    @rule(name=ROOMS, count=st.integers(1, 3), budget=st.integers(0, 2))
+    def publish_several(self, name: str, count: int, budget: int = 0) -> None:
         for _ in range(count):
             self.publish(name, 1, None, True, None)
+            if budget:
+                self.step(budget)
 
     @rule(
         name=ROOMS, key=KEYS, other=KEYS, gone=st.booleans(), before=st.integers(0, 2), budget=st.integers(0, 4), missed=st.integers(0, 2),

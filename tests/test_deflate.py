@@ -518,14 +518,14 @@ OFFERED = "permessage-deflate; client_max_window_bits"
 @needs_mallinfo
 def test_an_idle_connection_costs_no_more_than_40_kib() -> None:
     for offered in (OFFERED, "permessage-deflate"):
-        assert 20 * 1024 < cost_of_idle(DeflateOptions(), offered) <= 26 * 1024, "promised are 40 KiB"
+        assert cost_of_idle(DeflateOptions(), offered) <= 8 * 1024, "promised are 40 KiB"
 
 
 @needs_mallinfo
 def test_without_context_takeover_an_idle_connection_costs_nothing_more() -> None:
     options = DeflateOptions(server_context_takeover=False, client_context_takeover=False)
     assert cost_of_idle(options, OFFERED) < 64
-    assert sys.getsizeof(deflate()) <= 80
+    assert sys.getsizeof(deflate()) <= 96
 
 
 @needs_mallinfo

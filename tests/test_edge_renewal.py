@@ -30,9 +30,9 @@ class Lines:
 @pytest.fixture
 def lines() -> Iterator[list[tuple[str, str]]]:
     observer = Lines()
-    globalLogPublisher.addObserver(observer)
+    globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
     yield observer.lines
-    globalLogPublisher.removeObserver(observer)
+    globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
 
 
 @pytest.fixture

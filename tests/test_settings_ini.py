@@ -130,7 +130,7 @@ compression_window_bits = 8
         ":15: [moutn:/other]: unknown section; did you mean [mount:/other]?",
         ":18: [mount:/chat] max_mesage: unknown key; did you mean max_message?",
         ":19: [mount:/chat] max_message = 1 potato: expected a size such as 64KiB or 1MiB",
-        ":20: [mount:/chat] app = ehco: expected a built-in app (echo, ticker), module:function or module:Class; did you mean echo?",
+        ":20: [mount:/chat] app = ehco: expected a built-in app (echo, ticker, rooms), module:function or module:Class; did you mean echo?",
         ":24: [mount:/echo] interval: option of the app ticker; the app here is echo",
         ":25: [mount:/echo] compression_window_bits = 8: expected a whole number from 9 to 15",
     ]

@@ -224,7 +224,8 @@ def test_new_connections_per_second_of_one_address(tmp_path: Path, text: str, mo
 
 def test_this_machine_is_not_limited(tmp_path: Path) -> None:
     async def many() -> None:
-        async with inside(tmp_path, PLAIN.replace("[mount", "connections_per_second_per_address = 1\nmax_connections_per_address = 1\n[mount")) as daemon:
+        limits = "connections_per_second_per_address = 1\nmax_connections_per_address = 1\n"
+        async with inside(tmp_path, PLAIN.replace("[mount", limits + "[mount")) as daemon:
             clients = await gather([RawClient().connect(daemon.listeners[0]) for _ in range(150)])
             await gather([client.send(OPENING) for client in clients])
             await until(lambda: len(daemon.connections) == 150)

@@ -34,7 +34,8 @@ PAIR = "certificate = cert.pem\nkey = key.pem\n"
 BY_NAME = TEXT.format(listener="tls = one, two", more=f"[tls:one]\n{PAIR}[tls:two]\n{PAIR}hosts = other.example\n")
 
 GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n"
-OPENING = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+OPENING = GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + KEY + b"\r\n"
 
 
 def client_hello(context: ssl.SSLContext) -> bytes:

@@ -32,7 +32,7 @@ class Message:
 
     `payload` holds UTF-8 when `text` is true; whoever publishes has checked it, the broker does not look again. `time` is in seconds since
     1970. `publisher` is the id of the member that published, or None. `cache` is where the wire side may keep the frames that it made for
-    all members (framed once, compressed once for all who agreed on the same parameters): fill it only inside `Member.deliver`. The broker
+    all members (framed once, compressed once for all who agreed on the same parameters): fill it only while it is delivered. The broker
     sets it to None when the last member was given the message, so that a history holds payloads and no frames.
     """
 

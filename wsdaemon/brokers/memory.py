@@ -19,7 +19,8 @@ from itertools import islice
 
 from . import Limits, contract
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .history import Bulk, Delivery, Fan, History, NoticePass, Outbox, RateBucket, RecentKeys, Watch
+from .history import History, RateBucket, RecentKeys
+from .outbox import Bulk, Delivery, Fan, NoticePass, Outbox, Watch
 from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
 
 PATTERNS_KEPT = 64

@@ -134,8 +134,10 @@ class Admission:
         closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
         show_certificate: Callable[[Any], ClientCertificate | None] | None = None, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds; `now` gives those since
-        1970, for tokens that end."""
+        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds.
+
+        `now` gives the seconds since 1970, for tokens that end.
+        """
         self.listener = listener
         self.secure = secure
         self.routes = routes

@@ -98,7 +98,8 @@ class MountSettings(SectionSettings):
     options: SectionSettings | None = None
     app: App = field(
         metadata=explain(
-            "What this mount runs. echo sends every message back. ticker pushes a line of JSON with the time, again and again. "
+            "What this mount runs. echo sends every message back. ticker pushes a line of JSON with the time, again and again. rooms: "
+            "what one client sends, all others in its room get. "
             "module:function and module:Class are your own code.",
             inherited=False,
             example="echo",

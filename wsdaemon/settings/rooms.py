@@ -74,7 +74,7 @@ class RoomsOptions(SectionSettings):
     policy: Annotated[object, HooksForm()] = field(
         default=None,
         metadata=explain(
-            "Your own class with the methods enter, enter_pattern or publish, which decide who may enter a room, and who may publish there "
+            "Your own class with the methods enter, enter_pattern or publish, which decide who may enter a room, and who may publish "
             "what. Empty: whoever is let in may do everything that publish says."
         ),
     )

@@ -47,8 +47,14 @@ class CorruptMessage(PayloadCorruptError):
     """A message is not valid DEFLATE data, or ends in the middle of a block: close with 1007."""
 
 
-def _compressor(parameters: DeflateParameters) -> _Compress:
-    return zlib.compressobj(parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level)
+SMALL_WINDOW_BITS = 12
+"""Up to this window, in bits, what was sent is kept as bytes, for a compressor that each message makes: at 11 bits 2 KiB instead of 16."""
+
+
+def _compressor(parameters: DeflateParameters, sent: bytes = b"") -> _Compress:
+    """A compressor that may refer to `sent`, the last that the client got from us."""
+    arguments = parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_DEFAULT_STRATEGY
+    return zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)
 
 
 def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
@@ -140,10 +146,11 @@ class Deflate:
     """Compression on one connection, server's side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
-    zlib's objects are made when they are needed and freed at the end of a message; only our compressor stays where our window is kept.
+    zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
+    with a large window of ours the compressor itself stays, for filling it anew for each message would cost more than the message.
     """
 
-    __slots__ = ("_compressing", "_incoming", "_window", "parameters", "used", "watched")
+    __slots__ = ("_compressing", "_incoming", "_sent", "_window", "parameters", "used", "watched")
 
     EXTENSION_NAME = EXTENSION_NAME
 
@@ -151,9 +158,10 @@ class Deflate:
         self.parameters = parameters
         self._compressing: _Compress | None = None
         self.used = False
-        """Whether the compressor was used since somebody last looked."""
+        """Whether something was compressed since somebody last looked."""
         self.watched = False
-        """Whether somebody looks, to free the compressor when it is not used."""
+        """Whether somebody looks, to let go of what was sent when nothing more is."""
+        self._sent = b""
         self._incoming: _Incoming | None = None
         self._window = b""
 
@@ -172,11 +180,12 @@ class Deflate:
         Needed when the client was sent a message that did not come from here, and welcome where memory is short.
         """
         self._compressing = None
+        self._sent = b""
 
     def release(self) -> None:
         """Free everything: the connection is closed."""
         self._compressing = self._incoming = None
-        self._window = b""
+        self._window = self._sent = b""
 
     # -- whole messages
 
@@ -216,7 +225,13 @@ class Deflate:
         self.used = True
         compressor = self._compressing
         if compressor is None:
-            compressor = self._compressing = _compressor(self.parameters)
+            compressor = _compressor(self.parameters, self._sent)
+            bits = self.parameters.server_window_bits
+            if bits <= SMALL_WINDOW_BITS:
+                size = 1 << bits
+                self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
+            else:
+                self._compressing = compressor
         return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
     # -- messages in pieces, as Autobahn calls it
@@ -250,7 +265,8 @@ class Deflate:
 
     def start_compress_message(self) -> None:
         if self._compressing is None:
-            self._compressing = _compressor(self.parameters)
+            self._compressing = _compressor(self.parameters, self._sent)
+            self._sent = b""  # the compressor has it now; what is compressed in pieces goes on with the same one
 
     def compress_message_data(self, data: bytes) -> bytes:
         assert self._compressing is not None

@@ -93,15 +93,17 @@ class RoomsApp:
     subprotocols = (SUBPROTOCOL,)
 
     def __init__(
-        self, policy: RoomsPolicy, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None = None
-    ) -> None:
+        self, policy: RoomsPolicy, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None = None, *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.policy = policy
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
-        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give)
+        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, clock=clock)
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, Queue] = {}
+        self._clock = clock
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -269,7 +271,7 @@ class RoomsApp:
 
     def _turn(self) -> None:
         """Deliver for a slice of time, then let others have their turn."""
-        more = self._memory.fan.step(1_000_000, time.monotonic() + SLICE)
+        more = self._memory.fan.step(1_000_000, self._clock() + SLICE)
         self._wake_waiters()
         if more:
             self._wake()

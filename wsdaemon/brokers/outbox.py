@@ -1,0 +1,316 @@
+"""What a room still owes its members: what was published and is not yet delivered to everyone.
+
+It waits in the room's `Outbox`, a queue that the `Fan` delivers in slices, so that a room of ten thousand members does not hold up the
+loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from itertools import islice
+from operator import length_hint
+
+from .contract import Change, Failed, Member, Message, Notice
+
+
+class Watch:
+    """A member that asked for a room's presence. `seen`: how many of the room's changes it knows of."""
+
+    __slots__ = ("left", "member", "seen")
+
+    def __init__(self, member: Member, seen: int) -> None:
+        self.member = member
+        self.seen = seen
+        self.left = False
+
+
+class Outbox:
+    """What a room owes its members, in order. The head of `pending` may be half delivered.
+
+    `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
+    `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room. `waiting`:
+    messages that not everyone was given yet.
+    """
+
+    __slots__ = ("base", "changes", "name", "pending", "settled", "waiting", "watchers")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pending: list[Delivery | NoticePass] = []
+        self.settled: dict[str, int] = {}
+        self.watchers: dict[str, Watch] = {}
+        self.changes: list[Change] = []
+        self.base = 0
+        self.waiting = 0
+
+    @property
+    def changed(self) -> int:
+        """How many changes of presence there have been, of those that had a watcher."""
+        return self.base + len(self.changes)
+
+    def forget_settled(self) -> None:
+        """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
+        oldest = next((item.messages[0].offset for item in self.pending if isinstance(item, Delivery)), None)
+        self.settled = {key: offset for key, offset in self.settled.items() if oldest is not None and offset >= oldest}
+
+    def catch_up(self, member: Member) -> None:
+        """Deliver at once what waits for this one member. What its `deliver` raises comes through."""
+        for item in self.pending:  # not a copy: what the member publishes meanwhile is its too
+            if isinstance(item, Delivery) and item.owes(member):
+                for message in item.messages:
+                    if self.settled.get(member.id, 0) < message.offset:
+                        self.settled[member.id] = message.offset
+                        member.deliver(message)
+
+
+Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
+"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other would.
+
+It sees to members that it cannot serve by itself, and does not raise. Should it do so, all of the members are taken for failed.
+"""
+
+JOINED = 64 * 1024
+"""Bytes of payload up to which messages that wait for the same members are delivered together."""
+
+
+class Delivery:
+    """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
+
+    __slots__ = ("_begun", "_rest", "_size", "_skip", "_targets", "messages")
+
+    def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
+        self.messages = [message]
+        self._size = len(message.payload)
+        self._targets = targets
+        self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
+        self._skip = skip
+        self._begun = False
+
+    @property
+    def left(self) -> int:
+        """How many members are not yet looked at."""
+        return length_hint(self._rest)
+
+    def join(self, later: Delivery) -> bool:
+        """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
+        if self._begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
+            return False
+        self.messages += later.messages
+        self._size += later._size
+        return True
+
+    def owes(self, member: Member) -> bool:
+        """Whether this member has not had its turn yet."""
+        return member is not self._skip and member in copy(self._rest)
+
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
+        """Deliver to the next `budget` members, or to all. How many that were."""
+        self._begun = True
+        before = self.left
+        if bulk is None:
+            self._one_by_one(islice(self._rest, budget), outbox, failed)
+        else:
+            self._in_bulk(list(islice(self._rest, budget)), outbox, bulk, failed)
+        return before - self.left
+
+    def _one_by_one(self, members: Iterator[Member], outbox: Outbox, failed: Failed) -> None:
+        skip, settled = self._skip, outbox.settled
+        for member in members:
+            if member is skip:
+                continue
+            for message in self.messages:
+                if settled and settled.get(member.id, 0) >= message.offset:
+                    continue
+                try:
+                    member.deliver(message)
+                except Exception as error:  # one member's fault must not keep the message from the others
+                    failed(member, error)
+                    break
+
+    def _in_bulk(self, members: list[Member], outbox: Outbox, bulk: Bulk, failed: Failed) -> None:
+        skip, settled, messages = self._skip, outbox.settled, self.messages
+        if skip is not None:
+            members = [member for member in members if member is not skip]
+        if settled:
+            first = messages[0].offset
+            for member in members:
+                upto = settled.get(member.id, 0)
+                if first <= upto < messages[-1].offset:
+                    _give((member,), [message for message in messages if message.offset > upto], bulk, failed)
+            members = [member for member in members if settled.get(member.id, 0) < first]
+        if members:
+            _give(members, messages, bulk, failed)
+
+    def finish(self, outbox: Outbox) -> None:
+        """Everyone has them, or nobody is to have them any more."""
+        deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
+        outbox.waiting -= len(self.messages)
+        for message in self.messages:
+            message.cache = None
+
+
+def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
+    try:
+        bulk(members, messages)
+    except Exception as error:  # nobody knows who was served
+        for member in members:
+            failed(member, error)
+
+
+class NoticePass:
+    """One pass over the watchers of a room, telling each the changes up to number `upto` that it does not know of.
+
+    Changes that come while a pass waits at the end of the queue join it, so that a thousand members who come at once cost each watcher a
+    few notices and not a thousand.
+    """
+
+    __slots__ = ("_notice", "_notice_seen", "_rest", "upto")
+
+    def __init__(self, upto: int) -> None:
+        self.upto = upto
+        self._rest: Iterator[Watch] | None = None
+        self._notice: Notice | None = None
+        self._notice_seen = -1
+
+    @property
+    def begun(self) -> bool:
+        return self._rest is not None
+
+    @property
+    def left(self) -> int:
+        """How many watchers are not yet looked at."""
+        return 1 if self._rest is None else length_hint(self._rest)
+
+    def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
+        """Tell the next `budget` watchers, or all. How many that were."""
+        if self._rest is None:
+            self._rest = iter(tuple(outbox.watchers.values()))
+        before = self.left
+        for watch in islice(self._rest, budget):
+            if watch.left or watch.seen >= self.upto:
+                continue
+            notice = self._since(outbox, watch.seen)
+            watch.seen = self.upto
+            try:
+                watch.member.presence_changed(notice)
+            except Exception as error:  # as for messages
+                failed(watch.member, error)
+        return before - self.left
+
+    def _since(self, outbox: Outbox, seen: int) -> Notice:
+        # Watchers are in the order they came, so those who have seen as much stand together: nearly all share one notice.
+        if self._notice is None or seen != self._notice_seen:
+            self._notice = Notice(outbox.name, tuple(outbox.changes[seen - outbox.base : self.upto - outbox.base]))
+            self._notice_seen = seen
+        return self._notice
+
+    def finish(self, outbox: Outbox) -> None:
+        """Every watcher knows of `upto` changes: forget them."""
+        deque(self._rest or (), maxlen=0)
+        del outbox.changes[: self.upto - outbox.base]
+        outbox.base = self.upto
+        self._notice = None
+
+
+QUANTUM = 128
+"""Deliveries for one room before the fan looks at the time and at the next room."""
+
+
+class Fan:
+    """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
+
+    What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
+    inside a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it. A member's
+    `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered. With `bulk`, messages go
+    to many members in one call, and those that wait for the same members leave together.
+    """
+
+    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
+
+    def __init__(
+        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, bulk: Bulk | None = None
+    ) -> None:  # fmt: skip
+        self._failed = failed
+        self._bulk = bulk
+        self._clock = clock
+        self._wake = wake
+        self._ready: deque[Outbox] = deque()
+        self._awake = False
+        self._stepping = False
+        self.active: set[Outbox] = set()
+        """The outboxes in which something waits, or is being delivered."""
+
+    def submit(self, outbox: Outbox, item: Delivery | NoticePass, at_once: bool) -> None:
+        """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
+        if isinstance(item, Delivery):
+            outbox.waiting += 1
+            if self._bulk is not None and outbox.pending and not outbox.settled:
+                tail = outbox.pending[-1]
+                if isinstance(tail, Delivery) and tail.join(item):
+                    return
+        outbox.pending.append(item)
+        if len(outbox.pending) > 1:
+            return
+        self.active.add(outbox)
+        if self._wake is not None and not at_once:
+            self._enqueue(outbox, self._wake)
+            return
+        while outbox.pending:
+            head = outbox.pending[0]
+            head.run(outbox, None, self._failed, self._bulk)
+            self._finish(outbox, head)
+            if self._wake is not None and outbox.pending:
+                self._enqueue(outbox, self._wake)
+                return
+
+    def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (passed by up to QUANTUM of them). Whether more wait."""
+        if self._stepping:
+            return True
+        self._stepping = True
+        try:
+            while self._ready and budget > 0:
+                budget -= self._slice(self._ready.popleft(), min(budget, QUANTUM))
+                if deadline is not None and self._clock() >= deadline:
+                    break
+        finally:
+            self._stepping = False
+        self._awake = bool(self._ready)
+        return self._awake
+
+    def stop(self) -> None:
+        """Deliver nothing more of what waits."""
+        for outbox in self.active:
+            for item in outbox.pending:
+                item.finish(outbox)
+            outbox.pending.clear()
+        self.active.clear()
+        self._ready.clear()
+
+    def _slice(self, outbox: Outbox, budget: int) -> int:
+        if not outbox.pending:
+            return 0
+        head = outbox.pending[0]
+        used = head.run(outbox, budget, self._failed, self._bulk)
+        if not head.left:
+            self._finish(outbox, head)
+        if outbox.pending:
+            self._ready.append(outbox)
+        return max(1, used)
+
+    def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
+        if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
+            del outbox.pending[0]
+            head.finish(outbox)
+        if outbox.settled:
+            outbox.forget_settled()
+        if not outbox.pending:
+            self.active.discard(outbox)
+
+    def _enqueue(self, outbox: Outbox, wake: Callable[[], None]) -> None:
+        self._ready.append(outbox)
+        if not self._awake:
+            self._awake = True
+            wake()

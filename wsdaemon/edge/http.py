@@ -1,0 +1,304 @@
+"""Plain HTTP/1.1 for pages: whole requests in, whole answers out, one after the other on a connection. What is answered is a site's matter.
+
+    +---------+  head and body are there   +-----------+
+    | READING | -------------------------> | ANSWERING |
+    +---------+ <------------------------- +-----------+
+         |      answered, to be continued        |
+         |                                       | answered, the last
+         | refused                               v
+         |                                  +---------+
+         +--------------------------------> | LEAVING |    the client may read to the end before it is dropped
+                                            +---------+
+
+Nothing is buffered without a bound: a body is read only after the site has seen the head, requests that come early wait unread, and while a
+client does not take its answers it is not read either. Every wait has an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.wheel import Wheel
+from ..wire.output import Native
+from .request import BadRequest, Head, HeadReader
+from .responses import http_response
+
+LINGER = 1.0
+"""Seconds to go on reading after the last answer, so that the client gets to see it rather than a reset."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Page(Protocol):
+    """An answer."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]: ...
+
+
+class Site(Protocol):
+    """What gives the answers."""
+
+    def refusal(self, head: Head) -> Page | None:
+        """The answer to a request whose body is not worth reading; None: read on."""
+
+    def answer(self, head: Head, body: bytes) -> Page | Awaitable[Page]:
+        """The answer to a whole request. An awaitable that takes too long is cancelled."""
+
+    def problem(self, error: BadRequest) -> Page:
+        """The answer that says what is wrong."""
+
+
+class PlainServer:
+    """What the connections to one site share: its limits."""
+
+    def __init__(self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int) -> None:
+        """`max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle."""
+        self.site = site
+        self.wheel = wheel
+        self.max_body = max_body
+        self.timeout = timeout
+        self.log = Logger(namespace="wsdaemon.admin")
+        self._most = max_connections
+        self._open: dict[Exchange, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def protocol(self) -> Exchange:
+        """For a connection that was accepted."""
+        return Exchange(self)
+
+    def enter(self, exchange: Exchange) -> bool:
+        """Whether there is room for one more; the one that has been idle for longest makes it, where there is one."""
+        if len(self._open) >= self._most:
+            idle = next((each for each in self._open if each.idle), None)
+            if idle is None:
+                self.log.warn("a connection to the admin pages is dropped: there are {count} already", count=len(self._open))
+                return False
+            idle.drop()
+        self._open[exchange] = None
+        return True
+
+    def rested(self, exchange: Exchange) -> None:
+        """It has been idle for a shorter time than all others."""
+        if exchange in self._open:
+            del self._open[exchange]
+            self._open[exchange] = None
+
+    def leave(self, exchange: Exchange) -> None:
+        self._open.pop(exchange, None)
+
+    def close(self) -> None:
+        """Drop all connections."""
+        for exchange in list(self._open):
+            exchange.drop()
+
+
+class Phase(enum.Enum):
+    READING = "reading"
+    ANSWERING = "answering"
+    LEAVING = "leaving"
+
+
+class Exchange(asyncio.Protocol):
+    """One connection to a site."""
+
+    __slots__ = (
+        "_begun", "_body", "_early", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader", "_server", "_stuck",
+        "due_bucket",
+    )  # fmt: skip
+
+    def __init__(self, server: PlainServer) -> None:
+        self._server = server
+        self._native: Native | None = None
+        self._phase = Phase.READING
+        self._reader = HeadReader(server.max_body)
+        self._begun = False
+        self._head: Head | None = None
+        self._body = bytearray()
+        self._early = b""
+        self._last = False
+        self._paused = self._stuck = False
+        self._question: asyncio.Future[Page] | None = None
+        self.due_bucket = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was asked that is not answered."""
+        return self._phase is Phase.READING and not self._begun
+
+    # -- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._server.enter(self):
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self._native = transport  # type: ignore[assignment]
+        self._server.wheel.set(self, self._server.timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self._native is not None and self._phase is not Phase.LEAVING:  # what else comes is not looked at
+            self._early += data
+            self._go_on()
+
+    def eof_received(self) -> bool:
+        """A client that has said all it has to say still wants its answer."""
+        self._last = True
+        return self._phase is Phase.ANSWERING
+
+    def pause_writing(self) -> None:
+        self._stuck = True
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._native = None
+        self._gone()
+
+    # -- a request
+
+    def _go_on(self) -> None:
+        """Read what is there for as long as it can be answered."""
+        while self._early and self._phase is Phase.READING and not self._stuck:
+            data, self._early = self._early, b""
+            try:
+                self._read(data)
+            except BadRequest as error:
+                self._send(self._server.site.problem(error), last=True)
+            except Exception:
+                self._broken(Failure())
+        if self._native is None or self._paused == bool(self._early):
+            return
+        self._paused = bool(self._early)
+        if self._paused:
+            self._native.pause_reading()
+        else:
+            self._native.resume_reading()
+
+    def _read(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self._server.wheel.set(self, self._server.timeout)
+        if self._head is None:
+            head = self._reader.feed(data)
+            if head is None:
+                return
+            if not self._head_read(head):
+                return
+            self._head, data = head, self._reader.rest
+        missing = self._head.content_length - len(self._body)
+        self._body += data[:missing]
+        self._early = data[missing:]
+        if len(self._body) == self._head.content_length:
+            self._answer(self._head, bytes(self._body))
+
+    def _head_read(self, head: Head) -> bool:
+        """Whether to go on with its body."""
+        wanted = [word.strip().lower() for word in (head.headers.joined("connection") or "").split(",")]
+        self._last = self._last or "close" in wanted
+        refusal = self._server.site.refusal(head)
+        if refusal is not None:
+            self._early = self._reader.rest
+            self._send(refusal, last=self._last or head.content_length > 0, head_only=head.method == "HEAD")
+            return False
+        if len(self._reader.rest) < head.content_length and (head.headers.get("expect") or "").lower() == "100-continue":
+            self._native.write(CONTINUE)  # type: ignore[union-attr]
+        return True
+
+    def _answer(self, head: Head, body: bytes) -> None:
+        page = self._server.site.answer(head, body)
+        if isinstance(page, Awaitable):
+            self._phase = Phase.ANSWERING
+            self._question = asyncio.ensure_future(page)
+            self._question.add_done_callback(self._answered)
+        else:
+            self._send(page, self._last, head.method == "HEAD")
+
+    def _answered(self, question: asyncio.Future[Page]) -> None:
+        self._question = None
+        if self._phase is not Phase.ANSWERING or self._native is None:
+            if not question.cancelled():
+                question.exception()  # seen: nobody is there any more to be told
+            return
+        try:
+            head_only = self._head is not None and self._head.method == "HEAD"
+            self._send(question.result(), self._last, head_only)
+        except BadRequest as error:
+            self._send(self._server.site.problem(error), last=True)
+        except asyncio.CancelledError:
+            self._send(self._server.site.problem(BadRequest(503, "cancelled", "The request was given up.")), last=True)
+        except Exception:
+            self._broken(Failure())
+        self._go_on()
+
+    # -- an answer
+
+    def _send(self, page: Page, last: bool, head_only: bool = False) -> None:
+        native = self._native
+        if native is None:
+            return
+        headers = (*page.headers, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+        native.write(http_response(page.status, headers, page.body, page.content_type, last, head_only))
+        self._head, self._begun, self._body = None, False, bytearray()
+        if last:
+            self._phase, self._early = Phase.LEAVING, b""
+            native.write_eof()
+            self._server.wheel.set(self, max(LINGER, self._server.timeout) if self._stuck else LINGER)
+        else:
+            self._phase = Phase.READING
+            self._reader = HeadReader(self._server.max_body)
+            self._server.wheel.set(self, self._server.timeout)
+            self._server.rested(self)
+
+    def _broken(self, failure: Failure) -> None:
+        self._server.log.failure("an admin page failed", failure=failure)
+        self._send(self._server.site.problem(BadRequest(500, "internal_error", "Internal error; the log has more.")), last=True)
+
+    # -- the end
+
+    def due(self) -> None:
+        """The client is idle, or too slow, or what it asked for takes too long."""
+        if self._native is None or self._phase is Phase.LEAVING or self._stuck or not self._begun:
+            self.drop()
+        elif self._phase is Phase.ANSWERING:
+            self._forget_question()
+            self._send(self._server.site.problem(BadRequest(503, "timeout", "The answer took too long.")), last=True)
+            self._go_on()
+        else:
+            self._send(self._server.site.problem(BadRequest(408, "timeout", "The request took too long to arrive.")), last=True)
+
+    def drop(self) -> None:
+        """End it without another word."""
+        native, self._native = self._native, None
+        self._gone()
+        if native is not None:
+            native.abort()
+
+    def _gone(self) -> None:
+        self._server.wheel.clear(self)
+        self._forget_question()
+        self._server.leave(self)
+
+    def _forget_question(self) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
+            question.get_loop().call_soon(question.cancel)

@@ -1,0 +1,13 @@
+"""The operator's pages: health, metrics, status, and publishing from outside. `site` answers requests, out of one table of routes.
+
+    contract    requests, answers, and how a page says that something is wrong
+    routes      the table's rows: a route, its parameters, its answers
+    site        who may ask, and which page answers
+    health      /livez, /readyz, /status
+    exposition  /metrics
+    rooms       /api/rooms and /api/publish
+    tickets     /api/tickets
+    openapi     the description of all that, made from the same table
+
+No page knows HTTP's bytes: the edge reads requests and writes answers.
+"""

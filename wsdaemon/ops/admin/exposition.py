@@ -1,0 +1,173 @@
+"""/metrics, by the library of Prometheus. Imported only where there is an [admin] section."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ...core.connection import Connection
+from ...core.histogram import Histogram
+from ...core.registry import Count
+from ..metrics import Listening, Now, Place, Totals, certificates, survey
+from .contract import TEXT, Answer, Request
+from .health import MountView
+from .routes import Content, Route
+
+MOST_REASONS = 100
+"""Reasons for refusals that are told apart on one listener."""
+
+COUNTED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
+    ("connections_opened", "WebSocket connections that were opened.", lambda now: now.opened),
+    ("received_messages", "Messages that clients sent.", lambda now: now.traffic.messages_in),
+    ("sent_messages", "Messages that clients were sent.", lambda now: now.traffic.messages_out),
+    ("received_bytes", "Bytes that came from clients, as they were on the wire.", lambda now: now.traffic.bytes_in),
+    ("sent_bytes", "Bytes that went to clients, as they were on the wire.", lambda now: now.traffic.bytes_out),
+    ("dropped_messages", "Messages that were dropped for slow clients.", lambda now: now.traffic.dropped),
+)
+
+MEASURED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
+    ("connections", "WebSocket connections that are open.", lambda now: now.open),
+    ("backlog_bytes", "Bytes that wait for clients.", lambda now: now.backlog),
+    ("backlog_largest_bytes", "Bytes that wait for the client with the most.", lambda now: now.largest_backlog),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the numbers are. `wall` gives seconds since 1970."""
+
+    version: str
+    frames: str
+    """What reads frames."""
+    ready: Callable[[], bool]
+    count: Count
+    totals: Totals
+    connections: Iterable[Connection]
+    listeners: Sequence[Listening]
+    mounts: Sequence[MountView]
+    loop_latency: Histogram
+    round_trips: Histogram
+    wall: Callable[[], float] = time.time
+
+
+class MetricsPage:
+    """The page /metrics. `open`: it needs no token."""
+
+    def __init__(self, sources: Sources, open: bool) -> None:
+        self._sources = sources
+        self._open = open
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/metrics", name="metrics", about="Everything that is counted, as Prometheus reads it.", page=self.metrics,
+                open=self._open, answers={200: Content("Text format 0.0.4, or OpenMetrics where that is accepted.", TEXT)},
+            )
+        ]  # fmt: skip
+
+    async def metrics(self, request: Request) -> Answer:
+        now = await survey(self._sources.totals, self._sources.connections)
+        registry = CollectorRegistry()
+        registry.register(_Collected(self._sources, now))
+        registry.register(self._process)
+        encode, content_type = choose_encoder(request.headers.joined("accept") or "")
+        return Answer(200, encode(registry), content_type)
+
+
+class _Collected(Collector):
+    """One look at the daemon's numbers."""
+
+    def __init__(self, sources: Sources, now: Mapping[Place, Now]) -> None:
+        self._sources = sources
+        self._now = now
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering collects nothing."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        sources = self._sources
+        yield InfoMetricFamily("wsdaemon", "What runs here.", {"version": sources.version, "frames": sources.frames})
+        yield GaugeMetricFamily("wsdaemon_ready", "1 while new connections are welcome.", float(sources.ready()))
+        if sources.count.most:
+            yield GaugeMetricFamily("wsdaemon_connections_limit", "WebSocket connections that may be open in all.", sources.count.most)
+        yield from self._places()
+        yield from self._listeners()
+        yield from self._rooms()
+        yield _histogram("wsdaemon_loop_latency_seconds", "By how much a timer of the event loop is late.", sources.loop_latency)
+        yield _histogram("wsdaemon_ping_round_trip_seconds", "From a ping to its answer.", sources.round_trips)
+
+    def _places(self) -> Iterator[Metric]:
+        labels = ("mount", "listener")
+        for name, about, gauge_of in MEASURED:
+            gauge = GaugeMetricFamily(f"wsdaemon_{name}", about, labels=labels)
+            for place, now in self._now.items():
+                gauge.add_metric(place, gauge_of(now))
+            yield gauge
+        for name, about, counter_of in COUNTED:
+            counter = CounterMetricFamily(f"wsdaemon_{name}", about, labels=labels)
+            for place, now in self._now.items():
+                counter.add_metric(place, counter_of(now))
+            yield counter
+        closed = CounterMetricFamily(
+            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and by who closed.", labels=(*labels, "code", "by")
+        )
+        for place, now in self._now.items():
+            for key, count in now.traffic.closed.items():
+                closed.add_metric((*place, *key), count)
+        yield closed
+
+    def _listeners(self) -> Iterator[Metric]:
+        accepted = CounterMetricFamily("wsdaemon_accepted", "Connections that a listener accepted.", labels=("listener",))
+        crowded = CounterMetricFamily("wsdaemon_crowded_out", "Opening handshakes that made room for newer ones.", labels=("listener",))
+        handshakes = GaugeMetricFamily("wsdaemon_handshakes", "Opening handshakes that are under way.", labels=("listener",))
+        refused = CounterMetricFamily("wsdaemon_refused", "Clients that were turned away.", labels=("listener", "reason"))
+        for listener in self._sources.listeners:
+            accepted.add_metric((listener.name,), listener.accepted)
+            crowded.add_metric((listener.name,), listener.crowded_out)
+            handshakes.add_metric((listener.name,), listener.handshakes)
+            for reason, count in _bounded(listener.gate.refused):
+                refused.add_metric((listener.name, reason), count)
+        yield from (accepted, crowded, handshakes, refused)
+        expiry = GaugeMetricFamily(
+            "wsdaemon_certificate_expiry_seconds", "Until a certificate expires; negative when it has.", labels=("listener", "certificate")
+        )
+        for name, path, days in certificates(self._sources.listeners):
+            expiry.add_metric((name, path), days * 86400)
+        yield expiry
+
+    def _rooms(self) -> Iterator[Metric]:
+        rooms = GaugeMetricFamily("wsdaemon_rooms", "Rooms that there are.", labels=("mount",))
+        members = GaugeMetricFamily("wsdaemon_room_members", "Who is in rooms: each connection once.", labels=("mount",))
+        for mount in self._sources.mounts:
+            if mount.rooms is not None:
+                counts = mount.rooms()
+                rooms.add_metric((mount.path,), counts["rooms"])
+                members.add_metric((mount.path,), counts["members"])
+        yield from (rooms, members)
+
+
+def _bounded(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """The first so many reasons, and the rest as one: the words are ours, but this is where a mistake would cost."""
+    pairs = list(counts.items())
+    yield from pairs[:MOST_REASONS]
+    if len(pairs) > MOST_REASONS:
+        yield "other", sum(count for _, count in pairs[MOST_REASONS:])
+
+
+def _histogram(name: str, about: str, histogram: Histogram) -> Metric:
+    buckets, below = [], 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        below += count
+        buckets.append(("+Inf" if bound == float("inf") else str(bound), float(below)))
+    return HistogramMetricFamily(name, about, buckets, histogram.total)

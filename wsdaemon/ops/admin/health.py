@@ -1,0 +1,100 @@
+"""Whether the daemon lives, whether it serves, and how it stands: /livez, /readyz and /status."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.registry import Count
+from ..metrics import Listening, certificates
+from .contract import TEXT, Answer, Request, as_json, as_text
+from .routes import Content, Route
+
+
+@dataclass(frozen=True, slots=True)
+class MountView:
+    """A mount, as it is shown."""
+
+    path: str
+    app: str
+    count: Count
+    rooms: Callable[[], Mapping[str, int]] | None = None
+    """For an app with rooms: how many there are, and how many members."""
+
+
+class HealthPages:
+    """`state` says how far the daemon is: starting, ready, draining or stopped."""
+
+    def __init__(
+        self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[Listening], mounts: Sequence[MountView],
+        wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`listeners` may still be empty; it is looked at anew each time. `wall` gives seconds since 1970."""
+        self._version = version
+        self._state = state
+        self._count = count
+        self._listeners = listeners
+        self._mounts = mounts
+        self._started_at = wall()
+        self._clock = clock
+        self._started = clock()
+
+    def routes(self) -> list[Route]:
+        ready = {200: Content("It serves.", TEXT), 503: Content("It is starting or draining: send no new clients.", TEXT)}
+        return [
+            Route(
+                method="GET", path="/livez", name="live", about="Whether the process turns its loop.", page=lambda request: as_text("live\n"),
+                open=True, answers={200: Content("It does.", TEXT)},
+            ),
+            Route(
+                method="GET", path="/readyz", name="ready", about="Whether new connections are welcome.", page=self.ready, open=True,
+                answers=ready,
+            ),
+            Route(
+                method="GET", path="/status", name="status", about="The daemon, its listeners, mounts and certificates.", page=self.status,
+                answers={200: Content("How it stands.", schema={"type": "object"})},
+            ),
+        ]  # fmt: skip
+
+    def ready(self, request: Request) -> Answer:
+        state = self._state()
+        return as_text(f"{state}\n", 200 if state == "ready" else 503)
+
+    def status(self, request: Request) -> Answer:
+        return as_json(
+            {
+                "version": self._version,
+                "state": self._state(),
+                "pid": os.getpid(),
+                "started_at": round(self._started_at, 3),
+                "uptime_seconds": round(self._clock() - self._started, 3),
+                "connections": _counted(self._count),
+                "listeners": [self._listener(listener) for listener in self._listeners],
+                "mounts": [self._mount(mount) for mount in self._mounts],
+                "certificates": [
+                    {"listener": listener, "certificate": path, "expires_in_days": round(days, 2)}
+                    for listener, path, days in certificates(self._listeners)
+                ],
+            }
+        )
+
+    def _listener(self, listener: Listening) -> dict[str, Any]:
+        return {
+            "name": listener.name,
+            "port": listener.port,
+            "tls": listener.certificates is not None,
+            "accepted": listener.accepted,
+            "handshakes": listener.handshakes,
+            "refused": dict(listener.gate.refused),
+        }
+
+    def _mount(self, mount: MountView) -> dict[str, Any]:
+        view: dict[str, Any] = {"path": mount.path, "app": mount.app, "connections": _counted(mount.count)}
+        return view if mount.rooms is None else {**view, **mount.rooms()}
+
+
+def _counted(count: Count) -> dict[str, int | None]:
+    return {"now": count.now, "total": count.total, "most": count.most or None}

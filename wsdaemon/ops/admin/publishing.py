@@ -1,0 +1,147 @@
+"""The body of POST /api/publish, and what is answered.
+
+    {"messages": [{"room": "lobby", "data": "hello", "key": "2f6c..."},
+                  {"room": "lobby", "data": "AAEC", "encoding": "base64", "content_type": "image/png", "mount": "/rooms/{room}"}]}
+
+    {"results": [{"room": "lobby", "epoch": "9c1d...", "offset": 13, "duplicate": false, "members": 2},
+                 {"room": "lobby", "title": "Too Many Requests", "status": 429, "code": "rate_limited", "detail": "...", "retry_after": 1}]}
+
+`room` and `data` are needed. A body of another form is refused as a whole, and then nothing is published.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from .contract import Problem
+
+MOST = 1000
+"""Messages in one request."""
+
+LONGEST_TYPE = 255
+"""Characters of a content type."""
+
+_TEXTS = {"room": 256, "data": None, "encoding": None, "key": 256, "content_type": LONGEST_TYPE, "mount": 1024}
+"""The fields of a message, all of them text, and how many characters each may have."""
+
+_MESSAGE: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "room": {"type": "string", "minLength": 1, "maxLength": 256},
+        "data": {"type": "string"},
+        "encoding": {"const": "base64", "description": "For binary data."},
+        "key": {"type": "string", "minLength": 1, "maxLength": 256, "description": "As the header Idempotency-Key."},
+        "content_type": {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE},
+        "mount": {"type": "string", "minLength": 1, "maxLength": 1024},
+    },
+    "required": ["room", "data"],
+    "additionalProperties": False,
+}
+MESSAGES: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"messages": {"type": "array", "maxItems": MOST, "items": _MESSAGE}},
+    "required": ["messages"],
+    "additionalProperties": False,
+}
+PUBLISHED: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "room": {"type": "string"},
+        "epoch": {"type": "string"},
+        "offset": {"type": "integer"},
+        "duplicate": {"type": "boolean", "description": "The key was known, and nothing was sent."},
+        "members": {"type": "integer", "description": "To how many it goes, as far as this daemon knows."},
+    },
+    "required": ["room", "epoch", "offset", "duplicate", "members"],
+}
+RESULTS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"results": {"type": "array", "items": {"anyOf": [PUBLISHED, {"$ref": "#/components/schemas/Problem"}]}}},
+    "required": ["results"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message to publish."""
+
+    room: str
+    payload: bytes = field(repr=False)
+    text: bool
+    content_type: str | None = None
+    key: str | None = None
+    mount: str | None = None
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value of a body. Problem 400."""
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Problem(400, "bad_json", "The body is not JSON.") from None
+
+
+def bad(detail: str) -> Problem:
+    """A body that is JSON, but not what was expected."""
+    return Problem(400, "bad_body", detail)
+
+
+def parse(body: bytes) -> list[Wanted]:
+    """The messages in a body. Problem 400."""
+    given = read_json(body)
+    if not isinstance(given, dict) or given.keys() != {"messages"} or not isinstance(given["messages"], list):
+        raise bad('Expected {"messages": [...]}.')
+    if len(given["messages"]) > MOST:
+        raise bad(f"Expected up to {MOST} messages.")
+    return list(_messages(given["messages"]))
+
+
+def _messages(given: list[Any]) -> Iterator[Wanted]:
+    for number, one in enumerate(given):
+        try:
+            yield _message(one)
+        except Problem as problem:
+            raise bad(f"messages[{number}]{problem.detail}") from None
+
+
+def _message(given: Any) -> Wanted:
+    if not isinstance(given, dict):
+        raise bad(": expected an object.")
+    for name, value in given.items():
+        if name not in _TEXTS:
+            raise bad(f": unknown field; the fields are {', '.join(_TEXTS)}.")
+        most = _TEXTS[name]
+        if not isinstance(value, str) or (name != "data" and not value) or (most is not None and len(value) > most):
+            raise bad(f".{name}: expected text" + (f" of 1 to {most} characters." if most else "."))
+        if not _is_unicode(value):
+            raise bad(f".{name}: expected text without lone surrogates.")
+    missing = next((name for name in ("room", "data") if name not in given), None)
+    if missing is not None:
+        raise bad(f".{missing}: missing.")
+    encoding = given.pop("encoding", None)
+    data = given.pop("data")
+    if encoding is None:
+        return Wanted(payload=data.encode(), text=True, **given)
+    if encoding != "base64":
+        raise bad('.encoding: expected "base64".')
+    try:
+        return Wanted(payload=base64.b64decode(data, validate=True), text=False, **given)
+    except (binascii.Error, ValueError):
+        raise bad(".data: expected base64.") from None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

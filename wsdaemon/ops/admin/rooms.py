@@ -1,0 +1,281 @@
+"""Rooms from outside: publish, look into a history, see who is there, and send somebody away."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from ...brokers.contract import MAX_PAGE, BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...core.closing import checked_code
+from .contract import Answer, Problem, Request, as_json
+from .publishing import LONGEST_TYPE, MESSAGES, PUBLISHED, RESULTS, Wanted, parse
+from .routes import Content, Parameter, Route
+
+T = TypeVar("T")
+
+PAGE_BYTES = 1 << 20
+"""Payload on one page of a history, unless its first message alone is larger."""
+
+REMOVED = 4403
+"""The close code for a member that is sent away; as 403 Forbidden."""
+
+STATUSES = {"bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429, "too_many_rooms": 503, "busy": 503, "closed": 503}
+"""Of a broker's errors by code; 409 for the others."""
+
+_TEXT_TYPE = re.compile(r"text/.*|application/(?:json|xml|javascript|x-ndjson|x-www-form-urlencoded|.+\+json|.+\+xml)|.+\+xml", re.DOTALL)
+_SINCE = re.compile(r"([^:]+):([0-9]{1,15})", re.ASCII)
+
+
+class Rooms(Protocol):
+    """An app's rooms. Their errors are BrokerErrors."""
+
+    async def publish(self, room: str, payload: bytes, text: bool, *, key: str | None, content_type: str | None) -> Published: ...
+
+    async def history(self, room: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage: ...
+
+    async def presence(self, room: str, limit: int | None) -> PresencePage: ...
+
+    async def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsMount:
+    """A mount with rooms. `max_message` in bytes; `closed`: nobody publishes there."""
+
+    path: str
+    rooms: Rooms
+    max_message: int
+    closed: bool = False
+
+
+Dismiss = Callable[[str, int, str], bool]
+"""Closes the connection with this id, with a code and a reason; False when there is none here."""
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
+_ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _NAME)
+_MOUNT = Parameter("mount", "query", "The mount, as its section names it. Needed where several mounts have rooms.")
+_ROOMS_ANSWER: Mapping[str, Any] = {"type": "object", "required": ["rooms"], "properties": {"rooms": {"type": "array"}, "after": {"type": "string"}}}
+_POSITION: Mapping[str, Any] = {"room": {"type": "string"}, "epoch": {"type": "string"}, "offset": {"type": "integer"}}
+_HISTORY: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {**_POSITION, "first": {"type": "integer"}, "gap": {"type": "boolean"}, "more": {"type": "boolean"}, "messages": {"type": "array"}},
+    "required": ["room", "epoch", "offset", "first", "messages"],
+}
+_MEMBERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"room": {"type": "string"}, "count": {"type": "integer"}, "members": {"type": "array"}},
+    "required": ["room", "count", "members"],
+}
+_CODE: Mapping[str, Any] = {"type": "integer", "minimum": 1000, "maximum": 4999, "default": REMOVED}
+_LIMIT = Parameter("limit", "query", "The most entries on the page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100})
+
+
+class RoomsPages:
+    """What can be done with the rooms of `mounts`."""
+
+    def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
+        self._mounts = {mount.path: mount for mount in mounts}
+        self._dismiss = dismiss
+
+    def routes(self) -> list[Route]:
+        member = Parameter("member", "path", "The member's id, as presence shows it.", _NAME)
+        problems = (404, 409, 429)
+        return [
+            self._route(
+                "GET", "/api/rooms", "list_rooms", "Rooms, by name.", self.listing, _ROOMS_ANSWER, (404,), _LIMIT,
+                Parameter("after", "query", "Only rooms whose names come after this one.", {"type": "string", "maxLength": 256, "default": ""}),
+                Parameter("pattern", "query", "Only rooms that match, such as prices.*", {"type": "string", "minLength": 1, "maxLength": 256}),
+            ),
+            self._route(
+                "POST", "/api/rooms/{room}/messages", "publish", "Publish a message.", self.publish, PUBLISHED, (403, *problems), _ROOM,
+                Parameter(
+                    "Idempotency-Key", "header", "The same key again publishes nothing and answers as the first time.",
+                    {"type": "string", "minLength": 1, "maxLength": 256},
+                ),
+                body=Content("The message as it is. Text where its type is text, JSON, XML or a form's; binary otherwise.", "*/*", {}),
+            ),
+            self._route(
+                "GET", "/api/rooms/{room}/messages", "history", "Messages of the room's history, oldest first.", self.history, _HISTORY, (404,),
+                _ROOM, _LIMIT,
+                Parameter(
+                    "since", "query", "Only what came after this position.",
+                    {"type": "string", "maxLength": 300, "pattern": r"^[^:]+:[0-9]{1,15}$", "description": "EPOCH:OFFSET"},
+                ),
+                Parameter("reverse", "query", "Newest first, from just before `since`.", {"type": "boolean", "default": False}),
+            ),
+            self._route(
+                "GET", "/api/rooms/{room}/members", "presence", "Who is in the room.", self.presence, _MEMBERS, (404,), _ROOM, _LIMIT
+            ),
+            self._route(
+                "DELETE", "/api/rooms/{room}/members/{member}", "remove", "Close the connection of a member.", self.remove,
+                {"type": "object"}, problems, _ROOM, member,
+                Parameter("code", "query", "The close code.", _CODE),
+                Parameter("reason", "query", "What the client is told.", {"type": "string", "maxLength": 120, "default": "removed"}),
+            ),
+            Route(
+                method="POST", path="/api/publish", name="publish_many", about="Publish many messages, one after the other.",
+                page=self.publish_many, body=Content("Up to 1000 messages.", schema=MESSAGES),
+                answers={200: Content("For each message, in their order, where it stands or what was wrong.", schema=RESULTS)}, problems=(404,),
+            ),
+        ]  # fmt: skip
+
+    def _route(
+        self, method: Literal["GET", "POST", "DELETE"], path: str, name: str, about: str, page: Callable[[Request], Any],
+        schema: Mapping[str, Any], problems: Sequence[int], *parameters: Parameter, body: Content | None = None,
+    ) -> Route:  # fmt: skip
+        return Route(
+            method=method, path=path, name=name, about=about, page=page, parameters=(*parameters, _MOUNT), body=body, problems=problems,
+            answers={200: Content("Done.", schema=schema)},
+        )  # fmt: skip
+
+    def _mount(self, path: str | None) -> RoomsMount:
+        if path is None and len(self._mounts) == 1:
+            return next(iter(self._mounts.values()))
+        if path is None and self._mounts:
+            raise Problem(404, "no_mount", f"Several mounts have rooms; say which with mount=: {', '.join(self._mounts)}.")
+        if path is None or path not in self._mounts:
+            raise Problem(404, "no_mount", "There is no such mount with rooms.")
+        return self._mounts[path]
+
+    # -- publishing
+
+    async def publish(self, request: Request) -> Answer:
+        mount = self._mount(request.values["mount"])
+        content_type = request.headers.joined("content-type")
+        wanted = Wanted(request.values["room"], request.body, *_kind(content_type), request.values["Idempotency-Key"])
+        return as_json(await self._publish(mount, wanted))
+
+    async def publish_many(self, request: Request) -> Answer:
+        results = []
+        for wanted in parse(request.body):
+            try:
+                results.append(await self._publish(self._mount(wanted.mount), wanted))
+            except Problem as problem:
+                retry = {"retry_after": float(value) for name, value in problem.headers if name == "Retry-After"}
+                results.append({"room": wanted.room, **problem.members(), **retry})
+        return as_json({"results": results})
+
+    async def _publish(self, mount: RoomsMount, wanted: Wanted) -> dict[str, Any]:
+        if mount.closed:
+            raise Problem(403, "forbidden", "Nobody publishes on this mount: it has publish = none.")
+        if len(wanted.payload) > mount.max_message:
+            raise Problem(413, "message_too_big", f"The message is longer than the mount's max_message, {mount.max_message} bytes.")
+        if wanted.text and not _is_utf8(wanted.payload):
+            raise Problem(400, "not_utf8", "The message is text by its Content-Type, and is not UTF-8.")
+        try:
+            done = await mount.rooms.publish(
+                wanted.room, wanted.payload, wanted.text, key=own_key(wanted.key), content_type=wanted.content_type
+            )
+        except BrokerError as error:
+            raise _refused(error) from None
+        return {"room": wanted.room, "epoch": done.epoch, "offset": done.offset, "duplicate": done.duplicate, "members": done.members}
+
+    # -- looking
+
+    async def listing(self, request: Request) -> Answer:
+        values = request.values
+        page = await self._ask(self._mount(values["mount"]).rooms.rooms(values["after"], values["limit"], values["pattern"]))
+        rooms = [
+            {"room": room.room, "epoch": room.epoch, "offset": room.offset, "members": room.members, "held": room.held} for room in page.rooms
+        ]
+        return as_json({"rooms": rooms} if page.after is None else {"rooms": rooms, "after": page.after})
+
+    async def history(self, request: Request) -> Answer:
+        values = request.values
+        match = _SINCE.fullmatch(values["since"]) if values["since"] else None
+        since = None if match is None else Position(match[1], int(match[2]))
+        mount = self._mount(values["mount"])
+        page = await self._ask(mount.rooms.history(values["room"], since, values["limit"], values["reverse"]))
+        messages = _first_bytes(page.messages)
+        answer = {"room": page.room, "epoch": page.epoch, "offset": page.offset, "first": page.first, "messages": [_shown(one) for one in messages]}
+        if page.gap:
+            answer["gap"] = True
+        if messages and (messages[-1].offset > page.first if values["reverse"] else messages[-1].offset < page.offset):
+            answer["more"] = True
+        return as_json(answer)
+
+    async def presence(self, request: Request) -> Answer:
+        values = request.values
+        page = await self._ask(self._mount(values["mount"]).rooms.presence(values["room"], values["limit"]))
+        members = [{"id": who.id, "identity": dict(who.identity) or None} for who in page.members]
+        return as_json({"room": values["room"], "count": page.count, "members": members})
+
+    async def remove(self, request: Request) -> Answer:
+        values = request.values
+        room, member = values["room"], values["member"]
+        try:
+            code = checked_code(values["code"])
+        except ValueError as error:
+            raise Problem(400, "bad_parameter", f"code: {error}") from None
+        page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
+        if not any(who.id == member for who in page.members):
+            raise Problem(404, "no_member", "Nobody with this id is in the room.")
+        if not self._dismiss(member, code, values["reason"]):
+            raise Problem(409, "elsewhere", "The member is connected to another daemon.")
+        return as_json({"room": room, "member": member, "code": code})
+
+    async def _ask(self, asked: Awaitable[T]) -> T:
+        try:
+            return await asked
+        except BrokerError as error:
+            raise _refused(error) from None
+
+
+def own_key(key: str | None) -> str | None:
+    """An idempotency key that no client can have: theirs have up to 128 characters, and a room's keys are everybody's."""
+    return None if key is None else "api:" + hashlib.sha512(key.encode()).hexdigest()
+
+
+def _refused(error: BrokerError) -> Problem:
+    status = STATUSES.get(error.code, 409)
+    seconds = error.retry_after if isinstance(error, RateLimited) else 1.0
+    headers = (("Retry-After", str(max(1, -int(-seconds // 1)))),) if status in (429, 503) else ()
+    text = str(error) or error.code
+    return Problem(status, error.code, text[0].upper() + text[1:] + ".", headers)
+
+
+def _kind(content_type: str | None) -> tuple[bool, str | None]:
+    """Whether a message of this type is text, and the type to keep. Problem 415 for text that is not UTF-8."""
+    if content_type is None:
+        return False, None
+    if len(content_type) > LONGEST_TYPE:
+        raise Problem(400, "bad_parameter", f"Content-Type: expected up to {LONGEST_TYPE} characters.")
+    kind, *parameters = [part.strip().lower() for part in content_type.split(";")]
+    if _TEXT_TYPE.fullmatch(kind) is None:
+        return False, content_type
+    charset = next((one.partition("=")[2].strip('"') for one in parameters if one.startswith("charset=")), "utf-8")
+    if charset not in ("utf-8", "utf8", "us-ascii"):
+        raise Problem(415, "charset", "Text is taken as UTF-8 only.")
+    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # what curl says when it knows nothing
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _first_bytes(messages: Sequence[Message]) -> Sequence[Message]:
+    size = 0
+    for count, message in enumerate(messages):
+        size += len(message.payload)
+        if size > PAGE_BYTES and count:
+            return messages[:count]
+    return messages
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    shown: dict[str, Any] = {"offset": message.offset, "time": round(message.time, 3), "publisher": message.publisher}
+    if message.content_type is not None:
+        shown["content_type"] = message.content_type
+    if message.text:
+        shown["data"] = message.payload.decode()
+    else:
+        shown["encoding"], shown["data"] = "base64", base64.b64encode(message.payload).decode()
+    return shown

@@ -1,0 +1,153 @@
+"""A row of the table of routes: from it requests are checked, and from it the OpenAPI document is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
+
+from .contract import Page, Problem, Request, RequestHead
+
+Schema = Mapping[str, Any]
+"""JSON Schema, of which parameters use type, minimum, maximum, minLength, maxLength, pattern and default."""
+
+MOST_FIELDS = 20
+"""Fields of a query string; with more it is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of the path, a field of the query, or a header, with one value."""
+
+    name: str
+    where: Literal["path", "query", "header"]
+    about: str
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+
+    def read(self, text: str) -> Any:
+        """The value in `text`. Problem 400."""
+        kind = self.schema["type"]
+        if kind == "boolean" and text in ("true", "false"):
+            return text == "true"
+        if kind == "integer" and re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
+            number = int(text)
+            if self.schema.get("minimum", 0) <= number <= self.schema.get("maximum", number):
+                return number
+        if kind == "string":
+            right = self.schema.get("minLength", 0) <= len(text) <= self.schema.get("maxLength", len(text))
+            if right and ("pattern" not in self.schema or re.search(self.schema["pattern"], text)):
+                return text
+        raise Problem(400, "bad_parameter", f"{self.name}: expected {self._expected()}.")
+
+    def _expected(self) -> str:
+        schema = self.schema
+        if schema["type"] == "boolean":
+            return "true or false"
+        if schema["type"] == "integer":
+            return f"a whole number from {schema.get('minimum', 0)}" + (f" to {schema['maximum']}" if "maximum" in schema else "")
+        form: str = schema.get("description", "text")
+        return form + (f" of up to {schema['maxLength']} characters" if "maxLength" in schema else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a body holds. Of an answer `schema` None is text."""
+
+    about: str
+    content_type: str = "application/json"
+    schema: Schema | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method on one path. `{name}` stands for a whole segment, which may hold an encoded slash."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    name: str
+    """Of the operation, in OpenAPI."""
+    about: str
+    page: Callable[[Request], Page]
+    open: bool = False
+    """Whether no token is needed."""
+    parameters: Sequence[Parameter] = ()
+    body: Content | None = None
+    answers: Mapping[int, Content]
+    problems: Sequence[int] = ()
+    """Statuses of problems besides those that every route has."""
+
+    def values(self, found: Mapping[str, str], head: RequestHead) -> dict[str, Any]:
+        """The values of all parameters that were given, and the defaults of those that were not. Problem 400."""
+        known = {parameter.name: parameter for parameter in self.parameters if parameter.where == "query"}
+        values = {parameter.name: parameter.schema.get("default") for parameter in self.parameters}
+        for name, text in _fields(head.query_string):
+            if name not in known:
+                expected = f"; the parameters here are {', '.join(known)}" if known else ""
+                raise Problem(400, "bad_parameter", f"There is an unknown query parameter{expected}.")
+            values[name] = known.pop(name).read(text)
+        for parameter in self.parameters:
+            if parameter.where == "path":
+                values[parameter.name] = parameter.read(found[parameter.name])
+            elif parameter.where == "header" and (lines := head.headers.get_all(parameter.name)):
+                if len(lines) > 1:
+                    raise Problem(400, "bad_parameter", f"{parameter.name}: expected one such header.")
+                values[parameter.name] = parameter.read(lines[0])
+        return values
+
+
+def _fields(query_string: bytes) -> Iterable[tuple[str, str]]:
+    """The fields of a query, each with a name of its own or refused as unknown; text is UTF-8."""
+    if not query_string:
+        return
+    fields = query_string.split(b"&")
+    if len(fields) > MOST_FIELDS:
+        raise Problem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
+    for one in fields:
+        name, _, value = one.replace(b"+", b" ").partition(b"=")
+        try:
+            yield unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            raise Problem(400, "bad_parameter", "The query is not UTF-8.") from None
+
+
+class Table:
+    """All routes."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._segments = [(route, route.path.split("/")) for route in self.routes]
+
+    def find(self, head: RequestHead) -> tuple[Route, dict[str, str]]:
+        """The route for a request, and the segments that stand where it has names. Problem 404, or 405 with what there is."""
+        try:
+            segments = [unquote_to_bytes(segment).decode() for segment in head.raw_path.split(b"/")]
+        except UnicodeDecodeError:  # the edge lets none through
+            raise Problem(400, "bad_path", "The path is not UTF-8.") from None
+        method = "GET" if head.method == "HEAD" else head.method
+        allowed: list[str] = []
+        for route, pattern in self._segments:
+            found = _match(pattern, segments)
+            if found is not None:
+                if route.method == method:
+                    return route, found
+                allowed += ["GET", "HEAD"] if route.method == "GET" else [route.method]
+        if allowed:
+            raise Problem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))
+        raise Problem(404, "no_page", "There is no such page; /openapi.json says which there are.")
+
+
+def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    if len(pattern) != len(segments):
+        return None
+    found: dict[str, str] = {}
+    for part, segment in zip(pattern, segments, strict=True):
+        if part.startswith("{"):
+            if not segment:
+                return None
+            found[part[1:-1]] = segment
+        elif part != segment:
+            return None
+    return found

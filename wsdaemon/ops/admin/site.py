@@ -1,0 +1,91 @@
+"""Who may ask, and which page answers."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
+
+from .contract import Answer, HeaderPairs, Page, Problem, Request, RequestHead
+from .openapi import document
+from .routes import Content, Route, Table
+
+CHALLENGE = 'Bearer realm="wsdaemon"'
+
+
+class Refusal(Protocol):
+    """Why a request is refused that is not even one of HTTP."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def detail(self) -> str: ...
+
+    @property
+    def headers(self) -> HeaderPairs: ...
+
+
+class AdminSite:
+    """The pages behind one address. `token` gives the one that counts now; None: nobody needs one."""
+
+    def __init__(self, routes: Iterable[Route], token: Callable[[], str | None], version: str) -> None:
+        self.token = token
+        described = Route(
+            method="GET",
+            path="/openapi.json",
+            name="describe",
+            about="This description.",
+            page=lambda request: self._description,
+            open=True,
+            answers={200: Content("An OpenAPI 3.1 document.", schema={"type": "object"})},
+        )
+        self.table = Table([*routes, described])
+        self._description = document(self.table.routes, version)
+
+    def refusal(self, head: RequestHead) -> Answer | None:
+        """The answer to a request whose body is not worth reading; None: read on."""
+        try:
+            route, _ = self.table.find(head)
+            if not route.open:
+                self._check_token(head)
+        except Problem as problem:
+            return problem.answer()
+        return None
+
+    def answer(self, head: RequestHead, body: bytes) -> Page:
+        """The answer to a whole request."""
+        try:
+            route, found = self.table.find(head)
+            if body and route.body is None:
+                raise Problem(400, "body", "This request takes no body.")
+            page = route.page(Request(head.headers, route.values(found, head), body))
+        except Problem as problem:
+            return problem.answer()
+        return _answered(page) if isinstance(page, Awaitable) else page
+
+    def problem(self, error: Refusal) -> Answer:
+        """The answer that says what is wrong with something that is no request."""
+        return Problem(error.status, error.reason, error.detail, error.headers).answer()
+
+    def _check_token(self, head: RequestHead) -> None:
+        wanted = self.token()
+        if wanted is None:
+            return
+        given = head.headers.get_all("authorization")
+        scheme, _, shown = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer":
+            raise Problem(401, "no_token", "Show the token: Authorization: Bearer TOKEN.", (("WWW-Authenticate", CHALLENGE),))
+        if not hmac.compare_digest(shown.strip(" ").encode("latin-1"), wanted.encode()):
+            challenge = f'{CHALLENGE}, error="invalid_token"'
+            raise Problem(401, "bad_token", "This is not the token.", (("WWW-Authenticate", challenge),))
+
+
+async def _answered(page: Awaitable[Answer]) -> Answer:
+    try:
+        return await page
+    except Problem as problem:
+        return problem.answer()

@@ -1,0 +1,230 @@
+"""What a daemon counts, as plain numbers: nothing here is made for a connection, or done for a message.
+
+A connection's own counters are added up when it ends (`Totals`), and those of open connections when somebody asks (`survey`). Which labels
+there are is known from the settings, or bounded here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..core.connection import Connection
+from ..core.histogram import Histogram
+
+SLICE = 0.002
+"""Seconds that a survey takes at once; then everyone else has a turn."""
+
+AT_ONCE = 64
+"""Connections that a survey looks at between two looks at the clock."""
+
+MOST_CODES = 100
+"""Close codes of our own side that are told apart, for each mount and listener: an app may make them up."""
+
+EVERY = 1.0
+"""Seconds between two measurements of the loop's latency."""
+
+Place = tuple[str, str]
+"""A mount and a listener."""
+
+
+class WireCounts(Protocol):
+    """A wire's counters, at the end of its connection."""
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+
+    def unsent(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through the connections of one mount that came by one listener. Bytes are those of the wire, compressed and framed."""
+
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    dropped: int = 0
+    """Messages that a slow client was not given."""
+    closed: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Ended connections by close code and by who ended them: client, server or network."""
+
+    def add(self, wire: WireCounts) -> None:
+        self.messages_in += wire.messages_in
+        self.messages_out += wire.messages_out
+        self.bytes_in += wire.bytes_in
+        self.bytes_out += wire.bytes_out
+        shelf = getattr(wire, "shelf", None)
+        if shelf is not None:
+            self.dropped += shelf.dropped
+
+    def copy(self) -> Traffic:
+        return Traffic(self.messages_in, self.messages_out, self.bytes_in, self.bytes_out, self.dropped, dict(self.closed))
+
+
+class Totals:
+    """The traffic of all connections that have ended."""
+
+    def __init__(self) -> None:
+        self._places: dict[Place, Traffic] = {}
+
+    def place(self, mount: str, listener: str) -> Traffic:
+        """The traffic of one mount by one listener; from now on it is there, if only with zeros."""
+        traffic = self._places.get((mount, listener))
+        if traffic is None:
+            traffic = self._places[mount, listener] = Traffic()
+        return traffic
+
+    def closed(self, connection: Connection, wire: WireCounts) -> None:
+        """A connection is over."""
+        handshake = connection.handshake
+        traffic = self.place(handshake.mount, handshake.listener)
+        traffic.add(wire)
+        by = connection.closed_by
+        key = code_label(connection.close_code or 0, by), by
+        if key not in traffic.closed and len(traffic.closed) >= MOST_CODES:
+            key = "other", by
+        traffic.closed[key] = traffic.closed.get(key, 0) + 1
+
+    def snapshot(self) -> dict[Place, Traffic]:
+        return {place: traffic.copy() for place, traffic in self._places.items()}
+
+
+def code_label(code: int, by: str) -> str:
+    """A close code as a label. Clients may send any of 4,000 codes, so theirs above the registered ones are one for each thousand."""
+    if by == "server" or 1000 <= code <= 1015:
+        return str(code)
+    return f"{code // 1000}xxx" if 1 <= code // 1000 <= 4 else "other"
+
+
+@dataclass(slots=True)
+class Now:
+    """One mount by one listener as it stands: `traffic` of all that ever were, the rest of those that are open."""
+
+    traffic: Traffic
+    open: int = 0
+    backlog: int = 0
+    """Bytes that wait for clients."""
+    largest_backlog: int = 0
+    """Bytes that wait for one client."""
+
+    @property
+    def opened(self) -> int:
+        """Connections that ever were."""
+        return self.open + sum(self.traffic.closed.values())
+
+
+async def survey(
+    totals: Totals, connections: Iterable[Connection], clock: Callable[[], float] = time.perf_counter, pause: float = 0.0
+) -> dict[Place, Now]:
+    """All there is to tell of the mounts and listeners. With many connections it lets others have their turn again and again.
+
+    Each connection counts once, whether it ends meanwhile or not, and those that come meanwhile count the next time: so nothing that only
+    grows is ever smaller than it was.
+    """
+    found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
+    end = clock() + SLICE
+    for number, connection in enumerate(list(connections)):
+        if number % AT_ONCE == 0 and clock() > end:
+            await asyncio.sleep(pause)
+            end = clock() + SLICE
+        handshake, wire = connection.handshake, connection.wire
+        place = handshake.mount, handshake.listener
+        now = found.get(place)
+        if now is None:
+            now = found[place] = Now(Traffic())
+        now.open += 1
+        now.traffic.add(wire)
+        waiting = wire.unsent()
+        now.backlog += waiting
+        now.largest_backlog = max(now.largest_backlog, waiting)
+    return found
+
+
+class LoopLatency:
+    """How late the loop is: a timer of a second, and by how much it came later. A part of the daemon that is started and stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.latency = Histogram()
+        self._loop = loop
+        self._clock = clock
+        self._due = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        self._wait()
+
+    async def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _wait(self) -> None:
+        self._due = self._clock() + EVERY
+        self._handle = self._loop.call_later(EVERY, self._measure)
+
+    def _measure(self) -> None:
+        self.latency.observe(max(0.0, self._clock() - self._due))
+        self._wait()
+
+
+class Refusing(Protocol):
+    """What turns clients away."""
+
+    @property
+    def refused(self) -> dict[str, int]: ...
+
+
+class Expiring(Protocol):
+    """A certificate of a listener: its file, and the days until it expires."""
+
+    @property
+    def certificate(self) -> object: ...
+
+    @property
+    def days(self) -> float: ...
+
+
+class Expiries(Protocol):
+    """The certificates of a listener."""
+
+    def expiries(self) -> tuple[Expiring, ...]: ...
+
+
+class Listening(Protocol):
+    """A listener, as it is shown."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def accepted(self) -> int: ...
+
+    @property
+    def crowded_out(self) -> int: ...
+
+    @property
+    def handshakes(self) -> int: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+    @property
+    def gate(self) -> Refusing: ...
+
+    @property
+    def certificates(self) -> Expiries | None: ...
+
+
+def certificates(listeners: Iterable[Listening]) -> Iterator[tuple[str, str, float]]:
+    """Of each certificate in use: the listener's name, the file, and the days until it expires."""
+    for listener in listeners:
+        if listener.certificates is not None:
+            for expiring in listener.certificates.expiries():
+                yield listener.name, str(expiring.certificate), expiring.days
