@@ -14,6 +14,8 @@ from wsdaemon.core.wheel import RESOLUTION
 from wsdaemon.wire.timers import NEVER, PING_FRAME
 
 IDLE = closing(1001, "idle for too long")
+LATE = 4 * RESOLUTION
+"""Seconds by which the wheel may be late in all: a connection is looked at four times."""
 OVER = closing(1001, "lifetime is over")
 
 
@@ -35,7 +37,7 @@ def test_without_a_message_it_is_closed(made: House) -> None:
     client, _ = opened(made, idle_timeout=60.0)
     made.loop.advance(59.9)
     assert client.wire.live
-    made.loop.advance(0.2)
+    made.loop.advance(0.1 + LATE)
     assert client.frames() == [IDLE]
     client.answer_close()
     assert client.ended == (1001, "idle for too long", "server")
@@ -55,7 +57,7 @@ def test_a_message_either_way_begins_it_anew(made: House, direction: str, after:
         app.connection.send("last")
     made.loop.advance(59.9)
     assert client.wire.live
-    made.loop.advance(15.2)
+    made.loop.advance(15.1 + LATE)
     assert client.frames()[-1] == IDLE, "at most a quarter too late"
 
 
@@ -64,7 +66,7 @@ def test_pings_and_their_answers_are_no_messages(made: House) -> None:
     for _ in range(12):
         made.loop.advance(5.0)
         client.send(frame(10), frame(9))
-    made.loop.advance(0.2)
+    made.loop.advance(LATE)
     assert client.frames()[-1] == IDLE
 
 

@@ -226,13 +226,15 @@ class Deflate:
         compressor = self._compressing
         if compressor is None:
             compressor = _compressor(self.parameters, self._sent)
-            bits = self.parameters.server_window_bits
-            if bits <= SMALL_WINDOW_BITS:
-                size = 1 << bits
-                self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
+            if self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+                self._remember(payload)
             else:
                 self._compressing = compressor
         return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def _remember(self, payload: bytes) -> None:
+        size = 1 << self.parameters.server_window_bits
+        self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
 
     # -- messages in pieces, as Autobahn calls it
 
@@ -266,15 +268,19 @@ class Deflate:
     def start_compress_message(self) -> None:
         if self._compressing is None:
             self._compressing = _compressor(self.parameters, self._sent)
-            self._sent = b""  # the compressor has it now; what is compressed in pieces goes on with the same one
 
     def compress_message_data(self, data: bytes) -> bytes:
         assert self._compressing is not None
+        self._remember(data)
         return self._compressing.compress(data)
 
     def end_compress_message(self) -> bytes:
         assert self._compressing is not None
         data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
         if self.parameters.server_no_context_takeover:
+            self._compressing, self._sent = None, b""
+        elif self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
             self._compressing = None
+        else:
+            self._sent = b""
         return data or EMPTY_MESSAGE  # zlib gives nothing for a second flush in a row
