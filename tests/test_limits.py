@@ -175,6 +175,7 @@ def test_a_place_under_keys_is_given_back_once() -> None:
 
 
 def test_the_answer_says_when_to_come_back() -> None:
-    error = too_many("address_rate", 0.2)
-    assert error.status == 429
-    assert error.headers == (("Retry-After", "1"),)
+    for seconds, said in ((0, "1"), (0.2, "1"), (5, "5"), (5.1, "6")):
+        error = too_many("address_rate", seconds)
+        assert error.status == 429
+        assert error.headers == (("Retry-After", said),)

@@ -144,14 +144,20 @@ class Recovery(RuleBasedStateMachine):
         client.seat.drop()
         client.seat = None
 
-    @rule(number=CLIENTS, count=st.integers(0, 2), rest=st.booleans(), room=ROOMS)
-    def come_back(self, number: int, count: int, rest: bool, room: str) -> None:
-        """Gone and here again, with publications meanwhile."""
-        self.drop(number)
+    @rule(number=CLIENTS, room=ROOMS, before=st.integers(0, 2), budget=st.integers(0, 3), gone=st.booleans(), count=st.integers(0, 2))
+    def come_back(self, number: int, room: str, before: int, budget: int, gone: bool, count: int) -> None:
+        """Here, gone and here again, with publications before and meanwhile, and deliveries under way."""
+        self.come(number, room, True)
+        for _ in range(before):
+            self.publish(0, room, server=True)
+        if budget:
+            self.step(budget)
+        if gone:
+            self.drop(number)
+        else:
+            self.unsubscribe(number, room)
         for _ in range(count):
             self.publish(0, room, server=True)
-        if rest:
-            self.settle()
         self.come(number, room, True)
 
     @rule(number=CLIENTS, room=ROOMS, server=st.booleans())

@@ -14,8 +14,8 @@ from wsdaemon.core.wheel import RESOLUTION
 from wsdaemon.wire.timers import NEVER, PING_FRAME
 
 IDLE = closing(1001, "idle for too long")
-LATE = 4 * RESOLUTION
-"""Seconds by which the wheel may be late in all: a connection is looked at four times."""
+LATE = 6 * RESOLUTION
+"""Seconds by which the wheel may be late in all: until it is closed, a connection is looked at five times."""
 OVER = closing(1001, "lifetime is over")
 
 

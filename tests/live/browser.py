@@ -61,6 +61,11 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]
 
+    def go(self, url: str) -> None:
+        """Load a page: what it runs then has the page's origin."""
+        answer = self._call("Page.navigate", self._page, url=url)
+        assert not answer.get("errorText"), answer
+
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
         answer = self._call("Runtime.evaluate", self._page, expression=script, awaitPromise=True, returnByValue=True)

@@ -49,6 +49,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def talk(browser: Browser, url: str) -> dict[str, Any]:
+    browser.go(f"http{url.removeprefix('ws')}")  # any page of the daemon's, so that the origin is its own
     result: dict[str, Any] = browser.run(TALK % {"url": url})
     extensions = result.pop("extensions")
     assert result == {
@@ -66,10 +67,17 @@ def test_echo(browser: Browser, tmp_path: Path, scheme: str, compression: str) -
         assert talk(browser, daemon.url(scheme=scheme)) == {"compressed": compression == "on"}
 
 
-@pytest.mark.parametrize("options", ["server_context_takeover", "client_context_takeover", "window_bits"])
-def test_echo_with_other_compression(browser: Browser, tmp_path: Path, options: str) -> None:
-    value = "9" if options == "window_bits" else "off"
-    with Daemon(tmp_path, ECHO + f"[defaults]\ncompression_{options} = {value}\n") as daemon:
+@pytest.mark.parametrize("key", ["server_context_takeover = off", "client_context_takeover = on", "window_bits = 9", "window_bits = 15"])
+def test_echo_with_other_compression(browser: Browser, tmp_path: Path, key: str) -> None:
+    with Daemon(tmp_path, ECHO + f"[defaults]\ncompression_{key}\n") as daemon:
+        assert talk(browser, daemon.url()) == {"compressed": True}
+
+
+def test_a_page_of_another_site_is_refused(browser: Browser, tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon, Daemon(tmp_path) as other:
+        browser.go(other.url(scheme="http"))  # another port is another origin
+        assert browser.run(UNTIL_CLOSED % {"url": daemon.url()})["code"] == 1006
+        browser.go(daemon.url(scheme="http"))
         assert talk(browser, daemon.url()) == {"compressed": True}
 
 
@@ -79,6 +87,7 @@ def test_a_page_is_told_that_the_daemon_goes_away(browser: Browser, tmp_path: Pa
         "    async for message in connection:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
     )  # fmt: skip
     with Daemon(tmp_path, ECHO.replace("= echo", "= app:app")) as daemon:
+        browser.go(daemon.url(scheme="http"))
         told = browser.run(UNTIL_CLOSED % {"url": daemon.url()})
         assert (told["code"], told["clean"]) == (1001, True)
         assert daemon.wait() == 0

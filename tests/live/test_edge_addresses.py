@@ -98,11 +98,16 @@ def test_header_and_request_in_one_packet(tmp_path: Path) -> None:
     run_inside(together())
 
 
-def test_a_health_check_of_the_balancer_is_itself(tmp_path: Path) -> None:
+def test_a_health_check_of_the_balancer_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is not counted, however often it comes."""
+    monkeypatch.setattr("wsdaemon.edge.limits.address_key", lambda host: host)
+
     async def check() -> None:
-        async with inside(tmp_path, PLAIN.replace("[mount", BEHIND + "[mount")) as daemon:
-            for header in (v2(command=0x20), b"PROXY UNKNOWN\r\n"):
+        limits = "connections_per_second_per_address = 1\n"
+        async with inside(tmp_path, PLAIN.replace("[mount", BEHIND + limits + "[mount")) as daemon:
+            for header in (v2(command=0x20), b"PROXY UNKNOWN\r\n") * 5:
                 assert (await the_peer(daemon, header)).host == "127.0.0.1"
+            assert daemon.listeners[0].gate.refused == {}
 
     run_inside(check())
 

@@ -95,7 +95,7 @@ class Delivery:
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self._begun or later._skip is not self._skip or self._size + later._size > JOINED:
+        if self._begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
             return False
         self.messages += later.messages
         self._size += later._size

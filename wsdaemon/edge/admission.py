@@ -9,6 +9,7 @@ are taken after that, in one go with the making of the connection, so whoever wa
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -267,4 +268,4 @@ class Admission:
 
     def unavailable(self, reason: str, detail: str) -> BadRequest:
         """The 503 for what is not the client's fault."""
-        return BadRequest(503, reason, detail, (("Retry-After", str(max(1, round(self.retry_after)))),))
+        return BadRequest(503, reason, detail, (("Retry-After", str(max(1, math.ceil(self.retry_after)))),))

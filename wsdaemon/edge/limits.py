@@ -6,6 +6,7 @@ fixed size and goes by itself, without a timer.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -39,7 +40,7 @@ _DETAILS = {
 
 def too_many(reason: str, retry_after: float) -> BadRequest:
     """The 429 (RFC 6585 4) for one of the reasons above. `retry_after` in seconds."""
-    return BadRequest(429, reason, _DETAILS[reason], (("Retry-After", str(max(1, round(retry_after)))),))
+    return BadRequest(429, reason, _DETAILS[reason], (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
 def address_key(host: str) -> Key | None:

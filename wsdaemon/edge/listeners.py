@@ -28,6 +28,14 @@ BATCH = 64
 
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+OF_THE_NETWORK = frozenset(
+    {
+        errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP,
+        errno.ENETUNREACH, errno.EPERM,
+    }
+)  # fmt: skip
+"""What accept() on Linux passes on from the new connection, or from a firewall: that one is lost, and the listener is not."""
+
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
 
@@ -132,6 +140,8 @@ class Listener:
             except ConnectionError:
                 continue
             except OSError as error:
+                if error.errno in OF_THE_NETWORK:
+                    continue
                 if error.errno not in NO_DESCRIPTORS:
                     raise
                 self._rest(error)
@@ -244,11 +254,11 @@ class Listener:
                 header = reader.feed(data)
         except ProxyHeaderError as error:
             raise TurnedAway("proxy_header", f": {error}") from None
-        if header.source is not None:
-            arrival.peer = header.source
         if header.destination is not None:
             arrival.local = header.destination
-        arrival.key = self._count(arrival.peer)
+        if header.source is not None:  # else the proxy speaks for itself, and is not counted
+            arrival.peer = header.source
+            arrival.key = self._count(header.source)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
         patience = self.gate.handshake_timeout

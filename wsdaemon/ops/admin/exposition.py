@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -15,9 +15,10 @@ from ...core.connection import Connection
 from ...core.histogram import Histogram
 from ...core.registry import Count
 from ..metrics import Listening, Now, Place, Totals, certificates, survey
-from .contract import TEXT, Answer, Request
+from .contract import Answer, Request
 from .health import MountView
-from .routes import Content, Route
+from .routes import Handler, Route
+from .table import METRICS
 
 MOST_REASONS = 100
 """Reasons for refusals that are told apart on one listener."""
@@ -67,13 +68,8 @@ class MetricsPage:
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="GET", path="/metrics", name="metrics", about="Everything that is counted, as Prometheus reads it.", page=self.metrics,
-                open=self._open, answers={200: Content("Text format 0.0.4, or OpenMetrics where that is accepted.", TEXT)},
-            )
-        ]  # fmt: skip
+    def pages(self) -> list[tuple[Route, Handler]]:
+        return [(replace(METRICS, open=self._open), self.metrics)]
 
     async def metrics(self, request: Request) -> Answer:
         now = await survey(self._sources.totals, self._sources.connections)
@@ -120,7 +116,7 @@ class _Collected(Collector):
                 counter.add_metric(place, counter_of(now))
             yield counter
         closed = CounterMetricFamily(
-            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and by who closed.", labels=(*labels, "code", "by")
+            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and who closed.", labels=(*labels, "code", "by")
         )
         for place, now in self._now.items():
             for key, count in now.traffic.closed.items():

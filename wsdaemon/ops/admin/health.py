@@ -10,8 +10,9 @@ from typing import Any
 
 from ...core.registry import Count
 from ..metrics import Listening, certificates
-from .contract import TEXT, Answer, Request, as_json, as_text
-from .routes import Content, Route
+from .contract import Answer, Request, as_json, as_text
+from .routes import Handler, Route
+from .table import LIVE, READY, STATUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +43,11 @@ class HealthPages:
         self._clock = clock
         self._started = clock()
 
-    def routes(self) -> list[Route]:
-        ready = {200: Content("It serves.", TEXT), 503: Content("It is starting or draining: send no new clients.", TEXT)}
-        return [
-            Route(
-                method="GET", path="/livez", name="live", about="Whether the process turns its loop.", page=lambda request: as_text("live\n"),
-                open=True, answers={200: Content("It does.", TEXT)},
-            ),
-            Route(
-                method="GET", path="/readyz", name="ready", about="Whether new connections are welcome.", page=self.ready, open=True,
-                answers=ready,
-            ),
-            Route(
-                method="GET", path="/status", name="status", about="The daemon, its listeners, mounts and certificates.", page=self.status,
-                answers={200: Content("How it stands.", schema={"type": "object"})},
-            ),
-        ]  # fmt: skip
+    def pages(self) -> list[tuple[Route, Handler]]:
+        return [(LIVE, self.live), (READY, self.ready), (STATUS, self.status)]
+
+    def live(self, request: Request) -> Answer:
+        return as_text("live\n")
 
     def ready(self, request: Request) -> Answer:
         state = self._state()

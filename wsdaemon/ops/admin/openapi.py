@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from .contract import PROBLEM, TEXT, Answer, as_json
+from .contract import PROBLEM, Answer, as_json
 from .routes import Content, Parameter, Route
 
 PROBLEM_SCHEMA = {
@@ -31,9 +31,7 @@ def document(routes: Iterable[Route], version: str) -> Answer:
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
         if route.method == "GET":
-            operation = _operation(route)
-            operation["operationId"] += "_head"
-            paths[route.path]["head"] = {**operation, "responses": {status: _without_content(one) for status, one in operation["responses"].items()}}
+            paths[route.path]["head"] = _head(_operation(route))
     return as_json(
         {
             "openapi": "3.1.0",
@@ -87,8 +85,7 @@ def _problem() -> dict[str, Any]:
     return {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def _without_content(response: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in response.items() if key != "content"}
-
-
-__all__ = ["TEXT", "document"]
+def _head(operation: dict[str, Any]) -> dict[str, Any]:
+    """The same without bodies in the answers."""
+    responses = {status: {"description": response["description"]} for status, response in operation["responses"].items()}
+    return {**operation, "operationId": f"{operation['operationId']}_head", "responses": responses}

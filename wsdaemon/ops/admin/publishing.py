@@ -14,56 +14,22 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from .contract import Problem
+from .table import LONGEST_KEY, LONGEST_MOUNT, LONGEST_NAME, LONGEST_TYPE, MOST_MESSAGES
 
-MOST = 1000
-"""Messages in one request."""
-
-LONGEST_TYPE = 255
-"""Characters of a content type."""
-
-_TEXTS = {"room": 256, "data": None, "encoding": None, "key": 256, "content_type": LONGEST_TYPE, "mount": 1024}
+_TEXTS = {
+    "room": LONGEST_NAME,
+    "data": None,
+    "encoding": None,
+    "key": LONGEST_KEY,
+    "content_type": LONGEST_TYPE,
+    "mount": LONGEST_MOUNT,
+}
 """The fields of a message, all of them text, and how many characters each may have."""
-
-_MESSAGE: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "room": {"type": "string", "minLength": 1, "maxLength": 256},
-        "data": {"type": "string"},
-        "encoding": {"const": "base64", "description": "For binary data."},
-        "key": {"type": "string", "minLength": 1, "maxLength": 256, "description": "As the header Idempotency-Key."},
-        "content_type": {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE},
-        "mount": {"type": "string", "minLength": 1, "maxLength": 1024},
-    },
-    "required": ["room", "data"],
-    "additionalProperties": False,
-}
-MESSAGES: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"messages": {"type": "array", "maxItems": MOST, "items": _MESSAGE}},
-    "required": ["messages"],
-    "additionalProperties": False,
-}
-PUBLISHED: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "room": {"type": "string"},
-        "epoch": {"type": "string"},
-        "offset": {"type": "integer"},
-        "duplicate": {"type": "boolean", "description": "The key was known, and nothing was sent."},
-        "members": {"type": "integer", "description": "To how many it goes, as far as this daemon knows."},
-    },
-    "required": ["room", "epoch", "offset", "duplicate", "members"],
-}
-RESULTS: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"results": {"type": "array", "items": {"anyOf": [PUBLISHED, {"$ref": "#/components/schemas/Problem"}]}}},
-    "required": ["results"],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +62,8 @@ def parse(body: bytes) -> list[Wanted]:
     given = read_json(body)
     if not isinstance(given, dict) or given.keys() != {"messages"} or not isinstance(given["messages"], list):
         raise bad('Expected {"messages": [...]}.')
-    if len(given["messages"]) > MOST:
-        raise bad(f"Expected up to {MOST} messages.")
+    if len(given["messages"]) > MOST_MESSAGES:
+        raise bad(f"Expected up to {MOST_MESSAGES} messages.")
     return list(_messages(given["messages"]))
 
 

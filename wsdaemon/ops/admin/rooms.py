@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ...brokers.contract import MAX_PAGE, BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
 from ...core.closing import checked_code
+from . import table
 from .contract import Answer, Problem, Request, as_json
-from .publishing import LONGEST_TYPE, MESSAGES, PUBLISHED, RESULTS, Wanted, parse
-from .routes import Content, Parameter, Route
+from .publishing import Wanted, parse
+from .routes import Handler, Route
+from .table import LONGEST_TYPE
 
 T = TypeVar("T")
 
 PAGE_BYTES = 1 << 20
 """Payload on one page of a history, unless its first message alone is larger."""
-
-REMOVED = 4403
-"""The close code for a member that is sent away; as 403 Forbidden."""
 
 STATUSES = {"bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429, "too_many_rooms": 503, "busy": 503, "closed": 503}
 """Of a broker's errors by code; 409 for the others."""
@@ -55,24 +54,6 @@ class RoomsMount:
 Dismiss = Callable[[str, int, str], bool]
 """Closes the connection with this id, with a code and a reason; False when there is none here."""
 
-_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
-_ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _NAME)
-_MOUNT = Parameter("mount", "query", "The mount, as its section names it. Needed where several mounts have rooms.")
-_ROOMS_ANSWER: Mapping[str, Any] = {"type": "object", "required": ["rooms"], "properties": {"rooms": {"type": "array"}, "after": {"type": "string"}}}
-_POSITION: Mapping[str, Any] = {"room": {"type": "string"}, "epoch": {"type": "string"}, "offset": {"type": "integer"}}
-_HISTORY: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {**_POSITION, "first": {"type": "integer"}, "gap": {"type": "boolean"}, "more": {"type": "boolean"}, "messages": {"type": "array"}},
-    "required": ["room", "epoch", "offset", "first", "messages"],
-}
-_MEMBERS: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"room": {"type": "string"}, "count": {"type": "integer"}, "members": {"type": "array"}},
-    "required": ["room", "count", "members"],
-}
-_CODE: Mapping[str, Any] = {"type": "integer", "minimum": 1000, "maximum": 4999, "default": REMOVED}
-_LIMIT = Parameter("limit", "query", "The most entries on the page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100})
-
 
 class RoomsPages:
     """What can be done with the rooms of `mounts`."""
@@ -81,56 +62,15 @@ class RoomsPages:
         self._mounts = {mount.path: mount for mount in mounts}
         self._dismiss = dismiss
 
-    def routes(self) -> list[Route]:
-        member = Parameter("member", "path", "The member's id, as presence shows it.", _NAME)
-        problems = (404, 409, 429)
+    def pages(self) -> list[tuple[Route, Handler]]:
         return [
-            self._route(
-                "GET", "/api/rooms", "list_rooms", "Rooms, by name.", self.listing, _ROOMS_ANSWER, (404,), _LIMIT,
-                Parameter("after", "query", "Only rooms whose names come after this one.", {"type": "string", "maxLength": 256, "default": ""}),
-                Parameter("pattern", "query", "Only rooms that match, such as prices.*", {"type": "string", "minLength": 1, "maxLength": 256}),
-            ),
-            self._route(
-                "POST", "/api/rooms/{room}/messages", "publish", "Publish a message.", self.publish, PUBLISHED, (403, *problems), _ROOM,
-                Parameter(
-                    "Idempotency-Key", "header", "The same key again publishes nothing and answers as the first time.",
-                    {"type": "string", "minLength": 1, "maxLength": 256},
-                ),
-                body=Content("The message as it is. Text where its type is text, JSON, XML or a form's; binary otherwise.", "*/*", {}),
-            ),
-            self._route(
-                "GET", "/api/rooms/{room}/messages", "history", "Messages of the room's history, oldest first.", self.history, _HISTORY, (404,),
-                _ROOM, _LIMIT,
-                Parameter(
-                    "since", "query", "Only what came after this position.",
-                    {"type": "string", "maxLength": 300, "pattern": r"^[^:]+:[0-9]{1,15}$", "description": "EPOCH:OFFSET"},
-                ),
-                Parameter("reverse", "query", "Newest first, from just before `since`.", {"type": "boolean", "default": False}),
-            ),
-            self._route(
-                "GET", "/api/rooms/{room}/members", "presence", "Who is in the room.", self.presence, _MEMBERS, (404,), _ROOM, _LIMIT
-            ),
-            self._route(
-                "DELETE", "/api/rooms/{room}/members/{member}", "remove", "Close the connection of a member.", self.remove,
-                {"type": "object"}, problems, _ROOM, member,
-                Parameter("code", "query", "The close code.", _CODE),
-                Parameter("reason", "query", "What the client is told.", {"type": "string", "maxLength": 120, "default": "removed"}),
-            ),
-            Route(
-                method="POST", path="/api/publish", name="publish_many", about="Publish many messages, one after the other.",
-                page=self.publish_many, body=Content("Up to 1000 messages.", schema=MESSAGES),
-                answers={200: Content("For each message, in their order, where it stands or what was wrong.", schema=RESULTS)}, problems=(404,),
-            ),
-        ]  # fmt: skip
-
-    def _route(
-        self, method: Literal["GET", "POST", "DELETE"], path: str, name: str, about: str, page: Callable[[Request], Any],
-        schema: Mapping[str, Any], problems: Sequence[int], *parameters: Parameter, body: Content | None = None,
-    ) -> Route:  # fmt: skip
-        return Route(
-            method=method, path=path, name=name, about=about, page=page, parameters=(*parameters, _MOUNT), body=body, problems=problems,
-            answers={200: Content("Done.", schema=schema)},
-        )  # fmt: skip
+            (table.LIST_ROOMS, self.listing),
+            (table.PUBLISH, self.publish),
+            (table.HISTORY, self.history),
+            (table.PRESENCE, self.presence),
+            (table.REMOVE, self.remove),
+            (table.PUBLISH_MANY, self.publish_many),
+        ]
 
     def _mount(self, path: str | None) -> RoomsMount:
         if path is None and len(self._mounts) == 1:
@@ -155,8 +95,8 @@ class RoomsPages:
             try:
                 results.append(await self._publish(self._mount(wanted.mount), wanted))
             except Problem as problem:
-                retry = {"retry_after": float(value) for name, value in problem.headers if name == "Retry-After"}
-                results.append({"room": wanted.room, **problem.members(), **retry})
+                after = dict(problem.headers).get("Retry-After")
+                results.append({"room": wanted.room, **problem.members(), **({"retry_after": int(after)} if after else {})})
         return as_json({"results": results})
 
     async def _publish(self, mount: RoomsMount, wanted: Wanted) -> dict[str, Any]:
@@ -179,9 +119,7 @@ class RoomsPages:
     async def listing(self, request: Request) -> Answer:
         values = request.values
         page = await self._ask(self._mount(values["mount"]).rooms.rooms(values["after"], values["limit"], values["pattern"]))
-        rooms = [
-            {"room": room.room, "epoch": room.epoch, "offset": room.offset, "members": room.members, "held": room.held} for room in page.rooms
-        ]
+        rooms = [room._asdict() for room in page.rooms]
         return as_json({"rooms": rooms} if page.after is None else {"rooms": rooms, "after": page.after})
 
     async def history(self, request: Request) -> Answer:
@@ -191,7 +129,8 @@ class RoomsPages:
         mount = self._mount(values["mount"])
         page = await self._ask(mount.rooms.history(values["room"], since, values["limit"], values["reverse"]))
         messages = _first_bytes(page.messages)
-        answer = {"room": page.room, "epoch": page.epoch, "offset": page.offset, "first": page.first, "messages": [_shown(one) for one in messages]}
+        answer: dict[str, Any] = {"room": page.room, "epoch": page.epoch, "offset": page.offset, "first": page.first}
+        answer["messages"] = [_shown(one) for one in messages]
         if page.gap:
             answer["gap"] = True
         if messages and (messages[-1].offset > page.first if values["reverse"] else messages[-1].offset < page.offset):

@@ -1,4 +1,4 @@
-"""A row of the table of routes: from it requests are checked, and from it the OpenAPI document is made."""
+"""The rows of the table of routes, and how a request finds its row. From a row requests are checked and described; see `table`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from .contract import Page, Problem, Request, RequestHead
+
+Handler = Callable[[Request], Page]
+"""What answers."""
 
 Schema = Mapping[str, Any]
 """JSON Schema, of which parameters use type, minimum, maximum, minLength, maxLength, pattern and default."""
@@ -70,7 +73,6 @@ class Route:
     name: str
     """Of the operation, in OpenAPI."""
     about: str
-    page: Callable[[Request], Page]
     open: bool = False
     """Whether no token is needed."""
     parameters: Sequence[Parameter] = ()
@@ -114,25 +116,28 @@ def _fields(query_string: bytes) -> Iterable[tuple[str, str]]:
 
 
 class Table:
-    """All routes."""
+    """All routes of a site, each with what answers it."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self.routes = tuple(routes)
-        self._segments = [(route, route.path.split("/")) for route in self.routes]
+    def __init__(self, pairs: Iterable[tuple[Route, Handler]]) -> None:
+        self._rows = [(route, handler, route.path.split("/")) for route, handler in pairs]
 
-    def find(self, head: RequestHead) -> tuple[Route, dict[str, str]]:
-        """The route for a request, and the segments that stand where it has names. Problem 404, or 405 with what there is."""
+    @property
+    def routes(self) -> list[Route]:
+        return [route for route, _, _ in self._rows]
+
+    def find(self, head: RequestHead) -> tuple[Route, Handler, dict[str, str]]:
+        """The route for a request, what answers it, and the segments where it has names. Problem 404, or 405 with what there is."""
         try:
             segments = [unquote_to_bytes(segment).decode() for segment in head.raw_path.split(b"/")]
         except UnicodeDecodeError:  # the edge lets none through
             raise Problem(400, "bad_path", "The path is not UTF-8.") from None
         method = "GET" if head.method == "HEAD" else head.method
         allowed: list[str] = []
-        for route, pattern in self._segments:
+        for route, handler, pattern in self._rows:
             found = _match(pattern, segments)
             if found is not None:
                 if route.method == method:
-                    return route, found
+                    return route, handler, found
                 allowed += ["GET", "HEAD"] if route.method == "GET" else [route.method]
         if allowed:
             raise Problem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))

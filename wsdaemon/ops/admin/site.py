@@ -8,7 +8,8 @@ from typing import Protocol
 
 from .contract import Answer, HeaderPairs, Page, Problem, Request, RequestHead
 from .openapi import document
-from .routes import Content, Route, Table
+from .routes import Handler, Route, Table
+from .table import DESCRIPTION
 
 CHALLENGE = 'Bearer realm="wsdaemon"'
 
@@ -30,26 +31,18 @@ class Refusal(Protocol):
 
 
 class AdminSite:
-    """The pages behind one address. `token` gives the one that counts now; None: nobody needs one."""
+    """The pages behind one address."""
 
-    def __init__(self, routes: Iterable[Route], token: Callable[[], str | None], version: str) -> None:
-        self.token = token
-        described = Route(
-            method="GET",
-            path="/openapi.json",
-            name="describe",
-            about="This description.",
-            page=lambda request: self._description,
-            open=True,
-            answers={200: Content("An OpenAPI 3.1 document.", schema={"type": "object"})},
-        )
-        self.table = Table([*routes, described])
+    def __init__(self, pages: Iterable[tuple[Route, Handler]], token: Callable[[], str | None], version: str) -> None:
+        """`pages` is a table without the page that describes it. `token` gives the one that counts now; None: nobody needs one."""
+        self._token = token
+        self.table = Table([*pages, (DESCRIPTION, lambda request: self._description)])
         self._description = document(self.table.routes, version)
 
     def refusal(self, head: RequestHead) -> Answer | None:
         """The answer to a request whose body is not worth reading; None: read on."""
         try:
-            route, _ = self.table.find(head)
+            route, _, _ = self.table.find(head)
             if not route.open:
                 self._check_token(head)
         except Problem as problem:
@@ -59,10 +52,10 @@ class AdminSite:
     def answer(self, head: RequestHead, body: bytes) -> Page:
         """The answer to a whole request."""
         try:
-            route, found = self.table.find(head)
+            route, handler, found = self.table.find(head)
             if body and route.body is None:
                 raise Problem(400, "body", "This request takes no body.")
-            page = route.page(Request(head.headers, route.values(found, head), body))
+            page = handler(Request(head.headers, route.values(found, head), body))
         except Problem as problem:
             return problem.answer()
         return _answered(page) if isinstance(page, Awaitable) else page
@@ -72,7 +65,7 @@ class AdminSite:
         return Problem(error.status, error.reason, error.detail, error.headers).answer()
 
     def _check_token(self, head: RequestHead) -> None:
-        wanted = self.token()
+        wanted = self._token()
         if wanted is None:
             return
         given = head.headers.get_all("authorization")

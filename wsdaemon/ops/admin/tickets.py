@@ -7,26 +7,10 @@ from typing import Any, Protocol
 
 from .contract import Answer, Problem, Request, as_json
 from .publishing import bad, read_json
-from .routes import Content, Parameter, Route
+from .routes import Handler, Route
+from .table import ISSUE_TICKET
 
-_BODY: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "identity": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Who the client is."},
-        "claims": {"type": "object", "description": "What the app is told of it."},
-        "path": {"type": "string", "pattern": "^/", "description": "The one path that the ticket opens, decoded. Left out: any."},
-        "expires": {"type": "number", "minimum": 0, "description": "When the connection ends, in seconds since 1970."},
-    },
-    "required": ["identity"],
-    "additionalProperties": False,
-}
-_TICKET: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"ticket": {"type": "string"}, "lifetime": {"type": "number", "description": "Seconds for which it can be used, once."}},
-    "required": ["ticket", "lifetime"],
-}
-
-_EXPECTED = {
+_EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
     "identity": (str, "text"),
     "claims": (dict, "an object"),
     "path": (str, "a path"),
@@ -50,17 +34,9 @@ class TicketPages:
     def __init__(self, books: Mapping[str, Book]) -> None:
         self._books = books
 
-    def routes(self) -> list[Route]:
+    def pages(self) -> list[tuple[Route, Handler]]:
         """None where there are no such sections."""
-        if not self._books:
-            return []
-        return [
-            Route(
-                method="POST", path="/api/tickets/{name}", name="issue_ticket", about="A ticket that opens one connection.", page=self.issue,
-                parameters=(Parameter("name", "path", "The NAME of a section [auth:NAME] with kind = ticket."),), problems=(404,),
-                body=Content("Whom it is for.", schema=_BODY), answers={200: Content("The ticket.", schema=_TICKET)},
-            )
-        ]  # fmt: skip
+        return [(ISSUE_TICKET, self.issue)] if self._books else []
 
     def issue(self, request: Request) -> Answer:
         book = self._books.get(request.values["name"])
@@ -88,7 +64,7 @@ def _read(body: bytes) -> dict[str, Any]:
         if name == "path":
             right = right and value.startswith("/")
         if name == "expires":
-            right = right and 0 <= value < 1e15
+            right = right and 0 <= value <= 1e12
         if not right:
             raise bad(f"{name}: expected {form}.")
     return given

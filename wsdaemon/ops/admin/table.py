@@ -1,0 +1,298 @@
+"""The table of routes: every page there can be, its parameters, what it takes and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...brokers.contract import MAX_PAGE
+from .contract import TEXT
+from .routes import Content, Parameter, Route, Schema
+
+LONGEST_NAME = 256
+"""Characters of a room's name or a member's id. The broker is stricter."""
+
+LONGEST_KEY = 256
+"""Characters of an idempotency key."""
+
+LONGEST_TYPE = 255
+"""Characters of a content type."""
+
+LONGEST_MOUNT = 1024
+"""Characters of a mount's path."""
+
+MOST_MESSAGES = 1000
+"""Messages in one request."""
+
+REMOVED = 4403
+"""The close code for a member that is sent away; as 403 Forbidden."""
+
+
+def _text(most: int | None = None, least: int = 1, **more: Any) -> Schema:
+    return {"type": "string", "minLength": least, **({} if most is None else {"maxLength": most}), **more}
+
+
+def _whole(least: int, most: int, default: int) -> Schema:
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+def _object(properties: Schema, *required: str, closed: bool = False) -> Schema:
+    """`closed`: nothing else may be in it."""
+    return {"type": "object", "properties": properties, "required": list(required), **({"additionalProperties": False} if closed else {})}
+
+
+# -- health and metrics
+
+LIVE = Route(
+    method="GET",
+    path="/livez",
+    name="live",
+    about="Whether the process turns its loop.",
+    open=True,
+    answers={200: Content("It does.", TEXT)},
+)
+READY = Route(
+    method="GET",
+    path="/readyz",
+    name="ready",
+    about="Whether new connections are welcome.",
+    open=True,
+    answers={200: Content("They are.", TEXT), 503: Content("It is starting or draining: send no new clients.", TEXT)},
+)
+STATUS = Route(
+    method="GET",
+    path="/status",
+    name="status",
+    about="The daemon, its listeners, mounts and certificates.",
+    answers={200: Content("How it stands.", schema={"type": "object"})},
+)
+METRICS = Route(
+    method="GET",
+    path="/metrics",
+    name="metrics",
+    about="Everything that is counted, as Prometheus reads it.",
+    answers={200: Content("Text format 0.0.4, or OpenMetrics where that is accepted.", "text/plain")},
+)
+DESCRIPTION = Route(
+    method="GET",
+    path="/openapi.json",
+    name="describe",
+    about="This description.",
+    open=True,
+    answers={200: Content("An OpenAPI 3.1 document.", schema={"type": "object"})},
+)
+
+# -- rooms
+
+_ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _text(LONGEST_NAME))
+_MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _text(LONGEST_NAME))
+_MOUNT = Parameter("mount", "query", "The mount, as its section names it. Needed where several mounts have rooms.", _text(LONGEST_MOUNT))
+_LIMIT = Parameter("limit", "query", "The most entries on the page.", _whole(1, MAX_PAGE, 100))
+
+_NAME = {"type": "string"}
+_NUMBER = {"type": "integer"}
+_POSITION = {"room": _NAME, "epoch": _NAME, "offset": _NUMBER}
+_IDENTITY = {"type": ["object", "null"], "description": "Who it is, as authentication found; null where nobody was asked."}
+_SHOWN = _object(
+    {
+        "offset": _NUMBER,
+        "time": {"type": "number", "description": "Seconds since 1970."},
+        "publisher": {"type": ["string", "null"], "description": "The member's id; null for one from outside."},
+        "content_type": _NAME,
+        "data": _NAME,
+        "encoding": {"const": "base64", "description": "There for binary data."},
+    },
+    "offset",
+    "time",
+    "publisher",
+    "data",
+)
+_PUBLISHED = _object(
+    {
+        **_POSITION,
+        "duplicate": {"type": "boolean", "description": "The key was known, and nothing was sent."},
+        "members": {"type": "integer", "description": "To how many it goes, as far as this daemon knows."},
+    },
+    *_POSITION,
+    "duplicate",
+    "members",
+)
+_WANTED = _object(
+    {
+        "room": _text(LONGEST_NAME),
+        "data": _NAME,
+        "encoding": {"const": "base64", "description": "For binary data."},
+        "key": _text(LONGEST_KEY, description="As the header Idempotency-Key."),
+        "content_type": _text(LONGEST_TYPE),
+        "mount": _text(LONGEST_MOUNT),
+    },
+    "room",
+    "data",
+    closed=True,
+)
+
+LIST_ROOMS = Route(
+    method="GET",
+    path="/api/rooms",
+    name="list_rooms",
+    about="Rooms, by name.",
+    parameters=(
+        Parameter("after", "query", "Only rooms whose names come after this one.", _text(LONGEST_NAME, 0, default="")),
+        Parameter("pattern", "query", "Only rooms that match, such as prices.*", _text(LONGEST_NAME)),
+        _LIMIT,
+        _MOUNT,
+    ),
+    answers={
+        200: Content(
+            "`after` is there when there are more: give it to have the next page.",
+            schema=_object(
+                {
+                    "rooms": {"type": "array", "items": _object({**_POSITION, "members": _NUMBER, "held": _NUMBER}, *_POSITION)},
+                    "after": _NAME,
+                },
+                "rooms",
+            ),
+        )
+    },
+    problems=(404,),
+)
+PUBLISH = Route(
+    method="POST",
+    path="/api/rooms/{room}/messages",
+    name="publish",
+    about="Publish a message.",
+    parameters=(
+        _ROOM,
+        Parameter("Idempotency-Key", "header", "The same key again publishes nothing and answers as the first time.", _text(LONGEST_KEY)),
+        _MOUNT,
+    ),
+    body=Content("The message as it is. Text where its type is text, JSON, XML or that of a form; binary otherwise.", "*/*", {}),
+    answers={200: Content("Where it stands.", schema=_PUBLISHED)},
+    problems=(403, 404, 409, 415, 429),
+)
+HISTORY = Route(
+    method="GET",
+    path="/api/rooms/{room}/messages",
+    name="history",
+    about="Messages of the room's history, oldest first.",
+    parameters=(
+        _ROOM,
+        Parameter(
+            "since", "query", "Only what came after this position.", _text(300, pattern="^[^:]+:[0-9]{1,15}$", description="EPOCH:OFFSET")
+        ),
+        Parameter("reverse", "query", "Newest first, from just before `since`.", {"type": "boolean", "default": False}),
+        _LIMIT,
+        _MOUNT,
+    ),
+    answers={
+        200: Content(
+            "`offset` is the room's last, `first` the oldest that is held. `gap`: some of what was asked for is not to be had any more. "
+            "`more`: ask again from the last of these.",
+            schema=_object(
+                {
+                    **_POSITION,
+                    "first": _NUMBER,
+                    "messages": {"type": "array", "items": _SHOWN},
+                    "gap": {"type": "boolean"},
+                    "more": {"type": "boolean"},
+                },
+                *_POSITION,
+                "first",
+                "messages",
+            ),
+        )
+    },
+    problems=(404,),
+)
+PRESENCE = Route(
+    method="GET",
+    path="/api/rooms/{room}/members",
+    name="presence",
+    about="Who is in the room.",
+    parameters=(_ROOM, _LIMIT, _MOUNT),
+    answers={
+        200: Content(
+            "`count` is everyone.",
+            schema=_object(
+                {
+                    "room": _NAME,
+                    "count": _NUMBER,
+                    "members": {"type": "array", "items": _object({"id": _NAME, "identity": _IDENTITY}, "id", "identity")},
+                },
+                "room",
+                "count",
+                "members",
+            ),
+        )
+    },
+    problems=(404,),
+)
+REMOVE = Route(
+    method="DELETE",
+    path="/api/rooms/{room}/members/{member}",
+    name="remove",
+    about="Close the connection of a member.",
+    parameters=(
+        _ROOM,
+        _MEMBER,
+        Parameter("code", "query", "The close code.", _whole(1000, 4999, REMOVED)),
+        Parameter("reason", "query", "What the client is told.", _text(120, 0, default="removed")),
+        _MOUNT,
+    ),
+    answers={200: Content("It closes.", schema=_object({"room": _NAME, "member": _NAME, "code": _NUMBER}, "room", "member", "code"))},
+    problems=(404, 409),
+)
+PUBLISH_MANY = Route(
+    method="POST",
+    path="/api/publish",
+    name="publish_many",
+    about="Publish many messages, one after the other.",
+    body=Content(
+        f"Up to {MOST_MESSAGES} messages.",
+        schema=_object({"messages": {"type": "array", "maxItems": MOST_MESSAGES, "items": _WANTED}}, "messages", closed=True),
+    ),
+    answers={
+        200: Content(
+            "For each message, in their order, where it stands or what was wrong.",
+            schema=_object(
+                {"results": {"type": "array", "items": {"anyOf": [_PUBLISHED, {"$ref": "#/components/schemas/Problem"}]}}}, "results"
+            ),
+        )
+    },
+)
+
+# -- tickets
+
+ISSUE_TICKET = Route(
+    method="POST",
+    path="/api/tickets/{name}",
+    name="issue_ticket",
+    about="A ticket that opens one connection.",
+    parameters=(Parameter("name", "path", "The NAME of a section [auth:NAME] with kind = ticket.", _text(64)),),
+    body=Content(
+        "Whom it is for.",
+        schema=_object(
+            {
+                "identity": _text(255, description="Who the client is."),
+                "claims": {"type": "object", "description": "What the app is told of it."},
+                "path": _text(pattern="^/", description="The one path that the ticket opens, decoded. Left out: any."),
+                "expires": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1e12,
+                    "description": "When its connection ends, in seconds since 1970.",
+                },
+            },
+            "identity",
+            closed=True,
+        ),
+    ),
+    answers={
+        200: Content(
+            "The ticket.",
+            schema=_object(
+                {"ticket": _NAME, "lifetime": {"type": "number", "description": "Seconds for which it can be used, once."}}, "ticket"
+            ),
+        )
+    },
+    problems=(404,),
+)
