@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.core.connection import Connection
+from wsdaemon.mounts import _deflate
+from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.agreement import DeflateOptions
 from wsdaemon.wire.output import JOIN
+from wsdaemon.wire.shelf import COST
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 NOISE = random.Random(3).randbytes(400)
@@ -139,15 +142,15 @@ def test_where_messages_are_dropped_none_is_too_old(made: House, now: Now, polic
 
 
 def test_the_newest_are_kept(made: House) -> None:
-    client, app = slow(made, slow_client="drop_oldest", send_backlog=10_000)
+    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * (1000 + COST))
     for number in range(1000):
-        app.connection.send(f"{number:0998}")
+        app.connection.send(f"{number:0996}")
         made.loop.settle()
-        assert client.wire.unsent() <= 10_000 + 7
+        assert client.wire.unsent() <= 10 * 1000 + 7
     assert client.wire.live
     client.transport.drain()
-    assert messages(client) == ["first", *(f"{number:0998}" for number in range(991, 1000))]
-    assert client.wire.shelf.dropped == 991
+    assert messages(client) == ["first", *(f"{number:0996}" for number in range(990, 1000))]
+    assert client.wire.shelf.dropped == 990
     app.connection.send("and now it goes on")
     made.loop.settle()
     assert messages(client) == ["and now it goes on"]
@@ -319,6 +322,13 @@ def test_a_sender_that_awaits_never_waits_for_a_client_whose_messages_are_droppe
     assert repr(app.connection.writable()) == "<ready>"
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("close", True), ("drop_oldest", False), ("latest", False)])
+def test_a_message_that_may_be_dropped_is_not_one_that_later_ones_refer_to(policy: Any, kept: bool) -> None:
+    options = _deflate(MountSettings(path="/", app="echo", slow_client=policy, compression_server_context_takeover=True))
+    assert options is not None
+    assert options.server_context_takeover is kept
+
+
 # -- all of it together
 
 steps = st.lists(
@@ -342,7 +352,7 @@ class Reader:
 
 @given(steps=steps, policy=st.sampled_from(["close", "drop_oldest", "latest"]), deflate=st.booleans())
 def test_in_order_within_bounds_and_to_the_last(steps: list[tuple[str, int, str]], policy: str, deflate: bool) -> None:
-    backlog, largest, key = 1300, 430, {"own": None, "red": "red", "blue": "blue"}
+    backlog, largest, key = 1800, 430, {"own": None, "red": "red", "blue": "blue"}
     with house() as made:
         app = App()
         client = made.make_wire(app, opening=OFFER, slow_client=policy, send_backlog=backlog, deflate=ALONE if deflate else None)

@@ -18,11 +18,11 @@ ROOMS = {
     "apps": {"core", "brokers", "settings"},  # the value objects that everybody hands around lie in core
     "brokers": {"core", "settings"},
     "settings": set[str](),
-    "ops": {"core", "settings"},
+    "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-MAY_KNOW_EVERYBODY = ["__init__", "check", "lifecycle", "listening", "mounts", "reactors", "server", "service", "tap"]
+MAY_KNOW_EVERYBODY = ["__init__", "administration", "check", "lifecycle", "listening", "mounts", "reactors", "server", "service", "tap"]
 
 
 def modules() -> Iterator[tuple[Path, str]]:

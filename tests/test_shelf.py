@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.wire.shelf import Shelf
+from wsdaemon.wire.shelf import COST, Shelf
 
 keys = st.sampled_from([None, "a", "b", ("room", 1)])
 puts = st.tuples(st.integers(1, 40), keys)
@@ -24,12 +26,16 @@ class Model:
     def size(self) -> int:
         return sum(len(frame) for _, frame in self.frames)
 
+    @property
+    def cost(self) -> int:
+        return sum(len(frame) + COST for _, frame in self.frames)
+
     def put(self, frame: bytes, key: object) -> None:
         before = len(self.frames)
         if self.latest:
             self.frames = [(other, kept) for other, kept in self.frames if other != key]
         self.frames.append((key, frame))
-        while self.size > self.most and len(self.frames) > 1:
+        while self.cost > self.most and len(self.frames) > 1:
             del self.frames[0]
         self.dropped += before + 1 - len(self.frames)
 
@@ -40,7 +46,7 @@ class Model:
         return taken
 
 
-@given(most=st.integers(0, 100), latest=st.booleans(), steps=st.lists(st.one_of(puts, takes), max_size=60))
+@given(most=st.integers(0, 6 * COST), latest=st.booleans(), steps=st.lists(st.one_of(puts, takes), max_size=60))
 def test_it_does_what_a_list_would(most: int, latest: bool, steps: list[tuple[int, object] | int]) -> None:
     shelf, model = Shelf(most, latest), Model(most, latest)
     for number, step in enumerate(steps):
@@ -51,20 +57,20 @@ def test_it_does_what_a_list_would(most: int, latest: bool, steps: list[tuple[in
             frame = number.to_bytes(2, "big") * size
             shelf.put(frame, key)
             model.put(frame, key)
-            assert shelf.size <= max(most, len(frame))
+            assert shelf.size + COST * len(shelf) <= max(most, len(frame) + COST)
         assert (shelf.size, len(shelf), shelf.dropped) == (model.size, len(model.frames), model.dropped)
     assert shelf.take(shelf.size) == [frame for _, frame in model.frames]
     assert (shelf.size, len(shelf)) == (0, 0)
 
 
 def test_the_oldest_pay_for_the_newest() -> None:
-    shelf = Shelf(6, latest=False)
+    shelf = Shelf(3 * COST + 6, latest=False)
     for frame in (b"11", b"22", b"33", b"44"):
         shelf.put(frame)
     assert shelf.dropped == 1
-    shelf.put(b"55555")
+    shelf.put(b"5" * (2 * COST))
     assert shelf.dropped == 4
-    assert shelf.take(100) == [b"55555"]
+    assert shelf.take(1000) == [b"5" * (2 * COST)]
 
 
 def test_the_newest_stays_even_when_it_alone_is_too_large() -> None:
@@ -75,23 +81,35 @@ def test_the_newest_stays_even_when_it_alone_is_too_large() -> None:
 
 
 def test_of_each_key_the_latest_in_the_order_in_which_they_came() -> None:
-    shelf = Shelf(100, latest=True)
+    shelf = Shelf(1000, latest=True)
     for key in "abacb":
         shelf.put(f"{key}{len(shelf)}".encode(), key)
     assert (shelf.take(100), shelf.dropped) == ([b"a2", b"c2", b"b3"], 2)
 
 
 def test_keys_mean_nothing_where_all_are_kept() -> None:
-    shelf = Shelf(100, latest=False)
+    shelf = Shelf(1000, latest=False)
     shelf.put(b"1", "a")
     shelf.put(b"2", "a")
     assert shelf.take(100) == [b"1", b"2"]
 
 
 def test_what_is_taken_is_the_least_that_is_enough() -> None:
-    shelf = Shelf(100, latest=False)
+    shelf = Shelf(1000, latest=False)
     for frame in (b"11", b"22", b"33"):
         shelf.put(frame)
     assert shelf.take(0) == []
     assert shelf.take(3) == [b"11", b"22"]
     assert (shelf.size, shelf.dropped) == (2, 0)
+
+
+def test_small_frames_take_no_more_memory_than_large_ones() -> None:
+    for size in (1, 10, 100, 10_000):
+        tracemalloc.start()
+        try:
+            shelf = Shelf(100_000, latest=False)
+            for _ in range(2000):
+                shelf.put(bytes(bytearray(size)))
+            assert tracemalloc.get_traced_memory()[0] < 130_000
+        finally:
+            tracemalloc.stop()

@@ -28,6 +28,8 @@ def check(settings: Settings) -> int:
         for mount in settings.mounts:
             if not listener.mounts or mount.path in listener.mounts:
                 print(f"  {mount.path}  {mount.app}")
+    if settings.admin is not None:
+        print(f"admin: http on {settings.admin.address}")
     print(f"{settings.source} is good")
     return 0
 

@@ -14,7 +14,7 @@ from .core.routing import Routes
 from .core.wheel import Wheel
 from .edge.admission import Chain, Entrance
 from .edge.forwarded import Networks
-from .edge.gate import Gate
+from .edge.gate import AnswerPage, Gate
 from .edge.limits import AddressLimits, Tally
 from .edge.listeners import Listener
 from .edge.origins import Origins
@@ -36,6 +36,8 @@ class Common:
     """Of the whole daemon."""
     retry_after: float
     closed: Callable[[], bool]
+    pages: AnswerPage | None = None
+    """Web pages beside the mounts."""
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
@@ -92,6 +94,7 @@ def make_listener(
         limits=_limits(settings, trusted, [each for each in entrances if each.addresses is not None]),
         trusted=trusted,
         show_certificate=show_certificate,
+        pages=common.pages,
     )
     return Listener(
         name=settings.name,

@@ -12,6 +12,7 @@ from .apps.loading import LoadError, load, make_app
 from .apps.rooms import RoomsApp, RoomsPolicy, SendToAll
 from .apps.ticker import TickerApp
 from .brokers import Limits
+from .core.histogram import Histogram
 from .core.registry import Count
 from .core.wheel import Wheel
 from .settings.model import MountSettings
@@ -119,6 +120,7 @@ class Shared:
     fast: bool
     next_id: Callable[[], str]
     reactor: Any
+    round_trips: Histogram | None = None
 
 
 def make_mount(settings: MountSettings, shared: Shared) -> Mount:
@@ -136,6 +138,7 @@ def make_mount(settings: MountSettings, shared: Shared) -> Mount:
         frames=shared.frames,
         fast=shared.fast,
         next_id=shared.next_id,
+        round_trips=shared.round_trips,
         max_message=settings.max_message,
         max_fragments=settings.max_fragments,
         ping_interval=settings.ping_interval,

@@ -20,6 +20,7 @@ from .apps.coroutine import CoroutineConnection
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
+from .edge.pages import Pages
 from .lifecycle import Signals, State, settle, stopper
 from .ops.logs import LogOptions, make_log
 from .service import Daemon
@@ -48,18 +49,22 @@ class WebSocketServer:
         host: str = "127.0.0.1",
         address: str | None = None,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        admin: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Listen on `host` and `port` (0: any free one; host "": every address), or on `address` as the INI file writes it.
 
-        `tls` is the certificate's file (with its chain) and the key's.
+        `tls` is the certificate's file (with its chain) and the key's. `admin` has the keys of an [admin] section; None: no such pages.
         """
         interface = f"[{host}]" if ":" in host else host
         listener: dict[str, Any] = {"address": address or f"tcp:{port}" + (f":interface={interface}" if host else "")}
         if tls is not None:
             listener["tls_certificate"], listener["tls_key"] = (Path(path) for path in tls)
         self._sections = _sort(options, listener)
+        if admin is not None:
+            self._sections.append(section("admin", **admin))
         self._routes: list[Section] = []
+        self._pages = Pages()
         self._check([section("mount:/", app="echo")])
         self._daemon: Daemon | None = None
         self._thread: threading.Thread | None = None
@@ -94,17 +99,30 @@ class WebSocketServer:
         self._check([*self._routes, added])
         self._routes.append(added)
 
+    def page(self, path: str, file: str | os.PathLike[str]) -> None:
+        """Give out a file at `path` to browsers, so that a page comes from where it connects to. OSError when it cannot be read.
+
+        For development and small tools: each page is read now and kept in memory. Its scripts and styles stand in it, or are pages too;
+        nothing from other origins is loaded. `path` is exact, and may be that of a mount, for a page is not asked for with an Upgrade.
+        """
+        if self._daemon is not None:
+            raise RuntimeError("the server runs already: add pages before it starts")
+        self._pages.add(path, file)
+
     def _check(self, routes: list[Section]) -> Settings:
         return build([*self._sections, *routes], SOURCE)
 
     # -- its life
 
-    def run_forever(self) -> None:
-        """Serve until SIGTERM or SIGINT, or stop() from another thread; then drain. Raises StartError when it cannot start."""
+    def run_forever(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, or stop() from another thread; then drain. Raises StartError when it cannot start.
+
+        `ready` is called once, on the loop, when clients can connect: `port` is known then.
+        """
         settings = self._check(self._routes)
         _begin_logging(settings.logging)
         reactor = reactors.install()
-        self._run(settings, reactor, None)
+        self._run(settings, reactor, ready, own_process=True)
 
     def start(self) -> Self:
         """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
@@ -145,7 +163,7 @@ class WebSocketServer:
         loop = reactors.new_loop()
         asyncio.set_event_loop(loop)
         try:
-            self._run(settings, AsyncioSelectorReactor(loop), ready)
+            self._run(settings, AsyncioSelectorReactor(loop), lambda: ready.set_result(None), own_process=False)
         except BaseException as error:
             if ready.done():
                 raise
@@ -153,22 +171,23 @@ class WebSocketServer:
         finally:
             loop.close()
 
-    def _run(self, settings: Settings, reactor: Any, ready: Future[None] | None) -> None:
+    def _run(self, settings: Settings, reactor: Any, ready: Callable[[], object], *, own_process: bool) -> None:
+        """`own_process`: signals and the garbage collector are ours; in a thread they are somebody else's."""
         loop = reactors.loop_of(reactor)
         daemon = build_daemon(settings, loop, reactor)
         signals = Signals(loop, stopper(reactor), daemon.stop_now, daemon.reload)
         daemon.about_to_listen = signals.install
+        daemon.pages = self._pages.answer if self._pages else None
         daemon.open()
         loop.run_until_complete(daemon.start())
         self._daemon, self._reactor = daemon, reactor
-        if ready is None:  # the process is ours; in a thread it is somebody else's
+        if own_process:
             settle()
         reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
         reactor.callWhenRunning(signals.install)
-        if ready is not None:
-            reactor.callWhenRunning(ready.set_result, None)
+        reactor.callWhenRunning(ready)
         try:
-            reactor.run(installSignalHandlers=ready is None)
+            reactor.run(installSignalHandlers=own_process)
         finally:
             self._daemon = None
 

@@ -17,18 +17,21 @@ from twisted.python.failure import Failure
 from .apps.loading import LoadError
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
+from .core.histogram import Histogram
 from .core.registry import Connections, Count
 from .core.wheel import Due, Wheel
 from .edge.admission import Entrance
 from .edge.auth.make import Authenticators, AuthError, make_authenticators
+from .edge.gate import AnswerPage
 from .edge.listeners import Listener
 from .edge.sockets import ListenError, open_tcp, open_unix
 from .lifecycle import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .listening import Common, load_certificates, make_entrance, make_listener
 from .mounts import Mount, Shared, make_mount
 from .ops.connection_log import ConnectionRecord, connection_closed
+from .ops.metrics import Totals
 from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
-from .settings.addresses import SystemdAddress, TcpAddress, UnixAddress
+from .settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
 from .settings.model import ListenerSettings, Settings
 from .wire.frames import FramesUnavailable
 from .wire.frames import load as load_frames
@@ -36,6 +39,7 @@ from .wire.output import Flusher
 from .wire.protocol import Wire
 
 if TYPE_CHECKING:
+    from .administration import Admin
     from .edge.certificates import Certificates
     from .edge.renewal import CertificateWatch
 
@@ -45,12 +49,12 @@ app_log = Logger(namespace="wsdaemon.app")
 
 
 class Watch:
-    """Told of each connection's beginning and end: keeps the registry, writes the line at the end."""
+    """Told of each connection's beginning and end: keeps the registry, adds up what ended, writes the line at the end."""
 
     def __init__(self, connections: Connections, lines: bool) -> None:
         self._connections = connections
         self._lines = lines
-        self.closed_by_code: dict[int, int] = {}
+        self.totals = Totals()
 
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
@@ -58,7 +62,7 @@ class Watch:
     def closed(self, connection: Connection, wire: Wire) -> None:
         self._connections.remove(connection)
         code = connection.close_code or 0
-        self.closed_by_code[code] = self.closed_by_code.get(code, 0) + 1
+        self.totals.closed(connection, wire)
         if self._lines:
             handshake = connection.handshake
             connection_closed(
@@ -126,6 +130,9 @@ class Daemon:
         self.mounts: list[Mount] = []
         self.certificates: list[Certificates] = []
         self.authenticators = Authenticators(())
+        self.admin: Admin | None = None
+        self._round_trips = Histogram()
+        self._frames = ""
         self._renewal: CertificateWatch | None = None
         self._passed: Sequence[Activated] | None = None
         self._adopted: list[Activated] = []
@@ -134,6 +141,8 @@ class Daemon:
         self._started: list[Step] = []
         self._watch = Watch(self.connections, settings.logging.connections)
         self._drain: asyncio.Task[int] | None = None
+        self.pages: AnswerPage | None = None
+        """Gives out web pages beside the mounts, on every listener. Set before open()."""
         self.about_to_listen: Callable[[], None] = lambda: None
         """Called when all has started but the listeners: from the first connection on, a signal has to drain."""
 
@@ -149,8 +158,9 @@ class Daemon:
             entrances = [make_entrance(mount, self.authenticators.chain(mount.settings.auth)) for mount in self.mounts]
             for settings in self.settings.listeners:
                 self._open_listener(settings, entrances)
+            self._open_admin()
         except BaseException:
-            self._close_listeners()
+            self._close_sockets()
             self.state = State.STOPPED
             raise
 
@@ -169,6 +179,7 @@ class Daemon:
             fast=daemon.accelerator != "off",
             next_id=self.connections.next_id,
             reactor=self._reactor,
+            round_trips=None if self.settings.admin is None else self._round_trips,
         )
         for settings in self.settings.mounts:
             try:
@@ -176,6 +187,7 @@ class Daemon:
             except LoadError as error:
                 raise StartError(f"{self.settings.source}: [mount:{settings.path}] app = {error}") from error
         reader = {"c": "compiled", "python": "Python"}[frames.name] if shared.fast else "Autobahn's own"
+        self._frames = reader
         log.info("frame reader: {reader}{why}", reader=reader, why=f" ({frames.reason})" if frames.reason else "")
 
     def _load_authenticators(self) -> Authenticators:
@@ -198,19 +210,38 @@ class Daemon:
             self.certificates.append(certificates)
             self._renewal = renewal.CertificateWatch(self.certificates)
         try:
-            sock = self._open_socket(settings)
+            sock = self._open_socket(settings.address, settings.backlog)
         except (ListenError, SystemdError) as error:
             raise StartError(f"{where} address = {settings.address}: {error}") from error
-        common = Common(self.loop, self.wheel, self._count, self.settings.daemon.retry_after, lambda: self.state is not State.READY)
+        common = Common(self.loop, self.wheel, self._count, self.settings.daemon.retry_after, lambda: self.state is not State.READY, self.pages)
         self.listeners.append(make_listener(settings, sock, certificates, entrances, common))
 
-    def _open_socket(self, settings: ListenerSettings) -> socket.socket:
-        match settings.address:
-            case TcpAddress() as address:
-                return open_tcp(address, settings.backlog)
-            case UnixAddress() as address:
-                return open_unix(address, settings.backlog)
-            case SystemdAddress() as address:
+    def _open_admin(self) -> None:
+        if self.settings.admin is None:
+            return
+        # Here, for most of what stands behind it is Prometheus' library, and many daemons are not asked.
+        from . import administration
+
+        address = self.settings.admin.address
+        parts = administration.Parts(
+            settings=self.settings, loop=self.loop, wheel=self.wheel, state=lambda: self.state.value, frames=self._frames,
+            count=self._count, totals=self._watch.totals, round_trips=self._round_trips, connections=self.connections,
+            listeners=self.listeners, mounts=self.mounts, authenticators=self.authenticators,
+        )  # fmt: skip
+        try:
+            self.admin = administration.Admin(self.settings.admin, self._open_socket(address, administration.BACKLOG), parts)
+        except (ListenError, SystemdError) as error:
+            raise StartError(f"{self.settings.source}: [admin] address = {address}: {error}") from error
+        except administration.TokenError as error:
+            raise StartError(f"{self.settings.source}: [admin] token_file: {error}") from error
+
+    def _open_socket(self, address: Address, backlog: int) -> socket.socket:
+        match address:
+            case TcpAddress():
+                return open_tcp(address, backlog)
+            case UnixAddress():
+                return open_unix(address, backlog)
+            case SystemdAddress():
                 return self._adopt(str(address.index) if address.index is not None else str(address.name))
 
     def _adopt(self, which: str) -> socket.socket:
@@ -231,6 +262,7 @@ class Daemon:
     async def start(self) -> None:
         """Start the apps, then accept. An app that cannot start ends the start; what had started is stopped."""
         steps: list[Step] = [Watchdog(self.notifier, watchdog_interval(self.environ, os.getpid()), self._status)]
+        steps += [] if self.admin is None else [self.admin]
         steps += [
             AppStep(mount.app, f"{self.settings.source}: [mount:{mount.path}]")
             for mount in self.mounts
@@ -244,7 +276,7 @@ class Daemon:
         try:
             self._started = await start_in_order(steps)
         except BaseException:
-            self._close_listeners()
+            self._close_sockets()
             self.state = State.STOPPED
             raise
         self.state = State.READY
@@ -271,6 +303,8 @@ class Daemon:
     def reload(self) -> None:
         """SIGHUP: read the certificates and what authentication reads again, for new handshakes."""
         self.authenticators.refresh()
+        if self.admin is not None:
+            self.admin.refresh()
         if self._renewal is not None:
             self._renewal.reload()
 
@@ -286,6 +320,12 @@ class Daemon:
             log.info(
                 "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
             )
+
+    def _close_sockets(self) -> None:
+        """It will not start."""
+        self._close_listeners()
+        if self.admin is not None:
+            self.admin.close()
 
     def _close_listeners(self) -> None:
         for listener in self.listeners:

@@ -106,6 +106,11 @@ class MemoryBroker:
     def room_count(self) -> int:
         return len(self._rooms)
 
+    @property
+    def member_count(self) -> int:
+        """Members that have a room or a pattern, each once."""
+        return len(self._holders)
+
     def subscribe(self, room: str, member: Member, since: Position | None = None, *, presence: bool = False) -> Subscribed:
         now = self._open()
         holder = self._holder(member)

@@ -24,13 +24,17 @@ from .admission import Admission, Candidate, Entrance
 from .auth.contract import Identity
 from .forwarded import Networks
 from .limits import AddressLimits, Key
-from .request import BadRequest, Head, HeadReader
+from .request import BadRequest, Head, HeadReader, wants_upgrade
 from .responses import error_response
 
 __all__ = ["Arrival", "Arrivals", "Entrance", "Gate"]
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
+
+
+AnswerPage = Callable[[Head], bytes | None]
+"""The whole answer to a request for a web page; None where there is no such page. May raise BadRequest."""
 
 
 class Arrivals(Protocol):
@@ -46,14 +50,18 @@ class Gate(Admission):
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, handshake_timeout: float,
         retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None,
         trusted: Networks | None = None, show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.time, pages: AnswerPage | None = None,
     ) -> None:  # fmt: skip
-        """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of."""
+        """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of.
+
+        `pages` is asked about requests that are no opening handshakes.
+        """
         super().__init__(
             listener=listener, secure=secure, routes=routes, counts=counts, wheel=wheel, retry_after=retry_after, closed=closed,
             limits=limits, trusted=trusted, show_certificate=show_certificate, now=now,
         )  # fmt: skip
         self.handshake_timeout = handshake_timeout
+        self.pages = pages
         self.log = Logger(namespace="wsdaemon.edge")
 
     @property
@@ -75,7 +83,7 @@ class Phase(enum.Enum):
     ASKING = "asking"
     """Somebody finds out who it is."""
     REFUSED = "refused"
-    """It was answered, and may read the answer before it is dropped."""
+    """It was answered, with a page or a refusal, and may read that before it is dropped."""
     GONE = "gone"
     """It is a connection, or nothing any more."""
 
@@ -153,6 +161,10 @@ class Arrival(asyncio.Protocol):
         candidate = self._candidate = Candidate(head, self.peer, self.local, gate.secure, self.key)
         gate.receive(candidate, tls_object)
         self.key = candidate.key
+        page = None if gate.pages is None or wants_upgrade(head) else gate.pages(head)
+        if page is not None:
+            self._answer(page, gate.handshake_timeout)
+            return
         answer = gate.ask(candidate)
         if answer is None or isinstance(answer, Identity):
             self._let_in(candidate, answer)
@@ -211,12 +223,18 @@ class Arrival(asyncio.Protocol):
     # -- the end
 
     def _refuse(self, error: BadRequest) -> None:
-        native, candidate = self._native, self._candidate
-        if native is None:
+        candidate = self._candidate
+        if self._native is None:
             return
-        self._phase = Phase.REFUSED
         peer = self.peer if candidate is None else candidate.peer
-        native.write(self._gate.refusal(error, peer, candidate is not None and candidate.head.method == "HEAD"))
+        self._answer(self._gate.refusal(error, peer, candidate is not None and candidate.head.method == "HEAD"), LINGER)
+
+    def _answer(self, answer: bytes, linger: float) -> None:
+        """Write a last answer, and give the client `linger` seconds to read it."""
+        native = self._native
+        assert native is not None
+        self._phase = Phase.REFUSED
+        native.write(answer)
         if self._early:
             self._early = b""
             native.resume_reading()
@@ -224,7 +242,7 @@ class Arrival(asyncio.Protocol):
             native.close()
         else:
             native.write_eof()
-        self._gate.wheel.set(self, LINGER)
+        self._gate.wheel.set(self, linger)
 
     def _broken(self, failure: Failure) -> None:
         """Our own fault, or an authenticator's."""

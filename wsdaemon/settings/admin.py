@@ -38,8 +38,8 @@ class AdminSettings(SectionSettings):
         default=None,
         metadata=explain(
             "The file with the token that whoever asks has to show, as Authorization: Bearer TOKEN: one line of at least 16 letters, "
-            "digits and -._~+/. Only a unix socket can do without, for its mode and owner say who may come. A changed file is taken into use by "
-            "itself. /livez, /readyz and /openapi.json need no token. Relative to this file."
+            "digits and -._~+/. Only a unix socket can do without, for its mode and owner say who may come. A changed file is taken into "
+            "use by itself. /livez, /readyz and /openapi.json need no token. Relative to this file."
         ),
     )
     metrics_open: bool = field(default=False, metadata=explain("Let /metrics be read without the token."))

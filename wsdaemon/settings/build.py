@@ -131,7 +131,12 @@ class _Check:
             tls=pairs,
             admin=admin[0] if admin else None,
             source=self.source,
-            warnings=(*_warnings(complete, paths), *auth_warnings(ways, paths, complete), *_edge_warnings(complete, pairs), *admin_warnings(admin[0] if admin else None)),
+            warnings=(
+                *_warnings(complete, paths),
+                *auth_warnings(ways, paths, complete),
+                *_edge_warnings(complete, pairs),
+                *admin_warnings(admin[0] if admin else None),
+            ),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:

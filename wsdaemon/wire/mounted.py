@@ -254,6 +254,7 @@ class AutobahnWire(Wire):
         self.onPing(payload)
 
     def _onPong(self, payload: bytes) -> None:
+        self.wire_ponged(payload)
         self.onPong(payload)
 
     def onMessageEnd(self) -> None:

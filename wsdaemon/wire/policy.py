@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.connection import Connection
 from ..core.contract import App
+from ..core.histogram import Histogram
 from ..core.wheel import Wheel
 from .agreement import DeflateOptions
 from .frames import Frames
@@ -57,6 +58,8 @@ class WirePolicy:
     deflate: DeflateOptions | None = None
     subprotocols: tuple[str, ...] = ()
     response_headers: dict[str, str] = field(default_factory=dict)
+    round_trips: Histogram | None = None
+    """Where the times from a ping to its answer are counted, if at all."""
 
 
 @dataclass(frozen=True, slots=True)

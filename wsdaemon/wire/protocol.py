@@ -338,7 +338,8 @@ class Wire(Timed, WebSocketServerProtocol):
             self.write(self.frame(10, payload, False))
 
     def _onPong(self, payload: bytes) -> None:
-        """Any bytes from the client show that it lives; nothing more is learnt from a pong."""
+        """Any bytes from the client show that it lives; a pong tells besides how long it took."""
+        self.wire_ponged(payload)
 
     def _onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Autobahn's parser: a whole message. What comes after our Close frame is dropped."""

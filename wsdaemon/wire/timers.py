@@ -7,7 +7,11 @@ from collections.abc import Callable
 from ..core.closing import GOING_AWAY
 from .input import OPEN, Input
 
-PING_FRAME = b"\x89\x04ping"
+PING = b"ping"
+PING_FRAME = b"\x89\x04" + PING
+
+UNASKED, ASKED, ANSWERED = range(3)
+"""Whether a ping is under way, and whether its answer has come."""
 
 QUIET_PARTS = 4
 """A connection is looked at this often during its idle timeout, so that it is closed at most a quarter too late."""
@@ -28,7 +32,7 @@ class Timed(Input):
         self.due_bucket = 0
         self.ping_at = self.idle_at = self.end_at = NEVER
         self.end_with = (GOING_AWAY, "")
-        self.pinged = False
+        self.pinged = UNASKED
         self.quiet_for = self.quiet_mark = 0
 
     def start_timers(self) -> None:
@@ -76,15 +80,23 @@ class Timed(Input):
 
     def _ping_or_give_up(self, now: float) -> None:
         policy = self.wire_policy
-        if not self.pinged:
-            self.pinged, self.heard = True, False
+        if self.pinged == UNASKED:
+            self.pinged, self.heard = ASKED, False
             self.ping_at = now + policy.ping_timeout
             self.write(PING_FRAME)
         elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
-            self.pinged = False
+            self.pinged = UNASKED
             self.ping_at = now + max(0.0, policy.ping_interval - policy.ping_timeout)
         else:
             self.onAutoPingTimeout()
+
+    def wire_ponged(self, payload: bytes) -> None:
+        """A pong came. If it answers a ping of ours for the first time, the round trip is counted, to the loop's millisecond."""
+        if self.pinged == ASKED and payload == PING:
+            self.pinged = ANSWERED
+            policy = self.wire_policy
+            if policy.round_trips is not None:
+                policy.round_trips.observe(max(0.0, policy.wheel.time() - (self.ping_at - policy.ping_timeout)))
 
     def due(self) -> None:
         raise NotImplementedError

@@ -19,17 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from .contract import Problem
-from .table import LONGEST_KEY, LONGEST_MOUNT, LONGEST_NAME, LONGEST_TYPE, MOST_MESSAGES
-
-_TEXTS = {
-    "room": LONGEST_NAME,
-    "data": None,
-    "encoding": None,
-    "key": LONGEST_KEY,
-    "content_type": LONGEST_TYPE,
-    "mount": LONGEST_MOUNT,
-}
-"""The fields of a message, all of them text, and how many characters each may have."""
+from .routes import expected, is_text
+from .table import MOST_MESSAGES, WANTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +70,10 @@ def _message(given: Any) -> Wanted:
     if not isinstance(given, dict):
         raise bad(": expected an object.")
     for name, value in given.items():
-        if name not in _TEXTS:
-            raise bad(f": unknown field; the fields are {', '.join(_TEXTS)}.")
-        most = _TEXTS[name]
-        if not isinstance(value, str) or (name != "data" and not value) or (most is not None and len(value) > most):
-            raise bad(f".{name}: expected text" + (f" of 1 to {most} characters." if most else "."))
+        if name not in WANTED:
+            raise bad(f": unknown field; the fields are {', '.join(WANTED)}.")
+        if not is_text(value, WANTED[name]):
+            raise bad(f".{name}: expected {expected(WANTED[name])}.")
         if not _is_unicode(value):
             raise bad(f".{name}: expected text without lone surrogates.")
     missing = next((name for name in ("room", "data") if name not in given), None)
@@ -93,8 +83,6 @@ def _message(given: Any) -> Wanted:
     data = given.pop("data")
     if encoding is None:
         return Wanted(payload=data.encode(), text=True, **given)
-    if encoding != "base64":
-        raise bad('.encoding: expected "base64".')
     try:
         return Wanted(payload=base64.b64decode(data, validate=True), text=False, **given)
     except (binascii.Error, ValueError):

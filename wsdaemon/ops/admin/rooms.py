@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
-from ...core.closing import checked_code
 from . import table
 from .contract import Answer, Problem, Request, as_json
 from .publishing import Wanted, parse
@@ -145,11 +144,7 @@ class RoomsPages:
 
     async def remove(self, request: Request) -> Answer:
         values = request.values
-        room, member = values["room"], values["member"]
-        try:
-            code = checked_code(values["code"])
-        except ValueError as error:
-            raise Problem(400, "bad_parameter", f"code: {error}") from None
+        room, member, code = values["room"], values["member"], values["code"]
         page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
         if not any(who.id == member for who in page.members):
             raise Problem(404, "no_member", "Nobody with this id is in the room.")

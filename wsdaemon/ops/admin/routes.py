@@ -14,7 +14,7 @@ Handler = Callable[[Request], Page]
 """What answers."""
 
 Schema = Mapping[str, Any]
-"""JSON Schema, of which parameters use type, minimum, maximum, minLength, maxLength, pattern and default."""
+"""JSON Schema, of which texts and numbers use type, minimum, maximum, minLength, maxLength, default, title, and pattern (of the whole text)."""
 
 MOST_FIELDS = 20
 """Fields of a query string; with more it is refused."""
@@ -39,20 +39,26 @@ class Parameter:
             number = int(text)
             if self.schema.get("minimum", 0) <= number <= self.schema.get("maximum", number):
                 return number
-        if kind == "string":
-            right = self.schema.get("minLength", 0) <= len(text) <= self.schema.get("maxLength", len(text))
-            if right and ("pattern" not in self.schema or re.search(self.schema["pattern"], text)):
-                return text
-        raise Problem(400, "bad_parameter", f"{self.name}: expected {self._expected()}.")
+        if kind == "string" and is_text(text, self.schema):
+            return text
+        raise Problem(400, "bad_parameter", f"{self.name}: expected {expected(self.schema)}.")
 
-    def _expected(self) -> str:
-        schema = self.schema
-        if schema["type"] == "boolean":
-            return "true or false"
-        if schema["type"] == "integer":
-            return f"a whole number from {schema.get('minimum', 0)}" + (f" to {schema['maximum']}" if "maximum" in schema else "")
-        form: str = schema.get("description", "text")
-        return form + (f" of up to {schema['maxLength']} characters" if "maxLength" in schema else "")
+
+def is_text(value: object, schema: Schema) -> bool:
+    """Whether `value` is text as the schema has it."""
+    if not isinstance(value, str) or not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+        return False
+    return "pattern" not in schema or re.fullmatch(schema["pattern"], value) is not None
+
+
+def expected(schema: Schema) -> str:
+    """What a schema asks for, in words."""
+    if schema["type"] == "boolean":
+        return "true or false"
+    if schema["type"] == "integer":
+        return f"a whole number from {schema.get('minimum', 0)}" + (f" to {schema['maximum']}" if "maximum" in schema else "")
+    form: str = schema.get("title", "text")
+    return form + (f" of up to {schema['maxLength']} characters" if "maxLength" in schema else "")
 
 
 @dataclass(frozen=True, slots=True)

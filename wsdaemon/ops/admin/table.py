@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...brokers.contract import MAX_PAGE
@@ -17,7 +18,7 @@ LONGEST_KEY = 256
 LONGEST_TYPE = 255
 """Characters of a content type."""
 
-LONGEST_MOUNT = 1024
+LONGEST_MOUNT = 512
 """Characters of a mount's path."""
 
 MOST_MESSAGES = 1000
@@ -83,8 +84,10 @@ DESCRIPTION = Route(
 
 # -- rooms
 
-_ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _text(LONGEST_NAME))
-_MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _text(LONGEST_NAME))
+_ROOM_NAME = _text(LONGEST_NAME, pattern=r"^[^\x00-\x20\x7f-\x9f*>]+$", title="a name without blanks, control characters, * and >")
+_MEMBER_ID = _text(LONGEST_NAME, pattern="^[!-~]+$", title="printable ASCII")
+_ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _ROOM_NAME)
+_MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _MEMBER_ID)
 _MOUNT = Parameter("mount", "query", "The mount, as its section names it. Needed where several mounts have rooms.", _text(LONGEST_MOUNT))
 _LIMIT = Parameter("limit", "query", "The most entries on the page.", _whole(1, MAX_PAGE, 100))
 
@@ -116,19 +119,18 @@ _PUBLISHED = _object(
     "duplicate",
     "members",
 )
-_WANTED = _object(
-    {
-        "room": _text(LONGEST_NAME),
-        "data": _NAME,
-        "encoding": {"const": "base64", "description": "For binary data."},
-        "key": _text(LONGEST_KEY, description="As the header Idempotency-Key."),
-        "content_type": _text(LONGEST_TYPE),
-        "mount": _text(LONGEST_MOUNT),
-    },
-    "room",
-    "data",
-    closed=True,
-)
+WANTED: Mapping[str, Schema] = {
+    "room": _ROOM_NAME,
+    "data": {"type": "string"},
+    "encoding": {"type": "string", "pattern": "^base64$", "title": "base64"},
+    "key": _text(LONGEST_KEY, description="As the header Idempotency-Key."),
+    "content_type": _text(LONGEST_TYPE, pattern="^[!-~]([ -~]*[!-~])?$", title="printable ASCII"),
+    "mount": _text(LONGEST_MOUNT),
+}
+"""The fields of a message in PUBLISH_MANY, all of them text."""
+_BASE64 = {"type": "string", "contentEncoding": "base64", "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
+_WANTED_TEXT = _object({name: schema for name, schema in WANTED.items() if name != "encoding"}, "room", "data", closed=True)
+_WANTED_BINARY = _object({**WANTED, "data": _BASE64}, "room", "data", "encoding", closed=True)
 
 LIST_ROOMS = Route(
     method="GET",
@@ -176,9 +178,7 @@ HISTORY = Route(
     about="Messages of the room's history, oldest first.",
     parameters=(
         _ROOM,
-        Parameter(
-            "since", "query", "Only what came after this position.", _text(300, pattern="^[^:]+:[0-9]{1,15}$", description="EPOCH:OFFSET")
-        ),
+        Parameter("since", "query", "Only what came after this position.", _text(300, pattern="^[^:]+:[0-9]{1,15}$", title="EPOCH:OFFSET")),
         Parameter("reverse", "query", "Newest first, from just before `since`.", {"type": "boolean", "default": False}),
         _LIMIT,
         _MOUNT,
@@ -234,7 +234,7 @@ REMOVE = Route(
     parameters=(
         _ROOM,
         _MEMBER,
-        Parameter("code", "query", "The close code.", _whole(1000, 4999, REMOVED)),
+        Parameter("code", "query", "The close code.", _whole(3000, 4999, REMOVED)),
         Parameter("reason", "query", "What the client is told.", _text(120, 0, default="removed")),
         _MOUNT,
     ),
@@ -248,7 +248,11 @@ PUBLISH_MANY = Route(
     about="Publish many messages, one after the other.",
     body=Content(
         f"Up to {MOST_MESSAGES} messages.",
-        schema=_object({"messages": {"type": "array", "maxItems": MOST_MESSAGES, "items": _WANTED}}, "messages", closed=True),
+        schema=_object(
+            {"messages": {"type": "array", "maxItems": MOST_MESSAGES, "items": {"anyOf": [_WANTED_TEXT, _WANTED_BINARY]}}},
+            "messages",
+            closed=True,
+        ),
     ),
     answers={
         200: Content(
@@ -267,7 +271,9 @@ ISSUE_TICKET = Route(
     path="/api/tickets/{name}",
     name="issue_ticket",
     about="A ticket that opens one connection.",
-    parameters=(Parameter("name", "path", "The NAME of a section [auth:NAME] with kind = ticket.", _text(64)),),
+    parameters=(
+        Parameter("name", "path", "The NAME of a section [auth:NAME] with kind = ticket.", _text(64, pattern="^[A-Za-z0-9_.-]+$")),
+    ),
     body=Content(
         "Whom it is for.",
         schema=_object(

@@ -1,0 +1,126 @@
+"""apps/rooms/requests.py and events.py: what a client may say, and how the answers are written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsdaemon.apps.rooms.events import encode, message_event
+from wsdaemon.apps.rooms.requests import LARGEST, Fault, Request, parse
+from wsdaemon.brokers.contract import Message, Position
+
+
+def test_good_requests() -> None:
+    since = {"epoch": "e", "offset": 3}
+    assert parse(b'{"type":"ping"}') == Request("ping")
+    assert parse(json.dumps({"type": "subscribe", "id": 1, "room": "a", "since": since, "presence": True}).encode()) == Request(
+        "subscribe", 1, room="a", since=Position("e", 3), presence=True
+    )
+    assert parse(json.dumps({"type": "subscribe", "pattern": "a.*", "since": {"a.b": since}}).encode()) == Request(
+        "subscribe", pattern="a.*", since={"a.b": Position("e", 3)}
+    )
+    assert parse('{"type":"publish","room":"a","data":"ü","key":"k","echo":true}'.encode()) == Request(
+        "publish", room="a", data="ü".encode(), key="k", echo=True
+    )
+    assert parse(b'{"type":"publish","data":"AP8=","encoding":"base64"}') == Request("publish", data=b"\x00\xff", text=False)
+    assert parse(b'{"type":"history","limit":1000,"reverse":true}') == Request("history", limit=1000, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("bad_json", ""),
+        ("bad_json", "{"),
+        ("bad_json", "[" * 100_000),
+        ("bad_json", '{"id":NaN}'),
+        ("bad_json", '{"id":' + "1" * 5000 + "}"),
+        ("bad_message", "[]"),
+        ("bad_message", "1"),
+        ("bad_message", "{}"),
+        ("bad_message", '{"type":1}'),
+        ("bad_message", '{"type":["ping"]}'),
+        ("bad_message", '{"type":"nothing"}'),
+        ("bad_message", '{"type":"ping","room":"a"}'),
+        ("bad_message", '{"type":"ping","id":true}'),
+        ("bad_message", '{"type":"ping","id":1.5}'),
+        ("bad_message", '{"type":"ping","id":9007199254740992}'),
+        ("bad_message", '{"type":"ping","id":{}}'),
+        ("bad_message", '{"type":"ping","id":"' + "x" * 65 + '"}'),
+        ("bad_message", '{"type":"subscribe","room":""}'),
+        ("bad_message", '{"type":"subscribe","room":null}'),
+        ("bad_message", '{"type":"subscribe","room":"' + "x" * 257 + '"}'),
+        ("bad_message", '{"type":"subscribe","room":"a","presence":1}'),
+        ("bad_message", '{"type":"subscribe","room":"a","pattern":"b"}'),
+        ("bad_message", '{"type":"subscribe","pattern":"b","presence":true}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"a":{"epoch":"e","offset":1}}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":-1}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":1.0}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":true}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":1,"x":1}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":1,"offset":1}}'),
+        ("bad_message", '{"type":"subscribe","pattern":"a","since":{"epoch":"e","offset":1}}'),
+        ("bad_message", json.dumps({"type": "subscribe", "pattern": "a", "since": {str(n): {"epoch": "e", "offset": 1} for n in range(101)}})),
+        ("bad_message", '{"type":"publish","room":"a"}'),
+        ("bad_message", '{"type":"publish","room":"a","data":{}}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"\\ud800"}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"x","encoding":"hex"}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"x","encoding":"base64"}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"ü===","encoding":"base64"}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"x","key":""}'),
+        ("bad_message", '{"type":"publish","room":"a","data":"x","key":"' + "k" * 129 + '"}'),
+        ("bad_message", '{"type":"history","limit":0}'),
+        ("bad_message", '{"type":"history","limit":1001}'),
+        ("bad_message", '{"type":"history","encoding":"base64"}'),
+    ],
+)
+def test_what_is_no_request(code: str, text: str) -> None:
+    with pytest.raises(Fault) as caught:
+        parse(text.encode())
+    assert caught.value.code == code
+    assert len(str(caught.value)) < 200
+
+
+def test_a_fault_has_the_id_of_its_request() -> None:
+    with pytest.raises(Fault) as caught:
+        parse(b'{"id":"q","type":"nothing"}')
+    assert caught.value.id == "q"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-LARGEST * 2, LARGEST * 2) | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["epoch", "offset", "a", "b"]), inner, max_size=3), max_leaves=5,
+)  # fmt: skip
+types = st.sampled_from(["subscribe", "unsubscribe", "publish", "history", "presence", "ping"])
+names = st.sampled_from(["id", "room", "pattern", "since", "presence", "data", "encoding", "key", "echo", "limit", "reverse", "other"])
+
+
+@given(types, st.dictionaries(names, json_values, max_size=4))
+def test_anything_is_a_request_or_a_fault(type: str, fields: dict[str, Any]) -> None:
+    try:
+        request = parse(json.dumps({**fields, "type": type}).encode())
+    except Fault as fault:
+        encode({"id": fault.id, "message": str(fault)})
+    else:
+        assert request.type == type
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_request_or_a_fault(payload: bytes) -> None:
+    with pytest.raises(Fault):
+        parse(payload)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_text_comes_through_as_it_was(text: str) -> None:
+    event = message_event(Message("r", "e", 1, text.encode(), True, 1.23456, None))
+    assert json.loads(encode(event)) == {
+        "type": "message", "room": "r", "epoch": "e", "offset": 1, "time": 1.235, "publisher": None, "data": text,
+    }  # fmt: skip
+
+
+def test_a_lone_surrogate_comes_back_escaped() -> None:
+    assert encode({"id": "\ud800"}) == b'{"id":"\\ud800"}'

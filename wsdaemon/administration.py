@@ -1,0 +1,225 @@
+"""From the [admin] section and the daemon's parts to the operator's pages. Imported only where there is such a section."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from twisted.logger import Logger
+
+from . import __version__
+from .apps.rooms import RoomsApp
+from .core.histogram import Histogram
+from .core.registry import Connections, Count
+from .core.wheel import Wheel
+from .edge.auth.contract import Authenticator
+from .edge.auth.files import FileError, WatchedFile
+from .edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from .edge.http import PlainServer
+from .edge.listeners import Listener
+from .mounts import Mount
+from .ops.admin.exposition import MetricsPage, Sources
+from .ops.admin.health import HealthPages, MountView
+from .ops.admin.rooms import RoomsMount, RoomsPages
+from .ops.admin.site import AdminSite
+from .ops.admin.tickets import TicketPages
+from .ops.metrics import LoopLatency, Totals
+from .settings.addresses import TcpAddress, UnixAddress
+from .settings.admin import AdminSettings, is_token
+from .settings.auth import TicketAuthSettings
+from .settings.model import Settings
+from .settings.values import LARGEST_SECRET, app_text
+
+BACKLOG = 128
+
+log = Logger(namespace="wsdaemon.admin")
+
+
+class TokenError(Exception):
+    """The file with the token cannot be used. The text is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the pages show, and what they act on. `listeners` may fill up later."""
+
+    settings: Settings
+    loop: asyncio.AbstractEventLoop
+    wheel: Wheel
+    state: Callable[[], str]
+    frames: str
+    count: Count
+    totals: Totals
+    round_trips: Histogram
+    connections: Connections
+    listeners: Sequence[Listener]
+    mounts: Sequence[Mount]
+    authenticators: Mapping[str, Authenticator]
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A broker that knows how many rooms and members it has."""
+
+    @property
+    def room_count(self) -> int: ...
+
+    @property
+    def member_count(self) -> int: ...
+
+
+class Admin:
+    """The admin listener: a part of the daemon that is started first and stopped last."""
+
+    name = "admin"
+
+    def __init__(self, settings: AdminSettings, sock: socket.socket, parts: Parts) -> None:
+        """TokenError when the token's file cannot be used."""
+        self._settings = settings
+        self._sock = sock
+        self._loop = parts.loop
+        self._latency = LoopLatency(parts.loop)
+        self._token = None if settings.token_file is None else _watch(settings.token_file.path)
+        self._server: asyncio.AbstractServer | None = None
+        self._pages = PlainServer(
+            make_site(parts, self._latency.latency, lambda: None if self._token is None else self._token.get(), settings.metrics_open),
+            parts.wheel,
+            max_body=settings.max_body,
+            timeout=settings.timeout,
+            max_connections=settings.max_connections,
+        )
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port it listens on; None for a unix socket."""
+        is_tcp = self._sock.family != socket.AF_UNIX and self._sock.fileno() >= 0
+        return self._sock.getsockname()[1] if is_tcp else None
+
+    async def start(self) -> None:
+        await self._latency.start()
+        create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
+        self._server = await create(self._pages.protocol, sock=self._sock, backlog=BACKLOG)
+        address = self._settings.address
+        port = f" (port {self.port})" if isinstance(address, TcpAddress) and not address.port else ""
+        log.info("admin pages on {address}{port}", address=str(address), port=port)
+
+    async def stop(self) -> None:
+        await self._latency.stop()
+        self._pages.close()
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more, whether it was started or not."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._sock.fileno() >= 0:
+            self._sock.close()
+            if isinstance(self._settings.address, UnixAddress):
+                with contextlib.suppress(OSError):
+                    Path(self._settings.address.path).unlink()
+
+    def refresh(self) -> None:
+        """SIGHUP: take a changed token now."""
+        if self._token is not None:
+            self._token.refresh()
+
+
+def _watch(path: Path) -> WatchedFile[str]:
+    try:
+        return WatchedFile(path, _read_token, largest=LARGEST_SECRET)
+    except FileError as error:
+        raise TokenError(str(error)) from None
+
+
+def _read_token(content: bytes) -> str:
+    try:
+        text = content.decode("ascii").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        text = ""
+    if not is_token(text):
+        raise FileError("expected one line with a token of at least 16 letters, digits and -._~+/")
+    return text
+
+
+def make_site(parts: Parts, latency: Histogram, token: Callable[[], str | None], metrics_open: bool) -> AdminSite:
+    """All the pages."""
+    for listener in parts.settings.listeners:
+        for mount in parts.mounts:
+            if not listener.mounts or mount.path in listener.mounts:
+                parts.totals.place(mount.path, listener.name)
+    views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in parts.mounts]
+    health = HealthPages(version=__version__, state=parts.state, count=parts.count, listeners=parts.listeners, mounts=views)
+    sources = Sources(
+        version=__version__,
+        frames=parts.frames,
+        ready=lambda: parts.state() == "ready",
+        count=parts.count,
+        totals=parts.totals,
+        connections=parts.connections,
+        listeners=parts.listeners,
+        mounts=views,
+        loop_latency=latency,
+        round_trips=parts.round_trips,
+    )
+    rooms = RoomsPages(_rooms_mounts(parts.mounts), dismisser(parts.connections))
+    tickets = TicketPages(_books(parts.settings, parts.authenticators))
+    pages = [*health.pages(), *MetricsPage(sources, metrics_open).pages(), *rooms.pages(), *tickets.pages()]
+    return AdminSite(pages, token, __version__)
+
+
+def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:
+    app = mount.app
+    if not isinstance(app, RoomsApp):
+        return None
+    broker = app.broker
+    return (lambda: {"rooms": broker.room_count, "members": broker.member_count}) if isinstance(broker, Counting) else None
+
+
+def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
+    return [
+        RoomsMount(mount.path, mount.app, mount.settings.max_message, mount.app.policy.publish == "none")
+        for mount in mounts
+        if isinstance(mount.app, RoomsApp)
+    ]
+
+
+def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
+    """What closes the connection with an id, with a code and a reason; it says whether there was one."""
+
+    def dismiss(id: str, code: int, reason: str) -> bool:
+        for connection in connections:
+            if connection.id == id:
+                connection.close(code, reason)
+                return True
+        return False
+
+    return dismiss
+
+
+class _Tickets:
+    """The tickets of one section, as the pages see them."""
+
+    def __init__(self, book: TicketBook, lifetime: float) -> None:
+        self._book = book
+        self.lifetime = lifetime
+
+    def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
+        try:
+            return self._book.issue(identity, claims, path, expires)
+        except TicketsFull:
+            return None
+
+
+def _books(settings: Settings, authenticators: Mapping[str, Authenticator]) -> dict[str, _Tickets]:
+    books = {}
+    for section in settings.auths:
+        found = authenticators.get(section.name)
+        if isinstance(section, TicketAuthSettings) and isinstance(found, TicketAuthenticator):
+            books[section.name] = _Tickets(found.book, section.lifetime)
+    return books
