@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, overload
 from urllib.parse import parse_qs
 
@@ -49,6 +49,15 @@ class Headers(Mapping[str, str]):
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """Every line as (name in lower case, value), in the order they were sent: what ASGI calls `headers`. Built anew each time."""
         return tuple([(name, value) for name, _, value in [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]])
+
+    def pick(self, wanted: Container[bytes]) -> dict[bytes, list[str]]:
+        """The values of all lines whose name is in `wanted` (lower case), in order: one pass, where several look-ups would be as many."""
+        found: dict[bytes, list[str]] = {}
+        for line in self._block.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name in wanted:
+                found.setdefault(name, []).append(value.decode("latin-1"))
+        return found
 
     def _find(self, name: str, start: int = 0) -> tuple[int, int]:
         """Where the next value of `name` from `start` on begins and ends in the block; (-1, -1) when there is none."""
@@ -268,11 +277,17 @@ class Handshake:
         """The request's cookies by name. Parsed anew each time."""
         return cookies(self.headers)
 
-    def lean(self) -> Handshake:
-        """A copy for an app that has seen what it wanted: of the headers and the query only the user agent is left, for the log."""
+    def let_go(self) -> None:
+        """Keep of the headers and the query only the user agent, for the log: the app has seen what it wanted.
+
+        Changes the handshake in place, which is nobody else's by then: a copy would cost as much as routing the request did.
+        """
         agent = self.headers.get("user-agent")
         left = Headers() if agent is None else Headers.trusted([b"user-agent:" + agent.encode("latin-1")])
-        return replace(self, target=self.path, query_string=b"", headers=left, client_certificate=None)
+        object.__setattr__(self, "target", self.path)
+        object.__setattr__(self, "query_string", b"")
+        object.__setattr__(self, "headers", left)
+        object.__setattr__(self, "client_certificate", None)
 
     @property
     def user_agent(self) -> str | None:

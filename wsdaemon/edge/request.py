@@ -328,35 +328,49 @@ def wants_upgrade(head: Head) -> bool:
     return wanted is not None and "websocket" in _tokens(wanted) and "upgrade" in _tokens(head.headers.joined("connection"))
 
 
+_OF_THE_UPGRADE = frozenset(
+    {
+        b"connection",
+        b"origin",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"upgrade",
+    }
+)
+_NONE: list[str] = []
+
+
 def upgrade(head: Head) -> Upgrade:
     """The opening handshake in `head` (RFC 6455 4.2.1). Raises BadRequest: 405, 426 or 400."""
-    headers = head.headers
     if head.method != "GET":
         raise BadRequest(405, "method", "A WebSocket is opened with GET.", (("Allow", "GET"),))
-    if not wants_upgrade(head):
+    lines = head.headers.pick(_OF_THE_UPGRADE)
+    if "websocket" not in _tokens(", ".join(lines.get(b"upgrade", _NONE))) or "upgrade" not in _tokens(
+        ", ".join(lines.get(b"connection", _NONE))
+    ):
         raise BadRequest(426, "upgrade", "This path speaks WebSocket only: ask for it with Upgrade: websocket.", _UPGRADE_HEADERS)
     if head.content_length:
         raise BadRequest(400, "body", "An opening handshake has no body.")
-    versions = headers.get_all("sec-websocket-version")
+    versions = lines.get(b"sec-websocket-version", _NONE)
     if len(versions) > 1:
         raise BadRequest(400, "duplicate", "The request has more than one Sec-WebSocket-Version header.")
     if versions != ["13"]:
         raise BadRequest(426, "websocket_version", "Only version 13 of the WebSocket protocol is spoken here (RFC 6455).", _UPGRADE_HEADERS)
-    keys = headers.get_all("sec-websocket-key")
+    keys = lines.get(b"sec-websocket-key", _NONE)
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise BadRequest(400, "key", "The request needs one Sec-WebSocket-Key: 16 bytes in base64.")
-    origins = headers.get_all("origin")
+    origins = lines.get(b"origin", _NONE)
     if len(origins) > 1:
         raise BadRequest(400, "duplicate", "The request has more than one Origin header.")
-    extensions = headers.joined("sec-websocket-extensions") or ""
-    return Upgrade(keys[0], 13, _subprotocols(headers), extensions, origins[0] if origins else None)
+    extensions = ", ".join(lines.get(b"sec-websocket-extensions", _NONE))
+    offered = lines.get(b"sec-websocket-protocol")
+    return Upgrade(keys[0], 13, () if offered is None else _subprotocols(", ".join(offered)), extensions, origins[0] if origins else None)
 
 
-def _subprotocols(headers: Headers) -> tuple[str, ...]:
+def _subprotocols(value: str) -> tuple[str, ...]:
     """The offered subprotocols (RFC 6455 4.1 item 10): tokens, each once, on one line or several. Empty members do not count."""
-    value = headers.joined("sec-websocket-protocol")
-    if value is None:
-        return ()
     offered = tuple([name for name in [member.strip(" \t") for member in value.split(",")] if name])
     if not offered or not all(_PROTOCOL.fullmatch(name) for name in offered):
         raise BadRequest(400, "subprotocol", "The Sec-WebSocket-Protocol header is not a list of tokens.")

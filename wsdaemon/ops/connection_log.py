@@ -46,6 +46,14 @@ class ConnectionRecord:
     reason: str
     closed_by: str
 
+    def log_fields(self) -> dict[str, str | int | float | None]:
+        """What JSON and the journal show, each on its own."""
+        fields: dict[str, str | int | float | None] = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        fields["seconds"] = round(self.seconds, 3)
+        if self.user_agent is not None:
+            fields["user_agent"] = cut(self.user_agent, USER_AGENT_LIMIT)
+        return fields
+
     def __str__(self) -> str:
         user_agent = "-" if self.user_agent is None else quoted(cut(self.user_agent, USER_AGENT_LIMIT))
         return (
@@ -57,12 +65,8 @@ class ConnectionRecord:
 
 def connection_closed(logger: Logger, record: ConnectionRecord) -> None:
     """Log the record at level info: as a line in text, with each of its fields on its own in JSON and in the journal."""
-    fields = {part.name: getattr(record, part.name) for part in dataclasses.fields(record)}
-    fields["seconds"] = round(record.seconds, 3)
-    if record.user_agent is not None:
-        fields["user_agent"] = cut(record.user_agent, USER_AGENT_LIMIT)
-    # The text is made by str(record), so only if this level is wanted; the record itself is no simple value and stays out of JSON.
-    logger.info("{record}", event="connection_closed", record=record, **fields)
+    # The text is made by str(record), and JSON's fields by its own, so only if this level is wanted and only what the form needs.
+    logger.info("{record}", event="connection_closed", record=record)
 
 
 def quoted(text: str) -> str:

@@ -162,6 +162,9 @@ def fields_of(event: LogEvent) -> Iterator[tuple[str, SimpleValue]]:
             continue
         if value is None or isinstance(value, str | int | float):
             yield (key + "_" if key in _OWN_KEYS else key), _simple(value)
+        elif hasattr(value, "log_fields"):  # a record that knows what of it may be shown
+            for name, part in value.log_fields().items():
+                yield (name + "_" if name in _OWN_KEYS else name), _simple(part)
 
 
 def _simple(value: SimpleValue) -> SimpleValue:

@@ -39,6 +39,9 @@ BODY = 64 * 1024
 TAIL = 4096
 """Bytes at a payload's end that are received the usual way again."""
 
+CLOSE = 0x88
+"""The first byte of a whole Close frame."""
+
 COMPRESSED = 0x40
 """Added by the frame reader to the opcode of a compressed frame."""
 
@@ -153,6 +156,8 @@ class Input(Output):
                     self.deliver(messages)
                     if self.meter is not None:
                         self._pay(self.meter)
+                elif data[position] == CLOSE and (after := self._take_close_frame(data, position)):
+                    position = after
                 elif not self._begin_partial(data, position):
                     position = self._give_to_autobahn(data, position)
                 else:
@@ -161,6 +166,18 @@ class Input(Output):
                 return
             else:
                 position = self._give_to_autobahn(data, position)
+
+    def _take_close_frame(self, data: bytes, position: int) -> int:
+        """Let Autobahn judge a whole, masked Close frame without its parser; the position after it, 0 when it is anything but that."""
+        length = data[position + 1] - 0x80 if position + 1 < len(data) else -1
+        start = position + 6
+        if length == 1 or not 0 <= length <= 125 or start + length > len(data):
+            return 0
+        mask = data[position + 2 : start]
+        payload = bytes([byte ^ mask[index & 3] for index, byte in enumerate(data[start : start + length])])
+        code = int.from_bytes(payload[:2], "big") if length else None
+        self.onCloseFrame(code, payload[2:] if length > 2 else None)  # type: ignore[attr-defined]
+        return start + length
 
     def _give_to_autobahn(self, data: bytes, position: int) -> int:
         """Let Autobahn's parser have the next slice; the new position."""

@@ -191,7 +191,7 @@ class Wire(Timed, WebSocketServerProtocol):
             self.app_failed("opening", error)
             return
         if not getattr(policy.app, "keeps_handshake", True):
-            connection.handshake = connection.handshake.lean()
+            connection.handshake.let_go()
         if policy.messages_per_second or policy.bytes_per_second or policy.control_frames_per_second:
             rates = policy.messages_per_second, policy.bytes_per_second, policy.control_frames_per_second
             self.meter = Meter(*rates, policy.wheel.time())

@@ -78,7 +78,8 @@ def _response(content: Content) -> dict[str, Any]:
 
 
 def _content(content: Content) -> dict[str, Any]:
-    return {content.content_type: {"schema": dict(content.schema) if content.schema is not None else {"type": "string"}}}
+    schema = {"type": "string"} if content.schema is None else content.schema
+    return {kind: {"schema": dict(one)} for kind, one in {content.content_type: schema, **content.others}.items()}
 
 
 def _problem() -> dict[str, Any]:

@@ -14,7 +14,7 @@ Handler = Callable[[Request], Page]
 """What answers."""
 
 Schema = Mapping[str, Any]
-"""JSON Schema, of which texts and numbers use type, minimum, maximum, minLength, maxLength, default, title, and pattern (of the whole text)."""
+"""JSON Schema. What is checked by it uses type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
 
 MOST_FIELDS = 20
 """Fields of a query string; with more it is refused."""
@@ -68,6 +68,8 @@ class Content:
     about: str
     content_type: str = "application/json"
     schema: Schema | None = None
+    others: Mapping[str, Schema] = field(default_factory=dict)
+    """By content type, what else it may hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

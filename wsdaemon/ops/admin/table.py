@@ -167,7 +167,11 @@ PUBLISH = Route(
         Parameter("Idempotency-Key", "header", "The same key again publishes nothing and answers as the first time.", _text(LONGEST_KEY)),
         _MOUNT,
     ),
-    body=Content("The message as it is. Text where its type is text, JSON, XML or that of a form; binary otherwise.", "*/*", {}),
+    body=Content(
+        "The message as it is, of any type. Text where its type is text, JSON, XML or that of a form; binary otherwise.",
+        others={"text/plain": {"type": "string"}, "application/octet-stream": {"type": "string", "format": "binary"}},
+        schema={},
+    ),
     answers={200: Content("Where it stands.", schema=_PUBLISHED)},
     problems=(403, 404, 409, 415, 429),
 )

@@ -1,0 +1,159 @@
+"""The app rooms as a mount: its options, its policy, its subprotocol, and real wires."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes import PYTHON, Client, Frame, House, Watcher, binary, house, request, text
+
+from wsdaemon.apps.loading import LoadError
+from wsdaemon.apps.rooms import RoomsApp, Visitor
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import Handshake
+from wsdaemon.listening import make_entrance
+from wsdaemon.mounts import Mount, Shared, make_mount
+from wsdaemon.settings.build import build, section
+from wsdaemon.settings.problems import SettingsError
+from wsdaemon.wire.output import Flusher
+
+
+@pytest.fixture
+def made() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+class Gate:
+    def enter(self, visitor: Visitor, room: str) -> bool:
+        return room == "lobby"
+
+
+class Broken:
+    def __init__(self) -> None:
+        raise ValueError("no configuration")
+
+
+def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = None, **options: Any) -> Mount:
+    settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
+    shared = Shared(
+        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon), frames=PYTHON, fast=True,
+        next_id=iter(map(str, range(1000))).__next__, reactor=object(),
+    )  # fmt: skip
+    return make_mount(settings, shared)
+
+
+class Room:
+    """One mount, whose clients come to its rooms as the router would let them in."""
+
+    def __init__(self, made: House, **options: Any) -> None:
+        self.made = made
+        self.watcher = Watcher()
+        self.mount = mount(made, watcher=self.watcher, **options)
+        open_it = self.mount.app.open
+
+        def opened(connection: Connection, handshake: Handshake) -> Any:
+            return open_it(connection, replace(handshake, params={"room": handshake.path.rpartition("/")[2]}))
+
+        self.mount.app.open = opened
+
+    def client(self, room: str = "lobby", **headers: str) -> Client:
+        made_class = self.mount.wire_class
+        return Client(self.made.loop, made_class, self.watcher, made_class.wire_policy.wheel, request(f"/rooms/{room}", **headers), -1)
+
+
+def frames(made: House, client: Client) -> list[Frame]:
+    made.loop.settle()
+    return client.frames()
+
+
+def test_messages_go_from_wire_to_wire(made: House) -> None:
+    room = Room(made)
+    a, b, other = room.client(), room.client(), room.client("other")
+    a.send(text("grüße"), binary(b"\x00"))
+    assert frames(made, b) == [Frame(1, "grüße".encode()), Frame(2, b"\x00")]
+    assert frames(made, a) == frames(made, other) == []
+    assert len(b.transport.writes) == 2  # the opening handshake, and both messages
+
+
+def test_one_that_leaves_is_a_member_no_more(made: House) -> None:
+    room = Room(made)
+    a, b = room.client(), room.client()
+    b.vanish()
+    a.send(text("x"))
+    made.loop.settle()
+    assert room.mount.app._memory.presence("lobby").count == 1
+    assert room.watcher.failures == []
+
+
+def test_the_subprotocol_is_offered_by_itself(made: House) -> None:
+    room = Room(made, subprotocols="chat.v1")
+    assert room.mount.subprotocols == ("chat.v1", "rooms.v1.json")
+    assert make_entrance(room.mount, None).subprotocols == room.mount.subprotocols
+    client, plain = room.client(sec_websocket_protocol="rooms.v1.json"), room.client(sec_websocket_protocol="chat.v1")
+    assert "rooms.v1.json" in client.head
+    client.send(text('{"type":"subscribe","id":1}'))
+    [answer] = frames(made, client)
+    assert json.loads(answer.payload)["room"] == "lobby"
+    plain.send(text("x"))
+    [event] = frames(made, client)
+    assert json.loads(event.payload)["data"] == "x"
+    assert mount(made, subprotocols="rooms.v1.json, x").subprotocols == ("rooms.v1.json", "x")
+
+
+def test_a_room_that_is_full_says_so(made: House) -> None:
+    room = Room(made, max_members=1)
+    room.client()
+    late = room.client()
+    [closing] = frames(made, late)
+    assert (closing.code, closing.reason) == (1013, "room_full")
+    late.answer_close()
+    assert late.ended == (1013, "room_full", "server")
+
+
+def test_the_options_reach_the_broker(made: House) -> None:
+    app = mount(
+        made, publish="server", echo_to_sender=True, room_names="[a-z]+", max_rooms=5, max_members=6, max_subscriptions=7, max_patterns=8,
+        room_messages_per_second=9, history=10, history_age="1h", history_bytes="1KiB", latest=True, room_idle="5s", hook_timeout="3s",
+        slow_client="latest", send_backlog="40KiB",
+    ).app  # fmt: skip
+    limits, policy = app._memory.limits, app.policy
+    assert (limits.max_rooms, limits.max_members, limits.max_subscriptions, limits.max_patterns) == (5, 6, 7, 8)
+    assert (limits.rate, limits.burst, limits.room_idle, limits.latest) == (9, 18, 5.0, True)
+    assert (limits.history, limits.history_age, limits.history_bytes, limits.name_pattern.pattern) == (10, 3600.0, 1024, "[a-z]+")
+    assert (policy.publish, policy.echo_to_sender, policy.parameters, policy.drops_messages) == ("server", True, ("room",), True)
+    assert (policy.hook_timeout, app.page_bytes) == (3.0, 10 * 1024)
+
+
+def test_history_by_age_alone_or_not_at_all(made: House) -> None:
+    assert mount(made).app._memory.limits.history_count == 0
+    assert mount(made, history_age="1h").app._memory.limits.history_count == 10_000
+    assert mount(made, history=5).app._memory.limits.history_count == 5
+    assert mount(made, "/a/{x}/{y}").app.policy.parameters == ("x", "y")
+
+
+@pytest.mark.parametrize("policy", [f"{__name__}:Gate", Gate, Gate()])
+def test_the_policy_is_loaded(made: House, policy: object) -> None:
+    room = Room(made, policy=policy)
+    late = room.client("other")
+    made.loop.settle()
+    assert late.wire.localCloseCode == 1008
+    assert isinstance(room.mount.app, RoomsApp)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [("nowhere:Policy", "no module nowhere"), (f"{__name__}:Broken", "no configuration"), (object(), "at least one of the methods")],
+)
+def test_a_policy_that_cannot_be_had(made: House, policy: object, message: str) -> None:
+    with pytest.raises(LoadError, match=message):
+        mount(made, policy=policy)
+
+
+@pytest.mark.parametrize(("key", "value"), [("room_names", "["), ("room_names", ""), ("policy", "not one"), ("publish", "all")])
+def test_options_that_are_none(made: House, key: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=key):
+        mount(made, **{key: value})
