@@ -1,164 +1,266 @@
-"""wire/fan.py: messages to many connections in one pass."""
+"""wire/fan.py with members of every kind: in order for each, and nobody is held up by another.
+
+What is compressed has its tests in test_fan_compressed.py.
+"""
 
 from __future__ import annotations
 
-import socket
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes import App, Client, Frame, House, Watcher, house, request, server_frames
+from fake_members import PLENTY, Members
+from fakes import READERS, Frame, House, closing, house, request, text
 
 from wsdaemon.wire.agreement import DeflateOptions
 from wsdaemon.wire.fan import send_to_all
+from wsdaemon.wire.shelf import COST
 
-DEFLATE = DeflateOptions(threshold=10)
-OFFER = request(sec_websocket_extensions="permessage-deflate")
+OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 
 
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
+@pytest.fixture(params=[name for name in READERS if name != "off"])
+def made(request: pytest.FixtureRequest) -> Iterator[House]:
+    with house(request.param) as made:
         yield made
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = socket.socketpair()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
+# -- to all
 
 
-class Members:
-    """Some clients of one mount."""
-
-    def __init__(self, made: House, **options: Any) -> None:
-        self.made = made
-        self.watcher = Watcher()
-        self.made_class = made.make_class(App(), self.watcher, **options)
-        self.clients: list[Client] = []
-
-    def add(self, opening: bytes = b"", descriptor: int = -1) -> Client:
-        client = Client(
-            self.made.loop, self.made_class, self.watcher, self.made_class.wire_policy.wheel, opening or request(), descriptor
-        )
-        self.clients.append(client)
-        return client
-
-    def send(self, *messages: bytes, key: object = None) -> None:
-        wires = [client.wire for client in self.clients]
-        send_to_all(wires, [wires[0].prepare(message, True, key) for message in messages])
-        self.made.loop.settle()
-
-
-def inflated(frame: Frame) -> bytes:
-    assert frame.rsv == 4
-    return zlib.decompressobj(-15).decompress(frame.payload + b"\x00\x00\xff\xff")
-
-
-def test_all_get_all_in_order_and_in_one_write(made: House) -> None:
+def test_everybody_gets_it(made: House) -> None:
     members = Members(made)
-    clients = [members.add() for _ in range(3)]
-    before = [len(client.transport.writes) for client in clients]
-    members.send(b"one", b"two")
-    for client, writes in zip(clients, before, strict=True):
-        assert len(client.transport.writes) == writes + 1
-        assert client.frames() == [Frame(1, b"one"), Frame(1, b"two")]
-        assert client.wire.messages_out == 2
+    members.publish("hello")
+    assert members.all_got() == [["hello"]] * 6
+    assert [wire.messages_out for wire in members.wires] == [1] * 6
+    members.publish(b"\x00\xff")
+    made.loop.settle()
+    assert [client.frames() for client in members.clients] == [[Frame(2, b"\x00\xff")]] * 6
 
 
-def test_straight_to_the_socket_when_nothing_waits(made: House, pair: tuple[socket.socket, socket.socket]) -> None:
-    near, far = pair
+def test_who_has_a_free_socket_has_it_at_once(made: House) -> None:
+    members = Members(made, 2)
+    members.publish("hello")
+    assert members.clients[0].frames() == [Frame(1, b"hello")]
+    assert members.clients[1].frames() == [], "the others in the loop's next turn"
+    assert members.got(1) == ["hello"]
+
+
+def test_a_burst_is_one_write(made: House) -> None:
     members = Members(made)
-    client = members.add(descriptor=near.fileno())
-    far.recv(4096)  # the answer to the opening handshake
-    before = client.wire.bytes_out
-    members.send(b"one", b"two")
-    assert list(server_frames(far.recv(4096))) == [Frame(1, b"one"), Frame(1, b"two")]
-    assert client.wire.bytes_out == before + 10
-    client.wire.write(b"\x81\x01x")  # something waits for the loop's next turn: what comes after it must stay after it
-    members.send(b"three")
-    assert [frame.payload for frame in server_frames(far.recv(4096))] == [b"x", b"three"]
+    before = [len(client.transport.writes) for client in members.clients]
+    sizes = [wire.bytes_out for wire in members.wires]
+    members.publish("1", "2", "3")
+    made.loop.settle()
+    assert [len(client.transport.writes) for client in members.clients] == [count + 1 for count in before]
+    assert members.all_got() == [["1", "2", "3"]] * 6
+    assert [wire.messages_out for wire in members.wires] == [3] * 6
+    assert [wire.bytes_out for wire in members.wires] == [size + 9 for size in sizes]
 
 
-def test_what_a_socket_does_not_take_goes_to_the_transport(made: House, pair: tuple[socket.socket, socket.socket]) -> None:
-    near, far = pair
+def test_bursts_in_one_turn_leave_together_where_there_is_no_free_socket(made: House) -> None:
+    members = Members(made, 2)
+    before = len(members.clients[1].transport.writes)
+    for number in range(10):
+        members.publish(str(number))
+    assert members.all_got() == [list("0123456789")] * 2
+    assert len(members.clients[1].transport.writes) == before + 1
+
+
+def test_a_message_of_any_size(made: House) -> None:
+    members = Members(made, 2)
+    for size in (0, 125, 126, 65535, 65536, 200_000):
+        members.publish("x" * size)
+        assert members.all_got() == [["x" * size]] * 2
+
+
+def test_to_nobody(made: House) -> None:
+    members = Members(made, 1)
+    send_to_all([], [members.prepare("hello")])
+    assert members.got(0) == []
+
+
+# -- order
+
+
+def test_it_comes_after_what_was_sent_before(made: House) -> None:
+    members = Members(made, 2)
+    for app in members.apps:
+        app.connection.send("1")
+    members.publish("2")
+    for app in members.apps:
+        app.connection.send("3")
+    members.publish("4")
+    assert members.all_got() == [["1", "2", "3", "4"]] * 2
+
+
+def test_within_a_read_it_comes_after_the_replies_so_far(made: House) -> None:
+    members = Members(made, 2)
+
+    def received(connection: Any, message: Any) -> None:
+        connection.send("before")
+        members.publish("to all")
+        connection.send("after")
+
+    for app in members.apps:
+        app._received = received
+    members.clients[0].send(text("go"))
+    assert members.all_got() == [["before", "to all", "after"], ["to all"]]
+
+
+def test_it_comes_after_what_waits_in_the_transport(made: House) -> None:
+    members = Members(made, 2)
+    for client in members.clients:
+        client.transport.stuck = True
+    members.sockets.room[0] = 3
+    members.publish("one")
+    assert members.clients[0].transport.unsent == 2
+    made.loop.settle()
+    members.sockets.room[0] = PLENTY
+    members.publish("two")
+    assert members.clients[0].wire.unsent() == 2 + 5
+    made.loop.settle()
+    for client in members.clients:
+        client.transport.drain()
+    members.publish("three")
+    assert members.all_got() == [["one", "two", "three"]] * 2
+
+
+# -- one is not like the others
+
+
+@pytest.mark.parametrize("room", [0, 1, 4, -1])
+def test_a_socket_that_does_not_take_it_all(made: House, room: int) -> None:
+    """What is wrong with it the transport finds out."""
     members = Members(made)
-    client = members.add(descriptor=near.fileno())
-    far.recv(4096)
-    members.send(b"x" * 10_000_000)
-    taken = 0
-    far.setblocking(False)
-    try:
-        while True:
-            taken += len(far.recv(1 << 20))
-    except BlockingIOError:
-        pass
-    assert 0 < taken < 10_000_000
-    assert taken + sum(map(len, client.transport.writes)) == 10_000_010
+    members.sockets.room[2] = room
+    members.publish("hello")
+    members.sockets.room[2] = PLENTY
+    members.publish("again")
+    assert members.all_got() == [["hello", "again"]] * 6
+    assert members.wires[2].bytes_out == members.wires[0].bytes_out
 
 
-def test_compressed_once_for_all_who_agreed_alike(made: House) -> None:
-    members = Members(made, deflate=DEFLATE)
-    one, two = members.add(OFFER), members.add(OFFER)
-    narrow = members.add(request(sec_websocket_extensions="permessage-deflate; server_max_window_bits=9"))
-    plain = members.add()
-    members.send(b"a" * 50, b"tiny")
-    frames = [client.frames() for client in (one, two, narrow)]
-    assert frames[0] == frames[1]
-    for first, second in frames:
-        assert inflated(first) == b"a" * 50
-        assert second == Frame(1, b"tiny")
-    assert plain.frames() == [Frame(1, b"a" * 50), Frame(1, b"tiny")]
+def test_whoever_is_closing_is_passed_over(made: House) -> None:
+    members = Members(made, 8)
+    for number in (0, 1):
+        members.apps[number].connection.close(1000)
+        members.clients[number + 2].vanish()
+        members.apps[number + 4].connection.abort()
+    members.publish("hello")
+    made.loop.settle()
+    assert [members.clients[number].frames() for number in (0, 1)] == [[closing(1000)]] * 2
+    assert [members.clients[number].frames() for number in (2, 3, 4, 5)] == [[]] * 4
+    assert [members.got(number) for number in (6, 7)] == [["hello"]] * 2
+    assert [wire.messages_out for wire in members.wires] == [0] * 6 + [1, 1]
 
 
-def test_one_that_is_closing_gets_nothing(made: House) -> None:
+def test_one_that_is_closed_in_the_middle(made: House) -> None:
     members = Members(made)
-    gone, there = members.add(), members.add()
-    gone.wire.close(1000, "")
-    gone.frames()
-    members.send(b"x")
-    assert gone.sent == b"" and gone.wire.messages_out == 0
-    assert there.frames() == [Frame(1, b"x")]
+
+    def close_two() -> None:
+        for number in (3, 4):
+            members.apps[number].connection.close(1000)
+
+    members.sockets.before[2] = close_two
+    members.publish("1", "2")
+    made.loop.settle()
+    assert [members.clients[number].frames() for number in (3, 4)] == [[closing(1000)]] * 2
+    assert [members.got(number) for number in (0, 1, 2, 5)] == [["1", "2"]] * 4
 
 
-def test_a_slow_one_is_closed_and_holds_up_nobody(made: House) -> None:
-    members = Members(made, send_backlog=1000)
-    slow, quick = members.add(), members.add()
-    slow.transport.stuck = True
-    for _ in range(5):
-        members.send(b"x" * 400)
-    assert len(quick.frames()) == 5
-    assert slow.wire.localCloseCode == 1013
-
-
-@pytest.mark.parametrize("opening", [b"", OFFER])
-@pytest.mark.parametrize(("policy", "kept"), [("drop_oldest", [b"4", b"5"]), ("latest", [b"5"])])
-def test_a_slow_one_misses_messages_where_the_mount_drops_them(made: House, policy: str, kept: list[bytes], opening: bytes) -> None:
-    deflate = DeflateOptions(threshold=0, server_context_takeover=False)
-    members = Members(made, send_backlog=20, slow_client=policy, deflate=deflate)
-    slow, quick = members.add(opening), members.add(opening)
-    slow.transport.stuck = True
-    slow.wire.pause_writing()
-    members.send(*[str(number).encode() * (1 if opening else 8) for number in range(3)], key="room")
-    members.send(*[str(number).encode() * (1 if opening else 8) for number in range(3, 6)], key="room")
-    slow.transport.drain()
-    slow.wire.resume_writing()
-    got = [inflated(frame) if frame.rsv else frame.payload[:1] for frame in slow.frames()]
-    assert got[-1:] == kept[-1:]
-    assert len(got) < 6 and got == sorted(got)
-    if not opening or policy == "latest":
-        assert got == kept
-    assert len(quick.frames()) == 6
-
-
-def test_one_that_breaks_harms_nobody(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_gone_in_the_middle(made: House) -> None:
     members = Members(made)
-    first, second = members.add(), members.add()
-    monkeypatch.setattr(type(first.wire), "write", lambda wire, data: 1 / 0 if wire is first.wire else wire.native.write(data))
-    members.send(b"x")
-    assert second.frames() == [Frame(1, b"x")]
-    assert [(doing, type(error)) for doing, error in members.watcher.failures] == [("reading", ZeroDivisionError)]
-    assert first.transport.aborted
+
+    def vanish() -> None:
+        for number in (2, 3, 4):
+            members.clients[number].vanish()
+
+    members.sockets.before[2] = vanish
+    members.sockets.room[2] = 1
+    members.publish("hello")
+    assert [members.got(number) for number in (0, 1, 5)] == [["hello"]] * 3
+    assert [members.clients[number].sent for number in (3, 4)] == [b""] * 2
+
+
+def test_one_on_which_something_goes_wrong_is_broken_off_alone(made: House) -> None:
+    members = Members(made)
+
+    def fail() -> None:
+        raise RuntimeError("mine")
+
+    members.sockets.before[2] = fail
+    members.publish("hello")
+    made.loop.settle()
+    assert [members.got(number) for number in (0, 1, 3, 4, 5)] == [["hello"]] * 5
+    client = members.clients[2]
+    assert [(doing, str(error)) for doing, error in client.watcher.failures] == [("reading", "mine")]
+    assert (client.transport.aborted, client.ended[0]) == (True, 1006)
+    assert members.apps[2].ends == [(1006, client.ended[1])]
+
+
+def test_one_that_is_too_slow_is_closed_and_the_others_do_not_notice(made: House) -> None:
+    members = Members(made, 4, send_backlog=1000)
+    for number in (2, 3):
+        members.clients[number].transport.stuck = True
+    members.sockets.room[2] = 0
+    for _ in range(20):
+        members.publish("x" * 100)
+        made.loop.settle()
+    for number in (2, 3):
+        got = members.clients[number].frames()
+        assert got[-1] == closing(1013, "client reads too slowly")
+        assert len(got) == 11
+    assert [members.got(number) for number in (0, 1)] == [["x" * 100] * 20] * 2
+
+
+# -- where messages are dropped
+
+
+def stuck(members: Members) -> None:
+    for client in members.clients:
+        client.transport.stuck = True
+    for descriptor in members.sockets.written:
+        members.sockets.room[descriptor] = 0
+    members.publish("first")
+    members.loop.settle()
+    for descriptor in members.sockets.written:
+        members.sockets.room[descriptor] = PLENTY
+
+
+@pytest.mark.parametrize("opening", [request(), OFFER], ids=["plain", "compressed"])
+def test_messages_of_one_burst_are_dropped_one_by_one(made: House, opening: bytes) -> None:
+    deflate = DeflateOptions(threshold=1000, server_context_takeover=False)
+    members = Members(made, 2, slow_client="drop_oldest", send_backlog=3 * (100 + COST), opening=opening, deflate=deflate)
+    stuck(members)
+    members.publish(*(f"{number:098}" for number in range(4)))
+    assert [wire.shelf.dropped for wire in members.wires] == [1, 1]
+    for client in members.clients:
+        client.transport.drain()
+    assert members.all_got() == [["first", *(f"{number:098}" for number in range(1, 4))]] * 2
+
+
+@pytest.mark.parametrize("opening", [request(), OFFER], ids=["plain", "compressed"])
+def test_of_each_room_in_a_burst_the_latest(made: House, opening: bytes) -> None:
+    deflate = DeflateOptions(threshold=1000, server_context_takeover=False)
+    members = Members(made, 2, slow_client="latest", opening=opening, deflate=deflate)
+    stuck(members)
+    send_to_all(members.wires, [members.prepare(f"{key}{number}", key) for number in range(3) for key in ("red", "blue")])
+    send_to_all(members.wires, [members.prepare("red3", "red"), members.prepare("green0", "green")])
+    for client in members.clients:
+        client.transport.drain()
+    assert members.all_got() == [["first", "blue2", "red3", "green0"]] * 2
+
+
+def test_nothing_is_put_aside_for_one_that_became_too_slow_just_then(made: House) -> None:
+    members = Members(made, 2, slow_client="drop_oldest", send_backlog=1000)
+    stuck(members)
+    for client in members.clients:
+        client.wire.write((bytes([0x8A, 100]) + bytes(100)) * 20)
+    members.publish("1", "2", "3")
+    for client in members.clients:
+        client.transport.drain()
+    made.loop.settle()
+    for client in members.clients:
+        opcodes = [one.opcode for one in client.frames()]
+        assert opcodes == [1, *[10] * 20, 8]

@@ -1,0 +1,103 @@
+"""The daemon's own pulse for all who watch: processor, memory, and how late its timers are. An app that is a class.
+
+[mount:/vitals]
+app = wsdaemon.examples.vitals:Vitals
+slow_client = drop_oldest
+
+Each message is a JSON array of samples; a newcomer's first one holds those of the last two minutes. What a client sends comes back as it
+was, so that it can measure the way here and back.
+
+    [{"time": 1790000000.5, "cpu": 3.1, "memory": 41.2, "delay": 0.4, "watching": 2}, ...]
+        `time` in seconds since 1970, `cpu` in percent of one processor, `memory` in MiB, `delay` of the loop in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from wsdaemon import Connection, ConnectionClosed
+
+INTERVAL = 0.5
+"""Seconds between two samples."""
+
+KEPT = 240
+"""Samples for newcomers."""
+
+
+class Vitals:
+    """Made once for its mount. It measures whether somebody watches or not, so that a newcomer sees what was."""
+
+    def __init__(self) -> None:
+        self._samples: deque[dict[str, float]] = deque(maxlen=KEPT)
+        self._watching: dict[Watcher, None] = {}
+        self._measuring: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Before the daemon is ready."""
+        self._measuring = asyncio.create_task(self._measure())
+
+    async def stop(self) -> None:
+        """After all connections were closed."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._measuring
+
+    def open(self, connection: Connection, handshake: Any) -> Watcher:
+        """Somebody comes to watch."""
+        watcher = Watcher(self, connection)
+        self._watching[watcher] = None
+        connection.send(json.dumps(list(self._samples)))
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        self._watching.pop(watcher, None)
+
+    async def _measure(self) -> None:
+        clock, used = time.monotonic(), time.process_time()
+        while True:
+            await asyncio.sleep(INTERVAL)
+            now, using = time.monotonic(), time.process_time()
+            sample = {
+                "time": round(time.time(), 3),
+                "cpu": round(100 * (using - used) / (now - clock), 1),
+                "memory": round(resident_memory() / 2**20, 1),
+                "delay": round(max(0.0, now - clock - INTERVAL) * 1000, 2),
+                "watching": len(self._watching),
+            }
+            clock, used = now, using
+            self._samples.append(sample)
+            message = json.dumps([sample])
+            for watcher in list(self._watching):
+                watcher.send(message)
+
+
+class Watcher:
+    """One client."""
+
+    def __init__(self, vitals: Vitals, connection: Connection) -> None:
+        self._vitals = vitals
+        self._connection = connection
+
+    def send(self, message: str) -> None:
+        with contextlib.suppress(ConnectionClosed):  # it is about to be told so itself, in closed()
+            self._connection.send(message)
+
+    def received(self, message: str | bytes) -> None:
+        """It wants to know how long this takes."""
+        self._connection.send(message)
+
+    def closed(self, code: int, reason: str) -> None:
+        self._vitals.leave(self)
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process has, as Linux counts them."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
