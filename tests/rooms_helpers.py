@@ -183,7 +183,9 @@ class Hall:
     def _failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self.failures.append((connection.id, doing, str(error)))
 
-    def seat(self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False) -> Seat:
+    def seat(
+        self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
+    ) -> Seat:  # fmt: skip
         self._number += 1
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
@@ -196,7 +198,9 @@ class Hall:
 
 
 @contextmanager
-def hall(*, hooks: object = None, send: Callable[..., None] = send_to_all, policy: Mapping[str, Any] | None = None, **limits: Any) -> Iterator[Hall]:
+def hall(
+    *, hooks: object = None, send: Callable[..., None] = send_to_all, policy: Mapping[str, Any] | None = None, **limits: Any
+) -> Iterator[Hall]:  # fmt: skip
     """An app whose clock stands still. `policy`: RoomsPolicy's fields; `limits`: Limits'."""
     with Loop() as loop:
         made = Hall(loop, policy or {}, limits, hooks, send)

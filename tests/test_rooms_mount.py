@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from wsdaemon.core.handshake import Handshake
 from wsdaemon.listening import make_entrance
 from wsdaemon.mounts import Mount, Shared, make_mount
 from wsdaemon.settings.build import build, section
+from wsdaemon.settings.ini import load
 from wsdaemon.settings.problems import SettingsError
+from wsdaemon.settings.reference import effective
 from wsdaemon.wire.output import Flusher
 
 
@@ -153,7 +156,15 @@ def test_a_policy_that_cannot_be_had(made: House, policy: object, message: str) 
         mount(made, policy=policy)
 
 
+def test_the_options_are_written_as_they_are_read(tmp_path: Path) -> None:
+    rooms = section("mount:/r/{room}", app="rooms", room_names="[a-z,;#]+", policy="my.code:Policy", history_age="90s", publish="none")
+    settings = build([section("listener:a", address="tcp:0"), rooms], "test")
+    (tmp_path / "ws.ini").write_text(effective(settings))
+    assert load(tmp_path / "ws.ini").mounts == settings.mounts
+    assert "room_names = [a-z,;#]+\n" in effective(settings)
+
+
 @pytest.mark.parametrize(("key", "value"), [("room_names", "["), ("room_names", ""), ("policy", "not one"), ("publish", "all")])
-def test_options_that_are_none(made: House, key: str, value: str) -> None:
+def test_options_that_are_none(made: House, key: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=key):
         mount(made, **{key: value})

@@ -213,7 +213,8 @@ class Daemon:
             sock = self._open_socket(settings.address, settings.backlog)
         except (ListenError, SystemdError) as error:
             raise StartError(f"{where} address = {settings.address}: {error}") from error
-        common = Common(self.loop, self.wheel, self._count, self.settings.daemon.retry_after, lambda: self.state is not State.READY, self.pages)
+        retry_after = self.settings.daemon.retry_after
+        common = Common(self.loop, self.wheel, self._count, retry_after, lambda: self.state is not State.READY, self.pages)
         self.listeners.append(make_listener(settings, sock, certificates, entrances, common))
 
     def _open_admin(self) -> None:

@@ -155,10 +155,12 @@ class MountSettings(SectionSettings):
         default=5.0, metadata=explain("How long the client's part of the closing handshake may take before the connection is dropped.")
     )
     send_backlog: PositiveSize = field(
-        default=1 * MIB, metadata=explain("How much may wait, unsent, for a client that reads slowly. More closes its connection.")
+        default=1 * MIB,
+        metadata=explain("How much may wait, unsent, for a client that reads slowly. What becomes of more says slow_client."),
     )
     send_backlog_age: Duration = field(
-        default=0.0, metadata=explain("How long something may wait, unsent, for a client that reads slowly. 0: as long as it fits.")
+        default=0.0,
+        metadata=explain("With slow_client = close: how long something may wait, unsent, before a client is too slow. 0: for ever."),
     )
     slow_client: Literal["close", "drop_oldest", "latest"] = field(
         default="close",

@@ -11,6 +11,7 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 from .input import Input
 from .output import Output
 from .protocol import Wire
+from .sender import Sender
 from .timers import Timed
 
 AUTOBAHNS = frozenset(
@@ -38,7 +39,7 @@ AUTOBAHNS = frozenset(
 
 OURS = frozenset(
     name
-    for each in (Output, Input, Timed, Wire)
+    for each in (Output, Input, Timed, Sender, Wire)
     for name in {*vars(each), *getattr(each, "__annotations__", ())} - AUTOBAHNS
     if name == name.lower() and not name.startswith("__") and not hasattr(WebSocketServerProtocol, name)
 )

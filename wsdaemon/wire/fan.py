@@ -44,10 +44,11 @@ def send_to_all(wires: Sequence[Wire], messages: Sequence[Prepared]) -> None:
 class _Compressed:
     """The messages for those who agreed to compress: made once for all who agreed alike."""
 
-    __slots__ = ("_data", "_messages", "_parameters", "_seen")
+    __slots__ = ("_data", "_largest", "_messages", "_parameters", "_seen")
 
     def __init__(self, messages: Sequence[Prepared]) -> None:
         self._messages = messages
+        self._largest = max(message.size for message in messages)
         self._parameters: DeflateParameters | None = None
         self._data = b""
         self._seen: dict[DeflateParameters, bytes] = {}
@@ -56,7 +57,8 @@ class _Compressed:
         parameters = deflate.parameters
         if parameters is not self._parameters:  # as a rule all have the same ones
             self._parameters, self._data = parameters, self._joined(parameters)
-        deflate.forget_what_was_sent()
+        if self._largest >= parameters.threshold:
+            deflate.forget_what_was_sent()
         if wire.queued and wire.drops_messages:
             for message in self._messages:
                 wire.put_aside(_frame_of(message, parameters), message.key)

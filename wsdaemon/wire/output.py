@@ -145,7 +145,7 @@ class Output:
         if self.native is not None:
             self.native.write(data[sent:] if sent > 0 else data)
             if self.queued:
-                self._check_backlog(self.native)
+                self._check_backlog(self.native, len(data))
 
     def flush(self) -> None:
         """Write what is queued: straight to the socket when the transport holds nothing."""
@@ -169,10 +169,11 @@ class Output:
                     data = data[sent:]
             native.write(data)
         if self.queued:
-            self._check_backlog(native)
+            self._check_backlog(native, self.out_size)
 
-    def _check_backlog(self, native: Native) -> None:
-        if native.get_write_buffer_size() > self.send_backlog or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
+    def _check_backlog(self, native: Native, added: int) -> None:
+        """Whether too much waits. What was written just now, where nothing waited before, never is: it may be one message larger than all."""
+        if native.get_write_buffer_size() > max(self.send_backlog, added) or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
             self.too_slow()
 
     def put_aside(self, frame: bytes, key: object = None) -> None:

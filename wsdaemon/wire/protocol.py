@@ -6,7 +6,7 @@ mount's, which is where most of the memory and of the time of a handshake went.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -23,7 +23,6 @@ from ..core.closing import (
     NO_STATUS,
     POLICY_VIOLATION,
     TRY_AGAIN_LATER,
-    ConnectionClosed,
     reason_bytes,
 )
 from ..core.connection import Connection
@@ -34,10 +33,8 @@ from .deflate import Deflate
 from .frames import RSV1, TEXT, longest_compressed
 from .input import Pause
 from .meter import Meter
-from .output import COPY, Native
-from .prepared import Prepared
-from .resting import Resting
-from .timers import Timed
+from .output import Native
+from .sender import Sender
 
 if TYPE_CHECKING:
     from ..core.registry import Place
@@ -96,13 +93,11 @@ class WireLog:
     warn = warning = error = info
 
 
-class Wire(Timed, WebSocketServerProtocol):
+class Wire(Sender, WebSocketServerProtocol):
     """A server connection. Subclasses made by factory.wire_class() carry the options of one mount as class attributes."""
 
     __slots__ = ("opened", "wire_place", "wire_session")
 
-    resting: Resting
-    """Of the mount."""
     log = WireLog()
     websocket_version = 13
     data = b""
@@ -135,7 +130,7 @@ class Wire(Timed, WebSocketServerProtocol):
     control_frame_data: Any
 
     def __init__(self) -> None:
-        Timed.__init__(self)
+        Sender.__init__(self)
         self.wire_session: Session | PayloadSession | None = None
         self.wire_place: Place | None = None
         self.opened = False
@@ -206,64 +201,6 @@ class Wire(Timed, WebSocketServerProtocol):
         return self.wire_policy.app.open(connection, connection.handshake)
 
     # -- sending
-
-    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
-        """One message in one frame, compressed when that was agreed and the message is not small.
-
-        What is returned is something to wait for when the client is slow, else None.
-
-        ConnectionClosed when nothing can be sent any more.
-        """
-        if not self.live:
-            raise self.gone()
-        size = len(payload)
-        deflate = self._perMessageCompress
-        if deflate is None or size < deflate.threshold:
-            compressed = False
-        else:
-            compressed, payload = True, deflate.deflate(payload)
-            if not deflate.watched:
-                self.resting.watch(deflate)
-            size = len(payload)
-        self.messages_out += 1
-        opcode = 1 if text else 2
-        if self.queued and self.drops_messages:
-            self.put_aside(self.frame(opcode, payload, compressed))
-            return None
-        if size > COPY:
-            self.write(self.header(opcode, size, compressed))
-            self.write(payload)
-        elif self.out is None and self.corked:  # as write() does, for the most frequent case: the first reply in a read
-            data = self.frame(opcode, payload, compressed)
-            self.out = [data]
-            self.out_size = len(data)
-        else:
-            self.write(self.frame(opcode, payload, compressed))
-        return self.wire_connection.writable() if self.queued else None  # type: ignore[union-attr]
-
-    def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
-        """A message that can be sent to any number of connections with send_prepared(); for `key` see Prepared."""
-        return Prepared(payload, text, self.frame, key)
-
-    def send_prepared(self, prepared: Prepared) -> None:
-        """Send a message that goes to many. Nothing happens once the connection closes."""
-        if not self.live:
-            return
-        deflate = self._perMessageCompress
-        if deflate is None or prepared.size < deflate.threshold:
-            data = prepared.plain
-        else:
-            data = prepared.compressed(deflate.parameters)
-            deflate.forget_what_was_sent()
-        self.messages_out += 1
-        if self.queued and self.drops_messages:
-            self.put_aside(data, prepared.key)
-        else:
-            self.write_now(data)
-
-    def gone(self) -> ConnectionClosed:
-        """The exception for whoever wants to send when the connection is over."""
-        return ConnectionClosed(ABNORMAL) if self.wire_connection is None else self.wire_connection.gone()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Autobahn's control frames and handshake answers."""

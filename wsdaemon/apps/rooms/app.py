@@ -97,6 +97,8 @@ class RoomsApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.policy = policy
+        self.open_to_all = hooks is None and policy.publish == "clients"
+        """Whoever is in a room may publish there, and nobody has to be asked."""
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
         self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, clock=clock)
         self.broker: Broker = self._memory

@@ -62,7 +62,7 @@ class RoomHandle:
     def __repr__(self) -> str:
         return f"<room {self.name!r}>"
 
-    def publish(self, message: str | bytes, *, key: str | None = None) -> Future[Published]:
+    def publish(self, message: str | bytes | bytearray | memoryview, *, key: str | None = None) -> Future[Published]:
         """Publish text (`str`) or binary data (`bytes`). The answer says where the message stands: epoch, offset, and to how many it goes.
 
         `key`: an idempotency key of up to 256 characters; the same key again publishes nothing. While the room still delivers too much,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...brokers.contract import BrokerClosed, BrokerError, Busy, Message, Notice, Position, Published, RateLimited, RoomFull, TooManyRooms
@@ -34,7 +34,7 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "connection", "id", "identity", "received_payload", "room", "visitor", "wire")
+    __slots__ = ("_app", "_entering", "connection", "id", "identity", "room", "visitor", "wire")
 
     structured = False
 
@@ -47,7 +47,6 @@ class PlainSession:
         self.room = room
         self.visitor = visitor
         self._entering: asyncio.Future[None] | None = None
-        self.received_payload: Callable[[bytes, bool], Awaitable[object] | None] = self._publish_later
 
     # -- entering
 
@@ -100,19 +99,12 @@ class PlainSession:
             self._leave(GAP, "gap")
         else:
             app.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
-            self.received_payload = self._choose()
-
-    def _choose(self) -> Callable[[bytes, bool], Awaitable[object] | None]:
-        app = self._app
-        if app.policy.publish != "clients":
-            return self._may_not_publish
-        return self._publish if app.hooks is None else self._publish_later
 
     # -- publishing
 
-    def _publish(self, payload: bytes, text: bool) -> Awaitable[object] | None:
+    def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         app = self._app
-        if app.crowded and self.room in app.crowded:
+        if not app.open_to_all or self._entering is not None or self.room in app.crowded:
             return self._publish_patiently(payload, text)
         try:
             answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
@@ -123,14 +115,6 @@ class PlainSession:
             return None
         return None if isinstance(answer, Published) else answer
 
-    def _publish_later(self, payload: bytes, text: bool) -> Awaitable[object] | None:
-        if self._entering is None and self._app.hooks is None and self._app.policy.publish == "clients":
-            return self._publish(payload, text)  # it has entered since the wire was given this method
-        return self._publish_patiently(payload, text)
-
-    def _may_not_publish(self, payload: bytes, text: bool) -> None:
-        self._leave(POLICY_VIOLATION, "forbidden")
-
     async def _publish_patiently(self, payload: bytes, text: bool) -> None:
         """Publish once it may: the client is not read meanwhile, and nothing of it is lost."""
         app = self._app
@@ -139,7 +123,7 @@ class PlainSession:
             if not self.connection.is_open:
                 return
         if app.policy.publish != "clients":
-            self._may_not_publish(payload, text)
+            self._leave(POLICY_VIOLATION, "forbidden")
             return
         try:
             if app.hooks is not None:

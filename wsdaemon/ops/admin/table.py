@@ -85,6 +85,8 @@ DESCRIPTION = Route(
 # -- rooms
 
 _ROOM_NAME = _text(LONGEST_NAME, pattern=r"^[^\x00-\x20\x7f-\x9f*>]+$", title="a name without blanks, control characters, * and >")
+_SEGMENT = r"[^\x00-\x20\x7f-\x9f*>.]*"
+_PATTERN = _text(LONGEST_NAME, pattern=rf"^((\*|{_SEGMENT})\.)*(\*|>|{_SEGMENT})$", title="a pattern such as prices.*")
 _MEMBER_ID = _text(LONGEST_NAME, pattern="^[!-~]+$", title="printable ASCII")
 _ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _ROOM_NAME)
 _MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _MEMBER_ID)
@@ -139,7 +141,7 @@ LIST_ROOMS = Route(
     about="Rooms, by name.",
     parameters=(
         Parameter("after", "query", "Only rooms whose names come after this one.", _text(LONGEST_NAME, 0, default="")),
-        Parameter("pattern", "query", "Only rooms that match, such as prices.*", _text(LONGEST_NAME)),
+        Parameter("pattern", "query", "Only rooms that match, such as prices.*", _PATTERN),
         _LIMIT,
         _MOUNT,
     ),
