@@ -124,6 +124,9 @@ def test_one_message_over_the_backlog_to_a_client_that_does_not_read(made: House
     client.transport.stuck = True
     app.connection.send(bytes(300_001))
     made.loop.settle()
+    assert client.wire.live, "it waits alone: an echo of a message that may be larger than the backlog must be possible"
+    app.connection.send(b"one more")
+    made.loop.settle()
     assert client.frames()[-1].code == 1013
 
 

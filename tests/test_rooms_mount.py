@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from fakes import PYTHON, Client, Frame, House, Watcher, binary, house, request,
 
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.rooms import RoomsApp, Visitor
+from wsdaemon.apps.rooms.requests import FIELDS
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.listening import make_entrance
@@ -21,6 +23,8 @@ from wsdaemon.settings.build import build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.reference import effective
+from wsdaemon.settings.rooms import RoomsOptions
+from wsdaemon.settings.schema import keys_of
 from wsdaemon.wire.output import Flusher
 
 
@@ -154,6 +158,17 @@ def test_the_policy_is_loaded(made: House, policy: object) -> None:
 def test_a_policy_that_cannot_be_had(made: House, policy: object, message: str) -> None:
     with pytest.raises(LoadError, match=message):
         mount(made, policy=policy)
+
+
+def test_the_docs_name_every_option_request_and_answer() -> None:
+    docs = (Path(__file__).parent.parent / "docs" / "rooms.md").read_text()
+    for name in (*keys_of(RoomsOptions), *FIELDS, *{field for fields in FIELDS.values() for field in fields}):
+        assert f"`{name}`" in docs, name
+    for code in "bad_json bad_message forbidden rate_limited room_full too_many_rooms not_subscribed too_many_errors subprotocol_required".split():
+        assert f"`{code}`" in docs, code
+    for block in re.findall(r"```json\n(.*?)```", docs, re.DOTALL):
+        for line in re.split(r"\n(?=\{)", block.strip()):
+            assert isinstance(json.loads(line)["type"], str)
 
 
 def test_the_options_are_written_as_they_are_read(tmp_path: Path) -> None:

@@ -55,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.open:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+    if not FOLDER.is_dir():
+        print("there is no examples/ beside wsdaemon/: the pages come with a clone of the repository", file=sys.stderr)
+        return 1
     try:
         server = make_server(given.port, given.host)
         server.run_forever(ready)
-    except OSError as error:
-        print(f"{error}; the pages come with a clone of the repository", file=sys.stderr)
-        return 1
     except (SettingsError, StartError) as error:
         print(error, file=sys.stderr)
         return 1
