@@ -186,11 +186,11 @@ def test_close_codes_of_clients_have_a_bound() -> None:
 def test_what_a_slow_client_was_not_given_counts(made: House) -> None:
     watch = Watch()
     app = App()
-    client = opened(made, app, watch, slow_client="drop_oldest", send_backlog=10)
+    client = opened(made, app, watch, slow_client="drop_oldest", send_backlog=250)
     client.transport.stuck = True
     for _ in range(5):
         app.connection.send("x" * 100)
-    made.loop.settle()
+        made.loop.settle()
     client.vanish()
     assert watch.totals.snapshot()["/", "here"].dropped > 0
 

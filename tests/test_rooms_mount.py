@@ -164,7 +164,7 @@ def test_the_docs_name_every_option_request_and_answer() -> None:
     docs = (Path(__file__).parent.parent / "docs" / "rooms.md").read_text()
     for name in (*keys_of(RoomsOptions), *FIELDS, *{field for fields in FIELDS.values() for field in fields}):
         assert f"`{name}`" in docs, name
-    for code in "bad_json bad_message forbidden rate_limited room_full too_many_rooms not_subscribed too_many_errors subprotocol_required".split():
+    for code in ["bad_json", "bad_message", "forbidden", "rate_limited", "room_full", "not_subscribed", "too_many_errors", "bad_since"]:
         assert f"`{code}`" in docs, code
     for block in re.findall(r"```json\n(.*?)```", docs, re.DOTALL):
         for line in re.split(r"\n(?=\{)", block.strip()):

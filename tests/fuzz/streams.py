@@ -20,7 +20,8 @@ EVENTS = (STUCK, DRAIN, GONE)
 Story = tuple[bool, list[Step]]
 """Whether the connection came by way of TLS, and what the client does."""
 
-PATHS = ("/", "/", "/echo", "/echo", "/slow", "/text", "/rated", "/asked", "/mounted", "/raising", "/latest", "/nowhere", "/%e2%98%83/x?y=1&y=%zz", "*")
+PATHS = ("/", "/echo", "/slow", "/text", "/rated", "/asked", "/mounted", "/raising", "/latest")
+NOWHERE = ("/nowhere", "/%e2%98%83/x?y=1&y=%zz", "*", "/echo/", "/asked?token=x")
 
 OFFERS = (
     "", "", "permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; server_max_window_bits=9",
@@ -58,9 +59,9 @@ def opening(random: Random) -> bytes:
     if random.random() < 0.2:
         headers["x_forwarded_for"] = random.choice(("198.51.100.1", "10.0.0.1, [2001:db8::1]:80", "unknown"))
         headers["forwarded"] = random.choice(("", 'for="[2001:db8::7]:1";proto=https', "for=_x"))
-    if random.random() < 0.1:
+    if random.random() < 0.03:
         headers["sec_websocket_key"] = random.choice(("", KEY[:-1], "A" * 24))
-    return request(random.choice(PATHS), **headers)
+    return request(random.choice(NOWHERE if random.random() < 0.05 else PATHS), **headers)
 
 
 # -- frames
@@ -145,7 +146,7 @@ KINDS: tuple[Callable[[Random], bytes], ...] = (good, good, good, control, compr
 
 
 def frames(random: Random) -> bytes:
-    kinds = KINDS if random.random() < 0.7 else (good, control)
+    kinds = KINDS if random.random() < 0.6 else (good, control)
     return b"".join([random.choice(kinds)(random) for _ in range(random.choice((0, 1, 2, 4, 8, 20)))])
 
 
@@ -159,7 +160,7 @@ def story(random: Random) -> Story:
     if kind < 0.10:
         head = mutate(random, random.choice((head, random.choice(STRANGERS))), STRANGERS)
     stream = frames(random)
-    if kind > 0.55:
+    if kind > 0.65:
         stream = mutate(random, stream, (head, b"\x81\x80abcd"))
     steps: list[Step] = []
     for read in [*cut(random, head), *cut(random, stream)] if random.random() < 0.6 else cut(random, head + stream):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from os.path import commonprefix
 
 from fakes import READERS, server_frames
 from fuzzing import again, run
@@ -12,6 +13,9 @@ from world import Outcome, lives
 
 FOUND: list[Story] = []
 """Clients that once made something go wrong."""
+
+PACED = ("/rated", "/latest")
+"""Mounts with limits of the rate."""
 
 WORDED = (1002, 1007, 1009)
 """Codes whose reasons Autobahn's parser words in its own way."""
@@ -23,17 +27,31 @@ def check(stories: Sequence[Story]) -> None:
     for reader, seen in outcomes.items():
         for one, other in zip(outcomes["python"], seen, strict=True):
             if reader == "off":
+                if may_differ(one, other):
+                    continue
                 one, other = without_wording(one), without_wording(other)
             if one != other:
                 raise AssertionError(f"python / {reader}: {'; '.join(differences(one, other))}")
 
 
+def may_differ(one: Outcome, off: Outcome) -> bool:
+    """Where Autobahn's parser may end a connection elsewhere: it inflates what there is of a compressed frame, and the frame readers wait
+    for all of it; and with limits of the rate it looks at them after each message, and the frame readers after each pass.
+    """
+    codes = [[code for code, _, _ in outcome.ended] for outcome in (one, off)]
+    if set(one.mounts) & set(PACED):
+        return True
+    return codes[0] in ([1006], [1007], [1009]) and codes[1] in ([1007], [1009]) and one.messages == off.messages
+
+
 def differences(one: Outcome, other: Outcome) -> Iterator[str]:
-    """What differs, with both values."""
+    """What differs, with both values, from shortly before the place where they do."""
     others = asdict(other)
     for name, value in asdict(one).items():
         if value != others[name]:
-            yield f"{name}: {value!r} / {others[name]!r}"
+            here, there = repr(value), repr(others[name])
+            start = max(0, len(commonprefix([here, there])) - 60)
+            yield f"{name}: ...{here[start : start + 300]} / ...{there[start : start + 300]}"
 
 
 def without_wording(outcome: Outcome) -> Outcome:

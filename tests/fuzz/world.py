@@ -46,6 +46,7 @@ class Outcome:
     refused: dict[str, int]
     ended: list[tuple[int | None, str, str]]
     failures: list[str]
+    mounts: list[str]
 
 
 def _echo(connection: Connection, message: str | bytes) -> Awaitable[object] | None:
@@ -194,6 +195,7 @@ class World:
         outcome = Outcome(
             sent, [message for app in apps for message in app.messages], ends, refused,
             [(each.close_code, each.close_reason, each.closed_by) for each in opened], [doing for doing, _ in watcher.failures],
+            [each.handshake.mount for each in opened],
         )  # fmt: skip
         check_sent(sent, bool(opened))
         self._forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .agreement import DeflateParameters
-from .deflate import Deflate
+from .frames import RSV1
 from .prepared import Prepared
 from .protocol import Wire
 
@@ -19,15 +19,16 @@ def send_to_all(wires: Sequence[Wire], messages: Sequence[Prepared]) -> None:
     plain = messages[0].plain if len(messages) == 1 else b"".join([message.plain for message in messages])
     size, count = len(plain), len(messages)
     compressed = _Compressed(messages)
+    send_direct = wires[0].send_direct  # one function for all; as an attribute it is looked up in a dozen base classes
     for wire in wires:
         try:
             if not wire.live:
                 continue
             wire.messages_out += count
-            if wire._perMessageCompress is not None:
-                compressed.send(wire, wire._perMessageCompress)
+            if wire.wire_flags & RSV1:
+                compressed.send(wire)
             elif wire.out is None and not wire.queued and wire.descriptor >= 0:
-                sent = wire.send_direct(wire.descriptor, plain)
+                sent = send_direct(wire.descriptor, plain)
                 if sent == size:
                     wire.bytes_out += size
                 else:
@@ -53,7 +54,9 @@ class _Compressed:
         self._data = b""
         self._seen: dict[DeflateParameters, bytes] = {}
 
-    def send(self, wire: Wire, deflate: Deflate) -> None:
+    def send(self, wire: Wire) -> None:
+        deflate = wire._perMessageCompress
+        assert deflate is not None
         parameters = deflate.parameters
         if parameters is not self._parameters:  # as a rule all have the same ones
             self._parameters, self._data = parameters, self._joined(parameters)

@@ -243,7 +243,7 @@ class RoomsApp:
     def _give(self, members: Sequence[Member], messages: Sequence[Message]) -> None:
         """The broker: give each of the members all of the messages."""
         sessions = cast("Sequence[PlainSession | JsonSession]", members)
-        plain = [session.wire for session in sessions if not session.structured]
+        plain = [session.wire for session in sessions if type(session) is PlainSession]
         if plain:
             self._send_to_all(plain, [_prepared(message, PLAIN, plain[0]) for message in messages])
         if len(plain) < len(sessions):

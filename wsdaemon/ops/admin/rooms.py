@@ -160,7 +160,10 @@ class RoomsPages:
 
 
 def own_key(key: str | None) -> str | None:
-    """An idempotency key that no client can have: theirs have up to 128 characters, and a room's keys are everybody's."""
+    """An idempotency key that no client can have, for a room's keys are everybody's.
+
+    Theirs have up to 128 characters, or where it is known whose they are, 33 more in front that end in a colon.
+    """
     return None if key is None else "api:" + hashlib.sha512(key.encode()).hexdigest()
 
 

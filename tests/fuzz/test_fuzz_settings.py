@@ -1,0 +1,83 @@
+"""INI files: settings, or every problem; and what was read stays the same when it is written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+from fuzzing import again, run
+from mutators import mutate
+
+from wsdaemon.settings.ini import SettingsError, load
+from wsdaemon.settings.model import Settings
+from wsdaemon.settings.reference import effective
+
+FOUND: list[bytes] = []
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = (ROOT / "etc/ws.reference.ini").read_bytes()
+
+_SECTION = re.compile(rb"^\[.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(rb"^# .*\n|^#\n|^\n", re.MULTILINE)
+_KEY = re.compile(rb"^#(?=[a-z_]+ =|\[)", re.MULTILINE)
+
+SECTIONS = _SECTION.findall(_KEY.sub(b"", _COMMENT.sub(b"", REFERENCE)))
+"""Each with all its keys, which are comments in the file."""
+
+EXAMPLE = (ROOT / "etc/ws.ini").read_bytes()
+
+LINES = (
+    b"[listener:tls]\naddress = tcp:8443:interface=127.0.0.1\ncertificate = a.pem\nkey = b.pem\n",
+    b"[listener:unix]\naddress = unix:/run/ws.sock:mode=660\n",
+    b"[mount:/chat/{room}]\napp = rooms\nhistory = 100\nhistory_age = 1h\n",
+    b"[mount:/x/{a}/{b}]\napp = myapp:chat\nauth = staff, ticket\nmax_message = 64KiB\n",
+    b"[auth:staff]\nkind = jwt\nkey = jwks.json\n",
+    b"[auth:ticket]\nkind = ticket\n",
+    b"[auth:basic]\nkind = basic\nfile = htpasswd\n",
+    b"[auth:http]\nkind = http\nurl = http://127.0.0.1:9/x\n",
+    b"[admin]\naddress = tcp:9000:interface=127.0.0.1\ntoken_file = token\n",
+    b"[defaults]\norigins = https://www.example.com, *.example.org\nping_interval = 1500ms\nslow_client = latest\n",
+)
+
+
+def make(random: Random) -> bytes:
+    parts = random.sample([*SECTIONS, *LINES], random.randint(1, 4))
+    content = b"\n".join(parts) if random.random() < 0.8 else EXAMPLE
+    if random.random() < 0.5:  # few lines, so that a change meets something
+        lines = content.splitlines(keepends=True)
+        content = b"".join([line for line in lines if line.startswith(b"[") or random.random() < 0.3])
+    return mutate(random, content, [*SECTIONS, *LINES]) if random.random() < 0.9 else content
+
+
+def checker(directory: Path) -> Callable[[Sequence[bytes]], None]:
+    path = directory / "ws.ini"
+
+    def check(contents: Sequence[bytes]) -> None:
+        for content in contents:
+            path.write_bytes(content)
+            try:
+                settings = load(path)
+            except SettingsError as error:
+                assert error.problems
+                for problem in error.problems:
+                    assert problem.message and "\n" not in str(problem), str(problem)
+                    assert problem.line is None or 0 <= problem.line <= content.count(b"\n") + 1
+            else:
+                assert isinstance(settings, Settings)
+                path.write_text(effective(settings), "utf-8", newline="\n")
+                assert load(path) == settings, "written out and read again, it is something else"
+
+    return check
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings(tmp_path: Path) -> None:
+    run("settings", make, checker(tmp_path))
+
+
+def test_found(tmp_path: Path) -> None:
+    for content in FOUND:
+        again(content, checker(tmp_path))
