@@ -86,6 +86,7 @@ class Admin:
         self._latency = LoopLatency(parts.loop)
         self._token = None if settings.token_file is None else _watch(settings.token_file.path)
         self._server: asyncio.AbstractServer | None = None
+        self._closed = False
         self._pages = PlainServer(
             make_site(parts, self._latency.latency, lambda: None if self._token is None else self._token.get(), settings.metrics_open),
             parts.wheel,
@@ -115,14 +116,15 @@ class Admin:
 
     def close(self) -> None:
         """Listen no more, whether it was started or not."""
+        if self._closed:
+            return
+        self._closed = True
         if self._server is not None:
             self._server.close()
-            self._server = None
-        if self._sock.fileno() >= 0:
-            self._sock.close()
-            if isinstance(self._settings.address, UnixAddress):
-                with contextlib.suppress(OSError):
-                    Path(self._settings.address.path).unlink()
+        self._sock.close()
+        if isinstance(self._settings.address, UnixAddress):
+            with contextlib.suppress(OSError):
+                Path(self._settings.address.path).unlink()
 
     def refresh(self) -> None:
         """SIGHUP: take a changed token now."""

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from daemon import ECHO, ROOT, SECONDS, Daemon, environment, program, run
+from daemon import ECHO, LISTENING, ROOT, SECONDS, Daemon, Program, command, environment, program, run, write_settings
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 pytestmark = pytest.mark.live
@@ -51,7 +51,9 @@ import asyncio
 
 class App:
     async def start(self):
-        await (await asyncio.open_unix_connection("go.sock"))[0].read()
+        reader, writer = await asyncio.open_unix_connection("go.sock")
+        await reader.read()
+        writer.close()
 
     async def stop(self):
         pass
@@ -79,7 +81,7 @@ class UnixConnection(http.client.HTTPConnection):
 class Operator:
     """Somebody who asks the admin pages, on one connection."""
 
-    def __init__(self, daemon: Daemon, token: str | None = TOKEN, path: Path | None = None) -> None:
+    def __init__(self, daemon: Program, token: str | None = TOKEN, path: Path | None = None) -> None:
         if path is None:
             [port] = daemon.output.wait_for(PORT)
             self.url = f"http://127.0.0.1:{port[1]}"
@@ -87,6 +89,12 @@ class Operator:
         else:
             self.http = UnixConnection(path)
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         self.http.request(method, path, body, {**self._headers, **{name.replace("_", "-"): value for name, value in headers.items()}})
@@ -123,29 +131,34 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture
+def operator(daemon: Daemon) -> Iterator[Operator]:
+    with Operator(daemon) as operator:
+        yield operator
+
+
 def test_health_and_tokens(daemon: Daemon) -> None:
-    anybody, operator = Operator(daemon, None), Operator(daemon)
-    assert anybody.get("/livez") == (200, b"live\n")
-    assert anybody.get("/readyz") == (200, b"ready\n")
-    assert anybody.get("/openapi.json")[0] == 200
-    for path in ("/metrics", "/status", "/api/rooms"):
-        assert anybody.get(path)[0] == 401
-        assert operator.get(path)[0] == 200
-    status = operator.json("GET", "/status")
-    assert status["state"] == "ready" and status["pid"] == daemon.pid
-    assert [mount["path"] for mount in status["mounts"]] == ["/rooms/{room}", "/members"]
-    write_token(daemon.folder, "another-token-entirely")
-    daemon.tell(signal.SIGHUP)
-    daemon.output.wait_for(r"/token: read again$")
-    assert operator.get("/status")[0] == 401
-    assert Operator(daemon, "another-token-entirely").get("/status")[0] == 200
+    with Operator(daemon, None) as anybody, Operator(daemon) as operator, Operator(daemon, "another-token-entirely") as other:
+        assert anybody.get("/livez") == (200, b"live\n")
+        assert anybody.get("/readyz") == (200, b"ready\n")
+        assert anybody.get("/openapi.json")[0] == 200
+        for path in ("/metrics", "/status", "/api/rooms"):
+            assert anybody.get(path)[0] == other.get(path)[0] == 401
+            assert operator.get(path)[0] == 200
+        status = operator.json("GET", "/status")
+        assert status["state"] == "ready" and status["pid"] == daemon.pid
+        assert [mount["path"] for mount in status["mounts"]] == ["/rooms/{room}", "/members"]
+        write_token(daemon.folder, "another-token-entirely")
+        daemon.tell(signal.SIGHUP)
+        daemon.output.wait_for(r"/token: read again$")
+        assert operator.get("/status")[0] == 401
+        assert other.get("/status")[0] == 200
 
 
 def test_what_connections_do_is_counted(tmp_path: Path) -> None:
     write_token(tmp_path)
     text = ECHO + "ping_interval = 20ms\nping_timeout = 10ms\n[listener:other]\naddress = tcp:0:interface=127.0.0.1\n" + ADMIN
-    with Daemon(tmp_path, text) as daemon:
-        operator = Operator(daemon)
+    with Daemon(tmp_path, text) as daemon, Operator(daemon) as operator:
         place = {"mount": "/echo", "listener": "web"}
         assert operator.metric("connections", **place) == operator.metric("connections", mount="/echo", listener="other") == 0
         with daemon.connect() as client:
@@ -161,21 +174,16 @@ def test_what_connections_do_is_counted(tmp_path: Path) -> None:
         assert found["wsdaemon_connections_opened_total", frozenset(place.items())] == 1
         assert found["wsdaemon_received_messages_total", frozenset(place.items())] == 1
         assert found["wsdaemon_connections_closed_total", frozenset({**place, "code": "3xxx", "by": "client"}.items())] == 1
-        with pytest.raises(Exception, match="404"):
-            daemon.connect("/nowhere")
+        with pytest.raises(InvalidStatus, match="404"), daemon.connect("/nowhere"):
+            """Nobody comes in there."""
         assert operator.metric("refused_total", listener="web", reason="no_mount") == 1
         assert operator.metric("accepted_total", listener="web") == 2
         with daemon.connect() as client:
             for _ in range(1000):  # each look takes a while, and a ping goes out every 20 ms
                 if operator.metric("ping_round_trip_seconds_count") > 0 and operator.metric("loop_latency_seconds_count") > 0:
                     break
-                client.ping().wait(SECONDS)
             else:
                 raise AssertionError("no ping was timed")
-
-
-def members(daemon: Daemon, count: int, room: str = "lobby") -> list[ClientConnection]:
-    return [daemon.connect(f"/rooms/{room}") for _ in range(count)]
 
 
 def wait_for_members(operator: Operator, count: int, room: str = "lobby") -> Any:
@@ -187,9 +195,14 @@ def wait_for_members(operator: Operator, count: int, room: str = "lobby") -> Any
     raise AssertionError(found)
 
 
-def test_publishing_from_outside(daemon: Daemon) -> None:
-    operator = Operator(daemon)
-    clients = members(daemon, 2)
+def test_publishing_from_outside(daemon: Daemon, operator: Operator) -> None:
+    with daemon.connect("/rooms/lobby") as ada, daemon.connect("/rooms/lobby") as bob:
+        publish(operator, ada, bob)
+    status, _ = operator.ask("POST", "/api/rooms/lobby/messages", b"x" * (64 * 1024 + 1))
+    assert status == 413
+
+
+def publish(operator: Operator, *clients: ClientConnection) -> None:
     wait_for_members(operator, 2)
     first = operator.json("POST", "/api/rooms/lobby/messages", b"hello", Content_Type="text/plain", Idempotency_Key="k")
     assert (first["offset"], first["members"]) == (1, 2)
@@ -203,73 +216,69 @@ def test_publishing_from_outside(daemon: Daemon) -> None:
     assert [room["room"] for room in operator.json("GET", "/api/rooms")["rooms"]] == ["lobby"]
     assert operator.metric("rooms", mount="/rooms/{room}") == 1
     assert operator.metric("room_members", mount="/rooms/{room}") == 2
-    status, _ = operator.ask("POST", "/api/rooms/lobby/messages", b"x" * (64 * 1024 + 1))
-    assert status == 413
-    for client in clients:
-        client.close()
 
 
-def test_a_member_is_sent_away(daemon: Daemon) -> None:
-    operator = Operator(daemon)
-    [client] = members(daemon, 1)
-    [member] = wait_for_members(operator, 1)["members"]
-    operator.json("DELETE", f"/api/rooms/lobby/members/{member['id']}?code=4001&reason=spam")
-    with pytest.raises(ConnectionClosed):
-        client.recv(SECONDS)
+def test_a_member_is_sent_away(daemon: Daemon, operator: Operator) -> None:
+    with daemon.connect("/rooms/lobby") as client:
+        [member] = wait_for_members(operator, 1)["members"]
+        operator.json("DELETE", f"/api/rooms/lobby/members/{member['id']}?code=4001&reason=spam")
+        with pytest.raises(ConnectionClosed):
+            client.recv(SECONDS)
     assert (client.close_code, client.close_reason) == (4001, "spam")
     wait_for_members(operator, 0)
     assert operator.ask("DELETE", f"/api/rooms/lobby/members/{member['id']}")[0] == 404
 
 
-def test_a_ticket_opens_one_connection(daemon: Daemon) -> None:
-    made = Operator(daemon).json("POST", "/api/tickets/site", b'{"identity":"ada"}')
+def test_a_ticket_opens_one_connection(daemon: Daemon, operator: Operator) -> None:
+    made = operator.json("POST", "/api/tickets/site", b'{"identity":"ada"}')
     with daemon.connect(f"/members?ticket={made['ticket']}") as client:
         client.send("x")
         assert client.recv(SECONDS) == "x"
-    with pytest.raises(Exception, match="401"):
-        daemon.connect(f"/members?ticket={made['ticket']}")
+    with pytest.raises(InvalidStatus, match="401"), daemon.connect(f"/members?ticket={made['ticket']}"):
+        """It was used."""
 
 
-def test_while_it_starts_and_drains_it_is_not_ready(tmp_path: Path) -> None:
+def test_while_it_starts_it_is_not_ready(tmp_path: Path) -> None:
     write_token(tmp_path)
     (tmp_path / "slow.py").write_text(SLOW_TO_START)
     with socket.socket(socket.AF_UNIX) as gate:
         gate.bind(str(tmp_path / "go.sock"))
         gate.listen()
         gate.settimeout(SECONDS)
-        text = ECHO + "[mount:/slow]\napp = slow:App\n[daemon]\ndrain_timeout = 60s\n" + ADMIN
-        starting = Daemon(tmp_path, text)
-        try:
+        with Program(command(write_settings(tmp_path, ECHO + "[mount:/slow]\napp = slow:App\n" + ADMIN)), tmp_path) as daemon:
             held, _ = gate.accept()
-            operator = Operator(starting, None)
-            assert operator.get("/readyz") == (503, b"starting\n")
-            assert operator.get("/livez") == (200, b"live\n")
-            held.close()
-        except BaseException as error:
-            starting.__exit__(type(error), error, None)
-            raise
-        with starting as daemon:
-            assert operator.get("/readyz") == (200, b"ready\n")
-            # A client that does not take part in the closing handshake keeps the drain waiting.
-            with socket.create_connection(("127.0.0.1", daemon.port), SECONDS) as client:
-                client.sendall(
-                    b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                )
-                assert client.recv(1000).startswith(b"HTTP/1.1 101")
-                daemon.tell(signal.SIGTERM)
-                daemon.output.wait_for("1 connections to close")
-                assert operator.get("/readyz") == (503, b"draining\n")
+            with held, Operator(daemon, None) as operator:
+                assert operator.get("/readyz") == (503, b"starting\n")
                 assert operator.get("/livez") == (200, b"live\n")
-            assert daemon.wait() == 0
+                held.close()
+                daemon.output.wait_for(LISTENING)
+                assert operator.get("/readyz") == (200, b"ready\n")
+            assert daemon.stop() == 0
+
+
+def test_while_it_drains_it_is_not_ready(tmp_path: Path) -> None:
+    write_token(tmp_path)
+    with Daemon(tmp_path, ECHO + "[daemon]\ndrain_timeout = 60s\n" + ADMIN) as daemon, Operator(daemon, None) as operator:
+        # A client that takes no part in the closing handshake keeps the drain waiting.
+        with socket.create_connection(("127.0.0.1", daemon.port), SECONDS) as client:
+            client.sendall(
+                b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            assert client.recv(1000).startswith(b"HTTP/1.1 101")
+            daemon.tell(signal.SIGTERM)
+            daemon.output.wait_for("1 connections to close")
+            assert operator.get("/readyz") == (503, b"draining\n")
+            assert operator.get("/livez") == (200, b"live\n")
+        assert daemon.wait() == 0
 
 
 def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
     text = ECHO + "[admin]\naddress = unix:./admin.sock:mode=600\n"
     with Daemon(tmp_path, text) as daemon:
         daemon.output.wait_for("admin pages on unix:")
-        operator = Operator(daemon, None, tmp_path / "admin.sock")
-        assert operator.metric("ready") == 1
+        with Operator(daemon, None, tmp_path / "admin.sock") as operator:
+            assert operator.metric("ready") == 1
         assert (tmp_path / "admin.sock").stat().st_mode & 0o777 == 0o600
         assert daemon.stop() == 0
         assert not (tmp_path / "admin.sock").exists()
@@ -296,18 +305,18 @@ def test_without_the_section_its_code_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["coverage", "fuzzing", "stateful"])
-def test_the_description_keeps_its_word(daemon: Daemon, phase: str) -> None:
+def test_the_description_keeps_its_word(daemon: Daemon, operator: Operator, phase: str) -> None:
     """schemathesis asks what the description allows, and what it does not, and compares the answers with it."""
     schemathesis = program("schemathesis", "pip install schemathesis, in an environment of its own", "WSDAEMON_SCHEMATHESIS")
-    operator = Operator(daemon)
     # A request line that is too long is refused before anybody has looked at a parameter.
     (daemon.folder / "schemathesis.toml").write_text(
         "[checks]\nnegative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 431, 503]\n"
     )
+    line = [schemathesis, "--config-file=schemathesis.toml", "run", f"{operator.url}/openapi.json", f"--header=Authorization: Bearer {TOKEN}"]
+    line += [f"--phases={phase}", "--max-examples=20", "--generation-deterministic", "--no-shrink"]
     done = subprocess.run(
-        [schemathesis, "--config-file=schemathesis.toml", "run", f"{operator.url}/openapi.json", f"--header=Authorization: Bearer {TOKEN}",
-         f"--phases={phase}", "--max-examples=20", "--generation-deterministic", "--no-shrink"],
-        cwd=daemon.folder, env=environment(daemon.folder), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5 * SECONDS, check=False,
+        line, cwd=daemon.folder, env=environment(daemon.folder), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        timeout=5 * SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
     assert daemon.running
