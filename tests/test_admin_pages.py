@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any
@@ -65,9 +66,9 @@ def ask(pages: AdminSite, line: str, *lines: str, body: bytes = b"", token: str 
     answer = refusal if refusal is not None else pages.answer(asked, body)
     if isinstance(answer, Awaitable):
         with Loop() as loop:
-            task = loop.create_task(answer)  # type: ignore[arg-type]
+            task: asyncio.Task[Answer] = loop.create_task(answer)  # type: ignore[arg-type]
             loop.settle()
-            return task.result()  # type: ignore[no-any-return]
+            return task.result()
     return answer
 
 
@@ -317,8 +318,9 @@ def test_no_ticket(book: Book) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "x", "[]", "{}", '{"identity":1}', '{"identity":"a","claims":[]}', '{"identity":"a","path":"chat"}', '{"identity":"a","expires":true}',
-     '{"identity":"a","expires":-1}', '{"identity":"a","expires":1e400}', '{"identity":"a","more":1}', '{"identity":"a","path":null}'],
+    ["", "x", "[]", "{}", '{"identity":1}', '{"identity":"a","claims":[]}', '{"identity":"a","path":"chat"}',
+     '{"identity":"a","expires":true}', '{"identity":"a","expires":-1}', '{"identity":"a","expires":1e400}',
+     '{"identity":"a","more":1}', '{"identity":"a","path":null}'],
 )  # fmt: skip
 def test_bad_bodies_for_tickets(book: Book, body: str) -> None:
     assert problem(ask(tickets(book), "POST /api/tickets/site", body=body.encode()))[0] == 400

@@ -157,7 +157,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
                 wire.messages_in += 1
                 gone.ended(1000, "", "client")
                 connections.remove(gone)
-                totals.closed(gone, wire)  # type: ignore[arg-type]
+                totals.closed(gone, wire)
             elif event == "traffic":
                 for _, wire in wires:
                     wire.messages_in += 1
@@ -288,7 +288,7 @@ def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals:
     asked = Request(Headers([(b"accept", accept.encode())] if accept else []), {})
     [(route, handler)] = MetricsPage(sources, True).pages()
     assert route.open
-    task = loop.create_task(handler(asked))  # type: ignore[arg-type]
+    task: asyncio.Task[Any] = loop.create_task(handler(asked))  # type: ignore[arg-type]
     loop.settle()
     return task.result()
 

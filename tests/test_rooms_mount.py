@@ -111,6 +111,29 @@ def test_the_subprotocol_is_offered_by_itself(made: House) -> None:
     assert mount(made, subprotocols="rooms.v1.json, x").subprotocols == ("rooms.v1.json", "x")
 
 
+def test_a_long_history_is_not_too_much_for_a_small_backlog(made: House) -> None:
+    room = Room(made, history=1000, history_bytes="4MiB", send_backlog="64KiB")
+    a = room.client()
+    for number in range(200):
+        a.send(binary(bytes([number]) * 5000))
+    made.loop.settle()
+    page = room.mount.app._memory.history("lobby")
+    slow = room.client(sec_websocket_protocol="rooms.v1.json")
+    slow.transport.stuck = True
+    slow.send(text(json.dumps({"type": "subscribe", "since": {"epoch": page.epoch, "offset": 0}})))
+    rounds = 0
+    while slow.wire.wire_waiting is not None:
+        made.loop.settle()
+        assert slow.wire.live and 0 < slow.transport.unsent < 64 * 1024
+        slow.transport.drain()
+        slow.transport.stuck = True
+        made.loop.settle()
+        rounds += 1
+    assert rounds > 10
+    *earlier, answer = [json.loads(frame.payload) for frame in slow.frames()]
+    assert [event["offset"] for event in (*earlier, *answer["messages"])] == list(range(1, 201))
+
+
 def test_a_room_that_is_full_says_so(made: House) -> None:
     room = Room(made, max_members=1)
     room.client()

@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
 
 Input = TypeVar("Input")
 Check = Callable[[Sequence[Input]], None]
@@ -134,15 +135,16 @@ def shrink(value: Any, check: Check[Any], error: BaseException) -> tuple[Any, Ba
 
 def smaller_ones(value: Any) -> Iterator[Any]:
     """Values that are a little less than this one, those that are much less first. Tuples are records: they keep their length."""
-    if isinstance(value, (bytes, str, list)):
+    parts: Any = value
+    if isinstance(value, bytes | str | list):
         size = len(value)
         while size := size // 2:
             for start in range(0, len(value), size):
-                yield value[:start] + value[start + size :]
-    if isinstance(value, (list, tuple)):
+                yield parts[:start] + parts[start + size :]
+    if isinstance(value, list | tuple):
         for index, part in enumerate(value):
             for smaller in smaller_ones(part):
-                yield value[:index] + type(value)([smaller]) + value[index + 1 :]
+                yield parts[:index] + type(value)([smaller]) + parts[index + 1 :]
 
 
 # -- what is watched all the time
@@ -153,7 +155,8 @@ def own_faults_are_failures() -> Iterator[None]:
     """No line of the level error, and no traceback, may be logged: what a client does is no error of ours."""
     faults: list[str] = []
 
-    def observe(event: Any) -> None:
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None or event.get("log_level") in (LogLevel.error, LogLevel.critical):
             text = f"{event.get('log_namespace')}: {event.get('log_format')}"
             known = event.get("log_failure")

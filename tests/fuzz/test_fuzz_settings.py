@@ -28,7 +28,7 @@ EXAMPLE = (ROOT / "etc/ws.ini").read_bytes()
 SMALL = b"[listener:web]\naddress = tcp:8080\n[mount:/echo]\napp = echo\n"
 
 LINES = (
-    b"[listener:tls]\naddress = tcp:8443:interface=127.0.0.1\ncertificate = a.pem\nkey = b.pem\n",
+    b"[listener:tls]\naddress = tcp:8443:interface=127.0.0.1\ntls = my-certificate\n[tls:my-certificate]\ncertificate = a.pem\nkey = b.pem\n",
     b"[listener:unix]\naddress = unix:/run/ws.sock:mode=660\n",
     b"[mount:/chat/{room}]\napp = rooms\nhistory = 100\nhistory_age = 1h\n",
     b"[mount:/x/{a}/{b}]\napp = myapp:chat\nauth = staff, ticket\nmax_message = 64KiB\n",

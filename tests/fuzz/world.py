@@ -94,7 +94,8 @@ class World:
         self.house = House(loop, reader)
         self.budget = Budget()
         frames, _ = READERS[reader]
-        self.frames = replace(frames, take=self.budget.counted(frames.take), begin=self.budget.counted(frames.begin), send=lambda number, data: 0)
+        counted = self.budget.counted
+        self.frames = replace(frames, take=counted(frames.take), begin=counted(frames.begin), send=lambda number, data: 0)
         self.wheel = self.house.wheel()
         self.watcher = Watcher()
         self.apps: list[App] = []
@@ -105,14 +106,15 @@ class World:
 
     def _mounts(self) -> Iterator[tuple[str, Entrance]]:
         deflate = DeflateOptions(threshold=100)
-        small = {"max_message": MAX_MESSAGE, "max_fragments": 20, "deflate": deflate, "control_frames_per_second": 0.0}
+        small = {"max_message": MAX_MESSAGE, "max_fragments": 20, "deflate": deflate}
         large = {"max_message": MORE, "deflate": DeflateOptions(window_bits=15, memory_level=8, threshold=0)}
         yield self._mount("/", self._app(_echo), subprotocols=("b", "c"), **small)
         yield self._mount("/echo", EchoApp(), **large)
         yield self._mount("/text", self._app(), send_backlog=2000, **small)
         yield self._mount("/slow", self._app(_wait), send_backlog=5000, idle_timeout=40.0, **small)
         yield self._mount("/raising", self._app(_raise), lifetime=50.0, **small)
-        yield self._mount("/rated", EchoApp(), messages_per_second=5.0, bytes_per_second=5000.0, control_frames_per_second=3.0, max_message=MORE)
+        rates = {"messages_per_second": 5.0, "bytes_per_second": 5000.0, "control_frames_per_second": 3.0}
+        yield self._mount("/rated", EchoApp(), max_message=MORE, **rates)
         yield self._mount("/latest", self._app(_echo), slow_client="latest", send_backlog=3000, over_rate="close", messages_per_second=50.0)
         yield self._mount("/asked", self._app(_echo), chain=Asking(), **small)
         yield self._mount("/mounted", None, mounted=mounted_classes.Echo, **small)
@@ -204,10 +206,10 @@ class World:
     def _forget(self) -> None:
         self.left.clear()
         for one in (self.watcher.opened_ones, self.watcher.closed_ones, self.watcher.failures):
-            one.clear()  # type: ignore[attr-defined]
+            one.clear()
         for app in self.apps:
             for part in (app.connections, app.messages, app.ends, app.events):
-                part.clear()  # type: ignore[attr-defined]
+                part.clear()
 
 
 def _counted_method(method: Any, budget: Budget) -> Any:

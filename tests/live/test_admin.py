@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -18,6 +19,8 @@ from daemon import ECHO, LISTENING, ROOT, SECONDS, Daemon, Program, command, env
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
+
+from wsdaemon import WebSocketServer
 
 pytestmark = pytest.mark.live
 
@@ -284,6 +287,17 @@ def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
         assert not (tmp_path / "admin.sock").exists()
 
 
+def test_a_server_in_python_has_them_too(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    server = WebSocketServer(0, admin={"address": f"unix:{path}"})
+    server.mount("/", "echo")
+    with server, contextlib.closing(UnixConnection(path)) as http:
+        http.request("GET", "/readyz")
+        with http.getresponse() as response:
+            assert (response.status, response.read()) == (200, b"ready\n")
+    assert not path.exists()
+
+
 def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
     write_token(tmp_path)
     with socket.socket() as taken:
@@ -312,7 +326,8 @@ def test_the_description_keeps_its_word(daemon: Daemon, operator: Operator, phas
     (daemon.folder / "schemathesis.toml").write_text(
         "[checks]\nnegative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 431, 503]\n"
     )
-    line = [schemathesis, "--config-file=schemathesis.toml", "run", f"{operator.url}/openapi.json", f"--header=Authorization: Bearer {TOKEN}"]
+    line = [schemathesis, "--config-file=schemathesis.toml", "run", f"{operator.url}/openapi.json"]
+    line += [f"--header=Authorization: Bearer {TOKEN}"]
     line += [f"--phases={phase}", "--max-examples=20", "--generation-deterministic", "--no-shrink"]
     done = subprocess.run(
         line, cwd=daemon.folder, env=environment(daemon.folder), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

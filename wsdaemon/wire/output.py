@@ -16,7 +16,7 @@ COPY = 16 * 1024
 """Bytes of payload up to which header and payload are put into one object; above that the copy costs more than a second piece."""
 
 HIGH_WATER = 128 * 1024
-"""Unsent bytes above which a sender that awaits has to wait, until all are gone."""
+"""Unsent bytes above which a sender that awaits has to wait, until all are gone. Half of `send_backlog` where that is less."""
 
 SLICE = 0.002
 """Seconds of writing after which other connections have their turn."""
@@ -172,8 +172,9 @@ class Output:
             self._check_backlog(native, self.out_size)
 
     def _check_backlog(self, native: Native, added: int) -> None:
-        """Whether too much waits. What was written just now, where nothing waited before, never is: it may be one message larger than all."""
-        if native.get_write_buffer_size() > max(self.send_backlog, added) or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
+        """See whether too much waits. What was added just now alone never is: it may be one message that is larger."""
+        too_much = native.get_write_buffer_size() > max(self.send_backlog, added)
+        if too_much or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
             self.too_slow()
 
     def put_aside(self, frame: bytes, key: object = None) -> None:
@@ -197,7 +198,7 @@ class Output:
     @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than it is sent: then a sender that can wait should."""
-        return self.queued and self.native is not None and self.native.get_write_buffer_size() > HIGH_WATER
+        return self.queued and self.native is not None and self.native.get_write_buffer_size() > min(HIGH_WATER, self.send_backlog // 2)
 
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""

@@ -226,6 +226,7 @@ class RoomsApp:
                 break
             give(messages)
             since = Position(page.epoch, messages[-1].offset)
+            await asyncio.sleep(0)  # it leaves, and it shows whether the client takes it; and others have their turn
             await connection.writable()
         return since
 

@@ -9,7 +9,7 @@ from typing import Any
 def eagerly(work: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
     """Run `work` up to its first wait. None when it is done, else an awaitable of the rest, which must be awaited. Its errors come through.
 
-    Only for coroutines that wait for plain futures: until that first wait there is no current task.
+    Only for coroutines that wait for plain futures, or asyncio.sleep(0): until that first wait there is no current task.
     """
     try:
         future = work.send(None)
