@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from .apps.coroutine import CoroutineApp, Failed
 from .apps.echo import EchoApp
 from .apps.loading import LoadError, load, make_app
-from .apps.rooms import RoomsApp, RoomsPolicy, SendToAll
 from .apps.ticker import TickerApp
-from .brokers import Limits
 from .core.histogram import Histogram
 from .core.registry import Count
 from .core.wheel import Wheel
 from .settings.model import MountSettings
-from .settings.paths import parameters
-from .settings.rooms import RoomsOptions, hooks_text
-from .wire import fan
 from .wire.agreement import DeflateOptions
 from .wire.clashes import clashes
 from .wire.factory import is_autobahn_protocol, wire_class
@@ -28,37 +23,11 @@ from .wire.policy import Watcher, WirePolicy
 from .wire.protocol import Wire
 
 
-def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
-    """The app rooms, with the user's policy. LoadError when that cannot be had."""
-    options: Any = settings.options or RoomsOptions()
-    policy = RoomsPolicy(
-        publish=options.publish,
-        echo_to_sender=options.echo_to_sender,
-        parameters=parameters(settings.path),
-        drops_messages=settings.slow_client in ("drop_oldest", "latest"),
-        send_backlog=settings.send_backlog,
-        hook_timeout=options.hook_timeout,
-    )
-    limits = Limits(
-        max_rooms=options.max_rooms,
-        max_members=options.max_members,
-        max_subscriptions=options.max_subscriptions,
-        max_patterns=options.max_patterns,
-        name_pattern=options.room_names,
-        history=options.history or (None if options.history_age else 0),
-        history_age=options.history_age or None,
-        history_bytes=options.history_bytes,
-        latest=options.latest,
-        rate=options.room_messages_per_second or None,
-        burst=options.room_messages_per_second * 2 or 1,
-        room_idle=options.room_idle,
-        inline=0,  # what comes in one read leaves together, in the loop's next turn
-    )
-    hooks = load(options.policy) if isinstance(options.policy, str) else options.policy
-    try:
-        return RoomsApp(policy, limits, cast("SendToAll", fan.send_to_all), failed, hooks() if isinstance(hooks, type) else hooks)
-    except Exception as error:
-        raise LoadError(f"{settings.app} with policy = {hooks_text(options.policy)}: {type(error).__name__}: {error}") from error
+def make_rooms(settings: MountSettings, failed: Failed) -> Any:
+    """The app rooms, which is loaded only where a mount runs it: it and its broker are a megabyte."""
+    from .rooms import make_rooms
+
+    return make_rooms(settings, failed)
 
 
 BUILT_IN: dict[str, Callable[[MountSettings, Failed], Any]] = {

@@ -1,7 +1,7 @@
 """One fuzz run: how many inputs each target gets and from which seed, what is checked of all of them, and what is said of one that fails.
 
-An input is a value that `repr` writes out as it is: bytes, text, numbers, and tuples or lists of these. A target makes inputs from a `Random`
-and has a check, which raises for what must not be.
+An input is a value that `repr` writes out as it is: bytes, text, numbers, and tuples or lists of these. A target makes inputs from a
+`Random` and has a check, which raises for what must not be.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
-from zope.interface import implementer
+from zope.interface import directlyProvides
 
 Input = TypeVar("Input")
 Check = Callable[[Sequence[Input]], None]
@@ -155,18 +155,19 @@ def own_faults_are_failures() -> Iterator[None]:
     """No line of the level error, and no traceback, may be logged: what a client does is no error of ours."""
     faults: list[str] = []
 
-    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None or event.get("log_level") in (LogLevel.error, LogLevel.critical):
             text = f"{event.get('log_namespace')}: {event.get('log_format')}"
             known = event.get("log_failure")
             faults.append(text if known is None else f"{text}: {known.getTraceback()}")
 
-    globalLogPublisher.addObserver(observe)
+    directlyProvides(observe, ILogObserver)
+    observer = cast("ILogObserver", observe)
+    globalLogPublisher.addObserver(observer)
     try:
         yield
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observer)
     assert faults == [], "\n".join(faults[:3])
 
 
@@ -216,7 +217,8 @@ class Growth:
         allowed = BLOCKS + inputs * BLOCKS_FOR_EACH
         for name, seen, most in (("blocks", self.blocks, allowed), ("bytes", self.resident, RESIDENT)):
             before, after = max(seen[: 2 * fifth]), min(seen[-fifth:])
-            assert after - before <= most, f"memory grew by {after - before} {name} over {inputs} inputs: {seen[:: max(1, len(seen) // 20)]}"
+            some = seen[:: max(1, len(seen) // 20)]
+            assert after - before <= most, f"memory grew by {after - before} {name} over {inputs} inputs: {some}"
 
 
 def resident() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from random import Random
@@ -18,7 +19,7 @@ LONGEST_FOR_RADAMSA = 8 * 1024
 BYTES = (0, 1, 9, 10, 13, 32, 34, 58, 0x7E, 0x7F, 0x80, 0x81, 0x85, 0xC0, 0xED, 0xF4, 0xFE, 0xFF)
 
 PIECES = (
-    b"", b"\r\n", b"\r\n\r\n", b"\n", b"\0", b" ", b"\t", b",", b";", b":", b"=", b'"', b"\\", b"[", b"]", b"%", b"%00", b"%ff", b"\xc3\x28",
+    b"\r\n", b"\r\n\r\n", b"\n", b"\0", b" ", b"\t", b",", b";", b":", b"=", b'"', b"\\", b"[", b"]", b"%", b"%00", b"%ff", b"\xc3\x28",
     b"\xed\xa0\x80", b"\xf4\x90\x80\x80", "\u2028".encode(), "\ufeff".encode(), "\N{GRINNING FACE}".encode(), b"\x85", b"\x0b", b"\xff\xff",
     b"\x00\x00\xff\xff", b"\x88\x02\x03\xe8", b"{}", b"[[[[", b"null", b"-0", b"1e999", b"NaN", b"A" * 300, b"\x80" * 130,
 )  # fmt: skip
@@ -34,10 +35,9 @@ _NUMBER = re.compile(rb"[0-9]+")
 
 def _load_radamsa() -> Any:
     try:
-        from pyradamsa import Radamsa
-    except (ImportError, OSError):  # OSError: no library in it for this machine
+        return importlib.import_module("pyradamsa").Radamsa()
+    except (ImportError, OSError):  # OSError: there is no library in it for this machine
         return None
-    return Radamsa()
 
 
 _radamsa = _load_radamsa()

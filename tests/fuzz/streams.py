@@ -25,8 +25,8 @@ NOWHERE = ("/nowhere", "/%e2%98%83/x?y=1&y=%zz", "*", "/echo/", "/asked?token=x"
 
 OFFERS = (
     "", "", "permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; server_max_window_bits=9",
-    "permessage-deflate; client_no_context_takeover; server_no_context_takeover", "x-webkit-deflate-frame, permessage-deflate;client_max_window_bits=10",
-    "permessage-deflate; server_max_window_bits=99", "permessage-deflate; =",
+    "permessage-deflate; client_no_context_takeover; server_no_context_takeover", "permessage-deflate; server_max_window_bits=99",
+    "x-webkit-deflate-frame, permessage-deflate;client_max_window_bits=10", "permessage-deflate; =",
 )  # fmt: skip
 
 STRANGERS = (
@@ -45,6 +45,7 @@ STRANGERS = (
     b"<policy-file-request/>\x00",
 )
 
+SIZES = (0, 1, 10, 124, 125, 126, 300, 1000, 1001, 4096, 65535, 65536, 70_000, 140_000)
 REASONS = ("", "bye", "\N{SNOWMAN}" * 41)
 WORDS = ("", "a", "hello", "grün", "\N{SNOWMAN}" * 40, "boom", "x" * 125, "y" * 126, "z" * 127, "0" * 999, "1" * 1000, "2" * 1001)
 
@@ -70,8 +71,8 @@ def opening(random: Random) -> bytes:
 def _payload(random: Random) -> bytes:
     if random.random() < 0.6:
         return random.choice(WORDS).encode()
-    size = random.choice((0, 1, 10, 124, 125, 126, 300, 1000, 1001, 4096, 65535, 65536, 70_000)) if random.random() < 0.4 else random.randint(0, 64)
-    return random.randbytes(min(size, 64)) * (size // 64 + 1) if size > 64 else random.randbytes(size)
+    size = random.choice(SIZES) if random.random() < 0.4 else random.randint(0, 64)
+    return (random.randbytes(64) * (size // 64 + 1))[:size] if size > 64 else random.randbytes(size)
 
 
 def _deflated(random: Random, payload: bytes) -> bytes:

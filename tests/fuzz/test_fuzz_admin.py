@@ -48,6 +48,8 @@ def _json(method: str, target: str, content: object) -> bytes:
     return _request(method, target, json.dumps(content).encode(), content_type="application/json")
 
 
+MESSAGE = {"room": "lobby", "data": "AAE=", "encoding": "base64", "key": "a"}
+
 REQUESTS = (
     _request("GET", "/livez"),
     _request("HEAD", "/readyz", connection="close"),
@@ -61,7 +63,7 @@ REQUESTS = (
     _request("GET", "/api/rooms/lobby/messages?since=abc:1&limit=5&reverse=true"),
     _request("GET", "/api/rooms/lobby/members?limit=1"),
     _request("DELETE", "/api/rooms/lobby/members/m1?code=4403&reason=x"),
-    _json("POST", "/api/publish", {"messages": [{"room": "lobby", "data": "AAE=", "encoding": "base64", "key": "a"}, {"room": "a*", "data": "b"}]}),
+    _json("POST", "/api/publish", {"messages": [MESSAGE, {"room": "a*", "data": "b"}]}),
     _json("POST", "/api/tickets/t", {"identity": "ada", "claims": {"a": 1}, "path": "/x", "expires": 1e9}),
     _request("GET", "/nothing"),
 )
@@ -90,8 +92,8 @@ def make(random: Random) -> Visit:
             head, _, body = one.partition(b"\r\n\r\n")
             if body and random.random() < 0.6:
                 body = mutate(random, body, REQUESTS)[:MAX_BODY]
-                head = b"\r\n".join([*[line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")], b"Content-Length: %d" % len(body)])
-                one = head + b"\r\n\r\n" + body
+                lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+                one = b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
             else:
                 first, _, rest = one.partition(b" HTTP/1.1\r\n")
                 one = mutate(random, first) + b" HTTP/1.1\r\n" + rest if random.random() < 0.5 else mutate(random, one, REQUESTS)

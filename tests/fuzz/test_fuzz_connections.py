@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from os.path import commonprefix
 
 from fakes import READERS, server_frames
 from fuzzing import again, run
@@ -25,11 +24,10 @@ def check(stories: Sequence[Story]) -> None:
     """Nobody does any harm, nothing stays behind, and no frame reader can be told from another but by the wording of a reason."""
     outcomes = {reader: lives(reader, list(stories)) for reader in READERS}
     for reader, seen in outcomes.items():
-        for one, other in zip(outcomes["python"], seen, strict=True):
-            if reader == "off":
-                if may_differ(one, other):
-                    continue
-                one, other = without_wording(one), without_wording(other)
+        for pair in zip(outcomes["python"], seen, strict=True):
+            if reader == "off" and may_differ(*pair):
+                continue
+            one, other = map(without_wording, pair) if reader == "off" else pair
             if one != other:
                 raise AssertionError(f"python / {reader}: {'; '.join(differences(one, other))}")
 
@@ -50,7 +48,8 @@ def differences(one: Outcome, other: Outcome) -> Iterator[str]:
     for name, value in asdict(one).items():
         if value != others[name]:
             here, there = repr(value), repr(others[name])
-            start = max(0, len(commonprefix([here, there])) - 60)
+            same = next((place for place, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), 0)
+            start = max(0, same - 60)
             yield f"{name}: ...{here[start : start + 300]} / ...{there[start : start + 300]}"
 
 

@@ -11,7 +11,7 @@ from fuzzing import again, run
 from mutators import cut, mutate
 
 from wsdaemon.wire.agreement import DeflateParameters
-from wsdaemon.wire.deflate import CorruptMessage, Deflate, MessageTooBig
+from wsdaemon.wire.deflate import FINAL_BLOCK, CorruptMessage, Deflate, MessageTooBig
 
 Session = tuple[int, bool, int, list[list[bytes]]]
 """Window bits, whether the client forgets its window after each message, the limit (0: none), and messages in pieces."""
@@ -20,7 +20,7 @@ FOUND: list[Session] = []
 
 LIMITS = (0, 1, 100, 1000, 65536)
 LARGEST = 1 << 20
-"""Bytes to which a message without a limit may inflate here: no payload that is made is longer than 2 KiB, and DEFLATE gives up to 1032 for one."""
+"""Bytes of message without a limit, times three: no payload made here is longer than a few KiB, and DEFLATE gives up to 1032 for one."""
 
 ROOM = 256 * 1024
 """Bytes of memory besides those of the message: zlib's objects for both ways, and windows."""
@@ -67,10 +67,14 @@ def make(random: Random) -> Session:
     spoilt = random.randrange(len(payloads) + 1)
     messages = []
     for index, payload in enumerate(payloads):
-        if index == spoilt:
-            payload = b"\x01\x00\x00\xff\xff" * random.randint(900, 1200) if random.random() < 0.05 else mutate(random, payload, payloads)
-        messages.append(cut(random, payload[:2048] if index == spoilt else payload))
+        messages.append(cut(random, _spoil(random, payload, payloads) if index == spoilt else payload))
     return bits, forgets, random.choice(LIMITS), messages
+
+
+def _spoil(random: Random, payload: bytes, others: Sequence[bytes]) -> bytes:
+    if random.random() < 0.05:
+        return FINAL_BLOCK * random.randint(900, 1200)
+    return mutate(random, payload, others)[:2048]
 
 
 def whole(deflate: Deflate, pieces: list[bytes], limit: int) -> bytes | str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from random import Random
 
 from fuzzing import Budget, again, run
@@ -44,8 +46,7 @@ def read_head(reads: Sequence[bytes]) -> Head | str | None:
         try:
             head = reader.feed(data)
         except BadRequest as error:
-            assert 400 <= error.status <= 505 and error.detail
-            return error.reason
+            return error.reason if 400 <= error.status <= 505 and error.detail else None
         if head is not None:
             return head
         assert reader._held is not None and len(reader._held) <= MAX_HEAD + len(data), "it holds more than a head"
@@ -59,14 +60,12 @@ def check_requests(inputs: Sequence[Reads]) -> None:
         if not isinstance(whole, Head):
             continue
         assert cut_up == whole, "cuts made another head of it"
-        again_ = parse_head(whole.serialise(), 100)
-        assert (again_.headers, again_.path, again_.query_string) == (whole.headers, whole.path, whole.query_string), "another head when read again"
-        lines = whole.serialise().decode("latin-1").removesuffix("\r\n\r\n")
-        assert len(lines.splitlines()) == 1 + len(whole.headers.raw), "Autobahn would cut the lines elsewhere"
-        try:
+        read_again = parse_head(whole.serialise(), 100)
+        assert replace(read_again, raw=b"") == replace(whole, raw=b""), "written out and read again, it is another head"
+        lines = whole.serialise().decode("utf-8", "replace").removesuffix("\r\n\r\n")
+        assert len(lines.splitlines()) == 1 + len(whole.headers.raw), "others would cut its lines elsewhere"
+        with suppress(BadRequest):
             assert len(upgrade(whole).key) == 24
-        except BadRequest as error:
-            assert error.status in (400, 405, 426)
 
 
 # -- PROXY headers
@@ -99,8 +98,7 @@ def read_proxy(reads: Sequence[bytes]) -> tuple[ProxyHeader, bytes] | bool | Non
     for number, data in enumerate(reads):
         try:
             header = reader.feed(data)
-        except ProxyHeaderError as error:
-            assert str(error)
+        except ProxyHeaderError:
             return False
         if header is not None:
             return header, reader.rest + b"".join(reads[number + 1 :])
@@ -156,8 +154,7 @@ def make_forwarded(random: Random) -> tuple[list[bytes], bool]:
     """Header lines, and whether the client came over TLS."""
     lines = []
     for name, values in ((b"forwarded", FORWARDED), (b"x-forwarded-for", FOR), (b"x-forwarded-proto", PROTO)):
-        for _ in range(random.choice((0, 1, 1, 2))):
-            lines.append(name + b":" + mutate(random, random.choice(values), values))
+        lines += [name + b":" + mutate(random, random.choice(values), values) for _ in range(random.choice((0, 1, 1, 2)))]
     return lines, random.random() < 0.5
 
 
