@@ -24,7 +24,7 @@ class Base(WebSocketServerProtocol):
 
 class Bad(Base):
     def onOpen(self) -> None:
-        self.count, self.out = 0, []
+        self.count, self.out = 0, ()
         self.factory.meter = 1  # on another object: none of our business
 
 

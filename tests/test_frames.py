@@ -96,10 +96,10 @@ class Recorder(WebSocketServerProtocol):
             failByDrop=False, maxMessagePayloadSize=MAXIMUM, openHandshakeTimeout=0, closeHandshakeTimeout=0, autoPingInterval=0
         )
         self.sent = Transport()
-        self.transport = self.sent  # type: ignore[assignment]
+        self.transport = self.sent
         self.connectionMade()
         self.state, self.websocket_version = self.STATE_OPEN, 13
-        self.inside_message, self.current_frame = False, None  # type: ignore[assignment]
+        self.inside_message, self.current_frame = False, None
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.seen.append(("binary" if isBinary else "text", payload))

@@ -336,6 +336,14 @@ def test_the_page_is_what_prometheus_reads(accept: str) -> None:
     assert any(name == "process_open_fds" for name, _ in found)
 
 
+@pytest.mark.parametrize("version", ["q", "1.x", "\N{ARABIC-INDIC DIGIT ONE}.0"])
+def test_a_version_that_is_none_is_as_good_as_no_wish(version: str) -> None:
+    """The library of Prometheus raises for it, or puts it into the answer's Content-Type."""
+    with Loop() as loop:
+        answer = page(loop, f"application/openmetrics-text;version={version}")
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+
+
 def test_reasons_have_a_bound() -> None:
     with Loop() as loop:
         answer = page(loop, listener=Listener(gate=Gate({f"reason{number}": 1 for number in range(MOST_REASONS + 50)})))

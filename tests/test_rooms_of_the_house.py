@@ -24,7 +24,9 @@ ROOMS = {
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-MAY_KNOW_EVERYBODY = ["__init__", "administration", "check", "lifecycle", "listening", "mounts", "reactors", "rooms", "server", "service", "tap"]
+MAY_KNOW_EVERYBODY = [
+    *("__init__", "administration", "check", "lifecycle", "listening", "mounts", "reactors", "rooms", "server", "service", "tap"),
+]
 
 
 def modules() -> Iterator[tuple[Path, str]]:

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -125,12 +126,18 @@ def shrink(value: Any, check: Check[Any], error: BaseException) -> tuple[Any, Ba
         for candidate in smaller_ones(value):
             tries += 1
             now = failure(check, [candidate])
-            if now is not None and type(now) is type(error):
+            if now is not None and place_of(now) == place_of(error):
                 value, error, found = candidate, now, True
                 break
             if tries >= MOST_TRIES:
                 break
     return value, error
+
+
+def place_of(error: BaseException) -> tuple[type, str, int]:
+    """What kind of error it is, and where it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return type(error), frame.filename, frame.lineno or 0
 
 
 def smaller_ones(value: Any) -> Iterator[Any]:

@@ -27,7 +27,9 @@ from wsdaemon.ops.metrics import Totals
 Visit = list[bytes]
 """Reads of one connection."""
 
-FOUND: list[Visit] = []
+FOUND: list[Visit] = [
+    [b"GET /metrics HTTP/1.1\r\nHost:h\r\nAuthorization:Bearer 0123456789abcdef\r\nAccept:application/openmetrics-text;version=q\r\n\r\n"],
+]
 
 TOKEN = "0123456789abcdef"
 TIMEOUT = 10.0

@@ -105,7 +105,8 @@ def receive(session: Session) -> None:
         message = whole(one, pieces, limit)
         same = in_pieces(other, pieces, limit) if any(pieces) else message
         if isinstance(message, str) or isinstance(same, str):
-            assert isinstance(message, str) and isinstance(same, str), f"whole: {message!r:.80}, in pieces: {same!r:.80}"
+            too_far_back = bits < 15 and same == "CorruptMessage"  # zlib sees that only where what it refers to has left the window
+            assert isinstance(same, str) and (isinstance(message, str) or too_far_back), f"whole: {message!r:.80}, in pieces: {same!r:.80}"
             break
         assert message == same, "pieces make another message"
         assert len(message) <= (limit or LARGEST * 3), "a message over the limit"

@@ -76,8 +76,16 @@ class MetricsPage:
         registry = CollectorRegistry()
         registry.register(_Collected(self._sources, now))
         registry.register(self._process)
-        encode, content_type = choose_encoder(request.headers.joined("accept") or "")
+        encode, content_type = _encoder(request.headers.joined("accept") or "")
         return Answer(200, encode(registry), content_type)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """What encodes, and its content type. The library raises for a version that is no number: then as if nothing were asked for."""
+    try:
+        return choose_encoder(accept if accept.isascii() else "")
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 class _Collected(Collector):
