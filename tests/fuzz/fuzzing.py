@@ -35,14 +35,14 @@ SHARES = {"connections": 34, "requests": 10, "rooms": 18, "deflate": 12, "proxy"
 BATCH = 50
 """Inputs that share a world, one after the other. After each batch it is seen whether they left something behind."""
 
-MOST_TRIES = 400
+MOST_TRIES = 2000
 """Checks that making a failing input smaller may take."""
 
 LAST_RESORT = 120
 """Seconds after which a batch is taken for a hang that no bound of turns or reads has seen. No measure: a batch takes about one."""
 
-BLOCKS_FOR_EACH = 0.1
-BLOCKS = 4000
+BLOCKS_FOR_EACH = 0.05
+BLOCKS = 1000
 """Blocks of memory, as Python counts its allocations, that may be more at the end of a run than after its first fifth: some for each input,
 far less than one object, and some for what settles late, such as caches of regular expressions."""
 

@@ -16,7 +16,7 @@ from wsdaemon.wire.deflate import FINAL_BLOCK, CorruptMessage, Deflate, MessageT
 Session = tuple[int, bool, int, list[list[bytes]]]
 """Window bits, whether the client forgets its window after each message, the limit (0: none), and messages in pieces."""
 
-FOUND: list[Session] = []
+FOUND: list[Session] = [(15, True, 1000, [[FINAL_BLOCK * 1001 + b"\0"]]), (9, True, 0, [[FINAL_BLOCK * 1001, b"\0"]])]
 
 LIMITS = (0, 1, 100, 1000, 65536)
 LARGEST = 1 << 20

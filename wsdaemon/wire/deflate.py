@@ -100,7 +100,7 @@ class _Incoming:
         self.bits = bits
         self.pieces = pieces
         self.decoder = decoder
-        self.streams = 0
+        self.streams = 0 if decoder is None else 1
 
     def feed(self, data: bytes, room: int | None) -> bytes:
         """Inflate to at most `room` bytes, None for no limit. MessageTooBig, CorruptMessage."""
