@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .catalogue import DEFAULT_PEERS, GOALS, PEERS, SUBJECT, TESTS, Server
-from .preparing import ROOT, CannotRun, Environment, Tools, cache_folder, environment, run, say
+from .preparing import ROOT, CannotRun, Environment, Tools, cache_folder, environment, need, run, say, system_versions
 from .report import everything, figures_text, markdown, table, write_docs, write_json
 from .results import Pair, Results
 from .running import Machine
@@ -124,6 +124,7 @@ def prepare_peers(options: argparse.Namespace, environments: dict[str, Environme
     for name in DEFAULT_PEERS if options.peers is None else options.peers:
         peer = PEERS[name]
         try:
+            need(peer.system)
             if peer.packages:
                 environments[peer.home].install(name, *peer.packages.split())
             found.append(peer)
@@ -183,7 +184,10 @@ def publish(options: argparse.Namespace, machine: Machine, results: Results) -> 
     for test in results.tests:
         print(table(results, test))
     print(f"\n{markdown(results)}\n")
-    found = everything(results, {name: home.versions() for name, home in machine.environments.items()}, options.seconds)
+    versions = {name: home.versions() for name, home in machine.environments.items()}
+    used = [PEERS[name] for name in results.servers if name != SUBJECT]
+    versions["system"] = system_versions({package for peer in used for package in peer.system.values()})
+    found = everything(results, versions, options.seconds)
     source = (options.json or cache / "results.json").absolute()
     write_json(source, found)
     target = options.plot or (ROOT / "docs" / "performance.svg" if options.docs else cache / "plot.svg")

@@ -39,7 +39,8 @@ class Test:
     path: str = "echo"
     """Which of a server's paths the load goes to; `sub` brings `pub` along."""
     unit: str = "us"
-    """us: CPU time per message, delivery or open and close. bytes: memory per connection. ms: the 99th percentile of a probe's echoes."""
+    """us: CPU time per message, delivery or open and close. bytes: memory per connection. ms: a 99th percentile, of a probe's echoes or,
+    when the load is `paced`, of its own latency."""
     tls: bool = False
     deflate: bool = False
     """The client offers permessage-deflate, and the server must agree."""
@@ -48,11 +49,13 @@ class Test:
     subject_only: bool = False
     pinged: bool = False
     """Each connection must have been pinged meanwhile."""
+    paced: bool = False
+    """The load goes by the clock, and what counts is its own 99th percentile."""
 
     @property
     def probed(self) -> bool:
         """Whether what counts is the round trip of another client meanwhile."""
-        return self.unit == "ms"
+        return self.unit == "ms" and not self.paced
 
     @property
     def connections(self) -> int:
@@ -83,6 +86,10 @@ TESTS: Mapping[str, Test] = {
         Test("room8", "room of 1,000, 128 B, 8 under way, per delivery", f"{_ROOM} --window 8", "sub"),
         Test("room-json", "room of 1,000, 1 KiB JSON, per delivery", _JSON, "sub"),
         Test("room-deflate", "room of 1,000, 1 KiB JSON, deflate, per delivery", f"{_JSON} --offer-deflate", "sub", deflate=True),
+        Test(
+            "room-paced", "room of 1,000, 128 B, 200 a second, until the last has it, p99", f"{_ROOM} --interval 5 --window 1000",
+            "sub", unit="ms", paced=True,
+        ),
         Test("churn", "open and close", _CHURN),
         Test("tls-churn", "open and close over TLS", _CHURN, tls=True),
         Test("idle", "idle connection", _MANY, unit="bytes"),
@@ -109,7 +116,7 @@ class Server:
 
     name: str
     command: str = ""
-    """Words with {port}, {bin} (of its environment), {servers} and {raw}. Empty: the subject."""
+    """Words with {port}, {bin} (of its environment), {servers}, {raw} and {config}. Empty: the subject."""
     packages: str = ""
     home: str = "peers"
     """The environment that the packages are installed in."""
@@ -117,10 +124,14 @@ class Server:
     deflate: str | None = "--deflate"
     """Added for tests with permessage-deflate; None: it has none."""
     paths: Mapping[str, str] = field(default_factory=lambda: {"echo": "/", "sub": "/sub", "pub": "/pub"})
+    config: str = ""
+    """A file of `servers` that is copied into the cache folder with the {port} filled in; {config} is the copy."""
+    system: Mapping[str, str] = field(default_factory=dict)
+    """Files of the system that it needs, and the Debian packages that bring them. They are not installed for it."""
 
     def can(self, test: Test) -> bool:
         """Whether this test has a meaning here."""
-        if test.path not in self.paths or (test.subject_only and self.command):
+        if test.path not in self.paths or (test.subject_only and self.command) or (test.probed and "echo" not in self.paths):
             return False
         return (self.tls or not test.tls) and (self.deflate is not None or not test.deflate)
 
@@ -137,9 +148,14 @@ PEERS: Mapping[str, Server] = {
         Server("aiohttp", "{bin}/python {servers}/aiohttp_echo.py {port}", "aiohttp uvloop", paths=_COROUTINE),
         # Alone: where `click` can be imported, Autobahn colours the arguments of log calls that are switched off.
         Server("autobahn", "{bin}/python {servers}/autobahn_twisted.py {port}", "autobahn twisted[tls]", home="autobahn"),
+        Server(
+            "nchan", "/usr/sbin/nginx -e stderr -c {config}", tls=False, deflate=None, paths={"sub": "/sub", "pub": "/pub"},
+            config="nchan.conf",
+            system={"/usr/sbin/nginx": "nginx-light", "/usr/lib/nginx/modules/ngx_nchan_module.so": "libnginx-mod-nchan"},
+        ),
     )
-}
-DEFAULT_PEERS = (LIMIT, "picows", "websockets", "aiohttp", "autobahn")
+}  # fmt: skip
+DEFAULT_PEERS = (LIMIT, "picows", "websockets", "aiohttp", "autobahn", "nchan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,22 @@ def run(words: Sequence[object], environment: Mapping[str, str] | None = None) -
     return done.stdout
 
 
+def need(files: Mapping[str, str]) -> None:
+    """CannotRun unless all these files are there; the text names their Debian packages."""
+    if missing := sorted({package for path, package in files.items() if not Path(path).exists()}):
+        raise CannotRun(f"{', '.join(missing)}: not installed (Debian packages)")
+
+
+def system_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of these Debian packages; empty where there is no dpkg, or where they are from elsewhere."""
+    names = sorted(packages)
+    try:
+        output = run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names]) if names else ""
+    except CannotRun:
+        return {}
+    return {words[0]: words[1] for line in output.splitlines() if len(words := line.split()) == 2}
+
+
 def digest(files: Iterable[Path], *more: str) -> str:
     """Names the content of files."""
     summed = hashlib.sha256(repr(more).encode())
@@ -95,6 +111,13 @@ class Tools:
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", self.key, "-out", self.certificate,
         ])  # fmt: skip
+
+    def configure(self, name: str, port: int) -> Path:
+        """The settings file of that name from `servers`, with its {port} and {cache} filled in."""
+        target = self.cache / name
+        text = (HERE / "servers" / name).read_text()
+        target.write_text(text.replace("{port}", str(port)).replace("{cache}", str(self.cache)))
+        return target
 
     def _compile(self, name: str, sources: Sequence[Path], *flags: str) -> Path:
         headers = (HERE / "load").glob("*.h")

@@ -14,12 +14,21 @@ from typing import Any
 
 from .catalogue import LIMIT, PEERS, SUBJECT, TESTS
 from .preparing import CannotRun
-from .results import Results, shown
+from .results import Figure, Results, shown
 
 COLUMNS = {"us": "CPU us", "bytes": "bytes", "ms": "p99 ms"}
 UNITS = {"us": "µs", "bytes": "bytes", "ms": "ms"}
 NAMES = {LIMIT: "C limit", "autobahn": "stock Autobahn"}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+LOAD_BUSY = 0.85
+"""Cores from which on the load generator is late to read: a latency that it measured then is an upper bound of the server's."""
+
+
+def bounded(test: str, figure: Figure) -> bool:
+    """Whether this latency is only known to be at most that: the load generator was about as busy as it can be."""
+    return TESTS[test].paced and figure.load >= LOAD_BUSY
 
 
 def name_of(server: str) -> str:
@@ -41,6 +50,7 @@ def table(results: Results, test: str) -> str:
         ratios = [results.ratio((test, server), (test, other)) for other in (LIMIT, "picows")]
         cells = "".join(f"{'-' if ratio is None else shown(ratio, 2):>10}" for ratio in ratios)
         note = ("" if figure.quiet else "  * not quiet") + (f"  {figure.failed} failed" if figure.failed else "")
+        note += f"  at most: load generator at {figure.load:.2f} of its CPU" if bounded(test, figure) else ""
         lines.append(
             f"{server:20}{shown(figure.cost, 2):>10}{cells}{shown(figure.rate, 0):>12}{shown(figure.p50_us, 0):>10}"
             f"{shown(figure.p99_us, 0):>10}{figure.foreign:>9.2f}{figure.used:>4}/{figure.taken}{note}"
@@ -56,7 +66,10 @@ def markdown(results: Results) -> str:
         cells = []
         for server in servers:
             figure = results.figure(test, server)
-            cells.append("-" if figure is None else shown(figure.cost, 2) + ("" if figure.quiet else " *"))
+            if figure is None:
+                cells.append("-")
+            else:
+                cells.append(("≤ " if bounded(test, figure) else "") + shown(figure.cost, 2) + ("" if figure.quiet else " *"))
         lines.append(f"| {TESTS[test].title}, {UNITS[TESTS[test].unit]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -96,7 +109,7 @@ def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str
     rounds = max((len(samples) for samples in results.samples.values()), default=0)
     where = f"CPython {found['python']}, Linux {found['kernel'].split('-')[0]}, {found['processor']}, {found['cpus']} CPUs"
     head = [f"{found['when']}, {where}; medians of {rounds} {'rounds' if rounds > 1 else 'round'}.", f"Beside wsdaemon: {versions}."]
-    foot = "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample."
+    foot = "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample. `≤`: the load generator had no CPU to spare."
     lines = [*head, "", markdown(results), "", foot]
     if goals and (verdicts := results.verdicts()):
         lines += ["", "| goal | at most | measured | |", "|---|---:|---:|---|"]
@@ -110,6 +123,8 @@ def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str
 
 def _version(versions: Mapping[str, Mapping[str, str]], server: str) -> str:
     peer = PEERS[server]
+    if peer.system:
+        return ", ".join(" ".join(item) for item in versions.get("system", {}).items() if item[0] in peer.system.values())
     return versions.get(peer.home, {}).get(peer.packages.split(maxsplit=1)[0], "") if peer.packages else ""
 
 

@@ -22,6 +22,8 @@ class Figure:
     p50_us: float
     p99_us: float
     foreign: float
+    load: float
+    """Cores that the load generator used: it has one."""
     used: int
     taken: int
     failed: int
@@ -93,6 +95,7 @@ class Results:
             p50_us=median("p50_us"),
             p99_us=median("p99_us"),
             foreign=median("foreign"),
+            load=median("client_cpu"),
             used=len(good),
             taken=len(samples),
             failed=samples.count(None),

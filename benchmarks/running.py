@@ -71,6 +71,8 @@ class Machine:
                 sample = self._probed(words, [*start, *PROBE.split(), "--path", server.paths["echo"]], self._duration(test))
             else:
                 sample = self._load(words, self._duration(test))
+            if test.paced:
+                sample = {**sample, "cost": sample["p99_us"] / 1000, "unit": "ms"}
             _check_used(sample, test)
             return sample
 
@@ -94,7 +96,8 @@ class Machine:
         if not server.command:
             return self.subject.command(folder, port, test, self.tools), self.subject.environment
         home = self.environments[server.home]
-        values = {"port": port, "bin": home.scripts, "servers": HERE / "servers", "raw": self.raw}
+        config = self.tools.configure(server.config, port) if server.config else ""
+        values = {"port": port, "bin": home.scripts, "servers": HERE / "servers", "raw": self.raw, "config": config}
         words = [word.format(**values) for word in server.command.split()]
         if test.deflate and server.deflate:
             words.append(server.deflate)

@@ -30,6 +30,7 @@ static void usage(void)
 "echo      --interval MS (a message on each connection every MS, up to -P under way, instead of one after each answer)\n"
 "idle      --exchange (each connection first sends one message and gets it back)\n"
 "fanout    --window N (1)  --sub-msg TEXT (each subscriber sends it once)\n"
+"          --interval MS (a publication every MS, up to --window under way; its time counts from when it was due)\n"
 "          --echo-to-sender (the publisher must get its own messages)  --loose (do not compare what subscribers get)\n"
 "checks    --verify-every N (16: compare the payload of every 16th message)\n"
 "report    --server-pid PID[,PID] (CPU and memory of these process trees)  --tag TEXT (copied)\n", stderr);

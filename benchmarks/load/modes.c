@@ -93,17 +93,36 @@ int run_idle(usage_t before) /* `before` the handshakes, which are done */
     return n_open == nconns && !errors ? 0 : 4;
 }
 
-static void publish(conn *c) /* keep `window` publications under way */
+static void publish(conn *c) /* keep `window` publications under way; with --interval only those that are due */
 {
     while (fan.sent - fan.done < (uint64_t)o.window && c->state == OPEN) {
+        uint64_t t = now_ns(), due = o.interval > 0 ? fan.begun + (uint64_t)((fan.sent + 1) * o.interval * 1e6) : t;
+        if (due > t) return;
         fan.missing[fan.sent % o.window] = fan.receivers;
-        fan.sent_at[fan.sent++ % o.window] = now_ns();
+        fan.sent_at[fan.sent++ % o.window] = due;
         c->tx_pending += c->frame_len;
         flush(c);
     }
 }
 
-static void set_timer(void) /* --interval: a message on each connection at every tick, whether the last was answered or not */
+static void check_stuck(void)
+{
+    uint64_t missing = 0;
+    if (errors || now_ns() < fan.progress + 10000000000ull) return;
+    for (uint64_t k = fan.done; k < fan.sent; k++) missing += fan.missing[k % o.window];
+    errors++;
+    snprintf(errmsg, sizeof errmsg, "stuck: %" PRIu64 " deliveries of %" PRIu64 " publications missing", missing, fan.sent - fan.done);
+}
+
+static void drain(void) /* what was published must reach every member, also after the time is over */
+{
+    while (fan.done < fan.sent && !errors && !stop) {
+        poll_once(50);
+        check_stuck();
+    }
+}
+
+static void set_timer(void) /* --interval: what is to be sent goes out at every tick, whether the last was answered or not */
 {
     long ns = (long)(o.interval * 1e6);
     struct itimerspec every = {{ns / 1000000000, ns % 1000000000}, {ns / 1000000000, ns % 1000000000}};
@@ -128,7 +147,8 @@ static void begin_traffic(void)
     }
     if (o.mode == FANOUT) {
         fan.sent_at = calloc(o.window, 8), fan.missing = calloc(o.window, sizeof(int));
-        fan.receivers = o.conns + o.echo_to_sender, fan.progress = now_ns(), fan.on = true;
+        fan.receivers = o.conns + o.echo_to_sender, fan.progress = fan.begun = now_ns(), fan.on = true;
+        if (o.interval > 0) set_timer(); /* after `begun`: no tick comes before its publication is due */
         return;
     }
     running = true;
@@ -149,14 +169,17 @@ int run_traffic(void)
         if (measuring && t >= a.t + o.secs) break;
         if (o.mode == FANOUT) {
             publish(&conns[o.conns]);
-            if (t - fan.progress / 1e9 > 10) { errors++; snprintf(errmsg, sizeof errmsg, "stuck: %d deliveries missing", fan.missing[fan.done % o.window]); }
+            check_stuck();
         } else if (t - checked > o.warm + 10) {
             if (msgs == seen) { errors++; snprintf(errmsg, sizeof errmsg, "stuck: no message for 10 seconds"); }
             seen = msgs, checked = t;
         }
-        if (poll_once(50)) tick();
+        if (poll_once(50) && o.mode == ECHO) tick();
     }
-    b = spent();
+    bool paced = o.mode == FANOUT && o.interval > 0;
+    if (!paced) b = spent(), measuring = false;
+    if (o.mode == FANOUT) drain();
+    if (paced) b = spent(); /* the last publications count: a server that falls behind must not look fast */
     report(o.mode == ECHO ? "us CPU per message" : "us CPU per delivery", msgs ? (b.server - a.server) / msgs * 1e6 : 0, msgs, &a, &b,
            o.mode == ECHO ? &latency : &last_latency);
     printf(",\"MB_per_s\":%.2f,\"compressed_rx\":%" PRIu64 ",\"publications\":%" PRIu64 "}\n", msg_bytes / (b.t - a.t) / 1e6, compressed_rx, last_latency.n);

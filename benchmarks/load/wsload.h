@@ -99,7 +99,7 @@ int parse(conn *c, const uint8_t *b, size_t n, uint64_t t);
 extern uint64_t msgs, msg_bytes, compressed_rx;
 extern hist latency, last_latency;
 extern bool measuring, running; /* running: what is sent must come back */
-extern struct fan { bool on; int receivers, *missing; uint64_t sent, done, *sent_at, progress; } fan;
+extern struct fan { bool on; int receivers, *missing; uint64_t sent, done, *sent_at, progress, begun; } fan;
 extern volatile sig_atomic_t stop;
 void on_signal(int s);
 int run_churn(void);

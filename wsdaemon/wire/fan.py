@@ -19,11 +19,13 @@ def send_to_all(wires: Sequence[Wire], messages: Sequence[Prepared]) -> None:
     plain = messages[0].plain if len(messages) == 1 else b"".join([message.plain for message in messages])
     size, count = len(plain), len(messages)
     compressed = _Compressed(messages)
-    send_direct = wires[0].send_direct  # one function for all; as an attribute it is looked up in a dozen base classes
+    made, send_direct = Wire, Wire.send_direct  # one for each class: as an attribute it is looked up in a dozen base classes
     for wire in wires:
         try:
             if not wire.live:
                 continue
+            if wire.__class__ is not made:
+                made, send_direct = wire.__class__, wire.send_direct
             wire.messages_out += count
             if wire.wire_flags & RSV1:
                 compressed.send(wire)

@@ -81,6 +81,11 @@ class Flusher:
                 self._call_soon(self.run)
 
 
+def no_direct_way(descriptor: int, data: bytes) -> int:
+    """Nothing is sent: the transport takes it all. A mount's own class has the frame reader's send() instead."""
+    return 0
+
+
 class Output:
     """Frames on their way to one client.
 
@@ -97,7 +102,7 @@ class Output:
     drops_messages: bool
     """The mount would rather drop messages than a slow connection."""
     keeps_latest: bool
-    send_direct: Callable[[int, bytes], int]
+    send_direct: Callable[[int, bytes], int] = staticmethod(no_direct_way)
 
     native: Native | None
     live: bool
