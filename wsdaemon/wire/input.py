@@ -193,7 +193,8 @@ class Input(Output):
         partial = self.partial = self.begin(data, position, self.maximum, self.wire_flags)
         if partial is None:
             return False
-        if partial.missing >= BODY and self.native is not None:
+        # Not over TLS: what is decrypted already must not wait for the next bytes from the network while the protocol is changed.
+        if partial.missing >= BODY and self.native is not None and not self.wire_connection.handshake.secure:  # type: ignore[union-attr]
             self.native.set_protocol(Body(self))
         return True
 
