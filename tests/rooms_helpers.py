@@ -29,12 +29,12 @@ class FakePrepared:
 
 
 class FakeWire:
-    """What a session sends, as messages. `congested`: the client does not read."""
+    """What a session sends, as messages. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
         self.live = True
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
-        self.congested = False
+        self.congested = self.queued = False
         self.sent: list[str | bytes] = []
         self.prepared: list[FakePrepared] = []
         self.writes = 0
@@ -154,7 +154,7 @@ class Seat:
 
     def read(self) -> None:
         """A client that did not read does so now."""
-        self.wire.congested = False
+        self.wire.congested = self.wire.queued = False
         self.connection.has_room()
 
     def drop(self) -> None:

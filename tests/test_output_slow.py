@@ -66,10 +66,10 @@ def messages(client: Client) -> list[str]:
 
 def test_at_the_limit_it_stays_and_one_byte_over_it_is_closed(made: House) -> None:
     client, app = slow(made, send_backlog=1000)
-    used = client.wire.unsent()
-    app.connection.send(b"x" * (1000 - used - 4))
+    first = client.wire.unsent()
+    app.connection.send(b"x" * (1000 - 4))
     made.loop.settle()
-    assert client.wire.unsent() == 1000
+    assert client.wire.unsent() == first + 1000
     assert client.wire.live
     client.wire.write(b"\x8a\x00")
     made.loop.settle()
@@ -80,58 +80,65 @@ def test_at_the_limit_it_stays_and_one_byte_over_it_is_closed(made: House) -> No
     assert client.ended == (1013, "client reads too slowly", "server")
 
 
-class Now:
-    """In the place of the module `time`."""
-
-    def __init__(self) -> None:
-        self.now = 500.0
-
-    def monotonic(self) -> float:
-        return self.now
+LATE = 0.1
+"""Seconds: how much later than that the wheel may be, at most."""
 
 
-@pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Now:
-    now = Now()
-    monkeypatch.setattr("wsdaemon.wire.output.time", now)
-    return now
-
-
-def test_what_waits_for_too_long_closes_too(made: House, now: Now) -> None:
-    client, app = slow(made, send_backlog_age=10.0)
-    now.now += 10.0
-    app.connection.send("in time")
-    made.loop.settle()
+def test_what_waits_for_too_long_closes_too(made: House) -> None:
+    """Also where nothing more is sent, and no ping is."""
+    client, _ = slow(made, send_backlog_age=10.0, ping_interval=0.0)
+    made.loop.advance(9.9)
     assert client.wire.live
-    now.now += 0.1
-    app.connection.send("too late")
-    made.loop.settle()
+    made.loop.advance(0.1 + LATE)
+    assert client.frames()[-1] == SLOW
+    client.transport.drain()
+    client.answer_close()
+    assert client.ended == (1013, "client reads too slowly", "server")
+
+
+def test_its_age_is_that_of_the_first_that_waits(made: House) -> None:
+    client, app = slow(made, send_backlog_age=10.0)
+    made.loop.advance(9.0)
+    app.connection.send("younger")
+    made.loop.advance(1.0 + LATE)
     assert client.frames()[-1] == SLOW
 
 
-def test_a_client_that_takes_everything_now_and_then_may_stay(made: House, now: Now) -> None:
-    client, app = slow(made, send_backlog_age=10.0)
+def test_a_client_that_sends_but_does_not_read_is_too_slow_in_time(made: House) -> None:
+    """Whatever comes from a client shows that it lives, so the pings alone would never end this."""
+    client, _ = slow(made)
+    for _ in range(5):
+        made.loop.advance(11.0)
+        client.send(text("I am here"))
+        assert client.wire.live
+    made.loop.advance(5.0 + LATE)
+    assert client.frames()[-1] == SLOW
+
+
+def test_a_client_that_takes_everything_now_and_then_may_stay(made: House) -> None:
+    client, app = slow(made, send_backlog_age=10.0, ping_interval=0.0)
     for number in range(10):
-        now.now += 9.0
+        made.loop.advance(9.0)
         app.connection.send(str(number))
         made.loop.settle()
         read_some(client)
     assert messages(client) == ["first", *map(str, range(10))]
+    made.loop.advance(1e6)
     assert client.wire.live
 
 
-def test_without_an_age_only_bytes_count(made: House, now: Now) -> None:
-    client, app = slow(made)
-    now.now += 1e6
+def test_without_an_age_only_bytes_count(made: House) -> None:
+    client, app = slow(made, send_backlog_age=0.0, ping_interval=0.0)
+    made.loop.advance(1e6)
     app.connection.send("still there")
     made.loop.settle()
     assert client.wire.live
 
 
 @DROPPING
-def test_where_messages_are_dropped_none_is_too_old(made: House, now: Now, policy: str) -> None:
-    client, app = slow(made, send_backlog_age=10.0, slow_client=policy)
-    now.now += 1e6
+def test_where_messages_are_dropped_none_is_too_old(made: House, policy: str) -> None:
+    client, app = slow(made, send_backlog_age=10.0, slow_client=policy, ping_interval=0.0)
+    made.loop.advance(1e6)
     client.send(frame(9, b"a ping"))
     app.connection.send("still there")
     made.loop.settle()
@@ -251,7 +258,7 @@ def test_pongs_and_pings_are_never_dropped(each_reader: House, policy: str) -> N
     assert got[-1] == Frame(1, b"%0500d" % 19)
 
 
-@pytest.mark.parametrize("policy", ["close", "drop_oldest", "latest"])
+@pytest.mark.parametrize("policy", ["close", "drop_oldest", "latest", "wait"])
 def test_pongs_that_are_not_read_count(each_reader: House, policy: str) -> None:
     client, _ = slow(each_reader, slow_client=policy, send_backlog=5000)
     for _ in range(60):
@@ -314,6 +321,47 @@ def test_what_waits_for_a_client_that_is_gone_is_let_go(made: House) -> None:
     assert app.ends == [(1006, "connection lost without a Close frame")]
 
 
+# -- wait
+
+
+def test_a_sender_that_awaits_waits_from_the_first_byte(made: House) -> None:
+    client, app = slow(made, slow_client="wait")
+    waiting = made.loop.create_task(writable(app.connection))
+    made.loop.settle()
+    assert not waiting.done()
+    read_some(client)
+    made.loop.settle()
+    assert waiting.done()
+    assert repr(app.connection.send("more")) == "<ready>"
+
+
+async def writable(connection: Connection) -> None:
+    await connection.writable()
+
+
+def test_a_sender_that_does_not_wait_meets_the_limit(made: House) -> None:
+    client, app = slow(made, slow_client="wait", send_backlog=1000)
+    app.connection.send(b"x" * (1000 - 4))
+    made.loop.settle()
+    assert client.wire.live
+    app.connection.send(b"")
+    made.loop.settle()
+    assert client.frames()[-1] == SLOW
+
+
+def test_nobody_waits_for_one_who_takes_nothing_for_long(made: House) -> None:
+    client, app = slow(made, slow_client="wait", ping_interval=0.0)
+    waiting = made.loop.create_task(writable(app.connection))
+    made.loop.advance(59.9)
+    assert not waiting.done()
+    made.loop.advance(0.1 + LATE)
+    assert waiting.done()
+    assert client.frames()[-1] == SLOW
+
+
+# -- senders, and what may be dropped
+
+
 @DROPPING
 def test_a_sender_that_awaits_never_waits_for_a_client_whose_messages_are_dropped(made: House, policy: str) -> None:
     _, app = slow(made, slow_client=policy, send_backlog=500_000)
@@ -322,7 +370,7 @@ def test_a_sender_that_awaits_never_waits_for_a_client_whose_messages_are_droppe
     assert repr(app.connection.writable()) == "<ready>"
 
 
-@pytest.mark.parametrize(("policy", "kept"), [("close", True), ("drop_oldest", False), ("latest", False)])
+@pytest.mark.parametrize(("policy", "kept"), [("close", True), ("drop_oldest", False), ("latest", False), ("wait", True)])
 def test_a_message_that_may_be_dropped_is_not_one_that_later_ones_refer_to(policy: Any, kept: bool) -> None:
     options = _deflate(MountSettings(path="/", app="echo", slow_client=policy, compression_server_context_takeover=True))
     assert options is not None
@@ -350,7 +398,7 @@ class Reader:
         return self._decoder.decompress(frame.payload + b"\x00\x00\xff\xff") if frame.rsv == 4 else frame.payload
 
 
-@given(steps=steps, policy=st.sampled_from(["close", "drop_oldest", "latest"]), deflate=st.booleans())
+@given(steps=steps, policy=st.sampled_from(["close", "drop_oldest", "latest", "wait"]), deflate=st.booleans())
 def test_in_order_within_bounds_and_to_the_last(steps: list[tuple[str, int, str]], policy: str, deflate: bool) -> None:
     backlog, largest, key = 1800, 430, {"own": None, "red": "red", "blue": "blue"}
     with house() as made:
@@ -398,7 +446,7 @@ def check(client: Client, sent: list[tuple[str, bytes]], pings: int, policy: str
     else:
         assert len(pongs) == pings
         assert not sent or numbers[-1] == len(sent) - 1, "the newest always arrives"
-        if policy == "close":
+        if policy in ("close", "wait"):
             assert len(got) == len(sent)
         if policy == "latest":
             newest = {room: number for number, (room, _) in enumerate(sent)}

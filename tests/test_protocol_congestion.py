@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import pytest
-from fakes import READERS, App, Client, House, binary, closing, house
+from fakes import READERS, App, Client, House, binary, closing, frame, house
 
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.closing import ConnectionClosed
@@ -125,7 +125,13 @@ def test_one_message_over_the_backlog_to_a_client_that_does_not_read(made: House
     app.connection.send(bytes(300_001))
     made.loop.settle()
     assert client.wire.live, "it waits alone: an echo of a message that may be larger than the backlog must be possible"
-    app.connection.send(b"one more")
+    made.loop.advance(25.1)
+    assert client.wire.live, "a ping does not change that"
+    client.send(frame(10, b"ping"))
+    app.connection.send(bytes(299_000))
+    made.loop.settle()
+    assert client.wire.live, "the backlog is for what comes after it"
+    app.connection.send(bytes(1_000))
     made.loop.settle()
     assert client.frames()[-1].code == 1013
 

@@ -251,6 +251,20 @@ def test_a_paused_app_is_not_declared_dead(made: House) -> None:
     assert client.transport.aborted, "it is silent and nobody makes it wait any more"
 
 
+def test_one_whose_answer_was_not_read_yet_is_not_dead(made: House) -> None:
+    """The app goes on at the very time at which the answer to the ping would be late."""
+    app = Slow()
+    client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0)
+    client.send(text("1"))
+    made.loop.advance(34.9)
+    app.waiting.pop(0).set_result(None)
+    made.loop.settle()
+    made.loop.advance(0.2)
+    assert not client.transport.closing
+    made.loop.advance(25.0)
+    assert client.transport.aborted, "but it has to answer the next"
+
+
 # -- any order
 
 FRAGMENTS = frame(1, b"c", fin=False) + frame(9) + frame(0, b"d")

@@ -137,6 +137,6 @@ def _deflate(settings: MountSettings) -> DeflateOptions | None:
         memory_level=settings.compression_memory_level,
         threshold=settings.compression_threshold,
         # A message that may be dropped must not be one that later ones refer to.
-        server_context_takeover=settings.compression_server_context_takeover and settings.slow_client == "close",
+        server_context_takeover=settings.compression_server_context_takeover and settings.slow_client in ("close", "wait"),
         client_context_takeover=settings.compression_client_context_takeover,
     )

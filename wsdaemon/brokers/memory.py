@@ -19,86 +19,39 @@ from itertools import islice
 
 from . import Limits, contract
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .history import History, RateBucket, RecentKeys
-from .outbox import Bulk, Delivery, Fan, NoticePass, Outbox, Watch
+from .history import RecentKeys
+from .outbox import Bulk, Delivery, Fan, Held, NoticePass, Watch
 from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
+from .room import Holder, Room
 
 PATTERNS_KEPT = 64
 """A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
-
-
-class _Room(Outbox):
-    """One life of a room. `touched`: when it was last published to, joined or left, kept up to date while it is empty."""
-
-    __slots__ = ("bucket", "epoch", "history", "keys", "last", "members", "offset", "targets", "targets_version", "touched")
-
-    def __init__(self, name: str, epoch: str, limits: Limits, now: float) -> None:
-        super().__init__(name)
-        self.epoch = epoch
-        self.offset = 0
-        self.history = History(limits.history_count, limits.history_age, limits.history_bytes)
-        self.keys: RecentKeys | None = None
-        self.bucket = RateBucket(limits.rate, limits.burst, now) if limits.rate is not None else None
-        self.last: Message | None = None
-        self.members: dict[str, Member] = {}
-        self.targets: tuple[Member, ...] | None = None
-        self.targets_version = -1
-        self.touched = now
-
-    def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
-        """What came after `since`, and whether there is a gap."""
-        if since is None:
-            return (), False
-        self.history.trim(now)
-        if since.epoch != self.epoch or not self.history.first(self.offset) - 1 <= since.offset <= self.offset:
-            return (), True
-        return tuple(self.history.between(since.offset + 1, self.offset + 1, self.offset)), False
-
-    def answer(self, since: Position | None, now: float, present: tuple[Presence, ...] | None = None) -> Subscribed:
-        messages, gap = self.missed(since, now)
-        return Subscribed(self.name, self.epoch, self.offset, messages, gap, self.last if gap or since is None else None, present)
-
-
-class _Holder:
-    """What one member has."""
-
-    __slots__ = ("member", "patterns", "presence", "rooms")
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.presence = Presence(member.id, member.identity)
-        self.rooms: dict[_Room, None] = {}  # in the order it came, which is the order it leaves in
-        self.patterns: set[str] = set()
-
-    def hears(self, room: str) -> bool:
-        """Whether one of its patterns matches."""
-        return any(matches(pattern, room) for pattern in self.patterns)
 
 
 class MemoryBroker:
     """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
     `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `bulk` takes the place of single calls of
-    `deliver`; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch` names a room's life: 64 random bits by
-    default.
+    `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
+    names a room's life: 64 random bits by default.
     """
 
     def __init__(
         self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None, bulk: Bulk | None = None,
-        clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
+        held: Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self.limits = limits
-        self.fan = Fan(self._fail, clock, wake, bulk)
+        self.fan = Fan(self._fail, clock, wake, bulk, held)
         self._report = failed
         self._clock = clock
         self._wall = wall
         self._new_epoch = new_epoch
-        self._rooms: dict[str, _Room] = {}
-        self._blank: OrderedDict[str, _Room] = OrderedDict()  # without members and never published to, least recently used first
-        self._idle: OrderedDict[str, _Room] = OrderedDict()  # without members, but with a past
-        self._aging: OrderedDict[_Room, float] = OrderedDict()  # histories with an age, by when to look at them again
-        self._holders: dict[str, _Holder] = {}
+        self._rooms: dict[str, Room] = {}
+        self._blank: OrderedDict[str, Room] = OrderedDict()  # without members and never published to, least recently used first
+        self._idle: OrderedDict[str, Room] = OrderedDict()  # without members, but with a past
+        self._aging: OrderedDict[Room, float] = OrderedDict()  # histories with an age, by when to look at them again
+        self._holders: dict[str, Holder] = {}
         self._patterns: PatternIndex[Member] = PatternIndex()
         self._closed = False
 
@@ -287,29 +240,29 @@ class MemoryBroker:
             raise contract.BrokerClosed("the broker is closed")
         return self._clock()
 
-    def _holder(self, member: Member) -> _Holder:
+    def _holder(self, member: Member) -> Holder:
         holder = self._holders.get(member.id)
         if holder is None:
-            return _Holder(member)
+            return Holder(member)
         if holder.member is not member:
             raise contract.DuplicateMember("another member has this id")
         return holder
 
-    def _drop_holder(self, holder: _Holder) -> None:
+    def _drop_holder(self, holder: Holder) -> None:
         if not holder.rooms and not holder.patterns:
             self._holders.pop(holder.member.id, None)
 
-    def _catch_up(self, room: _Room, holder: _Holder) -> None:
+    def _catch_up(self, room: Room, holder: Holder) -> None:
         """Before a member gets an answer with an offset, deliver what another of its subscriptions still owes it up to there."""
         room.catch_up(holder.member)
         if self._holders.get(holder.member.id) is not holder:
             raise contract.NotSubscribed("the member was removed while it was given what waited for it")
 
-    def _create(self, name: str, now: float) -> _Room:
+    def _create(self, name: str, now: float) -> Room:
         check_room(name, self.limits)
         if len(self._rooms) >= self.limits.max_rooms:
             self._evict()
-        room = self._rooms[name] = self._blank[name] = _Room(name, self._new_epoch(), self.limits, now)
+        room = self._rooms[name] = self._blank[name] = Room(name, self._new_epoch(), self.limits, now)
         return room
 
     def _evict(self) -> None:
@@ -320,13 +273,13 @@ class MemoryBroker:
                     return
         raise contract.TooManyRooms(f"there are {self.limits.max_rooms} rooms, and none that could go")
 
-    def _forget(self, room: _Room) -> None:
+    def _forget(self, room: Room) -> None:
         del self._rooms[room.name]
         self._blank.pop(room.name, None)
         self._idle.pop(room.name, None)
         self._aging.pop(room, None)
 
-    def _rest(self, room: _Room, now: float) -> None:
+    def _rest(self, room: Room, now: float) -> None:
         """The room was used: it is now the last to be evicted, or not to be evicted at all."""
         room.touched = now
         self._blank.pop(room.name, None)
@@ -334,11 +287,11 @@ class MemoryBroker:
         if not room.members:
             (self._idle if room.offset else self._blank)[room.name] = room
 
-    def _watch_age(self, room: _Room, now: float) -> None:
+    def _watch_age(self, room: Room, now: float) -> None:
         if self.limits.history_age is not None and room.history and room not in self._aging:
             self._aging[room] = now + self.limits.history_age
 
-    def _remember(self, room: _Room, message: Message, key: str | None, now: float) -> None:
+    def _remember(self, room: Room, message: Message, key: str | None, now: float) -> None:
         room.history.append(message, now)
         self._watch_age(room, now)
         if self.limits.latest:
@@ -350,7 +303,7 @@ class MemoryBroker:
         if not room.members:
             self._rest(room, now)
 
-    def _targets(self, room: _Room) -> tuple[Member, ...]:
+    def _targets(self, room: Room) -> tuple[Member, ...]:
         """Everyone who is to be given what is published in the room now. The same object until something changes."""
         if room.targets is not None and room.targets_version == self._patterns.version:
             return room.targets
@@ -362,10 +315,10 @@ class MemoryBroker:
             room.targets_version = self._patterns.version
         return targets
 
-    def _serves(self, room: _Room, holder: _Holder) -> bool:
+    def _serves(self, room: Room, holder: Holder) -> bool:
         return room in holder.rooms or holder.hears(room.name)
 
-    def _leave(self, room: _Room, holder: _Holder, now: float) -> None:
+    def _leave(self, room: Room, holder: Holder, now: float) -> None:
         """Without telling others: `_note` does that when all is in order."""
         key = holder.member.id
         del holder.rooms[room]
@@ -375,28 +328,36 @@ class MemoryBroker:
             watch.left = True
         if room.pending and not holder.hears(room.name):
             room.settled[key] = room.offset
+            self._not_for_ever(room)
         if not room.members:
             self._rest(room, now)
 
-    def _leave_pattern(self, pattern: str, holder: _Holder) -> None:
+    def _leave_pattern(self, pattern: str, holder: Holder) -> None:
         holder.patterns.discard(pattern)
         self._patterns.remove(pattern, holder.member.id)
         for room in self.fan.active:
-            if isinstance(room, _Room) and matches(pattern, room.name) and not self._serves(room, holder):
+            if isinstance(room, Room) and matches(pattern, room.name) and not self._serves(room, holder):
                 room.settled[holder.member.id] = room.offset
+                self._not_for_ever(room)
 
-    def _note(self, room: _Room, change: Change) -> None:
+    def _not_for_ever(self, room: Room) -> None:
+        """A room that is held gathers what happens meanwhile, and that has a bound."""
+        if room.held is not None and room.overdue:
+            self.fan.go_on(room, room.held)
+
+    def _note(self, room: Room, change: Change) -> None:
         """Tell those who watch this room, after what waits there and, where the fan can be woken, not inside this call."""
         if not room.watchers:
             return
         room.changes.append(change)
+        self._not_for_ever(room)
         tail = room.pending[-1] if room.pending else None
         if isinstance(tail, NoticePass) and not tail.begun:
             tail.upto = room.changed
         else:
             self.fan.submit(room, NoticePass(room.changed), False)
 
-    def _present(self, room: _Room, limit: int | None) -> tuple[Presence, ...]:
+    def _present(self, room: Room, limit: int | None) -> tuple[Presence, ...]:
         return tuple([self._holders[key].presence for key in islice(room.members, limit)])
 
     def _fail(self, member: Member, error: Exception) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import partial
 from itertools import islice
 from operator import length_hint
 
@@ -26,15 +27,19 @@ class Watch:
         self.left = False
 
 
+MOST_HELD = 1000
+"""Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
+
+
 class Outbox:
     """What a room owes its members, in order. The head of `pending` may be half delivered.
 
     `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
     `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room. `waiting`:
-    messages that not everyone was given yet.
+    messages that not everyone was given yet. `held`: the first of `pending`, while it has to wait for members that have no room for it.
     """
 
-    __slots__ = ("base", "changes", "name", "pending", "settled", "waiting", "watchers")
+    __slots__ = ("base", "changes", "held", "name", "pending", "settled", "waiting", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,6 +49,12 @@ class Outbox:
         self.changes: list[Change] = []
         self.base = 0
         self.waiting = 0
+        self.held: Delivery | None = None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether so much has gathered besides messages that nobody is waited for."""
+        return len(self.changes) > MOST_HELD or len(self.settled) > MOST_HELD
 
     @property
     def changed(self) -> int:
@@ -71,6 +82,9 @@ Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
 It sees to members that it cannot serve by itself, and does not raise. Should it do so, all of the members are taken for failed.
 """
 
+Held = Callable[[Sequence[Member], Callable[[], None]], bool]
+"""Whether one of the members has no room for a message now. If so, what comes with them is called later, when that may be over."""
+
 JOINED = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
 
@@ -92,6 +106,17 @@ class Delivery:
     def left(self) -> int:
         """How many members are not yet looked at."""
         return length_hint(self._rest)
+
+    @property
+    def begun(self) -> bool:
+        return self._begun
+
+    def owed(self, outbox: Outbox) -> Sequence[Member]:
+        """To whom it goes, if it is not begun."""
+        skip, settled, last = self._skip, outbox.settled, self.messages[-1].offset
+        if skip is None and not settled:
+            return self._targets
+        return [member for member in self._targets if member is not skip and settled.get(member.id, 0) < last]
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
@@ -222,18 +247,21 @@ class Fan:
     """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
 
     What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
-    inside a `deliver`) until that answers False. Without `wake` everything is delivered inside the call that causes it. A member's
+    inside a `deliver`) until that answers False. With `held`, a message that one of its members has no room for waits, and with it whatever
+    comes after it in that outbox. Without `wake` everything is delivered inside the call that causes it. A member's
     `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered. With `bulk`, messages go
     to many members in one call, and those that wait for the same members leave together.
     """
 
-    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_ready", "_stepping", "_wake", "active")
+    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
 
     def __init__(
-        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, bulk: Bulk | None = None
+        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None,
+        bulk: Bulk | None = None, held: Held | None = None,
     ) -> None:  # fmt: skip
         self._failed = failed
         self._bulk = bulk
+        self._held = held
         self._clock = clock
         self._wake = wake
         self._ready: deque[Outbox] = deque()
@@ -280,6 +308,13 @@ class Fan:
         self._awake = bool(self._ready)
         return self._awake
 
+    def go_on(self, outbox: Outbox, head: Delivery) -> None:
+        """Try again what was held. Nothing happens if it is not held any more."""
+        if outbox.held is head and self._wake is not None:
+            outbox.held = None
+            if outbox.pending:
+                self._enqueue(outbox, self._wake)
+
     def stop(self) -> None:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
@@ -293,12 +328,22 @@ class Fan:
         if not outbox.pending:
             return 0
         head = outbox.pending[0]
+        if self._must_wait(outbox, head):
+            return 1
         used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:
             self._ready.append(outbox)
         return max(1, used)
+
+    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
+        """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
+        if self._held is None or not isinstance(head, Delivery) or head.begun or outbox.overdue:
+            return False
+        if self._held(head.owed(outbox), partial(self.go_on, outbox, head)):
+            outbox.held = head
+        return outbox.held is head
 
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between

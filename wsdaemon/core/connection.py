@@ -25,6 +25,8 @@ class Wire(Protocol):
 
     live: bool
     """False as soon as a Close frame went out or came in, or the transport is gone."""
+    queued: bool
+    """Something waits that the system has not taken yet."""
     messages_in: int
     messages_out: int
     bytes_in: int

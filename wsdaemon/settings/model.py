@@ -159,14 +159,17 @@ class MountSettings(SectionSettings):
         metadata=explain("How much may wait, unsent, for a client that reads slowly. What becomes of more says slow_client."),
     )
     send_backlog_age: Duration = field(
-        default=0.0,
-        metadata=explain("With slow_client = close: how long something may wait, unsent, before a client is too slow. 0: for ever."),
+        default=60.0,
+        metadata=explain(
+            "With slow_client = close and wait: how long something may wait, unsent, before a client is closed with 1013. 0: for ever."
+        ),
     )
-    slow_client: Literal["close", "drop_oldest", "latest"] = field(
+    slow_client: Literal["close", "drop_oldest", "latest", "wait"] = field(
         default="close",
         metadata=explain(
             "What becomes of a client that reads more slowly than it is sent. close: it is closed with 1013 when send_backlog is full. "
-            "drop_oldest: the messages that have waited longest are dropped. latest: only the newest of each room is kept for it."
+            "drop_oldest: the messages that have waited longest are dropped. latest: only the newest of each room is kept for it. "
+            "wait: whoever publishes waits for it; it is closed with 1013 after send_backlog_age."
         ),
     )
     messages_per_second: Count = field(

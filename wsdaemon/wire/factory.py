@@ -7,6 +7,7 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
 from .mounted import AutobahnWire, needs_autobahns_parser, reported
+from .output import HIGH_WATER
 from .policy import WirePolicy
 from .protocol import Wire
 from .resting import Resting
@@ -64,7 +65,9 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         "factory": factory,
         "flusher": policy.flusher,
         "resting": Resting(policy.wheel),
-        "send_backlog_age": policy.send_backlog_age if policy.slow_client == "close" else 0.0,
+        "send_backlog_age": policy.send_backlog_age if policy.slow_client in ("close", "wait") else 0.0,
+        # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
+        "high_water": 0 if policy.slow_client == "wait" else min(HIGH_WATER, policy.send_backlog // 2),
         "drops_messages": policy.slow_client in ("drop_oldest", "latest"),
         "keeps_latest": policy.slow_client == "latest",
         "send_backlog": policy.send_backlog,

@@ -307,6 +307,7 @@ class Input(Output):
     def _go_on(self, done: asyncio.Future[Any]) -> None:
         """The app is ready for more."""
         self.wire_waiting = None
+        self.heard = True  # what the client sent meanwhile, an answer to a ping maybe, is not read yet
         error = None if done.cancelled() else done.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
             self.app_failed("receiving a message", error)

@@ -16,7 +16,7 @@ COPY = 16 * 1024
 """Bytes of payload up to which header and payload are put into one object; above that the copy costs more than a second piece."""
 
 HIGH_WATER = 128 * 1024
-"""Unsent bytes above which a sender that awaits has to wait, until all are gone. Half of `send_backlog` where that is less."""
+"""Unsent bytes from which a sender that awaits has to wait, until all are gone, unless the mount says otherwise."""
 
 SLICE = 0.002
 """Seconds of writing after which other connections have their turn."""
@@ -89,16 +89,17 @@ def no_direct_way(descriptor: int, data: bytes) -> int:
 class Output:
     """Frames on their way to one client.
 
-    `native` is the loop's transport, None when it is gone; `queued` whether it holds unsent bytes; `descriptor` the plain socket's file
-    descriptor, -1 when writes must go through the transport (TLS, or closing). Frames wait in `out` until the end of the read that made
-    them, or until the flusher's turn.
+    `native` is the loop's transport, None when it is gone; `queued` whether it holds unsent bytes, `first_queued` how many of them were the
+    first; `descriptor` the plain socket's file descriptor, -1 when writes must go through the transport (TLS, or closing). Frames wait in
+    `out` until the end of the read that made them, or until the flusher's turn.
     """
 
-    __slots__ = ("bytes_out", "corked", "descriptor", "messages_out", "native", "out", "out_size", "queued", "queued_since", "shelf")
+    __slots__ = ("bytes_out", "corked", "descriptor", "first_queued", "messages_out", "native", "out", "out_size", "queued", "shelf")
 
     flusher: Flusher
     send_backlog: int
-    send_backlog_age: float
+    high_water: int
+    """Unsent bytes from which a sender that can wait should. 0: as soon as there are any."""
     drops_messages: bool
     """The mount would rather drop messages than a slow connection."""
     keeps_latest: bool
@@ -114,7 +115,7 @@ class Output:
         self.out_size = 0
         self.corked = False
         self.queued = False
-        self.queued_since = 0.0
+        self.first_queued = 0
         self.shelf: Shelf | None = None
         self.messages_out = 0
         self.bytes_out = 0
@@ -150,7 +151,7 @@ class Output:
         if self.native is not None:
             self.native.write(data[sent:] if sent > 0 else data)
             if self.queued:
-                self._check_backlog(self.native, len(data))
+                self._check_backlog(self.native)
 
     def flush(self) -> None:
         """Write what is queued: straight to the socket when the transport holds nothing."""
@@ -174,12 +175,11 @@ class Output:
                     data = data[sent:]
             native.write(data)
         if self.queued:
-            self._check_backlog(native, self.out_size)
+            self._check_backlog(native)
 
-    def _check_backlog(self, native: Native, added: int) -> None:
-        """See whether too much waits. What was added just now alone never is: it may be one message that is larger."""
-        too_much = native.get_write_buffer_size() > max(self.send_backlog, added)
-        if too_much or time.monotonic() - self.queued_since > self.send_backlog_age > 0:
+    def _check_backlog(self, native: Native) -> None:
+        """See whether too much waits besides the write that was the first to wait: that may be one message that is larger."""
+        if native.get_write_buffer_size() > self.send_backlog + self.first_queued:
             self.too_slow()
 
     def put_aside(self, frame: bytes, key: object = None) -> None:
@@ -203,7 +203,7 @@ class Output:
     @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than it is sent: then a sender that can wait should."""
-        return self.queued and self.native is not None and self.native.get_write_buffer_size() > min(HIGH_WATER, self.send_backlog // 2)
+        return self.queued and self.native is not None and self.native.get_write_buffer_size() >= self.high_water
 
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
@@ -211,13 +211,13 @@ class Output:
         return waiting + (self.native.get_write_buffer_size() if self.native is not None else 0)
 
     def too_slow(self) -> None:
-        """More than `send_backlog` bytes wait for the client."""
+        """More than `send_backlog` bytes wait for the client, or some for longer than `send_backlog_age`."""
         raise NotImplementedError
 
     def pause_writing(self) -> None:
         """The transport, whose high-water mark is 0: something waits in it, so nothing may be written past it."""
         self.queued = True
-        self.queued_since = time.monotonic()
+        self.first_queued = 0 if self.native is None else self.native.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """The transport: nothing waits any more."""

@@ -47,7 +47,7 @@ class WirePolicy:
     close_timeout: float = 5.0
     handshake_timeout: float = 10.0
     send_backlog: int = 1024 * 1024
-    send_backlog_age: float = 0.0
+    send_backlog_age: float = 60.0
     slow_client: str = "close"
     messages_per_second: float = 0.0
     bytes_per_second: float = 0.0

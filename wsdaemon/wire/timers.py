@@ -1,4 +1,4 @@
-"""What happens to a connection by itself: pings, and the ends of patience, of idleness and of a lifetime. All on the wheel."""
+"""What happens to a connection by itself: pings, and the ends of patience, of slowness, of idleness and of a lifetime. All on the wheel."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ NEVER = float("inf")
 class Timed(Input):
     """Deadlines of one connection, the earliest of which is on the wheel. Times are the loop's seconds."""
 
-    __slots__ = ("due_bucket", "end_at", "end_with", "idle_at", "ping_at", "pinged", "quiet_for", "quiet_mark")
+    __slots__ = ("due_bucket", "end_at", "end_with", "idle_at", "ping_at", "pinged", "quiet_for", "quiet_mark", "slow_at")
 
+    send_backlog_age: float
     onAutoPingTimeout: Callable[[], None]
     """Autobahn's."""
 
     def __init__(self) -> None:
         super().__init__()
         self.due_bucket = 0
-        self.ping_at = self.idle_at = self.end_at = NEVER
+        self.ping_at = self.idle_at = self.end_at = self.slow_at = NEVER
         self.end_with = (GOING_AWAY, "")
         self.pinged = UNASKED
         self.quiet_for = self.quiet_mark = 0
@@ -54,16 +55,29 @@ class Timed(Input):
                 self._arm()
 
     def _arm(self) -> None:
-        earliest = min(self.ping_at, self.idle_at, self.end_at)
+        earliest = min(self.ping_at, self.idle_at, self.end_at, self.slow_at)
         if earliest < NEVER:
             wheel = self.wire_policy.wheel
             wheel.set(self, max(0.0, earliest - wheel.time()))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.send_backlog_age and self.live:
+            self.slow_at = self.wire_policy.wheel.time() + self.send_backlog_age
+            if self.slow_at < min(self.ping_at, self.idle_at, self.end_at):  # as a rule the next ping is earlier, and the wheel knows of it
+                self._arm()
+
+    def resume_writing(self) -> None:
+        self.slow_at = NEVER
+        super().resume_writing()
 
     def time_passed(self) -> None:
         """One of the deadlines of an open connection is here."""
         now = self.wire_policy.wheel.time()
         if now >= self.end_at:
             self.close(*self.end_with)
+        elif now >= self.slow_at:
+            self.too_slow()
         elif now >= self.idle_at and self._idle_too_long(now):
             self.close(GOING_AWAY, "idle for too long")
         elif now >= self.ping_at:

@@ -69,6 +69,8 @@ class RoomsPolicy:
     """Those of the path: their values, with a / between them, name the room. None: only the subprotocol is served."""
     drops_messages: bool = False
     """The mount would rather drop messages than a slow connection."""
+    waits: bool = False
+    """Whoever publishes waits until the slowest member has room."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
 
@@ -100,7 +102,8 @@ class RoomsApp:
         self.open_to_all = hooks is None and policy.publish == "clients"
         """Whoever is in a room may publish there, and nobody has to be asked."""
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
-        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, clock=clock)
+        held = self._hold if policy.waits else None
+        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, held=held, clock=clock)
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -251,6 +254,14 @@ class RoomsApp:
             structured = [session.wire for session in sessions if session.structured]
             self._send_to_all(structured, [_prepared(message, JSON, structured[0]) for message in messages])
 
+    def _hold(self, members: Sequence[Member], go_on: Callable[[], None]) -> bool:
+        """The broker: whether some of the members have no room for a message; it goes on when they have, or are gone."""
+        sessions = cast("Sequence[PlainSession | JsonSession]", members)
+        slow = [session.connection for session in sessions if session.wire.queued and session.wire.live]
+        if slow:
+            self.in_background(_when_all_have_room(slow, go_on))
+        return bool(slow)
+
     def give_one(self, member: Member, message: Message) -> None:
         """Give one member one message, outside the usual way to all."""
         self._give((member,), (message,))
@@ -292,6 +303,12 @@ class RoomsApp:
 
     def _member_failed(self, member: Member, error: Exception) -> None:
         self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)
+
+
+async def _when_all_have_room(connections: Sequence[Connection], go_on: Callable[[], None]) -> None:
+    for connection in connections:
+        await connection.writable()
+    go_on()
 
 
 def _prepared(message: Message, form: str, wire: Wire) -> Prepared:

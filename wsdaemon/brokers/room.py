@@ -1,0 +1,57 @@
+"""What the broker in memory knows of a room, and of a member."""
+
+from __future__ import annotations
+
+from . import Limits
+from .contract import Member, Message, Position, Presence, Subscribed
+from .history import History, RateBucket, RecentKeys
+from .outbox import Outbox
+from .patterns import matches
+
+
+class Room(Outbox):
+    """One life of a room. `touched`: when it was last published to, joined or left, kept up to date while it is empty."""
+
+    __slots__ = ("bucket", "epoch", "history", "keys", "last", "members", "offset", "targets", "targets_version", "touched")
+
+    def __init__(self, name: str, epoch: str, limits: Limits, now: float) -> None:
+        super().__init__(name)
+        self.epoch = epoch
+        self.offset = 0
+        self.history = History(limits.history_count, limits.history_age, limits.history_bytes)
+        self.keys: RecentKeys | None = None
+        self.bucket = RateBucket(limits.rate, limits.burst, now) if limits.rate is not None else None
+        self.last: Message | None = None
+        self.members: dict[str, Member] = {}
+        self.targets: tuple[Member, ...] | None = None
+        self.targets_version = -1
+        self.touched = now
+
+    def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
+        """What came after `since`, and whether there is a gap."""
+        if since is None:
+            return (), False
+        self.history.trim(now)
+        if since.epoch != self.epoch or not self.history.first(self.offset) - 1 <= since.offset <= self.offset:
+            return (), True
+        return tuple(self.history.between(since.offset + 1, self.offset + 1, self.offset)), False
+
+    def answer(self, since: Position | None, now: float, present: tuple[Presence, ...] | None = None) -> Subscribed:
+        messages, gap = self.missed(since, now)
+        return Subscribed(self.name, self.epoch, self.offset, messages, gap, self.last if gap or since is None else None, present)
+
+
+class Holder:
+    """What one member has."""
+
+    __slots__ = ("member", "patterns", "presence", "rooms")
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.presence = Presence(member.id, member.identity)
+        self.rooms: dict[Room, None] = {}  # in the order it came, which is the order it leaves in
+        self.patterns: set[str] = set()
+
+    def hears(self, room: str) -> bool:
+        """Whether one of its patterns matches."""
+        return any(matches(pattern, room) for pattern in self.patterns)
