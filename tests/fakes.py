@@ -133,7 +133,9 @@ def request(target: str = "/", **headers: str) -> bytes:
 class Client:
     """The far end of one wire, and what stands around that wire."""
 
-    def __init__(self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int) -> None:
+    def __init__(
+        self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False
+    ) -> None:  # fmt: skip
         self.loop = loop
         self.watcher = watcher
         self.wheel = wheel
@@ -145,7 +147,7 @@ class Client:
         chosen = next((name for name in made.wire_policy.subprotocols if name in wanted.subprotocols), None)
         self.handshake = Handshake(
             target=head.target, path=head.path, raw_path=head.raw_path, query_string=head.query_string, headers=head.headers,
-            peer=PEER, local=LOCAL, subprotocols=wanted.subprotocols, subprotocol=chosen, listener="here", mount=head.path,
+            peer=PEER, local=LOCAL, secure=secure, subprotocols=wanted.subprotocols, subprotocol=chosen, listener="here", mount=head.path,
         )  # fmt: skip
         self.wire: Any = made.make()
         place = take_place(self.count)
@@ -230,12 +232,12 @@ class House:
         return wire_class(self.policy(app, watcher or Watcher(), **options), Clock(), mounted)
 
     def make_wire(
-        self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, **options: Any
+        self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, secure: bool = False, **options: Any
     ) -> Client:  # fmt: skip
         """A wire that is open, seen from its client. `options` are WirePolicy's, and `reader`, one of READERS."""
         watcher = Watcher()
         made = self.make_class(app, watcher, mounted, **options)
-        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor)
+        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor, secure)
 
 
 @contextmanager

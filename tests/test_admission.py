@@ -1,96 +1,23 @@
-"""Admission: which answer a request gets, in which order things are asked, and what waiting for authentication leaves behind."""
+"""Admission: which answer a request gets, and in which order things are asked.
+
+What waiting for authentication leaves behind has its tests in test_admission_waiting.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from fakes import LOCAL, PEER, App, House, Transport, house, request, text
+from admission_helpers import ADA, Chain, Door, Visitor, refuse
+from fakes import PEER, App, AppSession, House, house, request
 
-from wsdaemon.core.handshake import ClientCertificate, Peer
-from wsdaemon.core.registry import Count
-from wsdaemon.core.routing import Routes
-from wsdaemon.core.wheel import Wheel
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import ClientCertificate, Handshake, Peer
 from wsdaemon.edge.admission import Refusals
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
 from wsdaemon.edge.limits import AddressLimits, Tally
 from wsdaemon.edge.origins import Origins
-
-ADA = Identity("ada", "test:way")
-
-Answer = Identity | None | Awaitable[Identity | None]
-
-
-class Chain:
-    """Authentication that does what the test says."""
-
-    def __init__(self, answer: Callable[[AuthRequest], Answer]) -> None:
-        self.requests: list[AuthRequest] = []
-        self._answer = answer
-
-    def authenticate(self, request: AuthRequest) -> Answer:
-        self.requests.append(request)
-        return self._answer(request)
-
-    def offered(self, subprotocols: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in subprotocols if not name.startswith("token."))
-
-
-class Door:
-    """One gate with a mount at /chat, and arrivals at it."""
-
-    def __init__(self, made: House, **options: Any) -> None:
-        self.house = made
-        self.app = App()
-        self.wheel: Wheel = made.wheel()
-        self.count = Count(options.pop("most", 0))
-        self.arrivals: dict[Arrival, None] = {}
-        self.draining = False
-        wire = made.make_class(self.app, ping_interval=0)
-        entrance = {key: options.pop(key) for key in ("chain", "origins", "users", "addresses", "subprotocols") if key in options}
-        routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
-        self.gate = Gate(
-            listener="web", secure=options.pop("secure", False), routes=routes, counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0,
-            retry_after=5.0, closed=lambda: self.draining, **options,
-        )  # fmt: skip
-
-    def gone(self, arrival: Arrival) -> None:
-        self.arrivals.pop(arrival, None)
-
-    def arrive(self, opening: bytes = b"", peer: Peer = PEER, tls_object: object = None) -> Visitor:
-        key = self.gate.limits.key(peer) if self.gate.limits is not None else None
-        if key is not None:
-            assert self.gate.limits is not None
-            assert self.gate.limits.begin(key) is None
-        arrival = Arrival(self.gate, self, peer, LOCAL, -1 if self.gate.secure else 9, key)
-        self.arrivals[arrival] = None
-        visitor = Visitor(self, arrival)
-        visitor.transport.extra["ssl_object"] = tls_object
-        arrival.connection_made(visitor.transport)  # type: ignore[arg-type]
-        if opening:
-            visitor.transport.receive(opening)
-        return visitor
-
-
-class Visitor:
-    def __init__(self, door: Door, arrival: Arrival) -> None:
-        self.door = door
-        self.arrival = arrival
-        self.transport = Transport(door.house.loop)
-        self.transport.protocol = arrival
-
-    @property
-    def answer(self) -> str:
-        return b"".join(self.transport.writes).decode("latin-1")
-
-    @property
-    def status(self) -> int:
-        """0 when there is no answer yet."""
-        return int(self.answer.split(" ")[1]) if self.answer else 0
 
 
 @pytest.fixture
@@ -241,13 +168,6 @@ def test_a_token_in_a_subprotocol_is_no_subprotocol(made: House) -> None:
     assert "Sec-WebSocket-Protocol: chat\r\n" in visitor.answer and "token" not in visitor.answer
 
 
-def refuse(error: Exception) -> Callable[[AuthRequest], Answer]:
-    def answer(request: AuthRequest) -> Answer:
-        raise error
-
-    return answer
-
-
 def test_who_is_not_known_is_answered_as_authentication_says(made: House) -> None:
     door = Door(made, chain=Chain(refuse(Denied("auth_required", headers=(("WWW-Authenticate", "Bearer"),)))))
     visitor = door.arrive(request("/chat"))
@@ -266,142 +186,6 @@ def test_a_limit_for_each_user(made: House) -> None:
     assert door.count.now == 2
 
 
-# -- waiting for the answer
-
-
-class Slow:
-    """Authentication that answers when the test says so."""
-
-    def __init__(self, made: House) -> None:
-        self.future: asyncio.Future[Identity | None] = made.loop.create_future()
-        self.cancelled = False
-
-    async def ask(self, request: AuthRequest) -> Identity | None:
-        try:
-            return await self.future
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
-
-
-def slow_door(made: House, **options: Any) -> tuple[Door, Slow]:
-    slow = Slow(made)
-    return Door(made, chain=Chain(slow.ask), **options), slow
-
-
-def test_whoever_waits_holds_no_place(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    made.loop.settle()
-    assert visitor.status == 0 and door.count.now == 0 and len(door.arrivals) == 1
-    slow.future.set_result(ADA)
-    made.loop.settle()
-    assert visitor.status == 101 and door.count.now == 1 and not door.arrivals
-    assert door.app.connection.handshake.identity is ADA
-    made.loop.advance(60)
-    assert not visitor.transport.closing
-
-
-def test_what_comes_while_it_waits_is_read_afterwards_and_no_more_is_taken(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat") + text("one"))
-    assert not visitor.transport.reading
-    visitor.transport.receive(text("two"))
-    made.loop.settle()
-    assert door.app.messages == []
-    slow.future.set_result(ADA)
-    made.loop.settle()
-    assert door.app.messages == ["one", "two"]
-    assert visitor.transport.reading
-
-
-def test_a_first_early_byte_stops_the_reading(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    assert visitor.transport.reading  # or nobody would see that the client goes away
-    visitor.transport.receive(text("one"))
-    assert not visitor.transport.reading
-    slow.future.set_result(ADA)
-    made.loop.settle()
-    assert door.app.messages == ["one"]
-
-
-def test_a_client_that_goes_away_cancels_the_question(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    made.loop.settle()
-    visitor.transport.lose()
-    made.loop.settle()
-    assert slow.cancelled and not door.arrivals and door.count.now == 0
-    assert len(door.wheel) == 0
-
-
-def test_a_client_that_goes_at_once_leaves_no_coroutine_unawaited(made: House) -> None:
-    door, slow = slow_door(made)
-    door.arrive(request("/chat")).transport.lose()
-    made.loop.settle()
-    assert slow.cancelled and not door.arrivals
-
-
-def test_the_deadline_runs_on_while_it_waits(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive()
-    made.loop.advance(6)
-    visitor.transport.receive(request("/chat") + text("early"))
-    made.loop.advance(3.9)
-    assert visitor.status == 0
-    made.loop.advance(0.2)
-    assert visitor.status == 503 and "Retry-After: 5" in visitor.answer
-    assert slow.cancelled and door.gate.refused == {"auth_timeout": 1}
-    made.loop.advance(LINGER + 0.1)
-    assert visitor.transport.aborted and not door.arrivals and door.count.now == 0
-
-
-def test_an_answer_of_no_comes_late_too(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    slow.future.set_exception(Denied("auth_refused", 403))
-    made.loop.settle()
-    assert visitor.status == 403 and door.gate.refused == {"auth_refused": 1}
-
-
-def test_the_last_place_may_be_gone_after_the_wait(made: House) -> None:
-    door, slow = slow_door(made, most=1)
-    first, second = door.arrive(request("/chat")), door.arrive(request("/chat"))
-    slow.future.set_result(ADA)
-    made.loop.settle()
-    assert sorted((first.status, second.status)) == [101, 503]
-    assert door.count.now == 1
-
-
-def test_a_drain_that_begins_during_the_wait(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    door.draining = True
-    slow.future.set_result(ADA)
-    made.loop.settle()
-    assert visitor.status == 503 and door.count.now == 0
-
-
-def test_authentication_that_breaks_is_a_500_and_tells_nothing(made: House) -> None:
-    door, slow = slow_door(made)
-    waiting = door.arrive(request("/chat"))
-    slow.future.set_exception(RuntimeError("the database password is hunter2"))
-    made.loop.settle()
-    broken = Door(made, chain=Chain(refuse(RuntimeError("hunter2")))).arrive(request("/chat"))
-    for visitor in (waiting, broken):
-        assert visitor.status == 500 and "hunter2" not in visitor.answer
-
-
-def test_dropping_whoever_waits(made: House) -> None:
-    door, slow = slow_door(made)
-    visitor = door.arrive(request("/chat"))
-    visitor.arrival.drop()
-    assert not door.arrivals
-    made.loop.settle()
-    assert slow.cancelled and visitor.transport.aborted
-
-
 # -- a token that ends
 
 
@@ -415,6 +199,32 @@ def test_a_connection_ends_with_its_token(made: House) -> None:
     assert not connection.is_open
     made.loop.advance(10)
     assert door.app.ends[0][0] == 4401 and door.count.now == 0
+
+
+class Warned(App):
+    """Its sessions want to know before their token ends."""
+
+    def open(self, connection: Connection, handshake: Handshake) -> WarnedSession:
+        super().open(connection, handshake)
+        return WarnedSession(self, connection)
+
+
+class WarnedSession(AppSession):
+    def expiring(self, seconds: float) -> None:
+        self._app.events.append(seconds)
+
+
+@pytest.mark.parametrize(("app", "told"), [(Warned, [pytest.approx(10, abs=1), 4401]), (App, [4401])])
+def test_a_session_that_wants_to_know_is_told_before_its_token_ends(made: House, app: type[App], told: list[object]) -> None:
+    chain = Chain(lambda request: Identity("ada", "test:way", expires=made.loop.time() + 30))
+    door = Door(made, app=app(), now=made.loop.time, chain=chain, expiry_warning=10.0)
+    door.arrive(request("/chat"))
+    made.loop.advance(19)
+    assert door.app.events == []
+    made.loop.advance(2)
+    assert door.app.events == told[:-1]
+    made.loop.advance(20)
+    assert door.app.events == told
 
 
 def test_a_connection_that_is_over_waits_for_no_token(made: House) -> None:

@@ -201,6 +201,28 @@ def test_a_large_payload_is_received_into_the_message(reader: str) -> None:
 
 
 @pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
+@pytest.mark.parametrize("secure", [False, True])
+def test_over_tls_the_protocol_never_changes_while_a_large_payload_comes(
+    reader: str, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What TLS has decrypted already would wait for the next bytes from the network."""
+    with house(reader) as made:
+        client = made.make_wire(EchoApp(), secure=secure)
+        change, changes = client.transport.set_protocol, list[type]()
+
+        def set_protocol(protocol: object) -> None:
+            changes.append(type(protocol))
+            change(protocol)
+
+        monkeypatch.setattr(client.transport, "set_protocol", set_protocol)
+        data = binary(LARGE) + text("next")
+        client.send_each(*[data[start : start + 16 * 1024] for start in range(0, len(data), 16 * 1024)])
+        assert client.frames() == [Frame(2, LARGE), Frame(1, b"next")]
+        assert client.wire.bytes_in == len(data)
+        assert changes == ([] if secure else [Body, type(client.wire)])
+
+
+@pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
 def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: str) -> None:
     with house(reader) as made:
         app = App()

@@ -5,38 +5,15 @@ from __future__ import annotations
 import base64
 
 import pytest
+from request_helpers import BROWSER, KEY, read, request
 
-from wsdaemon.edge.request import BadRequest, Head, HeadReader, upgrade, wants_upgrade
-
-KEY = base64.b64encode(b"0123456789abcdef")
-BROWSER = (
-    b"GET /chat/room-1?token=abc&x=1 HTTP/1.1\r\n"
-    b"Host: ws.example.com:8080\r\n"
-    b"Connection: keep-alive, Upgrade\r\n"
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n"
-    b"Upgrade: websocket\r\n"
-    b"Origin: https://example.com\r\n"
-    b"Sec-WebSocket-Version: 13\r\n"
-    b"Cookie: session=abc; theme=dark\r\n"
-    b"Sec-WebSocket-Key: " + KEY + b"\r\n"
-    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
-)
-
-
-def request(*lines: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a.example") -> bytes:
-    return b"\r\n".join([line, *([host] if host is not None else []), *lines, b"", b""])
+from wsdaemon.edge.request import BadRequest, upgrade, wants_upgrade
 
 
 def opening(*changed: bytes, without: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
     """An opening handshake; `without` names a header to leave out, `changed` are lines to add."""
     lines = [b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY]
     return request(*(each for each in lines if not without or not each.startswith(without + b":")), *changed, line=line)
-
-
-def read(data: bytes, max_body: int = 0) -> Head:
-    head = HeadReader(max_body).feed(data)
-    assert head is not None
-    return head
 
 
 def test_an_opening_handshake() -> None:

@@ -35,7 +35,7 @@ class PayloadSession(Protocol):
 
 @runtime_checkable
 class ExpiringSession(Protocol):
-    """A session that wants to know before the client's credentials run out (mount option `expiry_warning`)."""
+    """What a session of either kind may be besides: it is told before the client's credentials run out (mount option `expiry_warning`)."""
 
     def expiring(self, seconds: float) -> None:
         """In `seconds` the connection will be closed with 4401."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
+from ..core.contract import ExpiringSession
 from ..core.handshake import ClientCertificate, Handshake, Peer
 from ..core.registry import Count, Place
 from ..core.routing import Routes
@@ -216,9 +217,9 @@ class Admission:
             wire.close(TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
         def warn(seconds: float) -> None:
-            expiring = getattr(wire.wire_session, "expiring", None)
-            if expiring is not None:
-                expiring(seconds)
+            session = wire.wire_session
+            if isinstance(session, ExpiringSession):
+                session.expiring(seconds)
 
         return Expiry(self.wheel, expires, end, warning=warning, warn=warn, now=self._now)
 

@@ -1,12 +1,10 @@
-"""The one line at the end of each connection, and what may be shown of a URL."""
+"""The one line at the end of each connection."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote_plus
 
 from twisted.logger import Logger
 
@@ -14,14 +12,6 @@ from wsdaemon.ops.log_format import cut, printable
 
 USER_AGENT_LIMIT: Final = 256
 """Characters of the user agent that are logged."""
-
-MASK: Final = "***"
-
-_SECRET_PARTS: Final = re.compile(r"token|secret|passw|pwd|ticket|jwt|auth|api_?key|credential|signature|session", re.IGNORECASE)
-_SECRET_NAMES: Final = frozenset(("key", "pass", "sig", "sid", "code", "state", "assertion"))
-_SECRET_ENDINGS: Final = ("_key", "_pass", "_sig", "_sid")
-_USER_INFO: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
-_BARE_VALUE_LIMIT: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +78,3 @@ def size_text(count: int) -> str:
 
 def _counted(messages: int) -> str:
     return f"{messages} msg" if messages == 1 else f"{messages} msgs"
-
-
-def redact_query(url: str) -> str:
-    """The URL, or path with query, with the values that may be secrets shown as ``***``.
-
-    Masked are: values of keys that sound like a token, key, password, ticket, session or signature, however they are
-    percent-encoded; long values without a key; and the user and password before the host. A fragment is treated like a query.
-    """
-    url = _USER_INFO.sub(rf"\1{MASK}@", url)
-    path, mark, query = re.split(r"([?#])", url, maxsplit=1) if re.search("[?#]", url) else (url, "", "")
-    return path + mark + "".join(_redact_pair(pair) for pair in re.split("([&#])", query))
-
-
-def _redact_pair(pair: str) -> str:
-    """One ``key=value``, masked if need be. Some readers also part at ``;``: from a secret on, nothing of the pair is shown."""
-    shown = ""
-    for part in re.split("([;?])", pair):
-        key, equals, value = part.partition("=")
-        if equals and value and _sounds_secret(key):
-            return f"{shown}{key}={MASK}"
-        shown += MASK if not equals and len(key) > _BARE_VALUE_LIMIT else part
-    return shown
-
-
-def _sounds_secret(key: str) -> bool:
-    name = unquote_plus(key).replace("-", "_").lower()
-    return name in _SECRET_NAMES or name.endswith(_SECRET_ENDINGS) or _SECRET_PARTS.search(name) is not None

@@ -1,0 +1,153 @@
+"""Admission while authentication takes its time: what waits meanwhile, what ends the wait, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from admission_helpers import ADA, Chain, Door, refuse
+from fakes import House, house, request, text
+
+from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.gate import LINGER
+
+
+@pytest.fixture
+def made() -> Iterator[House]:
+    with house() as one:
+        yield one
+
+
+class Slow:
+    """Authentication that answers when the test says so."""
+
+    def __init__(self, made: House) -> None:
+        self.future: asyncio.Future[Identity | None] = made.loop.create_future()
+        self.cancelled = False
+
+    async def ask(self, request: AuthRequest) -> Identity | None:
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+def slow_door(made: House, **options: Any) -> tuple[Door, Slow]:
+    slow = Slow(made)
+    return Door(made, chain=Chain(slow.ask), **options), slow
+
+
+def test_whoever_waits_holds_no_place(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    made.loop.settle()
+    assert visitor.status == 0 and door.count.now == 0 and len(door.arrivals) == 1
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert visitor.status == 101 and door.count.now == 1 and not door.arrivals
+    assert door.app.connection.handshake.identity is ADA
+    made.loop.advance(60)
+    assert not visitor.transport.closing
+
+
+def test_what_comes_while_it_waits_is_read_afterwards_and_no_more_is_taken(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat") + text("one"))
+    assert not visitor.transport.reading
+    visitor.transport.receive(text("two"))
+    made.loop.settle()
+    assert door.app.messages == []
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert door.app.messages == ["one", "two"]
+    assert visitor.transport.reading
+
+
+def test_a_first_early_byte_stops_the_reading(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    assert visitor.transport.reading  # or nobody would see that the client goes away
+    visitor.transport.receive(text("one"))
+    assert not visitor.transport.reading
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert door.app.messages == ["one"]
+
+
+def test_a_client_that_goes_away_cancels_the_question(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    made.loop.settle()
+    visitor.transport.lose()
+    made.loop.settle()
+    assert slow.cancelled and not door.arrivals and door.count.now == 0
+    assert len(door.wheel) == 0
+
+
+def test_a_client_that_goes_at_once_leaves_no_coroutine_unawaited(made: House) -> None:
+    door, slow = slow_door(made)
+    door.arrive(request("/chat")).transport.lose()
+    made.loop.settle()
+    assert slow.cancelled and not door.arrivals
+
+
+def test_the_deadline_runs_on_while_it_waits(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive()
+    made.loop.advance(6)
+    visitor.transport.receive(request("/chat") + text("early"))
+    made.loop.advance(3.9)
+    assert visitor.status == 0
+    made.loop.advance(0.2)
+    assert visitor.status == 503 and "Retry-After: 5" in visitor.answer
+    assert slow.cancelled and door.gate.refused == {"auth_timeout": 1}
+    made.loop.advance(LINGER + 0.1)
+    assert visitor.transport.aborted and not door.arrivals and door.count.now == 0
+
+
+def test_an_answer_of_no_comes_late_too(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    slow.future.set_exception(Denied("auth_refused", 403))
+    made.loop.settle()
+    assert visitor.status == 403 and door.gate.refused == {"auth_refused": 1}
+
+
+def test_the_last_place_may_be_gone_after_the_wait(made: House) -> None:
+    door, slow = slow_door(made, most=1)
+    first, second = door.arrive(request("/chat")), door.arrive(request("/chat"))
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert sorted((first.status, second.status)) == [101, 503]
+    assert door.count.now == 1
+
+
+def test_a_drain_that_begins_during_the_wait(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    door.draining = True
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert visitor.status == 503 and door.count.now == 0
+
+
+def test_authentication_that_breaks_is_a_500_and_tells_nothing(made: House) -> None:
+    door, slow = slow_door(made)
+    waiting = door.arrive(request("/chat"))
+    slow.future.set_exception(RuntimeError("the database password is hunter2"))
+    made.loop.settle()
+    broken = Door(made, chain=Chain(refuse(RuntimeError("hunter2")))).arrive(request("/chat"))
+    for visitor in (waiting, broken):
+        assert visitor.status == 500 and "hunter2" not in visitor.answer
+
+
+def test_dropping_whoever_waits(made: House) -> None:
+    door, slow = slow_door(made)
+    visitor = door.arrive(request("/chat"))
+    visitor.arrival.drop()
+    assert not door.arrivals
+    made.loop.settle()
+    assert slow.cancelled and visitor.transport.aborted
