@@ -15,8 +15,8 @@ import pytest
 from fakes import READERS, App, Client, House, frame, house, request
 
 from wsdaemon.wire.agreement import DeflateOptions
+from wsdaemon.wire.body import BODY
 from wsdaemon.wire.frames import Frames, longest_compressed
-from wsdaemon.wire.input import BODY
 
 NOISE = random.Random(7).randbytes(300_000)
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")

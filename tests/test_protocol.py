@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.input import BODY, MOST, Body
+from wsdaemon.wire.body import BODY, Body
+from wsdaemon.wire.input import MOST
 from wsdaemon.wire.output import HIGH_WATER
 
 

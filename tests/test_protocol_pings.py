@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fakes import READERS, App, House, frame, house, text
+from fakes import READERS, App, House, binary, frame, house, text
+
+from wsdaemon.wire.timers import SIGN_OF_LIFE
 
 
 @pytest.fixture(params=READERS)
@@ -29,8 +31,8 @@ def test_a_silent_client_is_pinged_and_then_dropped(made: House) -> None:
     assert app.ends == [client.ended[:2]]
 
 
-@pytest.mark.parametrize("answer", [frame(10, b"ping"), text("anything"), frame(9), b"\x81"])
-def test_any_bytes_show_that_a_client_lives(made: House, answer: bytes) -> None:
+@pytest.mark.parametrize("answer", [frame(10, b"ping"), text("anything"), frame(9), binary(bytes(9000))[:SIGN_OF_LIFE]])
+def test_any_frame_or_a_part_of_a_long_one_shows_that_a_client_lives(made: House, answer: bytes) -> None:
     client = made.make_wire(App(), ping_interval=25.0, ping_timeout=10.0)
     for _ in range(4):
         made.loop.advance(25.1)
@@ -40,6 +42,21 @@ def test_any_bytes_show_that_a_client_lives(made: House, answer: bytes) -> None:
     pings = client.sent.count(b"\x89\x04ping")
     assert pings == 4
     assert not client.transport.closing
+
+
+@pytest.mark.parametrize(
+    "data", [binary(bytes(9000)), frame(1, b"", fin=False) + frame(0, b"", fin=False) * 1000], ids=["payload", "fragments"]
+)
+def test_a_byte_now_and_then_does_not(made: House, data: bytes) -> None:
+    """Such a client never comes to answer its pings, and would stay for as long as it likes."""
+    client = made.make_wire(App(), ping_interval=25.0, ping_timeout=10.0)
+    for byte in data[:35]:
+        assert client.wire.live
+        client.send(bytes([byte]))
+        made.loop.advance(1.0)
+    made.loop.advance(0.2)
+    assert client.ended[0] == 1006
+    assert client.transport.aborted
 
 
 def test_an_interval_of_0_is_never(made: House) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from wsdaemon.core.connection import Connection
 from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.input import BODY, MOST
+from wsdaemon.wire.body import BODY
+from wsdaemon.wire.input import MOST
 
 
 @pytest.fixture(params=READERS)

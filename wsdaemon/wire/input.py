@@ -15,9 +15,12 @@ from twisted.internet.defer import Deferred
 
 from ..core.closing import POLICY_VIOLATION, ConnectionClosed
 from ..core.connection import READY
+from .body import BODY, Body
 from .deflate import CorruptMessage, Deflate, MessageTooBig
 from .meter import Meter
 from .output import Output
+from .pause import Pause
+from .turns import SLICE, Turns
 
 if TYPE_CHECKING:
     from ..core.connection import Connection
@@ -30,14 +33,11 @@ CLOSED = WebSocketProtocol.STATE_CLOSED
 MOST = 128
 """Frames taken in one pass: the most that a paused app can leave waiting, already read."""
 
-SLICE = 4096
+PIECE = 1024
 """Bytes given to Autobahn's parser at once: it copies what it holds for each frame, so a long read of tiny frames would cost its square."""
 
-BODY = 64 * 1024
-"""Missing bytes from which a frame's payload is received straight into the message."""
-
-TAIL = 4096
-"""Bytes at a payload's end that are received the usual way again."""
+FULL = 256_000
+"""Bytes of a read that filled the loop's buffer: the loop would read again at once, up to 32 times, before anybody else has a turn."""
 
 CLOSE = 0x88
 """The first byte of a whole Close frame."""
@@ -49,28 +49,11 @@ LEAST_PAUSE = 0.001
 """Seconds: a smaller debt is left to be paid with the next."""
 
 
-class Pause(asyncio.Future[None]):
-    """Done after some seconds. Unlike what an app waits for it may be cancelled, when the connection is over before."""
-
-    def __init__(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(loop=loop)
-        self._timer = loop.call_later(seconds, self._passed)
-
-    def _passed(self) -> None:
-        if not self.done():
-            self.set_result(None)
-
-    def cancel(self, msg: object = None) -> bool:
-        self._timer.cancel()
-        return super().cancel()
-
-
 class Input(Output):
     """Reads frames and hands messages to the session, one after the other.
 
     `received` is the session's method; while `waiting` (what it returned last) is not done, nothing more is read from the transport, and
-    what had been read already stays in `held` (messages) and `unread` (bytes).
+    what had been read already stays in `held` (messages) and `unread` (bytes). While it is `deferred` too: it has used up its time.
     """
 
     __slots__ = (
@@ -84,6 +67,7 @@ class Input(Output):
         "payloads",
         "unread",
         "wire_connection",
+        "wire_deferred",
         "wire_flags",
         "wire_received",
         "wire_waiting",
@@ -97,6 +81,7 @@ class Input(Output):
     frame: Callable[[int, bytes, bool], bytes]
     header: Callable[[int, int, bool], bytes]
     maximum: int
+    wire_turns: Turns
 
     # of Autobahn
     state: int
@@ -113,6 +98,7 @@ class Input(Output):
         self.wire_flags = 0
         self.live = False
         self.heard = False
+        self.wire_deferred = False
         self.partial: Partial | None = None
         self.wire_waiting: asyncio.Future[Any] | None = None
         self.held: list[Any] | None = None
@@ -125,11 +111,12 @@ class Input(Output):
 
     def data_received(self, data: bytes) -> None:
         """The transport: bytes came. What is sent meanwhile leaves in one write at the end."""
-        self.heard = True
         self.bytes_in += len(data)
         self.corked = True
         try:
             self.read(data)
+            if len(data) >= FULL:
+                self._defer()
         except Exception as error:
             self.broken(error)
         finally:
@@ -139,9 +126,15 @@ class Input(Output):
 
     def read(self, data: bytes) -> None:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
-        position, end = 0, len(data)
+        position, end, until = 0, len(data), 0.0
         while position < end:
-            if self.wire_waiting is not None and self.live:
+            if position:  # only what is long costs a look at the time
+                now = self.wire_turns.now()
+                if not until:
+                    until = now + SLICE
+                elif now > until:
+                    self._defer()
+            if self.wire_stopped:
                 self.unread += data[position:] if position else data
                 return
             if self.partial is not None:
@@ -153,6 +146,7 @@ class Input(Output):
                     position, end = 0, len(data)
                 messages, position = self.take(data, position, self.maximum, self.wire_flags, MOST)
                 if messages:
+                    self.heard = True
                     self.deliver(messages)
                     if self.meter is not None:
                         self._pay(self.meter)
@@ -182,7 +176,7 @@ class Input(Output):
     def _give_to_autobahn(self, data: bytes, position: int) -> int:
         """Let Autobahn's parser have the next slice; the new position."""
         frame = self.current_frame
-        size = SLICE if frame is None else max(SLICE, frame.length - self.current_frame_masker.pointer())  # type: ignore[attr-defined]
+        size = PIECE if frame is None else max(PIECE, frame.length - self.current_frame_masker.pointer())  # type: ignore[attr-defined]
         self._dataReceived(data[position : position + size])  # type: ignore[attr-defined]
         return min(position + size, len(data))
 
@@ -218,16 +212,25 @@ class Input(Output):
 
     def deliver(self, messages: list[Any]) -> None:
         """Hand over [opcode, payload, opcode, payload, ...] until the app wants to wait or the connection closes."""
-        received, payloads, position = self.wire_received, self.payloads, 0
+        received, payloads, position, until, inflated = self.wire_received, self.payloads, 0, 0.0, False
         for position in range(0, len(messages), 2):
             if not self.live:  # we are closing: what came before the client's Close frame is dropped
                 return
+            if position and (inflated or not position & 31):
+                now = self.wire_turns.now()
+                if not until:
+                    until = now + SLICE
+                elif now > until:
+                    self.held = messages[position:]
+                    self._defer()
+                    return
             opcode, payload = messages[position], messages[position + 1]
             if opcode > 2:
                 if opcode < COMPRESSED:
                     self.control(opcode, payload)
                     continue
                 opcode &= 0xF
+                inflated = True
                 payload = self._inflated(opcode, payload)
                 if payload is None:
                     return
@@ -255,6 +258,7 @@ class Input(Output):
 
     def hand_over(self, payload: Any, text: bool) -> None:
         """Give one message that came by way of Autobahn's parser to the session."""
+        self.heard = True
         self.messages_in += 1
         try:
             result = self.wire_received(payload, text) if self.payloads else self.wire_received(payload)  # type: ignore[misc]
@@ -313,12 +317,35 @@ class Input(Output):
             self.app_failed("receiving a message", error)
         if self.native is None:
             self.closed_last()
+        else:
+            self.wire_go_on()
+
+    @property
+    def wire_stopped(self) -> bool:
+        """Whether nothing is to be read now. A connection that closes waits for no app: only the client's Close frame is looked for."""
+        return self.wire_deferred or (self.wire_waiting is not None and self.live)
+
+    def _defer(self) -> None:
+        """Read on in a later turn of the loop."""
+        if not self.wire_deferred and self.native is not None:
+            self.wire_deferred = True
+            self.native.pause_reading()
+            self.wire_turns.add(self)
+
+    def wire_read_on(self) -> None:
+        """It is this connection's turn again."""
+        self.wire_deferred = False
+        self.wire_go_on()
+
+    def wire_go_on(self) -> None:
+        """Read what waits, and then the transport, unless there is something else to wait for."""
+        if self.native is None or self.wire_stopped:
             return
         self.corked = True
         try:
             if self.meter is not None:  # an app that always wants to wait must not hide that its client is too fast
                 self._pay(self.meter)
-            if self.wire_waiting is None:
+            if not self.wire_stopped:
                 self._read_held()
         except Exception as problem:
             self.broken(problem)
@@ -326,19 +353,19 @@ class Input(Output):
             self.corked = False
             if self.out is not None:
                 self.flush()
-        if self.wire_waiting is None and self.native is not None:
+        if self.native is not None and not self.wire_stopped:
             self.native.resume_reading()
 
     def _read_held(self) -> None:
         held, self.held = self.held, None
         if held and self.live:
             self.deliver(held)
-        if self.wire_waiting is None and self.data:
+        if not self.wire_stopped and self.data:
             if self.current_frame is None and not self.inside_message:
                 self.unread, self.data = self.data + self.unread, b""
             else:
                 self.consumeData()
-        if self.wire_waiting is None:
+        if not self.wire_stopped:
             unread, self.unread = self.unread, b""
             self.read(unread)
 
@@ -363,49 +390,3 @@ class Input(Output):
 
     def closed_last(self) -> None:
         raise NotImplementedError
-
-
-class Body(asyncio.BufferedProtocol):
-    """Stands in for the wire while a large payload comes, so that the transport receives it straight into the message."""
-
-    __slots__ = ("_wire",)
-
-    def __init__(self, wire: Input) -> None:
-        self._wire = wire
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        # All but the end, which comes the usual way: the loop still holds this buffer when buffer_updated() is called, and the message
-        # cannot be made without a copy before it has let go.
-        assert self._wire.partial is not None
-        return self._wire.partial.room(TAIL)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        wire, partial = self._wire, self._wire.partial
-        assert partial is not None
-        wire.heard = True
-        wire.bytes_in += nbytes
-        wire.corked = True
-        try:
-            partial.received(nbytes)
-            if partial.missing <= TAIL or not partial.valid:
-                if wire.native is not None:
-                    wire.native.set_protocol(wire)
-                wire.body_grew(partial)
-        except Exception as error:
-            wire.broken(error)
-        finally:
-            wire.corked = False
-            if wire.out is not None:
-                wire.flush()
-
-    def eof_received(self) -> None:
-        return None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.connection_lost(exc)  # type: ignore[attr-defined]
-
-    def pause_writing(self) -> None:
-        self._wire.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._wire.resume_writing()

@@ -13,6 +13,9 @@ PING_FRAME = b"\x89\x04" + PING
 UNASKED, ASKED, ANSWERED = range(3)
 """Whether a ping is under way, and whether its answer has come."""
 
+SIGN_OF_LIFE = 256
+"""Bytes that must come within `ping_timeout` where no whole frame does: a long message may be on its way, but not one byte now and then."""
+
 QUIET_PARTS = 4
 """A connection is looked at this often during its idle timeout, so that it is closed at most a quarter too late."""
 
@@ -22,7 +25,7 @@ NEVER = float("inf")
 class Timed(Input):
     """Deadlines of one connection, the earliest of which is on the wheel. Times are the loop's seconds."""
 
-    __slots__ = ("due_bucket", "end_at", "end_with", "idle_at", "ping_at", "pinged", "quiet_for", "quiet_mark", "slow_at")
+    __slots__ = ("due_bucket", "end_at", "end_with", "idle_at", "ping_at", "ping_mark", "pinged", "quiet_for", "quiet_mark", "slow_at")
 
     send_backlog_age: float
     onAutoPingTimeout: Callable[[], None]
@@ -34,7 +37,7 @@ class Timed(Input):
         self.ping_at = self.idle_at = self.end_at = self.slow_at = NEVER
         self.end_with = (GOING_AWAY, "")
         self.pinged = UNASKED
-        self.quiet_for = self.quiet_mark = 0
+        self.quiet_for = self.quiet_mark = self.ping_mark = 0
 
     def start_timers(self) -> None:
         """The connection is open."""
@@ -95,10 +98,11 @@ class Timed(Input):
     def _ping_or_give_up(self, now: float) -> None:
         policy = self.wire_policy
         if self.pinged == UNASKED:
-            self.pinged, self.heard = ASKED, False
+            self.pinged, self.heard, self.ping_mark = ASKED, False, self.bytes_in
             self.ping_at = now + policy.ping_timeout
             self.write(PING_FRAME)
-        elif self.heard or self.wire_waiting is not None:  # while the app makes the client wait, its pong is not read either
+        elif self.heard or self.bytes_in - self.ping_mark >= SIGN_OF_LIFE or self.wire_waiting is not None or self.wire_deferred:
+            # (While the client has to wait, for the app or for its turn, its pong is not read either.)
             self.pinged = UNASKED
             self.ping_at = now + max(0.0, policy.ping_interval - policy.ping_timeout)
         else:

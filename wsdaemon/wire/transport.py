@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from ..core.handshake import Peer
-    from .output import Output
+    from .input import Input
 
 
 def address(peer: Peer | str) -> IAddress:
@@ -30,12 +30,13 @@ class TwistedTransport:
 
     disconnecting = False
 
-    def __init__(self, wire: Output, peer: Peer, local: Peer | str) -> None:
+    def __init__(self, wire: Input, peer: Peer, local: Peer | str) -> None:
         self._wire = wire
         self._peer = peer
         self._local = local
         self._producer: Any = None
         self._streaming = False
+        self.reading_paused = False
 
     def write(self, data: bytes) -> None:
         self._wire.write(data)
@@ -71,12 +72,13 @@ class TwistedTransport:
         """The listener has set it."""
 
     def pauseProducing(self) -> None:
+        self.reading_paused = True
         if self._wire.native is not None:
             self._wire.native.pause_reading()
 
     def resumeProducing(self) -> None:
-        if self._wire.native is not None:
-            self._wire.native.resume_reading()
+        self.reading_paused = False
+        self._wire.wire_go_on()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Have `producer` paused while the client is slow (pull producers: asked for more whenever there is room)."""
