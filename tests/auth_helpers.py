@@ -43,12 +43,14 @@ def request(
     secure: bool = False,
     certificate: ClientCertificate | None = None,
     peer: Peer = Peer("192.0.2.1", 5000),  # noqa: B008 - it is frozen
+    address: str | None = None,
 ) -> AuthRequest:
     """A request with these header lines."""
     text = "\r\n".join([f"GET {target} HTTP/1.1", "Host: ws.example.com", *lines, "", ""])
     return AuthRequest(
-        head=parse_head(text.encode("latin-1")), peer=peer, secure=secure, subprotocols=subprotocols, client_certificate=certificate
-    )
+        head=parse_head(text.encode("latin-1")), peer=peer, secure=secure, subprotocols=subprotocols, client_certificate=certificate,
+        address=address,
+    )  # fmt: skip
 
 
 def settings_with(kind: str, directory: Path | None = None, **keys: Any) -> Any:

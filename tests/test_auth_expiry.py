@@ -38,6 +38,16 @@ class Loop:
             self.timers.advance(step)
 
 
+def heard(told: list[object]) -> Callable[[float], bool]:
+    """A warning that is written down."""
+
+    def warn(left: float) -> bool:
+        told.append(left)
+        return True
+
+    return warn
+
+
 def test_the_code_may_be_sent() -> None:
     assert TOKEN_EXPIRED == 4401 and may_be_sent(TOKEN_EXPIRED)
 
@@ -56,7 +66,7 @@ def test_the_end() -> None:
 def test_the_warning_before_it() -> None:
     loop = Loop()
     told: list[object] = []
-    Expiry(loop.wheel, NOW + 10, lambda: told.append("end"), warning=4, warn=told.append, now=loop.system)
+    Expiry(loop.wheel, NOW + 10, lambda: told.append("end"), warning=4, warn=heard(told), now=loop.system)
     loop.advance(5.9)
     assert told == []
     loop.advance(0.3)
@@ -68,7 +78,7 @@ def test_the_warning_before_it() -> None:
 def test_a_warning_that_is_late_comes_at_once() -> None:
     loop = Loop()
     told: list[object] = []
-    Expiry(loop.wheel, NOW + 3, lambda: told.append("end"), warning=60, warn=told.append, now=loop.system)
+    Expiry(loop.wheel, NOW + 3, lambda: told.append("end"), warning=60, warn=heard(told), now=loop.system)
     loop.advance(0.2)
     assert told == [pytest.approx(3, abs=0.2)]
 
@@ -76,7 +86,7 @@ def test_a_warning_that_is_late_comes_at_once() -> None:
 def test_a_warning_that_fails_ends_the_connection_all_the_same() -> None:
     loop, told = Loop(), []
 
-    def warn(left: float) -> None:
+    def warn(left: float) -> bool:
         raise RuntimeError("broken")
 
     Expiry(loop.wheel, NOW + 2, lambda: told.append("end"), warning=1, warn=warn, now=loop.system)
@@ -85,10 +95,24 @@ def test_a_warning_that_fails_ends_the_connection_all_the_same() -> None:
     assert len(loop.failures) == 1
 
 
+def test_a_warning_that_nobody_hears_comes_again_and_does_not_put_off_the_end() -> None:
+    loop = Loop()
+    told: list[object] = []
+
+    def warn(left: float) -> bool:
+        told.append(round(left, 1))
+        return False
+
+    Expiry(loop.wheel, NOW + 10, lambda: told.append("end"), warning=2.5, warn=warn, now=loop.system)
+    loop.advance(10.2)
+    assert told == [pytest.approx(2.4, abs=0.2), pytest.approx(1.4, abs=0.2), pytest.approx(0.4, abs=0.2), "end"]
+    assert len(loop.wheel) == 0
+
+
 def test_no_warning_unless_asked() -> None:
     loop = Loop()
     told: list[object] = []
-    Expiry(loop.wheel, NOW + 1, lambda: told.append("end"), warn=told.append, now=loop.system)
+    Expiry(loop.wheel, NOW + 1, lambda: told.append("end"), warn=heard(told), now=loop.system)
     loop.advance(2)
     assert told == ["end"]
 

@@ -201,6 +201,15 @@ class BasicAuthSettings(AuthSettings):
     threads: Annotated[int, WholeForm(1, 64)] = field(default=2, metadata=explain("How many passwords may be hashed at once."))
     max_waiting: Count = field(default=100, metadata=explain("How many may wait for that. Whoever comes after them is answered 503."))
 
+    failures_per_minute: Count = field(
+        default=10,
+        metadata=explain(
+            "How many wrong passwords may come from one client address in a minute, in the long run, and at once after a pause; of IPv6 "
+            "addresses those of one /64 count together. Beyond that every password from there, the right one too, is answered 429, and "
+            "not checked. Whom the listener's limits on addresses do not count, this does not count either. 0: no limit."
+        ),
+    )
+
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
         if self.file is None:
             yield ("file",), "expected the path of an htpasswd file"

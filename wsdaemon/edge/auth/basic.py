@@ -12,11 +12,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from ...settings.auth import BasicAuthSettings
 from ...settings.form import has_control_characters
+from ..limits import Key
 from .contract import AuthRequest, Denied, Identity, Outcome, Unavailable
 from .files import WatchedFile
+from .guesses import Guesses
 from .htpasswd import LARGEST_FILE, Users, read_users, verify
 from .sources import authorization, malformed
 
@@ -25,6 +28,9 @@ LONGEST_PASSWORD = 1024
 
 MOST_REMEMBERED = 10_000
 """Users whose last right password is remembered."""
+
+SHARE = 8
+"""Addresses that it takes to hold all places."""
 
 
 class BasicAuthenticator:
@@ -35,6 +41,8 @@ class BasicAuthenticator:
     same user is hashed once for all who wait for it.
 
     An unknown user costs what a wrong password costs: it is hashed against a hash of the file, and the result dropped.
+
+    Each client address may have so many wrong passwords hashed a minute, and an eighth of the places at once: see `guesses`.
     """
 
     subprotocol_prefixes = ()
@@ -48,7 +56,9 @@ class BasicAuthenticator:
         self._file: WatchedFile[Users] = WatchedFile(settings.file, read_users, largest=LARGEST_FILE, clock=clock)
         self._remember = settings.remember
         self._threads = settings.threads
-        self._room = threading.BoundedSemaphore(settings.threads + settings.max_waiting)
+        places = settings.threads + settings.max_waiting
+        self._room = threading.BoundedSemaphore(places)
+        self._guesses = Guesses(settings.failures_per_minute, max(1, places // SHARE), clock)
         self._pool: ThreadPoolExecutor | None = None
         self._key = os.urandom(32)
         self._right: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
@@ -59,6 +69,9 @@ class BasicAuthenticator:
         if not found:
             return None
         user, password = _credentials(found[0])
+        if request.address is not None:
+            # Before anything is compared: what is remembered or under way must not be there to be guessed at by whoever has no guess left.
+            self._guesses.check(request.address)
         users = self._file.get()
         stored = users.hashes.get(user)
         digest = self._digest(user, stored or "", password)
@@ -66,8 +79,8 @@ class BasicAuthenticator:
             return self._identity(user)
         if stored is None:
             stored = users.stand_in(int.from_bytes(self._digest(user, "", b"")[:8], "big"))
-            return self._check(user, stored, password, digest, known=False)
-        return self._check(user, stored, password, digest, known=True)
+            return self._check(_Guess(user, stored, password, digest, False, request.address))
+        return self._check(_Guess(user, stored, password, digest, True, request.address))
 
     def refresh(self) -> None:
         self._file.refresh()
@@ -90,33 +103,36 @@ class BasicAuthenticator:
         entry = self._right.get(user)
         return entry is not None and self._clock() < entry[1] and hmac.compare_digest(entry[0], digest)
 
-    async def _check(self, user: str, stored: str, password: bytes, digest: bytes, known: bool) -> Identity:
-        running = self._running.get(digest)
-        if running is None:
-            running = self._start(stored, password, digest)
+    async def _check(self, guess: _Guess) -> Identity:
+        # Whoever joins others learns no more than they do, and takes no place, so it is no guess of its own.
+        running = self._running.get(guess.digest) or self._start(guess)
         # Shielded: others may wait for the same, and a thread that has begun cannot be called back anyhow.
         matched = await asyncio.shield(running)
-        if not (matched and known):
+        if not (matched and guess.known):
             raise Denied("auth_refused", detail="The user or the password is wrong.")
         if self._remember:
-            self._right[user] = (digest, self._clock() + self._remember)
-            self._right.move_to_end(user)
+            self._right[guess.user] = (guess.digest, self._clock() + self._remember)
+            self._right.move_to_end(guess.user)
             while len(self._right) > MOST_REMEMBERED:
                 self._right.popitem(last=False)
-        return self._identity(user)
+        return self._identity(guess.user)
 
-    def _start(self, stored: str, password: bytes, digest: bytes) -> asyncio.Future[bool]:
+    def _start(self, guess: _Guess) -> asyncio.Future[bool]:
+        if guess.address is not None:
+            self._guesses.check(guess.address)  # again: others may have begun since, for this is a coroutine's first step
         if not self._room.acquire(blocking=False):
             raise Unavailable("auth_busy", "Too many clients are being checked at this moment.")
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"auth-{self.name}")
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._pool, self._verify, stored, password)
+            running = asyncio.get_running_loop().run_in_executor(self._pool, self._verify, guess.stored, guess.password)
         except BaseException:
             self._room.release()
             raise
-        self._running[digest] = running
-        running.add_done_callback(lambda done: self._done(digest, done))
+        self._running[guess.digest] = running
+        if guess.address is not None:
+            self._guesses.begin(guess.address)
+        running.add_done_callback(lambda done: self._done(guess, done))
         return running
 
     def _verify(self, stored: str, password: bytes) -> bool:
@@ -126,10 +142,27 @@ class BasicAuthenticator:
         finally:
             self._room.release()
 
-    def _done(self, digest: bytes, done: asyncio.Future[bool]) -> None:
-        self._running.pop(digest, None)
-        if not done.cancelled():
-            done.exception()  # those who wait get it; without this, an error that nobody waits for any more is logged by the loop
+    def _done(self, guess: _Guess, done: asyncio.Future[bool]) -> None:
+        """Also when everybody who waited has gone away: a client cannot take its guess back."""
+        self._running.pop(guess.digest, None)
+        # An error that nobody waits for any more is logged by the loop unless somebody has looked at it.
+        finished = not done.cancelled() and done.exception() is None
+        if guess.address is not None:
+            self._guesses.end(guess.address, wrong=finished and not (done.result() and guess.known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """A password that is hashed."""
+
+    user: str
+    stored: str = field(repr=False)
+    password: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+    known: bool
+    """Whether there is such a user."""
+    address: Key | None
+    """What the client's address is counted under; None: it is not counted."""
 
 
 def _credentials(encoded: str) -> tuple[str, bytes]:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 from ...core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
+from ..limits import Key
 from ..request import BadRequest, Head
 from .identity import NO_CLAIMS, Identity, clean_name
 
@@ -50,6 +51,8 @@ class AuthRequest:
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
     """Those that the client offered."""
     client_certificate: ClientCertificate | None = None
+    address: Key | None = field(default=None, repr=False)
+    """What the client's address is counted under: see edge.limits. None: it is not counted."""
 
     def query(self, name: str) -> list[str]:
         """The values of a query parameter, in order; empty ones do not count. At most 1000 fields are looked at."""

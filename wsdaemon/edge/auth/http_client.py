@@ -7,6 +7,7 @@ redirects, cookies, proxies and decompression, none of which may happen here.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ LARGEST_BODY = 64 * 1024
 KEEP = 30.0
 """Seconds that an unused connection is kept."""
 
+UNANSWERED = "the server closed the connection without an answer"
+
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
@@ -38,16 +41,132 @@ class _Stale(Exception):
     """A kept connection was closed by the server before it answered: another one may do better."""
 
 
-class _Link:
-    """One connection."""
+class _Link(asyncio.Protocol):
+    """One connection: one request at a time, and one answer to it.
 
-    __slots__ = ("http", "reader", "since", "writer")
+    What arrives when nothing is asked answers nothing: a 408 before an idle connection is closed, or what a server wrote behind an answer,
+    by mistake or because it was made to. Taken for the answer to the next request it would let that client in as somebody else, so it ends
+    the connection (RFC 9112 9.2 and 11.1).
+    """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
+    def __init__(self) -> None:
+        self.gone = asyncio.get_running_loop().create_future()
+        """Done when the connection is closed."""
         self.since = 0.0
+        """When it began to be idle."""
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[h11.Response] | None = None
+        """What is awaited while a request is under way."""
+        self._response: h11.Response | None = None
+        self._body = 0
+        self._begun = False
+        self._asked = 0
+        self._ended = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was asked on it before the request that is under way."""
+        return self._asked < 2
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may follow: it is open, and nothing has come that was not asked for, here or in the socket."""
+        transport = self._transport
+        if transport is None or self._ended or transport.is_closing() or self._http.our_state is not h11.IDLE:
+            return False
+        return not _readable(transport.get_extra_info("socket").fileno())
+
+    def ask(self, headers: RawHeaders, target: str) -> asyncio.Future[h11.Response]:
+        """Send a GET; the head of its answer comes when all of the answer is there. HttpFailure, h11.ProtocolError, OSError, _Stale."""
+        if self._ended or self._transport is None:
+            raise _Stale
+        request = h11.Request(method="GET", target=target, headers=list(headers))
+        data = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        self._response, self._body, self._begun = None, 0, False
+        self._asked += 1
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return self._answer
+
+    def rest(self, now: float) -> bool:
+        """Get ready for another request after an answer. False where HTTP does not let it be, or there is more than the answer."""
+        http = self._http
+        if self._ended or http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data[0]:
+            return False
+        http.start_next_cycle()
+        self.since = now
+        return True
+
+    def close(self) -> None:
+        self._answer = None
+        self._ended = True
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            self.close()
+            return
+        self._begun = True
+        self._feed(data)
+
+    def eof_received(self) -> None:
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def _end(self, error: Exception | None) -> None:
+        self._ended = True
+        if self._answer is None:
+            return
+        if not self._begun and (error is None or isinstance(error, ConnectionError)):
+            self._settle(_Stale())
+        elif error is not None:
+            self._settle(error)
+        else:
+            self._feed(b"")
+
+    # -- the answer
+
+    def _feed(self, data: bytes) -> None:
+        """Read on. At most a head and a body of the largest sizes, and what one read brings, is kept."""
+        try:
+            self._http.receive_data(data)
+            while self._answer is not None and (event := self._http.next_event()) is not h11.NEED_DATA:
+                self._take(event)
+        except h11.ProtocolError as error:
+            self._settle(error)
+
+    def _take(self, event: object) -> None:
+        if isinstance(event, h11.Response):
+            self._response = event
+        elif isinstance(event, h11.Data):
+            self._body += len(event.data)
+            if self._body > LARGEST_BODY:
+                self._settle(None)
+        elif not isinstance(event, h11.InformationalResponse):
+            self._settle(None)
+
+    def _settle(self, error: Exception | None) -> None:
+        """The answer is there, as much of it as is wanted, or will not come."""
+        answer, self._answer = self._answer, None
+        if answer is None or answer.done():
+            return
+        if error is None and self._response is None:
+            error = HttpFailure(UNANSWERED)
+        if error is not None:
+            answer.set_exception(error)
+        elif self._response is not None:
+            answer.set_result(self._response)
 
 
 class HttpClient:
@@ -99,78 +218,52 @@ class HttpClient:
         self._closed = True
         kept, self._kept = self._kept, []
         for link in kept:
-            link.writer.close()
+            link.close()
         for link in kept:
-            with suppress(OSError):
-                await link.writer.wait_closed()
+            await link.gone
 
     async def _get(self, headers: RawHeaders) -> tuple[int, RawHeaders]:
-        link = self._take()
-        if link is not None:
+        kept = self._take()
+        if kept is not None:
             with suppress(_Stale):
-                return await self._exchange(link, headers)
-        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._context, limit=LARGEST_BODY)
+                return await self._exchange(kept, headers)
+        _, link = await asyncio.get_running_loop().create_connection(_Link, self._host, self._port, ssl=self._context)
         try:
-            return await self._exchange(_Link(reader, writer), headers)
+            return await self._exchange(link, headers)
         except _Stale:
-            raise HttpFailure("the server closed the connection without an answer") from None
+            raise HttpFailure(UNANSWERED) from None
 
     def _take(self) -> _Link | None:
-        """A kept connection, the one used last first; those kept for too long, or closed by the server, go."""
+        """A kept connection, the one used last first; those kept for too long, and those that cannot be used any more, go."""
         oldest = self._clock() - KEEP
         while self._kept:
             link = self._kept.pop()
-            if link.since > oldest and not link.reader.at_eof() and not link.writer.is_closing():
+            if link.since > oldest and link.usable:
                 return link
-            link.writer.close()
+            link.close()
         return None
 
     async def _exchange(self, link: _Link, headers: RawHeaders) -> tuple[int, RawHeaders]:
         """One request and its answer. The connection is kept after it where HTTP lets it be, and closed otherwise."""
         kept = False
         try:
-            request = h11.Request(method="GET", target=self._target, headers=list(headers))
-            data = (link.http.send(request) or b"") + (link.http.send(h11.EndOfMessage()) or b"")
-            link.writer.write(data)
-            answer, whole = await self._answer(link)
-            kept = whole and link.http.our_state is h11.DONE and link.http.their_state is h11.DONE and not self._closed
+            answer = await link.ask(headers, self._target)
+            if answer.status_code == 408 and not link.fresh:
+                raise _Stale  # it was tired of waiting, and has not seen the request (RFC 9110 15.5.9)
+            kept = not self._closed and link.rest(self._clock())
             if kept:
-                link.http.start_next_cycle()
-                link.since = self._clock()
                 self._kept.append(link)
             return answer.status_code, [(name, value) for name, value in answer.headers]
         finally:
             if not kept:
-                link.writer.close()
+                link.close()
 
-    async def _answer(self, link: _Link) -> tuple[h11.Response, bool]:
-        """The answer, and whether all of its body was read."""
-        answer: h11.Response | None = None
-        body = 0
-        begun = False
-        while True:
-            event = link.http.next_event()
-            if event is h11.NEED_DATA:
-                try:
-                    data = await link.reader.read(LARGEST_BODY)
-                except ConnectionError:
-                    if begun:
-                        raise
-                    data = b""
-                if not data and not begun:
-                    raise _Stale
-                begun = True
-                link.http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                answer = event
-            elif isinstance(event, h11.Data):
-                body += len(event.data)
-                if body > LARGEST_BODY and answer is not None:
-                    return answer, False
-            elif not isinstance(event, h11.InformationalResponse):
-                if answer is None:
-                    raise HttpFailure("the server closed the connection without an answer")
-                return answer, isinstance(event, h11.EndOfMessage)
+
+def _readable(descriptor: int) -> bool:
+    """Whether a socket has something to read, be it its end, that the loop has not seen yet."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _reason(error: Exception) -> str:
