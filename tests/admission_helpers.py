@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fakes import LOCAL, PEER, App, House, Transport
+from fakes import LOCAL, PEER, App, Frame, House, Transport, Watcher, server_frames
 
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
@@ -35,7 +35,8 @@ class Chain:
 
 
 class Door:
-    """One gate with a mount at /chat, and arrivals at it. Options are an Entrance's, a Gate's, `app`, and `most`, the mount's limit."""
+    """One gate with a mount at /chat, and arrivals at it. Options are an Entrance's, a Gate's, `app`, `mounted` (a class in its place),
+    and `most`, the mount's limit."""
 
     def __init__(self, made: House, **options: Any) -> None:
         self.house = made
@@ -44,8 +45,10 @@ class Door:
         self.count = Count(options.pop("most", 0))
         self.arrivals: dict[Arrival, None] = {}
         self.draining = False
-        wire = made.make_class(self.app, ping_interval=0)
-        names = ("chain", "origins", "users", "addresses", "subprotocols", "expiry_warning")
+        self.watcher = Watcher()
+        mounted = options.pop("mounted", None)
+        wire = made.make_class(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
+        names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
         routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
         self.gate = Gate(
@@ -81,6 +84,11 @@ class Visitor:
     @property
     def answer(self) -> str:
         return b"".join(self.transport.writes).decode("latin-1")
+
+    @property
+    def frames(self) -> list[Frame]:
+        """All that the server sent since its answer."""
+        return list(server_frames(b"".join(self.transport.writes).partition(b"\r\n\r\n")[2]))
 
     @property
     def status(self) -> int:

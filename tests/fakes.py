@@ -25,6 +25,7 @@ from wsdaemon.wire.frames import Frames, FramesUnavailable, load
 from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import Opening, WirePolicy
 from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.turns import Turns
 
 __all__ = [
     "ACCEPT", "KEY", "LOCAL", "MASK", "PEER", "PYTHON", "READERS", "App", "Client", "Frame", "House", "Loop", "Transport", "Watcher",
@@ -134,7 +135,8 @@ class Client:
     """The far end of one wire, and what stands around that wire."""
 
     def __init__(
-        self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False
+        self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False,
+        handshake_timeout: float = 10.0,
     ) -> None:  # fmt: skip
         self.loop = loop
         self.watcher = watcher
@@ -152,7 +154,7 @@ class Client:
         self.wire: Any = made.make()
         place = take_place(self.count)
         assert place is not None
-        self.wire.open(self.transport, descriptor, self.handshake, place, Opening(wanted.key, wanted.extensions, head.raw))
+        self.wire.open(self.transport, descriptor, self.handshake, place, Opening(wanted.key, wanted.extensions, handshake_timeout))
         self.head = ""
         self.read_head()
 
@@ -201,11 +203,12 @@ class Client:
 
 
 class House:
-    """Makes wires on one loop."""
+    """Makes wires on one loop. `now`: what a connection sees that looks how long it has been reading."""
 
     def __init__(self, loop: Loop, reader: str = "python") -> None:
         self.loop = loop
         self.reader = reader
+        self.now = 0.0
         self.timer_failures: list[Exception] = []
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
@@ -216,6 +219,7 @@ class House:
             watcher=watcher,
             wheel=self.wheel(),
             flusher=Flusher(self.loop.call_soon, now=lambda: 0.0),
+            turns=Turns(self.loop.call_soon, now=lambda: self.now),
             frames=options.pop("frames", frames),
             fast=fast,
             next_id=lambda: f"test-{next(numbers)}",
@@ -234,10 +238,11 @@ class House:
     def make_wire(
         self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, secure: bool = False, **options: Any
     ) -> Client:  # fmt: skip
-        """A wire that is open, seen from its client. `options` are WirePolicy's, and `reader`, one of READERS."""
+        """A wire that is open, seen from its client. `options` are WirePolicy's, `handshake_timeout`, and `reader`, one of READERS."""
         watcher = Watcher()
+        patience = options.pop("handshake_timeout", 10.0)
         made = self.make_class(app, watcher, mounted, **options)
-        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor, secure)
+        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor, secure, patience)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from wsdaemon.core.handshake import ClientCertificate, Handshake, Peer
 from wsdaemon.edge.admission import Refusals
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.limits import AddressLimits, Tally
+from wsdaemon.edge.limits import AddressLimits, Rate, Tally
 from wsdaemon.edge.origins import Origins
 
 
@@ -95,7 +95,7 @@ def test_a_full_mount_asks_nobody_who_it_is(made: House) -> None:
 
 def test_forwarded_is_believed_from_trusted_proxies_only(made: House) -> None:
     chain = Chain(lambda request: None)
-    door = Door(made, trusted=Networks.parse("10.0.0.0/8"), chain=chain)
+    door = Door(made, trusted=Networks.parse("10.0.0.0/8"), forwarded_header="forwarded", chain=chain)
     header = 'for="[2001:db8::7]:4711";proto=https'
     door.arrive(request("/chat", forwarded=header), Peer("10.0.0.1", 1))
     door.arrive(request("/chat", forwarded=header), PEER)
@@ -140,6 +140,27 @@ def test_a_mount_counts_addresses_too(made: House) -> None:
     assert door.arrive(request("/chat"), Peer("127.0.0.1", 1)).status == 101
     first.transport.lose()
     assert len(tally) == 0
+
+
+def test_a_mount_has_a_rate_for_each_address(made: House) -> None:
+    rate = Rate(1, 3, now=lambda: 5.0)
+    chain = Chain(lambda request: ADA)
+    door = Door(made, limits=AddressLimits(max_connections=0, max_handshakes=0, per_second=0), rate=rate, chain=chain)
+    visitors = [door.arrive(request("/chat")) for _ in range(4)]
+    assert [each.status for each in visitors] == [101, 101, 101, 429]
+    assert "Retry-After: 5" in visitors[-1].answer and len(chain.requests) == 3
+    assert door.gate.refused_by_mount == {"/chat": {"address_rate": 1}}
+    assert door.arrive(request("/chat"), Peer("192.0.2.200", 1)).status == 101, "another address"
+    assert [door.arrive(request("/chat"), Peer("127.0.0.1", 1)).status for _ in range(5)] == [101] * 5, "who is not counted"
+    assert door.arrive(request("/elsewhere")).status == 404
+
+
+def test_what_does_not_ask_for_the_mount_costs_nothing_of_its_rate(made: House) -> None:
+    limits = AddressLimits(max_connections=0, max_handshakes=0, per_second=0)
+    door = Door(made, limits=limits, rate=Rate(1, 1, now=lambda: 5.0))
+    for opening in (request("/elsewhere"), b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n"):
+        assert door.arrive(opening).status in (404, 426)
+    assert door.arrive(request("/chat")).status == 101
 
 
 def test_the_client_certificate_reaches_authentication_and_the_app(made: House) -> None:

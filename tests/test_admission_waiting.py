@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 from admission_helpers import ADA, Chain, Door, refuse
+from autobahn.websocket.types import ConnectionRequest
 from fakes import House, house, request, text
+from mounted_classes import Recording
+from twisted.internet.defer import Deferred
 
+from wsdaemon.core.registry import Count
 from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
 from wsdaemon.edge.gate import LINGER
 
@@ -108,6 +112,23 @@ def test_the_deadline_runs_on_while_it_waits(made: House) -> None:
     assert visitor.transport.aborted and not door.arrivals and door.count.now == 0
 
 
+def test_a_mounted_class_has_what_is_left_of_the_deadline(made: House) -> None:
+    class Thinking(Recording):
+        def onConnect(self, request: ConnectionRequest) -> Any:
+            return Deferred()
+
+    door, slow = slow_door(made, mounted=Thinking)
+    visitor = door.arrive()
+    made.loop.advance(4)
+    visitor.transport.receive(request("/chat"))
+    made.loop.advance(3)
+    slow.future.set_result(ADA)
+    made.loop.advance(2.8)
+    assert door.count.now == 1 and not visitor.transport.aborted
+    made.loop.advance(0.5)
+    assert visitor.transport.aborted and door.count.now == 0 and len(door.wheel) == 0
+
+
 def test_an_answer_of_no_comes_late_too(made: House) -> None:
     door, slow = slow_door(made)
     visitor = door.arrive(request("/chat"))
@@ -123,6 +144,49 @@ def test_the_last_place_may_be_gone_after_the_wait(made: House) -> None:
     made.loop.settle()
     assert sorted((first.status, second.status)) == [101, 503]
     assert door.count.now == 1
+
+
+def test_so_many_may_wait_on_a_mount(made: House) -> None:
+    waiting = Count(2)
+    door, slow = slow_door(made, handshakes=waiting)
+    first, second, third = (door.arrive(request("/chat")) for _ in range(3))
+    assert [each.status for each in (first, second, third)] == [0, 0, 503]
+    assert "Retry-After: 5" in third.answer and waiting.now == 2
+    assert door.gate.refused_by_mount == {"/chat": {"max_handshakes": 1}}
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert [each.status for each in (first, second)] == [101, 101] and waiting.now == 0
+    assert door.arrive(request("/chat")).status == 0, "there is room again"
+
+
+@pytest.mark.parametrize("end", ["lost before its first step", "lost", "dropped", "too late", "refused", "broken"])
+def test_who_waits_no_more_makes_room_however_that_ended(made: House, end: str) -> None:
+    waiting = Count(1)
+    door, slow = slow_door(made, handshakes=waiting)
+    visitor = door.arrive(request("/chat"))
+    if end != "lost before its first step":
+        made.loop.settle()
+    assert waiting.full
+    match end:
+        case "dropped":
+            visitor.arrival.drop()
+        case "too late":
+            made.loop.advance(10.1)
+        case "refused":
+            slow.future.set_exception(Denied("auth_refused", 403))
+        case "broken":
+            slow.future.set_exception(RuntimeError())
+        case _:
+            visitor.transport.lose()
+    made.loop.settle()
+    assert waiting.now == 0
+
+
+def test_who_is_known_at_once_does_not_wait(made: House) -> None:
+    waiting = Count(1)
+    door = Door(made, chain=Chain(lambda request: ADA), handshakes=waiting)
+    assert [door.arrive(request("/chat")).status for _ in range(3)] == [101] * 3
+    assert (waiting.now, waiting.total) == (0, 0)
 
 
 def test_a_drain_that_begins_during_the_wait(made: House) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import ssl
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from certificate_helpers import DAY, NOW, Files, looks, watched
 from cryptography import x509
 
 from wsdaemon.edge.certificates import CertificateFiles, Certificates, EventKind, normal_host
 from wsdaemon.edge.tls import CertificateError, ClientCertificates
-
-NOW = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
-DAY = 86400.0
 
 
 @pytest.fixture(scope="module")
@@ -24,51 +22,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def until(days: float) -> datetime:
-    return datetime.fromtimestamp(NOW + days * DAY, UTC)
-
-
-class Files:
-    """A pair on disk that can be replaced, each write with a time of its own: no test waits for the clock of the file system."""
-
-    def __init__(self, directory: Path, authority: trustme.CA, name: str) -> None:
-        self.certificate = directory / f"{name}.crt"
-        self.key = directory / f"{name}.key"
-        self.authority = authority
-        self.stamp = 1_000_000_000
-
-    def write(self, path: Path, content: bytes) -> None:
-        path.write_bytes(content)
-        path.chmod(0o600)
-        self.stamp += 1
-        os.utime(path, (self.stamp, self.stamp))
-
-    def issue(self, *hosts: str, days: float = 60, life: float = 90) -> trustme.LeafCert:
-        return self.authority.issue_cert(*hosts, not_before=until(days - life), not_after=until(days))
-
-    def put(self, leaf: trustme.LeafCert) -> None:
-        self.put_certificate(leaf)
-        self.put_key(leaf)
-
-    def put_certificate(self, leaf: trustme.LeafCert) -> None:
-        self.write(self.certificate, b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-
-    def put_key(self, leaf: trustme.LeafCert) -> None:
-        self.write(self.key, leaf.private_key_pem.bytes())
-
-    def entry(self, *hosts: str) -> CertificateFiles:
-        return CertificateFiles(self.certificate, self.key, hosts)
-
-
 @pytest.fixture
 def files(tmp_path: Path, authority: trustme.CA) -> Files:
     made = Files(tmp_path, authority, "a")
     made.put(made.issue("a.example"))
     return made
-
-
-def watched(*entries: CertificateFiles, **options: object) -> Certificates:
-    return Certificates(entries, now=lambda: NOW, **options)  # type: ignore[arg-type]
 
 
 def names_seen(certificates: Certificates, host: str) -> set[str]:
@@ -179,9 +137,33 @@ def test_symbolic_links_are_followed(tmp_path: Path, authority: trustme.CA, file
     assert names_seen(certificates, "new.example") == {"a.example", "new.example"}
 
 
+@pytest.mark.parametrize("which", ["certificate", "key"])
+def test_a_renewed_file_that_may_not_be_read_leaves_the_old_pair(files: Files, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after --uid, when the renewal writes a key that only root may read."""
+    certificates = watched(files.entry())
+    old = certificates.context
+    files.put(files.issue("a.example", "b.example"))
+    forbidden, opened = getattr(files, which), Path.open
+
+    def open_it(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_it)
+        (event,) = looks(certificates)
+        assert event.kind is EventKind.REFUSED
+        assert event.text == f"{forbidden}: cannot be read: Permission denied; the old certificate stays in use"
+        assert certificates.context is old
+    forbidden.chmod(0o640)  # the leave to read it changes the file's state, and so it is looked at again
+    assert [event.kind for event in looks(certificates)] == [EventKind.RENEWED]
+
+
 def test_a_renewed_pair_with_a_flaw_is_taken_with_a_warning(files: Files) -> None:
     certificates = watched(files.entry())
-    files.put(files.issue("a.example", days=-1))
+    files.put(files.issue("a.example", "b.example"))
+    files.key.chmod(0o604)
     assert [event.kind for event in certificates.poll()] == [EventKind.RENEWED, EventKind.WARNING]
 
 

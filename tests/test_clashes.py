@@ -39,4 +39,5 @@ def test_methods_and_attributes_that_do_not() -> None:
 
 def test_nothing_of_autobahns_is_called_ours() -> None:
     assert not OURS & set(dir(WebSocketServerProtocol))
-    assert {"send_payload", "native", "wire_session"} <= OURS
+    assert {"send_payload", "native", "wire_session", "in_background", "_offered"} <= OURS
+    assert "onExpiring" not in OURS, "a class may have it"

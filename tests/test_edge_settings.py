@@ -29,6 +29,7 @@ def test_the_defaults_are_safe() -> None:
     assert listener.max_handshakes_per_address == 50
     assert listener.connections_per_second_per_address == 20
     assert listener.trusted_proxies == listener.proxy_protocol_from == ()
+    assert listener.forwarded_header == "x-forwarded-for"
     assert settings().mounts[0].max_connections_per_user == 0
     assert not listener.secure
 
@@ -102,6 +103,11 @@ def test_what_does_not_fit_together() -> None:
     assert "it is for TLS only" in problems(client_ca="ca", client_certificate="optional")[0]
     assert "missing key" in problems(section("tls:www", certificate="c"))[0]
     assert "with a name of up to 64" in problems(section("tls:a b", certificate="c", key="k"))[0]
+
+
+def test_the_kind_of_header_that_proxies_write() -> None:
+    assert settings(trusted_proxies="unix", forwarded_header="forwarded").listeners[0].forwarded_header == "forwarded"
+    assert "x-forwarded-for" in problems(forwarded_header="both")[0]
 
 
 def test_what_looks_like_a_mistake_is_warned_of() -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.core.handshake import UNIX, Headers, Peer
-from wsdaemon.edge.forwarded import Networks, true_client
+from wsdaemon.edge.forwarded import ForwardedHeader, Networks, true_client
 
 TRUSTED = Networks.parse("10.0.0.0/8, ::1/128, unix")
 PROXY = Peer("10.0.0.1", 40000)
 
 
-def client(*lines: tuple[str, str], peer: Peer = PROXY, secure: bool = False, trusted: Networks = TRUSTED) -> tuple[str, bool]:
-    headers = Headers([(name.encode(), value.encode("latin-1")) for name, value in lines])
-    found, over_tls = true_client(headers, peer, secure, trusted)
+KINDS: tuple[ForwardedHeader, ...] = ("x-forwarded-for", "forwarded")
+
+
+def headers_of(lines: Sequence[tuple[str, str]]) -> Headers:
+    return Headers([(name.encode(), value.encode("latin-1")) for name, value in lines])
+
+
+def client(
+    *lines: tuple[str, str], peer: Peer = PROXY, secure: bool = False, trusted: Networks = TRUSTED, header: ForwardedHeader | None = None
+) -> tuple[str, bool]:
+    """Who that is, and whether over TLS. Where no kind of header is named it is that of the first line."""
+    kind = header or ("forwarded" if lines and lines[0][0] == "Forwarded" else "x-forwarded-for")
+    found, over_tls, _ = true_client(headers_of(lines), peer, secure, trusted, kind)
     return str(found), over_tls
 
 
@@ -81,12 +92,13 @@ def test_membership_is_that_of_the_standard_library(
 # -- who is believed
 
 
-def test_from_others_the_headers_are_nothing() -> None:
+@pytest.mark.parametrize("header", KINDS)
+def test_from_others_the_headers_are_nothing(header: ForwardedHeader) -> None:
     stranger = Peer("203.0.113.9", 5)
     lines = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https"), ("Forwarded", "for=1.2.3.4;proto=https")]
-    assert client(*lines, peer=stranger) == ("203.0.113.9:5", False)
-    assert client(*lines, trusted=Networks()) == ("10.0.0.1:40000", False)
-    assert client(*lines, peer=UNIX, trusted=Networks.parse("10.0.0.0/8")) == ("unix", False)
+    assert client(*lines, peer=stranger, header=header) == ("203.0.113.9:5", False)
+    assert client(*lines, trusted=Networks(), header=header) == ("10.0.0.1:40000", False)
+    assert client(*lines, peer=UNIX, trusted=Networks.parse("10.0.0.0/8"), header=header) == ("unix", False)
 
 
 def test_without_headers_the_peer_is_the_client() -> None:
@@ -207,8 +219,42 @@ def test_a_quote_that_a_client_left_open_swallows_nothing(made_up: str) -> None:
     assert client(("Forwarded", f"{made_up},for=203.0.113.9,for=10.0.0.2"))[0] == "203.0.113.9"
 
 
-def test_forwarded_goes_before_x_forwarded_for() -> None:
-    assert client(("X-Forwarded-For", "6.6.6.6"), ("Forwarded", "for=203.0.113.9"))[0] == "203.0.113.9"
+# -- one kind only
+
+
+def test_a_header_that_the_proxies_do_not_write_is_the_clients_and_is_not_looked_at() -> None:
+    """A balancer that appends to X-Forwarded-For passes Forwarded on as the client sent it, and the other way round."""
+    lines = [
+        ("Forwarded", "for=192.0.2.1;proto=https"), ("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "http"),
+    ]  # fmt: skip
+    assert client(*lines, header="x-forwarded-for") == ("203.0.113.9", False)
+    assert client(*lines, header="forwarded") == ("192.0.2.1", True)
+    for header, others in (("x-forwarded-for", lines[:1]), ("forwarded", [("X-Forwarded-Proto", "https"), lines[1]])):
+        assert client(*others, header=header) == ("10.0.0.1:40000", False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([("X-Forwarded-For", "203.0.113.9")], True),
+        ([("X-Forwarded-For", "127.0.0.1")], True),
+        ([("X-Forwarded-For", "unknown")], True),
+        ([("X-Forwarded-For", "10.0.0.2")], True),
+        ([("X-Forwarded-For", "")], True),
+        ([("Forwarded", "for=203.0.113.9")], True),
+        ([("Forwarded", "for=unknown")], True),
+        ([("Forwarded", "proto=https")], True),
+        ([("X-Forwarded-Proto", "https")], False),
+        ([], False),
+    ],
+)
+def test_whether_a_proxy_spoke_of_a_client(lines: list[tuple[str, str]], told: bool) -> None:
+    """Also where it hides the address: then the client has none of its own to be counted under, and is none the less not the proxy."""
+    header: ForwardedHeader = "forwarded" if lines and lines[0][0] == "Forwarded" else "x-forwarded-for"
+    assert true_client(headers_of(lines), PROXY, False, TRUSTED, header).told is told
+    assert not true_client(headers_of(lines), Peer("203.0.113.9", 5), False, TRUSTED, header).told
+    other = KINDS[1 - KINDS.index(header)]
+    assert not true_client(headers_of(lines), PROXY, False, TRUSTED, other).told
 
 
 def test_a_long_list_is_looked_at_from_its_right_end_only() -> None:
@@ -229,9 +275,10 @@ values = st.one_of(
 
 @given(values, values, values)
 def test_headers_of_any_kind_never_raise_and_give_an_address(forwarded: str, forwarded_for: str, proto: str) -> None:
-    for lines in ([("Forwarded", forwarded)], [("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto)]):
-        headers = Headers([(name.encode(), value.encode("latin-1")) for name, value in lines])
-        found, _ = true_client(headers, PROXY, False, TRUSTED)
+    lines = [("Forwarded", forwarded), ("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto)]
+    for header in KINDS:
+        found, _, told = true_client(headers_of(lines), PROXY, False, TRUSTED, header)
+        assert told
         assert ipaddress.ip_address(found.host)
         assert 0 <= found.port < 65536
 

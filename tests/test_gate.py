@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from fakes import ACCEPT, LOCAL, PEER, App, Frame, House, Transport, house, request, server_frames, text
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.registry import Count
@@ -262,6 +264,40 @@ def test_a_mounted_class_that_cannot_be_made_gives_500_and_takes_no_place(made: 
     assert status == "HTTP/1.1 500 Internal Server Error"
     assert b"mine" not in body
     assert (door.count.now, door.mount_count.now) == (0, 0)
+
+
+class Denying(WebSocketServerProtocol):  # type: ignore[misc]
+    """Lets nobody in."""
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        raise ConnectionDeny(403, "not you")
+
+
+def test_whom_a_mounted_class_turns_away_is_counted(made: House) -> None:
+    door = Door(made, mounted=Denying)
+    transport, _ = door.arrive()
+    transport.receive(request())
+    assert answer(transport)[0] == "HTTP/1.1 403 not you"
+    assert door.gate.refused == {"on_connect": 1}
+    assert door.gate.refused_by_mount == {"/": {"on_connect": 1}}
+
+
+class Undecided(WebSocketServerProtocol):  # type: ignore[misc]
+    """Never says whether it lets somebody in."""
+
+    def onConnect(self, request: ConnectionRequest) -> Any:
+        return Deferred()
+
+
+def test_on_whom_a_mounted_class_never_decides_is_counted(made: House) -> None:
+    door = Door(made, mounted=Undecided)
+    transport, _ = door.arrive()
+    transport.receive(request())
+    made.loop.advance(60.0)
+    assert transport.lost
+    assert door.gate.refused == {"handshake_timeout": 1}
+    assert door.gate.refused_by_mount == {"/": {"handshake_timeout": 1}}
+    assert door.count.now == 0
 
 
 def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,14 @@ def test_headers_are_values() -> None:
     assert Headers() != {}
 
 
+def test_members_of_lists_can_be_left_out() -> None:
+    lines = [(b"a", b"x"), (b"L", b"x,\ty , z,,x"), (b"b", b"x"), (b"l", b"z"), (b"l", b""), (b"ll", b"z")]
+    assert Headers(lines).with_members("l", ("x", "y")).raw == ((b"a", b"x"), (b"l", b"x, y, x"), (b"b", b"x"), (b"ll", b"z"))
+    assert "l" not in Headers(lines).with_members("L", ())
+    assert Headers(lines).with_members("none", ()) == Headers(lines)
+    assert Headers().with_members("l", ()) == Headers()
+
+
 def test_repr_shows_no_secrets() -> None:
     assert repr(Headers([(b"Authorization", b"Bearer s3cret")])) == "<Headers authorization>"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsdaemon.core.handshake import UNIX, Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.limits import AddressLimits, KeyedPlace, Rate, Tally, address_key, too_many
+from wsdaemon.edge.limits import AddressLimits, KeyedPlace, Rate, Tally, address_key, on_this_machine, too_many
 
 
 class Clock:
@@ -23,13 +23,27 @@ class Clock:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.51", "127.255.255.254", "::1", "unix"])
-def test_whoever_is_on_this_machine_is_not_counted(host: str) -> None:
-    assert address_key(host) is None
+def test_who_connects_from_this_machine_is_not_counted(host: str) -> None:
+    assert on_this_machine(host)
+    assert make_limits().key(Peer(host, 5)) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "unix"])
+def test_what_a_proxy_tells_is_counted_and_be_it_this_machine(host: str) -> None:
+    """Or a client that gets a proxy to tell that would have no limits at all."""
+    limits = make_limits()
+    assert limits.told_key(Peer(host, 5)) == limits.named_key(Peer(host, 5)) == address_key(host) is not None
+
+
+def test_a_trusted_proxy_that_hides_its_clients_is_counted_in_their_place() -> None:
+    limits = make_limits()
+    assert limits.told_key(Peer("10.1.2.3", 1)) == "10.1.2.3"
+    assert limits.named_key(Peer("10.1.2.3", 1)) is None, "behind a balancer it has yet to tell who comes"
 
 
 def test_an_ipv4_address_counts_alone() -> None:
     assert address_key("192.0.2.7") == address_key("192.0.2.7") != address_key("192.0.2.8")
-    assert address_key("128.0.0.1") is not None
+    assert not on_this_machine("128.0.0.1")
 
 
 def test_ipv6_addresses_of_one_64_count_together() -> None:

@@ -26,6 +26,7 @@ from wsdaemon.settings.addresses import TcpAddress, UnixAddress
 from wsdaemon.wire.factory import wire_class
 from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import WirePolicy
+from wsdaemon.wire.turns import Turns
 
 LONGEST = 10.0
 """Seconds after which a wait has failed."""
@@ -40,7 +41,8 @@ class Served:
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
         self.watcher = Watcher()
         policy = WirePolicy(
-            app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=Flusher(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
+            app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=Flusher(loop.call_soon),
+            turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
         self.count = Count()
         entrance = Entrance("/", wire_class(policy, object()), self.count)

@@ -246,7 +246,11 @@ def test_a_ping_that_is_answered_is_timed_once(made: House, mounted: bool) -> No
 
 @dataclass
 class Gate:
-    refused: dict[str, int] = field(default_factory=dict)
+    refused_by_mount: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        return {reason: count for counts in self.refused_by_mount.values() for reason, count in counts.items()}
 
 
 @dataclass
@@ -268,7 +272,7 @@ class Listener:
     crowded_out: int = 1
     handshakes: int = 2
     port: int | None = 443
-    gate: Gate = field(default_factory=lambda: Gate({"origin": 3}))
+    gate: Gate = field(default_factory=lambda: Gate({"": {"path": 1}, "/chat": {"origin": 3}}))
     certificates: Certificates | None = None
 
 
@@ -321,9 +325,12 @@ def test_the_page_is_what_prometheus_reads(accept: str) -> None:
         key("accepted_total", listener="here"): 7,
         key("crowded_out_total", listener="here"): 1,
         key("handshakes", listener="here"): 2,
-        key("refused_total", listener="here", reason="origin"): 3,
+        key("refused_total", listener="here", mount="/chat", reason="origin"): 3,
+        key("refused_total", listener="here", mount="", reason="path"): 1,
         key("certificate_expiry_seconds", listener="here", certificate="/etc/www.pem"): 2 * 86400,
         key("certificate_expiry_seconds", listener="here", certificate="/etc/old.pem"): -86400,
+        key("certificate_expiry_days", listener="here", certificate="/etc/www.pem"): 2,
+        key("certificate_expiry_days", listener="here", certificate="/etc/old.pem"): -1,
         key("rooms", mount="/chat"): 4,
         key("room_members", mount="/chat"): 9,
         key("ready"): 1,
@@ -346,10 +353,10 @@ def test_a_version_that_is_none_is_as_good_as_no_wish(version: str) -> None:
 
 def test_reasons_have_a_bound() -> None:
     with Loop() as loop:
-        answer = page(loop, listener=Listener(gate=Gate({f"reason{number}": 1 for number in range(MOST_REASONS + 50)})))
+        answer = page(loop, listener=Listener(gate=Gate({"/chat": {f"reason{number}": 1 for number in range(MOST_REASONS + 50)}})))
     found = samples(answer.body.decode())
     assert sum(name == "wsdaemon_refused_total" for name, _ in found) == MOST_REASONS + 1
-    assert found[key("refused_total", listener="here", reason="other")] == 50
+    assert found[key("refused_total", listener="here", mount="/chat", reason="other")] == 50
 
 
 def test_closes_are_shown_by_code_and_by_whom() -> None:

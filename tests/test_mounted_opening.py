@@ -172,6 +172,41 @@ def test_a_denial_cannot_break_out_of_its_line(one: House) -> None:
     assert denied(client) == ("HTTP/1.1 403 gr?n Set-Cookie: x", "grün Set-Cookie: x\n")
 
 
+def test_a_denial_without_a_reason(one: House) -> None:
+    class Denying(Recording):
+        def onConnect(self, request: ConnectionRequest) -> Any:
+            raise ConnectionDeny(403)
+
+    client = one.make_wire(mounted=Denying)
+    assert denied(client) == ("HTTP/1.1 403 refused", "refused\n")
+
+
+def test_a_denial_with_headers_of_its_own(one: House) -> None:
+    class Denying(Recording):
+        def onConnect(self, request: ConnectionRequest) -> Any:
+            self.failHandshake("not now", 503, [("Retry-After", 5)])
+
+    client = one.make_wire(mounted=Denying)
+    one.loop.settle()
+    client.read_head()
+    assert client.head.startswith("HTTP/1.1 503 not now\r\n") and "\r\nRetry-After: 5\r\n" in client.head
+    assert client.watcher.failures == []
+
+
+@pytest.mark.parametrize(
+    "header", [("X-One", "1\r\nSet-Cookie: x"), ("X-One", "1\nSet-Cookie: x"), ("X-One\r\nSet-Cookie: x", "1"), ("X-One", "\0")]
+)
+def test_no_header_of_a_denial_breaks_out_of_its_line(one: House, header: tuple[str, str]) -> None:
+    class Denying(Recording):
+        def onConnect(self, request: ConnectionRequest) -> Any:
+            self.failHandshake("not you", 403, [("X-Good", "1"), header])
+
+    client = one.make_wire(mounted=Denying)
+    assert denied(client) == ("HTTP/1.1 500 internal error", "internal error\n")
+    assert "X-" not in client.head and "Set-Cookie" not in client.head
+    assert [doing for doing, _ in client.watcher.failures] == ["opening"]
+
+
 def test_an_exception_in_on_connect_is_told_to_the_operator_and_not_to_the_client(one: House) -> None:
     class Failing(Recording):
         def onConnect(self, request: ConnectionRequest) -> Any:

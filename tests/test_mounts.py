@@ -19,6 +19,7 @@ from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import WirePolicy
+from wsdaemon.wire.turns import Turns
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def settings(app: Any, **values: Any) -> MountSettings:
 
 def mount(made: House, app: Any, **values: Any) -> Mount:
     shared = Shared(
-        watcher=Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
+        watcher=Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
         reactor=object(),
     )  # fmt: skip
     return make_mount(settings(app, **values), shared)

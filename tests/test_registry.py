@@ -66,6 +66,21 @@ def test_draining_nothing_waits_for_nothing() -> None:
         assert task.result() == 0
 
 
+def test_who_opens_while_all_are_closed_is_closed_too() -> None:
+    """A mounted class may take its time to let a client in, and the drain may begin meanwhile."""
+    with house() as made:
+        connections = Connections()
+        task = made.loop.create_task(connections.drain(10))
+        made.loop.settle()
+        app = App()
+        client = made.make_wire(app)
+        connections.add(client.wire.wire_connection)
+        assert client.frames() == [closing(1001, "server is shutting down")]
+        client.answer_close()
+        assert app.ends == [(1001, "server is shutting down")]
+        assert task.done()
+
+
 def test_a_drain_ends_with_the_last_close() -> None:
     with house() as made:
         connections = Connections()

@@ -26,6 +26,7 @@ from wsdaemon.settings.reference import effective
 from wsdaemon.settings.rooms import RoomsOptions
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.turns import Turns
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ class Broken:
 def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = None, **options: Any) -> Mount:
     settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
     shared = Shared(
-        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon), frames=PYTHON, fast=True,
+        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(),
     )  # fmt: skip
     return make_mount(settings, shared)

@@ -21,7 +21,7 @@ from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.form import ChoiceForm, DurationForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
-from wsdaemon.settings.network import NameForm, NetworkForm
+from wsdaemon.settings.network import NameForm, NetworkForm, ReachedHostForm
 from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.paths import path_shape
 from wsdaemon.settings.reference import effective, reference
@@ -78,6 +78,11 @@ interfaces = st.just("") | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).
 levels = st.sampled_from(["debug", "info", "warn", "error", "critical"])
 names = st.from_regex(r"[a-z_]{1,6}(\.[a-z_]{1,6}){0,2}", fullmatch=True)
 
+samples: dict[type[Form[Any]], list[str]] = {
+    NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
+    ReachedHostForm: ["www.Example.com", "*.example.com", "bücher.example", "192.0.2.7", "::1", "[2001:DB8::7]"],
+}
+
 
 def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
     """Values of a form, as a user of the Python object might give them."""
@@ -108,8 +113,8 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case NetworkForm():
-            return st.sampled_from(["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"])
+        case NetworkForm() | ReachedHostForm():
+            return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)
     raise AssertionError(f"say here which values {form!r} has")

@@ -48,6 +48,15 @@ def bench() -> Iterator[Bench]:
         yield Bench(loop)
 
 
+def test_how_long_is_left(bench: Bench) -> None:
+    item = bench.item(10.0)
+    assert bench.wheel.left(item) == pytest.approx(10.0, abs=2 * RESOLUTION)
+    bench.loop.advance(7.5)
+    assert bench.wheel.left(item) == pytest.approx(2.5, abs=2 * RESOLUTION)
+    bench.loop.advance(3.0)
+    assert bench.wheel.left(item) == bench.wheel.left(bench.item()) == 0.0
+
+
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20))
 def test_nothing_is_early_and_nothing_is_later_than_a_bucket(delays: list[float]) -> None:
     with Loop() as loop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .core.handshake import ClientCertificate
@@ -15,12 +15,15 @@ from .core.wheel import Wheel
 from .edge.admission import Chain, Entrance
 from .edge.forwarded import Networks
 from .edge.gate import AnswerPage, Gate
-from .edge.limits import AddressLimits, Tally
+from .edge.hosts import Hosts
+from .edge.limits import AddressLimits, Tally, address_rate
 from .edge.listeners import Listener
 from .edge.origins import Origins
 from .mounts import Mount
 from .settings.addresses import UnixAddress
+from .settings.listener import CONNECTION_LIMITS
 from .settings.model import ListenerSettings, Settings
+from .wire.factory import limited
 
 if TYPE_CHECKING:
     from .edge.certificates import Certificates
@@ -57,7 +60,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
 
 
 def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
-    """What the gates ask for a mount; one for all listeners, for so are its counts."""
+    """What the gates ask for a mount; its counts are the same for all listeners."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,
@@ -68,8 +71,17 @@ def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
         chain=chain,
         addresses=Tally(settings.max_connections_per_address) if settings.max_connections_per_address else None,
         users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
+        rate=address_rate(settings.connections_per_second_per_address),
+        handshakes=Count(settings.max_handshakes) if settings.max_handshakes else None,
         expiry_warning=settings.expiry_warning,
     )
+
+
+def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> list[Entrance]:
+    """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
+    limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
+    served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
+    return [replace(each, wire_class=limited(each.wire_class, limits)) for each in served]
 
 
 def make_listener(
@@ -77,6 +89,7 @@ def make_listener(
 ) -> Listener:
     """A listener on an open socket; it does not accept yet."""
     proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
+    entrances = entrances_by(settings, entrances)
     show_certificate: Callable[[Any], ClientCertificate | None] | None = None
     if certificates is not None and settings.client_certificate != "none":
         from .edge.tls import client_certificate
@@ -85,15 +98,18 @@ def make_listener(
     gate = Gate(
         listener=settings.name,
         secure=certificates is not None,
-        routes=Routes((each.mount, each) for each in entrances if not settings.mounts or each.mount in settings.mounts),
+        routes=Routes((each.mount, each) for each in entrances),
         counts=(Count(settings.max_connections), common.count),
         wheel=common.wheel,
         handshake_timeout=settings.handshake_timeout,
         retry_after=common.retry_after,
         closed=common.closed,
-        limits=_limits(settings, trusted, [each for each in entrances if each.addresses is not None]),
+        limits=_limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)),
         trusted=trusted,
+        forwarded_header=settings.forwarded_header,
+        hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
         show_certificate=show_certificate,
+        users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
         pages=common.pages,
     )
     return Listener(
@@ -112,9 +128,9 @@ def _networks(entries: Sequence[str]) -> Networks | None:
     return Networks.parse(" ".join(entries)) if entries else None
 
 
-def _limits(settings: ListenerSettings, trusted: Networks | None, limited: Sequence[Entrance]) -> AddressLimits | None:
-    """None when no address is counted, here or on a mount."""
+def _limits(settings: ListenerSettings, trusted: Networks | None, mounts_count: bool) -> AddressLimits | None:
+    """None when no address is counted, here or on a mount: by its limits, or by its ways of auth, which count wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
-    if not any(here) and not limited:
+    if not any(here) and not mounts_count:
         return None
     return AddressLimits(max_connections=here[0], max_handshakes=here[1], per_second=here[2], exempt=trusted)

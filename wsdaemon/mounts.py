@@ -21,6 +21,7 @@ from .wire.frames import Frames
 from .wire.output import Flusher
 from .wire.policy import Watcher, WirePolicy
 from .wire.protocol import Wire
+from .wire.turns import Turns
 
 
 def make_rooms(settings: MountSettings, failed: Failed) -> Any:
@@ -85,6 +86,7 @@ class Shared:
     watcher: Watcher
     wheel: Wheel
     flusher: Flusher
+    turns: Turns
     frames: Frames
     fast: bool
     next_id: Callable[[], str]
@@ -104,6 +106,7 @@ def make_mount(settings: MountSettings, shared: Shared) -> Mount:
         watcher=shared.watcher,
         wheel=shared.wheel,
         flusher=shared.flusher,
+        turns=shared.turns,
         frames=shared.frames,
         fast=shared.fast,
         next_id=shared.next_id,

@@ -26,9 +26,13 @@ from .ops.logs import LogOptions, make_log
 from .service import Daemon
 from .service import build as build_daemon
 from .settings.build import Section, build, section
+from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
 
 SOURCE = "WebSocketServer"
+
+OF_ROUTES = {*CONNECTION_LIMITS, "max_connections_per_user"}
+"""Options that a listener has as well: given to a server they are what its routes start from."""
 
 F = TypeVar("F", bound=Callable[[CoroutineConnection], Coroutine[Any, Any, object]])
 
@@ -236,12 +240,15 @@ class WebSocketServer:
 
 
 def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
-    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults]."""
+    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults].
+
+    Limits on connections and users that a listener may have besides are the routes', which may raise them.
+    """
     sections: dict[str, dict[str, Any]] = {"daemon": {}, "logging": {}, "listener:main": listener, "defaults": {}}
     homes = (("daemon", DaemonSettings), ("logging", LoggingSettings), ("listener:main", ListenerSettings))
     for key, value in options.items():
         for name, settings_class in homes:
-            if key in {field.name for field in dataclasses.fields(settings_class)}:
+            if key in {field.name for field in dataclasses.fields(settings_class)} - OF_ROUTES:
                 sections[name][key] = value
                 break
         else:

@@ -37,6 +37,7 @@ from .wire.frames import FramesUnavailable
 from .wire.frames import load as load_frames
 from .wire.output import Flusher
 from .wire.protocol import Wire
+from .wire.turns import Turns
 
 if TYPE_CHECKING:
     from .administration import Admin
@@ -175,6 +176,7 @@ class Daemon:
             watcher=self._watch,
             wheel=self.wheel,
             flusher=Flusher(self.loop.call_soon),
+            turns=Turns(self.loop.call_soon),
             frames=frames,
             fast=daemon.accelerator != "off",
             next_id=self.connections.next_id,

@@ -14,7 +14,7 @@ from mutators import cut, mutate
 from streams import STRANGERS, opening
 
 from wsdaemon.core.handshake import UNIX, Headers, Peer
-from wsdaemon.edge.forwarded import Networks, true_client
+from wsdaemon.edge.forwarded import ForwardedHeader, Networks, true_client
 from wsdaemon.edge.proxy_protocol import MAX_V2, SIGNATURE, ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from wsdaemon.edge.request import MAX_HEAD, BadRequest, Head, HeadReader, parse_head, upgrade
 
@@ -164,11 +164,13 @@ def make_forwarded(random: Random) -> tuple[list[bytes], bool]:
 def check_forwarded(inputs: Sequence[tuple[list[bytes], bool]]) -> None:
     for lines, secure in inputs:
         for seen in (Peer("10.0.0.1", 1), UNIX, Peer("192.0.2.9", 2)):
-            peer, is_secure = true_client(Headers.trusted(lines), seen, secure, TRUSTED)
-            a_peer(peer)
-            assert isinstance(is_secure, bool)
-            if seen not in TRUSTED:
-                assert (peer, is_secure) == (seen, secure), "a stranger was believed"
+            kinds: tuple[ForwardedHeader, ...] = ("x-forwarded-for", "forwarded")
+            for kind in kinds:
+                client = true_client(Headers.trusted(lines), seen, secure, TRUSTED, kind)
+                a_peer(client.peer)
+                assert isinstance(client.secure, bool)
+                if seen not in TRUSTED:
+                    assert client == (seen, secure, False), "a stranger was believed"
 
 
 def test_requests() -> None:

@@ -179,7 +179,7 @@ def test_what_connections_do_is_counted(tmp_path: Path) -> None:
         assert found["wsdaemon_connections_closed_total", frozenset({**place, "code": "3xxx", "by": "client"}.items())] == 1
         with pytest.raises(InvalidStatus, match="404"), daemon.connect("/nowhere"):
             """Nobody comes in there."""
-        assert operator.metric("refused_total", listener="web", reason="no_mount") == 1
+        assert operator.metric("refused_total", listener="web", mount="", reason="no_mount") == 1
         assert operator.metric("accepted_total", listener="web") == 2
         with daemon.connect() as client:
             for _ in range(1000):  # each look takes a while, and a ping goes out every 20 ms

@@ -100,7 +100,7 @@ def test_header_and_request_in_one_packet(tmp_path: Path) -> None:
 
 def test_a_health_check_of_the_balancer_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is not counted, however often it comes."""
-    monkeypatch.setattr("wsdaemon.edge.limits.address_key", lambda host: host)
+    monkeypatch.setattr("wsdaemon.edge.limits.on_this_machine", lambda host: False)
 
     async def check() -> None:
         limits = "connections_per_second_per_address = 1\n"
@@ -207,7 +207,7 @@ def test_handshakes_of_one_address(tmp_path: Path) -> None:
 def test_new_connections_per_second_of_one_address(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the accept: before TLS costs anything, and with an answer where there is none."""
     make_certificate(tmp_path)
-    monkeypatch.setattr("wsdaemon.edge.limits.address_key", lambda host: host)  # or this machine would not be counted
+    monkeypatch.setattr("wsdaemon.edge.limits.on_this_machine", lambda host: False)
 
     async def flood() -> None:
         async with inside(tmp_path, text.replace("[mount", "connections_per_second_per_address = 1\n[mount", 1)) as daemon:
@@ -235,6 +235,23 @@ def test_this_machine_is_not_limited(tmp_path: Path) -> None:
             await gather([client.send(OPENING) for client in clients])
             await until(lambda: len(daemon.connections) == 150)
             for client in clients:
+                client.close()
+            await until(lambda: not daemon.connections)
+
+    run_inside(many())
+
+
+def test_this_machine_is_limited_where_a_balancer_names_it(tmp_path: Path) -> None:
+    """Who has a balancer connect from this machine is a client like any other."""
+
+    async def many() -> None:
+        async with inside(tmp_path, limited("max_connections_per_address = 1\n")) as daemon:
+            first = await opened(daemon, v2("127.0.0.1"))
+            await until(lambda: len(daemon.connections) == 1)
+            second = await RawClient().connect(daemon.listeners[0])
+            await second.send(v2("127.0.0.1") + OPENING)
+            assert (await second.end()).startswith(b"HTTP/1.1 429 ")
+            for client in (first, second):
                 client.close()
             await until(lambda: not daemon.connections)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
 import pytest
 from daemon import make_certificate
 from inside import RawClient, alive, descriptors, gather, inside, run_inside, until
+from trustme import CA
 
 from wsdaemon.service import Daemon
 
@@ -184,3 +186,47 @@ def test_a_refused_client_that_does_not_go_is_dropped(tmp_path: Path) -> None:
             client.close()
 
     run_inside(stay())
+
+
+CLIENTS = "\nclient_ca = clients.pem\nclient_certificate = required"
+
+
+async def shake(daemon: Daemon, mischief: str, context: ssl.SSLContext, hello: bytes) -> None:
+    """One TLS handshake that comes to nothing, up to its end."""
+    listener = daemon.listeners[0]
+    accepted = listener.accepted
+    client = await RawClient().connect(listener)
+    if mischief in ("no certificate", "another's certificate"):
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(sock=client.sock, ssl=context, server_hostname="localhost")
+            assert await reader.read() == b""  # in TLS 1.3 the client learns it with its first read
+            writer.transport.abort()
+    elif mischief in ("goes", "goes after its hello"):
+        await client.send(b"" if mischief == "goes" else hello)
+    else:
+        await client.send(OPENING if mischief == "plain HTTP" else b"\x00\xff" * 500)
+        await client.end()
+    client.close()
+    await until(lambda: listener.accepted == accepted + 1 and not listener.handshakes)
+
+
+@pytest.mark.parametrize("by_name", [False, True], ids=["tls", "by_name"])
+def test_a_tls_handshake_that_fails_is_counted(tmp_path: Path, by_name: bool) -> None:
+    """And not a client that goes before it is over: balancers look whether a port is open, and are not turned away."""
+    context, others = make_certificate(tmp_path), ssl.create_default_context()
+    CA().cert_pem.write_to_path(tmp_path / "clients.pem")
+    others.load_verify_locations(cadata=b"".join(context.get_ca_certs(binary_form=True)))
+    CA().issue_cert("eve@example.com").configure_cert(others)
+    text = BY_NAME.replace("tls = one, two", "tls = one, two" + CLIENTS) if by_name else TLS.replace("key.pem", "key.pem" + CLIENTS, 1)
+
+    async def fail() -> None:
+        async with inside(tmp_path, text.replace("500ms", "30s")) as daemon:
+            refused = daemon.listeners[0].gate.refused
+            for mischief in ("goes", "goes after its hello"):
+                await shake(daemon, mischief, context, client_hello(context))
+            assert refused == {}
+            for number, mischief in enumerate(("no certificate", "another's certificate", "plain HTTP", "garbage"), 1):
+                await shake(daemon, mischief, others if mischief.startswith("another") else context, b"")
+                assert refused == {"tls_handshake": number}, mischief
+
+    run_inside(fail())

@@ -130,13 +130,18 @@ def free_privileged_port() -> int:
     pytest.skip("no free port below 1024")
 
 
+def passable(folder: Path) -> None:
+    """Every user may get to the folder."""
+    for each in (folder, *folder.parents):
+        if not each.stat().st_mode & stat.S_IXOTH:
+            each.chmod(each.stat().st_mode | stat.S_IXOTH)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_uid_is_dropped_after_a_privileged_port_and_a_key_were_opened(tmp_path: Path) -> None:
     context = make_certificate(tmp_path)  # its key is readable by root alone
     nobody = pwd.getpwnam("nobody")
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    passable(tmp_path)
     port = free_privileged_port()
     text = TLS_ECHO.replace("tcp:0", f"tcp:{port}")
     with in_background(tmp_path, text, "--uid=nobody", f"--gid={nobody.pw_gid}") as pid:
@@ -147,3 +152,25 @@ def test_uid_is_dropped_after_a_privileged_port_and_a_key_were_opened(tmp_path: 
             check_echo(client)
         os.kill(pid, signal.SIGTERM)
         wait_for_end(pid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_renewed_key_must_be_readable_by_that_user(tmp_path: Path) -> None:
+    """One that is not is refused, and the certificate that the daemon began with serves on."""
+    old = make_certificate(tmp_path)
+    nobody = pwd.getpwnam("nobody")
+    passable(tmp_path)
+    line = command(write_settings(tmp_path, TLS_ECHO), ("--nodaemon", "--pidfile=", "--uid=nobody", f"--gid={nobody.pw_gid}"))
+    with Program(line, tmp_path) as daemon:
+        url = f"wss://127.0.0.1:{daemon.output.wait_for(LISTENING)[0]['port']}/echo"
+        new = make_certificate(tmp_path)
+        daemon.tell(signal.SIGHUP)
+        daemon.output.wait_for(r"key\.pem: cannot be read: Permission denied; the old certificate stays in use")
+        with connect(url, proxy=None, ssl=old) as client:
+            check_echo(client)
+        os.chown(tmp_path / "key.pem", nobody.pw_uid, nobody.pw_gid)
+        daemon.tell(signal.SIGHUP)
+        daemon.output.wait_for(r"cert\.pem: renewed, valid until")
+        with connect(url, proxy=None, ssl=new) as client:
+            check_echo(client)
+        assert daemon.stop() == 0

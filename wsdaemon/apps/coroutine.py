@@ -23,7 +23,7 @@ Failed = Callable[[Connection, str, BaseException], None]
 class CoroutineConnection(Connection):
     """A connection that is also read: with receive(), or `async for message in connection`."""
 
-    __slots__ = ("_inbox", "_inbox_size", "_over", "_reader", "_space")
+    __slots__ = ("_inbox", "_inbox_size", "_on_warning", "_over", "_reader", "_space")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -32,6 +32,16 @@ class CoroutineConnection(Connection):
         self._reader: asyncio.Future[None] | None = None
         self._space: asyncio.Future[None] | None = None
         self._over = False
+        self._on_warning: Callable[[float], object] | None = None
+        """What on_expiring() was given."""
+
+    def on_expiring(self, callback: Callable[[float], object]) -> None:
+        """Have `callback(seconds)` called once, on the loop, when the client's token ends in so many seconds (`expiry_warning`).
+
+        It is a function or a coroutine function; a later one takes the place of an earlier. Name it before the first await: a warning that
+        was given already does not come again. Its exception is the app's: the connection closes with 1011.
+        """
+        self._on_warning = None if self._over else callback
 
     async def receive(self) -> str | bytes:
         """The next message: `str` for text, `bytes` for binary. Waits for it; raises ConnectionClosed when there will be none.
@@ -85,6 +95,7 @@ class CoroutineConnection(Connection):
     def finish(self) -> None:
         """No message will come any more; those that wait can still be received."""
         self._over = True
+        self._on_warning = None  # it most often holds the connection, which would be freed late
         self._wake()
         if self._space is not None and not self._space.done():
             self._space.set_result(None)
@@ -99,22 +110,40 @@ class CoroutineSession:
         self._app = app
         self._connection = connection
         self.received = connection.put
-        self._task = asyncio.get_running_loop().create_task(app.function(connection), name=f"wsdaemon connection {connection.id}")
-        app.tasks.add(self._task)
-        self._task.add_done_callback(self._done)
+        self._task = self._run(app.function(connection), self._done)
 
     def closed(self, code: int, reason: str) -> None:
         self._connection.finish()
 
+    def expiring(self, seconds: float) -> None:
+        callback = self._connection._on_warning
+        outcome = None if callback is None else callback(seconds)
+        if asyncio.iscoroutine(outcome):
+            self._run(outcome, self._warned)
+
+    def _run(self, coroutine: Coroutine[Any, Any, object], done: Callable[[asyncio.Task[Any]], object]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"wsdaemon connection {self._connection.id}")
+        self._app.tasks.add(task)
+        task.add_done_callback(done)
+        return task
+
     def _done(self, task: asyncio.Task[Any]) -> None:
+        if self._went_well(task, "running"):
+            self._connection.wire.close(NORMAL, "")
+
+    def _warned(self, task: asyncio.Task[Any]) -> None:
+        self._went_well(task, "warning the client")
+
+    def _went_well(self, task: asyncio.Task[Any], doing: str) -> bool:
+        """Forget the task. Its exception is told to the operator, and closes the connection."""
         self._app.tasks.discard(task)
         connection = self._connection
         error = None if task.cancelled() else task.exception()
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
-            connection.wire.close(NORMAL, "")
-            return
-        self._app.failed(connection, "running", error)
+            return True
+        self._app.failed(connection, doing, error)
         connection.wire.close(INTERNAL_ERROR, "internal error")
+        return False
 
 
 class CoroutineApp:

@@ -38,7 +38,7 @@ class ExpiringSession(Protocol):
     """What a session of either kind may be besides: it is told before the client's credentials run out (mount option `expiry_warning`)."""
 
     def expiring(self, seconds: float) -> None:
-        """In `seconds` the connection will be closed with 4401."""
+        """In `seconds` the connection will be closed with 4401. An exception closes it at once, with 1011."""
 
 
 class App(Protocol):

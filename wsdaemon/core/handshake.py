@@ -95,6 +95,19 @@ class Headers(Mapping[str, str]):
         values = self.get_all(name)
         return ", ".join(values) if values else None
 
+    def with_members(self, name: str, members: Container[str]) -> Headers:
+        """These headers, but of the comma-separated lists of that name only the members in `members`. A line without one is left out."""
+        wanted, lines = name.lower().encode("latin-1", "replace"), []
+        for line in self._block.split(b"\r\n")[1:-1]:
+            found, _, value = line.partition(b":")
+            if found == wanted:
+                kept = [member for each in value.decode("latin-1").split(",") if (member := each.strip(" \t")) in members]
+                if kept:
+                    lines.append(found + b":" + ", ".join(kept).encode("latin-1"))
+            else:
+                lines.append(line)
+        return Headers.trusted(lines)
+
     def __getitem__(self, name: str) -> str:
         begin, end = self._find(name)
         if begin < 0:

@@ -59,6 +59,7 @@ class Connections:
         self._boot = secrets.token_hex(2)
         self._numbers = itertools.count(1)
         self._emptied: asyncio.Future[None] | None = None
+        self._ending: tuple[int, str] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -74,7 +75,10 @@ class Connections:
         return f"{self._boot}-{next(self._numbers)}"
 
     def add(self, connection: Connection) -> None:
+        """One is open. While all are being closed it is closed too: it may have been let in before, and taken its time."""
         self._open[connection] = None
+        if self._ending is not None:
+            connection.wire.close(*self._ending)
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection, None)
@@ -88,7 +92,8 @@ class Connections:
         return len(self._open)
 
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
-        """Close all with `code`, wait up to `patience` seconds, then abort the rest; returns how many had to be aborted."""
+        """Close all with `code`, and whoever opens later; wait up to `patience` seconds, then abort the rest; how many those are."""
+        self._ending = code, reason
         if not self._open:
             return 0
         self._emptied = asyncio.get_running_loop().create_future()

@@ -84,6 +84,10 @@ class Wheel:
             if not members:
                 del self._buckets[bucket]
 
+    def left(self, item: Due) -> float:
+        """Seconds until item is due; 0 when it has no deadline."""
+        return max(0.0, item.due_bucket * RESOLUTION - self._clock.time())
+
     def stop(self) -> None:
         """Forget all deadlines."""
         if self._handle is not None:

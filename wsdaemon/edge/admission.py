@@ -3,12 +3,13 @@
 Every step either lets the candidate go on or raises BadRequest with the answer. Only the question who a client is may take time. The places
 are taken after that, in one go with the making of the connection, so whoever waits holds none.
 
-    draining 503 > limits of the address 429 > no mount 404 > no WebSocket 405, 426, 400 > full 503 > origin 403 > auth 401, 403, 503
-    > places 503, 429
+    draining 503 > limits of the address 429 > another host 421 > no mount 404 > no WebSocket 405, 426, 400 > the mount's rate for the
+    address 429 > full 503 > origin 403 > too many that wait for auth 503 > auth 401, 403, 429, 503 > places 503, 429
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,8 +25,9 @@ from ..core.routing import Routes
 from ..core.wheel import Wheel
 from .auth.contract import AuthRequest, Identity
 from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry
-from .forwarded import Networks, true_client
-from .limits import CONNECTIONS, USER_CONNECTIONS, AddressLimits, Key, KeyedPlace, Tally, too_many
+from .forwarded import ForwardedHeader, Networks, true_client
+from .hosts import Hosts
+from .limits import CONNECTIONS, PER_SECOND, USER_CONNECTIONS, AddressLimits, Key, KeyedPlace, Rate, Tally, too_many
 from .origins import Origins
 from .request import BadRequest, Head, Upgrade, upgrade
 
@@ -58,8 +60,21 @@ class Entrance:
     """Connections of each address on this mount."""
     users: Tally | None = None
     """Connections of each user on this mount."""
+    rate: Rate | None = None
+    """New connections of each address on this mount."""
+    handshakes: Count | None = None
+    """Clients that wait until authentication knows who they are."""
     expiry_warning: float = 0.0
     """Seconds before the end of a client's token at which its session is told; 0: never."""
+
+
+def counted(answer: Identity | Awaitable[Identity | None] | None, count: Count) -> Identity | Awaitable[Identity | None] | None:
+    """The same answer. One that takes time has a place in `count` until it is there, or nobody waits for it any more."""
+    if answer is None or isinstance(answer, Identity):
+        return answer
+    place, future = Place((count,)), asyncio.ensure_future(answer)
+    future.add_done_callback(lambda done: place.leave())
+    return future
 
 
 class Candidate:
@@ -80,6 +95,12 @@ class Candidate:
         self.params: Mapping[str, str]
         self.wanted: Upgrade
 
+    @property
+    def mount(self) -> str:
+        """The mount it asks for; empty as long as none was found."""
+        entrance: Entrance | None = getattr(self, "entrance", None)
+        return "" if entrance is None else entrance.mount
+
 
 class Stay(Place):
     """The place of a client whose token ends, and the end of that."""
@@ -99,18 +120,23 @@ class Stay(Place):
 class Refusals:
     """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
 
-    __slots__ = ("_listener", "_log", "_now", "_said", "counts")
+    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount", "counts")
 
     def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
         self.counts: dict[str, int] = {}
+        """By reason."""
+        self.by_mount: dict[str, dict[str, int]] = {}
+        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
         self._listener = listener
         self._now = now
         self._said: dict[str, tuple[float, int]] = {}
         self._log = Logger(namespace="wsdaemon.edge")
 
-    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False) -> None:
+    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None:
         """`told`: the operator should know of it."""
         count = self.counts[reason] = self.counts.get(reason, 0) + 1
+        here = self.by_mount.setdefault(mount, {})
+        here[reason] = here.get(reason, 0) + 1
         self._log.debug(
             "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
         )
@@ -135,10 +161,13 @@ class Admission:
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, retry_after: float,
         closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None, trusted: Networks | None = None,
         show_certificate: Callable[[Any], ClientCertificate | None] | None = None, now: Callable[[], float] = time.time,
+        forwarded_header: ForwardedHeader = "x-forwarded-for", users: Tally | None = None, hosts: Hosts | None = None,
     ) -> None:  # fmt: skip
-        """`show_certificate` gives what the TLS object of a transport knows of its client. `retry_after` in seconds.
+        """`show_certificate` gives what the TLS object of a transport knows of its client; ValueError: that cannot be read.
 
-        `now` gives the seconds since 1970, for tokens that end.
+        `retry_after` in seconds. `forwarded_header` is what the `trusted` write.
+        `users` counts the connections of each user on this listener. `now` gives the seconds since 1970, for tokens that end.
+        `hosts` is what clients may call the listener; None: whatever they like.
         """
         self.listener = listener
         self.secure = secure
@@ -149,7 +178,10 @@ class Admission:
         self.closed = closed
         self.limits = limits
         self.trusted = trusted
+        self.forwarded_header = forwarded_header
         self.show_certificate = show_certificate
+        self.users = users
+        self.hosts = hosts
         self.refusals = Refusals(listener)
         self._now = now
 
@@ -162,17 +194,22 @@ class Admission:
             raise self.unavailable("draining", "the server is shutting down")
         if self.trusted is not None:
             self._find_client(candidate, self.trusted)
+        if self.hosts is not None and not self.hosts.serves(candidate.head.headers["host"]):
+            raise BadRequest(421, "misdirected", "The Host header names a host that is not served here.")
         if self.show_certificate is not None and tls_object is not None:
-            candidate.certificate = self.show_certificate(tls_object)
+            try:
+                candidate.certificate = self.show_certificate(tls_object)
+            except ValueError:
+                raise BadRequest(403, "client_certificate", "The client's certificate cannot be read.") from None
 
     def _find_client(self, candidate: Candidate, trusted: Networks) -> None:
-        seen = candidate.peer
-        candidate.peer, candidate.secure = true_client(candidate.head.headers, seen, candidate.secure, trusted)
+        client = true_client(candidate.head.headers, candidate.peer, candidate.secure, trusted, self.forwarded_header)
+        candidate.peer, candidate.secure = client.peer, client.secure
         limits = self.limits
-        if limits is None or candidate.peer is seen:
+        if limits is None or not client.told:
             return
-        key = limits.key(candidate.peer)
-        if key is not None and (reason := limits.begin(key)) is not None:
+        key = limits.told_key(client.peer)
+        if (reason := limits.begin(key)) is not None:
             raise too_many(reason, self.retry_after)
         candidate.key = key
 
@@ -185,11 +222,15 @@ class Admission:
         entrance, candidate.params = found
         candidate.entrance = entrance
         wanted = candidate.wanted = upgrade(head)
+        if entrance.rate is not None and candidate.key is not None and not entrance.rate.take(candidate.key):
+            raise too_many(PER_SECOND, self.retry_after)
         self._check_counts(entrance)
         if entrance.origins is not None and not entrance.origins.allows(wanted.origin, head.headers["host"], candidate.secure):
             raise BadRequest(403, "origin", "Pages of this origin may not connect here.")
         if entrance.chain is None:
             return None
+        if entrance.handshakes is not None and entrance.handshakes.full:
+            raise self.unavailable("max_handshakes", "too many wait here until it is known who they are")
         request = AuthRequest(
             head=head,
             peer=candidate.peer,
@@ -197,8 +238,10 @@ class Admission:
             params=candidate.params,
             subprotocols=wanted.subprotocols,
             client_certificate=candidate.certificate,
+            address=candidate.key,
         )
-        return entrance.chain.authenticate(request)
+        answer = entrance.chain.authenticate(request)
+        return answer if entrance.handshakes is None else counted(answer, entrance.handshakes)
 
     def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Wire, Handshake, Place]:
         """Take its places and make its wire, all or nothing."""
@@ -213,26 +256,32 @@ class Admission:
         return wire, handshake, place
 
     def _expiry(self, wire: Wire, expires: float, warning: float) -> Expiry:
-        def end() -> None:
-            wire.close(TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
+        def end() -> None:  # one that is not open yet is closed as soon as it opens
+            wire.end_by(self.wheel.time(), TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
-        def warn(seconds: float) -> None:
+        def warn(seconds: float) -> bool:
             session = wire.wire_session
-            if isinstance(session, ExpiringSession):
-                session.expiring(seconds)
+            if wire.live and isinstance(session, ExpiringSession):
+                try:
+                    session.expiring(seconds)
+                except Exception as error:
+                    wire.app_failed("warning the client", error)
+            return wire.opened
 
         return Expiry(self.wheel, expires, end, warning=warning, warn=warn, now=self._now)
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
-        head, offered = candidate.head, candidate.wanted.subprotocols
+        head, headers, offered = candidate.head, candidate.head.headers, candidate.wanted.subprotocols
         if offered and entrance.chain is not None:
-            offered = entrance.chain.offered(offered)
+            all_offered, offered = offered, entrance.chain.offered(offered)
+            if len(offered) < len(all_offered):
+                headers = headers.with_members("sec-websocket-protocol", offered)
         return Handshake(
             target=head.target,
             path=head.path,
             raw_path=head.raw_path,
             query_string=head.query_string,
-            headers=head.headers,
+            headers=headers,
             params=candidate.params,
             peer=candidate.peer,
             local=candidate.local,
@@ -256,10 +305,12 @@ class Admission:
                     if tally.full(key):
                         raise too_many(CONNECTIONS, self.retry_after)
                     tallies += ((tally, key),)
-        if identity is not None and entrance.users is not None and identity.name:
-            if entrance.users.full(identity.name):
-                raise too_many(USER_CONNECTIONS, self.retry_after)
-            tallies += ((entrance.users, identity.name),)
+        if identity is not None and identity.name:
+            for tally in (self.users, entrance.users):
+                if tally is not None:
+                    if tally.full(identity.name):
+                        raise too_many(USER_CONNECTIONS, self.retry_after)
+                    tallies += ((tally, identity.name),)
         counts = (entrance.count, *self.counts)
         return KeyedPlace(counts, tallies) if tallies else Place(counts)
 

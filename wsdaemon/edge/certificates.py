@@ -1,16 +1,18 @@
 """The certificates of one listener: chosen by host name, watched, renewed without a restart.
 
 New handshakes take `Certificates.context`. A renewed pair is read and checked first; when it is good it gets a context of its own and
-that takes the place of the old one. Open connections keep the context they began with. A bad pair is refused and the old one stays.
+that takes the place of the old one. Open connections keep the context they began with. A bad pair is refused and the old one stays; so it
+does for a pair that has expired or is not valid yet, as long as the old one is valid itself.
 
 This looks at files only when it is called: `poll` every few seconds, `reload` on SIGHUP.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +21,9 @@ from .tls import CertificateError, ClientCertificates, Pair, load_pair, server_c
 
 WARN_DAYS = 14.0
 """An expiry nearer than this is a warning, or than a fifth of the certificate's whole life where that is shorter."""
+
+MOST_NAMES = 10
+"""Host names in one line of the log."""
 
 Signature = tuple[object, ...]
 
@@ -60,7 +65,7 @@ class Expiry:
 class _Entry:
     """One pair in use and what is known about its files."""
 
-    __slots__ = ("context", "files", "pair", "reported", "signature", "tried", "warned_on")
+    __slots__ = ("context", "files", "pair", "reported", "signature", "tried", "valid_from", "warned_on")
 
     def __init__(self, files: CertificateFiles, pair: Pair, context: ssl.SSLContext, signature: Signature) -> None:
         self.files = files
@@ -72,6 +77,8 @@ class _Entry:
         """Of the files that were looked at last, good or bad."""
         self.reported = True
         """Whether a refusal of `tried` was told."""
+        self.valid_from = math.inf
+        """When `tried` is good for another look, though it has not changed: it was refused because its time has not come yet."""
         self.warned_on = -1
 
     def hosts(self) -> list[str]:
@@ -169,16 +176,25 @@ class Certificates:
     def _renew(self, entry: _Entry, patient: bool) -> list[CertificateEvent]:
         signature = self._signature(entry.files)
         unchanged = signature == entry.tried
-        if patient and unchanged and entry.reported:
+        if patient and unchanged and entry.reported and self._now() < entry.valid_from:
             return []
-        entry.tried = signature
+        entry.tried, entry.valid_from = signature, math.inf
         path = entry.files.certificate
         try:
             fresh = self._load(entry.files)
+            self._check_dates(entry, fresh.pair)
         except CertificateError as error:
             entry.reported = not patient or unchanged
             return [CertificateEvent(EventKind.REFUSED, path, f"{error}; the old certificate stays in use")] if entry.reported else []
         return self._install(entry, fresh)
+
+    def _check_dates(self, entry: _Entry, fresh: Pair) -> None:
+        """CertificateError when clients would accept the pair in use, and not the fresh one."""
+        now = self._now()
+        flaw = fresh.out_of_date(now)
+        if flaw is not None and entry.pair.out_of_date(now) is None:
+            entry.valid_from = fresh.not_before.timestamp() if fresh.not_before.timestamp() > now else math.inf
+            raise CertificateError(flaw)
 
     def _install(self, entry: _Entry, fresh: _Entry) -> list[CertificateEvent]:
         """Put a good pair in the place of the old. A pair that is the same gets a new context too: its file of client CAs may have
@@ -187,12 +203,12 @@ class Certificates:
         path, pair = entry.files.certificate, fresh.pair
         if pair.fingerprint != entry.pair.fingerprint:
             events.append(CertificateEvent(EventKind.RENEWED, path, f"{path}: renewed, valid until {pair.not_after:%Y-%m-%d %H:%M} UTC"))
-            events += [CertificateEvent(EventKind.WARNING, path, warning) for warning in pair.warnings]
+            events += [CertificateEvent(EventKind.WARNING, path, warning) for warning in (*pair.warnings, *_no_longer(entry.pair, pair))]
         if self._client_ca is not None and entry is self._entries[0] and fresh.signature[-1] != entry.signature[-1]:
             events.append(CertificateEvent(EventKind.RENEWED, self._client_ca, f"{self._client_ca}: new client CAs are in use"))
         entry.pair, entry.context = pair, fresh.context
         entry.signature = entry.tried = fresh.signature
-        entry.reported, entry.warned_on = True, -1
+        entry.reported, entry.valid_from, entry.warned_on = True, math.inf, -1
         self._index()
         return events
 
@@ -242,6 +258,14 @@ class Certificates:
 
 def _warn_days(pair: Pair) -> float:
     return min(WARN_DAYS, (pair.not_after - pair.not_before).total_seconds() / 86400 / 5)
+
+
+def _no_longer(old: Pair, fresh: Pair) -> Iterator[str]:
+    """A warning when a renewed certificate is not for all hosts that the old one was for."""
+    lost = [name for name in old.names if name not in fresh.names and "*." + name.partition(".")[2] not in fresh.names]
+    if lost:
+        more = f" and {len(lost) - MOST_NAMES} more" if len(lost) > MOST_NAMES else ""
+        yield f"{fresh.certificate}: no longer names {', '.join(lost[:MOST_NAMES])}{more}"
 
 
 def _file_signature(path: Path) -> Signature:

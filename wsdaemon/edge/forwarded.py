@@ -1,8 +1,11 @@
-"""Who the client is when proxies stand in between: Forwarded (RFC 7239), or X-Forwarded-For and X-Forwarded-Proto.
+"""Who the client is when proxies stand in between: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239).
 
 These headers are believed only from addresses in `trusted_proxies`, and only as far as the chain of trusted addresses reaches: each proxy
 appends the address it got the request from, so the list is walked from its right end, and the first address that is not trusted is the
 client. What stands further left may be anything that the client made up.
+
+Only the kind that the operator names is read. A proxy that writes one kind passes the other on as the client sent it, so a reader that
+takes whichever is there believes the client.
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Literal, NamedTuple
 
 from ..core.handshake import Headers, Peer
 
 MAX_HOPS = 50
 """Entries of a list that are looked at, from its right end. A longer chain is somebody's joke."""
+
+ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
+"""The kind of header that the proxies write."""
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -91,17 +98,28 @@ class Hop:
     """None when it does not say."""
 
 
-def true_client(headers: Headers, peer: Peer, secure: bool, trusted: Networks) -> tuple[Peer, bool]:
-    """The client's address, and whether it came over TLS, as far as that can be trusted. Never raises.
+class Client(NamedTuple):
+    """Who comes, as far as that can be trusted."""
 
-    `peer` and `secure` are what we saw ourselves. An entry that is malformed, or hides its address, ends the walk: the client is then the
-    last trustworthy address. Forwarded goes before the X- headers when both are there. The port is 0 where a proxy did not tell it.
+    peer: Peer
+    """The last address that can be trusted; its port is 0 where a proxy did not tell it."""
+    secure: bool
+    """Whether it came over TLS."""
+    told: bool
+    """Whether a trusted proxy spoke of a client, if only to hide its address: then `peer` is the proxy's own."""
+
+
+def true_client(headers: Headers, peer: Peer, secure: bool, trusted: Networks, header: ForwardedHeader = "x-forwarded-for") -> Client:
+    """Find the client behind trusted proxies. Never raises.
+
+    `peer` and `secure` are what we saw ourselves; `header` is the kind that is read, the other one is not looked at. An entry that is
+    malformed, or hides its address ("unknown", "_name"), ends the walk: the client is then the last trustworthy address.
     """
     if not trusted or peer not in trusted:
-        return peer, secure
-    standard = "forwarded" in headers
-    if not standard and "x-forwarded-for" not in headers:
-        return peer, _x_proto(headers, secure)
+        return Client(peer, secure, False)
+    standard = header == "forwarded"
+    if header not in headers:
+        return Client(peer, secure if standard else _x_proto(headers, secure), False)
     for hop in _forwarded(headers) if standard else _x_forwarded(headers):
         if hop is None:
             break
@@ -112,7 +130,7 @@ def true_client(headers: Headers, peer: Peer, secure: bool, trusted: Networks) -
         peer = hop.peer
         if peer not in trusted:
             break
-    return peer, secure
+    return Client(peer, secure, True)
 
 
 # -- Forwarded (RFC 7239)

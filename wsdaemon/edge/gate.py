@@ -22,8 +22,9 @@ from ..wire.output import Native
 from ..wire.policy import Opening
 from .admission import Admission, Candidate, Entrance
 from .auth.contract import Identity
-from .forwarded import Networks
-from .limits import AddressLimits, Key
+from .forwarded import ForwardedHeader, Networks
+from .hosts import Hosts
+from .limits import AddressLimits, Key, Tally
 from .request import BadRequest, Head, HeadReader, wants_upgrade
 from .responses import error_response
 
@@ -50,7 +51,8 @@ class Gate(Admission):
         self, *, listener: str, secure: bool, routes: Routes[Entrance], counts: tuple[Count, ...], wheel: Wheel, handshake_timeout: float,
         retry_after: float, closed: Callable[[], bool] = lambda: False, limits: AddressLimits | None = None,
         trusted: Networks | None = None, show_certificate: Callable[[Any], ClientCertificate | None] | None = None,
-        now: Callable[[], float] = time.time, pages: AnswerPage | None = None,
+        now: Callable[[], float] = time.time, pages: AnswerPage | None = None, forwarded_header: ForwardedHeader = "x-forwarded-for",
+        users: Tally | None = None, hosts: Hosts | None = None,
     ) -> None:  # fmt: skip
         """`handshake_timeout`: seconds from the accept to the end of the opening handshake, whatever it is made of.
 
@@ -58,7 +60,8 @@ class Gate(Admission):
         """
         super().__init__(
             listener=listener, secure=secure, routes=routes, counts=counts, wheel=wheel, retry_after=retry_after, closed=closed,
-            limits=limits, trusted=trusted, show_certificate=show_certificate, now=now,
+            limits=limits, trusted=trusted, show_certificate=show_certificate, now=now, forwarded_header=forwarded_header,
+            users=users, hosts=hosts,
         )  # fmt: skip
         self.handshake_timeout = handshake_timeout
         self.pages = pages
@@ -69,9 +72,15 @@ class Gate(Admission):
         """Clients turned away, by reason."""
         return self.refusals.counts
 
-    def refusal(self, error: BadRequest, peer: Peer, head_only: bool = False) -> bytes:
+    @property
+    def refused_by_mount(self) -> dict[str, dict[str, int]]:
+        """The same by the mount that they asked for; under "" those who were turned away before that was known."""
+        return self.refusals.by_mount
+
+    def refusal(self, error: BadRequest, peer: Peer, mount: str = "", head_only: bool = False) -> bytes:
         """Count and log a refusal; the HTTP answer for it. `head_only`: the answer to HEAD."""
-        self.refusals.add(error.reason, peer, f": {error.status} {error.detail}", error.status in (429, 503) and error.reason != "draining")
+        told = error.status in (429, 503) and error.reason != "draining"
+        self.refusals.add(error.reason, peer, f": {error.status} {error.detail}", told, mount)
         return error_response(error, head_only=head_only)
 
 
@@ -159,8 +168,10 @@ class Arrival(asyncio.Protocol):
         gate, native = self._gate, self._native
         tls_object = native.get_extra_info("ssl_object") if gate.show_certificate is not None else None  # type: ignore[union-attr]
         candidate = self._candidate = Candidate(head, self.peer, self.local, gate.secure, self.key)
-        gate.receive(candidate, tls_object)
-        self.key = candidate.key
+        try:
+            gate.receive(candidate, tls_object)
+        finally:  # a handshake may have been entered under its key before it was refused, and must leave with this
+            self.key = candidate.key
         page = None if gate.pages is None or wants_upgrade(head) else gate.pages(head)
         if page is not None:
             self._answer(page, gate.handshake_timeout)
@@ -207,10 +218,11 @@ class Arrival(asyncio.Protocol):
         wire, handshake, place = self._gate.let_in(candidate, identity)
         native, early, wanted = self._native, self._early or self._reader.rest, candidate.wanted
         assert native is not None
+        opening = Opening(wanted.key, wanted.extensions, self._gate.wheel.left(self), self._gate.refusals)
         self._native = None
         self._leave()
         try:
-            wire.open(native, self._descriptor, handshake, place, Opening(wanted.key, wanted.extensions, candidate.head.raw))
+            wire.open(native, self._descriptor, handshake, place, opening)
         except BaseException:
             place.leave()
             native.abort()
@@ -226,8 +238,10 @@ class Arrival(asyncio.Protocol):
         candidate = self._candidate
         if self._native is None:
             return
-        peer = self.peer if candidate is None else candidate.peer
-        self._answer(self._gate.refusal(error, peer, candidate is not None and candidate.head.method == "HEAD"), LINGER)
+        if candidate is None:
+            self._answer(self._gate.refusal(error, self.peer), LINGER)
+        else:
+            self._answer(self._gate.refusal(error, candidate.peer, candidate.mount, candidate.head.method == "HEAD"), LINGER)
 
     def _answer(self, answer: bytes, linger: float) -> None:
         """Write a last answer, and give the client `linger` seconds to read it."""

@@ -43,20 +43,19 @@ def too_many(reason: str, retry_after: float) -> BadRequest:
     return BadRequest(429, reason, _DETAILS[reason], (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
-def address_key(host: str) -> Key | None:
-    """What an address is counted under: IPv4 by itself, IPv6 by its /64, which one customer has whole.
-
-    None for loopback and unix sockets: whoever comes from there is on this machine already, and most often is a proxy that brings
-    everybody.
-    """
+def address_key(host: str) -> Key:
+    """What an address is counted under: IPv4 by itself, IPv6 by its /64, which one customer has whole."""
     if ":" in host:
-        if host == "::1":
-            return None
         try:
             return socket.inet_pton(socket.AF_INET6, host)[:8]
         except OSError:
             return host
-    return None if host.startswith("127.") or host == "unix" else host
+    return host
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether an address is loopback's, or a unix socket."""
+    return host.startswith("127.") or host in ("::1", "unix")
 
 
 class Tally:
@@ -129,6 +128,14 @@ class Rate:
         young[key] = full_at + self._step
         return True
 
+    def left(self, key: Key) -> float:
+        """The tokens that there are now, `burst` at most; one can be taken from 1 on."""
+        now = self._now()
+        full_at = self._young.get(key)
+        if full_at is None:
+            full_at = self._old.get(key, 0.0)
+        return 1 + (self._slack - max(0.0, full_at - now)) / self._step
+
     def _turn(self, now: float) -> dict[Key, float]:
         # After one period every bucket that was not touched is full, so an entry of the old table says nothing that a missing one does not.
         quiet = now >= self._turn_at + self._period
@@ -138,10 +145,17 @@ class Rate:
         return self._young
 
 
+def address_rate(per_second: float, now: Callable[[], float] = time.monotonic) -> Rate | None:
+    """How many connections each address may begin in a second, with a burst after a pause; None for 0: as many as it likes."""
+    return Rate(per_second, BURST * per_second, now=now) if per_second else None
+
+
 class AddressLimits:
     """The limits of one listener on single addresses.
 
-    They are for the client's true address: a trusted proxy stands for many, and is exempt until it has told who comes.
+    They are for the client's true address. Exempt is only whom we see ourselves: who connects from this machine, which most often is a
+    proxy that brings everybody, and a trusted proxy until it has told who comes. What a proxy tells is always counted, loopback addresses
+    too: a client may have got the proxy to tell that.
     """
 
     __slots__ = ("_exempt", "connections", "handshakes", "rate")
@@ -150,16 +164,23 @@ class AddressLimits:
         self, *, max_connections: int, max_handshakes: int, per_second: float, exempt: Networks | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """0 each: no limit. `exempt` are those that bring others: proxies."""
+        """0 each: no limit. `exempt` are those that tell of others in a header of their request: trusted proxies."""
         self.connections = Tally(max_connections)
         self.handshakes = Tally(max_handshakes)
-        self.rate = Rate(per_second, BURST * per_second, now=now) if per_second else None
-        self._exempt = exempt if exempt is not None and exempt.networks else None
+        self.rate = address_rate(per_second, now)
+        self._exempt = exempt if exempt is not None else Networks()
 
     def key(self, peer: Peer) -> Key | None:
-        """What a client is counted under; None for one that is not counted."""
-        key = address_key(peer.host)
-        return None if key is None or (self._exempt is not None and peer in self._exempt) else key
+        """What the far end of a socket is counted under; None for one that is not counted."""
+        return None if on_this_machine(peer.host) else self.named_key(peer)
+
+    def named_key(self, peer: Peer) -> Key | None:
+        """The same for an address that a load balancer named in a PROXY header. A trusted proxy there has yet to tell who comes."""
+        return None if peer in self._exempt else address_key(peer.host)
+
+    def told_key(self, peer: Peer) -> Key:
+        """The same for what a trusted proxy told. One that hides its clients' addresses is counted itself, in their place."""
+        return address_key(peer.host)
 
     def begin(self, key: Key) -> str | None:
         """A new connection: why it is refused, or None, and then `handshakes.leave(key)` is due once."""

@@ -181,12 +181,15 @@ class Listener:
             raise TurnedAway("not_a_proxy", ": it is not in proxy_protocol_from")
         return None
 
-    def _count(self, peer: Peer) -> Key | None:
-        """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many."""
+    def _count(self, peer: Peer, named: bool = False) -> Key | None:
+        """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many.
+
+        `named`: a load balancer named it, and it is not the far end of the socket.
+        """
         limits = self.gate.limits
         if limits is None:
             return None
-        key = limits.key(peer)
+        key = limits.named_key(peer) if named else limits.key(peer)
         if key is not None and (reason := limits.begin(key)) is not None:
             raise TurnedAway(reason, limit=True)
         return key
@@ -258,19 +261,25 @@ class Listener:
             arrival.local = header.destination
         if header.source is not None:  # else the proxy speaks for itself, and is not counted
             arrival.peer = header.source
-            arrival.key = self._count(header.source)
+            arrival.key = self._count(header.source, named=True)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
+        """Let TLS take the socket. TurnedAway when the two cannot agree; OSError for a client that just goes, which is not counted."""
         patience = self.gate.handshake_timeout
         # The deadline of the whole handshake comes first and is counted; this one is there in case it does not.
         limits: dict[str, Any] = {"ssl_handshake_timeout": patience + 1, "ssl_shutdown_timeout": patience}
         import aiofastnet
 
-        if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
-            await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
-        else:
-            arrival.stop_connecting = partial(_hang_up, sock)
-            await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)
+        try:
+            if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
+                await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
+            else:
+                arrival.stop_connecting = partial(_hang_up, sock)
+                await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)
+        except ssl.SSLError as error:
+            if arrival.gone:  # ended by us, and counted where that was
+                raise
+            raise TurnedAway("tls_handshake", f": {error.reason or type(error).__name__}", told=False) from None
 
 
 def _hang_up(sock: socket.socket) -> None:

@@ -40,6 +40,13 @@ def parse_origin(origin: str) -> Site | None:
     return Site(scheme, host, port)
 
 
+def host_of(host: str) -> str | None:
+    """The name or address in a Host header, in the spelling that is compared, without a last dot; None when it is no host."""
+    match = _HOST.fullmatch(host)
+    name = None if match is None else parse_host(match[1])
+    return None if name is None else name.removesuffix(".")
+
+
 def own_site(host: str, secure: bool) -> Site | None:
     """The site of the page that would be same-origin with a request for `host`, a Host header; None when that is no host."""
     match = _HOST.fullmatch(host)

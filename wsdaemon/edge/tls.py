@@ -39,6 +39,9 @@ MIN_CURVE_BITS = 256
 MAX_FILE = 1024 * 1024
 """Bytes of a PEM file; a longer one is not a certificate."""
 
+UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What cryptography raises for a certificate that is damaged or too strange for it; most of it only when a part is looked at."""
+
 
 class CertificateError(Exception):
     """A certificate, key or CA file that cannot be used. The text is one line and names the file."""
@@ -72,6 +75,10 @@ class Pair:
         """Days until it expires, negative after that. `now`: seconds since 1970."""
         return (self.not_after.timestamp() - now) / 86400
 
+    def out_of_date(self, now: float) -> str | None:
+        """Why no client accepts it at this time, one line; None when its dates are good. `now`: seconds since 1970."""
+        return _out_of_date(self.certificate, self.not_before, self.not_after, datetime.fromtimestamp(now, UTC))
+
 
 def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
     """Read and check a certificate file (its chain after it, PEM) and its key file. Raises CertificateError.
@@ -79,14 +86,20 @@ def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
     Expired or not yet valid is a warning: a server that starts and is seen to be expired beats one that does not start.
     """
     chain = _load_chain(certificate)
-    leaf = chain[0]
-    public = _load_key(key).public_key()
+    private = _load_key(key)
+    try:
+        return _check_pair(certificate, key, chain, private, datetime.now(UTC) if now is None else datetime.fromtimestamp(now, UTC))
+    except UNREADABLE as error:
+        raise CertificateError(f"{certificate}: a certificate in it is damaged: {_one_line(error)}") from None
+
+
+def _check_pair(certificate: Path, key: Path, chain: list[x509.Certificate], private: Any, now: datetime) -> Pair:
+    leaf, public = chain[0], private.public_key()
     if _public_bytes(public) != _public_bytes(leaf.public_key()):
         if any(_public_bytes(public) == _public_bytes(other.public_key()) for other in chain[1:]):
             raise CertificateError(f"{certificate}: the server's own certificate must come first in the file, its chain after it")
         raise CertificateError(f"{key}: this key does not belong to the certificate in {certificate}")
     _check_strength(certificate, leaf.public_key())
-    moment = datetime.now(UTC) if now is None else datetime.fromtimestamp(now, UTC)
     return Pair(
         certificate,
         key,
@@ -94,7 +107,7 @@ def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
         leaf.not_valid_before_utc,
         leaf.not_valid_after_utc,
         leaf.fingerprint(hashes.SHA256()).hex(),
-        tuple(_warnings(certificate, key, chain, moment)),
+        tuple(_warnings(certificate, key, chain, now)),
     )
 
 
@@ -121,7 +134,7 @@ def _load_chain(path: Path) -> list[x509.Certificate]:
         raise CertificateError(f"{path}: holds no certificate in PEM form{hint}")
     try:
         return x509.load_pem_x509_certificates(content)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{path}: a certificate in it is damaged: {_one_line(error)}") from None
 
 
@@ -157,19 +170,24 @@ def _names(leaf: x509.Certificate) -> tuple[str, ...]:
     """Names of the subjectAltName extension; the common name counts for nothing any more (RFC 9525 6.3)."""
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return ()
     addresses = [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
     return tuple([name.lower() for name in extension.get_values_for_type(x509.DNSName)] + addresses)
 
 
+def _out_of_date(certificate: Path, not_before: datetime, not_after: datetime, now: datetime) -> str | None:
+    if now > not_after:
+        return f"{certificate}: expired on {not_after:%Y-%m-%d}"
+    if now < not_before:
+        return f"{certificate}: not valid before {not_before:%Y-%m-%d %H:%M} UTC"
+    return None
+
+
 def _warnings(certificate: Path, key: Path, chain: list[x509.Certificate], now: datetime) -> list[str]:
     leaf = chain[0]
-    found = []
-    if now > leaf.not_valid_after_utc:
-        found.append(f"{certificate}: expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
-    if now < leaf.not_valid_before_utc:
-        found.append(f"{certificate}: not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
+    flaw = _out_of_date(certificate, leaf.not_valid_before_utc, leaf.not_valid_after_utc, now)
+    found = [] if flaw is None else [flaw]
     if not _names(leaf):
         found.append(f"{certificate}: names no host (no subjectAltName): no client will accept it")
     for lower, upper in pairwise(chain):
@@ -296,10 +314,20 @@ class TLSObject(Protocol):
 
 
 def client_certificate(tls_object: TLSObject) -> ClientCertificate | None:
-    """The certificate that a client showed; None when it showed none. It was verified, or the TLS handshake would have failed."""
+    """The certificate that a client showed; None when it showed none. It was verified, or the TLS handshake would have failed.
+
+    ValueError when it cannot be read: OpenSSL, which verified it, looks at less of it.
+    """
     encoded = tls_object.getpeercert(True)
     if not encoded:
         return None
+    try:
+        return _read_client(encoded)
+    except UNREADABLE as error:
+        raise ValueError(f"a client's certificate cannot be read: {_one_line(error)}") from None
+
+
+def _read_client(encoded: bytes) -> ClientCertificate:
     certificate = x509.load_der_x509_certificate(encoded)
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     names: list[str] = []
@@ -307,7 +335,7 @@ def client_certificate(tls_object: TLSObject) -> ClientCertificate | None:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         for kind in (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier):
             names += extension.get_values_for_type(kind)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         pass
     return ClientCertificate(
         subject=certificate.subject.rfc4514_string(),

@@ -178,7 +178,12 @@ class Refusing(Protocol):
     """What turns clients away."""
 
     @property
-    def refused(self) -> dict[str, int]: ...
+    def refused(self) -> dict[str, int]:
+        """By reason."""
+
+    @property
+    def refused_by_mount(self) -> dict[str, dict[str, int]]:
+        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
 
 
 class Expiring(Protocol):

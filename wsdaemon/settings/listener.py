@@ -7,9 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from wsdaemon.settings.network import Hosts, NetworkList, TlsNames
+from wsdaemon.settings.network import Hosts, NetworkList, ReachedHosts, TlsNames
 from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.values import AddressText, Count, File, MountPaths, PathForm, PositiveCount, PositiveDuration, WholeForm
+from wsdaemon.settings.values import (
+    AddressText,
+    Count,
+    Duration,
+    File,
+    MountPaths,
+    PathForm,
+    PositiveCount,
+    PositiveDuration,
+    Size,
+    WholeForm,
+)
+
+CONNECTION_LIMITS = (
+    *("messages_per_second", "bytes_per_second", "control_frames_per_second", "max_fragments", "idle_timeout", "lifetime"),
+)
+"""Limits on single connections that a listener has as well as a mount: the lower of the two counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +76,29 @@ class ListenerSettings(SectionSettings):
     trusted_proxies: NetworkList = field(
         default=(),
         metadata=explain(
-            "Proxies whose headers Forwarded, or X-Forwarded-For and X-Forwarded-Proto, are believed: they tell the client's address and "
-            "whether it came over TLS. Name the addresses that the proxies connect from, and nothing wider: who connects from there can "
-            "claim any address. unix stands for every client of a unix socket."
+            "Proxies whose headers are believed: they tell the client's address and whether it came over TLS. Which headers those are says "
+            "forwarded_header. Name the addresses that the proxies connect from, and nothing wider: who connects from there can claim any "
+            "address. unix stands for every client of a unix socket."
+        ),
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = field(
+        default="x-forwarded-for",
+        metadata=explain(
+            "What trusted_proxies write. x-forwarded-for: X-Forwarded-For, to which each of them appends, and X-Forwarded-Proto, which "
+            "each sets. forwarded: Forwarded (RFC 7239), with for and proto. The other kind is not looked at: most proxies pass it on as "
+            "the client sent it."
         ),
     )
     mounts: MountPaths = field(
         default=(), metadata=explain("The mounts that this listener serves, as their sections name them. Empty: all of them.")
+    )
+    hosts: ReachedHosts = field(
+        default=(),
+        metadata=explain(
+            "What clients may call this listener in the Host header; any other request is answered 421. *.example.com stands for all names "
+            "below example.com; ports are not compared. This keeps off pages of a hostile name that was made to lead here (DNS rebinding). "
+            "List every name and address that clients, proxies and health checks use. Empty: any."
+        ),
     )
     backlog: Annotated[int, WholeForm(1, 65535)] = field(
         default=4096,
@@ -75,8 +107,8 @@ class ListenerSettings(SectionSettings):
     handshake_timeout: PositiveDuration = field(
         default=10.0,
         metadata=explain(
-            "How long a client may take from its connection to the end of the opening handshake: PROXY header, TLS, request and "
-            "authentication together."
+            "How long a client may take from its connection to the end of the opening handshake: PROXY header, TLS, request, "
+            "authentication and an Autobahn class's onConnect together."
         ),
     )
     max_connections: Count = field(
@@ -89,9 +121,10 @@ class ListenerSettings(SectionSettings):
         default=100,
         metadata=explain(
             "How many WebSocket connections one client address may have open on this listener; of IPv6 addresses those of one /64 count "
-            "together. Whoever comes after that is answered 429, or dropped before TLS. This and the next two never count clients on this "
-            "machine (127.0.0.0/8, ::1, unix sockets) nor the proxies themselves: behind a proxy they work on the addresses that "
-            "trusted_proxies and proxy_protocol_from tell. 0: no limit."
+            "together. Whoever comes after that is answered 429, or dropped before TLS. This and the next two never count who connects "
+            "from this machine (127.0.0.0/8, ::1, unix sockets) nor the proxies themselves: behind a proxy they work on the addresses that "
+            "trusted_proxies and proxy_protocol_from tell, whatever those are. Clients whose address a trusted proxy hides count together "
+            "under the proxy's. 0: no limit."
         ),
     )
     max_handshakes_per_address: Count = field(
@@ -104,6 +137,37 @@ class ListenerSettings(SectionSettings):
             "0: no limit."
         ),
     )
+    max_connections_per_user: Count = field(
+        default=0,
+        metadata=explain(
+            "How many WebSocket connections one user may have open on this listener, where auth tells who it is. Whoever comes after "
+            "that is answered 429. 0: no limit."
+        ),
+    )
+    messages_per_second: Count = field(
+        default=0,
+        metadata=explain(
+            "How many messages a client may send each second, for two seconds at once. What becomes of a faster one says the mount's "
+            "over_rate. This and the next five are limits on each connection that comes by this listener. Mounts have them too, and of the "
+            "two the lower one counts. 0: the mount's limit alone."
+        ),
+    )
+    bytes_per_second: Size = field(
+        default=0, metadata=explain("How many bytes a client may send each second, for two seconds at once. 0: the mount's limit alone.")
+    )
+    control_frames_per_second: Count = field(
+        default=0,
+        metadata=explain("How many pings and pongs a client may send each second. More close it with 1008. 0: the mount's limit alone."),
+    )
+    max_fragments: Count = field(
+        default=0,
+        metadata=explain("Into how many fragments a client may cut one message. More close it with 1009. 0: the mount's limit alone."),
+    )
+    idle_timeout: Duration = field(
+        default=0.0,
+        metadata=explain("How long a connection may be without a message in either direction. 0: the mount's limit alone."),
+    )
+    lifetime: Duration = field(default=0.0, metadata=explain("How long a connection may last at all. 0: the mount's limit alone."))
 
     @property
     def secure(self) -> bool:

@@ -123,7 +123,8 @@ class MountSettings(SectionSettings):
     expiry_warning: Duration = field(
         default=0.0,
         metadata=explain(
-            "How long before the end of its token a client is warned. At its end the connection is closed with 4401. 0: no warning."
+            "How long before the end of a client's token the app is told, so that it can warn the client. At its end the connection is "
+            "closed with 4401. 0: never."
         ),
     )
     max_message: PositiveSize = field(
@@ -144,6 +145,20 @@ class MountSettings(SectionSettings):
     max_connections_per_user: Count = field(
         default=0,
         metadata=explain("How many WebSocket connections one user may have open on this mount, where auth tells who it is. 0: no limit."),
+    )
+    connections_per_second_per_address: Count = field(
+        default=0,
+        metadata=explain(
+            "How many connections one client address may begin on this mount in a second, in the long run; three times as many at once "
+            "after a pause. Counted as on a listener, and answered 429 beyond. 0: no limit of its own."
+        ),
+    )
+    max_handshakes: Count = field(
+        default=0,
+        metadata=explain(
+            "How many clients may wait at once until it is known who they are, where a way of auth needs time for that. Whoever comes "
+            "after that is answered 503. 0: no limit of its own."
+        ),
     )
     ping_interval: Duration = field(
         default=25.0, metadata=explain("How long a connection may be silent before it is pinged. 0: never; dead peers are then not found.")

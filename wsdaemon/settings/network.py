@@ -55,6 +55,26 @@ class HostForm(Form[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReachedHostForm(Form[str]):
+    """What a Host header may name: a host name, `*.` and one for all names below it, or an IP address; IPv6 in brackets and shortest."""
+
+    @property
+    def expected(self) -> str:
+        return "host names such as www.example.com or *.example.com, and IP addresses"
+
+    def parse(self, text: str) -> str:
+        bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", text)
+        try:
+            if bracketed or (":" in text and "%" not in text):
+                return f"[{ipaddress.IPv6Address(bracketed[1] if bracketed else text)}]"
+            host = HostForm().parse(text)
+            # A name whose last label is a number is an IPv4 address for browsers, in whatever spelling.
+            return str(ipaddress.IPv4Address(host)) if host.rpartition(".")[2].isdigit() else host
+        except ValueError:
+            raise self.refusal("; ports are not compared" if re.search(r":[0-9]+$", text) and "::" not in text else "") from None
+
+
+@dataclass(frozen=True, slots=True)
 class NameForm(Form[str]):
     """The NAME of a section."""
 
@@ -72,4 +92,5 @@ class NameForm(Form[str]):
 
 NetworkList: TypeAlias = Annotated[tuple[str, ...], ListForm(NetworkForm())]
 Hosts: TypeAlias = Annotated[tuple[str, ...], ListForm(HostForm())]
+ReachedHosts: TypeAlias = Annotated[tuple[str, ...], ListForm(ReachedHostForm())]
 TlsNames: TypeAlias = Annotated[tuple[str, ...], ListForm(NameForm("the NAMEs of [tls:NAME] sections"))]

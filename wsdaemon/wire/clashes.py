@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
 from .input import Input
+from .mounted import AutobahnWire
 from .output import Output
 from .protocol import Wire
 from .sender import Sender
@@ -39,7 +40,7 @@ AUTOBAHNS = frozenset(
 
 OURS = frozenset(
     name
-    for each in (Output, Input, Timed, Sender, Wire)
+    for each in (Output, Input, Timed, Sender, Wire, AutobahnWire)
     for name in {*vars(each), *getattr(each, "__annotations__", ())} - AUTOBAHNS
     if name == name.lower() and not name.startswith("__") and not hasattr(WebSocketServerProtocol, name)
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -64,6 +66,7 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         "wire_policy": policy,
         "factory": factory,
         "flusher": policy.flusher,
+        "wire_turns": policy.turns,
         "resting": Resting(policy.wheel),
         "send_backlog_age": policy.send_backlog_age if policy.slow_client in ("close", "wait") else 0.0,
         # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
@@ -86,3 +89,22 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         made = type(mounted.__name__, (mounted, AutobahnWire), options)
     factory.protocol = made
     return made
+
+
+def lower(one: float, other: float) -> float:
+    """The lower of two limits, of which 0 is none."""
+    return min(one, other) if one and other else one or other
+
+
+def limited(made: type[Wire], limits: Mapping[str, float]) -> type[Wire]:
+    """A mount's wire class for connections that come by a listener with limits of its own: of each limit the lower one counts.
+
+    `limits` have the names of a WirePolicy's fields, of those that the wire looks up there while it runs. The same class when none is lower
+    than the mount's. All else stays the mount's, and so does the factory, where a mounted class may keep what its connections share.
+    """
+    policy = made.wire_policy
+    lowered: dict[str, Any] = {name: lower(getattr(policy, name), limit) for name, limit in limits.items()}
+    lowered = {name: value for name, value in lowered.items() if value != getattr(policy, name)}
+    if not lowered:
+        return made
+    return type(made.__name__, (made,), {"__slots__": (), "wire_policy": replace(policy, **lowered)})

@@ -23,7 +23,7 @@ from .protocol import CLEAN, CONNECTING, OPEN, Wire
 
 if TYPE_CHECKING:
     from ..core.registry import Place
-    from .policy import Opening
+    from .policy import Opening, Refusing
 from .transport import TwistedTransport
 
 PARSER_METHODS = (
@@ -47,6 +47,14 @@ class MountedSession:
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         return awaitable(self._protocol.onMessage(payload, not text))
+
+    def expiring(self, seconds: float) -> None:
+        """`onExpiring(seconds)` is no callback of Autobahn's: a class has it that wants to know."""
+        protocol = self._protocol
+        on_expiring = getattr(protocol, "onExpiring", None)
+        outcome = None if on_expiring is None else awaitable(on_expiring(seconds))
+        if outcome is not None:
+            protocol.in_background(outcome, "warning the client")
 
     def closed(self, code: int, reason: str) -> None:
         protocol = self._protocol
@@ -129,13 +137,31 @@ def checked_answer(answer: Any, offered: Sequence[str]) -> tuple[str | None, dic
     for name, value in dict(headers or {}).items():
         values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
         lines[name] = [str(one) for one in values]
-        if any(character in text for text in (name, *lines[name]) for character in "\r\n\0"):
-            raise ValueError(f"onConnect gave a header that would break out of its line: {name!r}")
+        check_header(name, *lines[name])
     return protocol, lines
+
+
+def check_header(name: str, *values: str) -> None:
+    """ValueError for what would not stay on a line of its own in an answer."""
+    if any(character in text for text in (name, *values) for character in "\r\n\0"):
+        raise ValueError(f"onConnect gave a header that would break out of its line: {name!r}")
+
+
+def request_head(handshake: Handshake) -> bytes:
+    """The request for Autobahn to read, from the handshake: what admission took out of that, a token for one, is not there either.
+
+    Autobahn cuts lines where str.splitlines() does: within a character of UTF-8 whose last byte is 0x85, too. Our reader does not.
+    """
+    lines = [name + b": " + value for name, value in handshake.headers.raw]
+    return b"\r\n".join([f"GET {handshake.target} HTTP/1.1".encode("latin-1"), *lines, b"", b""]).replace(b"\x85", b"?")
 
 
 class AutobahnWire(Wire):
     """The base under a user's class: what it inherits from Autobahn is as stock sets it up, what it relies on is ours."""
+
+    _offered: str
+    """Sec-WebSocket-Extensions of the request."""
+    wire_refusals: Refusing | None = None
 
     @classmethod
     def make(cls) -> Wire:
@@ -162,11 +188,10 @@ class AutobahnWire(Wire):
             is_secure=handshake.secure,
         )
         self.transport = TwistedTransport(self, handshake.peer, handshake.local)
-        self._offered = opening.extensions
-        # Autobahn cuts lines where str.splitlines() does: within a character of UTF-8 whose last byte is 0x85, too. Our reader does not.
-        self.data = opening.head.replace(b"\x85", b"?")
+        self._offered, self.wire_refusals = opening.extensions, opening.refusals
+        self.data = request_head(handshake)
         native.pause_reading()  # until onConnect() has decided, which may take a while
-        self.wire_policy.wheel.set(self, self.wire_policy.handshake_timeout)
+        self.wire_policy.wheel.set(self, opening.time_left)
         self.corked = True
         try:
             self.connectionMade()
@@ -203,8 +228,18 @@ class AutobahnWire(Wire):
             self.data_received(unread)
         if not self.corked:
             self.flush()
-        if self.native is not None and self.wire_waiting is None:
+        if self.native is not None and not self.wire_stopped:
             self.native.resume_reading()
+
+    def onOpenHandshakeTimeout(self) -> None:
+        """onConnect() has not answered in time."""
+        self._count_refusal("handshake_timeout", "")
+        super().onOpenHandshakeTimeout()
+
+    def _count_refusal(self, why: str, detail: str) -> None:
+        if self.wire_refusals is not None and self.wire_connection is not None:
+            handshake = self.wire_connection.handshake
+            self.wire_refusals.add(why, handshake.peer, detail, mount=handshake.mount)
 
     def cannot_connect(self, failure: Failure) -> Failure:
         """onConnect() raised."""
@@ -216,16 +251,26 @@ class AutobahnWire(Wire):
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """onConnect() refused: a whole answer, with a body and its length."""
-        text = " ".join(reason.split()) or "refused"
+        given = [(str(name), str(value)) for name, value in responseHeaders or ()]
+        try:
+            for name, value in given:
+                check_header(name, value)
+        except ValueError as error:
+            self.app_failed("opening", error)
+            code, reason, given = 500, "internal error", []
+        self._count_refusal("on_connect", f": {code}")
+        text = " ".join((reason or "").split()) or "refused"
         body = f"{text}\n".encode("utf-8", "replace")
         lines = [f"HTTP/1.1 {code} {text.encode('ascii', 'replace').decode()}", "Content-Type: text/plain; charset=utf-8"]
-        lines += [f"Content-Length: {len(body)}", "Connection: close", *(f"{name}: {value}" for name, value in responseHeaders or ())]
+        lines += [f"Content-Length: {len(body)}", "Connection: close", *(f"{name}: {value}" for name, value in given)]
         self.write("\r\n".join([*lines, "", ""]).encode() + body)
         if not self.corked:
             self.flush()
 
     def _onOpen(self) -> None:
         super()._onOpen()
+        if self.end_at <= self.wire_policy.wheel.time():  # its token ended while onConnect() was thinking
+            self.close(*self.end_with)
         if self.live:
             try:
                 outcome = awaitable(self.onOpen())
@@ -284,6 +329,11 @@ class AutobahnWire(Wire):
             self.close(code, reason or "")
         else:
             super().sendClose(code, reason)
+
+    @property
+    def wire_stopped(self) -> bool:
+        """Also while the class has paused its transport; what it still reads then it was given before."""
+        return super().wire_stopped or (self.live and self.transport.reading_paused)
 
     def unregisterProducer(self) -> None:
         self.transport.unregisterProducer()

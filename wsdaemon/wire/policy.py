@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.connection import Connection
 from ..core.contract import App
+from ..core.handshake import Peer
 from ..core.histogram import Histogram
 from ..core.wheel import Wheel
 from .agreement import DeflateOptions
 from .frames import Frames
 from .output import Flusher
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .protocol import Wire
@@ -36,6 +38,7 @@ class WirePolicy:
     watcher: Watcher
     wheel: Wheel
     flusher: Flusher
+    turns: Turns
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""
@@ -45,7 +48,6 @@ class WirePolicy:
     ping_interval: float = 25.0
     ping_timeout: float = 10.0
     close_timeout: float = 5.0
-    handshake_timeout: float = 10.0
     send_backlog: int = 1024 * 1024
     send_backlog_age: float = 60.0
     slow_client: str = "close"
@@ -62,6 +64,12 @@ class WirePolicy:
     """Where the times from a ping to its answer are counted, if at all."""
 
 
+class Refusing(Protocol):
+    """Counts clients that are turned away, by a reason of one word, and by mount."""
+
+    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What the wire needs of an opening request to answer it."""
@@ -70,5 +78,7 @@ class Opening:
     """Sec-WebSocket-Key"""
     extensions: str
     """Sec-WebSocket-Extensions, all its lines joined; empty when there is none."""
-    head: bytes
-    """The whole request head as it came, with the empty line at its end."""
+    time_left: float
+    """Seconds until the opening handshake has to be over: what is left of the listener's `handshake_timeout`."""
+    refusals: Refusing | None = None
+    """Where it is counted that a mounted class turns the client away, if anywhere."""

@@ -31,9 +31,9 @@ from ..core.handshake import Handshake
 from .agreement import negotiate
 from .deflate import Deflate
 from .frames import RSV1, TEXT, longest_compressed
-from .input import Pause
 from .meter import Meter
 from .output import Native
+from .pause import Pause
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Wire(Sender, WebSocketServerProtocol):
             if self.data:  # Autobahn's parser stopped in the middle of what it had
                 self.consumeData()
             self.read(unread)
-            if self.native is not None:
+            if self.native is not None and not self.wire_deferred:
                 self.native.resume_reading()
 
     def too_slow(self) -> None:
@@ -255,6 +255,7 @@ class Wire(Sender, WebSocketServerProtocol):
     # -- receiving
 
     def control(self, opcode: int, payload: bytes) -> None:
+        self.heard = True
         if self.meter is not None and not self.meter.spend_control(self.wire_policy.wheel.time()):
             self.close(POLICY_VIOLATION, "too many control frames")
         elif opcode == 9:

@@ -21,7 +21,7 @@ from .routes import Handler, Route
 from .table import METRICS
 
 MOST_REASONS = 100
-"""Reasons for refusals that are told apart on one listener."""
+"""Reasons for refusals that are told apart on one listener and mount."""
 
 COUNTED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
     ("connections_opened", "WebSocket connections that were opened.", lambda now: now.opened),
@@ -135,20 +135,23 @@ class _Collected(Collector):
         accepted = CounterMetricFamily("wsdaemon_accepted", "Connections that a listener accepted.", labels=("listener",))
         crowded = CounterMetricFamily("wsdaemon_crowded_out", "Opening handshakes that made room for newer ones.", labels=("listener",))
         handshakes = GaugeMetricFamily("wsdaemon_handshakes", "Opening handshakes that are under way.", labels=("listener",))
-        refused = CounterMetricFamily("wsdaemon_refused", "Clients that were turned away.", labels=("listener", "reason"))
+        refused = CounterMetricFamily("wsdaemon_refused", "Clients that were turned away.", labels=("listener", "mount", "reason"))
         for listener in self._sources.listeners:
             accepted.add_metric((listener.name,), listener.accepted)
             crowded.add_metric((listener.name,), listener.crowded_out)
             handshakes.add_metric((listener.name,), listener.handshakes)
-            for reason, count in _bounded(listener.gate.refused):
-                refused.add_metric((listener.name, reason), count)
+            for mount, counts in listener.gate.refused_by_mount.items():
+                for reason, count in _bounded(counts):
+                    refused.add_metric((listener.name, mount, reason), count)
         yield from (accepted, crowded, handshakes, refused)
         expiry = GaugeMetricFamily(
             "wsdaemon_certificate_expiry_seconds", "Until a certificate expires; negative when it has.", labels=("listener", "certificate")
         )
+        in_days = GaugeMetricFamily("wsdaemon_certificate_expiry_days", "The same in days.", labels=("listener", "certificate"))
         for name, path, days in certificates(self._sources.listeners):
             expiry.add_metric((name, path), days * 86400)
-        yield expiry
+            in_days.add_metric((name, path), days)
+        yield from (expiry, in_days)
 
     def _rooms(self) -> Iterator[Metric]:
         rooms = GaugeMetricFamily("wsdaemon_rooms", "Rooms that there are.", labels=("mount",))
