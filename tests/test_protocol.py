@@ -41,7 +41,7 @@ def test_the_answer_to_the_opening_handshake(made: House) -> None:
     assert status == "HTTP/1.1 101 Switching Protocols"
     assert dict(line.split(": ") for line in lines) == {
         "Server": "wsdaemon",
-        "Upgrade": "WebSocket",
+        "Upgrade": "websocket",
         "Connection": "Upgrade",
         "X-Served-By": "us",
         "Sec-WebSocket-Accept": ACCEPT,

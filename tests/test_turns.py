@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from wsdaemon.core.connection import Connection
 from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.input import FULL
+from wsdaemon.wire.input import BRIEF, FULL
 from wsdaemon.wire.turns import SLICE, Turns
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_no_context_takeover")
@@ -138,13 +138,17 @@ def test_after_a_read_that_filled_the_buffer_others_have_their_turn(made: House)
     client = made.make_wire(app)
     data = binary(bytes(FULL - 14))
     assert len(data) == FULL
+    made.now = 1.0
+    client.wire.data_received(data)
+    assert client.transport.reading, "it took no time"
+    ticking(client, BRIEF * 1.1)
     client.wire.data_received(data[: FULL - 1])
-    assert client.transport.reading
+    assert client.transport.reading, "nothing more is there to be read"
     client.wire.data_received(data[FULL - 1 :] + data[: FULL - 1])
     assert not client.transport.reading
     made.loop.settle()
     assert client.transport.reading
-    assert app.messages == [bytes(FULL - 14)]
+    assert app.messages == [bytes(FULL - 14)] * 2
 
 
 def sliced(made: House, **options: Any) -> tuple[Client, App]:

@@ -37,7 +37,10 @@ PIECE = 1024
 """Bytes given to Autobahn's parser at once: it copies what it holds for each frame, so a long read of tiny frames would cost its square."""
 
 FULL = 256_000
-"""Bytes of a read that filled the loop's buffer: the loop would read again at once, up to 32 times, before anybody else has a turn."""
+"""Bytes of a read that filled the loop's buffer: the loop reads again at once, up to 32 times, before anybody else has a turn."""
+
+BRIEF = SLICE / 10
+"""Seconds that such a read may take. The beginning of a large message, which is only copied, takes less."""
 
 CLOSE = 0x88
 """The first byte of a whole Close frame."""
@@ -113,9 +116,10 @@ class Input(Output):
         """The transport: bytes came. What is sent meanwhile leaves in one write at the end."""
         self.bytes_in += len(data)
         self.corked = True
+        began = self.wire_turns.now() if len(data) >= FULL else 0.0
         try:
             self.read(data)
-            if len(data) >= FULL:
+            if began and self.wire_turns.now() - began > BRIEF:
                 self._defer()
         except Exception as error:
             self.broken(error)

@@ -220,7 +220,7 @@ class AutobahnWire(Wire):
             self.failHandshake("internal error", 500)
             return
         headers: dict[str, Any] = {**self.wire_policy.response_headers, **given}
-        self.websocket_extensions = []
+        self.websocket_extensions: list[Any] = []
         self._agree_on_extensions(self._offered, headers)
         super().succeedHandshake((protocol, headers))
         unread, self.unread = self.unread, b""

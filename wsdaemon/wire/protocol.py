@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
-from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.closing import (
@@ -29,12 +27,14 @@ from ..core.connection import Connection
 from ..core.contract import PayloadSession, Session
 from ..core.handshake import Handshake
 from .agreement import negotiate
+from .answer import answer
 from .deflate import Deflate
 from .frames import RSV1, TEXT, longest_compressed
 from .meter import Meter
 from .output import Native
 from .pause import Pause
 from .sender import Sender
+from .standins import Forgotten, Resolved, Validator, WireLog
 
 if TYPE_CHECKING:
     from ..core.registry import Place
@@ -47,50 +47,6 @@ OPEN = WebSocketProtocol.STATE_OPEN
 
 CLEAN = Failure(ConnectionDone())
 LOST = Failure(ConnectionLost())
-
-
-class Resolved:
-    """In the place of Autobahn's per-connection Deferreds `is_open` and `is_closed`, which nothing here waits for."""
-
-    called = False
-
-    def callback(self, result: object) -> None:
-        """txaio.resolve() calls it."""
-
-
-class Forgotten:
-    """An attribute that Autobahn writes and nobody reads: what is assigned is let go."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> None:
-        return None
-
-    def __set__(self, instance: object, value: object) -> None:
-        pass
-
-
-class Validator:
-    """Autobahn's UTF-8 validator, made when its parser first needs one."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Utf8Validator:
-        validator = Utf8Validator()
-        instance.__dict__["utf8validator"] = validator
-        return validator
-
-
-class WireLog:
-    """Where Autobahn's protocol logs: what a client does wrong is no news for the operator, and goes to debug."""
-
-    _logger = Logger(namespace="wsdaemon.wire")
-
-    def debug(self, *arguments: object, **fields: object) -> None:
-        """Autobahn's own debug lines, ten of them for one message, are not kept."""
-
-    trace = debug
-
-    def info(self, format: str, **fields: object) -> None:
-        self._logger.debug(format, **fields)
-
-    warn = warning = error = info
 
 
 class Wire(Sender, WebSocketServerProtocol):
@@ -114,7 +70,7 @@ class Wire(Sender, WebSocketServerProtocol):
     utf8validator = Validator()
     http_response_data = Forgotten()
     websocket_extensions_in_use = Forgotten()
-    websocket_protocol_in_use: str | None = None  # Autobahn reads it again to write its answer
+    websocket_protocol_in_use: str | None = None
     trafficStats = TrafficStats()  # shared: its sums are not used, ours are on the wire
     wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
     closedByMe = failedByMe = droppedByMe = wasClean = False
@@ -146,17 +102,18 @@ class Wire(Sender, WebSocketServerProtocol):
         self._attach(native, descriptor, handshake, place)
         headers = dict(self.wire_policy.response_headers)
         self._agree_on_extensions(opening.extensions, headers)
-        key = opening.key
-        extensions: list[Any] = []
-        self._wskey, self.websocket_protocols, self.websocket_extensions = key, handshake.subprotocols, extensions
+        if handshake.subprotocol is not None:
+            headers["Sec-WebSocket-Protocol"] = handshake.subprotocol
         self.corked = True
         try:
-            self.succeedHandshake((handshake.subprotocol, headers))
+            # As Autobahn's succeedHandshake(), which would look at each of the request's extensions and of the answer's headers again.
+            self.write(answer(opening.key, headers))
+            self.state = OPEN
+            self._onOpen()
         except Exception as error:
             self.broken(error)
         finally:
             self.corked = False
-            del self._wskey, self.websocket_protocols, self.websocket_extensions
             self.flush()
 
     def _agree_on_extensions(self, offered: str, headers: dict[str, Any]) -> None:
