@@ -142,6 +142,8 @@ class Client:
         self.watcher = watcher
         self.wheel = wheel
         self.transport = Transport(loop)
+        if secure:
+            self.transport.extra["sslcontext"] = object()
         self.count = Count()
         self._read = 0
         head = parse_head(opening)
@@ -210,6 +212,7 @@ class House:
         self.reader = reader
         self.now = 0.0
         self.timer_failures: list[Exception] = []
+        self.turns = Turns(loop.call_soon, now=lambda: self.now)
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
         frames, fast = READERS[options.pop("reader", self.reader)]
@@ -219,7 +222,7 @@ class House:
             watcher=watcher,
             wheel=self.wheel(),
             flusher=Flusher(self.loop.call_soon, now=lambda: 0.0),
-            turns=Turns(self.loop.call_soon, now=lambda: self.now),
+            turns=self.turns,
             frames=options.pop("frames", frames),
             fast=fast,
             next_id=lambda: f"test-{next(numbers)}",

@@ -129,6 +129,26 @@ def test_a_mounted_class_has_what_is_left_of_the_deadline(made: House) -> None:
     assert visitor.transport.aborted and door.count.now == 0 and len(door.wheel) == 0
 
 
+def test_while_a_mounted_class_thinks_no_more_is_read(made: House) -> None:
+    """Also where something came while it was found out who the client is, and reading had been stopped for that."""
+    decisions: list[Deferred[None]] = []
+
+    class Thinking(Recording):
+        def onConnect(self, request: ConnectionRequest) -> Any:
+            decisions.append(Deferred())
+            return decisions[-1]
+
+    door, slow = slow_door(made, mounted=Thinking)
+    visitor = door.arrive(request("/chat") + text("early"))
+    slow.future.set_result(ADA)
+    made.loop.settle()
+    assert decisions and not visitor.transport.reading
+    decisions[0].callback(None)
+    made.loop.settle()
+    assert visitor.transport.reading
+    assert visitor.status == 101
+
+
 def test_an_answer_of_no_comes_late_too(made: House) -> None:
     door, slow = slow_door(made)
     visitor = door.arrive(request("/chat"))

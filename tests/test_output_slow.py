@@ -127,6 +127,20 @@ def test_a_client_that_takes_everything_now_and_then_may_stay(made: House) -> No
     assert client.wire.live
 
 
+def test_a_client_that_keeps_up_may_stay_though_something_always_waits(made: House) -> None:
+    """It takes what waited, while more is sent: nothing waits for long."""
+    client, app = slow(made, send_backlog_age=10.0, ping_interval=0.0)
+    for _ in range(10):
+        before = client.wire.unsent()
+        app.connection.send("x" * 1000)
+        made.loop.settle()
+        client.transport.unsent -= before
+        made.loop.advance(5.0)
+        assert client.wire.queued and client.wire.live
+    made.loop.advance(20.0 + 2 * LATE)
+    assert client.frames()[-1] == SLOW
+
+
 def test_without_an_age_only_bytes_count(made: House) -> None:
     client, app = slow(made, send_backlog_age=0.0, ping_interval=0.0)
     made.loop.advance(1e6)

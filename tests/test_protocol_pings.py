@@ -59,6 +59,34 @@ def test_a_byte_now_and_then_does_not(made: House, data: bytes) -> None:
     assert client.transport.aborted
 
 
+def test_a_client_that_takes_a_long_message_shows_that_it_lives(made: House) -> None:
+    """The ping waits behind the message, so no answer can come; but what is taken was acknowledged."""
+    app = App()
+    client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0, send_backlog_age=0.0)
+    client.transport.stuck = True
+    app.connection.send(bytes(100 * SIGN_OF_LIFE))
+    made.loop.settle()
+    for _ in range(20):
+        client.transport.unsent -= SIGN_OF_LIFE
+        made.loop.advance(9.0)
+        assert client.wire.live
+    made.loop.advance(50.0)
+    assert client.ended[0] == 1006
+
+
+def test_who_took_something_before_it_was_pinged_has_to_answer(made: House) -> None:
+    app = App()
+    client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0)
+    client.transport.stuck = True
+    app.connection.send(bytes(10 * SIGN_OF_LIFE))
+    made.loop.settle()
+    client.transport.drain()
+    made.loop.advance(25.1)
+    app.connection.send(bytes(10 * SIGN_OF_LIFE))  # the kernel takes it, whoever is there
+    made.loop.advance(10.1)
+    assert client.ended[0] == 1006
+
+
 def test_an_interval_of_0_is_never(made: House) -> None:
     client = made.make_wire(App(), ping_interval=0.0)
     assert len(client.wheel) == 0

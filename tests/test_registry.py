@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fakes import App, Loop, closing, house
+from fakes import App, Client, Loop, Watcher, closing, house, request
 
 from wsdaemon.core.registry import Connections, Count, take_place
 
@@ -79,6 +79,22 @@ def test_who_opens_while_all_are_closed_is_closed_too() -> None:
         client.answer_close()
         assert app.ends == [(1001, "server is shutting down")]
         assert task.done()
+
+
+def test_who_opens_late_and_does_not_answer_is_dropped_in_time() -> None:
+    """The app does not see it, and no ping takes the place of the deadline."""
+    with house() as made:
+        connections = Connections()
+        made.loop.create_task(connections.drain(10))
+        made.loop.settle()
+        app, watcher = App(), Watcher()
+        watcher.opened = connections.add  # type: ignore[method-assign]
+        wire = made.make_class(app, watcher, ping_interval=25.0, close_timeout=1.0)
+        client = Client(made.loop, wire, watcher, wire.wire_policy.wheel, request(), -1)
+        assert client.frames() == [closing(1001, "server is shutting down")]
+        made.loop.advance(1.1)
+        assert client.transport.aborted
+        assert app.connections == []
 
 
 def test_a_drain_ends_with_the_last_close() -> None:

@@ -228,7 +228,7 @@ class Arrival(asyncio.Protocol):
             native.abort()
             raise
         if early:
-            if self._early:
+            if self._early and not wire.wire_stopped:
                 native.resume_reading()
             wire.data_received(early)
 

@@ -36,6 +36,9 @@ MOST = 128
 PIECE = 1024
 """Bytes given to Autobahn's parser at once: it copies what it holds for each frame, so a long read of tiny frames would cost its square."""
 
+LONG = 4096
+"""Bytes of a read from which it has to wait while others have used up this turn of the loop."""
+
 FULL = 256_000
 """Bytes of a read that filled the loop's buffer: the loop reads again at once, up to 32 times, before anybody else has a turn."""
 
@@ -115,6 +118,10 @@ class Input(Output):
     def data_received(self, data: bytes) -> None:
         """The transport: bytes came. What is sent meanwhile leaves in one write at the end."""
         self.bytes_in += len(data)
+        if len(data) >= LONG and self.wire_turns.used_up and self.partial is None:
+            self.unread += data
+            self._defer()
+            return
         self.corked = True
         began = self.wire_turns.now() if len(data) >= FULL else 0.0
         try:
@@ -130,13 +137,15 @@ class Input(Output):
 
     def read(self, data: bytes) -> None:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
-        position, end, until = 0, len(data), 0.0
+        position, end = 0, len(data)
+        mark = self.wire_turns.now() if end >= LONG else 0.0
+        until = mark + SLICE
         while position < end:
-            if position:  # only what is long costs a look at the time
+            if position and mark:  # only what is long costs a look at the time
                 now = self.wire_turns.now()
-                if not until:
-                    until = now + SLICE
-                elif now > until:
+                self.wire_turns.spend(now - mark)
+                mark = now
+                if now > until:
                     self._defer()
             if self.wire_stopped:
                 self.unread += data[position:] if position else data
@@ -178,10 +187,16 @@ class Input(Output):
         return start + length
 
     def _give_to_autobahn(self, data: bytes, position: int) -> int:
-        """Let Autobahn's parser have the next slice; the new position."""
+        """Let Autobahn's parser have the next piece; the new position."""
+        turns = self.wire_turns
+        if turns.used_up:
+            self._defer()
+            return position
+        began = turns.now()
         frame = self.current_frame
         size = PIECE if frame is None else max(PIECE, frame.length - self.current_frame_masker.pointer())  # type: ignore[attr-defined]
         self._dataReceived(data[position : position + size])  # type: ignore[attr-defined]
+        turns.spend(turns.now() - began)
         return min(position + size, len(data))
 
     # -- a frame that comes in pieces
@@ -192,7 +207,7 @@ class Input(Output):
         if partial is None:
             return False
         # Not over TLS: what is decrypted already must not wait for the next bytes from the network while the protocol is changed.
-        if partial.missing >= BODY and self.native is not None and not self.wire_connection.handshake.secure:  # type: ignore[union-attr]
+        if partial.missing >= BODY and self.native is not None and self.native.get_extra_info("sslcontext") is None:
             self.native.set_protocol(Body(self))
         return True
 
@@ -216,25 +231,26 @@ class Input(Output):
 
     def deliver(self, messages: list[Any]) -> None:
         """Hand over [opcode, payload, opcode, payload, ...] until the app wants to wait or the connection closes."""
-        received, payloads, position, until, inflated = self.wire_received, self.payloads, 0, 0.0, False
+        received, payloads, position = self.wire_received, self.payloads, 0
+        began, often = self.wire_turns.now() if len(messages) > 2 else 0.0, False
         for position in range(0, len(messages), 2):
             if not self.live:  # we are closing: what came before the client's Close frame is dropped
                 return
-            if position and (inflated or not position & 31):
-                now = self.wire_turns.now()
-                if not until:
-                    until = now + SLICE
-                elif now > until:
-                    self.held = messages[position:]
-                    self._defer()
+            if position and (often or position == 2 or not position & 31):
+                took = self.wire_turns.now() - began
+                if took > SLICE:
+                    self._hold_back(messages, position)
                     return
+                often = took * 32 > SLICE * position  # so far it is more than a sixteenth of a slice for each message
             opcode, payload = messages[position], messages[position + 1]
             if opcode > 2:
                 if opcode < COMPRESSED:
                     self.control(opcode, payload)
                     continue
+                if self.wire_turns.used_up:
+                    self._hold_back(messages, position)
+                    return
                 opcode &= 0xF
-                inflated = True
                 payload = self._inflated(opcode, payload)
                 if payload is None:
                     return
@@ -247,6 +263,10 @@ class Input(Output):
             if result is not None and result is not READY:
                 self._hold(result, messages[position + 2 :])
                 return
+
+    def _hold_back(self, messages: list[Any], position: int) -> None:
+        self.held = messages[position:]
+        self._defer()
 
     def _pay(self, meter: Meter) -> None:
         """A client that sends faster than it may is read more slowly, or sent away."""
@@ -285,6 +305,8 @@ class Input(Output):
     def _inflated(self, opcode: int, payload: bytes) -> Any:
         """The message of one compressed frame; None when it failed the connection."""
         assert self._perMessageCompress is not None
+        turns = self.wire_turns
+        began = turns.now()
         try:
             message: Any = self._perMessageCompress.inflate(payload, self.maximum)
             if opcode == 1:
@@ -300,6 +322,8 @@ class Input(Output):
             self._invalid_payload("text message is not valid UTF-8")  # type: ignore[attr-defined]
         else:
             return message
+        finally:
+            turns.spend(turns.now() - began)
         return None
 
     def _hold(self, awaitable: Awaitable[object], messages: list[Any]) -> None:

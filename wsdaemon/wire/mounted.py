@@ -332,8 +332,8 @@ class AutobahnWire(Wire):
 
     @property
     def wire_stopped(self) -> bool:
-        """Also while the class has paused its transport; what it still reads then it was given before."""
-        return super().wire_stopped or (self.live and self.transport.reading_paused)
+        """Also until onConnect() has decided, and while the class has paused its transport."""
+        return super().wire_stopped or self.state == CONNECTING or (self.live and self.transport.reading_paused)
 
     def unregisterProducer(self) -> None:
         self.transport.unregisterProducer()

@@ -136,6 +136,8 @@ class Wire(Sender, WebSocketServerProtocol):
         assert connection is not None
         self.live = self.opened = True
         policy.watcher.opened(connection)
+        if not self.live:  # the daemon is stopping
+            return
         self.start_timers()
         try:
             self.wire_session = self._make_session(connection)

@@ -14,6 +14,10 @@ from typing import Protocol
 SLICE = 0.002
 """Seconds of reading after which other connections have their turn. What is begun, a message, is finished."""
 
+TURN = 0.005
+"""Seconds that all connections together may take in one turn of the loop for what is a lot of work: long reads, what is compressed, what
+goes to Autobahn's parser. Whatever else comes is always taken."""
+
 
 class Deferred(Protocol):
     """A connection that has more to read."""
@@ -24,16 +28,32 @@ class Deferred(Protocol):
 class Turns:
     """Connections that have more to read than they may at once: each has one slice, first come, first served, a few in each turn."""
 
-    __slots__ = ("_call_soon", "_scheduled", "_waiting", "now")
+    __slots__ = ("_call_soon", "_renewing", "_scheduled", "_waiting", "now", "spent")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: Callable[[], float] = time.perf_counter) -> None:
         self._call_soon = call_soon
         self._waiting: deque[Deferred] = deque()
-        self._scheduled = False
+        self._scheduled = self._renewing = False
         self.now = now
+        self.spent = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether there is no time left in this turn of the loop."""
+        return self.spent > TURN
+
+    def spend(self, seconds: float) -> None:
+        """So much of this turn went into one connection."""
+        self.spent += seconds
+        if not self._renewing:
+            self._renewing = True
+            self._call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self.spent, self._renewing = 0.0, False
 
     def add(self, connection: Deferred) -> None:
         """Call its wire_read_on() in a later turn of the loop, once."""
@@ -47,6 +67,7 @@ class Turns:
 
     def _run(self) -> None:
         self._scheduled = False
+        self.spent = 0.0  # or they would starve while others always have something new
         end = self.now() + SLICE
         try:
             for _ in range(len(self._waiting)):  # those that come meanwhile are for a later turn
