@@ -6,21 +6,18 @@ doubt, goes to Autobahn's own parser, byte for byte, which stays the authority o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
-from twisted.internet.defer import Deferred
 
 from ..core.closing import POLICY_VIOLATION, ConnectionClosed
 from ..core.connection import READY
 from .body import BODY, Body
 from .deflate import CorruptMessage, Deflate, MessageTooBig
 from .meter import Meter
-from .output import Output
-from .pause import Pause
-from .turns import SLICE, Turns
+from .pausing import Pause, Pausing
+from .turns import SLICE
 
 if TYPE_CHECKING:
     from ..core.connection import Connection
@@ -55,28 +52,17 @@ LEAST_PAUSE = 0.001
 """Seconds: a smaller debt is left to be paid with the next."""
 
 
-class Input(Output):
-    """Reads frames and hands messages to the session, one after the other.
-
-    `received` is the session's method; while `waiting` (what it returned last) is not done, nothing more is read from the transport, and
-    what had been read already stays in `held` (messages) and `unread` (bytes). While it is `deferred` too: it has used up its time.
-    """
+class Input(Pausing):
+    """Reads frames and hands messages to the session, one after the other. `wire_received` is the session's method."""
 
     __slots__ = (
         "bytes_in",
-        "heard",
-        "held",
-        "live",
         "messages_in",
-        "meter",
         "partial",
         "payloads",
-        "unread",
         "wire_connection",
-        "wire_deferred",
         "wire_flags",
         "wire_received",
-        "wire_waiting",
     )
 
     # of the mount, as class attributes
@@ -87,7 +73,6 @@ class Input(Output):
     frame: Callable[[int, bytes, bool], bytes]
     header: Callable[[int, int, bool], bytes]
     maximum: int
-    wire_turns: Turns
 
     # of Autobahn
     state: int
@@ -102,16 +87,9 @@ class Input(Output):
         self.wire_received: Callable[..., Awaitable[object] | None] | None = None
         self.payloads = False
         self.wire_flags = 0
-        self.live = False
-        self.heard = False
-        self.wire_deferred = False
         self.partial: Partial | None = None
-        self.wire_waiting: asyncio.Future[Any] | None = None
-        self.held: list[Any] | None = None
-        self.unread = b""
         self.messages_in = 0
         self.bytes_in = 0
-        self.meter: Meter | None = None
 
     # -- from the transport
 
@@ -326,64 +304,6 @@ class Input(Output):
             turns.spend(turns.now() - began)
         return None
 
-    def _hold(self, awaitable: Awaitable[object], messages: list[Any]) -> None:
-        """Read no further until `awaitable` is done."""
-        if isinstance(awaitable, Deferred):
-            awaitable = awaitable.asFuture(asyncio.get_running_loop())
-        self.held = messages
-        self.wire_waiting = asyncio.ensure_future(awaitable)
-        self.wire_waiting.add_done_callback(self._go_on)
-        if self.native is not None and self.live:
-            self.native.pause_reading()
-
-    def _go_on(self, done: asyncio.Future[Any]) -> None:
-        """The app is ready for more."""
-        self.wire_waiting = None
-        self.heard = True  # what the client sent meanwhile, an answer to a ping maybe, is not read yet
-        error = None if done.cancelled() else done.exception()
-        if error is not None and not isinstance(error, ConnectionClosed):
-            self.app_failed("receiving a message", error)
-        if self.native is None:
-            self.closed_last()
-        else:
-            self.wire_go_on()
-
-    @property
-    def wire_stopped(self) -> bool:
-        """Whether nothing is to be read now. A connection that closes waits for no app: only the client's Close frame is looked for."""
-        return self.wire_deferred or (self.wire_waiting is not None and self.live)
-
-    def _defer(self) -> None:
-        """Read on in a later turn of the loop."""
-        if not self.wire_deferred and self.native is not None:
-            self.wire_deferred = True
-            self.native.pause_reading()
-            self.wire_turns.add(self)
-
-    def wire_read_on(self) -> None:
-        """It is this connection's turn again."""
-        self.wire_deferred = False
-        self.wire_go_on()
-
-    def wire_go_on(self) -> None:
-        """Read what waits, and then the transport, unless there is something else to wait for."""
-        if self.native is None or self.wire_stopped:
-            return
-        self.corked = True
-        try:
-            if self.meter is not None:  # an app that always wants to wait must not hide that its client is too fast
-                self._pay(self.meter)
-            if not self.wire_stopped:
-                self._read_held()
-        except Exception as problem:
-            self.broken(problem)
-        finally:
-            self.corked = False
-            if self.out is not None:
-                self.flush()
-        if self.native is not None and not self.wire_stopped:
-            self.native.resume_reading()
-
     def _read_held(self) -> None:
         held, self.held = self.held, None
         if held and self.live:
@@ -408,13 +328,4 @@ class Input(Output):
     # -- what the wire does about it
 
     def control(self, opcode: int, payload: bytes) -> None:
-        raise NotImplementedError
-
-    def app_failed(self, doing: str, error: BaseException) -> None:
-        raise NotImplementedError
-
-    def broken(self, error: Exception) -> None:
-        raise NotImplementedError
-
-    def closed_last(self) -> None:
         raise NotImplementedError

@@ -32,7 +32,7 @@ from .deflate import Deflate
 from .frames import RSV1, TEXT, longest_compressed
 from .meter import Meter
 from .output import Native
-from .pause import Pause
+from .pausing import Pause
 from .sender import Sender
 from .standins import Forgotten, Resolved, Validator, WireLog
 
