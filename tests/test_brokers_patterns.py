@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import MAX_PAGE, BadPattern, BadRoom, TooManyRooms
-from wsdaemon.brokers.patterns import PatternIndex, check_known, check_pattern, check_room, matches
+from wsdaemon.brokers.patterns import MAX_TOKENS, PatternIndex, check_known, check_pattern, check_room, matches
 
 TOKENS = st.sampled_from(["a", "b", "c", ""])
 NAMES = st.lists(TOKENS, min_size=1, max_size=4).map(".".join).filter(bool)
@@ -109,3 +109,21 @@ def test_what_a_pattern_can_recover() -> None:
         check_known("a.*", ["a.b", "b.c"])
     with pytest.raises(TooManyRooms):
         check_known("a.*", [f"a.{number}" for number in range(MAX_PAGE + 1)])
+
+
+def test_a_pattern_has_only_so_many_tokens() -> None:
+    """Each one more would double the ways in which patterns can match one name."""
+    check_pattern(".".join("*" * MAX_TOKENS))
+    with pytest.raises(BadPattern, match="tokens"):
+        check_pattern(".".join("*" * (MAX_TOKENS + 1)))
+
+
+def test_a_name_may_have_more_tokens_than_any_pattern() -> None:
+    index: PatternIndex[str] = PatternIndex()
+    for pattern in (">", "a.>", ".".join("a" * MAX_TOKENS), ".".join("*" * MAX_TOKENS), ".".join(["a"] * (MAX_TOKENS - 1) + [">"])):
+        index.add(pattern, pattern, pattern)
+    for length in range(1, MAX_TOKENS + 4):
+        name = ".".join("a" * length)
+        assert set(index.match(name)) == {pattern for pattern in index.match(name) if matches(pattern, name)}
+    assert set(index.match(".".join("a" * (MAX_TOKENS + 3)))) == {">", "a.>", ".".join(["a"] * (MAX_TOKENS - 1) + [">"])}
+    assert ".".join("*" * MAX_TOKENS) in index.match(".".join("a" * MAX_TOKENS))

@@ -4,6 +4,10 @@ The convention is that of NATS subjects. A name is cut into tokens at its dots. 
 whatever it is, and `>`, as the last token, for one or more. So `prices.*` matches `prices.eur`, not `prices` and not `prices.eur.spot`;
 `prices.>` matches `prices.eur` and `prices.eur.spot`, not `prices`; `>` matches every room. Wildcards are whole tokens: `pri*` is no
 pattern. Tokens are compared exactly; unlike with NATS a token may be empty, and `*` matches that too. No room name holds `*` or `>`.
+
+A pattern has up to MAX_TOKENS tokens, a name as many as it likes: what stands behind the longest pattern's last token is never looked at,
+and of use only to a `>` before it. That bounds everything here, whatever patterns there are. Adding or removing one touches MAX_TOKENS
+nodes of the index. A look-up visits less than 2 ** (MAX_TOKENS + 1) of them (2047), and then takes in every subscription that matches.
 """
 
 from __future__ import annotations
@@ -19,12 +23,17 @@ T = TypeVar("T")
 MAX_PATTERN = 256
 """The longest pattern, in bytes of UTF-8."""
 
+MAX_TOKENS = 10
+"""The most tokens of a pattern: with each one more, twice as many ways can match one name."""
+
 
 def check_pattern(pattern: str) -> None:
     """BadPattern unless this is a pattern. A name without a wildcard is one too."""
     if not pattern or not fits(pattern, MAX_PATTERN):
         raise BadPattern(f"a pattern is text of 1 to {MAX_PATTERN} bytes")
     tokens = pattern.split(".")
+    if len(tokens) > MAX_TOKENS:
+        raise BadPattern(f"a pattern has up to {MAX_TOKENS} tokens; '>' stands for any number more")
     if ">" in tokens[:-1]:
         raise BadPattern("'>' can only be the last token of a pattern")
     for token in tokens:
@@ -61,7 +70,8 @@ def fits(text: str, limit: int) -> bool:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether one pattern matches one name."""
-    wanted, tokens = pattern.split("."), name.split(".")
+    wanted = pattern.split(".")
+    tokens = name.split(".", len(wanted))  # one more shows that the name is longer
     if wanted[-1] == ">":
         if len(tokens) < len(wanted):
             return False
@@ -82,10 +92,10 @@ class _Node(Generic[T]):
 
 
 class PatternIndex(Generic[T]):
-    """Who subscribed to which pattern, as a tree of tokens: a look-up costs by the depth of the name, not by the number of patterns.
+    """Who subscribed to which pattern, as a tree of tokens: a look-up costs by the depth of the tree, not by the number of patterns.
 
-    At each token a look-up follows at most two ways, the token's own and that of `*`, and only ways that patterns have made.
-    `version` grows with every change, so that others may keep what they looked up until then.
+    At each token a look-up follows at most two ways, the token's own and that of `*`, and only ways that patterns have made: level n of the
+    tree has at most 2 ** n nodes for one name. `version` grows with every change, so that others may keep what they looked up until then.
     """
 
     __slots__ = ("_count", "_root", "version")
@@ -135,20 +145,24 @@ class PatternIndex(Generic[T]):
     def match(self, name: str) -> dict[str, T]:
         """Everyone with at least one pattern that matches the name, by key: each once."""
         found: dict[str, T] = {}
-        for here in self._matching(name.split(".")):
+        for here in self._matching(name.split(".", MAX_TOKENS)):
             found.update(here)
         return found
 
     def _matching(self, tokens: list[str]) -> Iterator[dict[str, T]]:
         level = [self._root]
         for token in tokens:
-            following = []
+            following: list[_Node[T]] = []
             for node in level:
-                if node.below is None:
+                below = node.below
+                if below is None:
                     continue
-                following.extend([node.below[way] for way in (token, "*") if way in node.below])
-                if (rest := node.below.get(">")) is not None and rest.here is not None:
-                    yield rest.here
+                if (found := below.get(token)) is not None:
+                    following.append(found)
+                if (found := below.get("*")) is not None:
+                    following.append(found)
+                if (found := below.get(">")) is not None and found.here is not None:
+                    yield found.here
             if not following:
                 return
             level = following
