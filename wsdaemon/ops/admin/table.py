@@ -86,7 +86,7 @@ DESCRIPTION = Route(
 
 _ROOM_NAME = _text(LONGEST_NAME, pattern=r"^[^\x00-\x20\x7f-\x9f*>]+$", title="a name without blanks, control characters, * and >")
 _SEGMENT = r"[^\x00-\x20\x7f-\x9f*>.]*"
-_PATTERN = _text(LONGEST_NAME, pattern=rf"^((\*|{_SEGMENT})\.)*(\*|>|{_SEGMENT})$", title="a pattern such as prices.*")
+_PATTERN = _text(LONGEST_NAME, pattern=rf"^((\*|{_SEGMENT})\.){{0,9}}(\*|>|{_SEGMENT})$", title="prices.*, up to ten tokens")
 _MEMBER_ID = _text(LONGEST_NAME, pattern="^[!-~]+$", title="printable ASCII")
 _ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _ROOM_NAME)
 _MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _MEMBER_ID)
