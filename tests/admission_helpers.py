@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fakes import LOCAL, PEER, App, Frame, House, Transport, Watcher, server_frames
+from fakes import LOCAL, PEER, App, AppSession, Frame, House, Transport, Watcher, server_frames
 
-from wsdaemon.core.handshake import Peer
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
@@ -101,3 +102,20 @@ def refuse(error: Exception) -> Callable[[AuthRequest], Answer]:
         raise error
 
     return answer
+
+
+class Warned(App):
+    """Its sessions want to know before their token ends."""
+
+    def open(self, connection: Connection, handshake: Handshake) -> WarnedSession:
+        super().open(connection, handshake)
+        return WarnedSession(self, connection)
+
+    def warned(self, seconds: float) -> None:
+        self.events.append(seconds)
+
+
+class WarnedSession(AppSession):
+    def __init__(self, app: Warned, connection: Connection) -> None:
+        super().__init__(app, connection)
+        self.expiring = app.warned

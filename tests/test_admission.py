@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from admission_helpers import ADA, Chain, Door, Visitor, refuse
-from fakes import PEER, App, AppSession, House, house, request
+from admission_helpers import ADA, Chain, Door, Visitor, Warned, refuse
+from fakes import PEER, App, House, house, request
 
-from wsdaemon.core.connection import Connection
-from wsdaemon.core.handshake import ClientCertificate, Handshake, Peer
+from wsdaemon.core.handshake import ClientCertificate, Peer
 from wsdaemon.edge.admission import Refusals
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
@@ -220,19 +219,6 @@ def test_a_connection_ends_with_its_token(made: House) -> None:
     assert not connection.is_open
     made.loop.advance(10)
     assert door.app.ends[0][0] == 4401 and door.count.now == 0
-
-
-class Warned(App):
-    """Its sessions want to know before their token ends."""
-
-    def open(self, connection: Connection, handshake: Handshake) -> WarnedSession:
-        super().open(connection, handshake)
-        return WarnedSession(self, connection)
-
-
-class WarnedSession(AppSession):
-    def expiring(self, seconds: float) -> None:
-        self._app.events.append(seconds)
 
 
 @pytest.mark.parametrize(("app", "told"), [(Warned, [pytest.approx(10, abs=1), 4401]), (App, [4401])])

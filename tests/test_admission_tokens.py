@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from admission_helpers import ADA, Answer, Chain, Door, Visitor
+from admission_helpers import ADA, Answer, Chain, Door, Visitor, Warned
 from autobahn.websocket.types import ConnectionRequest
-from fakes import App, AppSession, Frame, House, closing, house, request, text
+from fakes import Frame, House, closing, house, request, text
 from mounted_classes import Recording
 from twisted.internet.defer import Deferred
 
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.core.connection import Connection
-from wsdaemon.core.handshake import Handshake
 from wsdaemon.edge.auth.contract import AuthRequest, Identity
 
 EXPIRED = closing(4401, "token expired")
@@ -311,14 +310,8 @@ def test_the_callback_can_be_replaced_and_is_let_go_in_the_end(made: House) -> N
     assert connection._on_warning is None
 
 
-class Failing(App):
-    def open(self, connection: Connection, handshake: Handshake) -> AppSession:
-        super().open(connection, handshake)
-        return FailingSession(self, connection)
-
-
-class FailingSession(AppSession):
-    def expiring(self, seconds: float) -> None:
+class Failing(Warned):
+    def warned(self, seconds: float) -> None:
         raise RuntimeError("not now")
 
 

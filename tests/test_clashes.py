@@ -40,4 +40,5 @@ def test_methods_and_attributes_that_do_not() -> None:
 def test_nothing_of_autobahns_is_called_ours() -> None:
     assert not OURS & set(dir(WebSocketServerProtocol))
     assert {"send_payload", "native", "wire_session", "in_background", "_offered"} <= OURS
+    assert {"held", "unread", "meter", "wire_waiting", "wire_go_on", "ping_at", "bytes_in", "shelf"} <= OURS, "from whichever base"
     assert "onExpiring" not in OURS, "a class may have it"

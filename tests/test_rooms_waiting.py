@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fakes import House, binary, closing, frame, house
+from fakes import Client, House, binary, closing, frame, house
 from rooms_helpers import Hall, Seat, hall
 from test_rooms_mount import Room
 
@@ -143,14 +143,16 @@ def payload(number: int) -> bytes:
     return b"%06d" % number + bytes(1018)
 
 
-def flood(made: House, count: int) -> tuple[Room, list[bytes]]:
-    return Room(made, slow_client="wait", send_backlog=BACKLOG), [binary(payload(number)) for number in range(count)]
+def flood(made: House, count: int) -> tuple[Client, Client, Client, list[bytes]]:
+    """One who does not read, one who does, one who publishes; and what is published."""
+    room = Room(made, slow_client="wait", send_backlog=BACKLOG)
+    slow, fast, publisher = room.client(), room.client(), room.client()
+    slow.transport.stuck = True
+    return slow, fast, publisher, [binary(payload(number)) for number in range(count)]
 
 
 def test_what_waits_for_a_member_has_a_bound_and_nothing_is_lost(made: House) -> None:
-    room, messages = flood(made, 1000)
-    slow, fast, publisher = room.client(), room.client(), room.client()
-    slow.transport.stuck = True
+    slow, fast, publisher, messages = flood(made, 1000)
     for message in messages:
         publisher.send(message)
         made.loop.settle()
@@ -171,9 +173,7 @@ def test_what_waits_for_a_member_has_a_bound_and_nothing_is_lost(made: House) ->
 
 
 def test_one_who_takes_nothing_is_not_waited_for_for_ever(made: House) -> None:
-    room, messages = flood(made, 200)
-    slow, fast, publisher = room.client(), room.client(), room.client()
-    slow.transport.stuck = True
+    slow, fast, publisher, messages = flood(made, 200)
     for message in messages:
         publisher.send(message)
     made.loop.settle()

@@ -92,7 +92,7 @@ JOINED = 64 * 1024
 class Delivery:
     """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
 
-    __slots__ = ("_begun", "_rest", "_size", "_skip", "_targets", "messages")
+    __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "messages")
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
         self.messages = [message]
@@ -100,16 +100,12 @@ class Delivery:
         self._targets = targets
         self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
         self._skip = skip
-        self._begun = False
+        self.begun = False
 
     @property
     def left(self) -> int:
         """How many members are not yet looked at."""
         return length_hint(self._rest)
-
-    @property
-    def begun(self) -> bool:
-        return self._begun
 
     def owed(self, outbox: Outbox) -> Sequence[Member]:
         """To whom it goes, if it is not begun."""
@@ -120,7 +116,7 @@ class Delivery:
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self._begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
+        if self.begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
             return False
         self.messages += later.messages
         self._size += later._size
@@ -132,7 +128,7 @@ class Delivery:
 
     def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
         """Deliver to the next `budget` members, or to all. How many that were."""
-        self._begun = True
+        self.begun = True
         before = self.left
         if bulk is None:
             self._one_by_one(islice(self._rest, budget), outbox, failed)

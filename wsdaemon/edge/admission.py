@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -120,30 +121,36 @@ class Stay(Place):
 class Refusals:
     """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
 
-    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount", "counts")
+    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount")
 
     def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
-        self.counts: dict[str, int] = {}
-        """By reason."""
         self.by_mount: dict[str, dict[str, int]] = {}
-        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
+        """By the mount that was asked for, and by reason; under "" those of whom that is not known."""
         self._listener = listener
         self._now = now
         self._said: dict[str, tuple[float, int]] = {}
         self._log = Logger(namespace="wsdaemon.edge")
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """By reason alone."""
+        total: Counter[str] = Counter()
+        for counts in self.by_mount.values():
+            total.update(counts)
+        return dict(total)
+
     def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None:
         """`told`: the operator should know of it."""
-        count = self.counts[reason] = self.counts.get(reason, 0) + 1
         here = self.by_mount.setdefault(mount, {})
         here[reason] = here.get(reason, 0) + 1
         self._log.debug(
             "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
         )
         if told:
-            self._tell(reason, peer, detail, count)
+            self._tell(reason, peer, detail)
 
-    def _tell(self, reason: str, peer: Peer, detail: str, count: int) -> None:
+    def _tell(self, reason: str, peer: Peer, detail: str) -> None:
+        count = sum(counts.get(reason, 0) for counts in self.by_mount.values())
         at, before = self._said.get(reason, (0.0, 0))
         now = self._now()
         if not before or now - at >= EVERY:
@@ -297,20 +304,18 @@ class Admission:
 
     def _take_place(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
         self._check_counts(entrance)
+        connections = self.limits.connections if self.limits is not None else None
+        user = identity.name if identity is not None else None
         tallies: tuple[tuple[Tally, Key], ...] = ()
-        key, limits = candidate.key, self.limits
-        if key is not None:
-            for tally in (limits.connections if limits is not None else None, entrance.addresses):
-                if tally is not None and tally.most:
+        for key, reason, limits in (
+            (candidate.key, CONNECTIONS, (connections, entrance.addresses)),
+            (user, USER_CONNECTIONS, (self.users, entrance.users)),
+        ):
+            for tally in limits:
+                if key and tally is not None and tally.most:
                     if tally.full(key):
-                        raise too_many(CONNECTIONS, self.retry_after)
+                        raise too_many(reason, self.retry_after)
                     tallies += ((tally, key),)
-        if identity is not None and identity.name:
-            for tally in (self.users, entrance.users):
-                if tally is not None:
-                    if tally.full(identity.name):
-                        raise too_many(USER_CONNECTIONS, self.retry_after)
-                    tallies += ((tally, identity.name),)
         counts = (entrance.count, *self.counts)
         return KeyedPlace(counts, tallies) if tallies else Place(counts)
 

@@ -42,20 +42,26 @@ def parse_origin(origin: str) -> Site | None:
 
 def host_of(host: str) -> str | None:
     """The name or address in a Host header, in the spelling that is compared, without a last dot; None when it is no host."""
-    match = _HOST.fullmatch(host)
-    name = None if match is None else parse_host(match[1])
-    return None if name is None else name.removesuffix(".")
+    parts = _split_host(host)
+    return None if parts is None else parts[0].removesuffix(".")
 
 
 def own_site(host: str, secure: bool) -> Site | None:
     """The site of the page that would be same-origin with a request for `host`, a Host header; None when that is no host."""
+    parts = _split_host(host)
+    if parts is None:
+        return None
+    name, given = parts
+    scheme = "https" if secure else "http"
+    port = parse_port(given) if given else DEFAULT_PORTS[scheme]
+    return None if port is None else Site(scheme, name, port)
+
+
+def _split_host(host: str) -> tuple[str, str | None] | None:
+    """Name, in the spelling that is compared, and port of a Host header; None when it is no host."""
     match = _HOST.fullmatch(host)
     name = None if match is None else parse_host(match[1])
-    if match is None or name is None:
-        return None
-    scheme = "https" if secure else "http"
-    port = parse_port(match[2]) if match[2] else DEFAULT_PORTS[scheme]
-    return None if port is None else Site(scheme, name, port)
+    return None if match is None or name is None else (name, match[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,12 @@ from wsdaemon.settings.values import (
 )
 
 CONNECTION_LIMITS = (
-    *("messages_per_second", "bytes_per_second", "control_frames_per_second", "max_fragments", "idle_timeout", "lifetime"),
+    "messages_per_second",
+    "bytes_per_second",
+    "control_frames_per_second",
+    "max_fragments",
+    "idle_timeout",
+    "lifetime",
 )
 """Limits on single connections that a listener has as well as a mount: the lower of the two counts."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,22 +31,17 @@ class Body(asyncio.BufferedProtocol):
         return self._wire.partial.room(TAIL)
 
     def buffer_updated(self, nbytes: int) -> None:
-        wire, partial = self._wire, self._wire.partial
-        assert partial is not None
-        wire.bytes_in += nbytes
-        wire.corked = True
-        try:
-            partial.received(nbytes)
-            if partial.missing <= TAIL or not partial.valid:
-                if wire.native is not None:
-                    wire.native.set_protocol(wire)
-                wire.body_grew(partial)
-        except Exception as error:
-            wire.broken(error)
-        finally:
-            wire.corked = False
-            if wire.out is not None:
-                wire.flush()
+        self._wire.bytes_in += nbytes
+        self._wire.wire_together(partial(self._grew, nbytes))
+
+    def _grew(self, nbytes: int) -> None:
+        wire, body = self._wire, self._wire.partial
+        assert body is not None
+        body.received(nbytes)
+        if body.missing <= TAIL or not body.valid:
+            if wire.native is not None:
+                wire.native.set_protocol(wire)
+            wire.body_grew(body)
 
     def eof_received(self) -> None:
         return None

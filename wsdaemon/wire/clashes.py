@@ -8,12 +8,7 @@ from collections.abc import Iterator
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
-from .input import Input
 from .mounted import AutobahnWire
-from .output import Output
-from .protocol import Wire
-from .sender import Sender
-from .timers import Timed
 
 AUTOBAHNS = frozenset(
     {
@@ -40,7 +35,8 @@ AUTOBAHNS = frozenset(
 
 OURS = frozenset(
     name
-    for each in (Output, Input, Timed, Sender, Wire, AutobahnWire)
+    for each in AutobahnWire.__mro__
+    if each.__module__.startswith(f"{__package__}.")
     for name in {*vars(each), *getattr(each, "__annotations__", ())} - AUTOBAHNS
     if name == name.lower() and not name.startswith("__") and not hasattr(WebSocketServerProtocol, name)
 )

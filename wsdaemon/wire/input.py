@@ -100,7 +100,7 @@ class Input(Pausing):
             self.unread += data
             self._defer()
             return
-        self.corked = True
+        self.corked = True  # as wire_together() does; here one call less for each read
         began = self.wire_turns.now() if len(data) >= FULL else 0.0
         try:
             self.read(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autobahn.exception import Disconnected
@@ -180,7 +181,7 @@ class AutobahnWire(Wire):
         self._attach(native, descriptor, handshake, place)
         peer = handshake.peer
         self.peer = f"tcp{6 if ':' in peer.host else 4}:{peer.host}:{peer.port}" if peer.port else "unix"
-        details = self._transport_details = TransportDetails(
+        self._transport_details = TransportDetails(
             channel_type=TransportDetails.CHANNEL_TYPE_TLS if handshake.secure else TransportDetails.CHANNEL_TYPE_TCP,
             channel_framing=TransportDetails.CHANNEL_FRAMING_WEBSOCKET,
             peer=self.peer,
@@ -192,22 +193,12 @@ class AutobahnWire(Wire):
         self.data = request_head(handshake)
         native.pause_reading()  # until onConnect() has decided, which may take a while
         self.wire_policy.wheel.set(self, opening.time_left)
-        self.corked = True
-        try:
-            self.connectionMade()
-            self._transport_details = details
-            self.processHandshake()
-        except Exception as error:
-            self.broken(error)
-        finally:
-            self.corked = False
-            self.flush()
+        self.wire_together(partial(self.wire_connect, self._transport_details))
 
-    def data_received(self, data: bytes) -> None:
-        if self.state == CONNECTING:
-            self.unread += data
-        else:
-            super().data_received(data)
+    def wire_connect(self, details: TransportDetails) -> None:
+        self.connectionMade()
+        self._transport_details = details
+        self.processHandshake()
 
     def succeedHandshake(self, res: Any) -> None:
         """onConnect() let the client in; `res` is None, a subprotocol, or a pair of subprotocol and headers."""
@@ -223,13 +214,7 @@ class AutobahnWire(Wire):
         self.websocket_extensions: list[Any] = []
         self._agree_on_extensions(self._offered, headers)
         super().succeedHandshake((protocol, headers))
-        unread, self.unread = self.unread, b""
-        if unread:
-            self.data_received(unread)
-        if not self.corked:
-            self.flush()
-        if self.native is not None and not self.wire_stopped:
-            self.native.resume_reading()
+        self.wire_go_on()
 
     def onOpenHandshakeTimeout(self) -> None:
         """onConnect() has not answered in time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -98,20 +98,27 @@ class Pausing(Output):
         """Read what waits, and then the transport, unless there is something else to wait for."""
         if self.native is None or self.wire_stopped:
             return
+        self.wire_together(self.wire_catch_up)
+        if self.native is not None and not self.wire_stopped:
+            self.native.resume_reading()
+
+    def wire_catch_up(self) -> None:
+        if self.meter is not None:  # an app that always wants to wait must not hide that its client is too fast
+            self._pay(self.meter)
+        if not self.wire_stopped:
+            self._read_held()
+
+    def wire_together(self, work: Callable[[], object]) -> None:
+        """Do `work`; what it sends leaves in one write at its end. Its exception is our own fault, and ends this connection alone."""
         self.corked = True
         try:
-            if self.meter is not None:  # an app that always wants to wait must not hide that its client is too fast
-                self._pay(self.meter)
-            if not self.wire_stopped:
-                self._read_held()
-        except Exception as problem:
-            self.broken(problem)
+            work()
+        except Exception as error:
+            self.broken(error)
         finally:
             self.corked = False
             if self.out is not None:
                 self.flush()
-        if self.native is not None and not self.wire_stopped:
-            self.native.resume_reading()
 
     # -- what the wire does about it
 

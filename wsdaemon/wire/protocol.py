@@ -7,6 +7,7 @@ mount's, which is where most of the memory and of the time of a handshake went.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -104,17 +105,13 @@ class Wire(Sender, WebSocketServerProtocol):
         self._agree_on_extensions(opening.extensions, headers)
         if handshake.subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = handshake.subprotocol
-        self.corked = True
-        try:
-            # As Autobahn's succeedHandshake(), which would look at each of the request's extensions and of the answer's headers again.
-            self.write(answer(opening.key, headers))
-            self.state = OPEN
-            self._onOpen()
-        except Exception as error:
-            self.broken(error)
-        finally:
-            self.corked = False
-            self.flush()
+        self.wire_together(partial(self.wire_answer, answer(opening.key, headers)))
+
+    def wire_answer(self, data: bytes) -> None:
+        """As Autobahn's succeedHandshake(), which would look at each of the request's extensions and of the answer's headers again."""
+        self.write(data)
+        self.state = OPEN
+        self._onOpen()
 
     def _agree_on_extensions(self, offered: str, headers: dict[str, Any]) -> None:
         agreed = negotiate(offered, self.wire_policy.deflate) if offered and self.wire_policy.deflate is not None else None

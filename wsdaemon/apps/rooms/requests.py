@@ -163,8 +163,8 @@ def _check_parts(text: str) -> None:
     parts = position = 0
     for _ in range(2 * MOST_PARTS + 2):  # a name and a text for each value; with more of them it is not JSON
         quote = text.find('"', position)
-        outside = text[position:] if quote < 0 else text[position:quote]
-        parts += outside.count(",") + outside.count("[") + outside.count("{")
+        end = len(text) if quote < 0 else quote
+        parts += sum(text.count(part, position, end) for part in ",[{")
         if parts > MOST_PARTS:
             break
         if quote < 0 or not (position := text.find('"', quote + 1) + 1):

@@ -77,10 +77,10 @@ class BasicAuthenticator:
         digest = self._digest(user, stored or "", password)
         if stored is not None and self._is_right(user, digest):
             return self._identity(user)
+        known = stored is not None
         if stored is None:
             stored = users.stand_in(int.from_bytes(self._digest(user, "", b"")[:8], "big"))
-            return self._check(_Guess(user, stored, password, digest, False, request.address))
-        return self._check(_Guess(user, stored, password, digest, True, request.address))
+        return self._check(_Guess(user, stored, password, digest, known, request.address))
 
     def refresh(self) -> None:
         self._file.refresh()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...brokers.contract import MAX_PAGE
+from ...brokers.patterns import MAX_TOKENS
 from .contract import TEXT
 from .routes import Content, Parameter, Route, Schema
 
@@ -86,7 +87,8 @@ DESCRIPTION = Route(
 
 _ROOM_NAME = _text(LONGEST_NAME, pattern=r"^[^\x00-\x20\x7f-\x9f*>]+$", title="a name without blanks, control characters, * and >")
 _SEGMENT = r"[^\x00-\x20\x7f-\x9f*>.]*"
-_PATTERN = _text(LONGEST_NAME, pattern=rf"^((\*|{_SEGMENT})\.){{0,9}}(\*|>|{_SEGMENT})$", title="prices.*, up to ten tokens")
+_TOKENS = rf"((\*|{_SEGMENT})\.){{0,{MAX_TOKENS - 1}}}(\*|>|{_SEGMENT})"
+_PATTERN = _text(LONGEST_NAME, pattern=f"^{_TOKENS}$", title="prices.*, up to ten tokens")
 _MEMBER_ID = _text(LONGEST_NAME, pattern="^[!-~]+$", title="printable ASCII")
 _ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _ROOM_NAME)
 _MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _MEMBER_ID)
