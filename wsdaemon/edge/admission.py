@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -121,36 +120,30 @@ class Stay(Place):
 class Refusals:
     """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
 
-    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount")
+    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount", "counts")
 
     def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.counts: dict[str, int] = {}
+        """By reason."""
         self.by_mount: dict[str, dict[str, int]] = {}
-        """By the mount that was asked for, and by reason; under "" those of whom that is not known."""
+        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
         self._listener = listener
         self._now = now
         self._said: dict[str, tuple[float, int]] = {}
         self._log = Logger(namespace="wsdaemon.edge")
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """By reason alone."""
-        total: Counter[str] = Counter()
-        for counts in self.by_mount.values():
-            total.update(counts)
-        return dict(total)
-
     def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None:
         """`told`: the operator should know of it."""
+        count = self.counts[reason] = self.counts.get(reason, 0) + 1
         here = self.by_mount.setdefault(mount, {})
         here[reason] = here.get(reason, 0) + 1
         self._log.debug(
             "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
         )
         if told:
-            self._tell(reason, peer, detail)
+            self._tell(reason, peer, detail, count)
 
-    def _tell(self, reason: str, peer: Peer, detail: str) -> None:
-        count = sum(counts.get(reason, 0) for counts in self.by_mount.values())
+    def _tell(self, reason: str, peer: Peer, detail: str, count: int) -> None:
         at, before = self._said.get(reason, (0.0, 0))
         now = self._now()
         if not before or now - at >= EVERY:
