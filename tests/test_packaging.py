@@ -23,7 +23,7 @@ import pytest
 
 import wsdaemon
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 NO_COMPILER = "/nonexistent/compiler"
 NOT_HANDED_ON = {"PYTHONPATH", "CC", "CFLAGS", "LDFLAGS", "ARCHFLAGS", "WSDAEMON_BUILD_C"}
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))

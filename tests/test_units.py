@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-UNITS = Path(__file__).resolve().parent.parent / "systemd"
+UNITS = Path(__file__).resolve().parents[1] / "systemd"
 SERVICES = ("wsdaemon.service", "wsdaemon-activated.service")
 EXPOSURE = {"wsdaemon.service": 1.4, "wsdaemon-activated.service": 0.2}
 DAEMON = "/opt/wsdaemon/bin/twistd"

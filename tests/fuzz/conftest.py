@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fuzzing
-import mutators
 import pytest
+
+from tests.support import fuzzing, mutators
 
 HERE = Path(__file__).parent
 

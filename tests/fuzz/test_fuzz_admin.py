@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from fakes import House, Transport
-from fuzzing import again, run
-from mutators import cut, mutate
-from rooms_helpers import Hall, hall
-
+from tests.support.fakes import House, Transport
+from tests.support.fuzzing import again, run
+from tests.support.mutators import cut, mutate
+from tests.support.rooms import Hall, hall
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Count

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from fakes import READERS, server_frames
-from fuzzing import again, run
-from streams import Story, story
-from world import Outcome, lives
+from tests.support.fakes import READERS, server_frames
+from tests.support.fuzzing import again, run
+from tests.support.streams import Story, story
+from tests.support.world import Outcome, lives
 
 FOUND: list[Story] = []
 """Clients that once made something go wrong."""

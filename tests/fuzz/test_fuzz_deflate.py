@@ -7,9 +7,8 @@ import zlib
 from collections.abc import Sequence
 from random import Random
 
-from fuzzing import again, run
-from mutators import cut, mutate
-
+from tests.support.fuzzing import again, run
+from tests.support.mutators import cut, mutate
 from wsdaemon.wire.agreement import DeflateParameters
 from wsdaemon.wire.deflate import FINAL_BLOCK, CorruptMessage, Deflate, MessageTooBig
 

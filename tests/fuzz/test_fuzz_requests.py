@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
-from fuzzing import Budget, again, run
-from mutators import cut, mutate
-from streams import STRANGERS, opening
-
+from tests.support.fuzzing import Budget, again, run
+from tests.support.mutators import cut, mutate
+from tests.support.streams import STRANGERS, opening
 from wsdaemon.core.handshake import UNIX, Headers, Peer
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks, true_client
 from wsdaemon.edge.proxy_protocol import MAX_V2, SIGNATURE, ProxyHeader, ProxyHeaderError, ProxyHeaderReader

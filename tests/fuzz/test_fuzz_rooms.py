@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from fuzzing import again, run
-from mutators import mutate
-from rooms_helpers import Hall, Seat, hall
-
+from tests.support.fuzzing import again, run
+from tests.support.mutators import mutate
+from tests.support.rooms import Hall, Seat, hall
 from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, Visitor
 from wsdaemon.brokers.memory import MemoryBroker
 

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from fuzzing import again, run
-from mutators import mutate
-
+from tests.support.fuzzing import again, run
+from tests.support.mutators import mutate
 from wsdaemon.settings.ini import SettingsError, load
 from wsdaemon.settings.model import Settings
 from wsdaemon.settings.reference import effective
 
 FOUND: list[bytes] = []
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 _LINE = re.compile(rb"^(?:# )?#?(\[[^]\n]+\]|[a-z_]+ =.*)$", re.MULTILINE)
 _EMPTY = re.compile(rb"[a-z_]+ = *$")
 _SECTION = re.compile(rb"^\[.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from daemon import ECHO, LISTENING, ROOT, SECONDS, Daemon, Program, command, environment, program, run, write_settings
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from tests.support.daemon import ECHO, LISTENING, ROOT, SECONDS, Daemon, Program, command, environment, program, run, write_settings
 from wsdaemon import WebSocketServer
 
 pytestmark = pytest.mark.live

@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.live
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120.0
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
-from daemon import ECHO, TLS_ECHO, Daemon, make_certificate, program
+
+from tests.support.browser import Browser
+from tests.support.daemon import ECHO, TLS_ECHO, Daemon, make_certificate, program
 
 pytestmark = pytest.mark.live
 

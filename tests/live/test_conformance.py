@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from daemon import ROOT, Daemon
+
+from tests.support.daemon import ROOT, Daemon
 
 pytestmark = pytest.mark.live
 

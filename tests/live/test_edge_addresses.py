@@ -8,10 +8,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from daemon import make_certificate
-from inside import RawClient, gather, inside, run_inside, until
-from test_edge_hostile import BY_NAME, OPENING, PLAIN, TEXT, TLS
 
+from tests.live.test_edge_hostile import BY_NAME, OPENING, PLAIN, TEXT, TLS
+from tests.support.daemon import make_certificate
+from tests.support.inside import RawClient, gather, inside, run_inside, until
 from wsdaemon.core.handshake import Peer
 from wsdaemon.edge.proxy_protocol import SIGNATURE
 from wsdaemon.service import Daemon

@@ -7,8 +7,8 @@ import base64
 from pathlib import Path
 
 import bcrypt
-from inside import RawClient, inside, run_inside
 
+from tests.support.inside import RawClient, inside, run_inside
 from wsdaemon.edge.listeners import Listener
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

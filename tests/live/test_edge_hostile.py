@@ -8,10 +8,10 @@ import ssl
 from pathlib import Path
 
 import pytest
-from daemon import make_certificate
-from inside import RawClient, alive, descriptors, gather, inside, run_inside, until
 from trustme import CA
 
+from tests.support.daemon import make_certificate
+from tests.support.inside import RawClient, alive, descriptors, gather, inside, run_inside, until
 from wsdaemon.service import Daemon
 
 pytestmark = pytest.mark.live

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from daemon import ROOT, SECONDS, Daemon, Program, make_certificate, program
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from tests.support.daemon import ROOT, SECONDS, Daemon, Program, make_certificate, program
 
 pytestmark = pytest.mark.live
 

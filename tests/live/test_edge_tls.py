@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon import ECHO, SECONDS, Daemon, check_echo, program, run
 from trustme import CA, LeafCert
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
+
+from tests.support.daemon import ECHO, SECONDS, Daemon, check_echo, program, run
 
 pytestmark = pytest.mark.live
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
-from daemon import ROOT, SECONDS, Daemon, Program, program
 from websockets.sync.client import connect
 
+from tests.support.browser import Browser
+from tests.support.daemon import ROOT, SECONDS, Daemon, Program, program
 from wsdaemon import WebSocketServer
 from wsdaemon.examples.__main__ import FOLDER, PAGES, make_server
 

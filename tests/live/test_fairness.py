@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from daemon import make_certificate
-from inside import inside, run_inside, until
 
+from tests.support.daemon import make_certificate
+from tests.support.inside import inside, run_inside, until
 from wsdaemon.core.connection import Connection
 from wsdaemon.service import Daemon
 from wsdaemon.wire.input import FULL

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from daemon import ROOT, Daemon
+
+from tests.support.daemon import ROOT, Daemon
 
 pytestmark = pytest.mark.live
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
+
+from tests.support.daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
 
 pytestmark = pytest.mark.live
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from fakes import Frame, close, request, server_frames, text
-from inside import RawClient, inside, run_inside, until
 
+from tests.support.fakes import Frame, close, request, server_frames, text
+from tests.support.inside import RawClient, inside, run_inside, until
 from wsdaemon.service import Daemon
 
 pytestmark = pytest.mark.live

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon import LISTENING, ROOT, SECONDS, Daemon, Program, check_echo, run
 from websockets.sync.client import connect
+
+from tests.support.daemon import LISTENING, ROOT, SECONDS, Daemon, Program, check_echo, run
 
 pytestmark = pytest.mark.live
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon import ROOT, SECONDS, Daemon, environment
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.typing import Subprotocol
+
+from tests.support.daemon import ROOT, SECONDS, Daemon, environment
 
 pytestmark = pytest.mark.live
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon import LISTENING, ROOT, SECONDS, Program, check_echo, environment, make_certificate
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from tests.support.daemon import LISTENING, ROOT, SECONDS, Program, check_echo, environment, make_certificate
 
 pytestmark = pytest.mark.live
 

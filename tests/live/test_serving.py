@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
+
+from tests.support.daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
 
 pytestmark = pytest.mark.live
 

@@ -15,9 +15,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from daemon import SECONDS, Daemon, check_echo
 from websockets.sync.client import ClientConnection
 
+from tests.support.daemon import SECONDS, Daemon, check_echo
 from wsdaemon.wire.shelf import COST
 
 pytestmark = pytest.mark.live

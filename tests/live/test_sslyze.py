@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from daemon import TLS_ECHO, Daemon, environment, program
+
+from tests.support.daemon import TLS_ECHO, Daemon, environment, program
 
 pytestmark = pytest.mark.live
 

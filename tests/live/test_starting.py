@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, TLS_ECHO, Daemon, make_certificate, run
+
+from tests.support.daemon import ECHO, TLS_ECHO, Daemon, make_certificate, run
 
 pytestmark = pytest.mark.live
 

@@ -7,9 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
+
+from tests.support.daemon import ECHO, SECONDS, TLS_ECHO, Daemon, check_echo, make_certificate
 
 pytestmark = pytest.mark.live
 

@@ -14,7 +14,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from daemon import (
+from websockets.sync.client import connect
+
+from tests.support.daemon import (
     ECHO,
     LISTENING,
     SECONDS,
@@ -28,7 +30,6 @@ from daemon import (
     wait_for_end,
     write_settings,
 )
-from websockets.sync.client import connect
 
 pytestmark = pytest.mark.live
 

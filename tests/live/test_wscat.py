@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from daemon import ECHO, SECONDS, TLS_ECHO, Daemon, Output, environment, make_certificate, program
+
+from tests.support.daemon import ECHO, SECONDS, TLS_ECHO, Daemon, Output, environment, make_certificate, program
 
 pytestmark = pytest.mark.live
 

@@ -1,0 +1,214 @@
+"""core/wheel.py: never early, at most one bucket late, one timer of the loop for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import Loop
+from wsdaemon.core.wheel import RESOLUTION, Due, Wheel
+
+
+class Item:
+    def __init__(self, loop: Loop, *, fails: bool = False) -> None:
+        self.due_bucket = 0
+        self.times: list[float] = []
+        self._loop = loop
+        self._fails = fails
+
+    def due(self) -> None:
+        self.times.append(self._loop.time())
+        if self._fails:
+            raise RuntimeError("mine")
+
+
+class Bench:
+    """A wheel on a loop of its own, and what failed on it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.failed: list[tuple[Due, Exception]] = []
+        self.now = 0.0
+        self.wheel = Wheel(loop, lambda item, error: self.failed.append((item, error)), now=lambda: self.now)
+
+    def item(self, delay: float | None = None, *, fails: bool = False) -> Item:
+        item = Item(self.loop, fails=fails)
+        if delay is not None:
+            self.wheel.set(item, delay)
+        return item
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with Loop() as loop:
+        yield Bench(loop)
+
+
+def test_how_long_is_left(bench: Bench) -> None:
+    item = bench.item(10.0)
+    assert bench.wheel.left(item) == pytest.approx(10.0, abs=2 * RESOLUTION)
+    bench.loop.advance(7.5)
+    assert bench.wheel.left(item) == pytest.approx(2.5, abs=2 * RESOLUTION)
+    bench.loop.advance(3.0)
+    assert bench.wheel.left(item) == bench.wheel.left(bench.item()) == 0.0
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=20))
+def test_nothing_is_early_and_nothing_is_later_than_a_bucket(delays: list[float]) -> None:
+    with Loop() as loop:
+        bench = Bench(loop)
+        start = loop.time()
+        items = [bench.item(delay) for delay in delays]
+        assert len(bench.wheel) == len(items)
+        assert loop.timers == 1
+        loop.advance(200)
+        for item, delay in zip(items, delays, strict=True):
+            [time] = item.times
+            assert start + delay - 1e-6 <= time <= start + delay + RESOLUTION + 1e-6
+        assert len(bench.wheel) == 0
+        assert loop.timers == 0
+
+
+def test_a_timer_at_the_very_time_of_a_bucket_does_not_turn_for_nothing() -> None:
+    """In floating point, 0.05 times a number, divided by 0.05, is at times less than that number."""
+    with Loop() as loop:
+        bench = Bench(loop)
+        for bucket in range(20_001, 20_400):
+            item = bench.item(bucket * RESOLUTION - loop.time() - RESOLUTION / 2)
+            loop.advance(RESOLUTION)
+            assert len(item.times) == 1
+
+
+def test_a_new_deadline_replaces_the_old(bench: Bench) -> None:
+    item = bench.item(5)
+    bench.wheel.set(item, 1)
+    bench.loop.advance(2)
+    assert len(item.times) == 1
+    bench.wheel.set(item, 1)
+    bench.wheel.set(item, 10)
+    bench.loop.advance(9)
+    assert len(item.times) == 1
+    bench.loop.advance(2)
+    assert len(item.times) == 2
+
+
+def test_an_earlier_deadline_than_all_others_is_met(bench: Bench) -> None:
+    late, early = bench.item(50), bench.item(1)
+    bench.loop.advance(1.1)
+    assert (len(early.times), len(late.times)) == (1, 0)
+    bench.loop.advance(50)
+    assert len(late.times) == 1
+
+
+def test_what_was_cleared_is_not_called(bench: Bench) -> None:
+    one, other = bench.item(1), bench.item(1)
+    bench.wheel.clear(one)
+    bench.wheel.clear(one)
+    assert len(bench.wheel) == 1
+    bench.loop.advance(2)
+    assert (one.times, len(other.times)) == ([], 1)
+
+
+def test_clearing_the_last_leaves_a_wheel_that_still_works(bench: Bench) -> None:
+    bench.wheel.clear(bench.item(1))
+    assert len(bench.wheel) == 0
+    later = bench.item(3)
+    bench.loop.advance(4)
+    assert len(later.times) == 1
+
+
+def test_an_item_may_set_itself_anew_when_it_is_due(bench: Bench) -> None:
+    class Again(Item):
+        def due(self) -> None:
+            super().due()
+            if len(self.times) < 4:
+                bench.wheel.set(self, 2)
+
+    again = Again(bench.loop)
+    bench.wheel.set(again, 2)
+    bench.loop.advance(20)
+    assert len(again.times) == 4
+    assert all(2 - 1e-6 <= later - earlier <= 2.1 for earlier, later in pairwise(again.times))
+    assert len(bench.wheel) == 0
+
+
+def test_an_item_may_clear_another_that_is_due_at_the_same_time(bench: Bench) -> None:
+    items: list[Item] = []
+
+    class Alone(Item):
+        def due(self) -> None:
+            super().due()
+            for other in items:
+                bench.wheel.clear(other)
+
+    items += [Alone(bench.loop) for _ in range(5)]
+    for item in items:
+        bench.wheel.set(item, 1)
+    bench.loop.advance(2)
+    assert sum(len(item.times) for item in items) == 1
+    assert len(bench.wheel) == 0
+
+
+def test_one_that_fails_hinders_no_other(bench: Bench) -> None:
+    items = [bench.item(1, fails=number == 1) for number in range(3)]
+    bench.loop.advance(2)
+    assert [len(item.times) for item in items] == [1, 1, 1]
+    assert [(item, str(error)) for item, error in bench.failed] == [(items[1], "mine")]
+
+
+def test_many_at_once_are_done_in_slices(bench: Bench) -> None:
+    class Slow(Item):
+        def due(self) -> None:
+            super().due()
+            bench.now += 0.002
+
+    items = [Slow(bench.loop) for _ in range(10)]
+    for item in items:
+        bench.wheel.set(item, 1)
+    turns: list[int] = []
+
+    def look() -> None:
+        turns.append(sum(len(item.times) for item in items))
+        if turns[-1] < len(items):
+            bench.loop.call_soon(look)
+
+    bench.loop.call_later(1.05, look)
+    bench.loop.advance(1.2)
+    assert all(len(item.times) == 1 for item in items)
+    assert len(set(turns)) > 3, "the loop had its turn in between"
+
+
+def test_clearing_and_setting_what_waits_for_the_next_slice(bench: Bench) -> None:
+    items: list[Item] = []
+
+    class Slow(Item):
+        def due(self) -> None:
+            super().due()
+            bench.now += 1
+            for item in items:
+                if not item.times:
+                    bench.wheel.set(item, 5)
+
+    items += [Slow(bench.loop) for _ in range(3)]
+    for item in items:
+        bench.wheel.set(item, 1)
+    bench.loop.advance(2)
+    assert sum(len(item.times) for item in items) == 1
+    bench.loop.advance(30)
+    assert all(len(item.times) == 1 for item in items)
+    assert len(bench.wheel) == 0
+
+
+def test_stop_forgets_everything(bench: Bench) -> None:
+    items = [bench.item(delay) for delay in (1, 2, 3)]
+    bench.wheel.stop()
+    assert bench.loop.timers == 0
+    bench.loop.advance(5)
+    assert [item.times for item in items] == [[], [], []]
+    bench.wheel.set(items[0], 1)
+    bench.loop.advance(2)
+    assert len(items[0].times) == 1

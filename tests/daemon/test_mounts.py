@@ -1,0 +1,129 @@
+"""mounts.py: from a mount's settings to what serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from autobahn.twisted.websocket import WebSocketServerProtocol
+
+from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, house, request, text
+from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
+from wsdaemon.apps.echo import EchoApp
+from wsdaemon.apps.loading import LoadError
+from wsdaemon.apps.ticker import TickerApp
+from wsdaemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
+from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
+from wsdaemon.settings.model import MountSettings
+from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.policy import WirePolicy
+from wsdaemon.wire.turns import Turns
+
+
+@pytest.fixture
+def made() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+async def chat(connection: CoroutineConnection) -> None:
+    async for message in connection:
+        connection.send(message)
+
+
+class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.sendMessage(payload, isBinary)
+
+
+class OwnApp(EchoApp):
+    """A class of the user's with open(connection, handshake)."""
+
+
+def settings(app: Any, **values: Any) -> MountSettings:
+    return MountSettings(path="/chat", app=app, **values)
+
+
+def mount(made: House, app: Any, **values: Any) -> Mount:
+    shared = Shared(
+        watcher=Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
+        reactor=object(),
+    )  # fmt: skip
+    return make_mount(settings(app, **values), shared)
+
+
+def connect(made: House, mounted: Mount, **headers: str) -> Client:
+    made_class = mounted.wire_class
+    return Client(made.loop, made_class, Watcher(), made_class.wire_policy.wheel, request("/chat", **headers), -1)
+
+
+def test_every_built_in_has_options_in_the_settings() -> None:
+    assert set(BUILT_IN) <= set(APP_OPTIONS)
+
+
+def test_built_in_apps(made: House) -> None:
+    assert isinstance(mount(made, "echo").app, EchoApp)
+    ticker = mount(made, "ticker", options=TickerOptions(interval=0.5)).app
+    assert isinstance(ticker, TickerApp)
+
+
+@pytest.mark.parametrize("app", [chat, f"{__name__}:chat", OwnApp, OwnApp(), Mounted, f"{__name__}:Mounted"])
+def test_whatever_is_mounted_serves(made: House, app: Any) -> None:
+    client = connect(made, mount(made, app))
+    client.send(text("x"))
+    made.loop.settle()
+    assert client.frames() == [Frame(1, b"x")]
+
+
+def test_what_becomes_of_each(made: House) -> None:
+    assert isinstance(mount(made, chat).app, CoroutineApp)
+    app = OwnApp()
+    assert mount(made, app).app is app
+    assert mount(made, Mounted).app is None
+    assert issubclass(mount(made, Mounted).wire_class, Mounted)
+
+
+def test_what_cannot_be_loaded(made: House) -> None:
+    with pytest.raises(LoadError, match="there is no module nowhere"):
+        mount(made, "nowhere:chat")
+    with pytest.raises(LoadError, match="int is not an app"):
+        mount(made, 5)
+    assert load_target(settings("echo")) == "echo"
+
+
+def test_failures_of_a_coroutine_go_to_the_watcher(made: House) -> None:
+    watcher = Watcher()
+    app = make_mount_app(settings(chat), chat, watcher.app_failed)
+    assert app.failed == watcher.app_failed
+
+
+def test_the_settings_reach_the_wire(made: House) -> None:
+    """Each limit of [mount:PATH] that the wire has under the same name is handed on."""
+    defaults = settings("echo")
+    names = {field.name for field in fields(WirePolicy)} & {field.name for field in fields(MountSettings)} - {"app"}
+    assert {"max_message", "ping_interval", "send_backlog"} <= names
+    values: dict[str, Any] = {
+        name: value + 7 for name in names if type(value := getattr(defaults, name)) in (int, float)
+    } | {"subprotocols": ("one", "two")}  # fmt: skip
+    mounted = mount(made, "echo", max_connections=5, **values)
+    policy = mounted.wire_class.wire_policy
+    assert {name: getattr(policy, name) for name in values} == values
+    assert mounted.count.most == 5
+    assert mounted.path == "/chat"
+
+
+def test_compression(made: House) -> None:
+    offered = {"sec_websocket_extensions": "permessage-deflate; client_max_window_bits"}
+    assert "permessage-deflate" in connect(made, mount(made, "echo"), **offered).head
+    assert "permessage-deflate" not in connect(made, mount(made, "echo", compression=False), **offered).head
+    deflate = mount(
+        made, "echo", compression_level=1, compression_window_bits=9, compression_memory_level=1, compression_threshold=7,
+        compression_server_context_takeover=False, compression_client_context_takeover=False,
+    ).wire_class.wire_policy.deflate  # fmt: skip
+    assert deflate is not None
+    assert (deflate.level, deflate.window_bits, deflate.memory_level, deflate.threshold) == (1, 9, 1, 7)
+    assert not deflate.server_context_takeover
+    assert not deflate.client_context_takeover

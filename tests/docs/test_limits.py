@@ -1,0 +1,42 @@
+"""docs/limits.md has every limit, with the keys, defaults and reasons that there are, and names tests that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wsdaemon.settings.model import DaemonSettings, ListenerSettings, MountSettings
+from wsdaemon.settings.schema import keys_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "limits.md").read_text()
+ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if re.match(r"\| (?!limit )", line)]
+LIMIT = re.compile(r"max_\w+|\w+_per_second\w*|\w+_timeout|lifetime|send_backlog\w*")
+KEY = re.compile(r"`(\w+)` = `(\w+)`")
+
+
+@pytest.mark.parametrize(("column", "settings"), [(0, DaemonSettings), (1, ListenerSettings), (2, MountSettings)])
+def test_every_limit_is_there_with_its_default(column: int, settings: type) -> None:
+    keys = {name: key.form.show(key.default) for name, key in keys_of(settings).items() if LIMIT.fullmatch(name)}
+    keys.pop("drain_timeout", None)  # of the daemon's own end
+    told = [found for row in ROWS for found in KEY.findall(row[column])]
+    assert dict(told) == keys
+
+
+def test_every_row_is_whole_and_names_tests_that_are_there() -> None:
+    assert len(ROWS) == 20
+    for row in ROWS:
+        assert len(row) == 6 and (row[1] or row[2]) and row[3] and row[4], row
+        assert "`tests/" in row[5], row
+    for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE):
+        assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_the_reasons_are_those_that_are_counted() -> None:
+    edge = "".join(path.read_text() for path in (ROOT / "wsdaemon" / "edge").glob("*.py"))
+    reasons = {row[4].strip("`") for row in ROWS if row[4].startswith("`")}
+    assert len(reasons) == 8
+    for reason in reasons:
+        assert f'"{reason}"' in edge

@@ -1,0 +1,288 @@
+"""edge/http.py: requests in, answers out, one after the other, and nothing without an end or a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import House, Loop, Transport, house
+from wsdaemon.edge.http import LINGER, Page, PlainServer
+from wsdaemon.edge.request import BadRequest, Head
+
+TIMEOUT = 10.0
+GET = b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n"
+LATE = 0.1
+
+
+@dataclass
+class Text:
+    status: int
+    body: bytes
+    content_type: str = "text/plain"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Pages:
+    """A site: it echoes what it was asked. What is under /later is answered when the test says so."""
+
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    later: list[asyncio.Future[Page]] = field(default_factory=list)
+
+    def refusal(self, head: Head) -> Page | None:
+        return Text(401, b"no") if head.path == "/refused" else None
+
+    def answer(self, head: Head, body: bytes) -> Page | Awaitable[Page]:
+        self.asked.append((head.path, body))
+        if head.path == "/broken":
+            raise ZeroDivisionError
+        if head.path == "/later":
+            self.later.append(asyncio.get_running_loop().create_future())
+            return self.later[-1]
+        return Text(200, head.path.encode() + b" " + body)
+
+    def problem(self, error: BadRequest) -> Page:
+        return Text(error.status, error.reason.encode())
+
+
+class Far:
+    """The far end of one connection."""
+
+    def __init__(self, loop: Loop, server: PlainServer) -> None:
+        self.loop = loop
+        self.transport = Transport(loop)
+        self.protocol = server.protocol()
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
+        self._seen = 0
+
+    def send(self, *pieces: bytes) -> list[str]:
+        for piece in pieces:
+            self.transport.receive(piece)
+        return self.answers()
+
+    def answers(self) -> list[str]:
+        """Status and body of each answer since the last time."""
+        self.loop.settle()
+        data = b"".join(self.transport.writes)[self._seen :]
+        self._seen += len(data)
+        answers = []
+        while data:
+            head, _, data = data.partition(b"\r\n\r\n")
+            status = head.split(b" ")[1].decode()
+            length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")), 0)
+            answers.append(f"{status} {data[:length].decode()}".rstrip())
+            data = data[length:]
+        return answers
+
+
+@pytest.fixture
+def made() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+@pytest.fixture
+def pages() -> Pages:
+    return Pages()
+
+
+def serve(made: House, pages: Pages, max_connections: int = 10) -> PlainServer:
+    return PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=max_connections)
+
+
+def post(body: bytes, path: bytes = b"/page", *lines: bytes) -> bytes:
+    return b"\r\n".join([b"POST " + path + b" HTTP/1.1", b"Host: here", b"Content-Length: %d" % len(body), *lines, b"", body])
+
+
+def test_requests_are_answered_one_after_the_other(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    assert far.send(GET) == ["200 /page"]
+    assert far.send(post(b"body")) == ["200 /page body"]
+    assert far.send(GET + post(b"1") + GET) == ["200 /page", "200 /page 1", "200 /page"]
+    assert not far.transport.eof_written
+
+
+@given(st.lists(st.integers(1, 60), max_size=12))
+def test_however_they_are_cut(cuts: list[int]) -> None:
+    with house() as made:
+        pages = Pages()
+        far = Far(made.loop, serve(made, pages))
+        data, answers = GET + post(b"first") + post(b"") + post(b"\r\n\r\n"), []
+        for cut in cuts:
+            answers += far.send(data[:cut])
+            data = data[cut:]
+        answers += far.send(data)
+        assert answers == ["200 /page", "200 /page first", "200 /page", "200 /page"]
+        assert [body for _, body in pages.asked] == [b"", b"first", b"", b"\r\n\r\n"]
+
+
+def test_what_is_asked_while_an_answer_is_made_waits_unread(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    later = GET.replace(b"/page", b"/later")
+    assert far.send(later + GET, GET) == []
+    assert not far.transport.reading
+    pages.later[0].set_result(Text(200, b"done"))
+    assert far.answers() == ["200 done", "200 /page", "200 /page"]
+    assert far.transport.reading
+
+
+def test_a_client_that_does_not_read_is_not_read(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    far = Far(made.loop, server)
+    far.transport.stuck, far.transport.high = True, 1000
+    before = len(far.send(GET * 100))
+    assert before == len(pages.asked) < 20
+    assert not far.transport.reading
+    far.transport.drain()
+    assert len(far.answers()) == 100 - before
+    assert far.transport.reading
+
+
+def test_a_client_that_never_reads_is_dropped(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    far = Far(made.loop, server)
+    far.transport.stuck, far.transport.high = True, 1000
+    far.send(GET * 100)
+    made.loop.advance(TIMEOUT + LATE)
+    assert far.transport.aborted and len(server) == 0
+
+
+@pytest.mark.parametrize("line", [b"Connection: close", b"connection: TE, Close"])
+def test_a_client_may_ask_for_the_end(made: House, pages: Pages, line: bytes) -> None:
+    far = Far(made.loop, serve(made, pages))
+    assert far.send(post(b"x", b"/page", line) + GET) == ["200 /page x"]
+    assert far.transport.eof_written and far.transport.reading
+    made.loop.advance(LINGER + LATE)
+    assert far.transport.aborted
+
+
+def test_a_client_that_has_said_all_gets_its_answer(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    far.send(GET.replace(b"/page", b"/later"))
+    assert far.protocol.eof_received() is True
+    pages.later[0].set_result(Text(200, b"done"))
+    assert far.answers() == ["200 done"]
+    assert far.transport.eof_written
+    assert far.protocol.eof_received() is False
+
+
+def test_a_refusal_comes_before_the_body(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    assert far.send(post(b"x" * 50, b"/refused")[:-50]) == ["401 no"]
+    assert far.transport.eof_written and pages.asked == []
+    assert far.send(b"x" * 50) == []
+    again = Far(made.loop, serve(made, pages))
+    assert again.send(GET.replace(b"/page", b"/refused") + GET) == ["401 no", "200 /page"]
+
+
+def test_whoever_asks_is_told_to_go_on(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    asking = post(b"x" * 50, b"/page", b"Expect: 100-continue")
+    assert far.send(asking[:-50]) == ["100"]
+    assert far.send(asking[-50:]) == ["200 /page " + "x" * 50]
+    assert far.send(asking) == ["200 /page " + "x" * 50]  # the body is there already
+    refused = Far(made.loop, serve(made, pages))
+    assert refused.send(asking.replace(b"/page", b"/refused")[:-50]) == ["401 no"]
+
+
+def test_head_has_no_body(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    far.send(GET.replace(b"GET", b"HEAD"))
+    assert far.transport.writes[0].endswith(b"Content-Length: 6\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", "505 version"),
+        (b"GET / HTTP/1.1\r\n\r\n", "400 host"),
+        (post(b"x" * 101), "413 body"),
+        (b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n", "400 body"),
+        (b"\x16\x03\x01", "400 tls"),
+        (b"GET /" + b"x" * 9000, "414 line_size"),
+    ],
+)
+def test_what_is_no_request_is_answered_and_ends(made: House, pages: Pages, sent: bytes, answer: str) -> None:
+    far = Far(made.loop, serve(made, pages))
+    assert far.send(sent) == [answer]
+    assert far.transport.eof_written
+    assert far.send(GET) == []
+
+
+def test_a_page_that_fails_is_a_500(made: House, pages: Pages) -> None:
+    assert Far(made.loop, serve(made, pages)).send(GET.replace(b"/page", b"/broken")) == ["500 internal_error"]
+    far = Far(made.loop, serve(made, pages))
+    far.send(GET.replace(b"/page", b"/later"))
+    pages.later[0].set_exception(ZeroDivisionError())
+    assert far.answers() == ["500 internal_error"]
+
+
+def test_an_answer_that_takes_too_long_is_given_up(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    far.send(GET.replace(b"/page", b"/later") + GET)
+    made.loop.advance(TIMEOUT + LATE)
+    assert far.answers() == ["503 timeout"]
+    assert pages.later[0].cancelled()
+    made.loop.advance(LINGER + LATE)
+    assert far.transport.aborted
+
+
+def test_a_request_must_arrive_in_time(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    made.loop.advance(TIMEOUT - 1)
+    far.send(GET[:5])  # from here on it counts
+    made.loop.advance(TIMEOUT - 1)
+    assert far.send(GET[5:10]) == []
+    made.loop.advance(1 + LATE)
+    assert far.answers() == ["408 timeout"]
+
+
+def test_an_idle_connection_ends(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    far = Far(made.loop, server)
+    made.loop.advance(TIMEOUT - 1)
+    far.send(GET)
+    made.loop.advance(TIMEOUT - 1)
+    assert len(server) == 1
+    made.loop.advance(1 + LATE)
+    assert far.transport.aborted and len(server) == 0
+
+
+def test_the_one_that_is_idle_for_longest_makes_room(made: House, pages: Pages) -> None:
+    server = serve(made, pages, 3)
+    first, second, third = (Far(made.loop, server) for _ in range(3))
+    first.send(GET)
+    second.send(GET.replace(b"/page", b"/later"))
+    fourth = Far(made.loop, server)
+    made.loop.settle()
+    assert [far.transport.aborted for far in (first, second, third, fourth)] == [False, False, True, False]
+    for far in (first, fourth):
+        far.send(GET.replace(b"/page", b"/later"))
+    fifth = Far(made.loop, server)
+    made.loop.settle()
+    assert fifth.transport.aborted and len(server) == 3
+
+
+def test_at_the_end_all_are_dropped(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    far = Far(made.loop, server)
+    far.send(GET.replace(b"/page", b"/later"))
+    server.close()
+    made.loop.settle()
+    assert far.transport.aborted and pages.later[0].cancelled()
+    assert len(server) == len(server.wheel) == 0
+
+
+def test_a_client_that_goes_takes_its_question_along(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    far = Far(made.loop, server)
+    far.send(GET.replace(b"/page", b"/later"))
+    far.transport.lose()
+    made.loop.settle()
+    assert pages.later[0].cancelled() and len(server) == 0

@@ -1,0 +1,50 @@
+"""What accept() may fail with, and what a listener makes of it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import house
+from wsdaemon.core.routing import Routes
+from wsdaemon.edge.gate import Gate
+from wsdaemon.edge.listeners import Listener
+
+
+class Failing:
+    """A listening socket whose accept() fails in these ways, and then has nobody waiting."""
+
+    family = socket.AF_UNIX
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if not self.errors:
+            raise BlockingIOError
+        number = self.errors.pop(0)
+        raise OSError(number, "failed")
+
+
+def accept_from(sock: Any) -> Listener:
+    with house() as made:
+        gate = Gate(
+            listener="web", secure=False, routes=Routes(), counts=(), wheel=made.wheel(), handshake_timeout=1.0, retry_after=1.0
+        )  # fmt: skip
+        listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10)
+        listener._acceptable()
+        return listener
+
+
+def test_what_the_network_did_to_one_connection_stops_nothing() -> None:
+    sock = Failing(errno.ECONNABORTED, errno.EHOSTUNREACH, errno.EPROTO, errno.EPERM, errno.EINTR)
+    assert accept_from(sock).accepted == 0
+    assert sock.errors == []
+
+
+def test_what_is_our_own_fault_is_not_hidden() -> None:
+    with pytest.raises(OSError, match="failed"):
+        accept_from(Failing(errno.EBADF))

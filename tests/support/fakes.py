@@ -1,0 +1,259 @@
+"""Fakes that several test modules share: apps, watchers, and a client for one wire, with a loop and a transport that are fakes, too.
+
+Nothing here waits, and nothing is asynchronous that the tested code does not make so: bytes given to a client are read before `send`
+returns, timers run in `advance`, and callbacks and tasks in `settle`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from tests.support.fake_frames import MASK, Frame, binary, close, closing, frame, server_frames, text
+from tests.support.fake_loop import Loop, Transport
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import Handshake, Peer
+from wsdaemon.core.registry import Count, take_place
+from wsdaemon.core.wheel import Due, Wheel
+from wsdaemon.edge.request import parse_head, upgrade
+from wsdaemon.wire.factory import wire_class
+from wsdaemon.wire.frames import Frames, FramesUnavailable, load
+from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.policy import Opening, WirePolicy
+from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.turns import Turns
+
+__all__ = [
+    "ACCEPT", "KEY", "LOCAL", "MASK", "PEER", "PYTHON", "READERS", "App", "Client", "Frame", "House", "Loop", "Transport", "Watcher",
+    "binary", "close", "closing", "frame", "house", "request", "server_frames", "text",
+]  # fmt: skip
+
+PYTHON = load("python")
+
+
+def _readers() -> dict[str, tuple[Frames, bool]]:
+    """Ways to read frames, by name: the frame reader, and whether it is used at all."""
+    ways = {"python": (PYTHON, True), "off": (PYTHON, False)}
+    with suppress(FramesUnavailable):
+        ways["c"] = (load("c"), True)
+    return ways
+
+
+READERS = _readers()
+
+
+# -- apps and watchers
+
+
+class Watcher:
+    """Writes down what the wire tells of its connections."""
+
+    def __init__(self) -> None:
+        self.opened_ones: list[Connection] = []
+        self.closed_ones: list[Connection] = []
+        self.failures: list[tuple[str, BaseException]] = []
+
+    def opened(self, connection: Connection) -> None:
+        self.opened_ones.append(connection)
+
+    def closed(self, connection: Connection, wire: Wire) -> None:
+        self.closed_ones.append(connection)
+
+    def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        self.failures.append((doing, error))
+
+
+class App:
+    """An app that writes down what happens in each session. What it does with a message is the test's to say; by default nothing."""
+
+    def __init__(self, received: Callable[[Connection, Any], Awaitable[object] | None] | None = None) -> None:
+        self.connections: list[Connection] = []
+        self.messages: list[str | bytes] = []
+        self.ends: list[tuple[int, str]] = []
+        self.events: list[object] = []
+        self._received = received
+
+    @property
+    def connection(self) -> Connection:
+        [connection] = self.connections
+        return connection
+
+    def open(self, connection: Connection, handshake: Handshake) -> AppSession:
+        assert connection.handshake is handshake
+        self.connections.append(connection)
+        return AppSession(self, connection)
+
+    def message(self, connection: Connection, message: str | bytes) -> Awaitable[object] | None:
+        self.messages.append(message)
+        self.events.append(message)
+        return None if self._received is None else self._received(connection, message)
+
+    def end(self, code: int, reason: str) -> None:
+        self.ends.append((code, reason))
+        self.events.append(code)
+
+
+class AppSession:
+    def __init__(self, app: App, connection: Connection) -> None:
+        self._app = app
+        self._connection = connection
+
+    def received(self, message: str | bytes) -> Awaitable[object] | None:
+        return self._app.message(self._connection, message)
+
+    def closed(self, code: int, reason: str) -> None:
+        self._app.end(code, reason)
+
+
+# -- a client of one wire
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+"""The answer to KEY (RFC 6455 section 1.3)."""
+
+PEER = Peer("192.0.2.7", 50123)
+LOCAL = Peer("192.0.2.1", 8080)
+
+
+def request(target: str = "/", **headers: str) -> bytes:
+    """An opening handshake. Header names have underscores for hyphens; a value that is empty takes the header out."""
+    lines = {
+        "host": "example.org",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": KEY,
+        "sec-websocket-version": "13",
+    } | {name.replace("_", "-"): value for name, value in headers.items()}
+    return "\r\n".join([f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items() if value), "", ""]).encode()
+
+
+class Client:
+    """The far end of one wire, and what stands around that wire."""
+
+    def __init__(
+        self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False,
+        handshake_timeout: float = 10.0,
+    ) -> None:  # fmt: skip
+        self.loop = loop
+        self.watcher = watcher
+        self.wheel = wheel
+        self.transport = Transport(loop)
+        if secure:
+            self.transport.extra["sslcontext"] = object()
+        self.count = Count()
+        self._read = 0
+        head = parse_head(opening)
+        wanted = upgrade(head)
+        chosen = next((name for name in made.wire_policy.subprotocols if name in wanted.subprotocols), None)
+        self.handshake = Handshake(
+            target=head.target, path=head.path, raw_path=head.raw_path, query_string=head.query_string, headers=head.headers,
+            peer=PEER, local=LOCAL, secure=secure, subprotocols=wanted.subprotocols, subprotocol=chosen, listener="here", mount=head.path,
+        )  # fmt: skip
+        self.wire: Any = made.make()
+        place = take_place(self.count)
+        assert place is not None
+        self.wire.open(self.transport, descriptor, self.handshake, place, Opening(wanted.key, wanted.extensions, handshake_timeout))
+        self.head = ""
+        self.read_head()
+
+    def read_head(self) -> None:
+        """Take the answer to the opening handshake off what was sent."""
+        sent = b"".join(self.transport.writes)
+        end = sent.find(b"\r\n\r\n") + 4
+        if end > 3:
+            self.head = sent[:end].decode()
+            self._read = end
+
+    @property
+    def sent(self) -> bytes:
+        """What the server has sent since the opening handshake, or since the last look at frames."""
+        return b"".join(self.transport.writes)[self._read :]
+
+    def frames(self) -> list[Frame]:
+        """The server's frames since the last time."""
+        sent = self.sent
+        self._read += len(sent)
+        return list(server_frames(sent))
+
+    def send(self, *frames: bytes) -> None:
+        """Bytes to the server, in one read."""
+        self.transport.receive(b"".join(frames))
+
+    def send_each(self, *frames: bytes) -> None:
+        """Bytes to the server, in reads of their own."""
+        for data in frames:
+            self.transport.receive(data)
+
+    def answer_close(self) -> None:
+        """Take part in the closing handshake that the server began, up to the end of the connection."""
+        code = self.wire.localCloseCode
+        self.send(close(code))
+        self.loop.settle()
+
+    def vanish(self, error: Exception | None = None) -> None:
+        self.transport.lose(error)
+
+    @property
+    def ended(self) -> tuple[int | None, str, str]:
+        """Close code, reason, and who closed."""
+        connection = self.wire.wire_connection
+        return connection.close_code, connection.close_reason, connection.closed_by
+
+
+class House:
+    """Makes wires on one loop. `now`: what a connection sees that looks how long it has been reading."""
+
+    def __init__(self, loop: Loop, reader: str = "python") -> None:
+        self.loop = loop
+        self.reader = reader
+        self.now = 0.0
+        self.timer_failures: list[Exception] = []
+        self.turns = Turns(loop.call_soon, now=lambda: self.now)
+
+    def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
+        frames, fast = READERS[options.pop("reader", self.reader)]
+        numbers = itertools.count(1)
+        return WirePolicy(
+            app=app,
+            watcher=watcher,
+            wheel=self.wheel(),
+            flusher=Flusher(self.loop.call_soon, now=lambda: 0.0),
+            turns=self.turns,
+            frames=options.pop("frames", frames),
+            fast=fast,
+            next_id=lambda: f"test-{next(numbers)}",
+            **options,
+        )
+
+    def wheel(self) -> Wheel:
+        def failed(item: Due, error: Exception) -> None:
+            self.timer_failures.append(error)
+
+        return Wheel(self.loop, failed, now=lambda: 0.0)
+
+    def make_class(self, app: Any, watcher: Watcher | None = None, mounted: Any = None, **options: Any) -> type[Wire]:
+        return wire_class(self.policy(app, watcher or Watcher(), **options), Clock(), mounted)
+
+    def make_wire(
+        self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, secure: bool = False, **options: Any
+    ) -> Client:  # fmt: skip
+        """A wire that is open, seen from its client. `options` are WirePolicy's, `handshake_timeout`, and `reader`, one of READERS."""
+        watcher = Watcher()
+        patience = options.pop("handshake_timeout", 10.0)
+        made = self.make_class(app, watcher, mounted, **options)
+        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor, secure, patience)
+
+
+@contextmanager
+def house(reader: str = "python") -> Iterator[House]:
+    """A loop and a maker of wires on it. What goes wrong unseen, in a timer or a callback, fails the test."""
+    with Loop() as loop:
+        made = House(loop, reader)
+        yield made
+        loop.settle()
+        assert made.timer_failures == []
+        assert loop.problems == []

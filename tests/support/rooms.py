@@ -1,0 +1,208 @@
+"""Rooms without a wire: an app on a loop that stands still, and clients that see messages instead of frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+from tests.support.fakes import PEER, Loop
+from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsPolicy
+from wsdaemon.apps.rooms.plain import PlainSession
+from wsdaemon.apps.rooms.subprotocol import JsonSession
+from wsdaemon.brokers import Limits
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import Handshake
+
+Json = dict[str, Any]
+
+
+class FakePrepared:
+    def __init__(self, payload: bytes, text: bool, key: object) -> None:
+        self.payload = payload
+        self.text = text
+        self.key = key
+        self.size = len(payload)
+
+
+class FakeWire:
+    """What a session sends, as messages. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
+
+    def __init__(self) -> None:
+        self.live = True
+        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.congested = self.queued = False
+        self.sent: list[str | bytes] = []
+        self.prepared: list[FakePrepared] = []
+        self.writes = 0
+        self.close_calls: list[tuple[int, str]] = []
+
+    def put(self, payload: bytes, text: bool) -> None:
+        self.sent.append(payload.decode() if text else payload)
+
+    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        assert self.live
+        self.put(payload, text)
+        return None
+
+    def prepare(self, payload: bytes, text: bool, key: object = None) -> FakePrepared:
+        return FakePrepared(payload, text, key)
+
+    def send_prepared(self, prepared: Any) -> None:
+        self.prepared.append(prepared)
+        self.put(prepared.payload, prepared.text)
+
+    def close(self, code: int, reason: str) -> None:
+        if self.live:
+            self.live = False
+            self.close_calls.append((code, reason))
+
+    def abort(self) -> None:
+        self.live = False
+
+    def unsent(self) -> int:
+        return 0
+
+
+def send_to_all(wires: Sequence[Any], messages: Sequence[Any]) -> None:
+    for wire in wires:
+        if wire.live:
+            wire.writes += 1
+            for message in messages:
+                wire.send_prepared(message)
+
+
+class Who:
+    """An identity, as authentication gives it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.method = "jwt:test"
+        self.claims: Mapping[str, object] = MappingProxyType({"secret": 1})
+        self.expires: float | None = None
+
+
+class Seat:
+    """One client's place in the app."""
+
+    def __init__(self, hall: Hall, handshake: Handshake, number: str, congested: bool = False) -> None:
+        self.loop = hall.loop
+        self.wire = FakeWire()
+        self.wire.congested = congested
+        self.connection = Connection(self.wire, handshake, number)
+        self.waiting: Awaitable[object] | None = None
+        self.session: PlainSession | JsonSession = hall.app.open(self.connection, handshake)
+        self._take = self.session.received_payload  # as the wire does: looked up once
+        self._ended = False
+
+    @property
+    def id(self) -> str:
+        return self.connection.id
+
+    def send(self, message: str | bytes) -> None:
+        """One message, done with when this returns, unless the app makes the client wait."""
+        assert self.waiting is None, "the client is not read"
+        payload = message.encode() if isinstance(message, str) else message
+        result = self._take(payload, isinstance(message, str))
+        if result is not None:
+            task = self.loop.create_task(self._wait(result))
+            self.waiting = task
+            task.add_done_callback(self._waited)
+        self.loop.settle()
+
+    async def _wait(self, result: Awaitable[object]) -> None:
+        await result
+
+    def _waited(self, task: Any) -> None:
+        self.waiting = None
+        task.result()
+
+    def ask(self, type: str, **fields: Any) -> Json:
+        """A request of the subprotocol; the answer, which is the last thing that came."""
+        before = len(self.wire.sent)
+        self.send(json.dumps({"type": type, **fields}))
+        answers = [event for event in self.events[before:] if event["type"] not in ("message", "joined", "left")]
+        [answer] = answers
+        return answer
+
+    @property
+    def sent(self) -> list[str | bytes]:
+        """What the client was given, when the loop has come to rest."""
+        self.loop.settle()
+        return self.wire.sent
+
+    def take(self) -> list[str | bytes]:
+        """What came since the last time."""
+        sent, self.wire.sent = self.sent, []
+        return sent
+
+    @property
+    def events(self) -> list[Json]:
+        return [json.loads(message) for message in self.sent]
+
+    def take_events(self) -> list[Json]:
+        return [json.loads(message) for message in self.take()]
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        """How the app closed it, if it did."""
+        self.loop.settle()
+        return self.wire.close_calls[0] if self.wire.close_calls else None
+
+    def read(self) -> None:
+        """A client that did not read does so now."""
+        self.wire.congested = self.wire.queued = False
+        self.connection.has_room()
+
+    def drop(self) -> None:
+        """The connection is gone."""
+        self.wire.live = False
+        if not self._ended:
+            self._ended = True
+            self.connection.ended(1006, "", "network")
+            self.session.closed(1006, "")
+
+
+class Hall:
+    """One rooms app and its clients."""
+
+    def __init__(self, loop: Loop, policy: Mapping[str, Any], limits: Mapping[str, Any], hooks: object, send: Callable[..., None]) -> None:
+        self.loop = loop
+        self.now = 1000.0
+        self.failures: list[tuple[str, str, str]] = []
+        self.app = RoomsApp(
+            RoomsPolicy(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
+            clock=lambda: self.now,
+        )  # fmt: skip
+        self.app.loop = loop
+        self._number = 0
+
+    def _failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        self.failures.append((connection.id, doing, str(error)))
+
+    def seat(
+        self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
+    ) -> Seat:  # fmt: skip
+        self._number += 1
+        handshake = Handshake(
+            target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
+            identity=None if who is None else Who(who), params={"room": room} if self.app.policy.parameters else {},
+        )  # fmt: skip
+        return Seat(self, handshake, f"m{self._number}", congested)
+
+    def json(self, room: str = "lobby", who: str | None = None) -> Seat:
+        return self.seat(room, who=who, subprotocol=SUBPROTOCOL)
+
+
+@contextmanager
+def hall(
+    *, hooks: object = None, send: Callable[..., None] = send_to_all, policy: Mapping[str, Any] | None = None, **limits: Any
+) -> Iterator[Hall]:  # fmt: skip
+    """An app whose clock stands still. `policy`: RoomsPolicy's fields; `limits`: Limits'."""
+    with Loop() as loop:
+        made = Hall(loop, policy or {}, limits, hooks, send)
+        yield made
+        loop.settle()
+        assert loop.problems == []

@@ -1,0 +1,260 @@
+"""wire/output.py: what leaves together, straight to the socket where that is possible, and in turns when there is much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fakes import PYTHON, READERS, App, Client, Frame, House, house, text
+from wsdaemon.apps.echo import EchoApp
+from wsdaemon.wire.output import COPY, JOIN, SLICE, Flusher, Output
+
+
+class Socket:
+    """A socket as the frame reader's send() sees it: takes at most `room` bytes at once; -1 stands for an error."""
+
+    def __init__(self) -> None:
+        self.room = 1 << 30
+        self.taken = b""
+        self.descriptors: set[int] = set()
+
+    def send(self, descriptor: int, data: bytes) -> int:
+        self.descriptors.add(descriptor)
+        if self.room < 0:
+            return -1
+        part = data[: self.room]
+        self.taken += part
+        return len(part)
+
+
+@pytest.fixture
+def made() -> Iterator[House]:
+    with house("c" if "c" in READERS else "python") as made:
+        yield made
+
+
+@pytest.fixture
+def direct(made: House) -> tuple[Client, App, Socket]:
+    """A connection whose socket can be written to past the transport."""
+    app, socket = App(), Socket()
+    client = made.make_wire(app, frames=replace(PYTHON, send=socket.send), descriptor=7)
+    assert socket.taken.startswith(b"HTTP/1.1 101 ")
+    socket.taken = b""
+    return client, app, socket
+
+
+# -- where bytes go
+
+
+def test_straight_to_the_socket_when_the_transport_holds_nothing(direct: tuple[Client, App, Socket]) -> None:
+    client, app, socket = direct
+    app.connection.send("x")
+    client.loop.settle()
+    assert socket.taken == b"\x81\x01x"
+    assert socket.descriptors == {7}
+    assert client.transport.writes == []
+
+
+def test_what_the_socket_does_not_take_goes_to_the_transport(direct: tuple[Client, App, Socket]) -> None:
+    client, app, socket = direct
+    client.transport.stuck = True
+    socket.room = 2
+    app.connection.send("xyz")
+    client.loop.settle()
+    assert (socket.taken, client.transport.writes) == (b"\x81\x03", [b"xyz"])
+    socket.room = 100
+    app.connection.send("next")
+    client.loop.settle()
+    assert socket.taken == b"\x81\x03", "nothing overtakes what waits in the transport"
+    assert client.transport.writes == [b"xyz", b"\x81\x04next"]
+    client.transport.drain()
+    app.connection.send("last")
+    client.loop.settle()
+    assert socket.taken == b"\x81\x03\x81\x04last"
+
+
+@pytest.mark.parametrize("room", [0, -1])
+def test_a_socket_that_takes_nothing(direct: tuple[Client, App, Socket], room: int) -> None:
+    """An error is the transport's to find out: it knows how to end a connection."""
+    client, app, socket = direct
+    socket.room = room
+    app.connection.send("xyz")
+    client.loop.settle()
+    assert (socket.taken, client.transport.writes) == (b"", [b"\x81\x03xyz"])
+
+
+def test_after_a_close_nothing_goes_past_the_transport(direct: tuple[Client, App, Socket]) -> None:
+    client, app, socket = direct
+    app.connection.abort()
+    client.loop.settle()
+    assert client.wire.descriptor == -1
+    assert socket.taken == b""
+
+
+def test_over_tls_everything_goes_through_the_transport(made: House) -> None:
+    socket = Socket()
+    client = made.make_wire(EchoApp(), frames=replace(PYTHON, send=socket.send), descriptor=-1)
+    client.send(text("x"))
+    assert client.frames() == [Frame(1, b"x")]
+    assert socket.taken == b""
+
+
+# -- how bytes are joined
+
+
+def test_small_pieces_are_joined(made: House) -> None:
+    app = App()
+    client = made.make_wire(app)
+    before = len(client.transport.writes)
+    for _ in range(5):
+        app.connection.send(b"x" * 1000)
+    client.loop.settle()
+    assert len(client.transport.writes) == before + 1
+
+
+def test_a_large_payload_is_written_beside_its_header_without_a_copy(made: House) -> None:
+    app = App()
+    client = made.make_wire(app)
+    pieces: list[list[bytes]] = []
+    client.transport.writelines = pieces.append  # type: ignore[method-assign,assignment]
+    payload = bytes(JOIN + 1)
+    app.connection.send(payload)
+    client.loop.settle()
+    assert [len(written) for written in pieces] == [2]
+    assert pieces[0][1] is payload
+
+
+def test_a_middling_payload_is_joined(made: House) -> None:
+    app = App()
+    client = made.make_wire(app)
+    before = len(client.transport.writes)
+    app.connection.send(bytes(COPY + 1))
+    client.loop.settle()
+    assert len(client.transport.writes) == before + 1
+    assert client.frames() == [Frame(2, bytes(COPY + 1))]
+
+
+def test_what_waits_is_written_early_when_it_is_much(made: House) -> None:
+    """A reply to every frame of a long read is not kept until its end."""
+    client = made.make_wire(EchoApp())
+    before = len(client.transport.writes)
+    client.send(*[text("x" * 10_000)] * 20)
+    assert len(client.transport.writes) > before + 2
+    assert len(client.frames()) == 20
+
+
+def test_nothing_is_written_when_nothing_is_queued(made: House) -> None:
+    client = made.make_wire(App())
+    before = len(client.transport.writes)
+    client.wire.flush()
+    client.wire.flush()
+    assert len(client.transport.writes) == before
+
+
+def test_what_is_queued_for_a_client_that_is_gone_is_let_go(made: House) -> None:
+    app = App()
+    client = made.make_wire(app)
+    app.connection.send("x")
+    client.vanish()
+    client.loop.settle()
+    client.wire.write(b"y")
+    client.loop.settle()
+    assert client.wire.out is None
+    assert client.sent == b""
+
+
+# -- the flusher
+
+
+class Sink(Output):
+    """Counts its flushes; each takes `cost` seconds of the test's own clock."""
+
+    def __init__(self, turns: Turns, cost: float = 0.0) -> None:
+        super().__init__()
+        self.flushed = 0
+        self._turns = turns
+        self._cost = cost
+
+    def flush(self) -> None:
+        self.flushed += 1
+        self._turns.now += self._cost
+
+
+class Turns:
+    """The turns of a loop, by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[object] = []
+        self.flusher = Flusher(self.calls.append, now=lambda: self.now)
+
+    def turn(self) -> None:
+        [call] = self.calls
+        self.calls.clear()
+        call()  # type: ignore[operator]
+
+
+def test_one_turn_of_the_loop_for_all() -> None:
+    turns = Turns()
+    sinks = [Sink(turns) for _ in range(100)]
+    for sink in sinks:
+        turns.flusher.add(sink)
+    turns.turn()
+    assert [sink.flushed for sink in sinks] == [1] * 100
+    assert turns.calls == []
+    turns.flusher.add(sinks[0])
+    turns.turn()
+    assert sinks[0].flushed == 2
+
+
+def test_others_have_their_turn_in_between() -> None:
+    turns = Turns()
+    sinks = [Sink(turns, SLICE / 4) for _ in range(100)]
+    for sink in sinks:
+        turns.flusher.add(sink)
+    done = []
+    while turns.calls:
+        turns.turn()
+        done.append(sum(sink.flushed for sink in sinks))
+    assert done == [16, 32, 48, 64, 80, 96, 100]
+
+
+def test_what_is_added_while_it_runs_is_written_too() -> None:
+    turns = Turns()
+    late = Sink(turns)
+
+    class Adding(Sink):
+        def flush(self) -> None:
+            super().flush()
+            turns.flusher.add(late)
+
+    turns.flusher.add(Adding(turns))
+    while turns.calls:
+        turns.turn()
+    assert late.flushed == 1
+
+
+def test_one_that_fails_does_not_leave_the_others_waiting_for_ever() -> None:
+    turns = Turns()
+    sinks = [Sink(turns) for _ in range(2)]
+
+    class Failing(Sink):
+        def flush(self) -> None:
+            raise RuntimeError("mine")
+
+    for sink in (Failing(turns), *sinks):
+        turns.flusher.add(sink)
+    with pytest.raises(RuntimeError, match="mine"):
+        turns.turn()
+    turns.turn()
+    assert [sink.flushed for sink in sinks] == [1, 1]
+    turns.flusher.add(sinks[0])
+    turns.turn()
+    assert sinks[0].flushed == 2
+
+
+def test_an_output_alone_has_no_bound_of_its_own() -> None:
+    with pytest.raises(NotImplementedError):
+        Output().too_slow()
