@@ -1,4 +1,7 @@
-"""For all tests: in CI a test that skips has failed, for there everything that a test needs is installed."""
+"""For all tests: in CI a skipped test is a failure, because everything that a test needs is installed there.
+
+Conformance alone may skip: Python 2.7 and container engines cannot be installed everywhere.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import pytest
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
+MAY_SKIP = "tests/live/test_conformance.py"
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 def _skip_is_failure(report: Report) -> Report:
-    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and not report.nodeid.startswith(MAY_SKIP):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
         report.longrepr = f"{reason.removeprefix('Skipped: ')}: in CI a skip is a failure"
