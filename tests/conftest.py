@@ -1,4 +1,4 @@
-"""For all tests: in CI a test that skips has failed, for there everything that a test needs is installed."""
+"""For all tests: in CI a skipped test counts as failed, because CI installs everything that a test needs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+# A busy machine makes the generation of inputs slow, which says nothing about the code: no test may depend on the wall clock.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

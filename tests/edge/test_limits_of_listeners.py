@@ -17,12 +17,12 @@ from tests.daemon.test_mounts import mount
 from tests.support.admission import Chain, Visitor
 from tests.support.fakes import LOCAL, PEER, App, Client, Frame, House, Watcher, frame, house, request, text
 from wsdaemon.core.registry import Count
+from wsdaemon.daemon.listeners import Common, entrances_by, make_entrance, make_listener
 from wsdaemon.edge.admission import Entrance
 from wsdaemon.edge.auth.contract import Identity
 from wsdaemon.edge.gate import Arrival
 from wsdaemon.edge.limits import Rate, Tally
 from wsdaemon.edge.listeners import Listener
-from wsdaemon.listening import Common, entrances_by, make_entrance, make_listener
 from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
 from wsdaemon.settings.listener import CONNECTION_LIMITS
