@@ -1,4 +1,4 @@
-"""For all tests: in CI a skipped test is a failure, because everything that a test needs is installed there.
+"""For all tests: in CI a skipped test counts as failed, because CI installs everything that a test needs.
 
 Conformance alone may skip: Python 2.7 and container engines cannot be installed everywhere.
 """
@@ -10,10 +10,15 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 MAY_SKIP = "tests/live/test_conformance.py"
+
+# A busy machine makes the generation of inputs slow, which says nothing about the code: no test may depend on the wall clock.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

@@ -13,8 +13,8 @@ from tests.live.test_edge_hostile import BY_NAME, OPENING, PLAIN, TEXT, TLS
 from tests.support.daemon import make_certificate
 from tests.support.inside import RawClient, gather, inside, run_inside, until
 from wsdaemon.core.handshake import Peer
+from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.edge.proxy_protocol import SIGNATURE
-from wsdaemon.service import Daemon
 
 pytestmark = pytest.mark.live
 

@@ -12,7 +12,7 @@ from trustme import CA
 
 from tests.support.daemon import make_certificate
 from tests.support.inside import RawClient, alive, descriptors, gather, inside, run_inside, until
-from wsdaemon.service import Daemon
+from wsdaemon.daemon.daemon import Daemon
 
 pytestmark = pytest.mark.live
 

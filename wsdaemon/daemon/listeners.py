@@ -8,25 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .core.handshake import ClientCertificate
-from .core.registry import Count
-from .core.routing import Routes
-from .core.wheel import Wheel
-from .edge.admission import Chain, Entrance
-from .edge.forwarded import Networks
-from .edge.gate import AnswerPage, Gate
-from .edge.hosts import Hosts
-from .edge.limits import AddressLimits, Tally, address_rate
-from .edge.listeners import Listener
-from .edge.origins import Origins
+from ..core.handshake import ClientCertificate
+from ..core.registry import Count
+from ..core.routing import Routes
+from ..core.wheel import Wheel
+from ..edge.admission import Chain, Entrance
+from ..edge.forwarded import Networks
+from ..edge.gate import AnswerPage, Gate
+from ..edge.hosts import Hosts
+from ..edge.limits import AddressLimits, Tally, address_rate
+from ..edge.listeners import Listener
+from ..edge.origins import Origins
+from ..settings.addresses import UnixAddress
+from ..settings.listener import CONNECTION_LIMITS
+from ..settings.model import ListenerSettings, Settings
+from ..wire.factory import Wires
 from .mounts import Mount
-from .settings.addresses import UnixAddress
-from .settings.listener import CONNECTION_LIMITS
-from .settings.model import ListenerSettings, Settings
-from .wire.factory import limited
 
 if TYPE_CHECKING:
-    from .edge.certificates import Certificates
+    from ..edge.certificates import Certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     if not listener.secure:
         return None
     # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
-    from .edge.certificates import CertificateFiles, Certificates
-    from .edge.tls import ClientCertificates
+    from ..edge.certificates import CertificateFiles, Certificates
+    from ..edge.tls import ClientCertificates
 
     if listener.tls_certificate is not None and listener.tls_key is not None:
         files = [CertificateFiles(listener.tls_certificate, listener.tls_key)]
@@ -64,7 +64,7 @@ def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
     settings = mount.settings
     return Entrance(
         mount=mount.path,
-        wire_class=mount.wire_class,
+        wires=Wires(mount.wire_class),
         count=mount.count,
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),
@@ -81,7 +81,7 @@ def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> l
     """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
-    return [replace(each, wire_class=limited(each.wire_class, limits)) for each in served]
+    return [replace(each, wires=each.wires.limited(limits)) for each in served]
 
 
 def make_listener(
@@ -92,7 +92,7 @@ def make_listener(
     entrances = entrances_by(settings, entrances)
     show_certificate: Callable[[Any], ClientCertificate | None] | None = None
     if certificates is not None and settings.client_certificate != "none":
-        from .edge.tls import client_certificate
+        from ..edge.tls import client_certificate
 
         show_certificate = client_certificate
     gate = Gate(

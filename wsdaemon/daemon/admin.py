@@ -12,28 +12,28 @@ from typing import Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
-from . import __version__
-from .apps.rooms import RoomsApp
-from .core.histogram import Histogram
-from .core.registry import Connections, Count
-from .core.wheel import Wheel
-from .edge.auth.contract import Authenticator
-from .edge.auth.files import FileError, WatchedFile
-from .edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
-from .edge.http import PlainServer
-from .edge.listeners import Listener
+from .. import __version__
+from ..apps.rooms import RoomsApp
+from ..core.histogram import Histogram
+from ..core.registry import Connections, Count
+from ..core.wheel import Wheel
+from ..edge.auth.contract import Authenticator
+from ..edge.auth.files import FileError, WatchedFile
+from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from ..edge.http import PlainServer
+from ..edge.listeners import Listener
+from ..ops.admin.exposition import MetricsPage, Sources
+from ..ops.admin.health import HealthPages, MountView
+from ..ops.admin.rooms import RoomsMount, RoomsPages
+from ..ops.admin.site import AdminSite
+from ..ops.admin.tickets import TicketPages
+from ..ops.metrics import LoopLatency, Totals
+from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.admin import AdminSettings, is_token
+from ..settings.auth import TicketAuthSettings
+from ..settings.model import Settings
+from ..settings.values import LARGEST_SECRET, app_text
 from .mounts import Mount
-from .ops.admin.exposition import MetricsPage, Sources
-from .ops.admin.health import HealthPages, MountView
-from .ops.admin.rooms import RoomsMount, RoomsPages
-from .ops.admin.site import AdminSite
-from .ops.admin.tickets import TicketPages
-from .ops.metrics import LoopLatency, Totals
-from .settings.addresses import TcpAddress, UnixAddress
-from .settings.admin import AdminSettings, is_token
-from .settings.auth import TicketAuthSettings
-from .settings.model import Settings
-from .settings.values import LARGEST_SECRET, app_text
 
 BACKLOG = 128
 
