@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from wsdaemon.core.handshake import UNIX, Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.limits import AddressLimits, KeyedPlace, Rate, Tally, address_key, on_this_machine, too_many
+from wsdaemon.edge.limits import AddressLimits, Rate, Tally, address_key, on_this_machine, too_many
+from wsdaemon.edge.places import KeyedPlace
 
 
 class Clock:

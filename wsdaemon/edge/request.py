@@ -17,6 +17,7 @@ Where the RFC leaves a choice:
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -59,6 +60,11 @@ class BadRequest(Exception):
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.detail}"
+
+
+def unavailable(reason: str, detail: str, retry_after: float) -> BadRequest:
+    """The 503 (RFC 9110 15.6.4) for what is not the client's fault. `retry_after` in seconds."""
+    return BadRequest(503, reason, detail, (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from tests.support.fakes import ACCEPT, LOCAL, PEER, App, Frame, House, Transport, house, request, server_frames, text
+from tests.support.gates import make_gate
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
-from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
+from wsdaemon.edge.arrival import LINGER, Arrival
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.wire.factory import Wires
 
 
@@ -45,7 +47,7 @@ class Door:
                 ("/rooms/{room}", Entrance("/rooms/{room}", Wires(rooms), Count())),
             ]
         )
-        self.gate = Gate(
+        self.gate = make_gate(
             listener="here", secure=secure, routes=routes, counts=(self.count,), wheel=self.wheel, handshake_timeout=10.0,
             retry_after=4.6, closed=lambda: not self.open,
         )  # fmt: skip
