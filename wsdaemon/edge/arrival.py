@@ -18,7 +18,7 @@ from ..wire.output import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key
-from .request import BadRequest, Head, HeadReader, wants_upgrade
+from .request import BadRequest, Head, HeadReader, read_head, wants_upgrade
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
@@ -58,7 +58,7 @@ class Arrival(asyncio.Protocol):
         self._descriptor = descriptor
         self._native: Native | None = None
         self._progress = Progress.READING
-        self._reader = HeadReader()
+        self._reader: HeadReader | None = None
         self._candidate: Candidate | None = None
         self._question: asyncio.Future[Identity | None] | None = None
         self._early = b""
@@ -90,9 +90,7 @@ class Arrival(asyncio.Protocol):
             return
         try:
             if self._progress is Progress.READING:
-                head = self._reader.feed(data)
-                if head is not None:
-                    self._ask(head)
+                self._read(data)
             elif self._progress is Progress.ASKING:
                 self._keep(data)
             # refused: what else comes is not looked at
@@ -107,6 +105,20 @@ class Arrival(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._native = None
         self._leave()
+
+    def _read(self, data: bytes) -> None:
+        """Read the request. Only one that comes in pieces needs a reader."""
+        if self._reader is None:
+            whole = read_head(data)
+            if whole is not None:
+                head, self._early = whole
+                self._ask(head)
+                return
+            self._reader = HeadReader()
+        head_after_all = self._reader.feed(data)
+        if head_after_all is not None:
+            self._early = self._reader.rest
+            self._ask(head_after_all)
 
     # -- admission
 
@@ -133,8 +145,8 @@ class Arrival(asyncio.Protocol):
         self._progress = Progress.ASKING
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
-        if self._reader.rest:
-            self._keep(self._reader.rest)
+        if self._early:
+            self._keep(b"")
 
     def _keep(self, data: bytes) -> None:
         """What a client sends before it was let in waits, and with that nothing more is read from it.
@@ -165,9 +177,9 @@ class Arrival(asyncio.Protocol):
         assert native is not None
         assert entrance is not None
         handshake, place = gate.admission.admit(candidate, entrance, identity)
-        if self._early:  # it was paused in _keep(); from here on the wire decides
+        if self._early and self._progress is Progress.ASKING:  # it was paused in _keep(); from here on the wire decides
             native.resume_reading()
-        wanted, early, time_left = candidate.wanted, self._early or self._reader.rest, gate.wheel.left(self)
+        wanted, early, time_left = candidate.wanted, self._early, gate.wheel.left(self)
         try:
             wire = entrance.wires.open(
                 native, self._descriptor, handshake, place,
@@ -199,10 +211,11 @@ class Arrival(asyncio.Protocol):
         """Write a last answer, and give the client `linger` seconds to read it."""
         native = self._native
         assert native is not None
+        paused = self._early and self._progress is Progress.ASKING
         self._progress = Progress.REFUSED
         native.write(answer)
-        if self._early:
-            self._early = b""
+        self._early = b""
+        if paused:
             native.resume_reading()
         if self._gate.secure or self._descriptor < 0:
             native.close()

@@ -112,6 +112,19 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
     return found + 4 if found >= 0 else -1
 
 
+def read_head(data: bytes) -> tuple[Head, bytes] | None:
+    """The head that `data` begins with, and the bytes behind it, where that is whole; None: a HeadReader has to wait for the rest.
+
+    Most requests arrive in one piece, and need no reader. Raises BadRequest.
+    """
+    # RFC 9112 2.2: one empty line before the request line is ignored.
+    skip = 2 if data.startswith(b"\r\n") else 0
+    end = find_end(data, skip)
+    if end < 0 or end - skip > MAX_HEAD:
+        return None
+    return parse_head(data if end == len(data) and not skip else data[skip:end]), data[end:]
+
+
 class HeadReader:
     """Reads one head, however it was cut on its way. Holds at most 16 KiB and looks at each byte for the end once.
 
