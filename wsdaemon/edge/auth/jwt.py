@@ -13,7 +13,7 @@ from typing import Any, cast
 import jwt
 
 from ...settings.auth import JwtAuthSettings
-from .contract import AuthRequest, Denied, Foreign, Identity, clean_name
+from .contract import Candidate, Denied, Foreign, Identity, clean_name
 from .files import WatchedFile
 from .keys import LARGEST_FILE, Keys, read_jwks, read_key
 from .sources import find_token
@@ -46,7 +46,7 @@ class JwtAuthenticator:
             path, lambda content: read(content, settings.algorithms), largest=LARGEST_FILE, secret=lambda keys: keys.has_secret, clock=clock
         )
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         token = find_token(request, self._settings.token_from)
         if token is None:
             return None
