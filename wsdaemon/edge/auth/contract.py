@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 from ...core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
+from ...core.identity import NO_CLAIMS, Identity
 from ..limits import Key
 from ..request import BadRequest, Head
-from .identity import NO_CLAIMS, Identity, clean_name
+from .files import Reloading
+from .identity import clean_name
 
 __all__ = ["NO_CLAIMS", "AuthRequest", "Authenticator", "Denied", "Foreign", "Identity", "Outcome", "Unavailable", "clean_name"]
 
@@ -83,6 +85,10 @@ class Authenticator(Protocol):
     @property
     def subprotocol_prefixes(self) -> tuple[str, ...]:
         """An offered subprotocol that begins with one of these carries a token and is no subprotocol."""
+
+    @property
+    def files(self) -> Sequence[Reloading]:
+        """The files that it reads again when they change."""
 
     def authenticate(self, request: AuthRequest) -> Outcome:
         """The client's identity; None when it shows no credential of this kind. An awaitable only where finding out takes its time.

@@ -17,6 +17,7 @@ class TlsAuthenticator:
 
     challenge = None
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, settings: TlsAuthSettings, now: Callable[[], float] = time.time) -> None:
         self.name = settings.name
