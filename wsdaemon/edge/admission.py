@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
-from ..core.contract import ExpiringSession
 from ..core.handshake import ClientCertificate, Handshake, Peer
 from ..core.registry import Count, Place
 from ..core.routing import Routes
@@ -32,6 +31,7 @@ from .origins import Origins
 from .request import BadRequest, Head, Upgrade, upgrade
 
 if TYPE_CHECKING:
+    from ..wire.factory import Wires
     from ..wire.protocol import Wire
 
 EVERY = 60.0
@@ -51,7 +51,7 @@ class Entrance:
     """A mount as the gate sees it. What is None is not asked."""
 
     mount: str
-    wire_class: type[Wire]
+    wires: Wires
     count: Count
     subprotocols: tuple[str, ...] = ()
     origins: Origins | None = None
@@ -103,18 +103,27 @@ class Candidate:
 
 
 class Stay(Place):
-    """The place of a client whose token ends, and the end of that."""
+    """The place of a client whose token ends, and the wait for that end."""
 
     __slots__ = ("_expiry", "_place")
 
-    def __init__(self, place: Place, expiry: Expiry) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__(())
-        self._place = place
-        self._expiry = expiry
+        self._place: Place | None = place
+        self._expiry: Expiry | None = None
+
+    def until(self, make_expiry: Callable[[], Expiry]) -> None:
+        """Begin to wait, unless the connection is over already."""
+        if self._place is not None:
+            self._expiry = make_expiry()
 
     def leave(self) -> None:
-        self._expiry.cancel()
-        self._place.leave()
+        expiry, place = self._expiry, self._place
+        self._expiry = self._place = None
+        if expiry is not None:
+            expiry.cancel()
+        if place is not None:
+            place.leave()
 
 
 class Refusals:
@@ -243,32 +252,26 @@ class Admission:
         answer = entrance.chain.authenticate(request)
         return answer if entrance.handshakes is None else counted(answer, entrance.handshakes)
 
-    def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Wire, Handshake, Place]:
-        """Take its places and make its wire, all or nothing."""
+    def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Handshake, Place]:
+        """The handshake for the app, and the places that its connection now has."""
         if self.closed():
             raise self.unavailable("draining", "the server is shutting down")
         entrance = candidate.entrance
-        wire = entrance.wire_class.make()  # runs the constructor of a mounted class, which may raise: before a place is taken
         handshake = self._handshake(candidate, entrance, identity)
         place = self._take_place(candidate, entrance, identity)
-        if identity is not None and identity.expires is not None:
-            place = Stay(place, self._expiry(wire, identity.expires, entrance.expiry_warning))
-        return wire, handshake, place
+        return handshake, place if identity is None or identity.expires is None else Stay(place)
 
-    def _expiry(self, wire: Wire, expires: float, warning: float) -> Expiry:
+    def opened(self, wire: Wire, entrance: Entrance, identity: Identity | None, place: Place) -> None:
+        """A connection was opened for the client: wait for the end of its token, where it has one."""
+        expires = None if identity is None else identity.expires
+        if expires is None or not isinstance(place, Stay):
+            return
+        until = expires
+
         def end() -> None:  # one that is not open yet is closed as soon as it opens
             wire.end_by(self.wheel.time(), TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
-        def warn(seconds: float) -> bool:
-            session = wire.wire_session
-            if wire.live and isinstance(session, ExpiringSession):
-                try:
-                    session.expiring(seconds)
-                except Exception as error:
-                    wire.app_failed("warning the client", error)
-            return wire.opened
-
-        return Expiry(self.wheel, expires, end, warning=warning, warn=warn, now=self._now)
+        place.until(lambda: Expiry(self.wheel, until, end, warning=entrance.expiry_warning, warn=wire.expiring, now=self._now))
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
         head, headers, offered = candidate.head, candidate.head.headers, candidate.wanted.subprotocols

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs
 
 from ...core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
 from ...core.identity import NO_CLAIMS, Identity
+from ...core.reloading import Reloading
 from ..limits import Key
 from ..request import BadRequest, Head
-from .files import Reloading
 from .identity import clean_name
 
 __all__ = ["NO_CLAIMS", "AuthRequest", "Authenticator", "Denied", "Foreign", "Identity", "Outcome", "Unavailable", "clean_name"]

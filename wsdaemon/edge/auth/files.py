@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
@@ -34,21 +34,6 @@ Signature = tuple[object, ...]
 
 class FileError(Exception):
     """A file that cannot be used. The text is one line and repeats nothing of the file's content."""
-
-
-class Reloading(Protocol):
-    """A file whose changes are taken into use while the daemon runs."""
-
-    @property
-    def source(self) -> str:
-        """The key that names the file, such as `[auth:staff] file`."""
-
-    @property
-    def failures(self) -> int:
-        """How many times a changed file could not be used since the start."""
-
-    def problem(self) -> str | None:
-        """Why the content in use is older than the file, after a look at the file; None when the file is in use as it is."""
 
 
 def no_warnings(value: object) -> Sequence[str]:

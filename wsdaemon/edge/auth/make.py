@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from twisted.logger import Logger
 
+from ...core.reloading import Reloading
 from ...settings.auth import (
     AuthSettings,
     BasicAuthSettings,
@@ -54,8 +55,13 @@ class Authenticators(Mapping[str, Authenticator]):
         ways = [self._by_name[name] for name in names]
         return Chain(ways) if ways else None
 
+    @property
+    def files(self) -> list[Reloading]:
+        """The files of all sections that are read again when they change."""
+        return [file for each in self._by_name.values() for file in each.files]
+
     def refresh(self) -> None:
-        """SIGHUP: take changed files now."""
+        """SIGHUP: take changed files into use now."""
         for each in self._by_name.values():
             each.refresh()
 
