@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.logger import Logger
 
 from ..core.handshake import ClientCertificate, Handshake, Peer
+from ..core.refusals import Refusals
 from ..core.registry import Count, Place
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -33,10 +34,6 @@ from .request import BadRequest, Head, Upgrade, upgrade
 if TYPE_CHECKING:
     from ..wire.factory import Wires
     from ..wire.protocol import Wire
-
-EVERY = 60.0
-"""Seconds between two lines about clients that limits turned away, for each reason."""
-
 
 class Chain(Protocol):
     """What finds out who a client is: see auth.chain."""
@@ -126,43 +123,6 @@ class Stay(Place):
             place.leave()
 
 
-class Refusals:
-    """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
-
-    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount", "counts")
-
-    def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
-        self.counts: dict[str, int] = {}
-        """By reason."""
-        self.by_mount: dict[str, dict[str, int]] = {}
-        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
-        self._listener = listener
-        self._now = now
-        self._said: dict[str, tuple[float, int]] = {}
-        self._log = Logger(namespace="wsdaemon.edge")
-
-    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None:
-        """`told`: the operator should know of it."""
-        count = self.counts[reason] = self.counts.get(reason, 0) + 1
-        here = self.by_mount.setdefault(mount, {})
-        here[reason] = here.get(reason, 0) + 1
-        self._log.debug(
-            "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
-        )
-        if told:
-            self._tell(reason, peer, detail, count)
-
-    def _tell(self, reason: str, peer: Peer, detail: str, count: int) -> None:
-        at, before = self._said.get(reason, (0.0, 0))
-        now = self._now()
-        if not before or now - at >= EVERY:
-            self._said[reason] = (now, count)
-            self._log.warn(
-                "{listener} turns clients away: {reason}{detail}; {count} since this was last said, the latest {peer}",
-                listener=self._listener, reason=reason, detail=detail, count=count - before, peer=str(peer),
-            )  # fmt: skip
-
-
 class Admission:
     """What decides for one listener. `limits` None: nobody is counted by address; `trusted` None: no proxy is believed."""
 
@@ -191,7 +151,7 @@ class Admission:
         self.show_certificate = show_certificate
         self.users = users
         self.hosts = hosts
-        self.refusals = Refusals(listener)
+        self.refusals = Refusals(listener, Logger(namespace="wsdaemon.edge"))
         self._now = now
 
     def receive(self, candidate: Candidate, tls_object: object = None) -> None:
