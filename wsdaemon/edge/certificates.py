@@ -72,7 +72,9 @@ class Expiry:
 class _Entry:
     """One pair in use and what is known about its files."""
 
-    __slots__ = ("context", "failures", "files", "pair", "refusal", "reported", "retry_at", "retry_seconds", "signature", "tried", "warned_on")
+    __slots__ = (
+        "context", "failures", "files", "pair", "refusal", "reported", "retry_at", "retry_seconds", "signature", "tried", "warned_on",
+    )  # fmt: skip
 
     def __init__(self, files: CertificateFiles, pair: Pair, context: ssl.SSLContext, signature: Signature) -> None:
         self.files = files
@@ -89,7 +91,7 @@ class _Entry:
         self.failures = 0
         """How many times renewed files could not be used."""
         self.retry_at = math.inf
-        """When refused files are read again though they have not changed: the reason may have been outside of them, or their time has come."""
+        """When refused files are read again though they have not changed: the reason may lie outside of them, or their time has come."""
         self.retry_seconds = FIRST_RETRY_SECONDS
         self.warned_on = -1
 
@@ -203,7 +205,8 @@ class Certificates:
         signature = self._signature(entry.files)
         unchanged = signature == entry.tried
         now = self._now()
-        early = now < entry.retry_at and (entry.refusal is None or entry.retry_at - now <= LAST_RETRY_SECONDS)  # else the clock was set back
+        set_back = entry.refusal is not None and entry.retry_at - now > LAST_RETRY_SECONDS  # the system's clock was
+        early = now < entry.retry_at and not set_back
         if patient and unchanged and entry.reported and early:
             return []
         if not unchanged:

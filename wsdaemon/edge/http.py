@@ -11,8 +11,8 @@
                                             +---------+
 
 Every buffer has a bound: a body is read only after the site has seen the head, early requests wait unread, and while a client does not
-take its answers it is not read either. Every wait has an end. If all places are taken, a new connection takes the place of one that is idle,
-is leaving, or has been slow for longest with its request: slow clients cannot lock out a health check.
+take its answers it is not read either. Every wait has an end. If all places are taken, a new connection takes the place of one that is
+idle, is leaving, or has been slow for longest with its request: slow clients cannot lock out a health check.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from typing import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..core.seldom import Seldom
+from ..core.failed_logins import FailedLogins
+from ..core.rare_lines import RareLines
 from ..core.wheel import Wheel
+from ..settings.origins import parse_host
 from ..wire.output import Native
 from .hosts import Hosts
 from .origins import host_of
@@ -74,13 +76,14 @@ class PlainServer:
 
     def __init__(
         self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int, hosts: Hosts | None = None,
-        own_address: bool = False, now: Callable[[], float] = time.monotonic,
+        own_address: bool = False, failed_logins: FailedLogins | None = None, now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle.
 
         `hosts` are the names and addresses that a request may have in its Host header, None: any. With `own_address` the address at which
-        the connection arrived is among them.
+        the connection arrived is among them. `failed_logins` logs credentials that the site refuses.
         """
+        self.failed_logins = failed_logins
         self.site = site
         self.wheel = wheel
         self.max_body = max_body
@@ -88,7 +91,7 @@ class PlainServer:
         self.log = Logger(namespace="wsdaemon.admin")
         self.hosts = hosts
         self.own_address = own_address
-        self.seldom = Seldom(now)
+        self._lines = RareLines(self.log, now=now)
         self._max_connections = max_connections
         self._open: dict[Exchange, None] = {}
 
@@ -104,22 +107,19 @@ class PlainServer:
         if len(self._open) >= self._max_connections:
             spared = min(self._open, key=lambda each: each.worth)
             if spared.worth is Worth.ANSWERING:
-                self._tell("a new connection to the admin pages is dropped, because {open} requests are being answered", "dropped")
+                text = "a new connection to the admin pages is dropped, because {open} requests are being answered"
+                self._lines.warn("dropped", text, open=len(self._open))
                 return False
             if spared.worth is Worth.SLOW:
-                self._tell("a slow request to the admin pages is dropped for a new one, because {open} are open", "crowded")
+                text = "a slow request to the admin pages makes room for a new one, because {open} connections are open"
+                self._lines.warn("crowded", text, open=len(self._open))
             spared.drop()
         self._open[exchange] = None
         return True
 
-    def _tell(self, text: str, reason: str) -> None:
-        if (count := self.seldom.due(reason)) is not None:
-            self.log.warn(text + "; {count} since this was last said", open=len(self._open), count=count)
-
     def failed(self, failure: Failure) -> None:
         """A page raised an exception of its own."""
-        if (count := self.seldom.due(f"failed: {failure.type}")) is not None:
-            self.log.failure("an admin page failed; {count} since this was last said", failure=failure, count=count)
+        self._lines.failure(("failed", failure.type), "an admin page failed", failure)
 
     def rested(self, exchange: Exchange) -> None:
         """Its last request was answered: of all connections it has been idle for the shortest time."""
@@ -255,6 +255,7 @@ class Exchange(asyncio.Protocol):
         self._last = self._last or "close" in wanted
         refusal = self._server.site.refusal(head)
         if refusal is not None:
+            self._tell_failed_login(head, refusal)
             self._early = self._reader.rest
             self._send(refusal, last=self._last or head.content_length > 0, head_only=head.method == "HEAD")
             return False
@@ -262,13 +263,19 @@ class Exchange(asyncio.Protocol):
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
 
+    def _tell_failed_login(self, head: Head, refusal: Page) -> None:
+        failed, shown = self._server.failed_logins, head.headers.get("authorization")
+        if failed is not None and shown is not None and refusal.status == 401:
+            peer = self._native.get_extra_info("peername")  # type: ignore[union-attr]
+            failed.add(peer[0] if isinstance(peer, tuple) else "unix", head.path, "admin_token")
+
     def _check_host(self, head: Head) -> None:
         """A page of a hostile name that was made to lead here has that name in the Host header (DNS rebinding)."""
         server, host = self._server, head.headers["host"]
         if server.hosts is None or server.hosts.serves(host):
             return
         local = self._native.get_extra_info("sockname") if server.own_address else None  # type: ignore[union-attr]
-        if not isinstance(local, tuple) or host_of(host) != parse_host(_bracketed(local[0])):
+        if not isinstance(local, tuple) or host_of(host) != _spelled(local[0]):
             raise BadRequest(421, "misdirected", "The Host header does not name this server; [admin] hosts has the names that it takes.")
 
     def _answer(self, head: Head, body: bytes) -> None:
@@ -350,3 +357,9 @@ class Exchange(asyncio.Protocol):
         if question is not None:
             # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
             question.get_loop().call_soon(question.cancel)
+
+
+def _spelled(address: str) -> str | None:
+    """An address of a socket as a Host header has it: IPv6 in brackets and without a zone."""
+    address = address.partition("%")[0].removeprefix("::ffff:")
+    return parse_host(f"[{address}]" if ":" in address else address)

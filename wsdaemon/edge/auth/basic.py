@@ -117,7 +117,7 @@ class BasicAuthenticator:
         # Shielded: others may wait for the same, and a thread that has begun cannot be called back anyhow.
         matched = await asyncio.shield(running)
         if not (matched and guess.known):
-            raise Denied("auth_refused", detail="The user or the password is wrong.")
+            raise Denied("auth_refused", detail="The user or the password is wrong.", user=guess.user)
         if self._remember:
             self._right[guess.user] = (guess.digest, self._clock() + self._remember)
             self._right.move_to_end(guess.user)

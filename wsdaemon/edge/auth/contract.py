@@ -20,22 +20,30 @@ _NO_PARAMS: Mapping[str, str] = {}
 
 
 class Denied(BadRequest):
-    """The client does not come in. It is a BadRequest, so whoever answers those answers this.
+    """The client is not admitted. The gate answers it as any BadRequest.
 
-    `reason` is one stable word for logs and metrics; `detail` a sentence for the client. Neither they nor anything else here ever
-    repeats a credential.
+    `reason` is one stable word for logs and metrics; `detail` is a sentence for the client. Neither of them, nor any other part, ever
+    repeats a secret. `user` is the name that the client showed, proven or not; None where the credential has none.
     """
 
-    def __init__(self, reason: str, status: int = 401, headers: tuple[tuple[str, str], ...] = (), detail: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 401,
+        headers: tuple[tuple[str, str], ...] = (),
+        detail: str = "",
+        user: str | None = None,
+    ) -> None:
         super().__init__(status, reason, detail, headers)
+        self.user = user
 
 
 class Foreign(Denied):
-    """A credential of this kind, but from elsewhere: another authenticator of the chain may know it. When none does, it is refused."""
+    """A credential of this kind that another issuer made: the next authenticator of the chain may know it. If none does, it is refused."""
 
 
 class Unavailable(Denied):
-    """Nobody can say now who the client is: 503, to be tried again after `retry_after` seconds."""
+    """The client cannot be recognised at this moment: 503, to be tried again after `retry_after` seconds."""
 
     def __init__(self, reason: str, detail: str, retry_after: int = 5) -> None:
         super().__init__(reason, 503, (("Retry-After", str(retry_after)),), detail)
