@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import Logger
 
 from tests.support.auth import logged
 from tests.support.fakes import House, Loop, Transport, house
@@ -20,6 +21,7 @@ from wsdaemon.edge.request import BadRequest, Head
 TIMEOUT = 10.0
 GET = b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n"
 LATE = 0.1
+LOG = Logger("test")
 
 
 @dataclass
@@ -335,7 +337,7 @@ def test_a_refused_credential_is_a_failed_login(made: House, pages: Pages) -> No
             told.append((address, path, reason))
 
     told: list[tuple[str, str, str]] = []
-    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, failed_logins=Failed())
+    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, failed_logins=Failed(LOG))
     far = Far(made.loop, server)
     far.transport.extra["peername"] = ("203.0.113.5", 1)
     refused = GET.replace(b"/page", b"/refused")

@@ -12,8 +12,6 @@ import json
 import time
 from collections.abc import Callable
 
-from twisted.logger import Logger
-
 from .rare_lines import MINUTE, LineBudget, LineLog
 
 LINES_PER_ADDRESS = 10
@@ -41,12 +39,12 @@ class FailedLogins:
 
     def __init__(
         self,
-        log: LineLog | None = None,
+        log: LineLog,
         now: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], object] = call_later,
     ) -> None:
         """`now` gives seconds; `later` calls a function after so many seconds."""
-        self._log = log if log is not None else Logger(namespace="wsdaemon.auth")
+        self._log = log
         self._budget = LineBudget(LINES_PER_ADDRESS, LINES_IN_ALL, now)
         self._later = later
         self._left_out = 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import Logger
 
 from tests.support.auth import denied, outcome, request, run
 from wsdaemon.core.failed_logins import FailedLogins
@@ -48,6 +49,7 @@ class Way:
     async def close(self) -> None: ...
 
 
+LOG = Logger("test")
 ADA = Identity("ada", "basic:one")
 BOB = Identity("bob", "basic:two")
 
@@ -67,10 +69,10 @@ def test_refused_credentials_are_failed_logins() -> None:
     foreign = Foreign("auth_key")
     for later in (False, True):
         for error in (Denied("auth_refused", user="ada"), Denied("auth_refused", 403), foreign):
-            denied(lambda error=error, later=later: Chain([Way(error, later=later)], failed=Failed()).authenticate(request()))  # type: ignore[misc]
+            denied(lambda error=error, later=later: Chain([Way(error, later=later)], failed=Failed(LOG)).authenticate(request()))  # type: ignore[misc]
         for other in (Denied("auth_failures", 429), Unavailable("auth_busy", ""), None):
-            denied(lambda other=other, later=later: Chain([Way(other, later=later)], failed=Failed()).authenticate(request()))  # type: ignore[misc]
-        assert run(outcome_of(Chain([Way(foreign, later=later), Way(ADA)], failed=Failed()))) is ADA
+            denied(lambda other=other, later=later: Chain([Way(other, later=later)], failed=Failed(LOG)).authenticate(request()))  # type: ignore[misc]
+        assert run(outcome_of(Chain([Way(foreign, later=later), Way(ADA)], failed=Failed(LOG)))) is ADA
     assert told == 2 * [
         ("192.0.2.1", "/chat", "auth_refused", "ada"),
         ("192.0.2.1", "/chat", "auth_refused", None),

@@ -41,7 +41,7 @@ class Authenticators(Mapping[str, Authenticator]):
 
     def __init__(self, authenticators: Iterable[Authenticator]) -> None:
         self._by_name = {each.name: each for each in authenticators}
-        self.failed_logins = FailedLogins()
+        self.failed_logins = FailedLogins(log)
         """Logs the failed logins of all mounts, and of the admin pages."""
 
     def __getitem__(self, name: str) -> Authenticator:
