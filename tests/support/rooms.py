@@ -176,10 +176,10 @@ class Hall:
         self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
     ) -> Seat:  # fmt: skip
         self._number += 1
+        identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
-            identity=None if who is None else Identity(who, "jwt:test", {"secret": 1}),
-            params={"room": room} if self.app.policy.parameters else {},
+            identity=identity, params={"room": room} if self.app.policy.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 

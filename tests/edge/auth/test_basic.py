@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.auth import Clock, compared, denied, logged, outcome, request, run, settings_with, write
 from wsdaemon.edge.auth import basic
 from wsdaemon.edge.auth.basic import BasicAuthenticator
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.auth.files import FileError
 from wsdaemon.edge.auth.htpasswd import Users, read_users, verify
 
@@ -37,7 +37,7 @@ EVE = by_bcrypt("hunter2").replace("$2b$", "$2y$")
 FILE = f"# people\n\nada:{ADA}\nbob:{BOB}\r\n  eve:{EVE}\nzoë:{by_bcrypt('pässword')}\n"
 
 
-def login(user: str, password: str, scheme: str = "Basic") -> AuthRequest:
+def login(user: str, password: str, scheme: str = "Basic") -> Candidate:
     return request(f"Authorization: {scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
 
 
@@ -46,7 +46,7 @@ def way(directory: Path, clock: Callable[[], float] | None = None, **keys: Any) 
     return BasicAuthenticator(settings_with("basic", directory, file="htpasswd", **keys), clock or Clock())
 
 
-def ask(authenticator: BasicAuthenticator, asked: AuthRequest) -> Identity | None:
+def ask(authenticator: BasicAuthenticator, asked: Candidate) -> Identity | None:
     async def both() -> Identity | None:
         try:
             return await outcome(authenticator.authenticate(asked))

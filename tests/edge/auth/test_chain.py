@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from tests.support.auth import denied, outcome, request, run
 from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.edge.auth.chain import Chain
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Foreign, Identity, Outcome, Unavailable, clean_name
+from wsdaemon.edge.auth.contract import Candidate, Denied, Foreign, Identity, Outcome, Unavailable, clean_name
 from wsdaemon.edge.request import BadRequest
 from wsdaemon.edge.responses import error_response
 
@@ -31,7 +31,7 @@ class Way:
         self.later = later
         self.asked = 0
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    def authenticate(self, request: Candidate) -> Outcome:
         self.asked += 1
         return self._later() if self.later else self._now()
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ...settings.auth import BasicAuthSettings
 from ...settings.form import has_control_characters
 from ..limits import Key
-from .contract import AuthRequest, Denied, Identity, Outcome, Unavailable
+from .contract import Candidate, Denied, Identity, Outcome, Unavailable
 from .files import WatchedFile
 from .guesses import Guesses
 from .htpasswd import MAX_FILE_BYTES, Users, read_users, verify
@@ -72,7 +72,7 @@ class BasicAuthenticator:
         self._right: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[bool]] = {}
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    def authenticate(self, request: Candidate) -> Outcome:
         found = authorization(request, "basic")
         if not found:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from ...core.failed_logins import FailedLogins
-from .contract import Authenticator, AuthRequest, Denied, Foreign, Identity, Outcome
+from .contract import Authenticator, Candidate, Denied, Foreign, Identity, Outcome
 
 
 class Chain:
@@ -27,7 +27,7 @@ class Chain:
         self._challenges = tuple(("WWW-Authenticate", each.challenge) for each in authenticators if each.challenge is not None)
         self._prefixes = tuple(prefix for each in authenticators for prefix in each.subprotocol_prefixes)
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    def authenticate(self, request: Candidate) -> Outcome:
         """The client's identity; None when it has none and needs none. An awaitable of it only when an authenticator needs time.
 
         Raises Denied, at once or when awaited: 401 with the challenges of all authenticators that have one, 403, 429 or 503.
@@ -42,7 +42,7 @@ class Chain:
         """
         return tuple([name for name in subprotocols if not name.startswith(self._prefixes)]) if self._prefixes else subprotocols
 
-    def _ask(self, start: int, request: AuthRequest, foreign: Foreign | None) -> Outcome:
+    def _ask(self, start: int, request: Candidate, foreign: Foreign | None) -> Outcome:
         for index in range(start, len(self._authenticators)):
             try:
                 found = self._authenticators[index].authenticate(request)
@@ -64,7 +64,7 @@ class Chain:
         return None
 
     async def _wait(
-        self, pending: Awaitable[Identity | None], following: int, request: AuthRequest, foreign: Foreign | None
+        self, pending: Awaitable[Identity | None], following: int, request: Candidate, foreign: Foreign | None
     ) -> Identity | None:
         try:
             found = await pending
@@ -77,7 +77,7 @@ class Chain:
         outcome = self._ask(following, request, foreign)
         return outcome if outcome is None or isinstance(outcome, Identity) else await outcome
 
-    def _refused(self, error: Denied, request: AuthRequest) -> Denied:
+    def _refused(self, error: Denied, request: Candidate) -> Denied:
         """The refusal of a credential, logged as a failed login if the credential is the reason."""
         if self._failed is not None and error.status in (401, 403):
             self._failed.add(request.peer.host, request.head.path, error.reason, error.user)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from jwt.algorithms import get_default_algorithms
 
 from ...settings.auth import JwtAuthSettings
-from .contract import AuthRequest, Denied, Foreign, Identity, clean_name
+from .contract import Candidate, Denied, Foreign, Identity, clean_name
 from .files import WatchedFile
 from .keys import MAX_FILE_BYTES, Keys, read_jwks, read_key
 from .sources import find_token
@@ -56,7 +56,7 @@ class JwtAuthenticator:
         )
         self.files = (self._keys,)
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         token = find_token(request, self._settings.token_from)
         if token is None:
             return None

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .contract import NO_CLAIMS, AuthRequest, Denied, Identity, clean_name
+from .contract import NO_CLAIMS, Candidate, Denied, Identity, clean_name
 from .sources import malformed
 
 PARAMETER = "ticket"
@@ -109,7 +109,7 @@ class TicketAuthenticator:
         self.book = book
         self._now = now
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         found = request.query(PARAMETER)
         if not found:
             return None

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from ...core.handshake import ClientCertificate
 from ...settings.auth import TlsAuthSettings
-from .contract import AuthRequest, Denied, Identity, clean_name
+from .contract import Candidate, Denied, Identity, clean_name
 
 
 class TlsAuthenticator:
@@ -24,7 +24,7 @@ class TlsAuthenticator:
         self._settings = settings
         self._now = now
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         certificate = request.client_certificate
         if certificate is None:
             return None
