@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .core.closing import ConnectionClosed
     from .core.contract import App, Session
     from .core.handshake import Handshake
-    from .lifecycle import StartError
+    from .daemon.parts import StartError
     from .server import WebSocketServer
     from .settings.problems import SettingsError
 
@@ -25,7 +25,7 @@ _HOMES = {
     "Handshake": ("core.handshake", "Handshake"),
     "Session": ("core.contract", "Session"),
     "SettingsError": ("settings.problems", "SettingsError"),
-    "StartError": ("lifecycle", "StartError"),
+    "StartError": ("daemon.parts", "StartError"),
     "WebSocketServer": ("server", "WebSocketServer"),
 }
 

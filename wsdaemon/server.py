@@ -15,16 +15,16 @@ from typing import Any, Self, TypeVar
 
 from twisted.logger import globalLogBeginner
 
-from . import reactors
 from .apps.coroutine import CoroutineConnection
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
+from .daemon import process
+from .daemon.daemon import Daemon
+from .daemon.daemon import build as build_daemon
+from .daemon.parts import Signals, State, settle, stopper
 from .edge.pages import Pages
-from .lifecycle import Signals, State, settle, stopper
 from .ops.logs import LogOptions, make_log
-from .service import Daemon
-from .service import build as build_daemon
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
@@ -125,7 +125,7 @@ class WebSocketServer:
         """
         settings = self._check(self._routes)
         _begin_logging(settings.logging)
-        reactor = reactors.install()
+        reactor = process.install()
         self._run(settings, reactor, ready, own_process=True)
 
     def start(self) -> Self:
@@ -164,7 +164,7 @@ class WebSocketServer:
     def _run_in_thread(self, settings: Settings, ready: Future[None]) -> None:
         from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
-        loop = reactors.new_loop()
+        loop = process.new_loop()
         asyncio.set_event_loop(loop)
         try:
             self._run(settings, AsyncioSelectorReactor(loop), lambda: ready.set_result(None), own_process=False)
@@ -177,7 +177,7 @@ class WebSocketServer:
 
     def _run(self, settings: Settings, reactor: Any, ready: Callable[[], object], *, own_process: bool) -> None:
         """`own_process`: signals and the garbage collector are ours; in a thread they are somebody else's."""
-        loop = reactors.loop_of(reactor)
+        loop = process.loop_of(reactor)
         daemon = build_daemon(settings, loop, reactor)
         signals = Signals(loop, stopper(reactor), daemon.stop_now, daemon.reload)
         daemon.about_to_listen = signals.install

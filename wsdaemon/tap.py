@@ -14,8 +14,9 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python import usage
 
-from . import __version__, reactors
-from .lifecycle import Signals, StartError, settle, stopper
+from . import __version__
+from .daemon import process
+from .daemon.parts import Signals, StartError, settle, stopper
 from .ops.log_destinations import LogError
 from .ops.log_twistd import install as install_log
 from .ops.log_twistd import log_for_twistd
@@ -58,11 +59,11 @@ class Options(usage.Options):
             print(effective(self.settings), end="")
             sys.exit(0)
         try:
-            reactors.install()
+            process.install()
         except RuntimeError as error:
             fail(str(error))
         if self["check"]:
-            from .check import check
+            from .daemon.check import check
 
             sys.exit(check(self.settings))
         self._take_over_the_log()
@@ -106,10 +107,10 @@ class DaemonService(Service):
 
     def privilegedStartService(self) -> None:
         """After the fork, before privileges are dropped."""
-        from . import service
+        from .daemon import daemon as service
 
-        reactor = reactors.install()
-        self._daemon = service.build(self._settings, reactors.loop_of(reactor), reactor)
+        reactor = process.install()
+        self._daemon = service.build(self._settings, process.loop_of(reactor), reactor)
         try:
             self._daemon.open()
         except StartError as error:
@@ -118,7 +119,7 @@ class DaemonService(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         daemon = self._daemon
-        reactor = reactors.install()
+        reactor = process.install()
         signals = Signals(daemon.loop, stopper(reactor), daemon.stop_now, self._reload)
         daemon.about_to_listen = signals.install
         try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.core.handshake import UNIX, ClientCertificate, Handshake, Headers, Peer, cookies
+from wsdaemon.core.handshake import UNIX, ClientCertificate, Handshake, Headers, LetGoError, Peer, cookies
 
 RAW = [(b"Host", b"a.example"), (b"X-Tag", b" one "), (b"cookie", b"a=1"), (b"X-TAG", b"two"), (b"Empty", b"")]
 
@@ -186,3 +186,36 @@ def test_query_stops_at_a_thousand_fields() -> None:
 def test_a_client_certificate_as_pem() -> None:
     made = ClientCertificate(subject="CN=a", common_name="a", names=(), issuer="CN=ca", serial="1", fingerprint="00", der=b"abc")
     assert made.pem == "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n"
+
+
+GONE = ["target", "query_string", "query", "headers", "cookies", "origin", "client_certificate"]
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_what_was_let_go_raises_and_is_never_empty(name: str) -> None:
+    made = handshake(b"a=1", (b"cookie", b"banned=yes"), (b"user-agent", b"test/1"))
+    getattr(made, name)
+    made.let_go()
+    made.let_go()
+    with pytest.raises(LetGoError, match="no longer there"):
+        getattr(made, name)
+    with pytest.raises(LetGoError):
+        hasattr(made, name)
+
+
+def test_what_stays_when_the_rest_is_let_go() -> None:
+    made, silent = handshake(b"a=1", (b"user-agent", b"test/1")), handshake()
+    for each in (made, silent):
+        assert not each.was_let_go
+        each.let_go()
+        assert each.was_let_go
+    assert (made.user_agent, silent.user_agent) == ("test/1", None)
+    assert (made.path, made.raw_path, made.peer, made.identity, made.subprotocol) == ("/chat", b"/chat", UNIX, None, None)
+    assert repr(made) == "<Handshake '/chat' from unix>"
+    with pytest.raises(AttributeError, match="no attribute 'heders'"):
+        made.heders  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_no_text_of_a_handshake_shows_its_secrets() -> None:
+    made = handshake(b"token=secret", (b"cookie", b"session=secret"), (b"authorization", b"Basic secret"))
+    assert "secret" not in repr(made) + str(made)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.check import check
+from wsdaemon.daemon.check import check
 from wsdaemon.settings import ini
 
 

@@ -14,7 +14,7 @@ from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.ticker import TickerApp
-from wsdaemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
+from wsdaemon.daemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
 from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.output import Flusher

@@ -17,17 +17,17 @@ from tests.daemon.test_mounts import mount
 from tests.support.admission import Chain, Visitor
 from tests.support.fakes import LOCAL, PEER, App, Client, Frame, House, Watcher, frame, house, request, text
 from wsdaemon.core.registry import Count
-from wsdaemon.edge.admission import Entrance
+from wsdaemon.daemon.listeners import Common, entrances_by, make_entrance, make_listener
+from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Identity
-from wsdaemon.edge.gate import Arrival
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.limits import Rate, Tally
 from wsdaemon.edge.listeners import Listener
-from wsdaemon.listening import Common, entrances_by, make_entrance, make_listener
 from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
 from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
-from wsdaemon.wire.factory import limited, lower
+from wsdaemon.wire.factory import Wires, limited, lower
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.protocol import Wire
 
@@ -162,7 +162,7 @@ def test_a_mounted_class_shares_its_factory_between_listeners(made: House) -> No
 
 
 def entrance(made: House, mount: str = "/chat", **options: Any) -> Entrance:
-    return Entrance(mount, made.make_class(App(), ping_interval=0.0), Count(), **options)
+    return Entrance(mount, Wires(made.make_class(App(), ping_interval=0.0)), Count(), **options)
 
 
 def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
@@ -178,7 +178,7 @@ def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
 def test_a_listener_has_its_own_classes_and_everybodys_counts(made: House) -> None:
     chat = entrance(made, users=Tally(1), addresses=Tally(1), rate=Rate(1, 3), handshakes=Count(1))
     [here] = entrances_by(listener_settings(idle_timeout=5.0), [chat])
-    assert here.wire_class is not chat.wire_class and here.wire_class.wire_policy.idle_timeout == 5.0
+    assert here.wires.made is not chat.wires.made and here.wires.made.wire_policy.idle_timeout == 5.0
     assert all(getattr(here, name) is getattr(chat, name) for name in ("count", "users", "addresses", "rate", "handshakes"))
     [there] = entrances_by(listener_settings(), [chat])
     assert there == chat
@@ -196,7 +196,7 @@ class Served:
         self.gate = self.listener.gate
 
     def arrive(self, path: str) -> Visitor:
-        key = self.gate.limits.key(PEER) if self.gate.limits is not None else None
+        key = self.gate.clients.limits.key(PEER) if self.gate.clients.limits is not None else None
         arrival = Arrival(self.gate, self.listener, PEER, LOCAL, 9, key)
         visitor = Visitor(self, arrival)  # type: ignore[arg-type]
         arrival.connection_made(visitor.transport)  # type: ignore[arg-type]
@@ -231,7 +231,8 @@ def test_the_lower_limit_on_users_counts(made: House) -> None:
     with Served(made, [chat], max_connections_per_user=2) as here, Served(made, [chat]) as there:
         assert [here.arrive("/chat?name=ada").status for _ in range(2)] == [101, 429]
         assert there.arrive("/chat?name=ada").status == 429, "a mount's is for all listeners"
-        assert here.gate.users is not None and here.gate.users.count("ada") == 1
+        users = here.gate.admission.places.users
+        assert users is not None and users.count("ada") == 1
 
 
 def test_those_whom_nobody_knows_have_no_limit_as_users(made: House) -> None:

@@ -310,8 +310,8 @@ def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_without_the_section_its_code_is_not_loaded(tmp_path: Path) -> None:
-    code = "import sys, wsdaemon.tap, wsdaemon.service\nprint([name for name in sys.modules if name.startswith(WHAT)])"
-    what = ("prometheus_client", "wsdaemon.ops.admin", "wsdaemon.administration")
+    code = "import sys, wsdaemon.tap, wsdaemon.daemon.daemon\nprint([name for name in sys.modules if name.startswith(WHAT)])"
+    what = ("prometheus_client", "wsdaemon.ops.admin", "wsdaemon.daemon.admin")
     done = subprocess.run(
         [sys.executable, "-c", f"WHAT = {what}\n{code}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=SECONDS
     )

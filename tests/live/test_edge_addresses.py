@@ -13,8 +13,8 @@ from tests.live.test_edge_hostile import BY_NAME, OPENING, PLAIN, TEXT, TLS
 from tests.support.daemon import make_certificate
 from tests.support.inside import RawClient, gather, inside, run_inside, until
 from wsdaemon.core.handshake import Peer
+from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.edge.proxy_protocol import SIGNATURE
-from wsdaemon.service import Daemon
 
 pytestmark = pytest.mark.live
 
@@ -175,7 +175,7 @@ def test_connections_of_one_address(tmp_path: Path) -> None:
             for client in clients:
                 client.close()
             await until(lambda: not daemon.connections)
-            limits = daemon.listeners[0].gate.limits
+            limits = daemon.listeners[0].gate.clients.limits
             assert limits is not None
             assert (len(limits.connections), len(limits.handshakes)) == (0, 0)
 
@@ -197,8 +197,8 @@ def test_handshakes_of_one_address(tmp_path: Path) -> None:
             for client in clients:
                 client.close()
             await until(lambda: not listener.handshakes)
-            assert listener.gate.limits is not None
-            assert len(listener.gate.limits.handshakes) == 0
+            assert listener.gate.clients.limits is not None
+            assert len(listener.gate.clients.limits.handshakes) == 0
 
     run_inside(many())
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.daemon import make_certificate
 from tests.support.inside import inside, run_inside, until
 from wsdaemon.core.connection import Connection
-from wsdaemon.service import Daemon
+from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.wire.input import FULL
 
 pytestmark = pytest.mark.live

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fakes import Frame, close, request, server_frames, text
 from tests.support.inside import RawClient, inside, run_inside, until
-from wsdaemon.service import Daemon
+from wsdaemon.daemon.daemon import Daemon
 
 pytestmark = pytest.mark.live
 

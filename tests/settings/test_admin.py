@@ -50,7 +50,7 @@ def test_the_defaults_stay_on_this_machine(token: Path) -> None:
 @pytest.mark.parametrize("address", [None, "tcp:9464", "tcp:9464:interface=127.0.0.1", "tcp:9464:interface=[::1]", "systemd:name=admin"])
 def test_without_a_token_only_a_unix_socket_will_do(address: str | None) -> None:
     [problem] = problems(address=address)
-    assert problem.endswith("expected token_file beside it: only a unix socket can do without a token")
+    assert problem.endswith("expected token_file too: only a unix socket can do without a token")
     assert made(address="unix:/run/admin.sock").admin == AdminSettings(address=UnixAddress("/run/admin.sock"))
 
 

@@ -98,14 +98,14 @@ def test_a_key_of_auth_elsewhere() -> None:
 def test_tokens_in_subprotocols_need_a_subprotocol_to_choose() -> None:
     way = section("auth:way", kind="jwt", algorithms="RS256", key_file="k", token_from=[TokenSource("subprotocol", "bearer.")])
     (warning,) = build([LISTENER, mount(auth="way"), way], "x").warnings
-    assert warning.startswith("[mount:/] has no subprotocols, and [auth:way] takes tokens from one")
+    assert warning.startswith("[mount:/] has no subprotocols, and [auth:way] reads tokens from one")
     assert not build([LISTENER, mount(auth="way", subprotocols="chat"), way], "x").warnings
 
 
 def test_certificates_of_clients_that_nobody_asks_for() -> None:
     way = section("auth:way", kind="tls")
     (warning,) = build([LISTENER, mount(auth="way"), way], "x").warnings
-    assert warning.startswith("[auth:way] takes certificates of clients, and no listener asks for them")
+    assert warning.startswith("[auth:way] needs client certificates, and no listener asks for them")
     asking = section("listener:a", address="tcp:0", tls_certificate="c", tls_key="k", client_ca="ca", client_certificate="optional")
     assert not build([asking, mount(auth="way"), way], "x").warnings
 

@@ -97,7 +97,7 @@ def test_the_same_messages_without_lines() -> None:
         "WebSocketServer: [mount:/nan] ping_timeout = nan: expected a duration such as 500ms, 30s or 5m",
         "WebSocketServer: [mount:/nan] compression = maybe: expected on or off",
         f"WebSocketServer: [mount:/nan] subprotocols = {{'a'}}: expected {tokens}",
-        "WebSocketServer: [listener:main] tls_certificate = c: expected tls_key beside it: TLS takes both or neither",
+        "WebSocketServer: [listener:main] tls_certificate = c: expected tls_key too: TLS needs both",
     ]
 
 

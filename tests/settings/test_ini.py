@@ -124,7 +124,7 @@ compression_window_bits = 8
         ":5: [logging] level = verbose: expected debug, info, warn, error or critical",
         ":7: [listener:web] address = tcp:99999: expected tcp:PORT or tcp:PORT:interface=ADDRESS; PORT is a number from 0 to 65535",
         ":9: [listener:web] mounts = /chatt: no [mount:/chatt] section; did you mean /chat?",
-        ":11: [listener:admin] tls_certificate = cert.pem: expected tls_key beside it: TLS takes both or neither",
+        ":11: [listener:admin] tls_certificate = cert.pem: expected tls_key too: TLS needs both",
         ":13: [listener:admin] max_handshakes = 0: expected a whole number from 1 to 1000000000",
         ":14: [listener:admin] nonsense: expected key = value",
         ":15: [moutn:/other]: unknown section; did you mean [mount:/other]?",
@@ -167,7 +167,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("[daemon] # here", ":5: [daemon] # here: expected [section] alone on its line; a comment needs a line of its own"),
         ("[]", ":5: []: expected [section] alone on its line; a comment needs a line of its own"),
         ("max_message: 1MiB", ":5: [mount:/echo] max_message: 1MiB: expected key = value"),
-        ("= 1", ":5: [mount:/echo]: expected key = value; nothing stands before the ="),
+        ("= 1", ":5: [mount:/echo]: expected key = value; the key before the = is missing"),
         (" max_message = 1", ":5: [mount:/echo]: expected no blanks at the start of a line; a value ends with its own line"),
         ("app = ticker", ":5: [mount:/echo] app: key given twice (first on line 4)"),
         ("Max_Message = 1", ":5: [mount:/echo] Max_Message: unknown key; did you mean max_message?"),
@@ -179,7 +179,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("subprotocols = a\tb", ":5: [mount:/echo] subprotocols = a\\tb: expected text without control characters"),
         ("subprotocols = a\x1bb", ":5: [mount:/echo]: control character; expected plain text"),
         ("# a \x0c comment", ":5: [mount:/echo]: control character; expected plain text"),
-        ("[defaults]\napp = echo", ":6: [defaults] app: no key for all mounts; expected it in each [mount:PATH]"),
+        ("[defaults]\napp = echo", ":6: [defaults] app: not allowed in [defaults]; expected it in each [mount:PATH]"),
         ("[defaults]\ninterval = x", ":6: [defaults] interval = x: expected a duration such as 500ms, 30s or 5m"),
         ("[daemon]\nlevel = info", ":6: [daemon] level: unknown key; expected it in [logging]"),
         (
@@ -202,7 +202,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ),
         (
             "[listener:b]\naddress = tcp:80\ntls_key = k",
-            ":7: [listener:b] tls_key = k: expected tls_certificate beside it: TLS takes both or neither",
+            ":7: [listener:b] tls_key = k: expected tls_certificate too: TLS needs both",
         ),
     ],
 )

@@ -98,9 +98,9 @@ PAIR = section("tls:www", certificate="c", key="k")
 def test_what_does_not_fit_together() -> None:
     assert "no [tls:wwww] section; did you mean www?" in problems(PAIR, tls="wwww")[0]
     assert "expected either tls or tls_certificate" in problems(PAIR, tls="www", tls_certificate="c", tls_key="k")[0]
-    assert "expected client_ca beside it" in problems(PAIR, tls="www", client_certificate="required")[0]
+    assert "expected client_ca too" in problems(PAIR, tls="www", client_certificate="required")[0]
     assert "expected client_certificate = optional or required" in problems(PAIR, tls="www", client_ca="ca")[0]
-    assert "it is for TLS only" in problems(client_ca="ca", client_certificate="optional")[0]
+    assert "client certificates need TLS" in problems(client_ca="ca", client_certificate="optional")[0]
     assert "missing key" in problems(section("tls:www", certificate="c"))[0]
     assert "with a name of up to 64" in problems(section("tls:a b", certificate="c", key="k"))[0]
 

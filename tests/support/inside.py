@@ -15,8 +15,8 @@ import uvloop
 from twisted.internet.task import Clock
 
 from tests.support.daemon import SECONDS
+from wsdaemon.daemon.daemon import Daemon, build
 from wsdaemon.edge.listeners import Listener
-from wsdaemon.service import Daemon, build
 from wsdaemon.settings.ini import load
 
 T = TypeVar("T")

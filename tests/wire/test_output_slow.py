@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import READERS, App, Client, Frame, House, close, closing, frame, house, text
 from wsdaemon.core.connection import Connection
-from wsdaemon.mounts import _deflate
+from wsdaemon.daemon.mounts import _deflate
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.output import JOIN
 from wsdaemon.wire.shelf import COST

@@ -6,8 +6,10 @@ import ipaddress
 import ssl
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from urllib.parse import parse_qs
+
+from .identity import Identity
 
 T = TypeVar("T")
 
@@ -223,28 +225,17 @@ class ClientCertificate:
         return ssl.DER_cert_to_PEM_cert(self.der)
 
 
-class Identity(Protocol):
-    """Who a client is, where authentication found it out."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def method(self) -> str:
-        """How it was proven, such as "jwt:staff"."""
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the proof says besides; read-only."""
-
-    @property
-    def expires(self) -> float | None:
-        """When it ends, in seconds since 1970; None: never."""
+class LetGoError(RuntimeError):
+    """A part of a handshake was read after the handshake had let go of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """An opening handshake that was let in."""
+    """An opening handshake that was admitted.
+
+    After `let_go()` the attributes `target`, `query_string`, `query`, `headers`, `cookies`, `origin` and `client_certificate` raise
+    LetGoError. They are never merely empty: a rule that denies by a cookie or a header must not let a client pass because it is gone.
+    """
 
     target: str = field(repr=False)
     """The request target as it was sent (RFC 9112 3.2). Its query may hold secrets."""
@@ -276,6 +267,22 @@ class Handshake:
     """The listener's name."""
     mount: str = ""
     """The mount's name."""
+    was_let_go: bool = field(default=False, init=False, compare=False)
+    """Whether `let_go()` was called."""
+    _agent: str | None = field(default=None, init=False, compare=False)
+    """The user agent, once the headers are let go of."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Called for an attribute that is not there, such as one that was let go of."""
+            if name in LET_GO:
+                raise LetGoError(f"{name} is no longer there: this app keeps only what it reads of a handshake while it opens a connection")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __repr__(self) -> str:
+        """Without query, headers and identity, which may hold secrets."""
+        return f"<Handshake {self.path!r} from {self.peer}>"
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -291,22 +298,28 @@ class Handshake:
         return cookies(self.headers)
 
     def let_go(self) -> None:
-        """Keep of the headers and the query only the user agent, for the log: the app has seen what it wanted.
+        """Free `target`, the query, the headers and the certificate; the user agent stays, for the log.
 
-        Changes the handshake in place, which is nobody else's by then: a copy would cost as much as routing the request did.
+        The wire calls this once, when an app whose `keeps_handshake` is False has opened the connection. It changes the handshake in
+        place, because a copy would cost as much as routing the request did.
         """
-        agent = self.headers.get("user-agent")
-        left = Headers() if agent is None else Headers.trusted([b"user-agent:" + agent.encode("latin-1")])
-        object.__setattr__(self, "target", self.path)
-        object.__setattr__(self, "query_string", b"")
-        object.__setattr__(self, "headers", left)
-        object.__setattr__(self, "client_certificate", None)
+        if self.was_let_go:
+            return
+        object.__setattr__(self, "_agent", self.user_agent)
+        object.__setattr__(self, "was_let_go", True)
+        for name in LET_GO:
+            object.__delattr__(self, name)
 
     @property
     def user_agent(self) -> str | None:
-        return self.headers.get("user-agent")
+        """The User-Agent header (RFC 9110 10.1.5). It stays readable after `let_go()`."""
+        return self._agent if self.was_let_go else self.headers.get("user-agent")
 
     @property
     def origin(self) -> str | None:
         """The Origin header: the site of the page that opened the connection, where a browser did (RFC 6455 10.2)."""
         return self.headers.get("origin")
+
+
+LET_GO = ("target", "query_string", "headers", "client_certificate")
+"""Attributes of a handshake that `let_go()` frees."""

@@ -24,15 +24,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from . import tls_failure
-from .tls_hello import UNRECOGNIZED_NAME, HelloReader
+from .tls_handshake import Step, TlsHandshake
 from .tls_output import MAX_GATHERED, MAX_WRITE, chunks
-from .tls_records import CHANGE_CIPHER_SPEC, EMPTY_COST, HEADER, MAX_RECORD, TINY, TINY_COST, RecordAllowance, record_size
+from .tls_records import EMPTY_COST, HEADER, MAX_RECORD, TINY, TINY_COST, RecordAllowance, record_size
+from .tls_state import (
+    CLIENT_ENDED,
+    CLOSING,
+    GONE,
+    HANDSHAKE,
+    OPEN,
+    READING,
+    SERVER_ENDED,
+    WRITING,
+    PlainTransport,
+    TlsError,
+    TruncatedError,
+    TurnsOfReading,
+)  # fmt: skip
 
 SLICE = 0.002
 """Seconds of decrypting after which other connections have their turn. A record that is begun is finished."""
@@ -53,75 +66,6 @@ GATHER = 65_536
 """Bytes of data up to which that of several records is delivered together."""
 
 
-class TlsState(enum.Enum):
-    """How far a TLS connection has come."""
-
-    HANDSHAKE = "handshake"
-    """The protocol above knows of no connection yet."""
-    OPEN = "open"
-    CLIENT_ENDED = "client_ended"
-    """The client said close_notify: it sends no more, and may be sent to."""
-    SERVER_ENDED = "server_ended"
-    """We said close_notify: nothing more is sent, and what the client sends is delivered."""
-    CLOSING = "closing"
-    """Nothing is delivered or taken any more; what was written leaves."""
-    GONE = "gone"
-
-
-HANDSHAKE, OPEN, CLIENT_ENDED = TlsState.HANDSHAKE, TlsState.OPEN, TlsState.CLIENT_ENDED
-SERVER_ENDED, CLOSING, GONE = TlsState.SERVER_ENDED, TlsState.CLOSING, TlsState.GONE
-READING = (OPEN, HANDSHAKE, SERVER_ENDED)
-WRITING = (OPEN, CLIENT_ENDED)
-
-
-class TruncatedError(ConnectionError):
-    """The connection ended without close_notify: an attacker may have cut it, and what would have come is not known (RFC 8446 6.1)."""
-
-
-class TlsError(ConnectionError):
-    """The client broke TLS, or made it work for nothing. The text is one of tls_failure's words."""
-
-
-class TurnsOfReading(Protocol):
-    """Shares out the loop's time: see wire.turns."""
-
-    @property
-    def now(self) -> Callable[[], float]: ...
-
-    @property
-    def used_up(self) -> bool: ...
-
-    def spend(self, seconds: float) -> None: ...
-
-    def add(self, connection: TlsLayer, /) -> None: ...
-
-
-class PlainTransport(Protocol):
-    """The part of the loop's transport that is used here."""
-
-    def write(self, data: bytes, /) -> None: ...
-
-    def writelines(self, list_of_data: list[bytes], /) -> None: ...
-
-    def get_write_buffer_size(self) -> int: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def get_extra_info(self, name: str, default: object = None, /) -> object: ...
-
-    def write_eof(self) -> None: ...
-
-    def is_closing(self) -> bool: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
 class TlsLayer(asyncio.Protocol):
     """The server's side of one TLS connection.
 
@@ -130,9 +74,9 @@ class TlsLayer(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_allowance", "_at", "_decrypt", "_deferred", "_descriptor", "_encrypt", "_encrypted", "_end", "_eof", "_fault", "_feed", "_hello",
-        "_into_buffer", "_left", "_missing", "_paused", "_plain", "_queued", "_refused", "_rest", "_send", "_size", "_tls", "_turns",
-        "_upper", "state",
+        "_allowance", "_at", "_decrypt", "_deferred", "_descriptor", "_encrypt", "_encrypted", "_end", "_eof", "_fault", "_feed",
+        "_handshake", "_into_buffer", "_left", "_missing", "_paused", "_plain", "_queued", "_refused", "_rest", "_send", "_size", "_tls",
+        "_turns", "_upper", "state",
     )  # fmt: skip
 
     def __init__(
@@ -144,8 +88,9 @@ class TlsLayer(asyncio.Protocol):
         `refused` is called with a word of tls_failure and a detail when the client is at fault. It must not raise.
         """
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls: ssl.SSLObject | None = context.wrap_bio(incoming, outgoing, server_side=True)
-        engine: Any = getattr(self._tls, "_sslobj", self._tls)  # without the calls of the wrapper in Python
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        self._tls: ssl.SSLObject | None = tls
+        engine: Any = getattr(tls, "_sslobj", tls)  # without the calls of the wrapper in Python
         self._decrypt: Callable[..., Any] = engine.read
         self._encrypt: Callable[[Any], int] = engine.write
         self._feed: Callable[[Any], int] = incoming.write
@@ -168,7 +113,7 @@ class TlsLayer(asyncio.Protocol):
         self._left = False
         """OpenSSL holds data for a BufferedProtocol that had no room."""
         self._paused = self._deferred = self._eof = False
-        self._hello: HelloReader | None = HelloReader()
+        self._handshake: TlsHandshake | None = TlsHandshake(tls, incoming)
         self._allowance: RecordAllowance | None = None
         self._fault: tuple[str, str] | None = None
         """Why OpenSSL reads no further, as `refused` is told; None: close_notify came."""
@@ -275,42 +220,31 @@ class TlsLayer(asyncio.Protocol):
         available = len(data) - at
         if available < HEADER:
             return False
-        size = record_size(data, at) or available  # OpenSSL says what is wrong with something else
+        size = record_size(data, at) or available
         if size > available:
             return False
-        record = data[at : at + size]
         self._taken(size)
-        assert self._hello is not None
-        if not self._hello.acceptable(record):
-            self._send_out(UNRECOGNIZED_NAME)
-            self._fail(tls_failure.SERVER_NAME, "the name is not ASCII")
-        elif self._affords(TINY_COST):
-            self._feed(record)
-            if record[0] != CHANGE_CIPHER_SPEC:
-                self._shake_hands()
+        if self._affords(TINY_COST):
+            self._shake_hands(data[at : at + size])
         return True
 
-    def _shake_hands(self) -> None:
-        assert self._tls is not None
-        turns = self._turns
+    def _shake_hands(self, record: bytes) -> None:
+        turns, handshake = self._turns, self._handshake
+        assert handshake is not None
         began = turns.now()
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
-        except ssl.SSLZeroReturnError:  # the client says close_notify: it just goes
-            self.close()
-        except ssl.SSLError as error:
-            self._flush()
-            self._fail(tls_failure.handshake_failure(error), tls_failure.detail(error))
-        else:
-            self._flush()
-            self._hello = self._allowance = None
+        step = handshake.take(record)
+        turns.spend(turns.now() - began)
+        self._flush()
+        if step is Step.DONE:
+            self._handshake = self._allowance = None
             self.state = OPEN
-        finally:
-            turns.spend(turns.now() - began)
-        if self.state is OPEN:
             self._upper.connection_made(self)
+        elif step is Step.LEFT:
+            self.close()
+        elif step is Step.FAILED:
+            if handshake.alert:
+                self._send_out(handshake.alert)
+            self._fail(handshake.word, handshake.detail)
 
     # -- reading
 
@@ -384,7 +318,7 @@ class TlsLayer(asyncio.Protocol):
                     more = False
                     break
                 missing = self._size = record_size(data, at) or available
-            take = missing if missing < available else available
+            take = min(missing, available)
             self._feed(data[at : at + take] if take < LONG else memoryview(data)[at : at + take])
             at += take
             missing -= take
@@ -637,7 +571,7 @@ class TlsLayer(asyncio.Protocol):
         """Nothing is read or written any more: OpenSSL's buffers go now, whoever holds this object still."""
         self.state, self._descriptor = CLOSING, -1
         self._rest, self._at, self._left, self._missing = b"", 0, False, 0
-        self._tls = self._hello = self._allowance = None
+        self._tls = self._handshake = self._allowance = None
         self._decrypt = self._encrypt = self._feed = self._encrypted = _nothing
 
 

@@ -1,4 +1,4 @@
-"""Addresses that a listener accepts connections on, written as Twisted writes its endpoints.
+"""Addresses that a listener accepts connections on, in the syntax of Twisted's endpoints.
 
     tcp:8080                                   every IPv4 and IPv6 address
     tcp:8080:interface=127.0.0.1
@@ -55,7 +55,7 @@ class TcpAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A unix socket. `mode` are its permission bits; `user` and `group` (a name or a number) its owner, None to leave them as they are."""
+    """A unix socket. `mode` has its permission bits; `user` and `group` (a name or a number) its owner, None to leave them unchanged."""
 
     path: str
     mode: int = 0o660
@@ -69,7 +69,7 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class SystemdAddress:
-    """A listening socket that systemd hands over (sd_listen_fds(3)): by its place, counted from 0, or by its name. The other is None."""
+    """A listening socket that systemd passes (sd_listen_fds(3)), by its index, counted from 0, or by its name. The other field is None."""
 
     index: int | None = None
     name: str | None = None
@@ -84,7 +84,7 @@ Address: TypeAlias = TcpAddress | UnixAddress | SystemdAddress
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` writes. Raises Refused with the form of its kind."""
+    """Parse an address. Raises Refused with the form of its kind."""
     kind, plain, options = _fields(text)
     if kind == "tcp":
         return _tcp(plain, options)
@@ -102,7 +102,7 @@ def parse_address(text: str) -> Address:
 
 
 def _fields(text: str) -> tuple[str, list[str], dict[str, str]]:
-    """Take a Twisted endpoint string apart: its kind, the values without a name, and those with one."""
+    """Split a Twisted endpoint string into its kind, the values without a name, and the values with a name."""
     fields: list[tuple[str | None, str]] = []
     name: str | None = None
     value = ""
@@ -161,7 +161,7 @@ def _tcp(plain: list[str], options: dict[str, str]) -> TcpAddress:
 
 
 def _interface(text: str) -> str:
-    """The address in its usual spelling. `localhost`, the one name that is understood, means 127.0.0.1: binding never waits for DNS."""
+    """The address in its usual spelling. `localhost`, the only accepted name, is 127.0.0.1: binding never waits for DNS."""
     if not text:
         return ""
     if text == "localhost":
@@ -205,7 +205,7 @@ def _systemd(plain: list[str], options: dict[str, str]) -> SystemdAddress:
 
 @dataclass(frozen=True, slots=True)
 class AddressForm(Form[Address]):
-    """A listener's address. In Python an address object too; it is checked like text."""
+    """A listener's address. In Python also an address object, which is checked like text."""
 
     @property
     def expected(self) -> str:

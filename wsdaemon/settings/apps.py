@@ -1,7 +1,7 @@
-"""The built-in apps, as the settings know them: their names and the options they bring.
+"""The names and the options of the built-in apps.
 
-A built-in app describes its options here or in a module of its own, as a frozen dataclass like the ones in `model`, and is
-named in APP_OPTIONS. Its options may then stand in each [mount:PATH] that runs it, and in [defaults], where they apply to
+A built-in app describes its options here or in a module of its own, as a frozen dataclass like those in `model`, and has a row
+in APP_OPTIONS. Its options may then stand in each [mount:PATH] that runs it, and in [defaults], where they apply to
 the mounts of that app alone. A mount that runs user code has no options.
 """
 
@@ -28,6 +28,4 @@ class TickerOptions(SectionSettings):
     interval: PositiveDuration = field(default=1.0, metadata=explain("The time between two lines that the ticker pushes."))
 
 
-APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType(
-    {"echo": EchoOptions, "ticker": TickerOptions, "rooms": RoomsOptions}
-)
+APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType({"echo": EchoOptions, "ticker": TickerOptions, "rooms": RoomsOptions})

@@ -1,4 +1,4 @@
-"""The ways to find out who a client is: one frozen dataclass for each kind of [auth:NAME] section.
+"""Authentication: one frozen dataclass for each kind of [auth:NAME] section.
 
 The section's `kind` chooses the dataclass; each of its fields with `explain(...)` is a key, as everywhere in `model`. A new kind is a new
 dataclass, named in AUTH_KINDS, and an authenticator for it in `edge.auth`.
@@ -48,7 +48,7 @@ class TextForm(Form[str]):
 
 @dataclass(frozen=True, slots=True)
 class RealmForm(TextForm):
-    """What stands in quotes in a WWW-Authenticate header: printable ASCII without quotes and backslashes."""
+    """The quoted realm of a WWW-Authenticate header: printable ASCII without quotes and backslashes."""
 
     def parse(self, text: str) -> str:
         if re.fullmatch(r"[ !#-\[\]-~]{1,100}", text) is None:
@@ -88,7 +88,7 @@ class AlgorithmForm(Form[str]):
 
 @dataclass(frozen=True, slots=True)
 class UrlForm(Form[str]):
-    """An http or https URL. It has no user and password: secrets do not stand in the INI file."""
+    """An http or https URL without user and password, because the INI file holds no secrets."""
 
     @property
     def expected(self) -> str:
@@ -107,7 +107,7 @@ class UrlForm(Form[str]):
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """Where a token is looked for. `name` is that of the cookie or query parameter, or what stands before the token in a subprotocol."""
+    """Where to look for a token. `name` is the cookie, the query parameter, or the prefix of the subprotocol."""
 
     where: Literal["header", "cookie", "query", "subprotocol"]
     name: str = ""
@@ -118,7 +118,7 @@ class TokenSource:
 
 @dataclass(frozen=True, slots=True)
 class TokenSourceForm(Form[TokenSource]):
-    """Where a token is looked for, as `where` or `where:name`. In Python a TokenSource too."""
+    """Where to look for a token, as `where` or `where:name`. In Python also a TokenSource."""
 
     defaults: ClassVar[Mapping[str, str]] = {"cookie": "token", "query": "token", "subprotocol": "bearer."}
 
@@ -171,11 +171,11 @@ AuthNames: TypeAlias = Annotated[tuple[str, ...], ListForm(AuthNameForm())]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings(SectionSettings):
-    """[auth:NAME]: a way to find out who a client is."""
+    """[auth:NAME]: a way to authenticate clients."""
 
     kind: ClassVar[str]
     needs: ClassVar[Mapping[str, str]] = {}
-    """Packages that the kind needs, by the name they are imported by."""
+    """The packages that the kind needs, by their import names."""
 
     name: str
 
@@ -189,24 +189,28 @@ class BasicAuthSettings(AuthSettings):
 
     file: File = field(
         metadata=explain(
-            "The htpasswd file: a line with user:hash for each user, the hash made by bcrypt (htpasswd -B) or argon2. It is read again "
-            "when it changes. Relative to this file.",
+            "The htpasswd file: one line of user:hash for each user, with the hash made by bcrypt (htpasswd -B) or argon2. The "
+            "daemon reads a changed file by itself. Relative to this file.",
             example="htpasswd",
         )
     )
-    realm: Realm = field(default="wsdaemon", metadata=explain("What clients may show to a user who is asked for the password."))
+    realm: Realm = field(default="wsdaemon", metadata=explain("The realm that clients may show when they ask the user for the password."))
     remember: Duration = field(
-        default=60.0, metadata=explain("How long a password that was right is not hashed again. 0: hash it each time.")
+        default=60.0,
+        metadata=explain("How long a correct password is remembered, so that it is not hashed again. 0: it is hashed each time."),
     )
     threads: Annotated[int, WholeForm(1, 64)] = field(default=2, metadata=explain("How many passwords may be hashed at once."))
-    max_waiting: Count = field(default=100, metadata=explain("How many may wait for that. Whoever comes after them is answered 503."))
+    max_waiting: Count = field(
+        default=100, metadata=explain("How many clients may wait for that. Beyond that a new client is answered 503.")
+    )
 
     failures_per_minute: Count = field(
         default=10,
         metadata=explain(
-            "How many wrong passwords may come from one client address in a minute, in the long run, and at once after a pause; of IPv6 "
-            "addresses those of one /64 count together. Beyond that every password from there, the right one too, is answered 429, and "
-            "not checked. Whom the listener's limits on addresses do not count, this does not count either. 0: no limit."
+            "How many wrong passwords per minute one client address may send; bursts of up to one minute's worth are allowed. The "
+            "IPv6 addresses of one /64 count as one. Beyond that every password from the address, even a correct one, is answered "
+            "429 without a check. Clients that the listener's limits on addresses do not count are not counted here either. 0: no "
+            "limit."
         ),
     )
 
@@ -223,38 +227,44 @@ class JwtAuthSettings(AuthSettings):
     needs: ClassVar[Mapping[str, str]] = {"cryptography": "cryptography", "jwt": "PyJWT"}
 
     algorithms: Algorithms = field(
-        metadata=explain("The algorithms that a token may be signed with. Each key works with one of them alone.", example="RS256")
+        metadata=explain("The algorithms that a token may be signed with. Each key works with one of them only.", example="RS256")
     )
     key_file: File = field(
         default=None,
         metadata=explain(
-            "The key: for RS256 and ES256 the public key or a certificate as PEM, for HS256 a secret of at least 32 bytes. It is read "
-            "again when it changes. Either this or jwks_file. Relative to this file."
+            "The key: for RS256 and ES256 the public key or a certificate as PEM, for HS256 a secret of at least 32 bytes. The "
+            "daemon reads a changed file by itself. Give either this or jwks_file. Relative to this file."
         ),
     )
     jwks_file: File = field(
         default=None,
-        metadata=explain("Keys as a JWK Set (RFC 7517), found by the kid of the token. Read again when it changes. Relative to this file."),
+        metadata=explain(
+            "The keys as a JWK Set (RFC 7517); the token's kid chooses the key. The daemon reads a changed file by itself. Relative "
+            "to this file."
+        ),
     )
     issuer: Annotated[str, TextForm("the iss claim of the tokens")] = field(
         default="",
-        metadata=explain("Who must have issued the token. A token of another issuer is left to the mount's other ways. Empty: anybody."),
+        metadata=explain(
+            "The required iss claim. A token of another issuer is left to the mount's other [auth:NAME] sections. Empty: any issuer."
+        ),
     )
     audience: Annotated[tuple[str, ...], ListForm(TextForm("the aud claim of the tokens", empty=False))] = field(
         default=(),
-        metadata=explain("Whom the token must be for; one of these is enough. Empty: only tokens without an audience are taken."),
+        metadata=explain("The accepted aud claims; a token must have one of them. Empty: only tokens without an audience are accepted."),
     )
-    leeway: Duration = field(default=30.0, metadata=explain("How far the clocks may be apart when times in a token are looked at."))
-    require_expiry: bool = field(default=True, metadata=explain("Refuse tokens that never end."))
+    leeway: Duration = field(default=30.0, metadata=explain("How far the clocks may differ when the times in a token are checked."))
+    require_expiry: bool = field(default=True, metadata=explain("Refuse tokens that never expire."))
     identity_claim: Annotated[str, TextForm("the name of a claim", empty=False)] = field(
-        default="sub", metadata=explain("The claim that says who the client is.")
+        default="sub", metadata=explain("The claim that names the user.")
     )
     token_from: TokenSources = field(
         default=(TokenSource("header"),),
         metadata=explain(
-            "Where the token is looked for, in this order. header: Authorization: Bearer TOKEN. cookie:NAME and query:NAME: a cookie or a "
-            "query parameter of that name. subprotocol:PREFIX: a subprotocol that is PREFIX and the token, which is how a browser can "
-            "send one; it must offer another subprotocol beside it, which the mount chooses."
+            "Where to look for the token, in this order. header: Authorization: Bearer TOKEN. cookie:NAME and query:NAME: the "
+            "cookie or query parameter of that name. subprotocol:PREFIX: an offered subprotocol that consists of PREFIX and the "
+            "token, because a browser cannot set headers; the page must offer another subprotocol beside it, which the mount "
+            "chooses."
         ),
     )
 
@@ -277,52 +287,63 @@ class TlsAuthSettings(AuthSettings):
     identity: Annotated[str, ChoiceForm(("common_name", "subject", "name", "fingerprint"))] = field(
         default="common_name",
         metadata=explain(
-            "What in the certificate says who the client is. name: the first DNS name, e-mail address or URI of its subjectAltName. "
-            "fingerprint: its SHA-256, in hex."
+            "The part of the certificate that names the user. common_name and subject: that of the subject. name: the first DNS "
+            "name, e-mail address or URI of the subjectAltName. fingerprint: the SHA-256 of the certificate, in hex."
         ),
     )
     allow: Annotated[tuple[str, ...], ListForm(TextForm("identities", empty=False))] = field(
-        default=(), metadata=explain("Who may come in. Empty: everybody whose certificate the listener takes.")
+        default=(), metadata=explain("The identities that are let in. Empty: every certificate that the listener accepts.")
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAuthSettings(AuthSettings):
-    """[auth:NAME] of the kind http: another server is asked with the headers of the request; 2xx lets the client in, 401 and 403 do not.
-    Whoever lists it asks it about every client that no way before it knew."""
+    """[auth:NAME] of the kind http: the daemon asks another server, with the headers of the request. 2xx lets the client in, 401 and 403
+    do not. The server is asked about every client that no section listed before this one recognises."""
 
     kind: ClassVar[str] = "http"
     needs: ClassVar[Mapping[str, str]] = {"h11": "h11"}
 
-    url: Annotated[str, UrlForm()] = field(metadata=explain("The URL that is asked, with GET.", example="http://127.0.0.1:9000/auth"))
+    url: Annotated[str, UrlForm()] = field(
+        metadata=explain("The URL that the daemon asks, with GET.", example="http://127.0.0.1:9000/auth")
+    )
     timeout: PositiveDuration = field(
-        default=5.0, metadata=explain("How long the whole answer may take. Then the client is answered 503, as for any failure.")
+        default=5.0,
+        metadata=explain("How long the whole answer may take. After that the client is answered 503, as for any failure of the server."),
     )
     identity_header: HeaderName = field(
         default="X-Auth-User",
-        metadata=explain("The header of the answer that says who the client is; an answer without it is a failure. Empty: none."),
+        metadata=explain(
+            "The header of the answer that names the user. An answer without it is a failure. Empty: the server names no user."
+        ),
     )
     claim_headers: HeaderNames = field(
-        default=(), metadata=explain("Headers of the answer that reach the app as claims, by their names in lower case.")
+        default=(), metadata=explain("Headers of the answer that the app gets as claims, by their names in lower case.")
     )
     ca_file: File = field(
         default=None,
-        metadata=explain("The CAs that the server's certificate may come from, as PEM. Empty: those of the system. Relative to this file."),
+        metadata=explain(
+            "The authorities that may have issued the server's certificate, as PEM. Empty: those of the system. Relative to this file."
+        ),
     )
     max_requests: Annotated[int, WholeForm(1, 1000)] = field(
-        default=16, metadata=explain("How many requests may be under way at once, each on a connection of its own that is then kept.")
+        default=16, metadata=explain("How many requests may be under way at once. Each uses a connection of its own, which is then kept.")
     )
-    max_waiting: Count = field(default=1000, metadata=explain("How many may wait for that. Whoever comes after them is answered 503."))
+    max_waiting: Count = field(
+        default=1000, metadata=explain("How many clients may wait for that. Beyond that a new client is answered 503.")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketAuthSettings(AuthSettings):
-    """[auth:NAME] of the kind ticket: a one-time ticket from the daemon's own API, in the query parameter ticket."""
+    """[auth:NAME] of the kind ticket: a one-time ticket from the daemon's admin API, in the query parameter ticket."""
 
     kind: ClassVar[str] = "ticket"
 
-    lifetime: PositiveDuration = field(default=30.0, metadata=explain("How long a ticket may be used after it was made."))
-    max_tickets: PositiveCount = field(default=10_000, metadata=explain("How many unused tickets there may be. Over it none is made."))
+    lifetime: PositiveDuration = field(default=30.0, metadata=explain("How long a ticket is valid after it was made."))
+    max_tickets: PositiveCount = field(
+        default=10_000, metadata=explain("How many unused tickets may exist. Beyond that no ticket is made.")
+    )
 
 
 AUTH_KINDS: Mapping[str, type[AuthSettings]] = MappingProxyType(
@@ -333,7 +354,7 @@ KIND_KEY = Key(
     name="kind",
     form=ChoiceForm(tuple(AUTH_KINDS)),
     default=MISSING,
-    help="How the client is recognised.",
+    help="The way to authenticate clients.",
     inherited=False,
     example="basic",
 )
@@ -348,18 +369,18 @@ def kind_of(value: object) -> type[AuthSettings]:
 
 
 def auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings], listeners: Sequence[ListenerSettings]) -> Iterable[str]:
-    """Ways that nobody uses, or that nobody can use as the rest is set."""
+    """[auth:NAME] sections that no mount uses, or that cannot work with the other settings."""
     asked = any(listener.client_certificate != "none" for listener in listeners)
     for way in ways:
         users = [mount for mount in mounts if way.name in mount.auth]
         if not users:
             yield f"[auth:{way.name}] is used by no mount"
         if users and isinstance(way, TlsAuthSettings) and not asked:
-            yield f"[auth:{way.name}] takes certificates of clients, and no listener asks for them: see client_ca and client_certificate"
+            yield f"[auth:{way.name}] needs client certificates, and no listener asks for them: set client_ca and client_certificate"
         if isinstance(way, JwtAuthSettings) and any(source.where == "subprotocol" for source in way.token_from):
             for mount in users:
                 if not mount.subprotocols:
                     yield (
-                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] takes tokens from one: browsers end a connection "
-                        "for which none of the offered is chosen"
+                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] reads tokens from one: if none of the offered "
+                        "subprotocols is chosen, Chromium closes the connection"
                     )

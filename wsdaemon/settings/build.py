@@ -1,4 +1,4 @@
-"""From raw sections to `Settings`, or to every problem at once. The INI reader and the Python object both come through here."""
+"""From raw sections to `Settings`, or to every problem at once. The INI reader and `WebSocketServer` both use this."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key as it was given: text from the INI file, or any Python value. `line` is None when there is no file."""
+    """One key as it was given: text from the INI file, or any Python value. `line` is None if there is no file."""
 
     key: str
     value: object
@@ -46,12 +46,12 @@ class Section:
 
     @property
     def kind(self) -> str:
-        """What stands before the first colon of the name."""
+        """The part of the name before the first colon."""
         return self.name.partition(":")[0]
 
     @property
     def argument(self) -> str:
-        """What stands behind the first colon of the name."""
+        """The part of the name after the first colon."""
         return self.name.partition(":")[2]
 
     def find(self, key: str) -> Entry | None:
@@ -60,14 +60,14 @@ class Section:
 
 
 def section(section_name: str, /, **values: object) -> Section:
-    """A section out of Python values: `section("mount:/echo", app=echo, max_message="64KiB")`. None means: left out."""
+    """A section out of Python values: `section("mount:/echo", app=echo, max_message="64KiB")`. None leaves the key out."""
     return Section(section_name, tuple(Entry(key, value) for key, value in values.items() if value is not None))
 
 
 def build(sections: Iterable[Section], source: str, directory: Path | None = None, apps: Apps = APP_OPTIONS) -> Settings:
     """Check sections and make settings of them.
 
-    `source` stands in front of each problem. Relative paths start from `directory`, the working directory when it is None.
+    Each problem begins with `source`. Relative paths start from `directory`, the working directory when it is None.
     Values may be text in the INI's forms or Python values: int, float, bool, timedelta, Path, list, tuple, dict, address
     objects; an app may be the object itself. Raises SettingsError with all the problems.
     """
@@ -79,12 +79,12 @@ def build(sections: Iterable[Section], source: str, directory: Path | None = Non
 
 
 def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings | None:
-    """Like `build`, but add the problems to those that a reader has already found there. None when there are any."""
+    """Like `build`, but add the problems to those that the reader found before. None if there are any."""
     return _Check(source, directory.absolute(), problems, apps).settings(sections)
 
 
 class _Check:
-    """One pass over the sections of one source. It goes on after each problem, so that all are seen."""
+    """One pass over the sections of one source. It continues after each problem, so that it finds all of them."""
 
     def __init__(self, source: str, directory: Path, problems: list[Problem], apps: Apps) -> None:
         self.source = source
@@ -95,10 +95,10 @@ class _Check:
         self.app_keys = {name: keys_of(options) for name, options in apps.items()}
 
     def settings(self, sections: Sequence[Section]) -> Settings | None:
-        """All the sections as settings; None when there is any problem, also one of before."""
+        """All sections as settings; None if there is any problem, an earlier one included."""
         known = self.check_names(sections)
         of_kind = {kind: [one for one in known if one.kind == kind] for kind in (*SINGLE, *NAMED)}
-        # A section that cannot be read may be the very one that is missing.
+        # The section that seems to be missing may be one that could not be read.
         if not self.problems:
             for kind, form, example in (("listener", "[listener:NAME]", "address = tcp:8080"), ("mount", "[mount:PATH]", "app = echo")):
                 if not of_kind[kind]:
@@ -140,7 +140,7 @@ class _Check:
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
-        """Add a problem: with an entry on its line, with a section on the section's, with neither for the source as a whole."""
+        """Add a problem: on the line of the entry, else on the line of the section, else for the source as a whole."""
         line = entry.line if entry is not None else where.line if where is not None else None
         name = where.name if where is not None else None
         self.problems.append(Problem(self.source, line, name, entry.key if entry is not None else None, value, message))
@@ -193,7 +193,7 @@ class _Check:
         return self.finish(settings_class, where, {**values, **(extra or {})})
 
     def finish(self, settings_class: type[S], where: Section, values: Mapping[str, object]) -> S | None:
-        """The object, None when a required key fails. For other values that failed the default stands in: nobody will see it."""
+        """The object, None when a required key fails. Other values that failed are replaced by their defaults, which are never used."""
         keys = keys_of(settings_class)
         for key in keys.values():
             if key.required and key.name not in values:
@@ -210,9 +210,9 @@ class _Check:
         return made
 
     def defaults(self, sections: Sequence[Section]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-        """What mounts start from: values of the mounts' own keys, and values of options by app."""
+        """The defaults of mounts: values of the mounts' own keys, and values of options by app."""
         own = {name: key for name, key in self.mount_keys.items() if key.inherited}
-        elsewhere = {name: "no key for all mounts; expected it in each [mount:PATH]" for name in self.mount_keys if name not in own}
+        elsewhere = {name: "not allowed in [defaults]; expected it in each [mount:PATH]" for name in self.mount_keys if name not in own}
         values: dict[str, object] = {}
         options: dict[str, dict[str, object]] = {name: {} for name in self.apps}
         for where in sections:
@@ -220,7 +220,7 @@ class _Check:
             for entry in self.entries(where, known, elsewhere):
                 if entry.key in own:
                     values[entry.key] = self.convert(where, entry, own[entry.key])
-                # The same key may be an option of several apps; each reads it in its own way, until one refuses it.
+                # The same key may be an option of several apps; each app converts it by its own form, until one refuses it.
                 for app, keys in self.app_keys.items():
                     if entry.key in keys:
                         options[app][entry.key] = self.convert(where, entry, keys[entry.key])
@@ -231,7 +231,7 @@ class _Check:
     def mount(
         self, where: Section, defaults: Mapping[str, object], default_options: Mapping[str, Mapping[str, object]]
     ) -> MountSettings | None:
-        """One [mount:PATH], on top of what [defaults] gives. None when a required key fails."""
+        """One [mount:PATH], on top of the values in [defaults]. None if a required key fails."""
         app = self.app(where)
         options_class = self.apps.get(app) if isinstance(app, str) else None
         option_keys = self.app_keys[app] if isinstance(app, str) and options_class is not None else {}
@@ -240,7 +240,7 @@ class _Check:
         elsewhere = {name: f"option of the app {owner}; the app here is {named}" for name, owner in other_options.items()}
         known: dict[str, Key] = {**self.mount_keys, **option_keys}
         if app is MISSING:
-            # While the app is not known, nobody can say which options are right.
+            # Without a known app it is not known which options are right.
             elsewhere = {}
             known = {**{name: self.app_keys[owner][name] for name, owner in other_options.items()}, **known}
         entries = self.entries(where, known, elsewhere)
@@ -255,7 +255,7 @@ class _Check:
         return self.finish(MountSettings, where, {**defaults, **kept, "path": where.argument, "options": options})
 
     def auth(self, where: Section) -> AuthSettings | None:
-        """One [auth:NAME], whose `kind` says which keys it has. None when that or a required key fails."""
+        """One [auth:NAME], whose `kind` decides which keys it has. None if that or a required key fails."""
         entry = where.find("kind")
         if entry is None:
             self.report(where, f"missing key; expected {KIND_KEY.form.expected}", Entry("kind", None, where.line))
@@ -276,7 +276,7 @@ class _Check:
         return self.finish(settings_class, where, {**values, "name": where.argument})
 
     def app(self, where: Section) -> object:
-        """The app of a mount; MISSING when there is none, or after a problem. Nothing is imported here."""
+        """The app of a mount; MISSING if there is none, or after a problem. Nothing is imported here."""
         entry = where.find("app")
         if entry is None:
             return MISSING
@@ -300,7 +300,7 @@ class _Check:
                 self.report(one, f"same paths as [{other.name}]{_first(other.line)}; expected one mount for them")
 
     def check_references(self, key: Key, sections: Sequence[Section], named: Sequence[Section]) -> None:
-        """A list of sections in which one stands that is not there. `named` are those that there are."""
+        """Report references to sections that do not exist. `named` are the sections that do."""
         names = [one.argument for one in named]
         for where in sections:
             entry = where.find(key.name)
@@ -314,7 +314,7 @@ class _Check:
                     self.report(where, f"no [{kind}:{name}] section{did_you_mean(name, names)}", entry, value=name)
 
     def check_addresses(self, sections: Sequence[Section], listeners: Sequence[ListenerSettings | AdminSettings | None]) -> None:
-        """One address given to two listeners. TCP port 0 is another port each time."""
+        """Report two listeners with the same address. TCP port 0 is a new port each time."""
         first: dict[str, Section] = {}
         for where, listener in zip(sections, listeners, strict=True):
             if listener is None or (isinstance(listener.address, TcpAddress) and listener.address.port == 0):
@@ -334,7 +334,7 @@ def _first(line: int | None) -> str:
 
 
 def _name_problem(one: Section) -> str | None:
-    """What is wrong with the name of a section; None when nothing is."""
+    """The problem with the name of a section; None if there is none."""
     if one.name in SINGLE:
         return None
     if one.kind not in NAMED:
@@ -370,7 +370,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
 
 
 def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> tuple[str, ...]:
-    """What works, but is most likely not what was meant."""
+    """Settings that work, but are most likely a mistake."""
     if any(not listener.mounts for listener in listeners):
         return ()
     served = {path for listener in listeners for path in listener.mounts}
@@ -378,7 +378,7 @@ def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSetti
 
 
 def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:
-    """Certificates that nobody shows, and networks that are everybody."""
+    """Certificates that no listener uses, and trusted networks that contain every address."""
     for pair in pairs:
         if not any(pair.name in listener.tls for listener in listeners):
             yield f"[tls:{pair.name}] is used by no listener"

@@ -1,6 +1,6 @@
-"""The forms a value can have: the base class, and the forms that know nothing of wsdaemon.
+"""The forms of values: the base class, and the forms that are not specific to wsdaemon.
 
-A form turns what was written into a value and back. It hangs on the annotation of a dataclass field
+A form turns text into a value and back. It hangs on the annotation of a dataclass field
 (`Annotated[int, SizeForm()]`), so the annotation alone chooses how the field is read, checked, shown and described.
 """
 
@@ -20,7 +20,7 @@ from wsdaemon.settings.problems import Refused, did_you_mean
 T = TypeVar("T")
 
 BLANKS = " \t"
-"""What may stand around a key and a value. Other Unicode spaces are part of the value."""
+"""The characters that are stripped around a key and a value. Other Unicode spaces are part of the value."""
 
 MOST = 1_000_000_000
 """The largest count."""
@@ -44,7 +44,7 @@ def has_control_characters(text: str) -> bool:
 
 
 def refuse_untidy(text: str) -> None:
-    """Refuse text that one line of the INI file could not carry: control characters, or blanks at its ends."""
+    """Refuse text that does not fit on one line of the INI file: control characters, or blanks at its ends."""
     if has_control_characters(text):
         raise Refused("expected text without control characters")
     if text != text.strip(BLANKS):
@@ -52,16 +52,16 @@ def refuse_untidy(text: str) -> None:
 
 
 class Form(Generic[T]):
-    """One form of value. A new one gives `expected` and `parse`, and overrides the rest where text alone is not enough."""
+    """One form of value. A new form defines `expected` and `parse`, and overrides the rest if text alone is not enough."""
 
     __slots__ = ()
 
     hidden: ClassVar[bool] = False
-    """Whether what was given must never be shown, not even in the message that refuses it."""
+    """Whether the given value must never be shown, not even in the message that refuses it."""
 
     @property
     def expected(self) -> str:
-        """The form in words, to stand after "expected"; also printed in the reference INI."""
+        """The form in words, to follow "expected"; also printed in the reference INI."""
         raise NotImplementedError
 
     def parse(self, text: str) -> T:
@@ -73,7 +73,7 @@ class Form(Generic[T]):
         raise self.refusal()
 
     def convert(self, value: object) -> T:
-        """The value for whatever was given, in the INI file or as a Python value. Raises Refused."""
+        """The value for a given text or Python value. Raises Refused."""
         if not isinstance(value, str):
             return self.accept(value)
         text = value.strip(BLANKS)
@@ -89,7 +89,7 @@ class Form(Generic[T]):
         return str(value)
 
     def refusal(self, hint: str = "") -> Refused:
-        """The error that says what was expected; `hint` may add a "; did you mean ...?"."""
+        """The error that names the expected form; `hint` may add a "; did you mean ...?"."""
         return Refused(f"expected {self.expected}{hint}")
 
 
@@ -182,7 +182,7 @@ class DurationForm(Form[float]):
             raise self.refusal()
         if value == 0 and self.zero:
             return 0.0
-        # Compared before float(), which does not take the largest ints; so nan is found by its own rule above.
+        # Compared before float(), which raises on the largest ints. The rule above refuses nan.
         if not SHORTEST_DURATION <= value <= LONGEST_DURATION:
             raise Refused(f"expected a duration from 1ms to 365d{', or 0' if self.zero else ''}")
         return float(value)

@@ -1,9 +1,9 @@
-"""The INI file: read it, and make settings of it.
+"""Read the INI file and make settings of it.
 
 The dialect is that of `configparser.RawConfigParser` with `=` as the only delimiter: `[section]`, `key = value`, comments (`#` or
-`;`) on lines of their own, no interpolation. It is read by our own few lines instead, since RawConfigParser keeps no line
-numbers for keys, stops at the first key or section that comes twice, and takes an indented line for more of the value above it.
-Here an indented line is a problem. What this reader takes, RawConfigParser reads alike.
+`;`) on lines of their own, no interpolation. This module has a reader of its own, because RawConfigParser keeps no line
+numbers for keys, stops at the first key or section that is given twice, and takes an indented line for more of the value above it.
+Here an indented line is a problem. RawConfigParser reads every file that this reader accepts, with the same result.
 
 The text is UTF-8 without a byte order mark, up to 1 MiB, with lines that end in LF or CRLF.
 """
@@ -61,13 +61,13 @@ def _content(source: str, problems: list[Problem]) -> bytes | None:
 
 
 def read_sections(content: bytes, source: str, problems: list[Problem]) -> list[Section]:
-    """The sections of a file's content, with line numbers. Problems of lines are added; the lines around them are read on.
+    """The sections of a file's content, with line numbers. Problems of single lines are added to `problems`, and reading continues.
 
-    Keys under a header that cannot be read are left out: nobody can say what they are.
+    Keys under a header that cannot be read are left out, because their section is unknown.
     """
     reader = _Reader(source, problems)
     if b"\0" in content:
-        # UTF-16, or no text at all: one problem says more than one for each line.
+        # UTF-16, or no text at all: one problem is clearer than one for each line.
         reader.line = content.count(b"\n", 0, content.index(b"\0")) + 1
         reader.report("NUL byte; expected a text file in UTF-8")
         return []
@@ -82,7 +82,7 @@ def read_sections(content: bytes, source: str, problems: list[Problem]) -> list[
 
 
 class _Reader:
-    """The reader's place: the line, and the sections so far, the last of them open. A name of None is a header that cannot be read."""
+    """The reader's state: the line, and the sections so far; the last one is open. The name None is an unreadable header."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
@@ -91,12 +91,12 @@ class _Reader:
         self.sections: list[tuple[str | None, int, list[Entry]]] = []
 
     def report(self, message: str, key: str | None = None, value: str | None = None) -> None:
-        """A problem of this line."""
+        """Add a problem of this line."""
         section = self.sections[-1][0] if self.sections else None
         self.problems.append(Problem(self.source, self.line, section, key, value, message))
 
     def read(self, line: bytes) -> None:
-        """One line, without its end."""
+        """Read one line, without its line end."""
         stripped = line.strip(b" \t")
         if not stripped:
             return
@@ -117,7 +117,7 @@ class _Reader:
             self.entry(text)
 
     def broken(self, stripped: bytes, message: str) -> None:
-        """A line that cannot be read. When it looks like a header, what follows belongs to no known section."""
+        """A line that cannot be read. If it looks like a header, the keys below it belong to no known section."""
         if stripped.startswith(b"["):
             self.sections.append((None, self.line, []))
         self.report(message)
@@ -131,13 +131,13 @@ class _Reader:
             self.sections.append((text[1:-1], self.line, []))
 
     def entry(self, text: str) -> None:
-        """Any other line: a key and its value. The first `=` parts them."""
+        """Any other line: a key and its value. The first `=` separates them."""
         key, equals, value = text.partition("=")
         key, value = key.rstrip(BLANKS), value.lstrip(BLANKS)
         if not equals:
             self.report("expected key = value", key=key)
         elif not key:
-            self.report("expected key = value; nothing stands before the =")
+            self.report("expected key = value; the key before the = is missing")
         elif not self.sections:
             self.report("expected a [section] before the first key", key=key)
         else:

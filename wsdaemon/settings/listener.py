@@ -1,4 +1,4 @@
-"""[listener:NAME] and [tls:NAME]: where connections are accepted, and how much a client may ask of the daemon before it is let in."""
+"""[listener:NAME] and [tls:NAME]: the addresses that accept connections, their certificates and their limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONNECTION_LIMITS = (
     "idle_timeout",
     "lifetime",
 )
-"""Limits on single connections that a listener has as well as a mount: the lower of the two counts."""
+"""Limits on single connections that a listener and a mount may both have. The lower one applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,96 +40,101 @@ class ListenerSettings(SectionSettings):
     name: str
     address: AddressText = field(
         metadata=explain(
-            "Where to listen. tcp:8080 is every IPv4 and IPv6 address of the machine, tcp:8080:interface=127.0.0.1 or interface=[::1] "
-            "one of them. unix:/run/wsdaemon/ws.sock:mode=660 is a unix socket, also with :user=NAME and :group=NAME; its mode "
-            "is 660 when left out. "
-            "systemd:index=0 or systemd:name=ws is a socket that systemd passes.",
+            "The address to accept connections on. tcp:8080 is every IPv4 and IPv6 address of the machine; "
+            "tcp:8080:interface=127.0.0.1 and interface=[::1] are one address. unix:/run/wsdaemon/ws.sock:mode=660 is a unix "
+            "socket, also with :user=NAME and :group=NAME; the default mode is 660. systemd:index=0 and systemd:name=ws are sockets "
+            "that systemd passes.",
             example="tcp:8080:interface=127.0.0.1",
         )
     )
     tls_certificate: File = field(
         default=None,
-        metadata=explain("The certificate and its chain, as PEM; with it the listener speaks TLS. Needs tls_key. Relative to this file."),
+        metadata=explain("The certificate and its chain, as PEM. With it the listener speaks TLS. Needs tls_key. Relative to this file."),
     )
     tls_key: File = field(default=None, metadata=explain("The private key of tls_certificate, as PEM. Relative to this file."))
     tls: TlsNames = field(
         default=(),
         metadata=explain(
-            "The [tls:NAME] sections whose certificates this listener has, in the place of tls_certificate. A client gets the one for the "
-            "host name that it asks for, and the first one when there is none for that."
+            "The [tls:NAME] sections whose certificates this listener uses, instead of tls_certificate. A client gets the "
+            "certificate for the host name that it asks for. If there is none for that name, it gets the first one."
         ),
     )
     client_ca: File = field(
         default=None,
-        metadata=explain("The certificates, as PEM, of those who issue the certificates of clients. Relative to this file."),
+        metadata=explain("The certificates of the authorities that issue client certificates, as PEM. Relative to this file."),
     )
     client_certificate: Literal["none", "optional", "required"] = field(
         default="none",
         metadata=explain(
-            "Whether clients show a certificate of their own in the TLS handshake, issued by client_ca. optional: they may, and a bad one "
-            "ends the handshake. required: without a good one there is no connection."
+            "Whether clients present a certificate, issued by client_ca, in the TLS handshake. none: the listener asks for none. "
+            "optional: a client may present one; a bad one ends the handshake. required: a client without a good one is refused."
         ),
     )
     proxy_protocol_from: NetworkList = field(
         default=(),
         metadata=explain(
-            "Load balancers that put a PROXY protocol header (version 1 or 2) in front of each connection, before TLS. When set, every "
-            "connection from there must begin with that header, and from anywhere else none is accepted. unix stands for every client of a "
-            "unix socket."
+            "Load balancers that send a PROXY protocol header (version 1 or 2) at the start of each connection, before TLS. If this "
+            "is set, every connection from these addresses must begin with that header, and connections from other addresses are "
+            "refused. unix stands for every client of a unix socket."
         ),
     )
     trusted_proxies: NetworkList = field(
         default=(),
         metadata=explain(
-            "Proxies whose headers are believed: they tell the client's address and whether it came over TLS. Which headers those are says "
-            "forwarded_header. Name the addresses that the proxies connect from, and nothing wider: who connects from there can claim any "
-            "address. unix stands for every client of a unix socket."
+            "Proxies whose headers are believed. The headers give the client's address and whether it used TLS; forwarded_header "
+            "decides which headers these are. Name the addresses that the proxies connect from, and nothing wider: a client that "
+            "connects from one of them can claim any address. unix stands for every client of a unix socket."
         ),
     )
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = field(
         default="x-forwarded-for",
         metadata=explain(
-            "What trusted_proxies write. x-forwarded-for: X-Forwarded-For, to which each of them appends, and X-Forwarded-Proto, which "
-            "each sets. forwarded: Forwarded (RFC 7239), with for and proto. The other kind is not looked at: most proxies pass it on as "
-            "the client sent it."
+            "Which headers of trusted_proxies are read. x-forwarded-for: X-Forwarded-For, to which each proxy appends, and "
+            "X-Forwarded-Proto, which each proxy sets. forwarded: Forwarded (RFC 7239), with for and proto. The other kind is "
+            "ignored, because most proxies pass it on as the client sent it."
         ),
     )
-    mounts: MountPaths = field(
-        default=(), metadata=explain("The mounts that this listener serves, as their sections name them. Empty: all of them.")
-    )
+    mounts: MountPaths = field(default=(), metadata=explain("The mounts that this listener serves, by their paths. Empty: all of them."))
     hosts: ReachedHosts = field(
         default=(),
         metadata=explain(
-            "What clients may call this listener in the Host header; any other request is answered 421. *.example.com stands for all names "
-            "below example.com; ports are not compared. This keeps off pages of a hostile name that was made to lead here (DNS rebinding). "
-            "List every name and address that clients, proxies and health checks use. Empty: any."
+            "The names and addresses that a client may use in the Host header. Any other request is answered 421. *.example.com "
+            "stands for all names below example.com; ports are not compared. This refuses pages of a hostile name that was made to "
+            "resolve to this machine (DNS rebinding). List every name and address that clients, proxies and health checks use. "
+            "Empty: any."
         ),
     )
     backlog: Annotated[int, WholeForm(1, 65535)] = field(
         default=4096,
-        metadata=explain("How many connections the system holds until they are accepted. Its own limit (net.core.somaxconn) may be lower."),
+        metadata=explain(
+            "How many connections the kernel queues until the daemon accepts them. The kernel's own limit (net.core.somaxconn) may "
+            "be lower."
+        ),
     )
     handshake_timeout: PositiveDuration = field(
         default=10.0,
         metadata=explain(
-            "How long a client may take from its connection to the end of the opening handshake: PROXY header, TLS, request, "
-            "authentication and an Autobahn class's onConnect together."
+            "How long a client may take from its connection to the end of the opening handshake. This covers the PROXY header, TLS, "
+            "the request, authentication and an Autobahn class's onConnect together."
         ),
     )
     max_connections: Count = field(
-        default=0, metadata=explain("How many WebSocket connections may be open on this listener. 0: no limit of its own.")
+        default=0,
+        metadata=explain(
+            "How many WebSocket connections may be open on this listener. Beyond that a new client is answered 503. 0: no limit of its own."
+        ),
     )
     max_handshakes: PositiveCount = field(
-        default=1000, metadata=explain("How many connections may be in their opening handshake. Over it the oldest of them is dropped.")
+        default=1000, metadata=explain("How many connections may be in their opening handshake. Beyond that the oldest of them is dropped.")
     )
     max_connections_per_address: Count = field(
         default=100,
         metadata=explain(
-            "How many WebSocket connections one client address may have open on this listener; of IPv6 addresses those of one /64 count "
-            "together. Whoever comes after that is answered 429, or dropped before TLS. This and the next two never count who connects "
-            "from this machine (127.0.0.0/8, ::1, unix sockets) nor the proxies themselves: behind a proxy they work on the addresses that "
-            "trusted_proxies and proxy_protocol_from tell, whatever those are. Clients whose address a trusted proxy hides count together "
-            "under the proxy's. 0: no limit."
+            "How many WebSocket connections one client address may have open on this listener. The IPv6 addresses of one /64 count "
+            "as one. Beyond that a new client is answered 429, or dropped before TLS. This limit and the next two do not count "
+            "clients on this machine (127.0.0.0/8, ::1, unix sockets), nor the proxies themselves. Behind a proxy they count the "
+            "addresses that trusted_proxies or proxy_protocol_from give, whatever these are. Clients whose address a trusted proxy "
+            "hides count together, under the proxy's address. 0: no limit."
         ),
     )
     max_handshakes_per_address: Count = field(
@@ -138,61 +143,71 @@ class ListenerSettings(SectionSettings):
     connections_per_second_per_address: Count = field(
         default=20,
         metadata=explain(
-            "How many connections one client address may begin in a second, in the long run; three times as many at once after a pause. "
-            "0: no limit."
+            "How many new connections per second one client address may make; bursts of up to three seconds' worth are allowed. 0: "
+            "no limit."
         ),
     )
     max_connections_per_user: Count = field(
         default=0,
         metadata=explain(
-            "How many WebSocket connections one user may have open on this listener, where auth tells who it is. Whoever comes after "
-            "that is answered 429. 0: no limit."
+            "How many WebSocket connections one authenticated user may have open on this listener. Beyond that a new client is "
+            "answered 429. 0: no limit."
         ),
     )
     messages_per_second: Count = field(
         default=0,
         metadata=explain(
-            "How many messages a client may send each second, for two seconds at once. What becomes of a faster one says the mount's "
-            "over_rate. This and the next five are limits on each connection that comes by this listener. Mounts have them too, and of the "
-            "two the lower one counts. 0: the mount's limit alone."
+            "How many messages per second a client may send; bursts of up to two seconds' worth are allowed. The mount's over_rate "
+            "decides what happens above this. This limit and the next five apply to each connection of this listener. Mounts have "
+            "them too, and the lower one applies. 0: only the mount's limit applies."
         ),
     )
     bytes_per_second: Size = field(
-        default=0, metadata=explain("How many bytes a client may send each second, for two seconds at once. 0: the mount's limit alone.")
+        default=0,
+        metadata=explain(
+            "How many bytes per second a client may send; bursts of up to two seconds' worth are allowed. 0: only the mount's limit "
+            "applies."
+        ),
     )
     control_frames_per_second: Count = field(
         default=0,
-        metadata=explain("How many pings and pongs a client may send each second. More close it with 1008. 0: the mount's limit alone."),
+        metadata=explain(
+            "How many pings and pongs per second a client may send. More close the connection with 1008. 0: only the mount's limit applies."
+        ),
     )
     max_fragments: Count = field(
         default=0,
-        metadata=explain("Into how many fragments a client may cut one message. More close it with 1009. 0: the mount's limit alone."),
+        metadata=explain(
+            "How many fragments one message of a client may have. More close the connection with 1009. 0: only the mount's limit applies."
+        ),
     )
     idle_timeout: Duration = field(
         default=0.0,
-        metadata=explain("How long a connection may be without a message in either direction. 0: the mount's limit alone."),
+        metadata=explain("How long a connection may stay open without a message in either direction. 0: only the mount's limit applies."),
     )
-    lifetime: Duration = field(default=0.0, metadata=explain("How long a connection may last at all. 0: the mount's limit alone."))
+    lifetime: Duration = field(
+        default=0.0, metadata=explain("How long a connection may stay open in all. 0: only the mount's limit applies.")
+    )
 
     @property
     def secure(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the listener speaks TLS."""
         return self.tls_certificate is not None or bool(self.tls)
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        """Half of a pair, or what only makes sense with TLS."""
+        """Half of a pair, or a key that needs TLS."""
         if self.tls_certificate is None and self.tls_key is not None:
-            yield ("tls_key", "tls_certificate"), "expected tls_certificate beside it: TLS takes both or neither"
+            yield ("tls_key", "tls_certificate"), "expected tls_certificate too: TLS needs both"
         if self.tls_key is None and self.tls_certificate is not None:
-            yield ("tls_certificate", "tls_key"), "expected tls_key beside it: TLS takes both or neither"
+            yield ("tls_certificate", "tls_key"), "expected tls_key too: TLS needs both"
         if self.tls and self.tls_certificate is not None:
             yield ("tls", "tls_certificate"), "expected either tls or tls_certificate and tls_key, not both"
         if self.client_certificate != "none" and self.client_ca is None:
-            yield ("client_certificate", "client_ca"), "expected client_ca beside it: whose certificates are good?"
+            yield ("client_certificate", "client_ca"), "expected client_ca too: it names the authorities whose certificates are accepted"
         if self.client_ca is not None and self.client_certificate == "none":
-            yield ("client_ca", "client_certificate"), "expected client_certificate = optional or required beside it"
+            yield ("client_ca", "client_certificate"), "expected client_certificate = optional or required too"
         if self.client_ca is not None and not self.secure:
-            yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate beside it: it is for TLS only"
+            yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate too: client certificates need TLS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +217,8 @@ class TlsSettings(SectionSettings):
     name: str
     certificate: Annotated[Path, PathForm("the path of a file")] = field(
         metadata=explain(
-            "The certificate and its chain, as PEM. Relative to this file. A renewed one is taken into use by itself, within a minute, or "
-            "at once on SIGHUP.",
+            "The certificate and its chain, as PEM. Relative to this file. The daemon loads a renewed certificate by itself within "
+            "a minute, or at once on SIGHUP.",
             example="./www.pem",
         )
     )
@@ -211,5 +226,5 @@ class TlsSettings(SectionSettings):
         metadata=explain("The private key of the certificate, as PEM. Relative to this file.", example="./www-key.pem")
     )
     hosts: Hosts = field(
-        default=(), metadata=explain("The host names that this certificate is for. Empty: those that stand in the certificate.")
+        default=(), metadata=explain("The host names that this certificate is used for. Empty: the names in the certificate.")
     )

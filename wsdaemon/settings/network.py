@@ -1,4 +1,4 @@
-"""Networks and host names, as listeners and certificates name them. Only the writing is read here; the edge uses them."""
+"""Networks and host names in the settings of listeners and certificates. This module checks their syntax; the edge uses them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ class NetworkForm(Form[str]):
             network = ipaddress.ip_network(text)
         except ValueError as error:
             if "host bits" in str(error):
-                raise self.refusal(f"; bits are set behind the prefix: did you mean {ipaddress.ip_network(text, strict=False)}?") from None
+                raise self.refusal(
+                    f"; the address has bits set after the prefix: did you mean {ipaddress.ip_network(text, strict=False)}?"
+                ) from None
             raise self.refusal() from None
         return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
 @dataclass(frozen=True, slots=True)
 class HostForm(Form[str]):
-    """A host name, perhaps with `*` for its first label; in lower case, IDNA in its `xn--` spelling."""
+    """A host name; its first label may be `*`. The value is in lower case, IDNA in its `xn--` spelling."""
 
     @property
     def expected(self) -> str:
@@ -56,7 +58,7 @@ class HostForm(Form[str]):
 
 @dataclass(frozen=True, slots=True)
 class ReachedHostForm(Form[str]):
-    """What a Host header may name: a host name, `*.` and one for all names below it, or an IP address; IPv6 in brackets and shortest."""
+    """A host in a Host header: a host name, `*.` with a name for all names below it, or an IP address (IPv6 shortest, in brackets)."""
 
     @property
     def expected(self) -> str:
@@ -68,7 +70,7 @@ class ReachedHostForm(Form[str]):
             if bracketed or (":" in text and "%" not in text):
                 return f"[{ipaddress.IPv6Address(bracketed[1] if bracketed else text)}]"
             host = HostForm().parse(text)
-            # A name whose last label is a number is an IPv4 address for browsers, in whatever spelling.
+            # Browsers take a name whose last label is a number for an IPv4 address.
             return str(ipaddress.IPv4Address(host)) if host.rpartition(".")[2].isdigit() else host
         except ValueError:
             raise self.refusal("; ports are not compared" if re.search(r":[0-9]+$", text) and "::" not in text else "") from None

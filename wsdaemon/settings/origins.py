@@ -1,4 +1,4 @@
-"""Which sites may open connections, as a mount's `origins` names them. Only the writing is read here; see `edge.origins` for the use.
+"""The sites whose pages may open connections: a mount's `origins`. This module checks the syntax; `edge.origins` uses it.
 
     same-origin                the page comes from the scheme, host and port that it connects to
     any                        every site; alone in its list
@@ -50,7 +50,7 @@ class OriginPattern:
 
 
 def parse_host(text: str) -> str | None:
-    """A host as it is compared: lower case, IDNA in `xn--` spelling, IPv6 in its shortest spelling and in brackets. None: not a host."""
+    """The host in the spelling that is compared: lower case, IDNA as `xn--`, IPv6 shortest and in brackets. None if it is not a host."""
     if text.startswith("["):
         try:
             return f"[{ipaddress.IPv6Address(text[1:-1])}]" if text.endswith("]") and "%" not in text else None
@@ -72,7 +72,7 @@ def parse_port(text: str) -> int | None:
 
 
 def parse_pattern(text: str) -> OriginPattern:
-    """The pattern that `text` writes; it is not one of WORDS. Raises Refused."""
+    """Parse a pattern that is not one of WORDS. Raises Refused."""
     match = _PATTERN.fullmatch(text.lower())
     if match is None:
         trailing = re.fullmatch(r"([a-z+.\-]+://[^/?#@]+)/[^@]*", text, re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Path patterns of mounts: `/chat`, `/rooms/{name}`. Only their writing is checked here; matching them is the router's work."""
+"""Path patterns of mounts: `/chat`, `/rooms/{name}`. This module checks their syntax; the router matches them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wsdaemon.settings.problems import Refused
 
 
 def check_path(pattern: str) -> str:
-    """Give `pattern` back when it is a good path pattern, raise Refused when not.
+    """Return `pattern` if it is a good path pattern, else raise Refused.
 
     A pattern starts with a slash and is compared with the decoded path, so it is written decoded as well. A parameter is a
     whole segment, `{name}`, with the name an identifier that stands in it once. A pattern may end in a slash, but has no
-    empty, `.` or `..` segments: clients take those out before they ask.
+    empty, `.` or `..` segments, because clients remove those before they send the request.
     """
     if not pattern.startswith("/"):
         raise Refused("expected a path that starts with /, such as [mount:/chat] or [mount:/rooms/{name}]")

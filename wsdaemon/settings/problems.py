@@ -1,4 +1,4 @@
-"""What can be wrong with settings, said in full: where it stands, what was given, what was expected."""
+"""Problems in settings: the place, the given value and the expected form of each."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ SHOWN_CHARACTERS = 200
 
 
 class Refused(ValueError):
-    """A value that a form does not take. Its text is the message for the operator, such as "expected on or off"."""
+    """A form refuses a value. The text is the message for the operator, such as "expected on or off"."""
 
 
 def printable(text: str) -> str:
-    """`text` on one line, cut to SHOWN_CHARACTERS, with everything that does not print as an escape: safe for a terminal and a log."""
+    """`text` on one line, cut to SHOWN_CHARACTERS, with unprintable characters as escapes: safe for a terminal and a log."""
     cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in cut)
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `word` was most likely meant to be, or None. Case, `-` and `_` make no difference."""
+    """The candidate closest to `word`, or None. Case, `-` and `_` make no difference."""
     plain = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
     return plain[found[0]] if found else None
 
 
 def did_you_mean(word: str, candidates: Iterable[str], around: str = "{}") -> str:
-    """The end of a message: "; did you mean X?", or nothing when no candidate is near. `around` dresses the candidate."""
+    """The end of a message: "; did you mean X?", or nothing if no candidate is close. `around` formats the candidate."""
     found = closest(word, candidates)
     return f"; did you mean {around.format(found)}?" if found is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` counts from 1 and is None for settings made in Python; the others are None where they do not apply.
+    """One problem. `line` counts from 1 and is None for settings made in Python; the other fields are None if they do not apply.
 
     `value` is the value as it was given (for secrets it says only "(hidden)"); `message` names the form expected.
     """
@@ -58,7 +58,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used. `problems` has all of them, in the order of their lines; `str()` is one line for each."""
+    """The settings cannot be used. `problems` has every problem, in the order of their lines; `str()` has one line for each."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.line or 0)

@@ -1,6 +1,6 @@
 """INI text made from the settings' own fields: the reference with every key, and the text of given settings.
 
-`python -m wsdaemon.settings.reference > etc/ws.reference.ini` writes the reference anew; a test sees to it that this is done.
+`python -m wsdaemon.settings.reference > etc/ws.reference.ini` writes the reference; a test fails if it is out of date.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ WIDTH = 110
 _HEAD = """\
 Every section and key of wsdaemon's INI file, with its default. Made from the settings themselves.
 
-A key behind a # without a blank shows its default; take the # away to change it. Comments (# or ;) stand on lines of their
-own. Sizes are in bytes, or in KiB, MiB, GiB or TiB; durations are in ms, s, m, h or d. A % is only a %. Unknown sections
-and keys are errors, and so are keys that stand twice."""
+A line such as #key = value, without a blank after the #, shows a key's default; remove the # to change it. Comments (# or ;) need
+lines of their own. Sizes are in bytes, or in KiB, MiB, GiB or TiB; durations are in ms, s, m, h or d. A % has no special meaning.
+Unknown sections and keys are errors, and so are keys that are given twice."""
 
 
 def reference(apps: Apps = APP_OPTIONS) -> str:
-    """The reference INI: each key with its help, its form and its default, commented out. Only what is required is set."""
+    """The reference INI: each key with its help, its form and its default, commented out. Only required keys are set."""
     lines = [*_head()]
     for header, settings_class in (("daemon", DaemonSettings), ("logging", LoggingSettings)):
         lines += ["", "", *_comment(_about(settings_class)), f"[{header}]"]
         lines += _documented(keys_of(settings_class).values())
-    about = "[defaults]: what every mount starts from. Each of these keys may stand in a [mount:PATH] too."
+    about = "[defaults]: the defaults of every mount. Each of these keys may also stand in a [mount:PATH]."
     lines += ["", "", *_comment(about), "[defaults]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if key.inherited)
     for app, options in apps.items():
         for key in keys_of(options).values():
-            lines += ["", *_comment(f"An option of the app {app}; on its mounts only."), *_key(key)]
+            lines += ["", *_comment(f"An option of the app {app}, for its mounts only."), *_key(key)]
     lines += ["", "", *_comment(_about(ListenerSettings)), "[listener:web]"]
     lines += _documented(keys_of(ListenerSettings).values())
     about = (
-        "[mount:PATH]: a URL path, the app it leads to and the limits on it. A PATH such as /rooms/{name} has a parameter, which reaches "
-        "the app; the longest path that matches wins. Every key of [defaults] may stand here, and counts for this mount alone."
+        "[mount:PATH]: a URL path, the app it leads to and the limits on it. A PATH such as /rooms/{name} has a parameter, which the app "
+        "gets; the longest path that matches wins. Every key of [defaults] may stand here, and then applies to this mount only."
     )
     lines += ["", "", *_comment(about), "[mount:/echo]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
@@ -55,9 +55,9 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
 
 
 def effective(settings: Settings) -> str:
-    """The settings as an INI file with every key set; loaded again it gives equal settings. Of a secret only its file is named.
+    """The settings as an INI file with every key set; loaded again it gives equal settings. A secret appears as the name of its file only.
 
-    An app that is a Python object is written as module:name, which leads back to it only where that name does.
+    An app that is a Python object is written as module:name; if that name does not lead to the object, the text does not load.
     """
     parts = [_section("daemon", settings.daemon), _section("logging", settings.logging)]
     parts += [_section(f"listener:{listener.name}", listener) for listener in settings.listeners]
@@ -78,8 +78,8 @@ def _section(name: str, *objects: SectionSettings | None) -> str:
 
 
 def _commented_out(settings_class: type[SectionSettings], *begins: str) -> Iterator[str]:
-    """An example of a section that begins with these lines. Without the "# " in front of each line it is a section like the others."""
-    about = f"{_about(settings_class)} Take the # and the blank behind it away from each line below."
+    """An example of a section that begins with these lines. Without the "# " at the start of each line it is a section like the others."""
+    about = f"{_about(settings_class)} To use the section, remove the # and the blank after it from each line below."
     yield from _comment(about)
     keys = keys_of(settings_class).values()
     section = [*begins, *_documented(keys, WIDTH - 2)]

@@ -39,7 +39,7 @@ class RegularExpressionForm(Form[re.Pattern[str]]):
 
 @dataclass(frozen=True, slots=True)
 class HooksForm(Form[object]):
-    """The user's own class or object: `module:Class`, or nothing. In Python also the thing itself."""
+    """The user's own class or object: `module:Class`, or nothing. In Python also the class or object itself."""
 
     @property
     def expected(self) -> str:
@@ -58,48 +58,60 @@ class HooksForm(Form[object]):
 
 
 def hooks_text(value: object) -> str:
-    """A policy as the INI file has it: the text it was given as, or where in its module a Python object is found."""
+    """A policy as the INI file writes it: the given text, or the module and name of a Python object."""
     return "" if value is None else app_text(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomsOptions(SectionSettings):
-    """What a mount's rooms allow and remember."""
+    """The limits of a mount's rooms, and how much history they keep."""
 
     publish: Literal["clients", "server", "none"] = field(
         default="clients",
-        metadata=explain("Who may publish. clients: whoever is let in. server: only the program that runs the daemon. none: nobody."),
+        metadata=explain(
+            "Who may publish. clients: every client of the mount. server: only the program that runs the daemon. none: neither."
+        ),
     )
-    echo_to_sender: bool = field(default=False, metadata=explain("Give a client its own messages, too."))
+    echo_to_sender: bool = field(default=False, metadata=explain("Send a client its own messages too."))
     policy: Annotated[object, HooksForm()] = field(
         default=None,
         metadata=explain(
-            "Your own class with the methods enter, enter_pattern or publish, which decide who may enter a room, and who may publish "
-            "what. Empty: whoever is let in may do everything that publish says."
+            "Your own class with the methods enter, enter_pattern or publish. They decide which clients may enter a room and which "
+            "messages may be published. Empty: every client of the mount may do all that publish allows."
         ),
     )
     hook_timeout: PositiveDuration = field(
-        default=10.0, metadata=explain("How long a method of the policy may take. One that takes longer refuses.")
+        default=10.0, metadata=explain("How long a method of the policy may take. After that the request is refused.")
     )
     room_names: Annotated[re.Pattern[str], RegularExpressionForm()] = field(
         default=re.compile(r"[^\x00-\x20\x7f]+"),
-        metadata=explain("What the whole name of a room must match. A name is at most 256 bytes, and never has a * or > in it."),
+        metadata=explain(
+            "A regular expression that the whole name of a room must match. A name has at most 256 bytes, and never a * or >."
+        ),
     )
     max_rooms: PositiveCount = field(
-        default=10_000, metadata=explain("How many rooms there may be. An empty one gives way to a new one, the least used first.")
+        default=10_000,
+        metadata=explain(
+            "How many rooms the mount may have. A new room replaces the empty room that has been unused the longest; if none is "
+            "empty, the new room is refused."
+        ),
     )
     max_members: PositiveCount = field(default=10_000, metadata=explain("How many members a room may have."))
     max_subscriptions: PositiveCount = field(default=100, metadata=explain("How many rooms one connection may be in."))
-    max_patterns: Count = field(default=10, metadata=explain("To how many patterns, such as prices.*, one connection may subscribe."))
+    max_patterns: Count = field(default=10, metadata=explain("How many patterns, such as prices.*, one connection may subscribe to."))
     room_messages_per_second: Count = field(
-        default=0, metadata=explain("How many messages a room takes each second, for two seconds at once. 0: no limit.")
+        default=0,
+        metadata=explain("How many messages per second a room takes; bursts of up to two seconds' worth are allowed. 0: no limit."),
     )
     history: Count = field(
-        default=0, metadata=explain("How many messages a room remembers for those who come back. 0: none, or with history_age up to 10000.")
+        default=0,
+        metadata=explain("How many messages a room keeps for clients that come back. 0: none, or up to 10000 if history_age is set."),
     )
-    history_age: Duration = field(default=0.0, metadata=explain("How long a room remembers a message. 0: as long as history has room."))
-    history_bytes: PositiveSize = field(default=1024 * 1024, metadata=explain("How many bytes of messages a room remembers."))
-    latest: bool = field(default=False, metadata=explain("Give newcomers the room's last message at once."))
+    history_age: Duration = field(
+        default=0.0, metadata=explain("How long a room keeps a message. 0: until history or history_bytes is full.")
+    )
+    history_bytes: PositiveSize = field(default=1024 * 1024, metadata=explain("How many bytes of messages a room keeps."))
+    latest: bool = field(default=False, metadata=explain("Send each newcomer the room's last message at once."))
     room_idle: PositiveDuration = field(
-        default=60.0, metadata=explain("How long an empty room is kept at least, so that those who come back find their place.")
+        default=60.0, metadata=explain("How long an empty room is kept at least, so that clients that come back find their position.")
     )

@@ -1,4 +1,4 @@
-"""What the fields of a settings dataclass tell about its keys."""
+"""The keys of a settings dataclass, from its fields."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from wsdaemon.settings.values import Form, get_form
 
 
 class SectionSettings:
-    """The base of every dataclass that a section, or an app's options, are read into."""
+    """The base of every dataclass for a section or for an app's options."""
 
     __slots__ = ()
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        """What does not fit together: the keys at odds, and a message. It is reported on the line of the first of them.
+        """Keys that contradict each other, and a message. The problem is reported on the line of the first key.
 
         Override it for checks that need more than one value.
         """
@@ -26,7 +26,7 @@ def explain(help_text: str, *, inherited: bool = True, example: str = "") -> Map
     """The metadata that makes a dataclass field a key of the INI file.
 
     `help_text` goes into the reference INI. `inherited` says whether a mount's key may also stand in [defaults]. `example` is
-    what the reference gives for a key without a default.
+    the value that the reference shows for a key without a default.
     """
     return {"help": help_text, "inherited": inherited, "example": example}
 

@@ -1,4 +1,4 @@
-"""The types a setting can have. An annotation from here is all a field needs to be read, checked, shown and described.
+"""The types of settings. An annotation from here decides how a field is read, checked, shown and described.
 
 `bool` and `Literal[...]` are used as they are; the rest are the names below. `get_form` finds the form of an annotation.
 """
@@ -32,6 +32,7 @@ from wsdaemon.settings.form import (
 )
 from wsdaemon.settings.paths import check_path
 from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.text import byte_order_mark, first_line
 
 __all__ = [
     "GIB",
@@ -100,7 +101,7 @@ class PathForm(Form[Path]):
 
 @dataclass(frozen=True, slots=True)
 class FileForm(Form[Path | None]):
-    """The path of a file, or None when it is left empty. Whether the file is there is seen when it is used."""
+    """The path of a file, or None when it is left empty. The file is not opened here."""
 
     @property
     def expected(self) -> str:
@@ -121,7 +122,7 @@ class FileForm(Form[Path | None]):
 
 @dataclass(frozen=True, slots=True)
 class DestinationForm(Form[str | Path]):
-    """Where log lines go: a word, or the path of a file. A file in the INI's directory is `./name`, so that a misspelt word is no file."""
+    """The log's destination: a word, or the path of a file. A path has a `/`, as in `./name`, so that a misspelt word is no file."""
 
     words: ClassVar[tuple[str, ...]] = ("auto", "stdout", "journal")
 
@@ -201,7 +202,7 @@ def is_reference(text: str) -> bool:
 
 
 def app_text(app: object) -> str:
-    """An app as the INI file has it: the text it was given as, or where in its module a Python object is found."""
+    """An app as the INI file writes it: the given text, or the module and name of a Python object."""
     if isinstance(app, str):
         return app
     named = app if hasattr(app, "__qualname__") else type(app)
@@ -210,7 +211,7 @@ def app_text(app: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AppForm(Form[object]):
-    """A built-in app's name, or `module:function`. In Python also the thing itself: a callable, or an object with `open`."""
+    """A built-in app's name, or `module:function`. In Python also the app itself: a callable, or an object with `open`."""
 
     @property
     def expected(self) -> str:
@@ -232,7 +233,7 @@ class AppForm(Form[object]):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret that was read from a file. Only `reveal()` gives it; text and repr show where it came from."""
+    """A secret from a file. Only `reveal()` returns it; text and repr show the path of the file."""
 
     path: Path
     _text: str
@@ -270,11 +271,13 @@ class SecretForm(Form[Secret | Path | None]):
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST_SECRET + 1)
-            text = content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            if (problem := byte_order_mark(content)) is not None:
+                raise Refused(f"expected {self.expected}; {problem}")
+            text = first_line(content).decode("utf-8")
         except UnicodeDecodeError:
             raise Refused(f"expected {self.expected}; the file is not UTF-8 text") from None
         except (OSError, ValueError) as error:
-            # Only the reason: the error's own text has the path, which may be the secret itself, written here by mistake.
+            # Only the reason, because the error's own text has the path, and an operator may have written the secret there by mistake.
             reason = getattr(error, "strerror", None) or "it cannot be opened"
             raise Refused(f"expected {self.expected}; the file cannot be read: {reason}") from None
         if not text or has_control_characters(text) or len(content) > LARGEST_SECRET:

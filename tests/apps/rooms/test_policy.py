@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.support.fake_frames import text
+from tests.support.fakes import house, request
 from tests.support.rooms import Hall, hall
-from wsdaemon.apps.rooms import Refused, Visitor
+from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsPolicy, SendToAll, Visitor
 from wsdaemon.apps.rooms.policy import Policy
+from wsdaemon.brokers import Limits
+from wsdaemon.wire.fan import send_to_all
 
 
 class Everything:
@@ -197,3 +201,46 @@ def test_a_visitor_says_who_it_is() -> None:
         assert visitor is not None
         assert visitor.identity is not None and visitor.identity.name == "ada"
         assert "192.0.2.7" in repr(visitor)
+
+
+class NotBanned:
+    """Denies by what the request says, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str | None, dict[str, list[str]], str | None]] = []
+
+    async def enter(self, visitor: Visitor, room: str) -> bool:
+        await asyncio.sleep(0)
+        return "banned" not in visitor.handshake.cookies
+
+    def publish(self, visitor: Visitor, room: str, message: str | bytes) -> str | bytes:
+        handshake = visitor.handshake
+        self.seen.append((handshake.headers.get("x-tag"), handshake.query, handshake.origin))
+        return message
+
+
+@pytest.mark.parametrize("cookie", ["banned=yes", ""])
+def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: str) -> None:
+    """Over a real wire, which lets go of handshakes: a rule on a cookie must not let a client in because the cookie is gone."""
+    hooks = NotBanned()
+    with house() as made:
+        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
+        opening = request("/rooms?x=1", cookie=cookie, x_tag="seen", origin="https://a.example", sec_websocket_protocol=SUBPROTOCOL)
+        client = made.make_wire(app, opening=opening, subprotocols=(SUBPROTOCOL,))
+        client.send(text(json.dumps({"type": "subscribe", "room": "lobby"})))
+        made.loop.settle()
+        [answer] = [json.loads(frame.payload) for frame in client.frames()]
+        assert answer["type"] == ("error" if cookie else "subscribed")
+        if not cookie:
+            for _ in range(2):
+                client.send(text(json.dumps({"type": "publish", "room": "lobby", "data": "hello"})))
+                made.loop.settle()
+            assert hooks.seen == [("seen", {"x": ["1"]}, "https://a.example")] * 2
+        assert not client.handshake.was_let_go
+
+
+def test_without_hooks_the_handshake_is_let_go() -> None:
+    with house() as made:
+        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
+        client = made.make_wire(app, opening=request(sec_websocket_protocol=SUBPROTOCOL), subprotocols=(SUBPROTOCOL,))
+        assert client.handshake.was_let_go

@@ -61,7 +61,9 @@ def test_good_requests() -> None:
         ("bad_message", '{"type":"subscribe","pattern":"b","presence":true}'),
         ("bad_message", '{"type":"subscribe","room":"a","since":{"a":{"epoch":"e","offset":1}}}'),
         ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":-1}}'),
-        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":1.0}}'),
+        ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":1.5}}'),
+        ("bad_message", '{"type":"ping","id":1e300}'),
+        ("bad_message", '{"type":"history","limit":2.5}'),
         ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":true}}'),
         ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":"e","offset":1,"x":1}}'),
         ("bad_message", '{"type":"subscribe","room":"a","since":{"epoch":1,"offset":1}}'),
@@ -85,6 +87,18 @@ def test_what_is_no_request(code: str, text: str) -> None:
         parse(text.encode())
     assert caught.value.code == code
     assert len(str(caught.value)) < 200
+
+
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    """As clients write it whose language has only floats; the answer has the number without the fraction."""
+    assert parse(b'{"type":"ping","id":3.0}') == Request("ping", 3)
+    assert type(parse(b'{"type":"ping","id":3.0}').id) is int
+    assert parse(b'{"type":"history","limit":20.0}') == Request("history", limit=20)
+    since = b'{"epoch":"e","offset":3.0}'
+    assert parse(b'{"type":"subscribe","since":%b}' % since) == Request("subscribe", since=Position("e", 3))
+    assert parse(b'{"type":"subscribe","pattern":"a.*","since":{"a.b":%b}}' % since) == Request(
+        "subscribe", pattern="a.*", since={"a.b": Position("e", 3)}
+    )
 
 
 def test_a_fault_has_the_id_of_its_request() -> None:

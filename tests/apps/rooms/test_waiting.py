@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.test_rooms import Room
+from tests.daemon.test_brokers import Room
 from tests.support.fakes import Client, House, binary, closing, frame, house
 from tests.support.rooms import Hall, Seat, hall
 from wsdaemon.wire.output import JOIN

@@ -91,7 +91,6 @@ class RoomsApp:
     `send_to_all` is the wire's; `failed` is told what goes wrong for one connection. `hooks` is the user's policy object, if any.
     """
 
-    keeps_handshake = False
     subprotocols = (SUBPROTOCOL,)
 
     def __init__(
@@ -102,6 +101,8 @@ class RoomsApp:
         self.open_to_all = hooks is None and policy.publish == "clients"
         """Whoever is in a room may publish there, and nobody has to be asked."""
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
+        self.keeps_handshake = hooks is not None
+        """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
         held = self._hold if policy.waits else None
         self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, held=held, clock=clock)
         self.broker: Broker = self._memory

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from ...brokers.contract import MAX_PAGE, Position
+from ...core.json_text import TooManyParts, read_json, whole_number
 
 LONGEST_ID = 64
 LONGEST_KEY = 128
@@ -37,15 +37,7 @@ MOST_KNOWN = 100
 MOST_PARTS = 1000
 """Commas and opening brackets of a request, outside of its strings. One about MOST_KNOWN rooms has some 300.
 
-Each value but the first stands behind one of them, so this bounds what parsing makes. Without it a mebibyte of `[[]],`, which deflates to
-1.5 KB, takes a quarter of a second: 400,000 lists.
-"""
-
-LONG = 16 * 1024
-"""Bytes of a request beyond which its parts are counted before it is parsed. Whatever is in a shorter one, that takes a millisecond."""
-
-MOST_DIGITS = 100
-"""Of a number. Python reads up to 4300 of them, in a time that grows with the square."""
+A mebibyte of `[[]],`, which deflates to 1.5 KB, is 400,000 lists and would take a quarter of a second to parse."""
 
 LARGEST = 2**53 - 1
 """The largest whole number that JavaScript holds exactly."""
@@ -84,17 +76,14 @@ class Request:
 def parse(payload: bytes) -> Request:
     """The request in a text message. Fault for anything else."""
     try:
-        text = payload.decode()
-        if len(payload) > LONG:
-            _check_parts(text)
-        given = _JSON.decode(text)
-    except (ValueError, RecursionError):
+        given = read_json(payload.decode(), MOST_PARTS)
+    except TooManyParts:
+        raise Fault("bad_message", f"expected at most {MOST_PARTS} commas and brackets") from None
+    except ValueError:
         raise Fault("bad_json", "expected JSON") from None
     if not isinstance(given, dict):
         raise Fault("bad_message", "expected a JSON object")
-    id = given.pop("id", None)
-    if not _is_id(id):
-        raise Fault("bad_message", f"id: expected text of up to {LONGEST_ID} characters, or a whole number")
+    id = _id(given.pop("id", None))
     try:
         return _request(given, id)
     except Fault as fault:
@@ -142,46 +131,13 @@ def _data(values: Mapping[str, Any], encoding: str | None) -> dict[str, Any]:
         raise Fault("bad_message", "data: expected base64") from None
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _read_whole(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
-        raise ValueError(len(digits))
-    return int(digits)
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_whole)
-
-
-def _check_parts(text: str) -> None:
-    """Fault when there are more than MOST_PARTS outside of strings. ValueError for a string that is none.
-
-    Strings are passed over in one go each, for one may well hold a whole document: that costs at most what parsing it does.
-    """
-    parts = position = 0
-    for _ in range(2 * MOST_PARTS + 2):  # a name and a text for each value; with more of them it is not JSON
-        quote = text.find('"', position)
-        end = len(text) if quote < 0 else quote
-        parts += sum(text.count(part, position, end) for part in ",[{")
-        if parts > MOST_PARTS:
-            break
-        if quote < 0 or not (position := text.find('"', quote + 1) + 1):
-            return
-        if text[position - 2] == "\\":  # that quote may not be the end
-            _, position = _JSON.raw_decode(text, quote)
-    raise Fault("bad_message", f"expected at most {MOST_PARTS} commas and brackets")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_id(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= LONGEST_ID
-    return value is None or (_whole(value) and abs(value) <= LARGEST)  # type: ignore[arg-type]
+def _id(value: object) -> Id:
+    if value is None or (isinstance(value, str) and len(value) <= LONGEST_ID):
+        return value
+    number = whole_number(value)
+    if number is None or abs(number) > LARGEST:
+        raise Fault("bad_message", f"id: expected text of up to {LONGEST_ID} characters, or a whole number")
+    return number
 
 
 def _name(field: str, value: object) -> str:
@@ -201,9 +157,10 @@ def _flag(field: str, value: object) -> bool:
 
 
 def _limit(field: str, value: object) -> int:
-    if not _whole(value) or not 1 <= value <= MAX_PAGE:  # type: ignore[operator]
+    number = whole_number(value)
+    if number is None or not 1 <= number <= MAX_PAGE:
         raise Fault("bad_message", f"{field}: expected a whole number from 1 to {MAX_PAGE}")
-    return value  # type: ignore[return-value]
+    return number
 
 
 def _key(field: str, value: object) -> str:
@@ -216,8 +173,8 @@ def _any(field: str, value: object) -> object:
 
 def _position(field: str, value: object) -> Position:
     if isinstance(value, dict) and value.keys() == {"epoch", "offset"}:
-        epoch, offset = value["epoch"], value["offset"]
-        if isinstance(epoch, str) and len(epoch) <= LONGEST_NAME and _whole(offset) and 0 <= offset <= LARGEST:
+        epoch, offset = value["epoch"], whole_number(value["offset"])
+        if isinstance(epoch, str) and len(epoch) <= LONGEST_NAME and offset is not None and 0 <= offset <= LARGEST:
             return Position(epoch, offset)
     raise Fault("bad_message", f'{field}: expected {{"epoch": text, "offset": a whole number}}')
 

@@ -1,4 +1,4 @@
-"""lifecycle.py: steps in order, what signals do, and what systemd is told."""
+"""parts.py: steps in order, what signals do, and what systemd is told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import Loop
-from wsdaemon.lifecycle import AppStep, Callbacks, Signals, StartError, State, Watchdog, start_in_order, stop_in_order
+from wsdaemon.daemon.parts import AppStep, Callbacks, Signals, StartError, State, Watchdog, start_in_order, stop_in_order
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from .apps.loading import LoadError
-from .core.connection import Connection
-from .edge.auth.make import AuthError, make_authenticators
-from .edge.tls import CertificateError
-from .listening import load_certificates
+from ..apps.loading import LoadError
+from ..core.connection import Connection
+from ..edge.auth.make import AuthError, make_authenticators
+from ..edge.tls import CertificateError
+from ..settings.model import Settings
+from .listeners import load_certificates
 from .mounts import load_target, make_mount_app
-from .settings.model import Settings
 
 
 def check(settings: Settings) -> int:

@@ -8,27 +8,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .core.handshake import ClientCertificate
-from .core.registry import Count
-from .core.routing import Routes
-from .core.wheel import Wheel
-from .edge.admission import Chain, Entrance
-from .edge.forwarded import Networks
-from .edge.gate import AnswerPage, Gate
-from .edge.hosts import Hosts
-from .edge.limits import AddressLimits, Tally, address_rate
-from .edge.listeners import Listener
-from .edge.origins import Origins
+from ..core.handshake import ClientCertificate
+from ..core.registry import Count
+from ..core.routing import Routes
+from ..core.wheel import Wheel
+from ..edge.admission import Admission
+from ..edge.candidate import Authentication, Entrance
+from ..edge.clients import Clients
+from ..edge.forwarded import Networks
+from ..edge.gate import AnswerPage, Gate
+from ..edge.hosts import Hosts
+from ..edge.limits import AddressLimits, Tally, address_rate
+from ..edge.listeners import Listener
+from ..edge.origins import Origins
+from ..edge.places import Places
+from ..settings.addresses import UnixAddress
+from ..settings.listener import CONNECTION_LIMITS
+from ..settings.model import ListenerSettings, Settings
+from ..wire.factory import Wires
+from ..wire.frames_python import send
+from ..wire.turns import Turns
 from .mounts import Mount
-from .settings.addresses import UnixAddress
-from .settings.listener import CONNECTION_LIMITS
-from .settings.model import ListenerSettings, Settings
-from .wire.factory import limited
-from .wire.frames_python import send
-from .wire.turns import Turns
 
 if TYPE_CHECKING:
-    from .edge.certificates import Certificates
+    from ..edge.certificates import Certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     if not listener.secure:
         return None
     # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
-    from .edge.certificates import CertificateFiles, Certificates
-    from .edge.tls import ClientCertificates
+    from ..edge.certificates import CertificateFiles, Certificates
+    from ..edge.tls import ClientCertificates
 
     if listener.tls_certificate is not None and listener.tls_key is not None:
         files = [CertificateFiles(listener.tls_certificate, listener.tls_key)]
@@ -65,12 +68,12 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
-def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
+def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
     """What the gates ask for a mount; its counts are the same for all listeners."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,
-        wire_class=mount.wire_class,
+        wires=Wires(mount.wire_class),
         count=mount.count,
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),
@@ -87,7 +90,7 @@ def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> l
     """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
-    return [replace(each, wire_class=limited(each.wire_class, limits)) for each in served]
+    return [replace(each, wires=each.wires.limited(limits)) for each in served]
 
 
 def make_listener(
@@ -98,24 +101,27 @@ def make_listener(
     entrances = entrances_by(settings, entrances)
     show_certificate: Callable[[Any], ClientCertificate | None] | None = None
     if certificates is not None and settings.client_certificate != "none":
-        from .edge.tls import client_certificate
+        from ..edge.tls import client_certificate
 
         show_certificate = client_certificate
-    gate = Gate(
-        listener=settings.name,
-        secure=certificates is not None,
-        routes=Routes((each.mount, each) for each in entrances),
-        counts=(Count(settings.max_connections), common.count),
-        wheel=common.wheel,
-        handshake_timeout=settings.handshake_timeout,
+    limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+    users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
+    counts = (Count(settings.max_connections), common.count)
+    admission = Admission(
+        settings.name,
+        Routes((each.mount, each) for each in entrances),
+        Places(counts, None if limits is None else limits.connections, users, common.retry_after),
+        Clients(limits, trusted, settings.forwarded_header, common.retry_after),
         retry_after=common.retry_after,
         closed=common.closed,
-        limits=_limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)),
-        trusted=trusted,
-        forwarded_header=settings.forwarded_header,
         hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
         show_certificate=show_certificate,
-        users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
+    )
+    gate = Gate(
+        admission,
+        common.wheel,
+        secure=certificates is not None,
+        handshake_timeout=settings.handshake_timeout,
         pages=common.pages,
     )
     return Listener(

@@ -6,27 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .apps.coroutine import CoroutineApp, Failed
-from .apps.echo import EchoApp
-from .apps.loading import LoadError, load, make_app
-from .apps.ticker import TickerApp
-from .core.histogram import Histogram
-from .core.registry import Count
-from .core.wheel import Wheel
-from .settings.model import MountSettings
-from .wire.agreement import DeflateOptions
-from .wire.clashes import clashes
-from .wire.factory import is_autobahn_protocol, wire_class
-from .wire.frames import Frames
-from .wire.output import Flusher
-from .wire.policy import Watcher, WirePolicy
-from .wire.protocol import Wire
-from .wire.turns import Turns
+from ..apps.coroutine import CoroutineApp, Failed
+from ..apps.echo import EchoApp
+from ..apps.loading import LoadError, load, make_app
+from ..apps.ticker import TickerApp
+from ..core.histogram import Histogram
+from ..core.registry import Count
+from ..core.wheel import Wheel
+from ..settings.model import MountSettings
+from ..wire.agreement import DeflateOptions
+from ..wire.clashes import clashes
+from ..wire.factory import is_autobahn_protocol, wire_class
+from ..wire.frames import Frames
+from ..wire.output import Flusher
+from ..wire.policy import Watcher, WirePolicy
+from ..wire.protocol import Wire
+from ..wire.turns import Turns
 
 
 def make_rooms(settings: MountSettings, failed: Failed) -> Any:
     """The app rooms, which is loaded only where a mount runs it: it and its broker are a megabyte."""
-    from .rooms import make_rooms
+    from .brokers import make_rooms
 
     return make_rooms(settings, failed)
 

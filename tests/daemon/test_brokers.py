@@ -1,4 +1,4 @@
-"""The app rooms as a mount: its options, its policy, its subprotocol, and real wires."""
+"""brokers.py: the app rooms as a mount: its options, its policy, its subprotocol, and real wires."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from wsdaemon.apps.rooms import RoomsApp, Visitor
 from wsdaemon.apps.rooms.requests import FIELDS
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
-from wsdaemon.listening import make_entrance
-from wsdaemon.mounts import Mount, Shared, make_mount
+from wsdaemon.daemon.listeners import make_entrance
+from wsdaemon.daemon.mounts import Mount, Shared, make_mount
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.problems import SettingsError

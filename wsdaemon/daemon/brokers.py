@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from .apps.coroutine import Failed
-from .apps.loading import LoadError, load
-from .apps.rooms import RoomsApp, RoomsPolicy, SendToAll
-from .brokers import Limits
-from .settings.model import MountSettings
-from .settings.paths import parameters
-from .settings.rooms import RoomsOptions, hooks_text
-from .wire import fan
+from ..apps.coroutine import Failed
+from ..apps.loading import LoadError, load
+from ..apps.rooms import RoomsApp, RoomsPolicy, SendToAll
+from ..brokers import Limits
+from ..settings.model import MountSettings
+from ..settings.paths import parameters
+from ..settings.rooms import RoomsOptions, hooks_text
+from ..wire import fan
 
 
 def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:

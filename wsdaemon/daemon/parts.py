@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from .ops.systemd import Notifier
+from ..ops.systemd import Notifier
 
 log = Logger(namespace="wsdaemon")
 

@@ -14,35 +14,35 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .apps.loading import LoadError
-from .core.closing import GOING_AWAY
-from .core.connection import Connection
-from .core.histogram import Histogram
-from .core.registry import Connections, Count
-from .core.wheel import Due, Wheel
-from .edge.admission import Entrance
-from .edge.auth.make import Authenticators, AuthError, make_authenticators
-from .edge.gate import AnswerPage
-from .edge.listeners import Listener
-from .edge.sockets import ListenError, open_tcp, open_unix
-from .lifecycle import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
-from .listening import Common, load_certificates, make_entrance, make_listener
+from ..apps.loading import LoadError
+from ..core.closing import GOING_AWAY
+from ..core.connection import Connection
+from ..core.histogram import Histogram
+from ..core.registry import Connections, Count
+from ..core.wheel import Due, Wheel
+from ..edge.auth.make import Authenticators, AuthError, make_authenticators
+from ..edge.candidate import Entrance
+from ..edge.gate import AnswerPage
+from ..edge.listeners import Listener
+from ..edge.sockets import ListenError, open_tcp, open_unix
+from ..ops.connection_log import ConnectionRecord, connection_closed
+from ..ops.metrics import Totals
+from ..ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
+from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
+from ..settings.model import ListenerSettings, Settings
+from ..wire.frames import FramesUnavailable
+from ..wire.frames import load as load_frames
+from ..wire.output import Flusher
+from ..wire.protocol import Wire
+from ..wire.turns import Turns
+from .listeners import Common, load_certificates, make_entrance, make_listener
 from .mounts import Mount, Shared, make_mount
-from .ops.connection_log import ConnectionRecord, connection_closed
-from .ops.metrics import Totals
-from .ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
-from .settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
-from .settings.model import ListenerSettings, Settings
-from .wire.frames import FramesUnavailable
-from .wire.frames import load as load_frames
-from .wire.output import Flusher
-from .wire.protocol import Wire
-from .wire.turns import Turns
+from .parts import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
 
 if TYPE_CHECKING:
-    from .administration import Admin
-    from .edge.certificates import Certificates
-    from .edge.renewal import CertificateWatch
+    from ..edge.certificates import Certificates
+    from ..edge.renewal import CertificateWatch
+    from .admin import Admin
 
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
@@ -202,7 +202,7 @@ class Daemon:
         where = f"{self.settings.source}: [listener:{settings.name}]"
         certificates = None
         if settings.secure:
-            from .edge import renewal
+            from ..edge import renewal
 
             try:
                 certificates = load_certificates(self.settings, settings)
@@ -225,19 +225,19 @@ class Daemon:
         if self.settings.admin is None:
             return
         # Here, for most of what stands behind it is Prometheus' library, and many daemons are not asked.
-        from . import administration
+        from . import admin
 
         address = self.settings.admin.address
-        parts = administration.Parts(
+        parts = admin.Parts(
             settings=self.settings, loop=self.loop, wheel=self.wheel, state=lambda: self.state.value, frames=self._frames,
             count=self._count, totals=self._watch.totals, round_trips=self._round_trips, connections=self.connections,
             listeners=self.listeners, mounts=self.mounts, authenticators=self.authenticators,
         )  # fmt: skip
         try:
-            self.admin = administration.Admin(self.settings.admin, self._open_socket(address, administration.BACKLOG), parts)
+            self.admin = admin.Admin(self.settings.admin, self._open_socket(address, admin.BACKLOG), parts)
         except (ListenError, SystemdError) as error:
             raise StartError(f"{self.settings.source}: [admin] address = {address}: {error}") from error
-        except administration.TokenError as error:
+        except admin.TokenError as error:
             raise StartError(f"{self.settings.source}: [admin] token_file: {error}") from error
 
     def _open_socket(self, address: Address, backlog: int) -> socket.socket:
