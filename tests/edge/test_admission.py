@@ -5,6 +5,7 @@ What waiting for authentication leaves behind has its tests in test_admission_wa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from tests.support.admission import ADA, Chain, Door, Visitor, Warned, refuse
 from tests.support.fakes import PEER, App, House, house, request
 from wsdaemon.core.handshake import ClientCertificate, Peer
-from wsdaemon.edge.admission import Refusals
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
+from wsdaemon.edge.gate import LINGER
 from wsdaemon.edge.limits import AddressLimits, Rate, Tally
 from wsdaemon.edge.origins import Origins
+from wsdaemon.wire.factory import Wires
+from wsdaemon.wire.output import Native
 
 
 @pytest.fixture
@@ -242,40 +245,21 @@ def test_a_connection_that_is_over_waits_for_no_token(made: House) -> None:
     assert len(door.wheel) == 0 and door.count.now == 0
 
 
-# -- what is refused is counted, and told in bounds
+# -- what goes wrong
 
 
-def test_refusals_are_told_once_a_minute() -> None:
-    now = [0.0]
-    lines: list[str] = []
-
-    class Log:
-        def warn(self, format: str, **fields: object) -> None:
-            lines.append(format.format(**fields))
-
-        def debug(self, format: str, **fields: object) -> None:
-            pass
-
-    refusals = Refusals("web", now=lambda: now[0])
-    refusals._log = Log()  # type: ignore[assignment]
-    for second in range(150):
-        now[0] = second
-        refusals.add("address_rate", PEER, told=True)
-        refusals.add("path", PEER)
-    assert lines == [
-        f"web turns clients away: address_rate; {count} since this was last said, the latest 192.0.2.7:50123" for count in (1, 60, 60)
-    ]
-    assert refusals.counts == {"address_rate": 150, "path": 150}
-
-
-def test_a_wire_that_cannot_open_leaves_nothing(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_wire_that_cannot_open_leaves_nothing(made: House, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
     door = Door(made)
 
-    def broken(*arguments: object) -> None:
+    def broken(self: Wires, native: Native, *arguments: object, **named: object) -> None:
+        if taken:
+            native.set_protocol(asyncio.Protocol())
         raise RuntimeError("no memory")
 
-    found = door.gate.routes.match("/chat")
-    assert found is not None
-    monkeypatch.setattr(found[0].wire_class, "_attach", broken)
+    monkeypatch.setattr(Wires, "open", broken)
     visitor = door.arrive(request("/chat"))
-    assert visitor.transport.aborted and door.count.now == 0 and not door.arrivals
+    assert door.count.now == 0 and visitor.transport.aborted is taken
+    assert visitor.status == (0 if taken else 500), "once the wire has the transport, it may have answered"
+    made.loop.advance(LINGER + 0.1)
+    assert not door.arrivals

@@ -18,6 +18,7 @@ from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
+from wsdaemon.wire.factory import Wires
 
 
 @pytest.fixture
@@ -39,7 +40,10 @@ class Door:
         wire = made.make_class(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
         rooms = made.make_class(EchoApp())
         routes = Routes(
-            [("/", Entrance("/", wire, self.mount_count, ("b", "c"))), ("/rooms/{room}", Entrance("/rooms/{room}", rooms, Count()))]
+            [
+                ("/", Entrance("/", Wires(wire), self.mount_count, ("b", "c"))),
+                ("/rooms/{room}", Entrance("/rooms/{room}", Wires(rooms), Count())),
+            ]
         )
         self.gate = Gate(
             listener="here", secure=secure, routes=routes, counts=(self.count,), wheel=self.wheel, handshake_timeout=10.0,

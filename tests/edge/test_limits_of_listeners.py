@@ -27,7 +27,7 @@ from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
 from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
-from wsdaemon.wire.factory import limited, lower
+from wsdaemon.wire.factory import Wires, limited, lower
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.protocol import Wire
 
@@ -162,7 +162,7 @@ def test_a_mounted_class_shares_its_factory_between_listeners(made: House) -> No
 
 
 def entrance(made: House, mount: str = "/chat", **options: Any) -> Entrance:
-    return Entrance(mount, made.make_class(App(), ping_interval=0.0), Count(), **options)
+    return Entrance(mount, Wires(made.make_class(App(), ping_interval=0.0)), Count(), **options)
 
 
 def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
@@ -178,7 +178,7 @@ def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
 def test_a_listener_has_its_own_classes_and_everybodys_counts(made: House) -> None:
     chat = entrance(made, users=Tally(1), addresses=Tally(1), rate=Rate(1, 3), handshakes=Count(1))
     [here] = entrances_by(listener_settings(idle_timeout=5.0), [chat])
-    assert here.wire_class is not chat.wire_class and here.wire_class.wire_policy.idle_timeout == 5.0
+    assert here.wires.made is not chat.wires.made and here.wires.made.wire_policy.idle_timeout == 5.0
     assert all(getattr(here, name) is getattr(chat, name) for name in ("count", "users", "addresses", "rate", "handshakes"))
     [there] = entrances_by(listener_settings(), [chat])
     assert there == chat

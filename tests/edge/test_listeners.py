@@ -23,7 +23,7 @@ from wsdaemon.edge.gate import Entrance, Gate
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.edge.sockets import open_tcp, open_unix
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
-from wsdaemon.wire.factory import wire_class
+from wsdaemon.wire.factory import Wires, wire_class
 from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
@@ -45,7 +45,7 @@ class Served:
             turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
         self.count = Count()
-        entrance = Entrance("/", wire_class(policy, object()), self.count)
+        entrance = Entrance("/", Wires(wire_class(policy, object())), self.count)
         gate = Gate(
             listener="here", secure=False, routes=Routes([("/", entrance)]), counts=(), wheel=self.wheel, handshake_timeout=LONGEST,
             retry_after=5.0,

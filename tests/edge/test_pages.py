@@ -16,6 +16,7 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
 from wsdaemon.edge.pages import Pages, content_security_policy
 from wsdaemon.edge.request import BadRequest, parse_head
+from wsdaemon.wire.factory import Wires
 
 HTML = "<!DOCTYPE html><style>p { color: red }</style>\n<p>grüße</p><script>alert(1)</script>".encode()
 TIMEOUT = 10.0
@@ -140,7 +141,7 @@ class Door:
         self.loop, self.count, self.left = made.loop, Count(), list[Arrival]()
         wire = made.make_class(App())
         self.gate = Gate(
-            listener="here", secure=secure, routes=Routes([("/", Entrance("/", wire, self.count))]), counts=(), wheel=made.wheel(),
+            listener="here", secure=secure, routes=Routes([("/", Entrance("/", Wires(wire), self.count))]), counts=(), wheel=made.wheel(),
             handshake_timeout=TIMEOUT, retry_after=1.0, pages=pages.answer,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.auth.contract import AuthRequest, Identity
 from wsdaemon.edge.gate import Arrival, Entrance, Gate
+from wsdaemon.wire.factory import Wires
 
 ADA = Identity("ada", "test:way")
 
@@ -50,7 +51,7 @@ class Door:
         wire = made.make_class(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
         names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
-        routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
+        routes = Routes([("/chat", Entrance("/chat", Wires(wire), self.count, **entrance))])
         self.gate = Gate(
             listener="web", secure=options.pop("secure", False), routes=routes, counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0,
             retry_after=5.0, closed=lambda: self.draining, **options,

@@ -129,6 +129,9 @@ class Transport:
     def set_protocol(self, protocol: object) -> None:
         self.protocol = protocol
 
+    def get_protocol(self) -> object:
+        return self.protocol
+
     def get_extra_info(self, name: str, default: object = None) -> object:
         return self.extra.get(name, default)
 

@@ -17,13 +17,13 @@ from tests.support.fake_frames import MASK, Frame, binary, close, closing, frame
 from tests.support.fake_loop import Loop, Transport
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Peer
-from wsdaemon.core.registry import Count, take_place
+from wsdaemon.core.registry import Count, Place
 from wsdaemon.core.wheel import Due, Wheel
 from wsdaemon.edge.request import parse_head, upgrade
-from wsdaemon.wire.factory import wire_class
+from wsdaemon.wire.factory import Wires, wire_class
 from wsdaemon.wire.frames import Frames, FramesUnavailable, load
 from wsdaemon.wire.output import Flusher
-from wsdaemon.wire.policy import Opening, WirePolicy
+from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.protocol import Wire
 from wsdaemon.wire.turns import Turns
 
@@ -153,10 +153,10 @@ class Client:
             target=head.target, path=head.path, raw_path=head.raw_path, query_string=head.query_string, headers=head.headers,
             peer=PEER, local=LOCAL, secure=secure, subprotocols=wanted.subprotocols, subprotocol=chosen, listener="here", mount=head.path,
         )  # fmt: skip
-        self.wire: Any = made.make()
-        place = take_place(self.count)
-        assert place is not None
-        self.wire.open(self.transport, descriptor, self.handshake, place, Opening(wanted.key, wanted.extensions, handshake_timeout))
+        self.wire: Any = Wires(made).open(
+            self.transport, descriptor, self.handshake, Place((self.count,)),
+            key=wanted.key, extensions=wanted.extensions, time_left=handshake_timeout, refusals=None,
+        )  # fmt: skip
         self.head = ""
         self.read_head()
 

@@ -22,6 +22,7 @@ from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.gate import Arrival, Gate
 from wsdaemon.wire.agreement import DeflateOptions
+from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.protocol import Wire
 
 PATIENCE = 120.0
@@ -128,7 +129,7 @@ class World:
         made.processData = _counted_method(made.processData, self.budget)
         count = Count()
         self.counts.append(count)
-        return path, Entrance(path, made, count, options.get("subprotocols", ()), chain=chain)
+        return path, Entrance(path, Wires(made), count, options.get("subprotocols", ()), chain=chain)
 
     def _gate(self, secure: bool) -> Gate:
         return Gate(

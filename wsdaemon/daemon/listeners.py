@@ -22,7 +22,7 @@ from ..edge.origins import Origins
 from ..settings.addresses import UnixAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
-from ..wire.factory import limited
+from ..wire.factory import Wires
 from .mounts import Mount
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
     settings = mount.settings
     return Entrance(
         mount=mount.path,
-        wire_class=mount.wire_class,
+        wires=Wires(mount.wire_class),
         count=mount.count,
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),
@@ -81,7 +81,7 @@ def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> l
     """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
-    return [replace(each, wire_class=limited(each.wire_class, limits)) for each in served]
+    return [replace(each, wires=each.wires.limited(limits)) for each in served]
 
 
 def make_listener(

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
-from ..core.contract import ExpiringSession
 from ..core.handshake import ClientCertificate, Handshake, Peer
+from ..core.refusals import Refusals
 from ..core.registry import Count, Place
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -32,11 +32,8 @@ from .origins import Origins
 from .request import BadRequest, Head, Upgrade, upgrade
 
 if TYPE_CHECKING:
+    from ..wire.factory import Wires
     from ..wire.protocol import Wire
-
-EVERY = 60.0
-"""Seconds between two lines about clients that limits turned away, for each reason."""
-
 
 class Chain(Protocol):
     """What finds out who a client is: see auth.chain."""
@@ -51,7 +48,7 @@ class Entrance:
     """A mount as the gate sees it. What is None is not asked."""
 
     mount: str
-    wire_class: type[Wire]
+    wires: Wires
     count: Count
     subprotocols: tuple[str, ...] = ()
     origins: Origins | None = None
@@ -103,55 +100,27 @@ class Candidate:
 
 
 class Stay(Place):
-    """The place of a client whose token ends, and the end of that."""
+    """The place of a client whose token ends, and the wait for that end."""
 
     __slots__ = ("_expiry", "_place")
 
-    def __init__(self, place: Place, expiry: Expiry) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__(())
-        self._place = place
-        self._expiry = expiry
+        self._place: Place | None = place
+        self._expiry: Expiry | None = None
+
+    def until(self, make_expiry: Callable[[], Expiry]) -> None:
+        """Begin to wait, unless the connection is over already."""
+        if self._place is not None:
+            self._expiry = make_expiry()
 
     def leave(self) -> None:
-        self._expiry.cancel()
-        self._place.leave()
-
-
-class Refusals:
-    """How many clients one listener turned away, by reason. Of those that met a limit the log tells, once a minute for each reason."""
-
-    __slots__ = ("_listener", "_log", "_now", "_said", "by_mount", "counts")
-
-    def __init__(self, listener: str, now: Callable[[], float] = time.monotonic) -> None:
-        self.counts: dict[str, int] = {}
-        """By reason."""
-        self.by_mount: dict[str, dict[str, int]] = {}
-        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
-        self._listener = listener
-        self._now = now
-        self._said: dict[str, tuple[float, int]] = {}
-        self._log = Logger(namespace="wsdaemon.edge")
-
-    def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None:
-        """`told`: the operator should know of it."""
-        count = self.counts[reason] = self.counts.get(reason, 0) + 1
-        here = self.by_mount.setdefault(mount, {})
-        here[reason] = here.get(reason, 0) + 1
-        self._log.debug(
-            "refused {peer} on {listener}: {reason}{detail}", peer=str(peer), listener=self._listener, reason=reason, detail=detail
-        )
-        if told:
-            self._tell(reason, peer, detail, count)
-
-    def _tell(self, reason: str, peer: Peer, detail: str, count: int) -> None:
-        at, before = self._said.get(reason, (0.0, 0))
-        now = self._now()
-        if not before or now - at >= EVERY:
-            self._said[reason] = (now, count)
-            self._log.warn(
-                "{listener} turns clients away: {reason}{detail}; {count} since this was last said, the latest {peer}",
-                listener=self._listener, reason=reason, detail=detail, count=count - before, peer=str(peer),
-            )  # fmt: skip
+        expiry, place = self._expiry, self._place
+        self._expiry = self._place = None
+        if expiry is not None:
+            expiry.cancel()
+        if place is not None:
+            place.leave()
 
 
 class Admission:
@@ -182,7 +151,7 @@ class Admission:
         self.show_certificate = show_certificate
         self.users = users
         self.hosts = hosts
-        self.refusals = Refusals(listener)
+        self.refusals = Refusals(listener, Logger(namespace="wsdaemon.edge"))
         self._now = now
 
     def receive(self, candidate: Candidate, tls_object: object = None) -> None:
@@ -243,32 +212,26 @@ class Admission:
         answer = entrance.chain.authenticate(request)
         return answer if entrance.handshakes is None else counted(answer, entrance.handshakes)
 
-    def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Wire, Handshake, Place]:
-        """Take its places and make its wire, all or nothing."""
+    def let_in(self, candidate: Candidate, identity: Identity | None) -> tuple[Handshake, Place]:
+        """The handshake for the app, and the places that its connection now has."""
         if self.closed():
             raise self.unavailable("draining", "the server is shutting down")
         entrance = candidate.entrance
-        wire = entrance.wire_class.make()  # runs the constructor of a mounted class, which may raise: before a place is taken
         handshake = self._handshake(candidate, entrance, identity)
         place = self._take_place(candidate, entrance, identity)
-        if identity is not None and identity.expires is not None:
-            place = Stay(place, self._expiry(wire, identity.expires, entrance.expiry_warning))
-        return wire, handshake, place
+        return handshake, place if identity is None or identity.expires is None else Stay(place)
 
-    def _expiry(self, wire: Wire, expires: float, warning: float) -> Expiry:
+    def opened(self, wire: Wire, entrance: Entrance, identity: Identity | None, place: Place) -> None:
+        """A connection was opened for the client: wait for the end of its token, where it has one."""
+        expires = None if identity is None else identity.expires
+        if expires is None or not isinstance(place, Stay):
+            return
+        until = expires
+
         def end() -> None:  # one that is not open yet is closed as soon as it opens
             wire.end_by(self.wheel.time(), TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
-        def warn(seconds: float) -> bool:
-            session = wire.wire_session
-            if wire.live and isinstance(session, ExpiringSession):
-                try:
-                    session.expiring(seconds)
-                except Exception as error:
-                    wire.app_failed("warning the client", error)
-            return wire.opened
-
-        return Expiry(self.wheel, expires, end, warning=warning, warn=warn, now=self._now)
+        place.until(lambda: Expiry(self.wheel, until, end, warning=entrance.expiry_warning, warn=wire.expiring, now=self._now))
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
         head, headers, offered = candidate.head, candidate.head.headers, candidate.wanted.subprotocols

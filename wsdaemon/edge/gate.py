@@ -19,7 +19,6 @@ from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
 from ..wire.output import Native
-from ..wire.policy import Opening
 from .admission import Admission, Candidate, Entrance
 from .auth.contract import Identity
 from .forwarded import ForwardedHeader, Networks
@@ -215,22 +214,27 @@ class Arrival(asyncio.Protocol):
             self._broken(Failure())
 
     def _let_in(self, candidate: Candidate, identity: Identity | None) -> None:
-        wire, handshake, place = self._gate.let_in(candidate, identity)
-        native, early, wanted = self._native, self._early or self._reader.rest, candidate.wanted
+        gate, native = self._gate, self._native
+        handshake, place = gate.let_in(candidate, identity)
         assert native is not None
-        opening = Opening(wanted.key, wanted.extensions, self._gate.wheel.left(self), self._gate.refusals)
-        self._native = None
-        self._leave()
+        if self._early:  # it was paused in _keep(); from here on the wire decides
+            native.resume_reading()
+        wanted, early, time_left = candidate.wanted, self._early or self._reader.rest, gate.wheel.left(self)
         try:
-            wire.open(native, self._descriptor, handshake, place, opening)
+            wire = candidate.entrance.wires.open(
+                native, self._descriptor, handshake, place,
+                key=wanted.key, extensions=wanted.extensions, time_left=time_left, refusals=gate.refusals, early=early,
+            )  # fmt: skip
         except BaseException:
             place.leave()
-            native.abort()
+            if native.get_protocol() is not self:  # it was the wire's already, and may have been answered
+                self._native = None
+                self._leave()
+                native.abort()
             raise
-        if early:
-            if self._early and not wire.wire_stopped:
-                native.resume_reading()
-            wire.data_received(early)
+        self._native = None
+        self._leave()
+        gate.opened(wire, candidate.entrance, identity, place)
 
     # -- the end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
@@ -13,6 +13,12 @@ from .output import HIGH_WATER
 from .policy import WirePolicy
 from .protocol import Wire
 from .resting import Resting
+
+if TYPE_CHECKING:
+    from ..core.handshake import Handshake
+    from ..core.registry import Place
+    from .output import Native
+    from .policy import Refusing
 
 
 def is_autobahn_protocol(target: object) -> bool:
@@ -89,6 +95,40 @@ def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerPr
         made = type(mounted.__name__, (mounted, AutobahnWire), options)
     factory.protocol = made
     return made
+
+
+class Wires:
+    """Opens the connections of one mount."""
+
+    __slots__ = ("made",)
+
+    def __init__(self, made: type[Wire]) -> None:
+        """`made` is what wire_class() made."""
+        self.made = made
+
+    def limited(self, limits: Mapping[str, float]) -> Wires:
+        """The same for connections that come by a listener with limits of its own: see limited()."""
+        made = limited(self.made, limits)
+        return self if made is self.made else Wires(made)
+
+    def open(
+        self, native: Native, descriptor: int, handshake: Handshake, place: Place, *, key: str, extensions: str, time_left: float,
+        refusals: Refusing | None, early: bytes = b"",
+    ) -> Wire:  # fmt: skip
+        """Answer an admitted opening handshake and open its connection, which leaves `place` when it ends.
+
+        `descriptor` is the plain socket's, -1 for TLS. `key` and `extensions` are the request's Sec-WebSocket-Key and
+        Sec-WebSocket-Extensions (all its lines joined; empty for none). `time_left` is the rest of the listener's `handshake_timeout` in
+        seconds, `refusals` counts a client that a mounted class turns away. `early` are bytes that followed the request. The transport
+        is not paused.
+
+        An exception of a mounted class's constructor is raised before the transport has changed its protocol.
+        """
+        wire = self.made.make()
+        wire.open(native, descriptor, handshake, place, key=key, extensions=extensions, time_left=time_left, refusals=refusals)
+        if early:
+            wire.data_received(early)
+        return wire
 
 
 def lower(one: float, other: float) -> float:

@@ -24,7 +24,7 @@ from .protocol import CLEAN, CONNECTING, OPEN, Wire
 
 if TYPE_CHECKING:
     from ..core.registry import Place
-    from .policy import Opening, Refusing
+    from .policy import Refusing
 from .transport import TwistedTransport
 
 PARSER_METHODS = (
@@ -177,7 +177,10 @@ class AutobahnWire(Wire):
     def __init__(self) -> None:
         """Everything was done in make()."""
 
-    def open(self, native: Native, descriptor: int, handshake: Handshake, place: Place, opening: Opening) -> None:
+    def open(
+        self, native: Native, descriptor: int, handshake: Handshake, place: Place, *, key: str, extensions: str, time_left: float,
+        refusals: Refusing | None,
+    ) -> None:  # fmt: skip
         self._attach(native, descriptor, handshake, place)
         peer = handshake.peer
         self.peer = f"tcp{6 if ':' in peer.host else 4}:{peer.host}:{peer.port}" if peer.port else "unix"
@@ -189,10 +192,10 @@ class AutobahnWire(Wire):
             is_secure=handshake.secure,
         )
         self.transport = TwistedTransport(self, handshake.peer, handshake.local)
-        self._offered, self.wire_refusals = opening.extensions, opening.refusals
+        self._offered, self.wire_refusals = extensions, refusals
         self.data = request_head(handshake)
         native.pause_reading()  # until onConnect() has decided, which may take a while
-        self.wire_policy.wheel.set(self, opening.time_left)
+        self.wire_policy.wheel.set(self, time_left)
         self.wire_together(partial(self.wire_connect, self._transport_details))
 
     def wire_connect(self, details: TransportDetails) -> None:

@@ -68,17 +68,3 @@ class Refusing(Protocol):
     """Counts clients that are turned away, by a reason of one word, and by mount."""
 
     def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What the wire needs of an opening request to answer it."""
-
-    key: str
-    """Sec-WebSocket-Key"""
-    extensions: str
-    """Sec-WebSocket-Extensions, all its lines joined; empty when there is none."""
-    time_left: float
-    """Seconds until the opening handshake has to be over: what is left of the listener's `handshake_timeout`."""
-    refusals: Refusing | None = None
-    """Where it is counted that a mounted class turns the client away, if anywhere."""

@@ -25,7 +25,7 @@ from ..core.closing import (
     reason_bytes,
 )
 from ..core.connection import Connection
-from ..core.contract import PayloadSession, Session
+from ..core.contract import ExpiringSession, PayloadSession, Session
 from ..core.handshake import Handshake
 from .agreement import negotiate
 from .answer import answer
@@ -39,7 +39,7 @@ from .standins import Forgotten, Resolved, Validator, WireLog
 
 if TYPE_CHECKING:
     from ..core.registry import Place
-    from .policy import Opening
+    from .policy import Refusing
 
 CLOSED = WebSocketProtocol.STATE_CLOSED
 CONNECTING = WebSocketProtocol.STATE_CONNECTING
@@ -98,14 +98,17 @@ class Wire(Sender, WebSocketServerProtocol):
     def make(cls) -> Wire:
         return cls()
 
-    def open(self, native: Native, descriptor: int, handshake: Handshake, place: Place, opening: Opening) -> None:
-        """Answer an admitted opening handshake and open the connection. `descriptor` is the plain socket's, -1 for TLS."""
+    def open(
+        self, native: Native, descriptor: int, handshake: Handshake, place: Place, *, key: str, extensions: str, time_left: float,
+        refusals: Refusing | None,
+    ) -> None:  # fmt: skip
+        """Answer an admitted opening handshake and open the connection. See factory.Wires."""
         self._attach(native, descriptor, handshake, place)
         headers = dict(self.wire_policy.response_headers)
-        self._agree_on_extensions(opening.extensions, headers)
+        self._agree_on_extensions(extensions, headers)
         if handshake.subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = handshake.subprotocol
-        self.wire_together(partial(self.wire_answer, answer(opening.key, headers)))
+        self.wire_together(partial(self.wire_answer, answer(key, headers)))
 
     def wire_answer(self, data: bytes) -> None:
         """As Autobahn's succeedHandshake(), which would look at each of the request's extensions and of the answer's headers again."""
@@ -277,6 +280,16 @@ class Wire(Sender, WebSocketServerProtocol):
             self._onMessage(b"".join(message), self.message_is_binary)
 
     # -- timers
+
+    def expiring(self, seconds: float) -> bool:
+        """Warn the session that its client's token ends in `seconds`. False: the connection is not open yet, so there is no session."""
+        session = self.wire_session
+        if self.live and isinstance(session, ExpiringSession):
+            try:
+                session.expiring(seconds)
+            except Exception as error:
+                self.app_failed("warning the client", error)
+        return self.opened
 
     def due(self) -> None:
         """The wheel: a ping is due, or its answer, or the end of a closing handshake."""
