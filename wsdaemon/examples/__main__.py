@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m wsdaemon.examples", description="Serves the examples to your browser.")
     parser.add_argument("--port", type=int, default=8080, help="the port; 0 takes a free one (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address; with 0.0.0.0 other machines, such as a phone, can connect (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address; 0.0.0.0 admits other machines too (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open them in a browser")
     given = parser.parse_args(arguments)
 
