@@ -218,7 +218,7 @@ def test_settings() -> None:
 
     assert mount() == ("same-origin",)
     assert mount(origins="Same-Origin, https://A.example:443, *.b.example") == ("same-origin", "https://a.example", "*.b.example")
-    with pytest.raises(SettingsError, match="expected at least one; any lets every site in"):
+    with pytest.raises(SettingsError, match="expected at least one origin; any lets every site in"):
         mount(origins="")
     with pytest.raises(SettingsError, match="expected any alone"):
         mount(origins="any, https://a.example")

@@ -17,6 +17,7 @@ Where the RFC leaves a choice:
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -59,6 +60,11 @@ class BadRequest(Exception):
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.detail}"
+
+
+def unavailable(reason: str, detail: str, retry_after: float) -> BadRequest:
+    """The 503 (RFC 9110 15.6.4) for what is not the client's fault. `retry_after` in seconds."""
+    return BadRequest(503, reason, detail, (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,19 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
     """The index just past the empty line that ends a head; -1 when it has not come yet. Searched from `start` on."""
     found = buffer.find(b"\r\n\r\n", start)
     return found + 4 if found >= 0 else -1
+
+
+def read_head(data: bytes) -> tuple[Head, bytes] | None:
+    """The head that `data` begins with, and the bytes behind it, where that is whole; None: a HeadReader has to wait for the rest.
+
+    Most requests arrive in one piece, and need no reader. Raises BadRequest.
+    """
+    # RFC 9112 2.2: one empty line before the request line is ignored.
+    skip = 2 if data.startswith(b"\r\n") else 0
+    end = find_end(data, skip)
+    if end < 0 or end - skip > MAX_HEAD:
+        return None
+    return parse_head(data if end == len(data) and not skip else data[skip:end]), data[end:]
 
 
 class HeadReader:

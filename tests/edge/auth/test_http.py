@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.support.auth import Clock, logged, request
 from tests.support.auth_server import OK, Server, ask, refused, run, way
 from wsdaemon.core.handshake import UNIX, Peer
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.auth.http_client import KEEP, LARGEST_BODY
 
 
-def once(answer: bytes | None, asked: AuthRequest | None = None, **keys: Any) -> Identity | Denied:
+def once(answer: bytes | None, asked: Candidate | None = None, **keys: Any) -> Identity | Denied:
     """What comes of one answer."""
 
     async def test() -> Identity | Denied:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from twisted.logger import Logger
 
 from ...settings.auth import HttpAuthSettings
-from .contract import AuthRequest, Denied, Identity, Unavailable, clean_name
+from .contract import Candidate, Denied, Identity, Unavailable, clean_name
 from .http_client import HttpClient, HttpFailure, RawHeaders, TooManyRequests
 
 COMPLAIN_EVERY = 10.0
@@ -40,6 +40,7 @@ class HttpAuthenticator:
 
     challenge = None
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, settings: HttpAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """OSError or ssl.SSLError when ca_file cannot be used. Nothing is connected yet."""
@@ -58,7 +59,7 @@ class HttpAuthenticator:
         self._dropped = _HOP_BY_HOP | _OURS | {_plain(settings.identity_header)} | {_plain(name) for name in settings.claim_headers}
         self._silent_until = 0.0
 
-    def authenticate(self, request: AuthRequest) -> Awaitable[Identity]:
+    def authenticate(self, request: Candidate) -> Awaitable[Identity]:
         return self._ask(request)
 
     def refresh(self) -> None:
@@ -67,7 +68,7 @@ class HttpAuthenticator:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _ask(self, request: AuthRequest) -> Identity:
+    async def _ask(self, request: Candidate) -> Identity:
         try:
             status, headers = await self._client.get(self._headers(request))
         except TooManyRequests:
@@ -81,7 +82,7 @@ class HttpAuthenticator:
             raise Denied("auth_refused", status, challenges if status == 401 else (), "The client may not come in.")
         raise self._failed(f"it answered {status}")
 
-    def _headers(self, request: AuthRequest) -> RawHeaders:
+    def _headers(self, request: Candidate) -> RawHeaders:
         """The request's headers without what belongs to its connection or is ours to say, and with where it came from."""
         head, peer = request.head, request.peer
         named = {option.strip().lower() for option in (head.headers.joined("connection") or "").split(",")}
