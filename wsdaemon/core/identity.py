@@ -1,4 +1,4 @@
-"""Who a client is, as the app gets to see it. No I/O and no cryptography."""
+"""The identity of a client that authentication recognised, as an app sees it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client that authentication recognised. Its text and repr name it, and show no claim: claims may be personal."""
+    """A client that was recognised. Its text and repr give its name and show no claim, because claims may be personal."""
 
     name: str
-    """Never empty but for the kind http without an identity_header; without control characters."""
+    """One line without control characters. It is empty only for an [auth:NAME] of kind http without `identity_header`."""
     method: str
-    """How it was proven: the kind and the NAME of its [auth:NAME] section, such as "jwt:staff"."""
+    """The kind and the NAME of the [auth:NAME] section that recognised the client, such as "jwt:staff"."""
     claims: Mapping[str, object] = field(default_factory=lambda: NO_CLAIMS, repr=False, hash=False)
-    """The further claims of the proof; read-only."""
+    """The other statements of the credential; read-only."""
     expires: float | None = None
-    """When it ends, in seconds since 1970, the leeway for clocks that differ included; None: never."""
+    """Seconds since 1970 at which the credential ends, the leeway for clocks included; None: never."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.claims, MappingProxyType):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeAlias
 
 from ...core.identity import NO_CLAIMS, Identity
+from ...core.reloading import Reloading
 from ..candidate import Candidate
 from ..request import BadRequest
 from .identity import clean_name
@@ -14,22 +15,30 @@ __all__ = ["NO_CLAIMS", "Authenticator", "Candidate", "Denied", "Foreign", "Iden
 
 
 class Denied(BadRequest):
-    """The client does not come in. It is a BadRequest, so whoever answers those answers this.
+    """The client is not admitted. The gate answers it as any BadRequest.
 
-    `reason` is one stable word for logs and metrics; `detail` a sentence for the client. Neither they nor anything else here ever
-    repeats a credential.
+    `reason` is one stable word for logs and metrics; `detail` is a sentence for the client. Neither of them, nor any other part, ever
+    repeats a secret. `user` is the name that the client showed, proven or not; None where the credential has none.
     """
 
-    def __init__(self, reason: str, status: int = 401, headers: tuple[tuple[str, str], ...] = (), detail: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 401,
+        headers: tuple[tuple[str, str], ...] = (),
+        detail: str = "",
+        user: str | None = None,
+    ) -> None:
         super().__init__(status, reason, detail, headers)
+        self.user = user
 
 
 class Foreign(Denied):
-    """A credential of this kind, but from elsewhere: another authenticator of the chain may know it. When none does, it is refused."""
+    """A credential of this kind that another issuer made: the next authenticator of the chain may know it. If none does, it is refused."""
 
 
 class Unavailable(Denied):
-    """Nobody can say now who the client is: 503, to be tried again after `retry_after` seconds."""
+    """The client cannot be recognised at this moment: 503, to be tried again after `retry_after` seconds."""
 
     def __init__(self, reason: str, detail: str, retry_after: int = 5) -> None:
         super().__init__(reason, 503, (("Retry-After", str(retry_after)),), detail)
@@ -52,6 +61,10 @@ class Authenticator(Protocol):
     @property
     def subprotocol_prefixes(self) -> tuple[str, ...]:
         """An offered subprotocol that begins with one of these carries a token and is no subprotocol."""
+
+    @property
+    def files(self) -> Sequence[Reloading]:
+        """The files that it reads again when they change."""
 
     def authenticate(self, request: Candidate) -> Outcome:
         """The client's identity; None when it shows no credential of this kind. An awaitable only where finding out takes its time.

@@ -40,6 +40,7 @@ class HttpAuthenticator:
 
     challenge = None
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, settings: HttpAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """OSError or ssl.SSLError when ca_file cannot be used. Nothing is connected yet."""

@@ -102,6 +102,7 @@ class TicketAuthenticator:
 
     challenge = 'Ticket realm="wsdaemon"'
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, name: str, book: TicketBook, now: Callable[[], float] = time.time) -> None:
         self.name = name
