@@ -20,8 +20,8 @@ from ..core.connection import Connection
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Due, Wheel
-from ..edge.admission import Entrance
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
+from ..edge.candidate import Entrance
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..edge.sockets import ListenError, open_tcp, open_unix
