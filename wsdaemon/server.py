@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -24,6 +25,7 @@ from .daemon.daemon import Daemon
 from .daemon.daemon import build as build_daemon
 from .daemon.parts import Signals, State, settle, stopper
 from .edge.pages import Pages
+from .ops import log_standard
 from .ops.logs import LogOptions, make_log
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
@@ -265,6 +267,8 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     )
     log.open()
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
+    if not logging.getLogger().handlers:
+        log_standard.connect(log)
 
 
 def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
