@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -25,6 +26,7 @@ from .daemon.daemon import Daemon
 from .daemon.daemon import build as build_daemon
 from .daemon.parts import Signals, State, settle, stopper
 from .edge.pages import Pages
+from .ops import log_standard
 from .ops.logs import LogOptions, make_log
 from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
@@ -282,6 +284,8 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     )
     log.open()
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
+    if not logging.getLogger().handlers:
+        log_standard.connect(log)
 
 
 def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
