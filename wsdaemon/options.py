@@ -63,6 +63,7 @@ class MountOptions(RouteOptions, total=False):
     max_subscriptions: int
     max_patterns: int
     room_messages_per_second: int
+    requests_per_second: int
     history: int
     history_age: float | str | timedelta
     history_bytes: int | str
