@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from ..edge.candidate import Entrance
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..edge.sockets import ListenError, open_tcp, open_unix
-from ..ops.connection_log import ConnectionRecord, connection_closed
+from ..ops.connection_log import connection_closed, record_of
 from ..ops.metrics import Totals
 from ..ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
 from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
@@ -62,28 +61,9 @@ class Watch:
 
     def closed(self, connection: Connection, wire: Wire) -> None:
         self._connections.remove(connection)
-        code = connection.close_code or 0
         self.totals.closed(connection, wire)
         if self._lines:
-            handshake = connection.handshake
-            connection_closed(
-                connection_log,
-                ConnectionRecord(
-                    id=connection.id,
-                    peer=str(handshake.peer),
-                    listener=handshake.listener,
-                    mount=handshake.mount,
-                    user_agent=handshake.user_agent,
-                    seconds=time.monotonic() - connection.opened_at,
-                    messages_in=wire.messages_in,
-                    messages_out=wire.messages_out,
-                    bytes_in=wire.bytes_in,
-                    bytes_out=wire.bytes_out,
-                    code=code,
-                    reason=connection.close_reason,
-                    closed_by=connection.closed_by,
-                ),
-            )
+            connection_closed(connection_log, record_of(connection, wire))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         app_log.failure(

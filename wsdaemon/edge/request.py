@@ -10,8 +10,9 @@ Where the RFC leaves a choice:
 - A Host has no percent-encoding and none of RFC 3986's sub-delimiters: no name in use has them, and `a,b` looks like two merged headers.
 - An absolute target must name the same authority as Host. RFC 9112 3.2.2 lets the target win; then a proxy that reads Host and we disagree.
 - Transfer-Encoding is refused, and Content-Length over the reader's `max_body` (0 unless given).
-- A path has only characters of RFC 3986, and `|[]` for browsers send those; its percent-encoding must be well-formed and UTF-8 without
-  control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never becomes `/b`.
+- A path has only characters of RFC 3986, and `|[]^`, because browsers and Node's URL send those; its percent-encoding must be well-formed
+  and UTF-8 without control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never
+  becomes `/b`.
 - A query may hold any visible ASCII but `#`: browsers send a bare `%` there.
 """
 
@@ -35,7 +36,7 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-\"$-~]+) HTTP/([0-9]\.[0-9]
 _HEADER_LINES = re.compile(rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+")
 _HEADER_LINE = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
 _BROKEN = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r(?!\n|\Z)|(?<!\r)\n")
-_PATH = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/|\[\]]|%[0-9A-Fa-f]{2})*+")
+_PATH = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/|\[\]^]|%[0-9A-Fa-f]{2})*+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?]+)(.*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~]{1,255})(?::([0-9]{0,5}))?")
@@ -389,9 +390,12 @@ def upgrade(head: Head) -> Upgrade:
 
 
 def _subprotocols(value: str) -> tuple[str, ...]:
-    """The offered subprotocols (RFC 6455 4.1 item 10): tokens, each once, on one line or several. Empty members do not count."""
+    """The offered subprotocols (RFC 6455 4.1 item 10): tokens, each once, on one line or several.
+
+    Empty members do not count, and an empty header is none: `websockets` 17 sends it.
+    """
     offered = tuple([name for name in [member.strip(" \t") for member in value.split(",")] if name])
-    if not offered or not all(_PROTOCOL.fullmatch(name) for name in offered):
+    if not all(_PROTOCOL.fullmatch(name) for name in offered):
         raise BadRequest(400, "subprotocol", "The Sec-WebSocket-Protocol header is not a list of tokens.")
     if len(set(offered)) != len(offered):
         raise BadRequest(400, "subprotocol", "A subprotocol is offered twice.")

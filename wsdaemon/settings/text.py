@@ -10,7 +10,7 @@ _MARKS = (
 
 
 def byte_order_mark(content: bytes) -> str | None:
-    """What is wrong with a file that starts with a byte order mark, as a phrase for the operator; None for every other file.
+    """The problem of a file that starts with a byte order mark, as a phrase for the operator; None for every other file.
 
     Every file that wsdaemon reads refuses the mark in the same words: dropped here, it would still be part of the secret or the name
     that the other side reads from its copy of the file.

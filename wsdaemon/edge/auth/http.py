@@ -24,7 +24,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     {
         "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-original-host", "x-original-method",
-        "x-original-uri", "x-real-ip",
+        "x-original-target", "x-original-uri", "x-real-ip",
     }
 )  # fmt: skip
 _CHALLENGE = re.compile(r"[\t -~]{1,1000}")
@@ -92,7 +92,10 @@ class HttpAuthenticator:
             if _plain(name.decode("latin-1")) not in self._dropped and name.decode("latin-1") not in named
         ]
         scheme = "https" if request.secure else "http"
-        ours = [("x-original-method", head.method), ("x-original-uri", head.target), ("x-original-host", head.headers["host"])]
+        # The path that was routed: a target in absolute form names `/admin` as `ws://host/admin`, and a rule on paths must see the first.
+        routed = head.raw_path + (b"?" + head.query_string if head.query_string else b"")
+        ours = [("x-original-method", head.method), ("x-original-uri", routed.decode("ascii")), ("x-original-target", head.target)]
+        ours += [("x-original-host", head.headers["host"])]
         ours += [("x-forwarded-proto", scheme), ("x-forwarded-host", head.headers["host"])]
         if not peer.is_unix:
             ours += [("x-forwarded-for", peer.host), ("x-real-ip", peer.host)]
