@@ -82,8 +82,6 @@ def _failure(error: BaseException) -> Failure:
 def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What nobody was there to catch: in a callback, a transport or a task that was forgotten. Never ends the daemon."""
     message, error = str(context.get("message", "unhandled error")), context.get("exception")
-    if isinstance(error, type):  # aiofastnet gives the class where a client resets during the TLS handshake
-        error = error()
     if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or "SSL" in message:
         log.debug("{message}: {error}", message=message, error=str(error))
     elif isinstance(error, BaseException):
@@ -107,6 +105,7 @@ class Daemon:
         self.notifier = Notifier.from_environment(environ)
         self.connections = Connections()
         self.wheel = Wheel(loop, _due_failed)
+        self._turns = Turns(loop.call_soon)
         self.listeners: list[Listener] = []
         self.mounts: list[Mount] = []
         self.certificates: list[Certificates] = []
@@ -156,7 +155,7 @@ class Daemon:
             watcher=self._watch,
             wheel=self.wheel,
             flusher=Flusher(self.loop.call_soon),
-            turns=Turns(self.loop.call_soon),
+            turns=self._turns,
             frames=frames,
             fast=daemon.accelerator != "off",
             next_id=self.connections.next_id,
@@ -170,6 +169,7 @@ class Daemon:
                 raise StartError(f"{self.settings.source}: [mount:{settings.path}] app = {error}") from error
         reader = {"c": "compiled", "python": "Python"}[frames.name] if shared.fast else "Autobahn's own"
         self._frames = reader
+        self._send = frames.send
         log.info("frame reader: {reader}{why}", reader=reader, why=f" ({frames.reason})" if frames.reason else "")
 
     def _load_authenticators(self) -> Authenticators:
@@ -196,7 +196,9 @@ class Daemon:
         except (ListenError, SystemdError) as error:
             raise StartError(f"{where} address = {settings.address}: {error}") from error
         retry_after = self.settings.daemon.retry_after
-        common = Common(self.loop, self.wheel, self._count, retry_after, lambda: self.state is not State.READY, self.pages)
+        common = Common(
+            self.loop, self.wheel, self._count, retry_after, lambda: self.state is not State.READY, self.pages, self._turns, self._send
+        )
         self.listeners.append(make_listener(settings, sock, certificates, entrances, common))
 
     def _open_admin(self) -> None:

@@ -26,6 +26,8 @@ from ..settings.addresses import UnixAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
 from ..wire.factory import Wires
+from ..wire.frames_python import send
+from ..wire.turns import Turns
 from .mounts import Mount
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ class Common:
     closed: Callable[[], bool]
     pages: AnswerPage | None = None
     """Web pages beside the mounts."""
+    turns: Turns | None = None
+    """Share the loop's time among connections; None: each listener has its own."""
+    send: Callable[[int, bytes], int] = send
+    """Writes to a socket's descriptor: see wire.frames."""
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
@@ -124,6 +130,8 @@ def make_listener(
         gate=gate,
         loop=common.loop,
         max_handshakes=settings.max_handshakes,
+        turns=common.turns,
+        send=common.send,
         certificates=certificates,
         path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
         proxies=proxies,
