@@ -6,13 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.admin import TOKEN, ask, shown
+from tests.support.admin import EVERYTHING, TOKEN, ask, shown
 from wsdaemon.ops.admin import table
 from wsdaemon.ops.admin.contract import JSON
-from wsdaemon.ops.admin.routes import Route
 from wsdaemon.ops.admin.site import AdminSite
-
-EVERYTHING = [one for one in vars(table).values() if isinstance(one, Route)]
 
 
 def description(pages: AdminSite) -> dict[str, Any]:
