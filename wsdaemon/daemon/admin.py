@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,38 +26,15 @@ from ..ops.admin.rooms import RoomsMount, RoomsPages
 from ..ops.admin.site import AdminSite
 from ..ops.admin.tickets import TicketPages
 from ..ops.metrics import LoopLatency, Totals
-from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.addresses import TcpAddress
 from ..settings.admin import AdminSettings, is_token
 from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
 from ..settings.values import LARGEST_SECRET, app_text
 from .mounts import Mount
-
-BACKLOG = 128
+from .sockets import ADMIN_BACKLOG, Bound
 
 log = Logger(namespace="wsdaemon.admin")
-
-
-class TokenError(Exception):
-    """The file with the token cannot be used. The text is one line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the pages show, and what they act on. `listeners` may fill up later."""
-
-    settings: Settings
-    loop: asyncio.AbstractEventLoop
-    wheel: Wheel
-    state: Callable[[], str]
-    frames: str
-    count: Count
-    totals: Totals
-    round_trips: Histogram
-    connections: Connections
-    listeners: Sequence[Listener]
-    mounts: Sequence[Mount]
-    authenticators: Mapping[str, Authenticator]
 
 
 @runtime_checkable
@@ -78,21 +53,26 @@ class Admin:
 
     name = "admin"
 
-    def __init__(self, settings: AdminSettings, sock: socket.socket, parts: Parts) -> None:
-        """TokenError when the token's file cannot be used."""
+    def __init__(
+        self,
+        settings: AdminSettings,
+        bound: Bound,
+        site: AdminSite,
+        loop: asyncio.AbstractEventLoop,
+        wheel: Wheel,
+        latency: LoopLatency,
+        token: WatchedFile[str] | None,
+    ) -> None:
+        """`latency` is measured while this runs. `token` guards the pages of `site`; it is read again on a reload."""
         self._settings = settings
-        self._sock = sock
-        self._loop = parts.loop
-        self._latency = LoopLatency(parts.loop)
-        self._token = None if settings.token_file is None else _watch(settings.token_file.path)
+        self._bound = bound
+        self._sock = bound.sock
+        self._loop = loop
+        self._latency = latency
+        self._token = token
         self._server: asyncio.AbstractServer | None = None
-        self._closed = False
         self._pages = PlainServer(
-            make_site(parts, self._latency.latency, lambda: None if self._token is None else self._token.get(), settings.metrics_open),
-            parts.wheel,
-            max_body=settings.max_body,
-            timeout=settings.timeout,
-            max_connections=settings.max_connections,
+            site, wheel, max_body=settings.max_body, timeout=settings.timeout, max_connections=settings.max_connections
         )
 
     @property
@@ -104,7 +84,7 @@ class Admin:
     async def start(self) -> None:
         await self._latency.start()
         create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
-        self._server = await create(self._pages.protocol, sock=self._sock, backlog=BACKLOG)
+        self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
         address = self._settings.address
         port = f" (port {self.port})" if isinstance(address, TcpAddress) and not address.port else ""
         log.info("admin pages on {address}{port}", address=str(address), port=port)
@@ -116,15 +96,10 @@ class Admin:
 
     def close(self) -> None:
         """Listen no more, whether it was started or not."""
-        if self._closed:
-            return
-        self._closed = True
+        self._bound.release()
         if self._server is not None:
             self._server.close()
-        self._sock.close()
-        if isinstance(self._settings.address, UnixAddress):
-            with contextlib.suppress(OSError):
-                Path(self._settings.address.path).unlink()
+        self._bound.close()
 
     def refresh(self) -> None:
         """SIGHUP: take a changed token now."""
@@ -132,11 +107,9 @@ class Admin:
             self._token.refresh()
 
 
-def _watch(path: Path) -> WatchedFile[str]:
-    try:
-        return WatchedFile(path, _read_token, largest=LARGEST_SECRET)
-    except FileError as error:
-        raise TokenError(str(error)) from None
+def watch_token(path: Path) -> WatchedFile[str]:
+    """The token of the admin pages. FileError if the file has none that can be used."""
+    return WatchedFile(path, _read_token, largest=LARGEST_SECRET)
 
 
 def _read_token(content: bytes) -> str:
@@ -149,30 +122,45 @@ def _read_token(content: bytes) -> str:
     return text
 
 
-def make_site(parts: Parts, latency: Histogram, token: Callable[[], str | None], metrics_open: bool) -> AdminSite:
-    """All the pages."""
-    for listener in parts.settings.listeners:
-        for mount in parts.mounts:
+def make_site(
+    settings: Settings,
+    admin: AdminSettings,
+    *,
+    state: Callable[[], str],
+    frames: str,
+    count: Count,
+    totals: Totals,
+    latency: Histogram,
+    round_trips: Histogram,
+    connections: Connections,
+    listeners: Sequence[Listener],
+    mounts: Sequence[Mount],
+    authenticators: Mapping[str, Authenticator],
+    token: WatchedFile[str] | None,
+) -> AdminSite:
+    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word."""
+    for listener in settings.listeners:
+        for mount in mounts:
             if not listener.mounts or mount.path in listener.mounts:
-                parts.totals.place(mount.path, listener.name)
-    views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in parts.mounts]
-    health = HealthPages(version=__version__, state=parts.state, count=parts.count, listeners=parts.listeners, mounts=views)
+                totals.place(mount.path, listener.name)
+    views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
+    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views)
     sources = Sources(
         version=__version__,
-        frames=parts.frames,
-        ready=lambda: parts.state() == "ready",
-        count=parts.count,
-        totals=parts.totals,
-        connections=parts.connections,
-        listeners=parts.listeners,
+        frames=frames,
+        ready=lambda: state() == "ready",
+        count=count,
+        totals=totals,
+        connections=connections,
+        listeners=listeners,
         mounts=views,
         loop_latency=latency,
-        round_trips=parts.round_trips,
+        round_trips=round_trips,
     )
-    rooms = RoomsPages(_rooms_mounts(parts.mounts), dismisser(parts.connections))
-    tickets = TicketPages(_books(parts.settings, parts.authenticators))
-    pages = [*health.pages(), *MetricsPage(sources, metrics_open).pages(), *rooms.pages(), *tickets.pages()]
-    return AdminSite(pages, token, __version__)
+    rooms = RoomsPages(_rooms_mounts(mounts), dismisser(connections))
+    tickets = TicketPages(_books(settings, authenticators))
+    pages = [*health.pages(), *MetricsPage(sources, admin.metrics_open).pages(), *rooms.pages(), *tickets.pages()]
+    return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
 
 
 def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:

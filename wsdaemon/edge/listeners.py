@@ -8,7 +8,6 @@ import errno
 import socket
 import ssl
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -62,9 +61,9 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        certificates: Certificates | None = None, path: str | None = None, proxies: Networks | None = None,
+        certificates: Certificates | None = None, proxies: Networks | None = None,
     ) -> None:  # fmt: skip
-        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end.
+        """`certificates` make it speak TLS.
 
         Connections from `proxies` must begin with a PROXY header, and others are refused; None: nobody sends one.
         """
@@ -74,7 +73,6 @@ class Listener:
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._path = path
         self._proxies = proxies
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -119,9 +117,6 @@ class Listener:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-            if self._path is not None:
-                with contextlib.suppress(OSError):
-                    Path(self._path).unlink()
         for arrival in list(self._arrivals):
             arrival.drop()
 
