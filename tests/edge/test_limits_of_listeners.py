@@ -18,9 +18,9 @@ from tests.support.admission import Chain, Visitor
 from tests.support.fakes import LOCAL, PEER, App, Client, Frame, House, Watcher, frame, house, request, text
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker, entrances_by, make_entrance
-from wsdaemon.edge.admission import Entrance
+from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Identity
-from wsdaemon.edge.gate import Arrival
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.limits import Rate, Tally
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.server import WebSocketServer
@@ -196,7 +196,7 @@ class Served:
         self.gate = self.listener.gate
 
     def arrive(self, path: str) -> Visitor:
-        key = self.gate.limits.key(PEER) if self.gate.limits is not None else None
+        key = self.gate.clients.limits.key(PEER) if self.gate.clients.limits is not None else None
         arrival = Arrival(self.gate, self.listener, PEER, LOCAL, 9, key)
         visitor = Visitor(self, arrival)  # type: ignore[arg-type]
         arrival.connection_made(visitor.transport)  # type: ignore[arg-type]
@@ -231,7 +231,8 @@ def test_the_lower_limit_on_users_counts(made: House) -> None:
     with Served(made, [chat], max_connections_per_user=2) as here, Served(made, [chat]) as there:
         assert [here.arrive("/chat?name=ada").status for _ in range(2)] == [101, 429]
         assert there.arrive("/chat?name=ada").status == 429, "a mount's is for all listeners"
-        assert here.gate.users is not None and here.gate.users.count("ada") == 1
+        users = here.gate.admission.places.users
+        assert users is not None and users.count("ada") == 1
 
 
 def test_those_whom_nobody_knows_have_no_limit_as_users(made: House) -> None:

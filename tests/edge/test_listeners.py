@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, request, server_frames, text
+from tests.support.gates import make_gate
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
@@ -20,7 +21,7 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.daemon.sockets import open_tcp, open_unix
 from wsdaemon.edge import listeners
-from wsdaemon.edge.gate import Entrance, Gate
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
 from wsdaemon.wire.factory import Wires, wire_class
@@ -46,7 +47,7 @@ class Served:
         )
         self.count = Count()
         entrance = Entrance("/", Wires(wire_class(policy, object())), self.count)
-        gate = Gate(
+        gate = make_gate(
             listener="here", secure=False, routes=Routes([("/", entrance)]), counts=(), wheel=self.wheel, handshake_timeout=LONGEST,
             retry_after=5.0,
         )  # fmt: skip

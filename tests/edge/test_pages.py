@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes import LOCAL, PEER, App, House, Transport, house, request
+from tests.support.gates import make_gate
 from wsdaemon import WebSocketServer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
-from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
+from wsdaemon.edge.arrival import LINGER, Arrival
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.pages import Pages, content_security_policy
 from wsdaemon.edge.request import BadRequest, parse_head
 from wsdaemon.wire.factory import Wires
@@ -140,7 +142,7 @@ class Door:
     def __init__(self, made: House, pages: Pages, secure: bool = False) -> None:
         self.loop, self.count, self.left = made.loop, Count(), list[Arrival]()
         wire = made.make_class(App())
-        self.gate = Gate(
+        self.gate = make_gate(
             listener="here", secure=secure, routes=Routes([("/", Entrance("/", Wires(wire), self.count))]), counts=(), wheel=made.wheel(),
             handshake_timeout=TIMEOUT, retry_after=1.0, pages=pages.answer,
         )  # fmt: skip

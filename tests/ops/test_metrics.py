@@ -276,6 +276,14 @@ class Listener:
     certificates: Certificates | None = None
 
 
+class StaleFile:
+    source = "[auth:staff] file"
+    failures = 3
+
+    def problem(self) -> str | None:
+        return "/etc/htpasswd: Too many open files"
+
+
 def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals: Totals | None = None) -> Any:
     sources = Sources(
         version="1",
@@ -288,6 +296,7 @@ def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals:
         mounts=[MountView("/chat", "rooms", Count(), lambda: {"rooms": 4, "members": 9})],
         loop_latency=Histogram(),
         round_trips=Histogram(),
+        reloading=lambda: [StaleFile()],
     )
     asked = Request(Headers([(b"accept", accept.encode())] if accept else []), {})
     [(route, handler)] = MetricsPage(sources, True).pages()
@@ -316,6 +325,8 @@ def test_the_page_is_what_prometheus_reads(accept: str) -> None:
     place = {"mount": "/chat", "listener": "here"}
     expected = {
         key("connections", **place): 1,
+        key("file_stale", source="[auth:staff] file"): 1,
+        key("file_failures_total", source="[auth:staff] file"): 3,
         key("connections_opened_total", **place): 1,
         key("received_messages_total", **place): 1,
         key("sent_messages_total", **place): 2,

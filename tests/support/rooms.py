@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 from tests.support.fakes import PEER, Loop
@@ -15,6 +14,7 @@ from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.core.identity import Identity
 
 Json = dict[str, Any]
 
@@ -72,16 +72,6 @@ def send_to_all(wires: Sequence[Any], messages: Sequence[Any]) -> None:
             wire.writes += 1
             for message in messages:
                 wire.send_prepared(message)
-
-
-class Who:
-    """An identity, as authentication gives it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.method = "jwt:test"
-        self.claims: Mapping[str, object] = MappingProxyType({"secret": 1})
-        self.expires: float | None = None
 
 
 class Seat:
@@ -186,9 +176,10 @@ class Hall:
         self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
     ) -> Seat:  # fmt: skip
         self._number += 1
+        identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
-            identity=None if who is None else Who(who), params={"room": room} if self.app.policy.parameters else {},
+            identity=identity, params={"room": room} if self.app.policy.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 

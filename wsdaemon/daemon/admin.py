@@ -12,12 +12,16 @@ from twisted.logger import Logger
 
 from .. import __version__
 from ..apps.rooms import RoomsApp
+from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
+from ..core.reloading import Reloading
 from ..core.wheel import Wheel
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
+from ..edge.auth.make import Authenticators
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from ..edge.hosts import Hosts
 from ..edge.http import PlainServer
 from ..edge.listeners import Listener
 from ..ops.admin.exposition import MetricsPage, Sources
@@ -30,9 +34,13 @@ from ..settings.addresses import TcpAddress
 from ..settings.admin import AdminSettings, is_token
 from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
+from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
+
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+"""What [admin] `hosts` is by default, beside the address that a request arrived at."""
 
 log = Logger(namespace="wsdaemon.admin")
 
@@ -57,13 +65,12 @@ class Admin:
         self,
         settings: AdminSettings,
         bound: Bound,
-        site: AdminSite,
+        pages: PlainServer,
         loop: asyncio.AbstractEventLoop,
-        wheel: Wheel,
         latency: LoopLatency,
         token: WatchedFile[str] | None,
     ) -> None:
-        """`latency` is measured while this runs. `token` guards the pages of `site`; it is read again on a reload."""
+        """`latency` is measured while this runs. `token` guards the pages; it is read again on a reload."""
         self._settings = settings
         self._bound = bound
         self._sock = bound.sock
@@ -71,9 +78,7 @@ class Admin:
         self._latency = latency
         self._token = token
         self._server: asyncio.AbstractServer | None = None
-        self._pages = PlainServer(
-            site, wheel, max_body=settings.max_body, timeout=settings.timeout, max_connections=settings.max_connections
-        )
+        self._pages = pages
 
     @property
     def port(self) -> int | None:
@@ -107,14 +112,28 @@ class Admin:
             self._token.refresh()
 
 
+def make_pages(settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins) -> PlainServer:
+    """The server of the pages, for the listening socket `sock`."""
+    return PlainServer(
+        site,
+        wheel,
+        max_body=settings.max_body,
+        timeout=settings.timeout,
+        max_connections=settings.max_connections,
+        hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
+        own_address=not settings.hosts,
+        failed_logins=failed_logins,
+    )
+
+
 def watch_token(path: Path) -> WatchedFile[str]:
     """The token of the admin pages. FileError if the file has none that can be used."""
-    return WatchedFile(path, _read_token, largest=LARGEST_SECRET)
+    return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source="[admin] token_file")
 
 
 def _read_token(content: bytes) -> str:
     try:
-        text = content.decode("ascii").removesuffix("\n").removesuffix("\r")
+        text = first_line(content).decode("ascii")
     except UnicodeDecodeError:
         text = ""
     if not is_token(text):
@@ -135,16 +154,21 @@ def make_site(
     connections: Connections,
     listeners: Sequence[Listener],
     mounts: Sequence[Mount],
-    authenticators: Mapping[str, Authenticator],
+    authenticators: Authenticators,
     token: WatchedFile[str] | None,
 ) -> AdminSite:
     """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word."""
+
+    def reloading() -> list[Reloading]:
+        certificates = [listener.certificates.files for listener in listeners if listener.certificates is not None]
+        return [*authenticators.files, *([] if token is None else [token]), *(file for files in certificates for file in files)]
+
     for listener in settings.listeners:
         for mount in mounts:
             if not listener.mounts or mount.path in listener.mounts:
                 totals.place(mount.path, listener.name)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
-    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views)
+    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading)
     sources = Sources(
         version=__version__,
         frames=frames,
@@ -156,6 +180,7 @@ def make_site(
         mounts=views,
         loop_latency=latency,
         round_trips=round_trips,
+        reloading=reloading,
     )
     rooms = RoomsPages(_rooms_mounts(mounts), dismisser(connections))
     tickets = TicketPages(_books(settings, authenticators))

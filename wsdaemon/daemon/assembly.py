@@ -103,7 +103,7 @@ def make_admin(
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
     from ..ops.metrics import LoopLatency
-    from .admin import Admin, make_site
+    from .admin import Admin, make_pages, make_site
 
     latency = LoopLatency(loop)
     site = make_site(
@@ -111,4 +111,6 @@ def make_admin(
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
         authenticators=resources.authenticators, token=resources.token,
     )  # fmt: skip
-    return Admin(section, resources.sockets[ADMIN], site, loop, wheel, latency, resources.token)
+    bound = resources.sockets[ADMIN]
+    pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
+    return Admin(section, bound, pages, loop, latency, resources.token)

@@ -14,13 +14,16 @@ from ..core.handshake import ClientCertificate
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
-from ..edge.admission import Chain, Entrance
+from ..edge.admission import Admission
+from ..edge.candidate import Authentication, Entrance
+from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
 from ..edge.limits import AddressLimits, Tally, address_rate
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
+from ..edge.places import Places
 from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
@@ -53,7 +56,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
-def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
+def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
     """What the gates ask for a mount; its counts are the same for all listeners."""
     settings = mount.settings
     return Entrance(
@@ -104,21 +107,24 @@ class ListenerMaker:
             from ..edge.tls import client_certificate
 
             show_certificate = client_certificate
-        gate = Gate(
-            listener=settings.name,
-            secure=certificates is not None,
-            routes=Routes((each.mount, each) for each in entrances),
-            counts=(Count(settings.max_connections), self._count),
-            wheel=self._wheel,
-            handshake_timeout=settings.handshake_timeout,
+        limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+        users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
+        counts = (Count(settings.max_connections), self._count)
+        admission = Admission(
+            settings.name,
+            Routes((each.mount, each) for each in entrances),
+            Places(counts, None if limits is None else limits.connections, users, self._retry_after),
+            Clients(limits, trusted, settings.forwarded_header, self._retry_after),
             retry_after=self._retry_after,
             closed=self._closed,
-            limits=_limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)),
-            trusted=trusted,
-            forwarded_header=settings.forwarded_header,
             hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
             show_certificate=show_certificate,
-            users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
+        )
+        gate = Gate(
+            admission,
+            self._wheel,
+            secure=certificates is not None,
+            handshake_timeout=settings.handshake_timeout,
             pages=self._pages,
         )
         return Listener(

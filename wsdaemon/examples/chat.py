@@ -1,4 +1,4 @@
-"""A chat room in one coroutine: what one says, all hear.
+"""A chat room in one coroutine: each message goes to every client.
 
 [mount:/chat]
 app = wsdaemon.examples.chat:chat
@@ -12,7 +12,7 @@ members: set[Connection] = set()
 
 
 async def chat(connection: Connection) -> None:
-    """Everybody here is in one room."""
+    """All connections are in one room."""
     members.add(connection)
     try:
         async for message in connection:

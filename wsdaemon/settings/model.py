@@ -125,7 +125,8 @@ class MountSettings(SectionSettings):
         metadata=explain(
             "Which sites' pages may connect, by the Origin header that browsers send. same-origin: pages from the same host and "
             "port as the listener. https://www.example.com: that site. *.example.com: all names below example.com. null: pages with "
-            "an opaque origin. any: every site. A client that sends no Origin, as most clients that are no browsers do, passes."
+            "an opaque origin. file://, app://bundle, app://*: pages of other schemes. any: every site. A client that sends no Origin "
+            "passes."
         ),
     )
     auth: AuthNames = field(

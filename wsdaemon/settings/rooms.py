@@ -69,7 +69,8 @@ class RoomsOptions(SectionSettings):
     publish: Literal["clients", "server", "none"] = field(
         default="clients",
         metadata=explain(
-            "Who may publish. clients: every client of the mount. server: only the program that runs the daemon. none: neither."
+            "Which publishers the rooms accept. clients: every client of the mount. server: only the program that runs the daemon. "
+            "none: neither."
         ),
     )
     echo_to_sender: bool = field(default=False, metadata=explain("Send a client its own messages too."))

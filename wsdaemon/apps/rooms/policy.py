@@ -20,7 +20,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...core.connection import Connection
-from ...core.handshake import Handshake, Identity, Peer
+from ...core.handshake import Handshake, Peer
+from ...core.identity import Identity
 
 
 class Refused(Exception):
