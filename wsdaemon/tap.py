@@ -26,19 +26,19 @@ from .ops.logs import DaemonLog, LogOptions
 from .settings import ini
 from .settings.model import Settings
 from .settings.problems import SettingsError
-from .settings.reference import effective
+from .settings.reference import effective, reference_path
 
 logger = Logger(namespace="wsdaemon")
 
 
 class Options(usage.Options):
-    """What stands after `wsdaemon` on twistd's command line."""
+    """The options after `wsdaemon` on twistd's command line."""
 
     synopsis = "[options]"
-    longdesc = "Serves WebSocket for ever, as an INI file says. Every key of that file is explained in etc/ws.reference.ini."
-    optParameters = [["config", "c", None, "The INI file to serve by."]]  # noqa: RUF012 - the form that Twisted asks for
+    longdesc = f"Serves WebSockets by the settings in an INI file. {reference_path()} has every key of that file, with its default."
+    optParameters = [["config", "c", None, "The INI file with the settings."]]  # noqa: RUF012 - the form that Twisted asks for
     optFlags = [  # noqa: RUF012
-        ["check", None, "Check everything (the file, imports, certificates), say what would be served, and exit."],
+        ["check", None, "Check the file, the imports and the certificates, print the listeners and mounts, and exit."],
         ["print-config", None, "Print the effective settings as an INI file, and exit."],
     ]
     settings: Settings
@@ -55,9 +55,9 @@ class Options(usage.Options):
         sys.exit(0)
 
     def postOptions(self) -> None:
-        """Read the settings and install the reactor: nothing has imported one yet."""
+        """Read the settings and install the reactor, before any import installs another one."""
         if not self["config"]:
-            raise usage.UsageError("say which INI file to serve by: twistd wsdaemon -c FILE")
+            raise usage.UsageError("name the INI file: twistd wsdaemon -c FILE")
         self.directory = Path.cwd()
         self.settings = self._read_settings()
         if self["print-config"]:

@@ -137,7 +137,7 @@ def test_another_reactor_was_asked_for(tmp_path: Path) -> None:
 def test_no_config_is_a_usage_error(tmp_path: Path) -> None:
     done = run(tmp_path, ECHO, "--config=")
     assert done.returncode == 1
-    assert "say which INI file to serve by" in done.stdout + done.stderr
+    assert "name the INI file" in done.stdout + done.stderr
 
 
 def test_check_serves_nothing(tmp_path: Path) -> None:

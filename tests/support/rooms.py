@@ -169,6 +169,11 @@ class Hall:
         self.app.loop = loop
         self._number = 0
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for timers and for the app's own clock."""
+        self.now += seconds
+        self.loop.advance(seconds)
+
     def _failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self.failures.append((connection.id, doing, str(error)))
 

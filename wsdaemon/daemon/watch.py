@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from typing import Any
 
 from twisted.logger import Logger
@@ -13,7 +12,7 @@ from twisted.python.failure import Failure
 from ..core.connection import Connection
 from ..core.registry import Connections
 from ..core.wheel import Due
-from ..ops.connection_log import ConnectionRecord, connection_closed
+from ..ops.connection_log import connection_closed, record_of
 from ..ops.metrics import Totals
 from ..wire.protocol import Wire
 
@@ -36,28 +35,9 @@ class Watch:
 
     def closed(self, connection: Connection, wire: Wire) -> None:
         self._connections.remove(connection)
-        code = connection.close_code or 0
         self.totals.closed(connection, wire)
         if self._lines:
-            handshake = connection.handshake
-            connection_closed(
-                connection_log,
-                ConnectionRecord(
-                    id=connection.id,
-                    peer=str(handshake.peer),
-                    listener=handshake.listener,
-                    mount=handshake.mount,
-                    user_agent=handshake.user_agent,
-                    seconds=time.monotonic() - connection.opened_at,
-                    messages_in=wire.messages_in,
-                    messages_out=wire.messages_out,
-                    bytes_in=wire.bytes_in,
-                    bytes_out=wire.bytes_out,
-                    code=code,
-                    reason=connection.close_reason,
-                    closed_by=connection.closed_by,
-                ),
-            )
+            connection_closed(connection_log, record_of(connection, wire))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         app_log.failure(

@@ -23,6 +23,8 @@ Apps = Mapping[str, type[SectionSettings]]
 Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
+COMMENT_HINT = "; a comment needs a line of its own"
+
 SINGLE = ("daemon", "logging", "admin", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
 
@@ -168,7 +170,7 @@ class _Check:
         try:
             return key.form.locate(key.form.convert(entry.value), self.directory)
         except Refused as error:
-            self.report(where, str(error), entry, value=_shown(entry, key))
+            self.report(where, f"{error}{_comment_hint(entry.value, key)}", entry, value=_shown(entry, key))
             return MISSING
 
     def entries(self, where: Section, known: Mapping[str, object], elsewhere: Unknown) -> list[Entry]:
@@ -289,10 +291,24 @@ class _Check:
             value = MISSING
         if value is not MISSING and (not isinstance(value, str) or value in self.apps or is_reference(value)):
             return value
-        hint = did_you_mean(entry.value, self.apps) if isinstance(entry.value, str) else ""
+        hint = self.app_hint(entry.value) if isinstance(entry.value, str) else ""
         message = f"expected a built-in app ({', '.join(self.apps)}), module:function or module:Class{hint}"
         self.report(where, message, entry, value=str(entry.value))
         return MISSING
+
+    def app_hint(self, text: str) -> str:
+        """The end of a message about an app: the text without a comment, a built-in app, or module:function for module.function."""
+        plain = _without_comment(text)
+        if plain != text:
+            return (
+                f"; a comment needs a line of its own: did you mean {plain}?" if plain in self.apps or is_reference(plain) else COMMENT_HINT
+            )
+        if is_reference(f"{text.removesuffix('.py')}:function") and text.endswith(".py"):
+            return f"; did you mean {text.removesuffix('.py')}:function?"
+        module, dot, function = text.rpartition(".")
+        if dot and is_reference(f"{module}:{function}"):
+            return f"; did you mean {module}:{function}?"
+        return did_you_mean(text, self.apps)
 
     def check_shapes(self, mounts: Sequence[Section]) -> None:
         """Two patterns that match the same paths, such as /a/{x} and /a/{y}, leave no way to choose."""
@@ -326,6 +342,22 @@ class _Check:
             if other.name != where.name:
                 message = f"same address as [{other.name}]{_first(other.line)}; expected one listener for it"
                 self.report(where, message, where.find("address"), value=str(listener.address))
+
+
+def _without_comment(text: str) -> str:
+    """`text` up to a blank and a # or ;, as comments look in other INI dialects."""
+    return re.split(r"[ \t]+[#;]", text, maxsplit=1)[0]
+
+
+def _comment_hint(value: object, key: Key) -> str:
+    """The end of a message about a refused value: whether it would be good without a comment behind it."""
+    if not isinstance(value, str) or _without_comment(value) == value or key.form.hidden:
+        return ""
+    try:
+        key.form.convert(_without_comment(value))
+    except Refused:
+        return ""
+    return COMMENT_HINT
 
 
 def _shown(entry: Entry, key: Key) -> str:
@@ -384,12 +416,14 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     return f"; expected it in {' or '.join(found)}" if found else ""
 
 
-def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> tuple[str, ...]:
+def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
     """Settings that work, but are most likely a mistake."""
-    if any(not listener.mounts for listener in listeners):
-        return ()
-    served = {path for listener in listeners for path in listener.mounts}
-    return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
+    for mount in mounts:
+        if 0 < mount.ping_interval < mount.ping_timeout:
+            yield f"[mount:{mount.path}] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
+    if all(listener.mounts for listener in listeners):
+        served = {path for listener in listeners for path in listener.mounts}
+        yield from (f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
 
 
 def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:

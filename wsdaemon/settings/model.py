@@ -188,7 +188,11 @@ class MountSettings(SectionSettings):
         metadata=explain("How long a connection may be silent before the daemon pings it. 0: never; a dead peer is then not noticed."),
     )
     ping_timeout: PositiveDuration = field(
-        default=10.0, metadata=explain("How long the answer to a ping may take. After that the connection is dropped.")
+        default=10.0,
+        metadata=explain(
+            "How long the answer to a ping may take. After that the connection is dropped. If it is longer than ping_interval, "
+            "the daemon pings once per ping_timeout."
+        ),
     )
     close_timeout: PositiveDuration = field(
         default=5.0, metadata=explain("How long the client's part of the closing handshake may take. After that the connection is dropped.")

@@ -104,6 +104,13 @@ class RoomsOptions(SectionSettings):
         default=0,
         metadata=explain("How many messages per second a room takes; bursts of up to two seconds' worth are allowed. 0: no limit."),
     )
+    requests_per_second: Count = field(
+        default=50,
+        metadata=explain(
+            "How many requests per second a connection of the subprotocol may send; bursts of up to two seconds' worth are allowed. More "
+            "are refused with the error rate_limited, and a connection that goes on is closed with 1008. 0: no limit."
+        ),
+    )
     history: Count = field(
         default=0,
         metadata=explain("How many messages a room keeps for clients that come back. 0: none, or up to 10000 if history_age is set."),
