@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.daemon.test_mounts import mount
 from tests.support.admission import Chain, Visitor
-from tests.support.fakes import LOCAL, PEER, App, Client, Frame, House, Watcher, frame, house, request, text
+from tests.support.fakes import LOCAL, PEER, PYTHON, App, Client, Frame, House, Watcher, frame, house, request, text
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker, entrances_by, make_entrance
 from wsdaemon.edge.arrival import Arrival
@@ -30,6 +30,7 @@ from wsdaemon.settings.model import ListenerSettings
 from wsdaemon.wire.factory import Wires, limited, lower
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.turns import Turns
 
 
 @pytest.fixture
@@ -190,7 +191,10 @@ class Served:
 
     def __init__(self, made: House, entrances: list[Entrance], **settings: Any) -> None:
         self.house = made
-        maker = ListenerMaker(loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False)
+        maker = ListenerMaker(
+            loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=Turns(made.loop.call_soon),
+            send=PYTHON.send,
+        )  # fmt: skip
         self._sock = socket.socket()
         self.listener: Listener = maker.make(listener_settings(**settings), self._sock, None, entrances)
         self.gate = self.listener.gate

@@ -49,15 +49,17 @@ def assemble(
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
+    turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
-        watcher=watch, wheel=wheel, flusher=Flusher(loop.call_soon), turns=Turns(loop.call_soon), frames=resources.frames,
+        watcher=watch, wheel=wheel, flusher=Flusher(loop.call_soon), turns=turns, frames=resources.frames,
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, round_trips=round_trips,
     )  # fmt: skip
     mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
-        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY, pages=pages
-    )
+        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
+        turns=turns, send=resources.frames.send, pages=pages,
+    )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
         listener_maker.make(each, bound.sock, resources.certificates.get(each.name), entrances)

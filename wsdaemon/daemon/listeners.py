@@ -28,6 +28,7 @@ from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
 from ..wire.factory import Wires
+from ..wire.turns import Turns
 from .mounts import Mount
 from .sockets import Bound
 
@@ -86,15 +87,20 @@ class ListenerMaker:
 
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
-        pages: AnswerPage | None = None,
+        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None,
     ) -> None:  # fmt: skip
-        """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts."""
+        """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
+
+        `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
+        """
         self._loop = loop
         self._wheel = wheel
         self._count = count
         self._retry_after = retry_after
         self._closed = closed
         self._pages = pages
+        self._turns = turns
+        self._send = send
 
     def make(
         self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
@@ -133,6 +139,8 @@ class ListenerMaker:
             gate=gate,
             loop=self._loop,
             max_handshakes=settings.max_handshakes,
+            turns=self._turns,
+            send=self._send,
             certificates=certificates,
             proxies=proxies,
         )

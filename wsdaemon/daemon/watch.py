@@ -52,8 +52,6 @@ class Watch:
 def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log a failure that no caller caught, in a callback, a transport or a forgotten task. The daemon goes on."""
     message, error = str(context.get("message", "unhandled error")), context.get("exception")
-    if isinstance(error, type):  # aiofastnet gives the class if a client resets during the TLS handshake
-        error = error()
     if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or "SSL" in message:
         log.debug("{message}: {error}", message=message, error=str(error))
     elif isinstance(error, BaseException):

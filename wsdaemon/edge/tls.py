@@ -281,7 +281,7 @@ def limit_groups(context: ssl.SSLContext) -> bool:
     """Allow the key exchange groups X25519, P-256 and P-384 only; OpenSSL would add X448, P-521 and others.
 
     Python has `SSLContext.set_groups` from 3.15 on. Before that it can only choose one group, so OpenSSL is called directly: `SSL_CTX_ctrl`
-    on the `SSL_CTX *` that follows the object's head, as aiofastnet reads it too. Where OpenSSL is not a library of its own (a Python
+    on the `SSL_CTX *` that follows the object's head. Where OpenSSL is not a library of its own (a Python
     that has it linked in), P-256 alone is allowed: every client has it, though most then need one round trip more. False in that case.
     """
     set_groups = getattr(context, "set_groups", None)
