@@ -132,9 +132,22 @@ class Certificates:
         self._client_certificates = client_certificates
         self._now = now
         self._several = len(files) > 1
-        self._entries = [self._load(each) for each in files]
+        self._entries = self._load_all(files)
         self._hosts: dict[str, _Entry] = {}
         self._index()
+
+    def _load_all(self, files: Sequence[CertificateFiles]) -> list[_Entry]:
+        """Every pair; CertificateError with the problems of all."""
+        entries: list[_Entry] = []
+        problems: list[str] = []
+        for each in files:
+            try:
+                entries.append(self._load(each))
+            except CertificateError as error:
+                problems += error.problems
+        if problems:
+            raise CertificateError(*dict.fromkeys(problems))
+        return entries
 
     # -- in use
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -70,12 +68,10 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        certificates: Certificates | None = None, path: str | None = None, proxies: Networks | None = None, turns: Turns | None = None,
+        certificates: Certificates | None = None, proxies: Networks | None = None, turns: Turns | None = None,
         send: Callable[[int, bytes], int] = send,
     ) -> None:  # fmt: skip
         """`certificates` make it speak TLS, whose work is shared out by `turns` and whose writes try `send` first (see wire.frames).
-
-        `path` is a unix socket's file, removed at the end.
 
         Connections from `proxies` must begin with a PROXY header, and others are refused; None: nobody sends one.
         """
@@ -85,7 +81,6 @@ class Listener:
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._path = path
         self._proxies = proxies
         self._turns = turns or Turns(loop.call_soon)
         self._send = send
@@ -132,9 +127,6 @@ class Listener:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-            if self._path is not None:
-                with contextlib.suppress(OSError):
-                    Path(self._path).unlink()
         for arrival in list(self._arrivals):
             arrival.drop()
 
