@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from tests.support.fake_loop import Loop
 from tests.support.admission import Door
+from tests.support.fake_loop import Loop
 from tests.support.fakes import LOCAL, PEER, Frame, binary, house, request, server_frames
 from tests.support.tls import Keys, Upper, World, authority
 from wsdaemon.apps.echo import EchoApp
@@ -229,7 +229,7 @@ def test_handshakes_are_charged_to_the_turn(loop: Loop) -> None:
     world.plain.receive(hello)
     assert world.turns.used_up
     late = World(loop)
-    late.turns = late.layer._turns = world.turns  # type: ignore[assignment]
+    late.turns = late.layer._turns = world.turns
     late.plain.receive(late.flight())
     assert late.plain.sent == b"" and late.plain.paused
     loop.settle()
@@ -353,10 +353,9 @@ def test_renegotiation_is_refused(loop: Loop) -> None:
         pump()
     assert world.layer.state is OPEN
     assert client.renegotiate()
-    with pytest.raises(SSL.Error) as refused:
-        for _ in range(3):
-            pump()
-    assert "no renegotiation" in str(refused.value)
+    pump()
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        pump()
     assert world.layer.state is OPEN and world.layer._allowance is not None  # it was counted
 
 
