@@ -74,7 +74,8 @@ def test_problems_of_sections() -> None:
     assert found == [
         "x: [auth:bad name]: expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -",
         "x: [auth:staff] algorithms: key of the kind jwt; the kind here is basic",
-        "x: [auth:staff] banana: unknown key; the keys here are kind, file, realm, remember, threads, max_waiting, failures_per_minute",
+        "x: [auth:staff] banana: unknown key; the keys here are kind, file, realm, remember, threads, max_waiting, failures_per_minute, "
+        "address_failures_per_minute",
         'x: [auth:staff] realm = say "hi": expected up to 100 printable ASCII characters without " and \\',
         "x: [auth:nothing] kind: missing key; expected basic, jwt, tls, http or ticket",
         "x: [auth:typo] kind = jvt: expected basic, jwt, tls, http or ticket; did you mean jwt?",
