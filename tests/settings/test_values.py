@@ -132,13 +132,17 @@ def test_durations(value: object, seconds: float) -> None:
         ("500 ms", "500ms"),
         ("2hours", "2h"),
         ("1.5", "1.5s"),
+        ("2w", "14d"),
+        ("1 year", "365d"),
     ],
 )
 def test_duration_nearly_right_says_what_was_meant(text: str, meant: str) -> None:
     assert refused(DURATION, text) == f"expected a duration such as 500ms, 30s or 5m, or 0; did you mean {meant}?"
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-1s", "+1s", "1e3s", "nan", "nans", "inf", ".5s", "1.s", "1m30s", float("nan"), True, None])
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-1s", "+1s", "1e3s", "nan", "nans", "inf", ".5s", "1.s", "1m30s", "3 mo", "0.5w", "3x", float("nan"), True, None]
+)
 def test_no_duration(value: object) -> None:
     assert refused(DURATION, value) == "expected a duration such as 500ms, 30s or 5m, or 0"
 
