@@ -1,4 +1,4 @@
-"""The observer and its destinations: levels, streams, files, the journal, and what happens when writing fails."""
+"""ops/logs.py: the observer: levels, shapes, and entries that are lost."""
 
 from __future__ import annotations
 
@@ -6,60 +6,20 @@ import errno
 import json
 import os
 import pty
-import stat
-from collections.abc import Iterator
-from pathlib import Path
+import select
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent, Logger, LogLevel
+from twisted.logger import LogEvent, LogLevel
 
-from wsdaemon.ops.log_destinations import DescriptorDestination, FileDestination, LogError
-from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape
-from wsdaemon.ops.logs import DaemonLog, LevelFilter, LogOptions, make_log, stream_shape
-
-
-def log_to(destination: Any, complaints: list[str] | None = None) -> DaemonLog:
-    """A log in the shape that is easiest to compare."""
-    return DaemonLog(
-        LevelFilter("debug", {}), TextRenderer(TextShape.PREFIXED), destination, ([] if complaints is None else complaints).append
-    )
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def logger_to(log: DaemonLog, namespace: str = "wsdaemon.test") -> Logger:
-    observer: Any = log
-    return Logger(namespace, observer=observer)
+from tests.support.logs import Pipe, log_to, logger_to
+from wsdaemon.ops.log_destinations import DescriptorDestination, LogError
+from wsdaemon.ops.log_format import TextShape
+from wsdaemon.ops.logs import LevelFilter, LogOptions, make_log, stream_shape
 
 
 def event(namespace: str | None, level: Any) -> LogEvent:
     return {"log_namespace": namespace, "log_level": level, "log_format": "x"}
-
-
-class Pipe:
-    """Standard output that is a pipe."""
-
-    def __init__(self) -> None:
-        self.reading, self.writing = os.pipe()
-        os.set_blocking(self.reading, False)
-
-    def text(self) -> str:
-        try:
-            return os.read(self.reading, 1 << 20).decode()
-        except BlockingIOError:
-            return ""
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    made = Pipe()
-    yield made
-    os.close(made.writing)
-    if made.reading >= 0:
-        os.close(made.reading)
 
 
 class FailingDestination:
@@ -77,6 +37,9 @@ class FailingDestination:
         if self.problem is not None:
             raise self.problem
         self.entries.append(entry.decode())
+
+    def take_dropped(self) -> int:
+        return 0
 
     def reopen(self) -> None:
         if self.problem is not None:
@@ -132,14 +95,6 @@ def test_made_up_namespaces_do_not_fill_memory() -> None:
 def test_wrong_options_are_named(options: LogOptions) -> None:
     with pytest.raises(LogError, match=r"'(loud|INFO|xml)' is not a log .*expected one of|destination: expected"):
         make_log(options, {})
-
-
-def test_levels_change_on_reload(pipe: Pipe) -> None:
-    log = make_log(LogOptions(), {}, descriptor=pipe.writing)
-    logger_to(log).debug("one")
-    log.set_levels(LevelFilter("info", {"wsdaemon": "debug"}))
-    logger_to(log).debug("two")
-    assert pipe.text().split()[-1] == "two"
 
 
 # Standard output
@@ -226,30 +181,31 @@ def test_lost_entries_are_counted_and_reported() -> None:
     assert complaints == ["wsdaemon: cannot write to a disk: No space left on device; log entries are lost"]
 
 
-def test_a_full_disk_for_real() -> None:
+def read_until(pipe: Pipe, end: str) -> list[str]:
+    """The lines in the pipe up to one that contains `end`."""
+    text = ""
+    while end not in text or not text.endswith("\n"):
+        select.select([pipe.reading], [], [], 20)
+        text += pipe.text()
+    return text.splitlines()
+
+
+def test_a_full_pipe_never_waits_and_the_loss_is_told_when_it_flows_again(pipe: Pipe) -> None:
     complaints: list[str] = []
-    log = log_to(FileDestination("/dev/full"), complaints)
-    log.open()
-    logger_to(log).info("one")
-    assert log.lost == 1
-    assert complaints == ["wsdaemon: cannot write to /dev/full: No space left on device; log entries are lost"]
-    log.close()
-
-
-def test_a_torn_line_is_ended_before_the_next(pipe: Pipe) -> None:
-    os.set_blocking(pipe.writing, False)
-    log = DaemonLog(LevelFilter("info", {}), JsonRenderer(), DescriptorDestination(pipe.writing), lambda _: None)
+    log = log_to(DescriptorDestination(pipe.writing), complaints)
     logger = logger_to(log)
-    while not log.lost:
-        logger.info("{filling}", filling="x" * 7000)
-    before = pipe.text()
-    while more := pipe.text():
-        before += more
-    logger.info("last")
-    after = pipe.text().splitlines()
-    assert not before.endswith("\n")
-    assert after[0] == ""
-    assert [json.loads(line)["message"] for line in after[1:]] == ["1 log entries before this one could not be written", "last"]
+    written = 0
+    while log.lost < 5:
+        logger.info("{number} {filling}", number=written, filling="x" * 5000)
+        written += 1
+    assert complaints == ["wsdaemon: cannot write to standard output: its reader does not keep up; log entries are lost"]
+    # The report comes by itself: nothing is logged after this.
+    lines = read_until(pipe, "could not be written")
+    assert lines[-1] == "<3>wsdaemon.ops.logs: 5 log entries before this one could not be written"
+    assert [int(line.split()[1]) for line in lines[:-1]] == list(range(written - 5)), "whole, and in order"
+    logger.info("next")
+    assert read_until(pipe, "next") == ["<6>wsdaemon.test: next"]
+    assert log.lost == 0
 
 
 def test_an_event_that_breaks_the_renderer_is_reported() -> None:
@@ -260,87 +216,3 @@ def test_an_event_that_breaks_the_renderer_is_reported() -> None:
     log = log_to(disk)
     log({"log_format": "x", "log_namespace": Unhashable(not_empty=True), "log_level": LogLevel.info})
     assert disk.entries == ["<3>wsdaemon.ops.logs: an event could not be rendered: TypeError\n"]
-
-
-# Files
-
-
-def test_a_file_is_made_with_its_mode_whatever_the_umask(tmp_path: Path) -> None:
-    path = tmp_path / "ws.log"
-    log = make_log(LogOptions(destination=str(path)), {})
-    assert not path.exists()
-    before = os.umask(0o077)
-    try:
-        log.open()
-        log.open()
-    finally:
-        os.umask(before)
-    logger_to(log).info("hello")
-    log.close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert path.read_text().endswith("info  wsdaemon.test  hello\n")
-
-
-def test_an_existing_file_keeps_its_mode_and_content(tmp_path: Path) -> None:
-    path = tmp_path / "ws.log"
-    path.write_text("before\n")
-    path.chmod(0o600)
-    log = make_log(LogOptions(destination=str(path)), {})
-    log.open()
-    logger_to(log).info("after")
-    log.close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert path.read_text().startswith("before\n2")
-
-
-def test_logrotate_renames_and_the_file_is_opened_anew(tmp_path: Path) -> None:
-    path, old = tmp_path / "ws.log", tmp_path / "ws.log.1"
-    log = make_log(LogOptions(destination=str(path), format="json"), {})
-    log.open()
-    logger = logger_to(log)
-    logger.info("one")
-    path.rename(old)
-    logger.info("two")
-    before = descriptors()
-    assert log.reopen()
-    assert descriptors() == before
-    logger.info("three")
-    log.close()
-    assert [json.loads(line)["message"] for line in old.read_text().splitlines()] == ["one", "two"]
-    assert [json.loads(line)["message"] for line in path.read_text().splitlines()] == ["three"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-def test_the_old_file_stays_when_the_new_one_cannot_be_opened(tmp_path: Path) -> None:
-    path, old = tmp_path / "ws.log", tmp_path / "ws.log.1"
-    log = make_log(LogOptions(destination=str(path)), {})
-    log.open()
-    path.rename(old)
-    path.mkdir()
-    assert not log.reopen()
-    logger_to(log).info("still here")
-    log.close()
-    lines = old.read_text().splitlines()
-    assert f"cannot open {path} again: Is a directory; the old file stays in use" in lines[0]
-    assert lines[1].endswith("still here")
-
-
-def test_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path: Path) -> None:
-    for path, problem in ((tmp_path / "none" / "ws.log", "No such file or directory"), (tmp_path, "Is a directory")):
-        with pytest.raises(LogError, match=f"^cannot open the log file {path}: {problem}$"):
-            make_log(LogOptions(destination=str(path)), {}).open()
-
-
-def test_a_fifo_without_a_reader_does_not_stop_the_start(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(LogError, match="No such device or address"):
-        make_log(LogOptions(destination=str(tmp_path / "fifo")), {}).open()
-
-
-def test_a_relative_path_stays_where_it_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    log = make_log(LogOptions(destination="ws.log"), {})
-    monkeypatch.chdir("/")
-    log.open()
-    log.close()
-    assert (tmp_path / "ws.log").exists()

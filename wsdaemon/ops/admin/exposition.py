@@ -15,7 +15,7 @@ from ...core.connection import Connection
 from ...core.histogram import Histogram
 from ...core.registry import Count
 from ...core.reloading import Reloading
-from ..metrics import Listening, Now, Place, Totals, certificates, survey
+from ..metrics import Listening, MountAndListener, Now, Totals, certificates, survey
 from .contract import Answer, Request
 from .health import MountView
 from .routes import Handler, Route
@@ -94,7 +94,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 class _Collected(Collector):
     """One look at the daemon's numbers."""
 
-    def __init__(self, sources: Sources, now: Mapping[Place, Now]) -> None:
+    def __init__(self, sources: Sources, now: Mapping[MountAndListener, Now]) -> None:
         self._sources = sources
         self._now = now
 
