@@ -196,7 +196,10 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ),
         (
             "[daemon]\nzzz = 1",
-            ":6: [daemon] zzz: unknown key; the keys here are drain_timeout, max_connections, retry_after, python_path, accelerator",
+            (
+                ":6: [daemon] zzz: unknown key; "
+                "the keys here are drain_timeout, start_timeout, max_connections, retry_after, python_path, accelerator"
+            ),
         ),
         ("[mount:/echo]\napp = echo", ":5: [mount:/echo]: section given twice (first on line 3)"),
         ("[mount:/a]", ":5: [mount:/a] app: missing key; expected a built-in app, module:function or module:Class"),

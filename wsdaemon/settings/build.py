@@ -75,13 +75,17 @@ def build(sections: Iterable[Section], source: str, directory: Path | None = Non
     """
     problems: list[Problem] = []
     settings = check(list(sections), source, Path.cwd() if directory is None else directory, problems, apps)
-    if settings is None or problems:
+    if problems:
         raise SettingsError(problems)
     return settings
 
 
-def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings | None:
-    """Like `build`, but add the problems to those that the reader found before. None if there are any."""
+def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings:
+    """Like `build`, but add the problems to those that the reader found before.
+
+    If there are any, the settings are not to be served, but what they name can be checked: they lack the sections that cannot be
+    used, and have defaults in the place of values that cannot.
+    """
     return _Check(source, directory.absolute(), problems, apps).settings(sections)
 
 
@@ -96,7 +100,7 @@ class _Check:
         self.mount_keys = keys_of(MountSettings)
         self.app_keys = {name: keys_of(options) for name, options in apps.items()}
 
-    def settings(self, sections: Sequence[Section]) -> Settings | None:
+    def settings(self, sections: Sequence[Section]) -> Settings:
         """All sections as settings; None if there is any problem, an earlier one included."""
         known = self.check_names(sections)
         of_kind = {kind: [one for one in known if one.kind == kind] for kind in (*SINGLE, *NAMED)}
@@ -118,15 +122,13 @@ class _Check:
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
         self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
-        if self.problems or daemon[0] is None or logging[0] is None:
-            return None
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
         ways = tuple(one for one in auths if one is not None)
         pairs = tuple(one for one in tls if one is not None)
         return Settings(
-            daemon=daemon[0],
-            logging=logging[0],
+            daemon=daemon[0] or DaemonSettings(),
+            logging=logging[0] or LoggingSettings(),
             listeners=complete,
             mounts=paths,
             auths=ways,
@@ -139,6 +141,7 @@ class _Check:
                 *_edge_warnings(complete, pairs),
                 *admin_warnings(admin[0] if admin else None),
             ),
+            lines=_lines(known),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -384,6 +387,18 @@ def _name_problem(one: Section) -> str | None:
         except Refused as error:
             return str(error)
     return None
+
+
+def _lines(sections: Iterable[Section]) -> dict[tuple[str, str | None], int]:
+    """Where each section and each key stands; empty for settings made in Python."""
+    lines: dict[tuple[str, str | None], int] = {}
+    for one in sections:
+        if one.line is not None:
+            lines.setdefault((one.name, None), one.line)
+        for entry in one.entries:
+            if entry.line is not None:
+                lines.setdefault((one.name, entry.key), entry.line)
+    return lines
 
 
 def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
