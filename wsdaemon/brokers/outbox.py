@@ -146,6 +146,7 @@ class Delivery:
         for message in self.messages:
             message.cache = None
             budget.release(message)
+        budget.used -= self.cost
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
@@ -207,7 +208,7 @@ class Fan:
             return
         while outbox.pending:
             head = outbox.pending[0]
-            self._run(outbox, head, None)
+            head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
             if self._wake is not None and outbox.pending:
                 self._enqueue(outbox, self._wake)
@@ -239,7 +240,7 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
-                self._end(outbox, item)
+                item.finish(outbox, self._budget)
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
@@ -250,17 +251,12 @@ class Fan:
         head = outbox.pending[0]
         if self._must_wait(outbox, head):
             return 1
-        used = self._run(outbox, head, budget)
+        used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:
             self._ready.append(outbox)
         return max(1, used)
-
-    def _run(self, outbox: Outbox, head: Delivery | NoticePass, budget: int | None) -> int:
-        if isinstance(head, NoticePass):
-            return head.run(outbox.name, budget, self._failed)
-        return head.run(outbox, budget, self._failed, self._bulk)
 
     def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
         """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
@@ -273,7 +269,7 @@ class Fan:
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
-            self._end(outbox, head)
+            head.finish(outbox, self._budget)
         if outbox.settled:
             outbox.forget_settled()
         if not outbox.pending:
@@ -284,10 +280,3 @@ class Fan:
         if not self._awake:
             self._awake = True
             wake()
-
-    def _end(self, outbox: Outbox, item: Delivery | NoticePass) -> None:
-        if isinstance(item, NoticePass):
-            item.finish()
-        else:
-            item.finish(outbox, self._budget)
-            self._budget.used -= item.cost
