@@ -89,7 +89,7 @@ def assemble(
         parts.append(renewal)
         reloads.append(renewal.reload)
     parts.append(Drain(connections, settings.daemon.drain_timeout))
-    return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners), reloads)
+    return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:
