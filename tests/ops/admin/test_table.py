@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.admin import EVERYTHING
 from wsdaemon.brokers.contract import MAX_KEY, MAX_PAGE
+from wsdaemon.ops.admin.contract import PageProblem
 from wsdaemon.ops.admin.routes import Parameter, Route, is_text
 from wsdaemon.ops.admin.table import HISTORY, LIST_ROOMS, LONGEST_KEY, MOST_MESSAGES, WANTED
 
