@@ -17,7 +17,7 @@ from .budget import DELIVERY_BYTES, Budget
 from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
-MOST_HELD = 1000
+MAX_CHANGES_WHILE_HELD = 1000
 """Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
 
 
@@ -42,7 +42,7 @@ class Outbox:
     @property
     def overdue(self) -> bool:
         """Whether the room has too many pending changes to keep waiting for slow members."""
-        return len(self.settled) > MOST_HELD or (self.presence is not None and len(self.presence) > MOST_HELD)
+        return len(self.settled) > MAX_CHANGES_WHILE_HELD or (self.presence is not None and len(self.presence) > MAX_CHANGES_WHILE_HELD)
 
     def forget_settled(self) -> None:
         """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
@@ -59,7 +59,7 @@ class Outbox:
                         member.deliver(message)
 
 
-JOINED = 64 * 1024
+MAX_JOINED_BYTES = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
 
 
@@ -91,7 +91,9 @@ class Delivery:
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self.begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
+        if self.begun or later._targets is not self._targets or later._skip is not self._skip:
+            return False
+        if self._size + later._size > MAX_JOINED_BYTES:
             return False
         self.messages += later.messages
         self._size += later._size
@@ -157,7 +159,7 @@ def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, fa
             failed(member, error)
 
 
-QUANTUM = 128
+MEMBERS_PER_SLICE = 128
 """Deliveries for one room before the fan looks at the time and at the next room."""
 
 
@@ -215,13 +217,16 @@ class Fan:
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
-        """Make up to `budget` deliveries, or until the clock shows `deadline` (passed by up to QUANTUM of them). Whether more wait."""
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (up to MEMBERS_PER_SLICE later).
+
+        Whether more wait.
+        """
         if self._stepping:
             return True
         self._stepping = True
         try:
             while self._ready and budget > 0:
-                budget -= self._slice(self._ready.popleft(), min(budget, QUANTUM))
+                budget -= self._slice(self._ready.popleft(), min(budget, MEMBERS_PER_SLICE))
                 if deadline is not None and self._clock() >= deadline:
                     break
         finally:
