@@ -48,3 +48,34 @@ def test_what_the_network_did_to_one_connection_stops_nothing() -> None:
 def test_what_is_our_own_fault_is_not_hidden() -> None:
     with pytest.raises(OSError, match="failed"):
         accept_from(Failing(errno.EBADF))
+
+
+class Lines:
+    """A log that keeps its warnings."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, format: str, **fields: Any) -> None:
+        self.lines.append(format.format(**fields))
+
+    debug = info = failure = warn
+
+
+def test_without_descriptors_the_log_tells_once() -> None:
+    log: Any = Lines()
+    with house() as made:
+        sock: Any = Failing(*[errno.EMFILE] * 200)
+        sock.fileno = lambda: 99
+        gate = make_gate(listener="web", routes=Routes(), wheel=made.wheel(), retry_after=1.0)
+        listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10, log=log)
+        rests: list[float] = []
+        made.loop.remove_reader = made.loop.add_reader = lambda *arguments: True  # type: ignore[method-assign, assignment]
+        for _ in range(200):
+            listener._acceptable()
+            rests.append(made.loop.timers)
+            assert listener._resting is not None
+            listener._resting.cancel()
+        assert sock.errors == []
+    [line] = log.lines
+    assert line.startswith("web accepts no clients for a moment: failed") and "ulimit -n" in line

@@ -127,6 +127,7 @@ def make_listener(
         certificates=certificates,
         path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
         proxies=proxies,
+        proxies_secure=settings.proxy_protocol_secure,
     )
 
 

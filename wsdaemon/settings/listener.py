@@ -78,6 +78,14 @@ class ListenerSettings(SectionSettings):
             "refused. unix stands for every client of a unix socket."
         ),
     )
+    proxy_protocol_secure: bool = field(
+        default=False,
+        metadata=explain(
+            "Whether clients come to the load balancers of proxy_protocol_from over TLS, which ends there. It counts where the header does "
+            "not say it: version 1 never does, and version 2 only with a TLV about TLS (HAProxy: send-proxy-v2-ssl), which is then "
+            "believed. With on, same-origin compares with https."
+        ),
+    )
     trusted_proxies: NetworkList = field(
         default=(),
         metadata=explain(
