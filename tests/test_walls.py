@@ -24,7 +24,7 @@ ROOMS = {
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-SEE_EVERYTHING = {"daemon", "__init__", "server", "tap"}
+SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:
@@ -74,4 +74,4 @@ def test_only_the_wire_knows_autobahn() -> None:
 def test_the_core_knows_nothing_but_python() -> None:
     for path, room in modules():
         if room == "core":
-            assert not any(name.split(".")[0] in ("autobahn", "twisted", "zope", "uvloop", "aiofastnet") for name in imports(path)), path
+            assert not any(name.split(".")[0] in ("autobahn", "twisted", "zope", "uvloop") for name in imports(path)), path

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from twisted.logger import globalLogBeginner
 
@@ -20,13 +20,15 @@ from .apps.coroutine import CoroutineConnection
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
+from .core.contract import App
 from .daemon import process
 from .daemon.daemon import Daemon
-from .daemon.daemon import build as build_daemon
-from .daemon.parts import Signals, State, settle, stopper
+from .daemon.parts import State
+from .daemon.process import Process, Signals, StartStopped, stop_reactor
 from .edge.pages import Pages
 from .ops import log_standard
 from .ops.logs import LogOptions, make_log
+from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
@@ -36,7 +38,22 @@ SOURCE = "WebSocketServer"
 OF_ROUTES = {*CONNECTION_LIMITS, "max_connections_per_user"}
 """Options that a listener has as well: given to a server they are what its routes start from."""
 
-F = TypeVar("F", bound=Callable[[CoroutineConnection], Coroutine[Any, Any, object]])
+Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]]
+F = TypeVar("F", bound=Function)
+
+
+class AutobahnProtocol(Protocol):
+    """What tells Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+
+    @property
+    def sendMessage(self) -> Callable[..., Any]: ...
+
+    @property
+    def onMessage(self) -> Callable[..., Any]: ...
+
+
+Mountable = Function | App | type[App] | type[AutobahnProtocol] | str
+"""A coroutine function, an app or its class, a subclass of Autobahn's WebSocketServerProtocol, or a name as the INI file writes it."""
 
 
 class WebSocketServer:
@@ -55,8 +72,8 @@ class WebSocketServer:
         host: str = "127.0.0.1",
         address: str | None = None,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
-        admin: Mapping[str, Any] | None = None,
-        **options: Any,
+        admin: AdminOptions | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         """Listen on `host` and `port` (0: any free one; host "": every address), or on `address` as the INI file writes it.
 
@@ -84,7 +101,7 @@ class WebSocketServer:
 
     # -- what it serves
 
-    def route(self, path: str, **options: Any) -> Callable[[F], F]:
+    def route(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Decorates `async def app(connection)` to be served at `path`; `{name}` segments are in `connection.params`.
 
         `options` are those of a [mount:PATH] section. Raises SettingsError at once.
@@ -97,7 +114,7 @@ class WebSocketServer:
         self._check([section(f"mount:{path}", **{"app": "echo", **options})])
         return decorate
 
-    def mount(self, path: str, app: Any, **options: Any) -> None:
+    def mount(self, path: str, app: Mountable, **options: Unpack[MountOptions]) -> None:
         """Serve `app` at `path`: a coroutine function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
         if self._daemon is not None:
             raise RuntimeError("the server runs already: mount before it starts")
@@ -127,8 +144,14 @@ class WebSocketServer:
         """
         settings = self._check(self._routes)
         _begin_logging(settings.logging)
-        reactor = process.install()
-        self._run(settings, reactor, ready, own_process=True)
+        reactor, signals = process.install(), Signals()
+        signals.install()
+        try:
+            self._run(settings, reactor, signals, ready, own_process=True)
+        except StartStopped:
+            return
+        finally:
+            signals.uninstall()
 
     def start(self) -> Self:
         """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
@@ -152,7 +175,7 @@ class WebSocketServer:
         if daemon is None or daemon.state is State.STOPPED:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped by itself meanwhile
-            daemon.loop.call_soon_threadsafe(stopper(self._reactor))
+            daemon.loop.call_soon_threadsafe(stop_reactor, self._reactor)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
             self._thread = None
@@ -169,7 +192,7 @@ class WebSocketServer:
         loop = process.new_loop()
         asyncio.set_event_loop(loop)
         try:
-            self._run(settings, AsyncioSelectorReactor(loop), lambda: ready.set_result(None), own_process=False)
+            self._run(settings, AsyncioSelectorReactor(loop), Signals(), lambda: ready.set_result(None), own_process=False)
         except BaseException as error:
             if ready.done():
                 raise
@@ -177,20 +200,14 @@ class WebSocketServer:
         finally:
             loop.close()
 
-    def _run(self, settings: Settings, reactor: Any, ready: Callable[[], object], *, own_process: bool) -> None:
-        """`own_process`: signals and the garbage collector are ours; in a thread they are somebody else's."""
-        loop = process.loop_of(reactor)
-        daemon = build_daemon(settings, loop, reactor)
-        signals = Signals(loop, stopper(reactor), daemon.stop_now, daemon.reload)
-        daemon.about_to_listen = signals.install
-        daemon.pages = self._pages.answer if self._pages else None
-        daemon.open()
-        loop.run_until_complete(daemon.start())
-        self._daemon, self._reactor = daemon, reactor
-        if own_process:
-            settle()
-        reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
-        reactor.callWhenRunning(signals.install)
+    def _run(self, settings: Settings, reactor: Any, signals: Signals, ready: Callable[[], object], *, own_process: bool) -> None:
+        """`own_process`: signals and the garbage collector are ours; in a thread they are the program's."""
+        pages = self._pages.answer if self._pages else None
+        running = Process(settings, reactor, signals, pages=pages, own_process=own_process)
+        running.open()
+        running.start()
+        self._daemon, self._reactor = running.daemon, reactor
+        reactor.addSystemEventTrigger("before", "shutdown", running.stop)
         reactor.callWhenRunning(ready)
         try:
             reactor.run(installSignalHandlers=own_process)
@@ -269,9 +286,3 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
     if not logging.getLogger().handlers:
         log_standard.connect(log)
-
-
-def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
-    from twisted.internet.defer import Deferred
-
-    return Deferred.fromFuture(loop.create_task(stopping))

@@ -50,7 +50,6 @@ def test_a_good_pair_is_in_use_and_unchanged(files: Files) -> None:
     certificates = watched(files.entry())
     assert certificates.poll() == []
     assert not certificates.changed()
-    assert not certificates.by_name
     assert certificates.warnings == ()
     assert names_seen(certificates, "a.example") == {"a.example"}
 
@@ -193,7 +192,6 @@ def three(tmp_path: Path, authority: trustme.CA) -> tuple[Files, Files, Files]:
 )
 def test_sni_chooses_by_name(three: tuple[Files, Files, Files], asked: str, shown: str) -> None:
     certificates = watched(*(files.entry() for files in three))
-    assert certificates.by_name
     assert shown in names_seen(certificates, asked)
     assert shown in certificates.pair_for(asked).names
 

@@ -19,12 +19,12 @@ from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
+from wsdaemon.daemon.sockets import open_tcp, open_unix
 from wsdaemon.edge import listeners
 from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.edge.proxy_protocol import SIGNATURE
-from wsdaemon.edge.sockets import open_tcp, open_unix
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
 from wsdaemon.wire.factory import Wires, wire_class
 from wsdaemon.wire.output import Flusher
@@ -38,7 +38,7 @@ LONGEST = 10.0
 class Served:
     """A listener with an echo at /, running."""
 
-    def __init__(self, sock: socket.socket, max_handshakes: int = 1000, path: str | None = None, **options: Any) -> None:
+    def __init__(self, sock: socket.socket, max_handshakes: int = 1000, **options: Any) -> None:
         loop = asyncio.get_running_loop()
         self.errors: list[object] = []
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
@@ -53,7 +53,7 @@ class Served:
             listener="here", secure=False, routes=Routes([("/", entrance)]), counts=(), wheel=self.wheel, handshake_timeout=LONGEST,
             retry_after=5.0,
         )  # fmt: skip
-        self.listener = Listener(name="here", sock=sock, gate=gate, loop=loop, max_handshakes=max_handshakes, path=path, **options)
+        self.listener = Listener(name="here", sock=sock, gate=gate, loop=loop, max_handshakes=max_handshakes, **options)
         self.listener.start()
 
 
@@ -133,7 +133,7 @@ def test_an_echo(run: Any) -> None:
 def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
     async def test() -> None:
         path = str(tmp_path / "ws.sock")
-        served = Served(open_unix(UnixAddress(path), 10), path=path)
+        served = Served(open_unix(UnixAddress(path), 10).sock)
         assert served.listener.port is None
         client = Client(*await asyncio.open_unix_connection(path))
         await client.open()
@@ -141,7 +141,6 @@ def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
         assert await client.reader.readexactly(3) == b"\x81\x01x"
         assert served.watcher.opened_ones[0].peer.is_unix
         served.listener.stop()
-        assert not Path(path).exists()  # noqa: ASYNC240
         client.leave()
         await until(lambda: served.count.now == 0)
 

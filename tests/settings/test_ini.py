@@ -174,7 +174,15 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("max-message = 1", ":5: [mount:/echo] max-message: unknown key; did you mean max_message?"),
         ("backlog = 5", ":5: [mount:/echo] backlog: unknown key; expected it in [listener:NAME]"),
         ("max_message =", ":5: [mount:/echo] max_message = (empty): expected a size such as 64KiB or 1MiB"),
-        ("max_message = 1MiB ; big", ":5: [mount:/echo] max_message = 1MiB ; big: expected a size such as 64KiB or 1MiB"),
+        (
+            "max_message = 1MiB ; big",
+            ":5: [mount:/echo] max_message = 1MiB ; big: expected a size such as 64KiB or 1MiB; a comment needs a line of its own",
+        ),
+        ("max_message = x # y", ":5: [mount:/echo] max_message = x # y: expected a size such as 64KiB or 1MiB"),
+        (
+            "lifetime = 3y",
+            ":5: [mount:/echo] lifetime = 3y: expected a duration such as 500ms, 30s or 5m, or 0; the longest is 365d",
+        ),
         ("max_message = %(size)s", ":5: [mount:/echo] max_message = %(size)s: expected a size such as 64KiB or 1MiB"),
         ("subprotocols = a\tb", ":5: [mount:/echo] subprotocols = a\\tb: expected text without control characters"),
         ("subprotocols = a\x1bb", ":5: [mount:/echo]: control character; expected plain text"),
@@ -188,7 +196,10 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ),
         (
             "[daemon]\nzzz = 1",
-            ":6: [daemon] zzz: unknown key; the keys here are drain_timeout, max_connections, retry_after, python_path, accelerator",
+            (
+                ":6: [daemon] zzz: unknown key; "
+                "the keys here are drain_timeout, start_timeout, max_connections, retry_after, python_path, accelerator"
+            ),
         ),
         ("[mount:/echo]\napp = echo", ":5: [mount:/echo]: section given twice (first on line 3)"),
         ("[mount:/a]", ":5: [mount:/a] app: missing key; expected a built-in app, module:function or module:Class"),
@@ -208,6 +219,27 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
 )
 def test_one_problem(tmp_path: Path, lines: str, expected: str) -> None:
     assert problems(tmp_path, MINIMAL + lines + "\n") == [expected]
+
+
+APPS = "expected a built-in app (echo, ticker, rooms), module:function or module:Class"
+
+
+@pytest.mark.parametrize(
+    ("app", "hint"),
+    [
+        ("echo   # comment", "; a comment needs a line of its own: did you mean echo?"),
+        ("good:chat ; mine", "; a comment needs a line of its own: did you mean good:chat?"),
+        ("12 # what", "; a comment needs a line of its own"),
+        ("good.chat", "; did you mean good:chat?"),
+        ("my.good.chat", "; did you mean my.good:chat?"),
+        ("good.py", "; did you mean good:function?"),
+        ("./my/good.py", ""),
+        ("my-app", ""),
+    ],
+)
+def test_an_app_that_is_nearly_right(tmp_path: Path, app: str, hint: str) -> None:
+    text = MINIMAL.replace("app = echo", f"app = {app}")
+    assert problems(tmp_path, text) == [f":4: [mount:/echo] app = {app}: {APPS}{hint}"]
 
 
 def test_two_mounts_of_one_shape(tmp_path: Path) -> None:
@@ -331,3 +363,10 @@ def test_what_is_taken_is_what_rawconfigparser_reads(lines: list[str]) -> None:
 @given(st.binary(max_size=200) | lines_of_any_kind.map(lambda lines: "\n".join(lines).encode()))
 def test_no_content_is_a_traceback(content: bytes) -> None:
     read_sections(content, "test", [])
+
+
+def test_a_ping_timeout_that_makes_the_interval_longer(tmp_path: Path) -> None:
+    (warning,) = load_text(tmp_path, MINIMAL + "ping_interval = 5s\n").warnings
+    assert warning == "[mount:/echo] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
+    for good in ("ping_interval = 0", "ping_interval = 10s", "ping_interval = 5s\nping_timeout = 5s"):
+        assert not load_text(tmp_path, MINIMAL + good + "\n").warnings

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
 
 from ..core.handshake import ClientCertificate
 from ..core.registry import Count
@@ -22,28 +24,18 @@ from ..edge.limits import AddressLimits, Tally, address_rate
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
 from ..edge.places import Places
-from ..settings.addresses import UnixAddress
+from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
 from ..wire.factory import Wires
+from ..wire.turns import Turns
 from .mounts import Mount
+from .sockets import Bound
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
 
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What the listeners of one daemon have in common."""
-
-    loop: asyncio.AbstractEventLoop
-    wheel: Wheel
-    count: Count
-    """Of the whole daemon."""
-    retry_after: float
-    closed: Callable[[], bool]
-    pages: AnswerPage | None = None
-    """Web pages beside the mounts."""
+log = Logger(namespace="wsdaemon")
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
@@ -58,7 +50,10 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
         files = [CertificateFiles(listener.tls_certificate, listener.tls_key)]
     else:
         named = {pair.name: pair for pair in settings.tls}
-        files = [CertificateFiles(named[name].certificate, named[name].key, named[name].hosts) for name in listener.tls]
+        pairs = [named[name] for name in listener.tls if name in named]
+        files = [CertificateFiles(pair.certificate, pair.key, pair.hosts) for pair in pairs]
+    if not files:  # a [tls:NAME] section is reported already
+        return None
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
@@ -87,48 +82,97 @@ def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> l
     return [replace(each, wires=each.wires.limited(limits)) for each in served]
 
 
-def make_listener(
-    settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance], common: Common
-) -> Listener:
-    """A listener on an open socket; it does not accept yet."""
-    proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
-    entrances = entrances_by(settings, entrances)
-    show_certificate: Callable[[Any], ClientCertificate | None] | None = None
-    if certificates is not None and settings.client_certificate != "none":
-        from ..edge.tls import client_certificate
+class ListenerMaker:
+    """Makes the listeners of one daemon. They share its loop, its wheel and the count of all its connections."""
 
-        show_certificate = client_certificate
-    limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
-    users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
-    counts = (Count(settings.max_connections), common.count)
-    admission = Admission(
-        settings.name,
-        Routes((each.mount, each) for each in entrances),
-        Places(counts, None if limits is None else limits.connections, users, common.retry_after),
-        Clients(limits, trusted, settings.forwarded_header, common.retry_after),
-        retry_after=common.retry_after,
-        closed=common.closed,
-        hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
-        show_certificate=show_certificate,
-    )
-    gate = Gate(
-        admission,
-        common.wheel,
-        secure=certificates is not None,
-        handshake_timeout=settings.handshake_timeout,
-        pages=common.pages,
-    )
-    return Listener(
-        name=settings.name,
-        sock=sock,
-        gate=gate,
-        loop=common.loop,
-        max_handshakes=settings.max_handshakes,
-        certificates=certificates,
-        path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
-        proxies=proxies,
-        proxies_secure=settings.proxy_protocol_secure,
-    )
+    def __init__(
+        self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
+        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None,
+    ) -> None:  # fmt: skip
+        """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
+
+        `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
+        """
+        self._loop = loop
+        self._wheel = wheel
+        self._count = count
+        self._retry_after = retry_after
+        self._closed = closed
+        self._pages = pages
+        self._turns = turns
+        self._send = send
+
+    def make(
+        self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
+    ) -> Listener:
+        """A listener on an open socket, to those of `entrances` that it serves; it does not accept yet."""
+        proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
+        entrances = entrances_by(settings, entrances)
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None
+        if certificates is not None and settings.client_certificate != "none":
+            from ..edge.tls import client_certificate
+
+            show_certificate = client_certificate
+        limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+        users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
+        counts = (Count(settings.max_connections), self._count)
+        admission = Admission(
+            settings.name,
+            Routes((each.mount, each) for each in entrances),
+            Places(counts, None if limits is None else limits.connections, users, self._retry_after),
+            Clients(limits, trusted, settings.forwarded_header, self._retry_after),
+            retry_after=self._retry_after,
+            closed=self._closed,
+            hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
+            show_certificate=show_certificate,
+        )
+        gate = Gate(
+            admission,
+            self._wheel,
+            secure=certificates is not None,
+            handshake_timeout=settings.handshake_timeout,
+            pages=self._pages,
+        )
+        return Listener(
+            name=settings.name,
+            sock=sock,
+            gate=gate,
+            loop=self._loop,
+            max_handshakes=settings.max_handshakes,
+            turns=self._turns,
+            send=self._send,
+            certificates=certificates,
+            proxies=proxies,
+            proxies_secure=settings.proxy_protocol_secure,
+        )
+
+
+class Listening:
+    """The listeners as one part of a daemon: the last to begin, and the first to stop."""
+
+    name = "listeners"
+
+    def __init__(self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings]) -> None:
+        """Of each listener its socket and its settings, in the same order."""
+        self._served = list(zip(listeners, sockets, settings, strict=True))
+
+    async def start(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Accept from now on."""
+        for listener, _, settings in self._served:
+            listener.start()
+            what = "TLS" if settings.secure else "plain"
+            port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+            log.info(
+                "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
+            )
+
+    async def stop(self) -> None:
+        for listener, bound, _ in self._served:
+            bound.release()
+            listener.stop()
 
 
 def _networks(entries: Sequence[str]) -> Networks | None:

@@ -111,9 +111,7 @@ class _Entry:
 class Certificates:
     """The pairs of one listener, the first of which serves clients that give no name or an unknown one.
 
-    With more than one pair the contexts have an `sni_callback`. That callback needs a transport that goes through Python's ssl objects: the
-    loop's own TLS does. aiofastnet makes its TLS objects in C, and the callback then ends the process with a segmentation fault: see
-    `by_name`.
+    With more than one pair the contexts have an `sni_callback`, which TlsLayer's SSLObject calls.
 
     All pairs of a listener share one policy for client certificates. Were it one per name, a session that was begun under one name could be
     resumed under another and pass its check (that was CVE-2025-23419 in nginx).
@@ -133,10 +131,23 @@ class Certificates:
         self._client_ca = client_ca
         self._client_certificates = client_certificates
         self._now = now
-        self._by_name = len(files) > 1
-        self._entries = [self._load(each) for each in files]
+        self._several = len(files) > 1
+        self._entries = self._load_all(files)
         self._hosts: dict[str, _Entry] = {}
         self._index()
+
+    def _load_all(self, files: Sequence[CertificateFiles]) -> list[_Entry]:
+        """Every pair; CertificateError with the problems of all."""
+        entries: list[_Entry] = []
+        problems: list[str] = []
+        for each in files:
+            try:
+                entries.append(self._load(each))
+            except CertificateError as error:
+                problems += error.problems
+        if problems:
+            raise CertificateError(*dict.fromkeys(problems))
+        return entries
 
     # -- in use
 
@@ -149,11 +160,6 @@ class Certificates:
     def context(self) -> ssl.SSLContext:
         """For the next handshake. Ask anew each time."""
         return self._entries[0].context
-
-    @property
-    def by_name(self) -> bool:
-        """True when the context chooses by name and so must not be given to aiofastnet."""
-        return self._by_name
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -256,7 +262,7 @@ class Certificates:
         signature = self._signature(files)
         pair = load_pair(files.certificate, files.key, self._now())
         context = server_context(files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates)
-        if self._by_name:
+        if self._several:
             context.sni_callback = self._swap
         return _Entry(files, pair, context, signature)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
-import ssl
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.handshake import UNIX, Peer
 from ..core.rare_lines import LineLog, RareLines
+from ..wire.frames_python import send
+from ..wire.turns import Turns
 from .arrival import Arrival
 from .descriptors import first_reserved
 from .forwarded import Networks
@@ -24,6 +24,8 @@ from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, Key, too_many
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .request import BadRequest, unavailable
 from .responses import error_response
+from .tls_failure import RECORDS, SERVER_NAME
+from .tls_layer import TlsLayer
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -50,6 +52,9 @@ DESCRIPTORS = "descriptors"
 ANSWERED = frozenset({CONNECTIONS, HANDSHAKES, PER_SECOND, DESCRIPTORS})
 """Reasons of TurnedAway for which plain listeners answer, 429 or 503, before they close."""
 
+TOLD = frozenset({RECORDS, SERVER_NAME})
+"""Faults of TLS that no honest client makes: the operator is told."""
+
 ANYWHERE = frozenset({"", "::", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
 
 
@@ -72,10 +77,10 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        certificates: Certificates | None = None, path: str | None = None, proxies: Networks | None = None, proxies_secure: bool = False,
-        log: LineLog | None = None,
+        certificates: Certificates | None = None, proxies: Networks | None = None, proxies_secure: bool = False,
+        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, log: LineLog | None = None,
     ) -> None:  # fmt: skip
-        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end.
+        """`certificates` make it speak TLS, whose work is shared out by `turns` and whose writes try `send` first (see wire.frames).
 
         Connections from `proxies` must begin with a PROXY header, and others are refused; None: no connection begins with one.
         `proxies_secure`: whether clients come to those proxies over TLS, where the header does not say it.
@@ -86,9 +91,10 @@ class Listener:
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._path = path
         self._proxies = proxies
         self._proxies_secure = proxies_secure
+        self._turns = turns or Turns(loop.call_soon)
+        self._send = send
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
@@ -134,9 +140,6 @@ class Listener:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-            if self._path is not None:
-                with contextlib.suppress(OSError):
-                    Path(self._path).unlink()
         for arrival in list(self._arrivals):
             arrival.drop()
 
@@ -256,7 +259,7 @@ class Listener:
         except TurnedAway as refused:
             self._turn_away(sock, arrival.peer, refused)
             arrival.connection_lost(None)
-        except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
+        except (OSError, asyncio.CancelledError) as error:
             self._log.debug(
                 "no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__
             )
@@ -267,7 +270,9 @@ class Listener:
             arrival.connection_lost(None)
             sock.close()
         finally:
-            arrival.connecting = arrival.stop_connecting = None
+            arrival.connecting = None
+            if self.certificates is None:
+                arrival.stop_connecting = None
 
     async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
         """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
@@ -290,28 +295,11 @@ class Listener:
             arrival.key = self._count(header.source, named=True)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
-        """Let TLS take the socket. TurnedAway when the two cannot agree; OSError for a client that just goes, which is not counted."""
-        patience = self.gate.handshake_timeout
-        # The deadline of the whole handshake comes first and is counted; this one is there in case it does not.
-        limits: dict[str, Any] = {"ssl_handshake_timeout": patience + 1, "ssl_shutdown_timeout": patience}
-        import aiofastnet
+        """Put TLS between the socket and the arrival. The handshake goes on by itself, until the arrival or the client ends it."""
+        refused = partial(self._tls_refused, arrival.peer)
+        layer = TlsLayer(arrival, certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
+        arrival.stop_connecting = layer.abort
+        await self._loop.connect_accepted_socket(lambda: layer, sock)
 
-        try:
-            if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
-                await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
-            else:
-                arrival.stop_connecting = partial(_hang_up, sock)
-                await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)
-        except ssl.SSLError as error:
-            if arrival.gone:  # ended by us, and counted where that was
-                raise
-            raise TurnedAway("tls_handshake", f": {error.reason or type(error).__name__}", told=False) from None
-
-
-def _hang_up(sock: socket.socket) -> None:
-    """End a TLS handshake of aiofastnet from outside, as if the client had gone.
-
-    When it is cancelled its timer keeps the transport with its TLS buffers until the handshake would have timed out.
-    """
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+    def _tls_refused(self, peer: Peer, reason: str, detail: str) -> None:
+        self.gate.refusals.add(reason, peer, f": {detail}", reason in TOLD)

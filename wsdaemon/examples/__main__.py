@@ -12,8 +12,9 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-from wsdaemon import SettingsError, StartError, WebSocketServer
+from wsdaemon import MountOptions, SettingsError, StartError, WebSocketServer
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "examples"
 PAGES = {"/": "index.html", "/chat": "chat.html", "/dashboard": "dashboard.html", "/cursors": "cursors.html"}
@@ -28,7 +29,8 @@ def make_server(port: int = 0, host: str = "127.0.0.1", folder: Path = FOLDER) -
     for name in settings.sections():
         kind, _, path = name.partition(":")
         if kind == "mount":
-            server.mount(path, **settings[name])
+            options = dict(settings[name])
+            server.mount(path, options.pop("app"), **cast(MountOptions, options))
     for path, file in PAGES.items():
         server.page(path, folder / file)
     return server

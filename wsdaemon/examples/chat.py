@@ -6,12 +6,12 @@ app = wsdaemon.examples.chat:chat
 
 from __future__ import annotations
 
-from wsdaemon import Connection, ConnectionClosed
+from wsdaemon import ConnectionClosed, CoroutineConnection
 
-members: set[Connection] = set()
+members: set[CoroutineConnection] = set()
 
 
-async def chat(connection: Connection) -> None:
+async def chat(connection: CoroutineConnection) -> None:
     """All connections are in one room."""
     members.add(connection)
     try:

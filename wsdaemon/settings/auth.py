@@ -207,10 +207,18 @@ class BasicAuthSettings(AuthSettings):
     failures_per_minute: Count = field(
         default=10,
         metadata=explain(
-            "How many wrong passwords per minute one client address may send; bursts of up to one minute's worth are allowed. The "
-            "IPv6 addresses of one /64 count as one. Beyond that every password from the address, even a correct one, is answered "
-            "429 without a check. Clients that the listener's limits on addresses do not count are not counted here either. 0: no "
-            "limit."
+            "How many wrong passwords per minute one client address may send for one user; bursts of up to one minute's worth are "
+            "allowed. The IPv6 addresses of one /64 count as one. Above this every password for that user from there, even a correct "
+            "one, is answered 429 unchecked. Clients that the listener's limits on addresses do not count are not counted here "
+            "either. 0: no limit."
+        ),
+    )
+
+    address_failures_per_minute: Count = field(
+        default=60,
+        metadata=explain(
+            "How many wrong passwords one client address may send per minute for all users together. Above this every password from "
+            "there is answered 429 unchecked. It is the limit that people who share an address (behind a NAT) share. 0: no limit."
         ),
     )
 

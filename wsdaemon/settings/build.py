@@ -23,6 +23,8 @@ Apps = Mapping[str, type[SectionSettings]]
 Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
+COMMENT_HINT = "; a comment needs a line of its own"
+
 SINGLE = ("daemon", "logging", "admin", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
 
@@ -73,13 +75,17 @@ def build(sections: Iterable[Section], source: str, directory: Path | None = Non
     """
     problems: list[Problem] = []
     settings = check(list(sections), source, Path.cwd() if directory is None else directory, problems, apps)
-    if settings is None or problems:
+    if problems:
         raise SettingsError(problems)
     return settings
 
 
-def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings | None:
-    """Like `build`, but add the problems to those that the reader found before. None if there are any."""
+def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings:
+    """Like `build`, but add the problems to those that the reader found before.
+
+    If there are any, the settings are not to be served, but what they name can be checked: they lack the sections that cannot be
+    used, and have defaults in the place of values that cannot.
+    """
     return _Check(source, directory.absolute(), problems, apps).settings(sections)
 
 
@@ -94,7 +100,7 @@ class _Check:
         self.mount_keys = keys_of(MountSettings)
         self.app_keys = {name: keys_of(options) for name, options in apps.items()}
 
-    def settings(self, sections: Sequence[Section]) -> Settings | None:
+    def settings(self, sections: Sequence[Section]) -> Settings:
         """All sections as settings; None if there is any problem, an earlier one included."""
         known = self.check_names(sections)
         of_kind = {kind: [one for one in known if one.kind == kind] for kind in (*SINGLE, *NAMED)}
@@ -116,15 +122,13 @@ class _Check:
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
         self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
-        if self.problems or daemon[0] is None or logging[0] is None:
-            return None
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
         ways = tuple(one for one in auths if one is not None)
         pairs = tuple(one for one in tls if one is not None)
         return Settings(
-            daemon=daemon[0],
-            logging=logging[0],
+            daemon=daemon[0] or DaemonSettings(),
+            logging=logging[0] or LoggingSettings(),
             listeners=complete,
             mounts=paths,
             auths=ways,
@@ -137,6 +141,7 @@ class _Check:
                 *_edge_warnings(complete, pairs),
                 *admin_warnings(admin[0] if admin else None),
             ),
+            lines=_lines(known),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -165,7 +170,7 @@ class _Check:
         try:
             return key.form.locate(key.form.convert(entry.value), self.directory)
         except Refused as error:
-            self.report(where, str(error), entry, value=_shown(entry, key))
+            self.report(where, f"{error}{_comment_hint(entry.value, key)}", entry, value=_shown(entry, key))
             return MISSING
 
     def entries(self, where: Section, known: Mapping[str, object], elsewhere: Unknown) -> list[Entry]:
@@ -286,10 +291,24 @@ class _Check:
             value = MISSING
         if value is not MISSING and (not isinstance(value, str) or value in self.apps or is_reference(value)):
             return value
-        hint = did_you_mean(entry.value, self.apps) if isinstance(entry.value, str) else ""
+        hint = self.app_hint(entry.value) if isinstance(entry.value, str) else ""
         message = f"expected a built-in app ({', '.join(self.apps)}), module:function or module:Class{hint}"
         self.report(where, message, entry, value=str(entry.value))
         return MISSING
+
+    def app_hint(self, text: str) -> str:
+        """The end of a message about an app: the text without a comment, a built-in app, or module:function for module.function."""
+        plain = _without_comment(text)
+        if plain != text:
+            return (
+                f"; a comment needs a line of its own: did you mean {plain}?" if plain in self.apps or is_reference(plain) else COMMENT_HINT
+            )
+        if is_reference(f"{text.removesuffix('.py')}:function") and text.endswith(".py"):
+            return f"; did you mean {text.removesuffix('.py')}:function?"
+        module, dot, function = text.rpartition(".")
+        if dot and is_reference(f"{module}:{function}"):
+            return f"; did you mean {module}:{function}?"
+        return did_you_mean(text, self.apps)
 
     def check_shapes(self, mounts: Sequence[Section]) -> None:
         """Two patterns that match the same paths, such as /a/{x} and /a/{y}, leave no way to choose."""
@@ -325,6 +344,22 @@ class _Check:
                 self.report(where, message, where.find("address"), value=str(listener.address))
 
 
+def _without_comment(text: str) -> str:
+    """`text` up to a blank and a # or ;, as comments look in other INI dialects."""
+    return re.split(r"[ \t]+[#;]", text, maxsplit=1)[0]
+
+
+def _comment_hint(value: object, key: Key) -> str:
+    """The end of a message about a refused value: whether it would be good without a comment behind it."""
+    if not isinstance(value, str) or _without_comment(value) == value or key.form.hidden:
+        return ""
+    try:
+        key.form.convert(_without_comment(value))
+    except Refused:
+        return ""
+    return COMMENT_HINT
+
+
 def _shown(entry: Entry, key: Key) -> str:
     return "(hidden)" if key.form.hidden else str(entry.value)
 
@@ -354,6 +389,18 @@ def _name_problem(one: Section) -> str | None:
     return None
 
 
+def _lines(sections: Iterable[Section]) -> dict[tuple[str, str | None], int]:
+    """Where each section and each key stands; empty for settings made in Python."""
+    lines: dict[tuple[str, str | None], int] = {}
+    for one in sections:
+        if one.line is not None:
+            lines.setdefault((one.name, None), one.line)
+        for entry in one.entries:
+            if entry.line is not None:
+                lines.setdefault((one.name, entry.key), entry.line)
+    return lines
+
+
 def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     """The end of a message for a key that belongs in another section."""
     homes = {
@@ -369,12 +416,14 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     return f"; expected it in {' or '.join(found)}" if found else ""
 
 
-def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> tuple[str, ...]:
+def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
     """Settings that work, but are most likely a mistake."""
-    if any(not listener.mounts for listener in listeners):
-        return ()
-    served = {path for listener in listeners for path in listener.mounts}
-    return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
+    for mount in mounts:
+        if 0 < mount.ping_interval < mount.ping_timeout:
+            yield f"[mount:{mount.path}] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
+    if all(listener.mounts for listener in listeners):
+        served = {path for listener in listeners for path in listener.mounts}
+        yield from (f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
 
 
 def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:

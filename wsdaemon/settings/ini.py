@@ -27,16 +27,24 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 def load(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> Settings:
     """The settings of an INI file. Relative paths in it start from its directory. Raises SettingsError with every problem."""
+    settings, problems = read(path, apps)
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def read(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> tuple[Settings | None, list[Problem]]:
+    """The settings of an INI file, and every problem.
+
+    If there are problems, the settings are not to be served, but the files and modules that they name can be checked in the same
+    pass. They are None if the file cannot be read.
+    """
     source = os.fspath(path)
     problems: list[Problem] = []
     content = _content(source, problems)
     if content is None:
-        raise SettingsError(problems)
-    sections = read_sections(content, source, problems)
-    settings = check(sections, source, Path(source).parent, problems, apps)
-    if settings is None:
-        raise SettingsError(problems)
-    return settings
+        return None, problems
+    return check(read_sections(content, source, problems), source, Path(source).parent, problems, apps), problems
 
 
 def _content(source: str, problems: list[Problem]) -> bytes | None:

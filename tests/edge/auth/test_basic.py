@@ -159,7 +159,7 @@ def test_a_new_password_counts_at_once(tmp_path: Path) -> None:
 
 
 def test_only_so_many_users_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basic, "MOST_REMEMBERED", 1)
+    monkeypatch.setattr(basic, "MAX_REMEMBERED_USERS", 1)
     authenticator = way(tmp_path)
 
     async def visits() -> None:
