@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.connection import Connection
+from ..core.rare_lines import RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
 from ..ops.connection_log import connection_closed, record_of
@@ -29,6 +30,7 @@ class Watch:
         self._connections = connections
         self._lines = lines
         self.totals = Totals()
+        self._failures = RareLines(app_log)
 
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
@@ -40,9 +42,10 @@ class Watch:
             connection_closed(connection_log, record_of(connection, wire))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
-        app_log.failure(
+        self._failures.failure(
+            (connection.handshake.mount, doing, type(error)),
             "{mount} failed while {doing} for connection {id}",
-            failure=_failure(error),
+            _failure(error),
             mount=connection.handshake.mount,
             doing=doing,
             id=connection.id,

@@ -103,6 +103,13 @@ class ListenerSettings(SectionSettings):
         ),
     )
     mounts: MountPaths = field(default=(), metadata=explain("The mounts that this listener serves, by their paths. Empty: all of them."))
+    index_page: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=explain(
+            "Whether a web browser that opens / of this listener sees a short page with the paths of its mounts, where nothing is mounted "
+            "at / itself. auto: only a listener on a loopback address, with no proxy named, has that page."
+        ),
+    )
     hosts: ReachedHosts = field(
         default=(),
         metadata=explain(
