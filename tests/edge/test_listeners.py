@@ -14,6 +14,7 @@ import uvloop
 
 from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, request, server_frames, text
 from tests.support.gates import make_gate
+from tests.support.lines import Lines
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
@@ -317,21 +318,6 @@ def test_tls_that_ended_in_front(run: Any, header: bytes, proxies_secure: bool, 
         served.listener.stop()
 
     run(test)
-
-
-class Lines:
-    """A log that keeps its warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, format: str, **fields: Any) -> None:
-        self.lines.append(format.format(**fields))
-
-    def debug(self, format: str, **fields: Any) -> None:
-        pass
-
-    info = failure = debug
 
 
 def test_the_last_descriptors_are_no_clients_who_are_answered_503(run: Any) -> None:

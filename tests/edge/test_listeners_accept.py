@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fakes import house
 from tests.support.gates import make_gate
+from tests.support.lines import Lines
 from wsdaemon.core.routing import Routes
 from wsdaemon.edge.listeners import Listener
 
@@ -48,18 +49,6 @@ def test_what_the_network_did_to_one_connection_stops_nothing() -> None:
 def test_what_is_our_own_fault_is_not_hidden() -> None:
     with pytest.raises(OSError, match="failed"):
         accept_from(Failing(errno.EBADF))
-
-
-class Lines:
-    """A log that keeps its warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, format: str, **fields: Any) -> None:
-        self.lines.append(format.format(**fields))
-
-    debug = info = failure = warn
 
 
 def test_without_descriptors_the_log_tells_once() -> None:
