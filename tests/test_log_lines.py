@@ -34,7 +34,6 @@ DIRECT = {
     "ops/log_standard.py": "the operator's own code, through Python's logging",
     "ops/logs.py": OPERATOR,
     "ops/systemd.py": OPERATOR,
-    "ops/admin/contract.py": OPERATOR,
     "daemon/admin.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,

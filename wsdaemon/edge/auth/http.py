@@ -12,7 +12,7 @@ from ...settings.auth import HttpAuthSettings
 from .contract import Candidate, Denied, Identity, Unavailable, clean_name
 from .http_client import HttpClient, HttpFailure, RawHeaders, TooManyRequests
 
-COMPLAIN_EVERY = 10.0
+COMPLAIN_EVERY = 60.0
 """Seconds between two lines in the log about a server that fails."""
 
 _HOP_BY_HOP = frozenset(
