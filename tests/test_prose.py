@@ -16,7 +16,6 @@ FOLDERS = ("wsdaemon", "twisted", "docs", "etc", "examples", "systemd", "benchma
 SUFFIXES = {".py", ".pyi", ".md", ".ini", ".c", ".h", ".service", ".socket", ".logrotate"}
 
 NOT_YET_CLEAN = {
-    "benchmarks/",
     "wsdaemon/apps/",
     "wsdaemon/brokers/",
     "wsdaemon/core/",

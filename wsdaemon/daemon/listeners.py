@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 log = Logger(namespace="wsdaemon")
 
+MAX_LISTED_PATHS = 20
+"""Paths that the log lists for one listener at the start."""
+
+ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
+"""Interfaces of a listener that accepts connections on every address of the machine."""
+
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
     """The certificates of a listener; None when it speaks no TLS. edge.tls.CertificateError when they cannot be used."""
@@ -147,7 +153,6 @@ class ListenerMaker:
             proxies_secure=settings.proxy_protocol_secure,
         )
 
-
     def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
         """The daemon's own pages, and behind them the index page where the listener has one."""
         if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
@@ -165,14 +170,29 @@ def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> b
     return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
 
 
+def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
+    """The URLs that a listener serves, for its operator: `ws://127.0.0.1:8080/echo, /chat`. `port` is None for a unix socket."""
+    served = [path for path in paths if not settings.mounts or path in settings.mounts]
+    listed = ", ".join(served[:MAX_LISTED_PATHS]) + (f" and {len(served) - MAX_LISTED_PATHS} more" if served[MAX_LISTED_PATHS:] else "")
+    if port is None:
+        return f"{listed} on {settings.address}"
+    host = settings.address.interface if isinstance(settings.address, TcpAddress) else ""
+    if host in ANY_INTERFACE:
+        host = "localhost"
+    return f"{'wss' if settings.secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}{listed}"
+
+
 class Listening:
     """The listeners as one part of a daemon: the last to begin, and the first to stop."""
 
     name = "listeners"
 
-    def __init__(self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings]) -> None:
-        """Of each listener its socket and its settings, in the same order."""
+    def __init__(
+        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str]
+    ) -> None:
+        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts."""
         self._served = list(zip(listeners, sockets, settings, strict=True))
+        self._paths = paths
 
     async def start(self) -> None:
         self.begin()
@@ -186,6 +206,8 @@ class Listening:
             log.info(
                 "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
             )
+        for listener, _, settings in self._served:
+            log.info("serving {urls}", urls=served_urls(settings, listener.port, self._paths))
 
     async def stop(self) -> None:
         for listener, bound, _ in self._served:

@@ -21,7 +21,10 @@ T = TypeVar("T")
 PAGE_BYTES = 1 << 20
 """Payload on one page of a history, unless its first message alone is larger."""
 
-STATUSES = {"bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429, "too_many_rooms": 503, "busy": 503, "closed": 503}
+STATUSES = {
+    "bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429,
+    "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503,
+}  # fmt: skip
 """Of a broker's errors by code; 409 for the others."""
 
 _TEXT_TYPE = re.compile(r"text/.*|application/(?:json|xml|javascript|x-ndjson|x-www-form-urlencoded|.+\+json|.+\+xml)|.+\+xml", re.DOTALL)
