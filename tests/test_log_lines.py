@@ -29,7 +29,6 @@ DIRECT = {
     "edge/renewal.py": OPERATOR,
     "edge/auth/files.py": OPERATOR,
     "edge/auth/make.py": OPERATOR,
-    "edge/auth/http.py": BOUNDED,
     "ops/connection_log.py": CLOSING,
     "ops/log_standard.py": "the operator's own code, through Python's logging",
     "ops/logs.py": OPERATOR,
