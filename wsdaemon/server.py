@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 from twisted.logger import globalLogBeginner
 
 from .apps.coroutine import CoroutineConnection
+from .apps.loading import is_coroutine_function
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
@@ -32,6 +33,7 @@ from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
+from .settings.problems import Problem, SettingsError
 
 SOURCE = "WebSocketServer"
 
@@ -108,6 +110,10 @@ class WebSocketServer:
         """
 
         def decorate(function: F) -> F:
+            if not is_coroutine_function(function):
+                where = f"mount:{path}"
+                name = getattr(function, "__qualname__", repr(function))
+                raise SettingsError([Problem(SOURCE, None, where, "app", name, "expected a coroutine function: write `async def`")])
             self.mount(path, function, **options)
             return function
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.core.connection import Connection
-from wsdaemon.core.contract import ConnectionClassApp, ExpiringSession, HandshakeApp, PayloadSession, ServiceApp, SubprotocolsApp
+from wsdaemon.core.contract import (
+    ConnectionClassApp,
+    ExpiringSession,
+    HandshakeApp,
+    PayloadSession,
+    ServiceApp,
+    SubprotocolsApp,
+    open_session,
+)
 from wsdaemon.core.handshake import Handshake
 
 MORE = (ServiceApp, SubprotocolsApp, HandshakeApp, ConnectionClassApp)
@@ -67,3 +77,31 @@ def test_what_the_built_in_apps_have() -> None:
     assert isinstance(coroutine, ConnectionClassApp) and coroutine.connection_class is CoroutineConnection
     for app in (EchoApp(), TickerApp(1.0)):
         assert isinstance(app, HandshakeApp) and not app.keeps_handshake
+
+
+# -- the session of a new connection
+
+
+class Opens:
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def open(self, connection: object, handshake: object) -> Any:
+        return self.session
+
+
+def opened(session: object) -> object:
+    nothing: Any = None
+    return open_session(Opens(session), nothing, nothing)
+
+
+@pytest.mark.parametrize("session", [PlainSession(), FullSession()])
+def test_a_session_of_either_kind(session: object) -> None:
+    assert opened(session) is session
+
+
+@pytest.mark.parametrize("session", [None, 5, "session"])
+def test_what_is_no_session_is_said_in_full(session: object) -> None:
+    with pytest.raises(TypeError) as raised:
+        opened(session)
+    assert str(raised.value) == f"Opens.open() returned {session!r}; expected a session with received() and closed()"

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from operator import length_hint
 
+from .budget import DELIVERY_BYTES, Budget
 from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
@@ -65,7 +66,7 @@ JOINED = 64 * 1024
 class Delivery:
     """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
 
-    __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "messages")
+    __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "cost", "messages")
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
         self.messages = [message]
@@ -74,6 +75,7 @@ class Delivery:
         self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
         self._skip = skip
         self.begun = False
+        self.cost = DELIVERY_BYTES + 8 * len(targets)
 
     @property
     def left(self) -> int:
@@ -137,12 +139,13 @@ class Delivery:
         if members:
             _give(members, messages, bulk, failed)
 
-    def finish(self, outbox: Outbox) -> None:
-        """Everyone has them, or nobody is to have them any more."""
+    def finish(self, outbox: Outbox, budget: Budget) -> None:
+        """Every member was given the messages, or none is to be given them any more."""
         deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
         outbox.waiting -= len(self.messages)
         for message in self.messages:
             message.cache = None
+            budget.release(message)
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
@@ -167,13 +170,14 @@ class Fan:
     to many members in one call, and those that wait for the same members leave together.
     """
 
-    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
+    __slots__ = ("_awake", "_budget", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
 
     def __init__(
-        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None,
+        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, budget: Budget,
         bulk: Bulk | None = None, held: Held | None = None,
     ) -> None:  # fmt: skip
         self._failed = failed
+        self._budget = budget
         self._bulk = bulk
         self._held = held
         self._clock = clock
@@ -188,10 +192,12 @@ class Fan:
         """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
         if isinstance(item, Delivery):
             outbox.waiting += 1
+            self._budget.hold(item.messages[0])
             if self._bulk is not None and outbox.pending and not outbox.settled:
                 tail = outbox.pending[-1]
                 if isinstance(tail, Delivery) and tail.join(item):
                     return
+            self._budget.used += item.cost
         outbox.pending.append(item)
         if len(outbox.pending) > 1:
             return
@@ -233,7 +239,7 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
-                _end(outbox, item)
+                self._end(outbox, item)
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
@@ -267,7 +273,7 @@ class Fan:
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
-            _end(outbox, head)
+            self._end(outbox, head)
         if outbox.settled:
             outbox.forget_settled()
         if not outbox.pending:
@@ -279,9 +285,9 @@ class Fan:
             self._awake = True
             wake()
 
-
-def _end(outbox: Outbox, item: Delivery | NoticePass) -> None:
-    if isinstance(item, NoticePass):
-        item.finish()
-    else:
-        item.finish(outbox)
+    def _end(self, outbox: Outbox, item: Delivery | NoticePass) -> None:
+        if isinstance(item, NoticePass):
+            item.finish()
+        else:
+            item.finish(outbox, self._budget)
+            self._budget.used -= item.cost

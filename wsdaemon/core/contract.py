@@ -50,6 +50,14 @@ class App(Protocol):
         """A client was admitted. An exception closes the connection with 1011."""
 
 
+def open_session(app: App, connection: Connection, handshake: Handshake) -> Session | PayloadSession:
+    """The session of a new connection. TypeError if open() returns something else; the connection closes with 1011 then."""
+    session: object = app.open(connection, handshake)
+    if not hasattr(session, "received_payload") and not hasattr(session, "received"):
+        raise TypeError(f"{type(app).__qualname__}.open() returned {session!r}; expected a session with received() and closed()")
+    return session  # type: ignore[return-value]
+
+
 @runtime_checkable
 class ServiceApp(App, Protocol):
     """An app that starts work of its own before the daemon is ready, and stops it after the drain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -183,6 +184,16 @@ class Peer:
     @property
     def is_unix(self) -> bool:
         return self.host == "unix"
+
+    @property
+    def network(self) -> str:
+        """The host, or the /64 network of an IPv6 host, which one customer has whole: whatever is counted by address is counted by it."""
+        if ":" in self.host:
+            try:
+                return socket.inet_pton(socket.AF_INET6, self.host)[:8].hex(":", 2)
+            except OSError:
+                return self.host
+        return self.host
 
     @classmethod
     def from_sockname(cls, address: object) -> Peer:

@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
-from .. import __version__
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
@@ -36,6 +35,7 @@ from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
+from ..version import __version__
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
 

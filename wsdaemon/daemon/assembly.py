@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from ..core.contract import ServiceApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Wheel
@@ -79,7 +80,7 @@ def assemble(
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
-        if hasattr(mount.app, "start") and hasattr(mount.app, "stop")
+        if isinstance(mount.app, ServiceApp)
     ]
     parts.append(resources.authenticators)
     if resources.certificates:

@@ -202,7 +202,7 @@ class Expiries(Protocol):
     def expiries(self) -> tuple[Expiring, ...]: ...
 
 
-class Listening(Protocol):
+class ListenerView(Protocol):
     """A listener, as metrics and /status show it."""
 
     @property
@@ -227,7 +227,7 @@ class Listening(Protocol):
     def certificates(self) -> Expiries | None: ...
 
 
-def certificates(listeners: Iterable[Listening]) -> Iterator[tuple[str, str, float]]:
+def certificates(listeners: Iterable[ListenerView]) -> Iterator[tuple[str, str, float]]:
     """Of each certificate in use: the listener's name, the file, and the days until it expires."""
     for listener in listeners:
         if listener.certificates is not None:

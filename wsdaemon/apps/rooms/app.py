@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 from ...brokers import Limits
+from ...brokers.account import Account
 from ...brokers.contract import (
     Answer,
     Broker,
@@ -78,13 +80,24 @@ class RoomsPolicy:
 
 
 class Queue:
-    """Those who wait to publish in a room that still delivers too much."""
+    """The publishers that wait until their room can take more."""
 
     __slots__ = ("length", "turn")
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.length = 0
+
+    @contextmanager
+    def waiter(self, queues: dict[str, Queue], room: str) -> Iterator[None]:
+        """One publisher more. With the last one the queue leaves `queues`."""
+        self.length += 1
+        try:
+            yield
+        finally:
+            self.length -= 1
+            if not self.length:
+                del queues[room]
 
 
 class RoomsApp:
@@ -140,10 +153,12 @@ class RoomsApp:
         room = "/".join([handshake.params[name] for name in self.policy.parameters])
         identity = NOBODY if handshake.identity is None else {"name": handshake.identity.name, "method": handshake.identity.method}
         visitor = None if self.hooks is None else Visitor(connection.id, handshake)
+        owner = f"address {handshake.peer.network}" if handshake.identity is None else f"user {handshake.identity.name}"
+        account = self.broker.account(owner)
         if handshake.subprotocol == SUBPROTOCOL:
             scope = "" if handshake.identity is None else handshake.identity.name
-            return JsonSession(self, connection, room, identity, scope, visitor)
-        session = PlainSession(self, connection, room, identity, visitor)
+            return JsonSession(self, connection, room, identity, scope, visitor, account)
+        session = PlainSession(self, connection, room, identity, visitor, account)
         session.enter(handshake)
         return session
 
@@ -164,32 +179,35 @@ class RoomsApp:
 
     # -- publishing and recovering
 
-    async def publish(self, room: str, payload: bytes, text: bool, **options: Any) -> Published:
-        """Publish; while the room still delivers too much, wait, first come, first served. Other BrokerErrors come through."""
+    async def publish(self, room: str, payload: bytes, text: bool, *, account: Account | None = None, **options: Any) -> Published:
+        """Publish; while the room still delivers too much, wait, first come, first served. Other BrokerErrors come through.
+
+        A publication that waits counts in the memory of the rooms: MemoryFull if there is none left to wait in.
+        """
         queue = self.crowded.get(room)
         if queue is None:
             try:
-                return await answer_of(self.broker.publish(room, payload, text, **options))
+                return await answer_of(self.broker.publish(room, payload, text, account=account, **options))
             except Busy:
                 queue = self.crowded[room] = Queue()
-        queue.length += 1
-        try:
-            async with queue.turn:
+        with queue.waiter(self.crowded, room):
+            with self._memory.waiting(len(payload), account):
+                await queue.turn.acquire()
+            try:
                 while True:
                     try:
-                        return await answer_of(self.broker.publish(room, payload, text, **options))
+                        return await answer_of(self.broker.publish(room, payload, text, account=account, **options))
                     except Busy:
-                        await self._delivered()
-        finally:
-            queue.length -= 1
-            if not queue.length:
-                del self.crowded[room]
+                        with self._memory.waiting(len(payload), account):
+                            await self._delivered()
+            finally:
+                queue.turn.release()
 
     async def subscribe(self, room: str, member: PlainSession | JsonSession, since: Position | None, presence: bool = False) -> Subscribed:
-        return await answer_of(self.broker.subscribe(room, member, since, presence=presence))
+        return await answer_of(self.broker.subscribe(room, member, since, presence=presence, account=member.account))
 
     async def subscribe_pattern(self, pattern: str, member: JsonSession, since: Mapping[str, Position]) -> PatternSubscribed:
-        return await answer_of(self.broker.subscribe_pattern(pattern, member, since))
+        return await answer_of(self.broker.subscribe_pattern(pattern, member, since, account=member.account))
 
     async def unsubscribe(self, room: str, member: JsonSession) -> None:
         await answer_of(self.broker.unsubscribe(room, member))
@@ -302,7 +320,7 @@ class RoomsApp:
 
     def _sweep(self) -> None:
         seen = self._memory.sweep(SWEPT)
-        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen == SWEPT else SWEEP, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen >= SWEPT else SWEEP, self._sweep)
 
     def _member_failed(self, member: Member, error: Exception) -> None:
         self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)

@@ -23,6 +23,7 @@ import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.rate import RateBucket
 from ...core.closing import POLICY_VIOLATION
@@ -45,15 +46,20 @@ BURST_SECONDS = 2
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
-    __slots__ = ("_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "connection", "id", "identity", "room", "visitor", "wire")
+    __slots__ = (
+        "_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "account", "connection", "id", "identity", "room",
+        "visitor", "wire",
+    )  # fmt: skip
 
     structured = True
 
     def __init__(
-        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None
+        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None,
+        account: Account,
     ) -> None:  # fmt: skip
         """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
         self._app = app
+        self.account = account
         self.connection = connection
         self.wire = connection.wire
         self.id = connection.id
@@ -211,7 +217,7 @@ class JsonSession:
             payload, text = changed
         key = None if request.key is None else self._scope + request.key
         echo = app.policy.echo_to_sender if request.echo is None else request.echo
-        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo))
+        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo, account=self.account))
 
     async def _history(self, request: Request) -> Event:
         room = await self._admitted(request)

@@ -34,7 +34,7 @@ class RequestHead(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PageRequest:
     """A whole request. `values` has the values of its parameters by name: text, int or bool, as the route defines."""
 
     headers: Headers
@@ -55,7 +55,7 @@ class Answer:
 Page = Answer | Awaitable[Answer]
 
 
-class Problem(Exception):
+class PageProblem(Exception):
     """The request is answered with an error (RFC 9457). `code` is stable, for programs; `detail` is a sentence for people."""
 
     def __init__(self, status: int, code: str, detail: str, headers: HeaderPairs = ()) -> None:

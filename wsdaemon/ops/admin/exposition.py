@@ -15,8 +15,8 @@ from ...core.connection import Connection
 from ...core.histogram import Histogram
 from ...core.registry import Count
 from ...core.reloading import Reloading
-from ..metrics import Listening, MountAndListener, Now, Totals, certificates, survey
-from .contract import Answer, Request
+from ..metrics import ListenerView, MountAndListener, Now, Totals, certificates, survey
+from .contract import Answer, PageRequest
 from .health import MountView
 from .routes import Handler, Route
 from .table import METRICS
@@ -51,7 +51,7 @@ class Sources:
     count: Count
     totals: Totals
     connections: Iterable[Connection]
-    listeners: Sequence[Listening]
+    listeners: Sequence[ListenerView]
     mounts: Sequence[MountView]
     loop_latency: Histogram
     round_trips: Histogram
@@ -74,7 +74,7 @@ class MetricsPage:
     def pages(self) -> list[tuple[Route, Handler]]:
         return [(replace(METRICS, open=self._open), self.metrics)]
 
-    async def metrics(self, request: Request) -> Answer:
+    async def metrics(self, request: PageRequest) -> Answer:
         now = await survey(self._sources.totals, self._sources.connections)
         registry = CollectorRegistry()
         registry.register(_Collected(self._sources, now))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
-from .contract import Page, Problem, Request, RequestHead
+from .contract import Page, PageProblem, PageRequest, RequestHead
 
-Handler = Callable[[Request], Page]
+Handler = Callable[[PageRequest], Page]
 """The function that answers."""
 
 Schema = Mapping[str, Any]
@@ -31,7 +31,7 @@ class Parameter:
     required: bool = False
 
     def read(self, text: str) -> Any:
-        """The value in `text`. Problem 400."""
+        """The value in `text`. PageProblem 400."""
         kind = self.schema["type"]
         if kind == "boolean" and text in ("true", "false"):
             return text == "true"
@@ -41,7 +41,7 @@ class Parameter:
                 return number
         if kind == "string" and is_text(text, self.schema):
             return text
-        raise Problem(400, "bad_parameter", f"{self.name}: expected {expected(self.schema)}.")
+        raise PageProblem(400, "bad_parameter", f"{self.name}: expected {expected(self.schema)}.")
 
 
 def is_text(value: object, schema: Schema) -> bool:
@@ -90,20 +90,20 @@ class Route:
     """Statuses of problems in addition to those of every route."""
 
     def values(self, found: Mapping[str, str], head: RequestHead) -> dict[str, Any]:
-        """The values of all given parameters, and the defaults of the others. Problem 400."""
+        """The values of all given parameters, and the defaults of the others. PageProblem 400."""
         known = {parameter.name: parameter for parameter in self.parameters if parameter.where == "query"}
         values = {parameter.name: parameter.schema.get("default") for parameter in self.parameters}
         for name, text in _fields(head.query_string):
             if name not in known:
                 expected = f"; the parameters here are {', '.join(known)}" if known else ""
-                raise Problem(400, "bad_parameter", f"There is an unknown query parameter{expected}.")
+                raise PageProblem(400, "bad_parameter", f"There is an unknown query parameter{expected}.")
             values[name] = known.pop(name).read(text)
         for parameter in self.parameters:
             if parameter.where == "path":
                 values[parameter.name] = parameter.read(found[parameter.name])
             elif parameter.where == "header" and (lines := head.headers.get_all(parameter.name)):
                 if len(lines) > 1:
-                    raise Problem(400, "bad_parameter", f"{parameter.name}: expected one such header.")
+                    raise PageProblem(400, "bad_parameter", f"{parameter.name}: expected one such header.")
                 values[parameter.name] = parameter.read(lines[0])
         return values
 
@@ -114,13 +114,13 @@ def _fields(query_string: bytes) -> Iterable[tuple[str, str]]:
         return
     fields = query_string.split(b"&")
     if len(fields) > MOST_FIELDS:
-        raise Problem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
+        raise PageProblem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
     for one in fields:
         name, _, value = one.replace(b"+", b" ").partition(b"=")
         try:
             yield unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
         except UnicodeDecodeError:
-            raise Problem(400, "bad_parameter", "The query is not UTF-8.") from None
+            raise PageProblem(400, "bad_parameter", "The query is not UTF-8.") from None
 
 
 class Table:
@@ -134,11 +134,11 @@ class Table:
         return [route for route, _, _ in self._rows]
 
     def find(self, head: RequestHead) -> tuple[Route, Handler, dict[str, str]]:
-        """The route of a request, its function, and the segments with names. Problem 404, or 405 with the methods that exist."""
+        """The route of a request, its function, and the segments with names. PageProblem 404, or 405 with the methods that exist."""
         try:
             segments = [unquote_to_bytes(segment).decode() for segment in head.raw_path.split(b"/")]
         except UnicodeDecodeError:  # the edge refuses such paths
-            raise Problem(400, "bad_path", "The path is not UTF-8.") from None
+            raise PageProblem(400, "bad_path", "The path is not UTF-8.") from None
         method = "GET" if head.method == "HEAD" else head.method
         allowed: list[str] = []
         for route, handler, pattern in self._rows:
@@ -148,8 +148,8 @@ class Table:
                     return route, handler, found
                 allowed += ["GET", "HEAD"] if route.method == "GET" else [route.method]
         if allowed:
-            raise Problem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))
-        raise Problem(404, "no_page", "There is no such page; /openapi.json says which there are.")
+            raise PageProblem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))
+        raise PageProblem(404, "no_page", "There is no such page; /openapi.json says which there are.")
 
 
 def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
