@@ -1,4 +1,4 @@
-"""From a listener's settings to what accepts its connections: certificates, limits, and the doors to its mounts."""
+"""From a listener's settings to its parts: certificates, limits, and the entrances to its mounts."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
-    """The certificates of a listener; None when it speaks no TLS. edge.tls.CertificateError when they cannot be used."""
+    """The certificates of a listener; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
     if not listener.secure:
         return None
-    # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
+    # Imported here, because the cryptography behind it is a fifth of a daemon's memory, and many daemons have a TLS proxy in front.
     from ..edge.certificates import CertificateFiles, Certificates
     from ..edge.tls import ClientCertificates
 
@@ -65,7 +65,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
 
 
 def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
-    """What the gates ask for a mount; its counts are the same for all listeners."""
+    """The rules of a mount for the gates; all listeners share its counts."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,
@@ -83,7 +83,7 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
 
 
 def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> list[Entrance]:
-    """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
+    """The entrances of a listener: those of its mounts, with the listener's limits on single connections if these are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
     return [replace(each, wires=each.wires.limited(limits)) for each in served]
@@ -220,7 +220,7 @@ def _networks(entries: Sequence[str]) -> Networks | None:
 
 
 def _limits(settings: ListenerSettings, trusted: Networks | None, mounts_count: bool) -> AddressLimits | None:
-    """None when no address is counted, here or on a mount: by its limits, or by its ways of auth, which count wrong passwords."""
+    """None if no address is counted, here or on a mount: by its limits, or by its authentication, which counts wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
     if not any(here) and not mounts_count:
         return None
