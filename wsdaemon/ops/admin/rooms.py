@@ -1,4 +1,4 @@
-"""Rooms from outside: publish, look into a history, see who is there, and send somebody away."""
+"""Rooms for other programs: publish, read histories, list members and remove them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .table import LONGEST_TYPE
 T = TypeVar("T")
 
 PAGE_BYTES = 1 << 20
-"""Payload on one page of a history, unless its first message alone is larger."""
+"""Bytes of payload on one page of a history; a first message that is larger is sent alone."""
 
 STATUSES = {
     "bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429,
     "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503,
 }  # fmt: skip
-"""Of a broker's errors by code; 409 for the others."""
+"""The status of each of a broker's errors, by code; 409 for the others."""
 
 _TEXT_TYPE = re.compile(r"text/.*|application/(?:json|xml|javascript|x-ndjson|x-www-form-urlencoded|.+\+json|.+\+xml)|.+\+xml", re.DOTALL)
 _SINCE = re.compile(r"([^:]+):([0-9]{1,15})", re.ASCII)
@@ -46,7 +46,7 @@ class Rooms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoomsMount:
-    """A mount with rooms. `max_message` in bytes; `closed`: nobody publishes there."""
+    """A mount with rooms. `max_message` in bytes; `closed`: no client may publish there."""
 
     path: str
     rooms: Rooms
@@ -55,11 +55,11 @@ class RoomsMount:
 
 
 Dismiss = Callable[[str, int, str], bool]
-"""Closes the connection with this id, with a code and a reason; False when there is none here."""
+"""Closes the connection with this id, with a code and a reason; False if this daemon has none."""
 
 
 class RoomsPages:
-    """What can be done with the rooms of `mounts`."""
+    """The operations on the rooms of `mounts`."""
 
     def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
         self._mounts = {mount.path: mount for mount in mounts}
@@ -117,7 +117,7 @@ class RoomsPages:
             raise _refused(error) from None
         return {"room": wanted.room, "epoch": done.epoch, "offset": done.offset, "duplicate": done.duplicate, "members": done.members}
 
-    # -- looking
+    # -- reading
 
     async def listing(self, request: PageRequest) -> Answer:
         values = request.values
@@ -164,7 +164,7 @@ class RoomsPages:
 
 
 def own_key(key: str | None) -> str | None:
-    """An idempotency key that no client can have, for a room's keys are everybody's.
+    """An idempotency key that no client can have, because all publishers of a room share its keys.
 
     Theirs have up to 128 characters, or where it is known whose they are, 33 more in front that end in a colon.
     """
@@ -191,7 +191,7 @@ def _kind(content_type: str | None) -> tuple[bool, str | None]:
     charset = next((one.partition("=")[2].strip('"') for one in parameters if one.startswith("charset=")), "utf-8")
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise PageProblem(415, "charset", "Text is taken as UTF-8 only.")
-    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # what curl says when it knows nothing
+    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # curl's default
 
 
 def _is_utf8(payload: bytes) -> bool:

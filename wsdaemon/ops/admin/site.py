@@ -1,4 +1,4 @@
-"""Who may ask, and which page answers."""
+"""The admin pages: the token check, and the page that answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHALLENGE = 'Bearer realm="wsdaemon"'
 
 
 class Refusal(Protocol):
-    """Why a request is refused that is not even one of HTTP."""
+    """The reason to refuse bytes that are no HTTP request."""
 
     @property
     def status(self) -> int: ...
@@ -34,13 +34,13 @@ class AdminSite:
     """The pages behind one address."""
 
     def __init__(self, pages: Iterable[tuple[Route, Handler]], token: Callable[[], str | None], version: str) -> None:
-        """`pages` is a table without the page that describes it. `token` gives the one that counts now; None: nobody needs one."""
+        """`pages` is a table without the page that describes it. `token` returns the current token; None disables authentication."""
         self._token = token
         self.table = Table([*pages, (DESCRIPTION, lambda request: self._description)])
         self._description = document(self.table.routes, version)
 
     def refusal(self, head: RequestHead) -> Answer | None:
-        """The answer to a request whose body is not worth reading; None: read on."""
+        """The answer to a request that is refused before its body is read; None: read the body."""
         try:
             route, _, _ = self.table.find(head)
             if not route.open:
@@ -61,7 +61,7 @@ class AdminSite:
         return _answered(page) if isinstance(page, Awaitable) else page
 
     def problem(self, error: Refusal) -> Answer:
-        """The answer that says what is wrong with something that is no request."""
+        """The answer to bytes that are no request."""
         return PageProblem(error.status, error.reason, error.detail, error.headers).answer()
 
     def _check_token(self, head: RequestHead) -> None:
