@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 from twisted.logger import globalLogBeginner
 
 from .apps.coroutine import CoroutineConnection
+from .apps.loading import is_coroutine_function
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
@@ -32,6 +33,7 @@ from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
+from .settings.problems import Problem, SettingsError
 
 SOURCE = "WebSocketServer"
 
@@ -43,7 +45,7 @@ F = TypeVar("F", bound=Function)
 
 
 class AutobahnProtocol(Protocol):
-    """What tells Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+    """Has the method by which Autobahn's protocol classes are recognised. Their own types are not needed to mount them."""
 
     @property
     def sendMessage(self) -> Callable[..., Any]: ...
@@ -108,6 +110,10 @@ class WebSocketServer:
         """
 
         def decorate(function: F) -> F:
+            if not is_coroutine_function(function):
+                where = f"mount:{path}"
+                name = getattr(function, "__qualname__", repr(function))
+                raise SettingsError([Problem(SOURCE, None, where, "app", name, "expected a coroutine function: write `async def`")])
             self.mount(path, function, **options)
             return function
 
@@ -123,10 +129,11 @@ class WebSocketServer:
         self._routes.append(added)
 
     def page(self, path: str, file: str | os.PathLike[str]) -> None:
-        """Give out a file at `path` to browsers, so that a page comes from where it connects to. OSError when it cannot be read.
+        """Serve a file at `path` to browsers, so that a page has the origin that it connects to. OSError if it cannot be read.
 
-        For development and small tools: each page is read now and kept in memory. Its scripts and styles stand in it, or are pages too;
-        nothing from other origins is loaded. `path` is exact, and may be that of a mount, for a page is not asked for with an Upgrade.
+        For development and small tools: each file is read once, now, and kept in memory, so restart the server after a change. Scripts and
+        styles are in the page or are pages too; a page loads nothing from other origins. `path` is exact, and may be a mount's, because
+        a request for a page has no Upgrade.
         """
         if self._daemon is not None:
             raise RuntimeError("the server runs already: add pages before it starts")
@@ -259,7 +266,7 @@ class WebSocketServer:
 
 
 def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
-    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults].
+    """Put each option into the section that its key belongs to; an unknown option is reported as one of [defaults].
 
     Limits on connections and users that a listener may have besides are the routes', which may raise them.
     """

@@ -14,7 +14,6 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python import usage
 
-from . import __version__
 from .daemon import process
 from .daemon.check import check, problems_beyond
 from .daemon.parts import StartError
@@ -27,6 +26,7 @@ from .settings import ini
 from .settings.model import Settings
 from .settings.problems import SettingsError
 from .settings.reference import effective, reference_path
+from .version import __version__
 
 logger = Logger(namespace="wsdaemon")
 

@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
-from .. import __version__
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
@@ -36,11 +35,12 @@ from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
+from ..version import __version__
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
-"""What [admin] `hosts` is by default, beside the address that a request arrived at."""
+"""The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 log = Logger(namespace="wsdaemon.admin")
 
@@ -205,7 +205,7 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 
 
 def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
-    """What closes the connection with an id, with a code and a reason; it says whether there was one."""
+    """A function that closes the connection with an id, with a code and a reason; it returns whether there was one."""
 
     def dismiss(id: str, code: int, reason: str) -> bool:
         for connection in connections:

@@ -8,14 +8,15 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from wsdaemon.settings.admin import AdminSettings, admin_warnings
+from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, auth_warnings, is_auth_name, kind_of
+from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, is_auth_name, kind_of
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
 from wsdaemon.settings.values import TcpAddress, is_reference
+from wsdaemon.settings.warnings import warnings_of
 
 S = TypeVar("S", bound=SectionSettings)
 
@@ -27,6 +28,10 @@ COMMENT_HINT = "; a comment needs a line of its own"
 
 SINGLE = ("daemon", "logging", "admin", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
+
+
+UNREADABLE = object()
+"""The value of an entry in a line that is reported already: its key is not missing, but there is nothing to convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,7 @@ class _Check:
             tls=pairs,
             admin=admin[0] if admin else None,
             source=self.source,
-            warnings=(
-                *_warnings(complete, paths),
-                *auth_warnings(ways, paths, complete),
-                *_edge_warnings(complete, pairs),
-                *admin_warnings(admin[0] if admin else None),
-            ),
+            warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None),
             lines=_lines(known),
         )
 
@@ -167,6 +167,8 @@ class _Check:
 
     def convert(self, where: Section, entry: Entry, key: Key) -> object:
         """The entry's value, or MISSING after a problem."""
+        if entry.value is UNREADABLE:
+            return MISSING
         try:
             return key.form.locate(key.form.convert(entry.value), self.directory)
         except Refused as error:
@@ -177,6 +179,8 @@ class _Check:
         """The entries with a known key; problems for the others, and for keys that come twice."""
         good: dict[str, Entry] = {}
         for entry in where.entries:
+            if entry.value is UNREADABLE and (entry.key in good or entry.key not in known):
+                continue
             if entry.key in good:
                 self.report(where, f"key given twice{_first(good[entry.key].line)}", entry)
             elif entry.key in known:
@@ -265,6 +269,8 @@ class _Check:
         if entry is None:
             self.report(where, f"missing key; expected {KIND_KEY.form.expected}", Entry("kind", None, where.line))
             return None
+        if entry.value is UNREADABLE:
+            return None
         try:
             settings_class = kind_of(entry.value)
         except Refused as error:
@@ -283,7 +289,7 @@ class _Check:
     def app(self, where: Section) -> object:
         """The app of a mount; MISSING if there is none, or after a problem. Nothing is imported here."""
         entry = where.find("app")
-        if entry is None:
+        if entry is None or entry.value is UNREADABLE:
             return MISSING
         try:
             value: object = self.mount_keys["app"].form.convert(entry.value)
@@ -414,24 +420,3 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     }
     found = [home for home, keys in homes.items() if key in keys]
     return f"; expected it in {' or '.join(found)}" if found else ""
-
-
-def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
-    """Settings that work, but are most likely a mistake."""
-    for mount in mounts:
-        if 0 < mount.ping_interval < mount.ping_timeout:
-            yield f"[mount:{mount.path}] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
-    if all(listener.mounts for listener in listeners):
-        served = {path for listener in listeners for path in listener.mounts}
-        yield from (f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
-
-
-def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:
-    """Certificates that no listener uses, and trusted networks that contain every address."""
-    for pair in pairs:
-        if not any(pair.name in listener.tls for listener in listeners):
-            yield f"[tls:{pair.name}] is used by no listener"
-    for listener in listeners:
-        for key in ("trusted_proxies", "proxy_protocol_from"):
-            if any(network.endswith("/0") for network in getattr(listener, key)):
-                yield f"[listener:{listener.name}] {key} has a network of all addresses: any client can claim any address"

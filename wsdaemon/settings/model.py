@@ -87,7 +87,10 @@ class LoggingSettings(SectionSettings):
     level: LevelName = field(default="info", metadata=explain("The lowest level that is logged."))
     levels: Levels = field(default_factory=dict, metadata=explain("Levels for single namespaces and for everything below them."))
     format: Literal["auto", "text", "json"] = field(
-        default="auto", metadata=explain("text: lines for people. json: one JSON object per line. auto: the same as text.")
+        default="auto",
+        metadata=explain(
+            "text: lines for people. json: one JSON object per line. auto: text, without the time if systemd's journal adds it."
+        ),
     )
     destination: Destination = field(
         default="auto",

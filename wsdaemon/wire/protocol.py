@@ -25,7 +25,7 @@ from ..core.closing import (
     reason_bytes,
 )
 from ..core.connection import Connection
-from ..core.contract import ExpiringSession, PayloadSession, Session
+from ..core.contract import ExpiringSession, PayloadSession, Session, open_session
 from ..core.handshake import Handshake
 from .agreement import negotiate
 from .answer import answer
@@ -157,7 +157,7 @@ class Wire(Sender, WebSocketServerProtocol):
 
     def _make_session(self, connection: Connection) -> Session | PayloadSession:
         assert self.wire_policy.app is not None
-        return self.wire_policy.app.open(connection, connection.handshake)
+        return open_session(self.wire_policy.app, connection, connection.handshake)
 
     # -- sending
 

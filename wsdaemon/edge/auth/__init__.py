@@ -4,7 +4,7 @@
     chain.Chain                          what a mount's `auth` lists: the first to recognise the client decides
     contract                             what an authenticator is given, what it gives, and how it refuses
     core.identity.Identity               what reaches the app
-    expiry.Expiry                        the end of a token, and the warning before it
+    expiry                               the end of a token, and the warning before it
 
 What is imported here costs next to nothing; each kind loads its library when a section asks for it.
 """

@@ -23,13 +23,12 @@ from .guesses import Guesses
 from .htpasswd import MAX_FILE_BYTES, Users, read_users, verify
 from .sources import authorization, malformed
 
-LONGEST_PASSWORD = 1024
-"""Bytes."""
+MAX_PASSWORD_BYTES = 1024
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED_USERS = 10_000
 """Users whose last right password is remembered."""
 
-SHARE = 8
+MIN_ADDRESSES = 8
 """Addresses that it takes to hold all places."""
 
 
@@ -66,7 +65,7 @@ class BasicAuthenticator:
         self._threads = settings.threads
         places = settings.threads + settings.max_waiting
         self._room = threading.BoundedSemaphore(places)
-        self._guesses = Guesses(settings.failures_per_minute, max(1, places // SHARE), clock)
+        self._guesses = Guesses(settings.failures_per_minute, max(1, places // MIN_ADDRESSES), clock, settings.address_failures_per_minute)
         self._pool: ThreadPoolExecutor | None = None
         self._key = os.urandom(32)
         self._right: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
@@ -78,8 +77,8 @@ class BasicAuthenticator:
             return None
         user, password = _credentials(found[0])
         if request.address is not None:
-            # Before anything is compared: what is remembered or under way must not be there to be guessed at by whoever has no guess left.
-            self._guesses.check(request.address)
+            # Before anything is compared: a client without a guess left must not guess at remembered passwords and those under way either.
+            self._guesses.check(request.address, user)
         users = self._file.get()
         stored = users.hashes.get(user)
         digest = self._digest(user, stored or "", password)
@@ -121,13 +120,13 @@ class BasicAuthenticator:
         if self._remember:
             self._right[guess.user] = (guess.digest, self._clock() + self._remember)
             self._right.move_to_end(guess.user)
-            while len(self._right) > MOST_REMEMBERED:
+            while len(self._right) > MAX_REMEMBERED_USERS:
                 self._right.popitem(last=False)
         return self._identity(guess.user)
 
     def _start(self, guess: _Guess) -> asyncio.Future[bool]:
         if guess.address is not None:
-            self._guesses.check(guess.address)  # again: others may have begun since, for this is a coroutine's first step
+            self._guesses.check(guess.address, guess.user)  # again: other checks may have begun before this coroutine's first step
         if not self._room.acquire(blocking=False):
             raise Unavailable("auth_busy", "Too many clients are being checked at this moment.")
         if self._pool is None:
@@ -139,7 +138,7 @@ class BasicAuthenticator:
             raise
         self._running[guess.digest] = running
         if guess.address is not None:
-            self._guesses.begin(guess.address)
+            self._guesses.begin(guess.address, guess.user)
         running.add_done_callback(lambda done: self._done(guess, done))
         return running
 
@@ -156,7 +155,7 @@ class BasicAuthenticator:
         # An error that nobody waits for any more is logged by the loop unless somebody has looked at it.
         finished = not done.cancelled() and done.exception() is None
         if guess.address is not None:
-            self._guesses.end(guess.address, wrong=finished and not (done.result() and guess.known))
+            self._guesses.end(guess.address, guess.user, wrong=finished and not (done.result() and guess.known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +180,6 @@ def _credentials(encoded: str) -> tuple[str, bytes]:
         raise malformed("The Basic credentials are not base64 of UTF-8 text.") from None
     user, colon, password = text.partition(":")
     secret = password.encode()
-    if not colon or not user or has_control_characters(text) or len(secret) > LONGEST_PASSWORD:
+    if not colon or not user or has_control_characters(text) or len(secret) > MAX_PASSWORD_BYTES:
         raise malformed("The Basic credentials are not a user and a password.")
     return user, secret
