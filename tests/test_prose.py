@@ -21,7 +21,6 @@ NOT_YET_CLEAN = {
     "wsdaemon/core/",
     "wsdaemon/daemon/",
     "wsdaemon/edge/",
-    "wsdaemon/ops/",
     "wsdaemon/server.py",
     "wsdaemon/wire/",
 }

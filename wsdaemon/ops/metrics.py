@@ -1,7 +1,7 @@
-"""What a daemon counts, as plain numbers: nothing here is made for a connection, or done for a message.
+"""The numbers of a daemon. No object here is made for a connection, and no work is done for a message.
 
-A connection's own counters are added up when it ends (`Totals`), and those of open connections when somebody asks (`survey`). Which labels
-there are is known from the settings, or bounded here.
+A connection's own counters are added up when it ends (`Totals`), and those of open connections when a page asks for them (`survey`). The
+labels come from the settings, or are bounded here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..core.connection import Connection
 from ..core.histogram import Histogram
 
 SLICE = 0.002
-"""Seconds that a survey takes at once; then everyone else has a turn."""
+"""Seconds that a survey takes at once, before other work has a turn."""
 
 AT_ONCE = 64
 """Connections that a survey looks at between two looks at the clock."""
@@ -44,7 +44,7 @@ class WireCounts(Protocol):
 
 @dataclass(slots=True)
 class Traffic:
-    """What went through the connections of one mount that came by one listener. Bytes are those of the wire, compressed and framed."""
+    """The traffic of one mount's connections from one listener. Bytes are those of the wire, compressed and framed."""
 
     messages_in: int = 0
     messages_out: int = 0
@@ -53,7 +53,7 @@ class Traffic:
     dropped: int = 0
     """Messages that a slow client was not given."""
     closed: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Ended connections by close code and by who ended them: client, server or network."""
+    """Ended connections by close code and by the side that closed: client, server or network."""
 
     def add(self, wire: WireCounts) -> None:
         self.messages_in += wire.messages_in
@@ -123,10 +123,10 @@ class Now:
 async def survey(
     totals: Totals, connections: Iterable[Connection], clock: Callable[[], float] = time.perf_counter, pause: float = 0.0
 ) -> dict[MountAndListener, Now]:
-    """All there is to tell of the mounts and listeners. With many connections it lets others have their turn again and again.
+    """The numbers of all mounts and listeners. With many connections other work has its turn again and again.
 
-    Each connection counts once, whether it ends meanwhile or not, and those that come meanwhile count the next time: so nothing that only
-    grows is ever smaller than it was.
+    Each connection counts once, whether it ends meanwhile or not, and connections that open meanwhile count the next time. So no counter is
+    ever smaller than it was.
     """
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
     end = clock() + SLICE
@@ -148,7 +148,7 @@ async def survey(
 
 
 class LoopLatency:
-    """How late the loop is: a timer of a second, and by how much it came later. A part of the daemon that is started and stopped."""
+    """Measures how late the loop is, by a timer of one second. A part of the daemon that is started and stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
         self.latency = Histogram()
@@ -175,7 +175,7 @@ class LoopLatency:
 
 
 class RefusalCounts(Protocol):
-    """What turns clients away."""
+    """Turns clients away and counts them."""
 
     @property
     def refused(self) -> dict[str, int]:
@@ -183,7 +183,7 @@ class RefusalCounts(Protocol):
 
     @property
     def refused_by_mount(self) -> dict[str, dict[str, int]]:
-        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
+        """The same by the mount that was asked for, and by reason; under "" the clients whose mount was not known yet."""
 
 
 class Expiring(Protocol):

@@ -44,7 +44,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered."""
+    """An answer to a request."""
 
     status: int
     body: bytes = field(repr=False)

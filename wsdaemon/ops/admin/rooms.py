@@ -1,4 +1,4 @@
-"""Rooms from outside: publish, look into a history, see who is there, and send somebody away."""
+"""Rooms from outside: publish, read a history, list the members, and remove one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rooms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoomsMount:
-    """A mount with rooms. `max_message` in bytes; `closed`: nobody publishes there."""
+    """A mount with rooms. `max_message` in bytes; `closed`: it has publish = none."""
 
     path: str
     rooms: Rooms
@@ -58,7 +58,7 @@ Dismiss = Callable[[str, int, str], bool]
 
 
 class RoomsPages:
-    """What can be done with the rooms of `mounts`."""
+    """The pages about the rooms of `mounts`."""
 
     def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
         self._mounts = {mount.path: mount for mount in mounts}
@@ -163,7 +163,7 @@ class RoomsPages:
 
 
 def own_key(key: str | None) -> str | None:
-    """An idempotency key that no client can have, for a room's keys are everybody's.
+    """An idempotency key that no client can have, because all publishers share a room's keys.
 
     Theirs have up to 128 characters, or where it is known whose they are, 33 more in front that end in a colon.
     """
@@ -190,7 +190,7 @@ def _kind(content_type: str | None) -> tuple[bool, str | None]:
     charset = next((one.partition("=")[2].strip('"') for one in parameters if one.startswith("charset=")), "utf-8")
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise PageProblem(415, "charset", "Text is taken as UTF-8 only.")
-    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # what curl says when it knows nothing
+    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # curl's default
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -11,10 +11,10 @@ from urllib.parse import unquote_to_bytes
 from .contract import Page, PageProblem, PageRequest, RequestHead
 
 Handler = Callable[[PageRequest], Page]
-"""What answers."""
+"""Answers a request."""
 
 Schema = Mapping[str, Any]
-"""JSON Schema. What is checked by it uses type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
+"""JSON Schema. Checks use its type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
 
 MOST_FIELDS = 20
 """Fields of a query string; with more it is refused."""
@@ -52,7 +52,7 @@ def is_text(value: object, schema: Schema) -> bool:
 
 
 def expected(schema: Schema) -> str:
-    """What a schema asks for, in words."""
+    """The form that a schema asks for, in words."""
     if schema["type"] == "boolean":
         return "true or false"
     if schema["type"] == "integer":
@@ -63,7 +63,7 @@ def expected(schema: Schema) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a body holds. Of an answer `schema` None is text."""
+    """The content of a body. If an answer's `schema` is None, it is text."""
 
     about: str
     content_type: str = "application/json"

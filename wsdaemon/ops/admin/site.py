@@ -1,4 +1,4 @@
-"""Who may ask, and which page answers."""
+"""The site of the admin pages: it checks the token and finds the page that answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AdminSite:
     """The pages behind one address."""
 
     def __init__(self, pages: Iterable[tuple[Route, Handler]], token: Callable[[], str | None], version: str) -> None:
-        """`pages` is a table without the page that describes it. `token` gives the one that counts now; None: nobody needs one."""
+        """`pages` is a table without the page that describes it. `token` returns the current token; None disables authentication."""
         self._token = token
         self.table = Table([*pages, (DESCRIPTION, lambda request: self._description)])
         self._description = document(self.table.routes, version)
@@ -61,7 +61,7 @@ class AdminSite:
         return _answered(page) if isinstance(page, Awaitable) else page
 
     def problem(self, error: Refusal) -> Answer:
-        """The answer that says what is wrong with something that is no request."""
+        """The answer to bytes that are not a request."""
         return PageProblem(error.status, error.reason, error.detail, error.headers).answer()
 
     def _check_token(self, head: RequestHead) -> None:
