@@ -1,4 +1,4 @@
-"""Rooms from outside: publish, read a history, list the members, and remove one."""
+"""Rooms for other programs: publish, read histories, list members and remove them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .table import LONGEST_TYPE
 T = TypeVar("T")
 
 PAGE_BYTES = 1 << 20
-"""Payload on one page of a history, unless its first message alone is larger."""
+"""Bytes of payload on one page of a history; a first message that is larger is sent alone."""
 
 STATUSES = {
     "bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429,
     "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503,
 }  # fmt: skip
-"""Of a broker's errors by code; 409 for the others."""
+"""The status of each of a broker's errors, by code; 409 for the others."""
 
 _TEXT_TYPE = re.compile(r"text/.*|application/(?:json|xml|javascript|x-ndjson|x-www-form-urlencoded|.+\+json|.+\+xml)|.+\+xml", re.DOTALL)
 _SINCE = re.compile(r"([^:]+):([0-9]{1,15})", re.ASCII)
@@ -45,7 +45,7 @@ class Rooms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoomsMount:
-    """A mount with rooms. `max_message` in bytes; `closed`: it has publish = none."""
+    """A mount with rooms. `max_message` in bytes; `closed`: no client may publish there."""
 
     path: str
     rooms: Rooms
@@ -54,11 +54,11 @@ class RoomsMount:
 
 
 Dismiss = Callable[[str, int, str], bool]
-"""Closes the connection with this id, with a code and a reason; False when there is none here."""
+"""Closes the connection with this id, with a code and a reason; False if this daemon has none."""
 
 
 class RoomsPages:
-    """The pages about the rooms of `mounts`."""
+    """The operations on the rooms of `mounts`."""
 
     def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
         self._mounts = {mount.path: mount for mount in mounts}
@@ -116,7 +116,7 @@ class RoomsPages:
             raise _refused(error) from None
         return {"room": wanted.room, "epoch": done.epoch, "offset": done.offset, "duplicate": done.duplicate, "members": done.members}
 
-    # -- looking
+    # -- reading
 
     async def listing(self, request: PageRequest) -> Answer:
         values = request.values
@@ -163,7 +163,7 @@ class RoomsPages:
 
 
 def own_key(key: str | None) -> str | None:
-    """An idempotency key that no client can have, because all publishers share a room's keys.
+    """An idempotency key that no client can have, because all publishers of a room share its keys.
 
     Theirs have up to 128 characters, or where it is known whose they are, 33 more in front that end in a colon.
     """

@@ -1,4 +1,4 @@
-"""The site of the admin pages: it checks the token and finds the page that answers."""
+"""The admin pages: the token check, and the page that answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHALLENGE = 'Bearer realm="wsdaemon"'
 
 
 class Refusal(Protocol):
-    """Why a request is refused that is not even one of HTTP."""
+    """The reason to refuse bytes that are no HTTP request."""
 
     @property
     def status(self) -> int: ...
@@ -40,7 +40,7 @@ class AdminSite:
         self._description = document(self.table.routes, version)
 
     def refusal(self, head: RequestHead) -> Answer | None:
-        """The answer to a request whose body is not worth reading; None: read on."""
+        """The answer to a request that is refused before its body is read; None: read the body."""
         try:
             route, _, _ = self.table.find(head)
             if not route.open:
@@ -61,7 +61,7 @@ class AdminSite:
         return _answered(page) if isinstance(page, Awaitable) else page
 
     def problem(self, error: Refusal) -> Answer:
-        """The answer to bytes that are not a request."""
+        """The answer to bytes that are no request."""
         return PageProblem(error.status, error.reason, error.detail, error.headers).answer()
 
     def _check_token(self, head: RequestHead) -> None:
