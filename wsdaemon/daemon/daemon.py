@@ -21,7 +21,7 @@ from .mounts import Mount
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
 from .sockets import Sockets
-from .watch import Watch, due_failed, loop_failed
+from .watch import UncaughtFailures, Watch
 
 log = Logger(namespace="wsdaemon")
 
@@ -36,7 +36,8 @@ class Daemon:
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages."""
         self.settings, self.loop, self.state = settings, loop, State.STOPPED
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
-        self.connections, self.wheel = Connections(), Wheel(loop, due_failed)
+        self._failures = UncaughtFailures()
+        self.connections, self.wheel = Connections(), Wheel(loop, self._failures.of_deadline)
         self._watch = Watch(self.connections, settings.logging.connections)
         self.notifier = Notifier.from_environment(environ)
         self.mounts: Sequence[Mount] = ()
@@ -44,7 +45,7 @@ class Daemon:
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self.loop.set_exception_handler(loop_failed)
+        self.loop.set_exception_handler(self._failures.in_loop)
         self._resources = Resources(self.settings, Sockets(self._environ), self._watch.app_failed, self._directory)
         if self._resources.problems:
             self.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from ..core.handshake import ClientCertificate
+from ..core.handshake import ClientCertificate, Peer
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -20,7 +20,8 @@ from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
-from ..edge.limits import AddressLimits, Tally, address_rate
+from ..edge.index_page import IndexPage
+from ..edge.limits import AddressLimits, Tally, address_rate, on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
 from ..edge.places import Places
@@ -137,7 +138,7 @@ class ListenerMaker:
             self._wheel,
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
-            pages=self._pages,
+            pages=self._pages_beside(settings, sock, entrances),
         )
         return Listener(
             name=settings.name,
@@ -149,7 +150,24 @@ class ListenerMaker:
             send=self._send,
             certificates=certificates,
             proxies=proxies,
+            proxies_secure=settings.proxy_protocol_secure,
         )
+
+    def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
+        """The daemon's own pages, and behind them the index page where the listener has one."""
+        if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
+            return self._pages
+        index, pages = IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure), self._pages
+        if pages is None:
+            return index.answer
+        return lambda head: pages(head) or index.answer(head)
+
+
+def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> bool:
+    """Whether the socket is on a loopback address, and no proxy brings clients from elsewhere."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or settings.trusted_proxies or settings.proxy_protocol_from:
+        return False
+    return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
 
 
 def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
