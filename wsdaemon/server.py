@@ -45,7 +45,7 @@ F = TypeVar("F", bound=Function)
 
 
 class AutobahnProtocol(Protocol):
-    """What tells Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+    """The methods that tell Autobahn's protocol classes from others. Their own types are not needed to mount them."""
 
     @property
     def sendMessage(self) -> Callable[..., Any]: ...
@@ -132,7 +132,7 @@ class WebSocketServer:
         """Give out a file at `path` to browsers, so that a page comes from where it connects to. OSError when it cannot be read.
 
         For development and small tools: each page is read now and kept in memory. Its scripts and styles stand in it, or are pages too;
-        nothing from other origins is loaded. `path` is exact, and may be that of a mount, for a page is not asked for with an Upgrade.
+        nothing from other origins is loaded. `path` is exact, and may be that of a mount, because a page is requested without an Upgrade.
         """
         if self._daemon is not None:
             raise RuntimeError("the server runs already: add pages before it starts")
@@ -265,7 +265,7 @@ class WebSocketServer:
 
 
 def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
-    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults].
+    """Put each option into the section that its key belongs to; an unknown option is reported as one of [defaults].
 
     Limits on connections and users that a listener may have besides are the routes', which may raise them.
     """

@@ -40,7 +40,7 @@ from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
-"""What [admin] `hosts` is by default, beside the address that a request arrived at."""
+"""The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 log = Logger(namespace="wsdaemon.admin")
 
@@ -205,7 +205,7 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 
 
 def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
-    """What closes the connection with an id, with a code and a reason; it says whether there was one."""
+    """A function that closes the connection with an id, with a code and a reason, and returns whether there was one."""
 
     def dismiss(id: str, code: int, reason: str) -> bool:
         for connection in connections:

@@ -48,7 +48,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     """The certificates of a listener; None when it speaks no TLS. edge.tls.CertificateError when they cannot be used."""
     if not listener.secure:
         return None
-    # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
+    # Imported here, because cryptography is a fifth of a daemon's memory, and many daemons have a proxy in front that does TLS.
     from ..edge.certificates import CertificateFiles, Certificates
     from ..edge.tls import ClientCertificates
 
@@ -64,7 +64,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
 
 
 def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
-    """What the gates ask for a mount; its counts are the same for all listeners."""
+    """The entrance to a mount, which the gates of all listeners share, its counts included."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,

@@ -1,4 +1,4 @@
-"""What is told of each connection's beginning and end, and of failures that no caller catches."""
+"""The watch over connections: it is told of the beginning and the end of each, and logs failures that no caller catches."""
 
 from __future__ import annotations
 
