@@ -59,6 +59,7 @@ class MountOptions(RouteOptions, total=False):
     hook_timeout: float | str | timedelta
     room_names: str | Pattern[str]
     max_rooms: int
+    memory: int | str
     max_members: int
     max_subscriptions: int
     max_patterns: int

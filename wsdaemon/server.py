@@ -45,7 +45,7 @@ F = TypeVar("F", bound=Function)
 
 
 class AutobahnProtocol(Protocol):
-    """The methods that tell Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+    """Has the method by which Autobahn's protocol classes are recognised. Their own types are not needed to mount them."""
 
     @property
     def sendMessage(self) -> Callable[..., Any]: ...
@@ -129,10 +129,11 @@ class WebSocketServer:
         self._routes.append(added)
 
     def page(self, path: str, file: str | os.PathLike[str]) -> None:
-        """Give out a file at `path` to browsers, so that a page comes from where it connects to. OSError when it cannot be read.
+        """Serve a file at `path` to browsers, so that a page has the origin that it connects to. OSError if it cannot be read.
 
-        For development and small tools: each page is read now and kept in memory. Its scripts and styles stand in it, or are pages too;
-        nothing from other origins is loaded. `path` is exact, and may be that of a mount, because a page is requested without an Upgrade.
+        For development and small tools: each file is read once, now, and kept in memory, so restart the server after a change. Scripts and
+        styles are in the page or are pages too; a page loads nothing from other origins. `path` is exact, and may be a mount's, because
+        a request for a page has no Upgrade.
         """
         if self._daemon is not None:
             raise RuntimeError("the server runs already: add pages before it starts")

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from tests.support.inside import inside, run_inside
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.parts import StartError, State
-from wsdaemon.daemon.watch import loop_failed
+from wsdaemon.daemon.watch import UncaughtFailures
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
 
@@ -122,6 +122,7 @@ def test_an_open_that_fails_says_all_and_leaves_no_socket(tmp_path: Path) -> Non
 def test_a_failure_that_no_caller_catches_does_not_end_it(tmp_path: Path) -> None:
     async def life() -> None:
         async with inside(tmp_path, INI):
-            assert asyncio.get_running_loop().get_exception_handler() is loop_failed
+            handler: Any = asyncio.get_running_loop().get_exception_handler()
+            assert isinstance(handler.__self__, UncaughtFailures)
 
     run(life())

@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.fakes import Loop
 from wsdaemon.edge.request import HeadReader
 from wsdaemon.ops.admin import table
-from wsdaemon.ops.admin.contract import PROBLEM, Answer, Request, as_json
+from wsdaemon.ops.admin.contract import PROBLEM, Answer, PageRequest, as_json
 from wsdaemon.ops.admin.routes import Content, Parameter, Route
 from wsdaemon.ops.admin.site import AdminSite
 
@@ -37,7 +37,7 @@ THING = Route(
 OPEN = Route(method="GET", path="/open", name="open", about="For everybody.", open=True, answers={200: Content("It.")})
 
 
-def shown(request: Request) -> Answer:
+def shown(request: PageRequest) -> Answer:
     return as_json({**request.values, "body": request.body.decode()})
 
 

@@ -205,7 +205,7 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 
 
 def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
-    """A function that closes the connection with an id, with a code and a reason, and returns whether there was one."""
+    """A function that closes the connection with an id, with a code and a reason; it returns whether there was one."""
 
     def dismiss(id: str, code: int, reason: str) -> bool:
         for connection in connections:

@@ -13,6 +13,7 @@ from ..core.contract import ServiceApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Wheel
+from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
@@ -48,6 +49,7 @@ def assemble(
     connections: Connections, state: Callable[[], State], pages: AnswerPage | None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
+    raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
@@ -91,6 +93,15 @@ def assemble(
         reloads.append(renewal.reload)
     parts.append(Drain(connections, settings.daemon.drain_timeout))
     return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
+
+
+def raise_file_limit(settings: Settings) -> None:
+    """Raise the soft limit of open files for as many clients as may come. A hard limit that is too low is logged once, with the mend."""
+    connections = settings.daemon.max_connections
+    limit = raise_limit(connections + sum(each.max_handshakes for each in settings.listeners))
+    problem = shortage(limit, connections)
+    if problem is not None:
+        log.warn("{problem}", problem=problem)
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:

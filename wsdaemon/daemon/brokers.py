@@ -41,7 +41,7 @@ def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
         burst=options.room_messages_per_second * 2 or 1,
         room_idle=options.room_idle,
         memory=options.memory,
-        inline=0,  # the messages of one read leave together, in the loop's next turn
+        inline=0,  # messages of one read leave together, in the loop's next turn
     )
     hooks = load(options.policy, "policy") if isinstance(options.policy, str) else options.policy
     try:

@@ -19,7 +19,7 @@ from .assembly import assemble
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
 from .sockets import Sockets
-from .watch import Watch, due_failed, loop_failed
+from .watch import UncaughtFailures, Watch
 
 log = Logger(namespace="wsdaemon")
 
@@ -34,13 +34,13 @@ class Daemon:
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages."""
         self.settings, self.loop, self.state = settings, loop, State.STOPPED
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
-        self.connections, self.wheel = Connections(), Wheel(loop, due_failed)
+        loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
+        self.connections, self.wheel = Connections(), Wheel(loop, failures.of_deadline)
         self._watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self.loop.set_exception_handler(loop_failed)
         self._resources = Resources(self.settings, Sockets(self._environ), self._watch.app_failed, self._directory)
         if problems := self._resources.problems:
             self.close()

@@ -1,4 +1,4 @@
-"""From a listener's settings to what accepts its connections: certificates, limits, and the doors to its mounts."""
+"""From a listener's settings to its parts: certificates, limits, and the entrances to its mounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from ..core.handshake import ClientCertificate
+from ..core.handshake import ClientCertificate, Peer
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -20,7 +20,8 @@ from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
-from ..edge.limits import AddressLimits, Tally, address_rate
+from ..edge.index_page import IndexPage
+from ..edge.limits import AddressLimits, Tally, address_rate, on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
 from ..edge.places import Places
@@ -45,10 +46,10 @@ ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
-    """The certificates of a listener; None when it speaks no TLS. edge.tls.CertificateError when they cannot be used."""
+    """The certificates of a listener; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
     if not listener.secure:
         return None
-    # Imported here, because cryptography is a fifth of a daemon's memory, and many daemons have a proxy in front that does TLS.
+    # Imported here, because the cryptography behind it is a fifth of a daemon's memory, and many daemons have a TLS proxy in front.
     from ..edge.certificates import CertificateFiles, Certificates
     from ..edge.tls import ClientCertificates
 
@@ -64,7 +65,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
 
 
 def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
-    """The entrance to a mount, which the gates of all listeners share, its counts included."""
+    """The rules of a mount for the gates; all listeners share its counts."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,
@@ -82,7 +83,7 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
 
 
 def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> list[Entrance]:
-    """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
+    """The entrances of a listener: those of its mounts, with the listener's limits on single connections if these are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
     return [replace(each, wires=each.wires.limited(limits)) for each in served]
@@ -137,7 +138,7 @@ class ListenerMaker:
             self._wheel,
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
-            pages=self._pages,
+            pages=self._pages_beside(settings, sock, entrances),
         )
         return Listener(
             name=settings.name,
@@ -149,7 +150,24 @@ class ListenerMaker:
             send=self._send,
             certificates=certificates,
             proxies=proxies,
+            proxies_secure=settings.proxy_protocol_secure,
         )
+
+    def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
+        """The daemon's own pages, and behind them the index page where the listener has one."""
+        if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
+            return self._pages
+        index, pages = IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure), self._pages
+        if pages is None:
+            return index.answer
+        return lambda head: pages(head) or index.answer(head)
+
+
+def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> bool:
+    """Whether the socket is on a loopback address, and no proxy brings clients from elsewhere."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or settings.trusted_proxies or settings.proxy_protocol_from:
+        return False
+    return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
 
 
 def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
@@ -202,7 +220,7 @@ def _networks(entries: Sequence[str]) -> Networks | None:
 
 
 def _limits(settings: ListenerSettings, trusted: Networks | None, mounts_count: bool) -> AddressLimits | None:
-    """None when no address is counted, here or on a mount: by its limits, or by its ways of auth, which count wrong passwords."""
+    """None if no address is counted, here or on a mount: by its limits, or by its authentication, which counts wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
     if not any(here) and not mounts_count:
         return None

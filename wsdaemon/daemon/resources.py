@@ -1,4 +1,4 @@
-"""The modules, files and sockets that a daemon takes from outside itself. A start and `--check` take them by the same steps."""
+"""The modules, files and sockets of a daemon. A start and `--check` take them by the same steps."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class CertificateFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
+class CertificateExpiry:
     """When a certificate ends: for the metric."""
 
     certificate: Path
@@ -171,10 +171,6 @@ class Certificates:
         """What the pairs in use have that should be looked at."""
         return tuple(warning for entry in self._entries for warning in entry.pair.warnings)
 
-    def pair_for(self, host: str | None) -> Pair:
-        """The pair that a client asking for `host` gets."""
-        return self._find(host).pair
-
     def _find(self, host: str | None) -> _Entry:
         """An exact name first, then a wildcard for its first label (RFC 9525 6.3), then the first pair."""
         if not host:
@@ -282,9 +278,9 @@ class Certificates:
         """Days until the first of the certificates in use expires; negative when one has."""
         return min(expiry.days for expiry in self.expiries(now))
 
-    def expiries(self, now: float | None = None) -> tuple[Expiry, ...]:
+    def expiries(self, now: float | None = None) -> tuple[CertificateExpiry, ...]:
         moment = self._now() if now is None else now
-        return tuple(Expiry(entry.files.certificate, entry.pair.names, entry.pair.days_left(moment)) for entry in self._entries)
+        return tuple(CertificateExpiry(entry.files.certificate, entry.pair.names, entry.pair.days_left(moment)) for entry in self._entries)
 
     def expiry_warnings(self, now: float | None = None) -> list[CertificateEvent]:
         """A warning for each certificate that expires soon, once a day for as long as it does. Call it as often as you like."""

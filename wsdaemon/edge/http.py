@@ -42,7 +42,7 @@ LINGER_SECONDS = 1.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Page(Protocol):
+class PlainPage(Protocol):
     """An answer."""
 
     @property
@@ -61,13 +61,13 @@ class Page(Protocol):
 class Site(Protocol):
     """The pages behind one address."""
 
-    def refusal(self, head: Head) -> Page | None:
+    def refusal(self, head: Head) -> PlainPage | None:
         """The answer to a request whose body is not worth reading; None: read on."""
 
-    def answer(self, head: Head, body: bytes) -> Page | Awaitable[Page]:
+    def answer(self, head: Head, body: bytes) -> PlainPage | Awaitable[PlainPage]:
         """The answer to a whole request. An awaitable that takes too long is cancelled."""
 
-    def problem(self, error: BadRequest) -> Page:
+    def problem(self, error: BadRequest) -> PlainPage:
         """The answer that says what is wrong."""
 
 
@@ -172,7 +172,7 @@ class Exchange(asyncio.Protocol):
         self._early = b""
         self._last = False
         self._paused = self._stuck = False
-        self._question: asyncio.Future[Page] | None = None
+        self._question: asyncio.Future[PlainPage] | None = None
         self.due_bucket = 0
 
     @property
@@ -263,7 +263,7 @@ class Exchange(asyncio.Protocol):
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
 
-    def _tell_failed_login(self, head: Head, refusal: Page) -> None:
+    def _tell_failed_login(self, head: Head, refusal: PlainPage) -> None:
         failed, shown = self._server.failed_logins, head.headers.get("authorization")
         if failed is not None and shown is not None and refusal.status == 401:
             peer = self._native.get_extra_info("peername")  # type: ignore[union-attr]
@@ -287,7 +287,7 @@ class Exchange(asyncio.Protocol):
         else:
             self._send(page, self._last, head.method == "HEAD")
 
-    def _answered(self, question: asyncio.Future[Page]) -> None:
+    def _answered(self, question: asyncio.Future[PlainPage]) -> None:
         self._question = None
         if self._phase is not Phase.ANSWERING or self._native is None:
             if not question.cancelled():
@@ -306,7 +306,7 @@ class Exchange(asyncio.Protocol):
 
     # -- an answer
 
-    def _send(self, page: Page, last: bool, head_only: bool = False) -> None:
+    def _send(self, page: PlainPage, last: bool, head_only: bool = False) -> None:
         native = self._native
         if native is None:
             return

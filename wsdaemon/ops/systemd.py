@@ -267,7 +267,7 @@ def adopt(activated: Activated) -> socket.socket:
 
 
 def _unfit(candidate: socket.socket) -> str | None:
-    """What the socket is, if it is not one that we can accept from; else None."""
+    """The kind of a socket that cannot accept connections; None for one that can."""
     if candidate.family not in _FAMILIES:
         return f"a socket of address family {int(candidate.family)}"
     kind = _KINDS.get(candidate.type, f"type {int(candidate.type)}")

@@ -6,12 +6,12 @@ import pytest
 
 from tests.support.admin import THING, TOKEN, ask, head, problem, shown, site
 from wsdaemon.edge.request import BadRequest
-from wsdaemon.ops.admin.contract import Answer, Problem, Request
+from wsdaemon.ops.admin.contract import Answer, PageProblem, PageRequest
 from wsdaemon.ops.admin.site import AdminSite
 
 
-async def later(request: Request) -> Answer:
-    raise Problem(418, "teapot", "I am a teapot.", (("Retry-After", "1"),))
+async def later(request: PageRequest) -> Answer:
+    raise PageProblem(418, "teapot", "I am a teapot.", (("Retry-After", "1"),))
 
 
 # -- who may ask

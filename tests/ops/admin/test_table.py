@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.admin import EVERYTHING
 from wsdaemon.brokers.contract import MAX_KEY, MAX_PAGE
-from wsdaemon.ops.admin.contract import Problem
+from wsdaemon.ops.admin.contract import PageProblem
 from wsdaemon.ops.admin.routes import Parameter, Route, is_text
 from wsdaemon.ops.admin.table import HISTORY, LIST_ROOMS, LONGEST_KEY, MOST_MESSAGES, WANTED
 
@@ -40,7 +40,7 @@ def test_limits_are_those_of_the_broker() -> None:
     limit = parameter(HISTORY, "limit")
     assert limit.read(str(MAX_PAGE)) == MAX_PAGE
     for text in ("0", str(MAX_PAGE + 1), "", "-1", "1.0"):
-        with pytest.raises(Problem, match=f"from 1 to {MAX_PAGE}"):
+        with pytest.raises(PageProblem, match=f"from 1 to {MAX_PAGE}"):
             limit.read(text)
     assert MOST_MESSAGES >= MAX_PAGE
 
