@@ -189,14 +189,17 @@ class MemoryBroker:
             if state is not None and state.keys and (first := self._rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
         payer = account or self.budget.house
-        state = self._rooms.ready(room, state, len(payload) + MESSAGE_BYTES, payer, now)
+        size, budget, rooms = len(payload) + MESSAGE_BYTES, self.budget, self._rooms
+        if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
+            state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
             state.bucket.take(now)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
-        self._rooms.remember(state, message, key, now)
+        if rooms.keeps_messages or key is not None or not state.members:
+            rooms.remember(state, message, key, now)
         targets = self._targets(state)
         count = len(targets)
         skip = None if echo or publisher is None else self._holders.get(publisher)

@@ -17,7 +17,7 @@ from .budget import DELIVERY_BYTES, Budget
 from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
-MOST_HELD = 1000
+MAX_CHANGES_WHILE_HELD = 1000
 """Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
 
 
@@ -42,7 +42,7 @@ class Outbox:
     @property
     def overdue(self) -> bool:
         """Whether the room has too many pending changes to keep waiting for slow members."""
-        return len(self.settled) > MOST_HELD or (self.presence is not None and len(self.presence) > MOST_HELD)
+        return len(self.settled) > MAX_CHANGES_WHILE_HELD or (self.presence is not None and len(self.presence) > MAX_CHANGES_WHILE_HELD)
 
     def forget_settled(self) -> None:
         """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
@@ -59,7 +59,7 @@ class Outbox:
                         member.deliver(message)
 
 
-JOINED = 64 * 1024
+MAX_JOINED_BYTES = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
 
 
@@ -91,7 +91,9 @@ class Delivery:
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self.begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
+        if self.begun or later._targets is not self._targets or later._skip is not self._skip:
+            return False
+        if self._size + later._size > MAX_JOINED_BYTES:
             return False
         self.messages += later.messages
         self._size += later._size
@@ -146,6 +148,7 @@ class Delivery:
         for message in self.messages:
             message.cache = None
             budget.release(message)
+        budget.used -= self.cost
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
@@ -156,7 +159,7 @@ def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, fa
             failed(member, error)
 
 
-QUANTUM = 128
+MEMBERS_PER_SLICE = 128
 """Deliveries for one room before the fan looks at the time and at the next room."""
 
 
@@ -207,20 +210,23 @@ class Fan:
             return
         while outbox.pending:
             head = outbox.pending[0]
-            self._run(outbox, head, None)
+            head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
             if self._wake is not None and outbox.pending:
                 self._enqueue(outbox, self._wake)
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
-        """Make up to `budget` deliveries, or until the clock shows `deadline` (passed by up to QUANTUM of them). Whether more wait."""
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (up to MEMBERS_PER_SLICE later).
+
+        Whether more wait.
+        """
         if self._stepping:
             return True
         self._stepping = True
         try:
             while self._ready and budget > 0:
-                budget -= self._slice(self._ready.popleft(), min(budget, QUANTUM))
+                budget -= self._slice(self._ready.popleft(), min(budget, MEMBERS_PER_SLICE))
                 if deadline is not None and self._clock() >= deadline:
                     break
         finally:
@@ -239,7 +245,7 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
-                self._end(outbox, item)
+                item.finish(outbox, self._budget)
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
@@ -250,17 +256,12 @@ class Fan:
         head = outbox.pending[0]
         if self._must_wait(outbox, head):
             return 1
-        used = self._run(outbox, head, budget)
+        used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:
             self._ready.append(outbox)
         return max(1, used)
-
-    def _run(self, outbox: Outbox, head: Delivery | NoticePass, budget: int | None) -> int:
-        if isinstance(head, NoticePass):
-            return head.run(outbox.name, budget, self._failed)
-        return head.run(outbox, budget, self._failed, self._bulk)
 
     def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
         """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
@@ -273,7 +274,7 @@ class Fan:
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
-            self._end(outbox, head)
+            head.finish(outbox, self._budget)
         if outbox.settled:
             outbox.forget_settled()
         if not outbox.pending:
@@ -284,10 +285,3 @@ class Fan:
         if not self._awake:
             self._awake = True
             wake()
-
-    def _end(self, outbox: Outbox, item: Delivery | NoticePass) -> None:
-        if isinstance(item, NoticePass):
-            item.finish()
-        else:
-            item.finish(outbox, self._budget)
-            self._budget.used -= item.cost

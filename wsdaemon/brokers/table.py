@@ -24,7 +24,8 @@ class RoomTable:
         self._limits = limits
         self._budget = budget
         self._new_epoch = new_epoch
-        self._keeps_messages = limits.latest or limits.history_count > 0
+        self.keeps_messages = limits.latest or limits.history_count > 0
+        """Whether a room has a history, or a latest message."""
         self._rooms: dict[str, Room] = {}
         self._blank: OrderedDict[str, Room] = OrderedDict()  # without members and never published to, least recently used first
         self._idle: OrderedDict[str, Room] = OrderedDict()  # without members, but with a past
@@ -48,9 +49,7 @@ class RoomTable:
         `room` is what `get` answered. Errors: BadRoom, TooManyRooms, MemoryFull.
         """
         if room is not None:
-            budget = self._budget
-            if budget.used + size > budget.limit or account.bytes + size > account.most:
-                self.afford(account, size, room)
+            self.afford(account, size, room)
             return room
         check_room(name, self._limits)
         self._make_place(account)
@@ -73,7 +72,7 @@ class RoomTable:
 
     def remember(self, room: Room, message: Message, key: str | None, now: float) -> None:
         """Keep of a publication what the limits say: in the history, as the latest, and its key."""
-        if self._keeps_messages:
+        if self.keeps_messages:
             room.history.append(message, now)
             self._watch_age(room, now)
             if self._limits.latest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .closing import NORMAL, ConnectionClosed, checked_code
@@ -75,17 +75,18 @@ def _nothing() -> Generator[Any, None, None]:
 READY = Ready()
 
 
-class _Room:
-    """Awaited, it waits until the client has taken what waits for it, or is gone. Not awaited, it is nothing."""
+class _Waiting:
+    """Awaited, it waits until `is_over` holds for the connection, which wakes it after each change. Not awaited, it costs nothing."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_is_over")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, is_over: Callable[[Connection], bool]) -> None:
         self._connection = connection
+        self._is_over = is_over
 
     def __await__(self) -> Generator[Any, None, None]:
         connection = self._connection
-        while connection.wire.congested and connection.wire.live:
+        while not self._is_over(connection):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             connection._waiters.append(future)
             try:
@@ -95,24 +96,12 @@ class _Room:
                     connection._waiters.remove(future)
 
 
-class _Ended:
-    """Awaited, it waits until the connection is over."""
+def _is_writable(connection: Connection) -> bool:
+    return not (connection.wire.congested and connection.wire.live)
 
-    __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __await__(self) -> Generator[Any, None, None]:
-        connection = self._connection
-        while connection.close_code is None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            connection._enders.append(future)
-            try:
-                yield from future
-            finally:
-                if future in connection._enders:
-                    connection._enders.remove(future)
+def _is_closed(connection: Connection) -> bool:
+    return connection.close_code is not None
 
 
 class Connection:
@@ -122,7 +111,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_enders_list",
         "_state",
         "_waiters_list",
         "close_code",
@@ -144,7 +132,6 @@ class Connection:
         self.closed_by = ""
         self._state: dict[str, Any] | None = None
         self._waiters_list: list[asyncio.Future[None]] | None = None
-        self._enders_list: list[asyncio.Future[None]] | None = None
 
     def __repr__(self) -> str:
         return f"<connection {self.id} {self.handshake.peer} {self.handshake.path}>"
@@ -234,7 +221,7 @@ class Connection:
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of what was sent, or the connection is over."""
-        return _Room(self) if self.wire.congested else READY
+        return _Waiting(self, _is_writable) if self.wire.congested else READY
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Begin the closing handshake; nothing more is sent or received. Await the result to wait until the connection is over.
@@ -242,7 +229,7 @@ class Connection:
         `reason` is cut to 123 bytes of UTF-8. Does nothing on a connection that is closing. ValueError for a code that may not be sent.
         """
         self.wire.close(checked_code(code), reason)
-        return _Ended(self)
+        return _Waiting(self, _is_closed)
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""
@@ -260,12 +247,6 @@ class Connection:
             self._waiters_list = []
         return self._waiters_list
 
-    @property
-    def _enders(self) -> list[asyncio.Future[None]]:
-        if self._enders_list is None:
-            self._enders_list = []
-        return self._enders_list
-
     def has_room(self) -> None:
         """The wire: what waited has been sent, or nothing will ever be."""
         waiters, self._waiters_list = self._waiters_list, None
@@ -275,8 +256,6 @@ class Connection:
         """The wire: it is over. `by` is client, server or network."""
         self.close_code, self.close_reason, self.closed_by = code, reason, by
         self.has_room()
-        enders, self._enders_list = self._enders_list, None
-        _wake(enders)
 
 
 def _wake(futures: list[asyncio.Future[None]] | None) -> None:

@@ -36,7 +36,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 
 class LogError(Exception):
-    """The log cannot be set up as asked; the text says what is wrong and is meant for the operator."""
+    """The log cannot be set up as asked; the text is meant for the operator."""
 
 
 class Destination(Protocol):

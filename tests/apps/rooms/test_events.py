@@ -63,9 +63,9 @@ def test_an_answer_has_only_the_fields_that_say_something() -> None:
 
 
 def test_only_so_many_members_are_named_but_all_are_counted() -> None:
-    crowd = tuple(Presence(f"m-{number}", {}) for number in range(events.MOST_PRESENT + 5))
+    crowd = tuple(Presence(f"m-{number}", {}) for number in range(events.MAX_PRESENT + 5))
     answer = events.subscribed(Subscribed("lobby", "e1", 0, present=crowd))
-    assert (answer["count"], len(answer["present"])) == (len(crowd), events.MOST_PRESENT)
+    assert (answer["count"], len(answer["present"])) == (len(crowd), events.MAX_PRESENT)
     assert events.presence("lobby", PresencePage(5000, (ADA,))) == {
         "type": "presence", "room": "lobby", "count": 5000, "members": [{"id": "m-1", "identity": {"name": "ada"}}],
     }  # fmt: skip

@@ -28,26 +28,27 @@ from ...brokers.contract import (
     Subscribed,
 )
 from ...brokers.memory import MemoryBroker
+from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Wire
 from ...core.handshake import Handshake
 from .eager import eagerly
-from .events import SUBPROTOCOL, encode, message_event, notice_events
+from .events import ENVELOPE_BYTES, SUBPROTOCOL, encode, message_event, notice_events
 from .plain import PlainSession
 from .policy import Policy, Visitor
 from .subprotocol import JsonSession
 
-SLICE = 0.002
-"""Seconds of delivering after which everyone else has a turn."""
+SLICE_SECONDS = 0.002
+"""How long the app delivers in one turn of the loop."""
 
-SWEEP = 5.0
-"""Seconds between two looks for rooms that nobody uses any more."""
+SWEEP_INTERVAL_SECONDS = 5.0
+"""Between two looks for rooms that are not used any more."""
 
-SWEPT = 500
-"""Rooms looked at in one go: less than a millisecond."""
+MAX_ROOMS_PER_SWEEP = 500
+"""Rooms that one sweep looks at: less than a millisecond."""
 
-PAGE = 200
-"""Messages of a history that are sent before it is seen whether the client takes them."""
+PAGE_MESSAGES = 200
+"""Messages of a history that are sent before the app looks whether the client takes them."""
 
 PAGE_BYTES = 256 * 1024
 
@@ -135,7 +136,7 @@ class RoomsApp:
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+        self._sweeper = self.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     async def stop(self) -> None:
         """After the drain: nobody is there any more to be given anything."""
@@ -244,8 +245,8 @@ class RoomsApp:
         Answers the position that the client then has. A gap, one that opens meanwhile too, is seen when it then subscribes from there.
         """
         while connection.is_open:
-            page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE))
-            messages = self.first_bytes(page.messages)
+            page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE_MESSAGES))
+            messages = first_messages(page.messages, self.page_bytes, ENVELOPE_BYTES)
             if page.gap or not messages or (messages[-1].offset == page.offset and not all_of_it):
                 break
             give(messages)
@@ -253,15 +254,6 @@ class RoomsApp:
             await asyncio.sleep(0)  # it leaves, and it shows whether the client takes it; and others have their turn
             await connection.writable()
         return since
-
-    def first_bytes(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The first of the messages: at least one, and no more bytes than a client should be sent at once."""
-        size = 0
-        for count, message in enumerate(messages):
-            size += len(message.payload) + 100
-            if size > self.page_bytes and count:
-                return messages[:count]
-        return messages
 
     # -- to the members
 
@@ -306,7 +298,7 @@ class RoomsApp:
 
     def _turn(self) -> None:
         """Deliver for a slice of time, then let others have their turn."""
-        more = self._memory.fan.step(1_000_000, self.clock() + SLICE)
+        more = self._memory.fan.step(1_000_000, self.clock() + SLICE_SECONDS)
         self._wake_waiters()
         if more:
             self._wake()
@@ -319,8 +311,8 @@ class RoomsApp:
                     waiter.set_result(None)
 
     def _sweep(self) -> None:
-        seen = self._memory.sweep(SWEPT)
-        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen >= SWEPT else SWEEP, self._sweep)
+        seen = self._memory.sweep(MAX_ROOMS_PER_SWEEP)
+        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def _member_failed(self, member: Member, error: Exception) -> None:
         self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)

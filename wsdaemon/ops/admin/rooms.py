@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...brokers.pages import first_messages, has_more
 from . import table
 from .contract import Answer, PageProblem, PageRequest, as_json
 from .publishing import Wanted, parse
@@ -130,12 +131,12 @@ class RoomsPages:
         since = None if match is None else Position(match[1], int(match[2]))
         mount = self._mount(values["mount"])
         page = await self._ask(mount.rooms.history(values["room"], since, values["limit"], values["reverse"]))
-        messages = _first_bytes(page.messages)
+        messages = first_messages(page.messages, PAGE_BYTES)
         answer: dict[str, Any] = {"room": page.room, "epoch": page.epoch, "offset": page.offset, "first": page.first}
         answer["messages"] = [_shown(one) for one in messages]
         if page.gap:
             answer["gap"] = True
-        if messages and (messages[-1].offset > page.first if values["reverse"] else messages[-1].offset < page.offset):
+        if has_more(page, messages, values["reverse"]):
             answer["more"] = True
         return as_json(answer)
 
@@ -199,15 +200,6 @@ def _is_utf8(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _first_bytes(messages: Sequence[Message]) -> Sequence[Message]:
-    size = 0
-    for count, message in enumerate(messages):
-        size += len(message.payload)
-        if size > PAGE_BYTES and count:
-            return messages[:count]
-    return messages
 
 
 def _shown(message: Message) -> dict[str, Any]:
