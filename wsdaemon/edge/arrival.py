@@ -220,10 +220,7 @@ class Arrival(asyncio.Protocol):
         self._early = b""
         if paused:
             native.resume_reading()
-        if self._gate.secure or self._descriptor < 0:
-            native.close()
-        else:
-            native.write_eof()
+        native.write_eof()
         self._gate.wheel.set(self, linger)
 
     def _broken(self, failure: Failure) -> None:

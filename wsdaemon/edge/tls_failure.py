@@ -59,6 +59,13 @@ def handshake_failure(error: ssl.SSLError) -> str:
     return REFUSED_BY_CLIENT if "_ALERT_" in reason else _WORDS.get(reason, HANDSHAKE)
 
 
+_FLOODS = frozenset({"RECORD_TOO_SMALL", "TOO_MANY_WARN_ALERTS", "TOO_MANY_KEY_UPDATES"})
+"""OpenSSL's own limits: 32 empty records in a row, five warnings."""
+
+
 def later_failure(error: ssl.SSLError) -> str:
     """The word for an error of OpenSSL after the handshake."""
-    return REFUSED_BY_CLIENT if "_ALERT_" in (error.reason or "") else BROKEN
+    reason = error.reason or ""
+    if reason in _FLOODS:
+        return RECORDS
+    return REFUSED_BY_CLIENT if "_ALERT_" in reason else BROKEN

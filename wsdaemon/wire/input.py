@@ -184,8 +184,7 @@ class Input(Pausing):
         partial = self.partial = self.begin(data, position, self.maximum, self.wire_flags)
         if partial is None:
             return False
-        # Not over TLS: what is decrypted already must not wait for the next bytes from the network while the protocol is changed.
-        if partial.missing >= BODY and self.native is not None and self.native.get_extra_info("sslcontext") is None:
+        if partial.missing >= BODY and self.native is not None:
             self.native.set_protocol(Body(self))
         return True
 
