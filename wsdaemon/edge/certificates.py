@@ -168,7 +168,7 @@ class Certificates:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the pairs in use have that should be looked at."""
+        """The warnings about the pairs in use."""
         return tuple(warning for entry in self._entries for warning in entry.pair.warnings)
 
     def _find(self, host: str | None) -> _Entry:
@@ -254,7 +254,7 @@ class Certificates:
         return events
 
     def _load(self, files: CertificateFiles) -> _Entry:
-        # The signature first: what changes while the files are read is then seen as a change by the next poll.
+        # The signature first: the next poll then sees a change that happens while the files are read.
         signature = self._signature(files)
         pair = load_pair(files.certificate, files.key, self._now())
         context = server_context(files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates)

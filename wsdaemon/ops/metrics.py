@@ -125,8 +125,8 @@ async def survey(
 ) -> dict[MountAndListener, Now]:
     """All numbers of the mounts and listeners. With many connections the loop serves others in between.
 
-    Each connection counts once, whether it ends meanwhile or not, and those that come meanwhile count the next time: so nothing that only
-    grows is ever smaller than it was.
+    Each connection counts once, whether it ends meanwhile or not, and connections that open meanwhile count the next time. So no counter is
+    ever smaller than it was.
     """
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
     end = clock() + SLICE

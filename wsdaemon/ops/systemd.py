@@ -231,7 +231,7 @@ def listen_descriptors(environ: Mapping[str, str], process_id: int, first: int =
 def choose(passed: Sequence[Activated], which: str) -> list[Activated]:
     """The descriptors meant by an index ("0" is the first) or a name; all sockets of one unit bear the same name.
 
-    Raises SystemdError, which says what was passed.
+    Raises SystemdError, which lists the sockets that were passed.
     """
     index = _number(which)
     if index is not None and index < len(passed):

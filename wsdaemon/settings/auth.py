@@ -214,7 +214,7 @@ class BasicAuthSettings(AuthSettings):
         default=60,
         metadata=explain(
             "How many wrong passwords one client address may send per minute for all users together. Above this every password from "
-            "there is answered 429 unchecked. It is the limit that people who share an address (behind a NAT) share. 0: no limit."
+            "there is answered 429 unchecked. All users behind a NAT share it. 0: no limit."
         ),
     )
 

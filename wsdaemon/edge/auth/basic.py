@@ -35,19 +35,19 @@ MIN_ADDRESSES = 8
 class BasicAuthenticator:
     """Hashes passwords in a few threads, with a bound on how many may wait for one.
 
-    A password that was right is remembered for a while, by a keyed hash over user, stored hash and password: clients that come back
-    together would otherwise queue for minutes. A changed line in the file makes its user's entry useless at once. The same password of the
-    same user is hashed once for all who wait for it.
+    A right password is remembered for a while, by a keyed hash over user, stored hash and password: clients that reconnect together would
+    otherwise queue for minutes. A changed line in the file makes its user's entry useless at once. The same password of the same user is
+    hashed once for all clients that wait for it.
 
-    An unknown user costs what a wrong password costs: it is hashed against a hash of the file, and the result dropped.
+    An unknown user costs as much as a wrong password: the password is checked against a hash of the file, and the result dropped.
 
-    Each client address may have so many wrong passwords hashed a minute, and an eighth of the places at once: see `guesses`.
+    `guesses` limits the wrong passwords of each user and address, and the share of the places that one address may have.
     """
 
     subprotocol_prefixes = ()
 
     def __init__(self, settings: BasicAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """FileError when the file cannot be used. No thread is started yet."""
+        """FileError if the file cannot be used. No thread is started yet."""
         assert settings.file is not None
         self.name = settings.name
         self.challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
@@ -102,7 +102,7 @@ class BasicAuthenticator:
         return Identity(user, f"basic:{self.name}")
 
     def _digest(self, user: str, stored: str, password: bytes) -> bytes:
-        # None of the parts but the last can hold a NUL, so no two of them read alike.
+        # Only the last part can hold a NUL, so no two different triples are joined to the same bytes.
         return hmac.digest(self._key, b"\0".join([user.encode(), stored.encode(), password]), "sha256")
 
     def _is_right(self, user: str, digest: bytes) -> bool:
@@ -111,9 +111,9 @@ class BasicAuthenticator:
         return entry is not None and self._clock() < entry[1] and hmac.compare_digest(entry[0], digest)
 
     async def _check(self, guess: _Guess) -> Identity:
-        # Whoever joins others learns no more than they do, and takes no place, so it is no guess of its own.
+        # A client that joins others learns no more than they do, and takes no place, so it makes no guess of its own.
         running = self._running.get(guess.digest) or self._start(guess)
-        # Shielded: others may wait for the same, and a thread that has begun cannot be called back anyhow.
+        # Shielded: other clients may wait for the same check, and a thread that has begun cannot be stopped.
         matched = await asyncio.shield(running)
         if not (matched and guess.known):
             raise Denied("auth_refused", detail="The user or the password is wrong.", user=guess.user)
@@ -150,9 +150,9 @@ class BasicAuthenticator:
             self._room.release()
 
     def _done(self, guess: _Guess, done: asyncio.Future[bool]) -> None:
-        """Also when everybody who waited has gone away: a client cannot take its guess back."""
+        """The check has ended, even if all its clients are gone: a client cannot take its guess back."""
         self._running.pop(guess.digest, None)
-        # An error that nobody waits for any more is logged by the loop unless somebody has looked at it.
+        # If no client waits any more, the loop would log an exception that was never looked at.
         finished = not done.cancelled() and done.exception() is None
         if guess.address is not None:
             self._guesses.end(guess.address, guess.user, wrong=finished and not (done.result() and guess.known))
@@ -160,7 +160,7 @@ class BasicAuthenticator:
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """A password that is hashed."""
+    """A password that is being hashed."""
 
     user: str
     stored: str = field(repr=False)
@@ -169,7 +169,7 @@ class _Guess:
     known: bool
     """Whether there is such a user."""
     address: Key | None
-    """What the client's address is counted under; None: it is not counted."""
+    """The key that the client's address is counted under; None: it is not counted."""
 
 
 def _credentials(encoded: str) -> tuple[str, bytes]:

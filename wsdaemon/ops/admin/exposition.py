@@ -128,7 +128,7 @@ class _Collected(Collector):
                 counter.add_metric(place, counter_of(now))
             yield counter
         closed = CounterMetricFamily(
-            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and who closed.", labels=(*labels, "code", "by")
+            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and side.", labels=(*labels, "code", "by")
         )
         for place, now in self._now.items():
             for key, count in now.traffic.closed.items():
@@ -159,7 +159,7 @@ class _Collected(Collector):
 
     def _rooms(self) -> Iterator[Metric]:
         rooms = GaugeMetricFamily("wsdaemon_rooms", "Rooms that there are.", labels=("mount",))
-        members = GaugeMetricFamily("wsdaemon_room_members", "Who is in rooms: each connection once.", labels=("mount",))
+        members = GaugeMetricFamily("wsdaemon_room_members", "Members of rooms: each connection once.", labels=("mount",))
         for mount in self._sources.mounts:
             if mount.rooms is not None:
                 counts = mount.rooms()
