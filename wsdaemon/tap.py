@@ -127,9 +127,10 @@ class DaemonService(Service):
         """After the fork, before privileges are dropped."""
         options = self._options
         reopen_log = (lambda: None) if self._log is None else self._log.reopen
-        self._process = process.Process(
-            options.settings, process.install(), options.signals, reopen_log=reopen_log, directory=options.directory
-        )
+        reactor = process.install()
+        if self._log is not None:
+            self._log.gather(process.loop_of(reactor))
+        self._process = process.Process(options.settings, reactor, options.signals, reopen_log=reopen_log, directory=options.directory)
         self._go_on(self._process.open)
 
     def startService(self) -> None:
