@@ -1,4 +1,4 @@
-"""apps/loading.py: from `app =` to an app, and what whoever wrote it is told when that fails."""
+"""apps/loading.py: from `app =` to an app, and the messages for its author if that fails."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Own(WebSocketServerProtocol):  # type: ignore[misc]
 
 @dataclass
 class Shown:
-    """What the page needs of a handshake."""
+    """The part of a handshake that the page needs."""
 
     mount: str = PLACE[0]
     listener: str = PLACE[1]
@@ -231,7 +231,7 @@ def test_a_ping_that_is_answered_is_timed_once(made: House, mounted: bool) -> No
     served: dict[str, Any] = {"mounted": Own} if mounted else {"app": App()}
     client = made.make_wire(**served, ping_interval=25.0, ping_timeout=10.0, round_trips=trips)
     pong = frame(10, b"ping")
-    client.send(pong)  # nobody asked
+    client.send(pong)  # no request asked
     made.loop.advance(25.1)
     assert [one.opcode for one in client.frames()] == [9]
     made.loop.advance(1.5)
