@@ -9,11 +9,12 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.apps.loading import LoadError
+from wsdaemon.apps.loading import LoadError, load
 from wsdaemon.apps.rooms import RoomsApp
 from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.apps import LoadedApp, load_app
+from wsdaemon.settings.apps import APP_OPTIONS, BUILT_IN
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import MountSettings
 
@@ -78,3 +79,16 @@ def test_an_autobahn_class_is_no_app() -> None:
 def test_what_cannot_be_loaded_is_told_with_its_reason(app: object, message: str) -> None:
     with pytest.raises(LoadError, match=message):
         made(app)
+
+
+def test_every_built_in_has_one_row_with_its_options_and_its_maker() -> None:
+    assert list(APP_OPTIONS) == list(BUILT_IN)
+    for name, row in BUILT_IN.items():
+        assert callable(load(row.maker)), name
+
+
+def test_a_policy_that_cannot_be_made_names_its_key() -> None:
+    with pytest.raises(LoadError) as raised:
+        made("rooms", policy="nowhere:Policy")
+    assert (raised.value.key, raised.value.reference) == ("policy", "nowhere:Policy")
+    assert raised.value.message.startswith("there is no module nowhere")
