@@ -38,9 +38,6 @@ from .plain import PlainSession
 from .policy import Policy, Visitor
 from .subprotocol import JsonSession
 
-SLICE_SECONDS = 0.002
-"""How long the app delivers in one turn of the loop."""
-
 SWEEP_INTERVAL_SECONDS = 5.0
 """Between two looks for rooms that are not used any more."""
 
@@ -66,14 +63,14 @@ class RoomsPolicy:
     """What the app is told besides the broker's limits. Sizes in bytes, times in seconds."""
 
     publish: Literal["clients", "server", "none"] = "clients"
-    """Who may publish."""
+    """The publishers that the mount allows."""
     echo_to_sender: bool = False
     parameters: tuple[str, ...] = ()
     """Those of the path: their values, with a / between them, name the room. None: only the subprotocol is served."""
     drops_messages: bool = False
     """The mount would rather drop messages than a slow connection."""
     waits: bool = False
-    """Whoever publishes waits until the slowest member has room."""
+    """A publisher waits until the slowest member has room."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
     requests_per_second: float = 50.0
@@ -115,12 +112,14 @@ class RoomsApp:
     ) -> None:  # fmt: skip
         self.policy = policy
         self.open_to_all = hooks is None and policy.publish == "clients"
-        """Whoever is in a room may publish there, and nobody has to be asked."""
+        """Whether every member may publish without a hook."""
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
         self.keeps_handshake = hooks is not None
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
         held = self._hold if policy.waits else None
-        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, later=_later, bulk=self._give, held=held, clock=clock)
+        self._memory = MemoryBroker(
+            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock
+        )  # fmt: skip
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -139,7 +138,7 @@ class RoomsApp:
         self._sweeper = self.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     async def stop(self) -> None:
-        """After the drain: nobody is there any more to be given anything."""
+        """Stop after the drain, when no member is left."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -164,7 +163,7 @@ class RoomsApp:
         return session
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work that nobody waits for; it sees to its own errors."""
+        """Run `work` in a task of its own; it handles its own errors."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -233,6 +232,8 @@ class RoomsApp:
 
     async def _delivered(self) -> None:
         """Wait until some of what is under way was delivered."""
+        if not self._waiters:
+            self._memory.fan.call_after_turn(self._wake_waiters)
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
@@ -286,22 +287,12 @@ class RoomsApp:
             self._send_to_all((wire,), [_prepare(message, form, wire) for message in messages])
 
     def tell(self, session: JsonSession, notice: Notice) -> None:
-        """Tell one member who came and went. The others that are told the same share the frames."""
+        """Tell one member of changes in a room's presence. Members that are told the same share the frames."""
         if notice.cache is None:
             notice.cache = {JSON: [session.wire.prepare(encode(event), True, object()) for event in notice_events(notice)]}
         self._send_to_all((session.wire,), notice.cache[JSON])
 
     # -- the loop
-
-    def _wake(self) -> None:
-        asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Deliver for a slice of time, then let others have their turn."""
-        more = self._memory.fan.step(1_000_000, self.clock() + SLICE_SECONDS)
-        self._wake_waiters()
-        if more:
-            self._wake()
 
     def _wake_waiters(self) -> None:
         if self._waiters:
