@@ -15,16 +15,16 @@ from typing import Protocol
 from ..core.connection import Connection
 from ..core.histogram import Histogram
 
-SLICE = 0.002
+SLICE_SECONDS = 0.002
 """Seconds that one slice of a survey takes; then the loop serves the others."""
 
-AT_ONCE = 64
+CONNECTIONS_PER_LOOK = 64
 """Connections that a survey reads between two looks at the clock."""
 
-MOST_CODES = 100
+MAX_CODES = 100
 """The number of different close codes of the daemon's side per mount and listener, because an app can choose any."""
 
-EVERY = 1.0
+MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the loop's latency."""
 
 MountAndListener = tuple[str, str]
@@ -88,7 +88,7 @@ class Totals:
         traffic.add(wire)
         by = connection.closed_by
         key = code_label(connection.close_code or 0, by), by
-        if key not in traffic.closed and len(traffic.closed) >= MOST_CODES:
+        if key not in traffic.closed and len(traffic.closed) >= MAX_CODES:
             key = "other", by
         traffic.closed[key] = traffic.closed.get(key, 0) + 1
 
@@ -129,11 +129,11 @@ async def survey(
     ever smaller than it was.
     """
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
-    end = clock() + SLICE
+    end = clock() + SLICE_SECONDS
     for number, connection in enumerate(list(connections)):
-        if number % AT_ONCE == 0 and clock() > end:
+        if number % CONNECTIONS_PER_LOOK == 0 and clock() > end:
             await asyncio.sleep(pause)
-            end = clock() + SLICE
+            end = clock() + SLICE_SECONDS
         handshake, wire = connection.handshake, connection.wire
         place = handshake.mount, handshake.listener
         now = found.get(place)
@@ -166,8 +166,8 @@ class LoopLatency:
             self._handle = None
 
     def _wait(self) -> None:
-        self._due = self._clock() + EVERY
-        self._handle = self._loop.call_later(EVERY, self._measure)
+        self._due = self._clock() + MEASURE_SECONDS
+        self._handle = self._loop.call_later(MEASURE_SECONDS, self._measure)
 
     def _measure(self) -> None:
         self.latency.observe(max(0.0, self._clock() - self._due))
