@@ -15,7 +15,7 @@ HOUSE = Path(__file__).resolve().parents[1] / "wsdaemon"
 # What stands beside its name may be imported; a room may always import from itself.
 ROOMS = {
     "edge": {"wire", "core", "settings"},
-    "wire": {"core"},
+    "wire": {"core", "settings"},
     "core": set[str](),
     "apps": {"core", "brokers", "settings"},  # the value objects that everybody hands around lie in core
     "brokers": {"core", "settings"},

@@ -26,7 +26,7 @@ def test_text_comes_back_as_text_and_binary_as_binary(made: House) -> None:
 def test_text_is_not_decoded(made: House) -> None:
     """Its session takes payloads as they came: nothing is paid for a str that nobody looks at."""
     client = made.make_wire(EchoApp())
-    assert isinstance(client.wire.wire_session, PayloadSession)
+    assert isinstance(client.wire.session, PayloadSession)
     assert client.wire.payloads
 
 

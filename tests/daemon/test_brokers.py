@@ -25,7 +25,7 @@ from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.reference import effective
 from wsdaemon.settings.rooms import RoomsOptions
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.writer import Flusher
 from wsdaemon.wire.turns import Turns
 
 
@@ -70,8 +70,8 @@ class Room:
         self.mount.app.open = opened
 
     def client(self, room: str = "lobby", **headers: str) -> Client:
-        made_class = self.mount.wire_class
-        return Client(self.made.loop, made_class, self.watcher, made_class.wire_policy.wheel, request(f"/rooms/{room}", **headers), -1)
+        made_class = self.mount.wires
+        return Client(self.made.loop, made_class, self.watcher, made_class.policy.wheel, request(f"/rooms/{room}", **headers), -1)
 
 
 def frames(made: House, client: Client) -> list[Frame]:
@@ -124,9 +124,9 @@ def test_a_long_history_is_not_too_much_for_a_small_backlog(made: House) -> None
     slow.transport.stuck = True
     slow.send(text(json.dumps({"type": "subscribe", "since": {"epoch": page.epoch, "offset": 0}})))
     rounds = 0
-    while slow.wire.wire_waiting is not None:
+    while slow.reader.waiting is not None:
         made.loop.settle()
-        assert slow.wire.live and 0 < slow.transport.unsent < 64 * 1024
+        assert slow.writer.live and 0 < slow.transport.unsent < 64 * 1024
         slow.transport.drain()
         slow.transport.stuck = True
         made.loop.settle()
@@ -172,7 +172,7 @@ def test_the_policy_is_loaded(made: House, policy: object) -> None:
     room = Room(made, policy=policy)
     late = room.client("other")
     made.loop.settle()
-    assert late.wire.localCloseCode == 1008
+    assert late.protocol.localCloseCode == 1008
     assert isinstance(room.mount.app, RoomsApp)
 
 

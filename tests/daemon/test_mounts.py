@@ -17,7 +17,7 @@ from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.daemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
 from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.writer import Flusher
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
 
@@ -56,8 +56,8 @@ def mount(made: House, app: Any, **values: Any) -> Mount:
 
 
 def connect(made: House, mounted: Mount, **headers: str) -> Client:
-    made_class = mounted.wire_class
-    return Client(made.loop, made_class, Watcher(), made_class.wire_policy.wheel, request("/chat", **headers), -1)
+    made_class = mounted.wires
+    return Client(made.loop, made_class, Watcher(), made_class.policy.wheel, request("/chat", **headers), -1)
 
 
 def test_every_built_in_has_options_in_the_settings() -> None:
@@ -83,7 +83,7 @@ def test_what_becomes_of_each(made: House) -> None:
     app = OwnApp()
     assert mount(made, app).app is app
     assert mount(made, Mounted).app is None
-    assert issubclass(mount(made, Mounted).wire_class, Mounted)
+    assert issubclass(mount(made, Mounted).wires, Mounted)
 
 
 def test_what_cannot_be_loaded(made: House) -> None:
@@ -109,7 +109,7 @@ def test_the_settings_reach_the_wire(made: House) -> None:
         name: value + 7 for name in names if type(value := getattr(defaults, name)) in (int, float)
     } | {"subprotocols": ("one", "two")}  # fmt: skip
     mounted = mount(made, "echo", max_connections=5, **values)
-    policy = mounted.wire_class.wire_policy
+    policy = mounted.wires.policy
     assert {name: getattr(policy, name) for name in values} == values
     assert mounted.count.most == 5
     assert mounted.path == "/chat"
@@ -122,7 +122,7 @@ def test_compression(made: House) -> None:
     deflate = mount(
         made, "echo", compression_level=1, compression_window_bits=9, compression_memory_level=1, compression_threshold=7,
         compression_server_context_takeover=False, compression_client_context_takeover=False,
-    ).wire_class.wire_policy.deflate  # fmt: skip
+    ).wires.policy.deflate  # fmt: skip
     assert deflate is not None
     assert (deflate.level, deflate.window_bits, deflate.memory_level, deflate.threshold) == (1, 9, 1, 7)
     assert not deflate.server_context_takeover

@@ -20,7 +20,7 @@ from wsdaemon.edge.gate import LINGER
 from wsdaemon.edge.limits import AddressLimits, Rate, Tally
 from wsdaemon.edge.origins import Origins
 from wsdaemon.wire.factory import Wires
-from wsdaemon.wire.output import Native
+from wsdaemon.wire.writer import Native
 
 
 @pytest.fixture

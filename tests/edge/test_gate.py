@@ -37,8 +37,8 @@ class Door:
         self.mount_count, self.count = Count(most_here), Count(most)
         self.open = True
         self.left: list[Arrival] = []
-        wire = made.make_class(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
-        rooms = made.make_class(EchoApp())
+        wire = made.make_wires(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
+        rooms = made.make_wires(EchoApp())
         routes = Routes(
             [
                 ("/", Entrance("/", Wires(wire), self.mount_count, ("b", "c"))),
@@ -93,7 +93,7 @@ def test_parameters_of_the_path(made: House) -> None:
     door = Door(made)
     transport, _ = door.arrive()
     transport.receive(request("/rooms/r%C3%A9d"))
-    connection = transport.protocol.wire_connection
+    connection = transport.protocol.wire.connection
     assert connection.params == {"room": "réd"}
     assert connection.handshake.mount == "/rooms/{room}"
     assert door.mount_count.now == 0
@@ -306,7 +306,7 @@ def test_on_whom_a_mounted_class_never_decides_is_counted(made: House) -> None:
 
 def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door(made)
-    monkeypatch.setattr("wsdaemon.wire.protocol.Wire._attach", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("wsdaemon.wire.wire.Wire._attach", lambda *arguments: 1 / 0)
     transport, arrival = door.arrive()
     transport.receive(request())
     made.loop.advance(LINGER + 1)

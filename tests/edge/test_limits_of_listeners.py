@@ -29,7 +29,7 @@ from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
 from wsdaemon.wire.factory import Wires, limited, lower
 from wsdaemon.wire.policy import WirePolicy
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.wire import Wire
 
 
 @pytest.fixture
@@ -64,24 +64,24 @@ of_connections = st.fixed_dictionaries(dict.fromkeys(CONNECTION_LIMITS, limits))
 @given(of_connections, of_connections)
 def test_each_limit_by_itself(of_mount: dict[str, Any], of_listener: dict[str, Any]) -> None:
     with house() as made:
-        mounts = made.make_class(App(), **of_mount)
+        mounts = made.make_wires(App(), **of_mount)
         here = limited(mounts, of_listener)
-        assert {name: getattr(here.wire_policy, name) for name in CONNECTION_LIMITS} == {
+        assert {name: getattr(here.policy, name) for name in CONNECTION_LIMITS} == {
             name: lower(of_mount[name], of_listener[name]) for name in CONNECTION_LIMITS
         }
-        assert {name: getattr(mounts.wire_policy, name) for name in CONNECTION_LIMITS} == of_mount
+        assert {name: getattr(mounts.policy, name) for name in CONNECTION_LIMITS} == of_mount
         others = {each.name for each in fields(WirePolicy)} - {*CONNECTION_LIMITS}
-        assert all(getattr(here.wire_policy, name) is getattr(mounts.wire_policy, name) for name in others)
+        assert all(getattr(here.policy, name) is getattr(mounts.policy, name) for name in others)
 
 
 def test_where_the_mounts_limits_are_lower_nothing_is_made(made: House) -> None:
-    mounts = made.make_class(App(), messages_per_second=5.0, max_fragments=10)
+    mounts = made.make_wires(App(), messages_per_second=5.0, max_fragments=10)
     assert limited(mounts, dict.fromkeys(CONNECTION_LIMITS, 0)) is mounts
     assert limited(mounts, {"messages_per_second": 5.0, "max_fragments": 11}) is mounts
 
 
 def test_a_connection_takes_no_more_memory_with_them(made: House) -> None:
-    mounts = made.make_class(App())
+    mounts = made.make_wires(App())
     here, there = limited(mounts, {"lifetime": 5.0}).make(), mounts.make()
     assert type(here) is not type(there)
     assert sys.getsizeof(here) == sys.getsizeof(there) and vars(here).keys() == vars(there).keys()
@@ -102,11 +102,11 @@ class Echo(WebSocketServerProtocol):  # type: ignore[misc]
 def mount_class(made: House, request: pytest.FixtureRequest) -> type[Wire]:
     """A mount whose own limits are far away."""
     options: dict[str, Any] = {"ping_interval": 0.0, "messages_per_second": 500, "over_rate": "close", "lifetime": 9000.0}
-    return made.make_class(App(), **options) if request.param == "app" else made.make_class(None, mounted=Echo, **options)
+    return made.make_wires(App(), **options) if request.param == "app" else made.make_wires(None, mounted=Echo, **options)
 
 
 def connect(made: House, wire_class: type[Wire]) -> Client:
-    return Client(made.loop, wire_class, Watcher(), wire_class.wire_policy.wheel, request(), -1)
+    return Client(made.loop, wires, Watcher(), wires.policy.wheel, request(), -1)
 
 
 def close_code(client: Client) -> int:
@@ -142,7 +142,7 @@ def test_how_long_it_may_stay(made: House, mount_class: type[Wire], limit: str) 
 
 def test_what_becomes_of_a_fast_client_is_the_mounts_choice(made: House) -> None:
     app = App()
-    client = connect(made, limited(made.make_class(app, ping_interval=0.0, over_rate="slow"), {"messages_per_second": 5}))
+    client = connect(made, limited(made.make_wires(app, ping_interval=0.0, over_rate="slow"), {"messages_per_second": 5}))
     client.send(*[text("x")] * 11)
     assert not client.transport.reading and close_code(client) == 0
     made.loop.advance(1)
@@ -150,7 +150,7 @@ def test_what_becomes_of_a_fast_client_is_the_mounts_choice(made: House) -> None
 
 
 def test_a_mounted_class_shares_its_factory_between_listeners(made: House) -> None:
-    mounts = made.make_class(None, mounted=Echo)
+    mounts = made.make_wires(None, mounted=Echo)
     for client in (connect(made, mounts), connect(made, limited(mounts, {"lifetime": 5.0}))):
         client.send(text("x"))
         assert client.frames() == [Frame(1, b"x")]
@@ -162,7 +162,7 @@ def test_a_mounted_class_shares_its_factory_between_listeners(made: House) -> No
 
 
 def entrance(made: House, mount: str = "/chat", **options: Any) -> Entrance:
-    return Entrance(mount, Wires(made.make_class(App(), ping_interval=0.0)), Count(), **options)
+    return Entrance(mount, made.make_wires(App(), ping_interval=0.0), Count(), **options)
 
 
 def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
@@ -178,7 +178,7 @@ def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
 def test_a_listener_has_its_own_classes_and_everybodys_counts(made: House) -> None:
     chat = entrance(made, users=Tally(1), addresses=Tally(1), rate=Rate(1, 3), handshakes=Count(1))
     [here] = entrances_by(listener_settings(idle_timeout=5.0), [chat])
-    assert here.wires.made is not chat.wires.made and here.wires.made.wire_policy.idle_timeout == 5.0
+    assert here.wires.made is not chat.wires.made and here.wires.made.policy.idle_timeout == 5.0
     assert all(getattr(here, name) is getattr(chat, name) for name in ("count", "users", "addresses", "rate", "handshakes"))
     [there] = entrances_by(listener_settings(), [chat])
     assert there == chat

@@ -24,7 +24,7 @@ from wsdaemon.edge.listeners import Listener
 from wsdaemon.edge.sockets import open_tcp, open_unix
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
 from wsdaemon.wire.factory import Wires, wire_class
-from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.writer import Flusher
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
 

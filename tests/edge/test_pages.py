@@ -139,7 +139,7 @@ class Door:
 
     def __init__(self, made: House, pages: Pages, secure: bool = False) -> None:
         self.loop, self.count, self.left = made.loop, Count(), list[Arrival]()
-        wire = made.make_class(App())
+        wire = made.make_wires(App())
         self.gate = Gate(
             listener="here", secure=secure, routes=Routes([("/", Entrance("/", Wires(wire), self.count))]), counts=(), wheel=made.wheel(),
             handshake_timeout=TIMEOUT, retry_after=1.0, pages=pages.answer,

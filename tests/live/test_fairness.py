@@ -15,7 +15,7 @@ from tests.support.daemon import make_certificate
 from tests.support.inside import inside, run_inside, until
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.daemon import Daemon
-from wsdaemon.wire.input import FULL
+from wsdaemon.wire.reader import FULL
 
 pytestmark = pytest.mark.live
 

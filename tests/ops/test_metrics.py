@@ -23,7 +23,7 @@ from wsdaemon.ops.admin.contract import Request
 from wsdaemon.ops.admin.exposition import MOST_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
 from wsdaemon.ops.metrics import AT_ONCE, EVERY, MOST_CODES, LoopLatency, Totals, code_label, survey
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.wire import Wire
 
 PLACE = ("/chat", "here")
 
@@ -110,8 +110,8 @@ def test_a_connection_counts_while_it_is_open_and_when_it_is_over(made: House) -
 
 
 def opened(made: House, app: App, watcher: Any, **options: Any) -> Client:
-    wire_class = made.make_class(app, watcher, **options)
-    return Client(made.loop, wire_class, watcher, wire_class.wire_policy.wheel, request(), -1)
+    wire_class = made.make_wires(app, watcher, **options)
+    return Client(made.loop, wires, watcher, wires.policy.wheel, request(), -1)
 
 
 def test_backlogs_are_added_up() -> None:

@@ -48,7 +48,7 @@ class Door:
         self.draining = False
         self.watcher = Watcher()
         mounted = options.pop("mounted", None)
-        wire = made.make_class(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
+        wire = made.make_wires(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
         names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
         routes = Routes([("/chat", Entrance("/chat", Wires(wire), self.count, **entrance))])

@@ -21,9 +21,9 @@ from wsdaemon.edge.admission import Entrance
 from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.gate import Arrival, Gate
-from wsdaemon.wire.agreement import DeflateOptions
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.factory import Wires
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.wire import Wire
 
 PATIENCE = 120.0
 """Seconds after which nothing may be left of a client that is silent: more than all timeouts of a mount together."""
@@ -125,7 +125,7 @@ class World:
         return app
 
     def _mount(self, path: str, app: Any, *, chain: Any = None, mounted: Any = None, **options: Any) -> tuple[str, Entrance]:
-        made: Any = self.house.make_class(app, self.watcher, mounted, frames=self.frames, **options)
+        made: Any = self.house.make_wires(app, self.watcher, mounted, frames=self.frames, **options)
         made.processData = _counted_method(made.processData, self.budget)
         count = Count()
         self.counts.append(count)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.wire.agreement import DeflateOptions, DeflateParameters, Offer, negotiate, parse_offers
+from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters, Offer, negotiate, parse_offers
 
 NARROW = DeflateOptions()
 WIDE = DeflateOptions(window_bits=15)

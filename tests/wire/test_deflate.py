@@ -20,8 +20,8 @@ from autobahn.websocket.compress_deflate import PerMessageDeflateOfferAccept
 from twisted.internet.testing import StringTransport
 
 from tests.support.deflate import HELLO, HELLO_FINAL, Receive, both_ways, deflate, final, in_pieces, parameters, sync_flushed
-from wsdaemon.wire.agreement import DeflateOptions, negotiate
-from wsdaemon.wire.deflate import MOST_FINAL_BLOCKS, CorruptMessage, Deflate, MessageTooBig, deflate_message
+from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
+from wsdaemon.wire.deflate.streams import MAX_FINAL_BLOCKS, CorruptMessage, Deflate, MessageTooBig, deflate_message
 
 # -- the three faults, over Autobahn's own parser
 
@@ -238,8 +238,8 @@ def test_a_final_block_may_be_the_empty_one_of_the_tail(receive: Receive) -> Non
 
 @both_ways
 def test_a_flood_of_final_blocks_is_refused(receive: Receive) -> None:
-    assert receive(deflate(), [b"\x03\x00" * MOST_FINAL_BLOCKS + b"\x00"], 10) == b""
-    for count in (MOST_FINAL_BLOCKS + 1, 500_000):
+    assert receive(deflate(), [b"\x03\x00" * MAX_FINAL_BLOCKS + b"\x00"], 10) == b""
+    for count in (MAX_FINAL_BLOCKS + 1, 500_000):
         with pytest.raises(CorruptMessage, match="BFINAL"):
             receive(deflate(), [b"\x03\x00" * count + b"\x00"], 10)
 

@@ -11,7 +11,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate as Peer
 from websockets.frames import Frame, Opcode
 
 from tests.support.deflate import deflate, in_pieces, sync_flushed, whole
-from wsdaemon.wire.deflate import CorruptMessage, MessageTooBig
+from wsdaemon.wire.deflate.streams import CorruptMessage, MessageTooBig
 
 # -- streams that are cut
 

@@ -10,8 +10,8 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 
 from tests.support.fakes import App, House, Watcher, close, house, text
 from wsdaemon.wire.factory import is_autobahn_protocol, make_factory
-from wsdaemon.wire.mounted import AutobahnWire
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.autobahn.mounted import AutobahnWire
+from wsdaemon.wire.wire import Wire
 
 
 @pytest.fixture
@@ -92,13 +92,13 @@ def test_two_mounts_do_not_share_their_options(made: House) -> None:
 
 
 def test_the_class_of_a_mounted_protocol(made: House) -> None:
-    wire = made.make_class(None, mounted=Mounted)
+    wire = made.make_wires(None, mounted=Mounted)
     assert issubclass(wire, Mounted)
     assert issubclass(wire, AutobahnWire)
     assert wire.__name__ == "Mounted"
     assert wire.mro().index(Mounted) < wire.mro().index(Wire), "what the user overrides comes first"
     assert wire.factory.protocol is wire
-    plain = made.make_class(App())
+    plain = made.make_wires(App())
     assert plain.__mro__[1] is Wire
 
 
@@ -108,5 +108,5 @@ def test_the_reactor_is_the_one_given(made: House) -> None:
 
 
 def test_without_the_frame_reader_autobahn_reads_every_frame(made: House) -> None:
-    assert made.make_class(App(), reader="python").fast
-    assert not made.make_class(App(), reader="off").fast
+    assert made.make_wires(App(), reader="python").fast
+    assert not made.make_wires(App(), reader="off").fast

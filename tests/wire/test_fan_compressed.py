@@ -16,8 +16,8 @@ from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
 from tests.support.fakes import READERS, App, Client, Frame, House, frame, house, request
-from wsdaemon.wire.agreement import DeflateOptions, DeflateParameters
-from wsdaemon.wire.deflate import deflate_message
+from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
+from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
 from wsdaemon.wire.prepared import Prepared
 
@@ -174,11 +174,11 @@ def test_each_client_can_inflate_what_it_gets(
                 members.publish(*numbered)
             elif doing == "stick":
                 client.transport.stuck = True
-                members.sockets.room[client.wire.descriptor] = 0
+                members.sockets.room[client.writer.descriptor] = 0
             elif doing == "room":
-                members.sockets.room[client.wire.descriptor] = 50
+                members.sockets.room[client.writer.descriptor] = 50
             elif doing == "drain":
-                members.sockets.room[client.wire.descriptor] = PLENTY
+                members.sockets.room[client.writer.descriptor] = PLENTY
                 client.transport.drain()
             elif doing == "rest":
                 made.loop.advance(5.0)

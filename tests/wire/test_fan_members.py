@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.fake_members import PLENTY, Members
 from tests.support.fakes import READERS, Frame, House, closing, house, request, text
-from wsdaemon.wire.agreement import DeflateOptions
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.fan import send_to_all
-from wsdaemon.wire.shelf import COST
+from wsdaemon.wire.shelf import FRAME_COST_BYTES
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 
@@ -231,7 +231,7 @@ def stuck(members: Members) -> None:
 @pytest.mark.parametrize("opening", [request(), OFFER], ids=["plain", "compressed"])
 def test_messages_of_one_burst_are_dropped_one_by_one(made: House, opening: bytes) -> None:
     deflate = DeflateOptions(threshold=1000, server_context_takeover=False)
-    members = Members(made, 2, slow_client="drop_oldest", send_backlog=3 * (100 + COST), opening=opening, deflate=deflate)
+    members = Members(made, 2, slow_client="drop_oldest", send_backlog=3 * (100 + FRAME_COST_BYTES), opening=opening, deflate=deflate)
     stuck(members)
     members.publish(*(f"{number:098}" for number in range(4)))
     assert [wire.shelf.dropped for wire in members.wires] == [1, 1]
@@ -256,7 +256,7 @@ def test_nothing_is_put_aside_for_one_that_became_too_slow_just_then(made: House
     members = Members(made, 2, slow_client="drop_oldest", send_backlog=1000)
     stuck(members)
     for client in members.clients:
-        client.wire.write((bytes([0x8A, 100]) + bytes(100)) * 20)
+        client.writer.write((bytes([0x8A, 100]) + bytes(100)) * 20)
     members.publish("1", "2", "3")
     for client in members.clients:
         client.transport.drain()

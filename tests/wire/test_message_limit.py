@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.fakes import READERS, App, Client, House, frame, house, request
-from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.body import BODY
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from wsdaemon.wire.body import BODY_BYTES
 from wsdaemon.wire.frames import Frames, longest_compressed
 
 NOISE = random.Random(7).randbytes(300_000)
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 Cut = Callable[[int, bytes, int], list[bytes]]
-LIMITS = [1, 125, 300, 3 * BODY]
+LIMITS = [1, 125, 300, 3 * BODY_BYTES]
 
 
 @pytest.fixture(params=READERS)

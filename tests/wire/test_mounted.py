@@ -42,7 +42,7 @@ def test_the_callbacks_in_their_order(made: House) -> None:
     client = made.make_wire(mounted=Recording)
     client.send(text("a"), binary(b"b"), close(3000, "bye"), text("late"))
     client.loop.settle()
-    assert client.wire.events == ["connect", "open", (b"a", False), (b"b", True), (True, 3000, "bye")]
+    assert client.protocol.events == ["connect", "open", (b"a", False), (b"b", True), (True, 3000, "bye")]
     assert client.frames() == [closing(3000, "bye")]
     assert client.ended == (3000, "bye", "client")
 
@@ -50,7 +50,7 @@ def test_the_callbacks_in_their_order(made: House) -> None:
 def test_a_client_that_vanishes(made: House) -> None:
     client = made.make_wire(mounted=Recording)
     client.vanish()
-    assert client.wire.events[-1] == (False, 1006, "connection lost without a Close frame")
+    assert client.protocol.events[-1] == (False, 1006, "connection lost without a Close frame")
     assert client.count.now == 0
 
 
@@ -122,7 +122,7 @@ def test_connection_lost_is_called_where_it_is_overridden(one: House) -> None:
     client.send(text("x"))
     client.vanish()
     assert seen == ["made", "ConnectionDone"]
-    assert client.wire.events[-1] == (False, 1006, "connection lost without a Close frame")
+    assert client.protocol.events[-1] == (False, 1006, "connection lost without a Close frame")
     assert client.count.now == 0
 
 
@@ -133,7 +133,7 @@ def test_a_connection_lost_that_does_not_call_its_base_or_raises(one: House) -> 
 
     client = one.make_wire(mounted=Rude)
     client.vanish()
-    assert client.wire.events[-1] == (False, 1006, "connection lost without a Close frame")
+    assert client.protocol.events[-1] == (False, 1006, "connection lost without a Close frame")
     assert client.count.now == 0
     assert [(doing, str(error)) for doing, error in client.watcher.failures] == [("closing", "mine")]
 
@@ -151,10 +151,10 @@ def test_async_def_on_message_is_awaited(made: House) -> None:
     client = made.make_wire(mounted=Slow)
     client.send(text("1"), text("2"))
     made.loop.settle()
-    assert client.wire.events[2:] == [b"1"]
+    assert client.protocol.events[2:] == [b"1"]
     made.loop.advance(1)
     assert client.frames() == [Frame(1, b"1")]
-    assert client.wire.events[2:] == [b"1", b"2"]
+    assert client.protocol.events[2:] == [b"1", b"2"]
     made.loop.advance(1)
     assert client.frames() == [Frame(1, b"2")]
 
@@ -184,10 +184,10 @@ def test_a_deferred_from_on_message_is_awaited(made: House) -> None:
 
     client = made.make_wire(mounted=Slow)
     client.send(text("1"), text("2"))
-    assert client.wire.events[2:] == [b"1"]
+    assert client.protocol.events[2:] == [b"1"]
     waiting.callback(None)
     made.loop.settle()
-    assert client.wire.events[2:] == [b"1", b"2"]
+    assert client.protocol.events[2:] == [b"1", b"2"]
 
 
 @pytest.mark.parametrize("method", ["onOpen", "onMessage"])
@@ -211,7 +211,7 @@ def test_an_exception_closes_with_1011_and_does_not_leave_a_silent_socket(made: 
     assert len(client.watcher.failures) == 1
     assert str(client.watcher.failures[0][1]) == "mine"
     client.answer_close()
-    assert client.wire.events[-1] == (True, 1011, "internal error")
+    assert client.protocol.events[-1] == (True, 1011, "internal error")
     assert client.count.now == 0
 
 
@@ -241,7 +241,7 @@ def test_an_init_that_raises_is_the_callers_to_see(one: House) -> None:
             raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="mine"):
-        one.make_class(None, mounted=Failing).make()
+        one.make_wires(None, mounted=Failing).make()
 
 
 # -- sending
@@ -250,31 +250,31 @@ def test_an_init_that_raises_is_the_callers_to_see(one: House) -> None:
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1011, 1012, 3000, 4999])
 def test_send_close_works_with_every_code_that_may_be_sent(made: House, code: int | None) -> None:
     client = made.make_wire(mounted=Recording)
-    client.wire.sendClose(code, None if code is None else "grün")
+    client.protocol.sendClose(code, None if code is None else "grün")
     made.loop.settle()
     assert client.frames() == [Frame(8, b"") if code is None else closing(code, "grün")]
     client.send(close(code))
     made.loop.settle()
-    assert client.wire.events[-1][:2] == (True, 1005 if code is None else code)
+    assert client.protocol.events[-1][:2] == (True, 1005 if code is None else code)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1005, None), (1006, None), (2999, None), (None, "reason"), ("1000", None)])
 def test_send_close_refuses_what_stock_refuses(one: House, code: Any, reason: Any) -> None:
     client = one.make_wire(mounted=Recording)
     with pytest.raises(Exception, match=r"close code|close reason|invalid|not supported"):
-        client.wire.sendClose(code, reason)
-    assert client.wire.live
+        client.protocol.sendClose(code, reason)
+    assert client.writer.live
 
 
 def test_send_message_after_close_raises_disconnected(made: House) -> None:
     client = made.make_wire(mounted=Recording)
-    client.wire.sendClose(1000)
+    client.protocol.sendClose(1000)
     for arguments in ({}, {"fragmentSize": 1}, {"doNotCompress": True}):
         with pytest.raises(Disconnected):
-            client.wire.sendMessage(b"late", **arguments)
+            client.protocol.sendMessage(b"late", **arguments)
     client.answer_close()
     with pytest.raises(Disconnected):
-        client.wire.sendMessage(b"late")
+        client.protocol.sendMessage(b"late")
 
 
 def test_a_disconnected_that_the_class_lets_through_is_no_failure(made: House) -> None:
@@ -293,14 +293,14 @@ def test_a_disconnected_that_the_class_lets_through_is_no_failure(made: House) -
     client.vanish()
     made.loop.advance(3)
     assert client.watcher.failures == []
-    assert client.wire.events[-1][:2] == (False, 1006)
+    assert client.protocol.events[-1][:2] == (False, 1006)
 
 
 @pytest.mark.parametrize("payload", ["text", bytearray(b"x"), None])
 def test_send_message_takes_bytes(one: House, payload: Any) -> None:
     client = one.make_wire(mounted=Recording)
     with pytest.raises(TypeError, match=r"sendMessage\(\) takes bytes, not "):
-        client.wire.sendMessage(payload)
+        client.protocol.sendMessage(payload)
 
 
 def test_fragments_frames_pings_and_prepared_messages(made: House) -> None:
@@ -333,5 +333,5 @@ def test_pings_and_pongs_reach_the_class(made: House) -> None:
 
     client = made.make_wire(mounted=Pinged)
     client.send(frame(9, b"1"), frame(10, b"2"))
-    assert client.wire.events[2:] == [("ping", b"1"), ("pong", b"2")]
+    assert client.protocol.events[2:] == [("ping", b"1"), ("pong", b"2")]
     assert client.frames() == [Frame(10, b"1")]

@@ -46,21 +46,21 @@ def denied(client: Client) -> tuple[str, str]:
 def test_what_on_connect_is_told(one: House) -> None:
     opening = request("/chat?x=1&x=2", origin="https://example.org", sec_websocket_protocol="a, b", cookie="k=v", host="example.org:8080")
     client = one.make_wire(mounted=Recording, opening=opening)
-    told = client.wire.request
+    told = client.protocol.request
     assert (told.path, told.params, told.host) == ("/chat", {"x": ["1", "2"]}, "example.org")
     assert (told.origin, told.protocols, told.version) == ("https://example.org", ["a", "b"], 13)
     assert told.headers["cookie"] == "k=v"
     assert told.peer == "tcp4:192.0.2.7:50123"
-    assert client.wire.peer == told.peer
-    assert client.wire.transport_details.peer == told.peer
+    assert client.protocol.peer == told.peer
+    assert client.protocol.transport_details.peer == told.peer
 
 
 def test_no_header_can_be_smuggled_past_the_strict_reader(one: House) -> None:
     """Autobahn cuts lines with str.splitlines(): the last byte of Å in UTF-8 ends a line there."""
     opening = request(x_city="@").replace(b"@", b"\xc3\x85X-Forwarded-For: 10.0.0.1")
     client = one.make_wire(mounted=Recording, opening=opening)
-    assert "x-forwarded-for" not in client.wire.request.headers
-    assert "x-city" in client.wire.request.headers
+    assert "x-forwarded-for" not in client.protocol.request.headers
+    assert "x-city" in client.protocol.request.headers
 
 
 ANSWERS: dict[str, tuple[Any, str]] = {
@@ -96,7 +96,7 @@ def test_what_on_connect_may_answer(one: House, name: str, how: str) -> None:
     assert line in lines
     client.send(text("x"))
     assert client.frames() == [Frame(1, b"x")]
-    assert client.wire.websocket_protocol_in_use == ("b" if "Protocol" in line or name == "both" else None)
+    assert client.protocol.websocket_protocol_in_use == ("b" if "Protocol" in line or name == "both" else None)
 
 
 def test_what_comes_while_on_connect_thinks_is_kept(made: House) -> None:
@@ -108,12 +108,12 @@ def test_what_comes_while_on_connect_thinks_is_kept(made: House) -> None:
 
     client = made.make_wire(mounted=Thinking)
     assert client.head == ""
-    client.wire.data_received(text("early") + text("more")[:3])
+    client.reader.data_received(text("early") + text("more")[:3])
     client.send(text("more")[3:])
-    assert client.wire.events == []
+    assert client.protocol.events == []
     thinking.callback(None)
     made.loop.settle()
-    assert client.wire.events == ["open", (b"early", False), (b"more", False)]
+    assert client.protocol.events == ["open", (b"early", False), (b"more", False)]
 
 
 def test_a_client_that_leaves_while_on_connect_thinks(one: House) -> None:
@@ -129,7 +129,7 @@ def test_a_client_that_leaves_while_on_connect_thinks(one: House) -> None:
         assert client.count.now == 0
         thinking.callback(None) if outcome is None else thinking.errback(outcome)
         one.loop.settle()
-        assert client.wire.events == []
+        assert client.protocol.events == []
         assert client.transport.writes == []
 
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from tests.support.fakes import READERS, House, binary, frame, house, text
 from tests.support.mounted_classes import Echo, Recording
 from wsdaemon.wire.factory import make_factory
-from wsdaemon.wire.mounted import needs_autobahns_parser
+from wsdaemon.wire.autobahn.mounted import needs_autobahns_parser
 
 
 @pytest.fixture(params=READERS)
@@ -59,11 +59,11 @@ def test_a_streaming_class_sees_every_frame(made: House) -> None:
     client = made.make_wire(mounted=Streaming)
     data = text("whole") + frame(2, b"ab", fin=False) + frame(0, b"cd")
     client.send(data[:8], data[8:])
-    assert client.wire.events == [
+    assert client.protocol.events == [
         "begin", 5, b"whole", "frame end", "end", "begin", 2, b"ab", "frame end", 2, b"cd", "frame end", "end",
     ]  # fmt: skip
     client.send(data[:8])
-    assert client.wire.events[-1] == b"wh", "it is given what there is of a frame"
+    assert client.protocol.events[-1] == b"wh", "it is given what there is of a frame"
 
 
 def test_which_classes_take_part_in_parsing() -> None:
@@ -82,19 +82,19 @@ def test_the_frame_reader_serves_a_class_that_does_not_stream(one: House) -> Non
 
 def test_the_transport(one: House) -> None:
     client = one.make_wire(mounted=Recording)
-    transport = client.wire.transport
+    transport = client.protocol.transport
     peer, here = transport.getPeer(), transport.getHost()
     assert (peer.type, peer.host, peer.port) == ("TCP", "192.0.2.7", 50123)
     assert (here.host, here.port) == ("192.0.2.1", 8080)
     transport.loseConnection()
     one.loop.settle()
-    assert client.wire.events[-1][:2] == (False, 1006)
+    assert client.protocol.events[-1][:2] == (False, 1006)
 
 
 def test_the_factory(one: House) -> None:
     client = one.make_wire(mounted=Recording)
-    assert client.wire.factory.isServer
-    assert isinstance(client.wire, client.wire.factory.protocol)
+    assert client.protocol.factory.isServer
+    assert isinstance(client.wire, client.protocol.factory.protocol)
 
 
 @implementer(IPushProducer)
@@ -115,14 +115,14 @@ class Producer:
 def test_a_producer_is_paused_while_the_client_is_slow(one: House) -> None:
     client = one.make_wire(mounted=Recording)
     producer = Producer()
-    client.wire.registerProducer(producer, True)
+    client.protocol.registerProducer(producer, True)
     client.transport.stuck = True
-    client.wire.sendMessage(bytes(200_000))
+    client.protocol.sendMessage(bytes(200_000))
     one.loop.settle()
     assert producer.calls == ["pause"]
     client.transport.drain()
     assert producer.calls == ["pause", "resume"]
-    client.wire.unregisterProducer()
+    client.protocol.unregisterProducer()
     client.vanish()
 
 
@@ -134,7 +134,7 @@ def test_fail_by_drop_and_web_status_are_off(one: House) -> None:
     wire = one.make_wire(mounted=Recording).wire
     assert wire.failByDrop is False
     assert wire.webStatus is False
-    factory = make_factory(wire.wire_policy, None)
+    factory = make_factory(wire.policy, None)
     defaults = {name for name in Core.CONFIG_ATTRS if not hasattr(factory, name)}
     assert defaults <= {"logOctets", "logFrames", "trackTimings", "allowedOriginsPatterns"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import PYTHON, READERS, App, Client, Frame, House, house, text
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.wire.output import COPY, JOIN, SLICE, Flusher, Output
+from wsdaemon.wire.writer import COPIED_BYTES, JOINED_BYTES, SLICE_SECONDS, Flusher, Output
 
 
 class Socket:
@@ -89,7 +89,7 @@ def test_after_a_close_nothing_goes_past_the_transport(direct: tuple[Client, App
     client, app, socket = direct
     app.connection.abort()
     client.loop.settle()
-    assert client.wire.descriptor == -1
+    assert client.writer.descriptor == -1
     assert socket.taken == b""
 
 
@@ -119,7 +119,7 @@ def test_a_large_payload_is_written_beside_its_header_without_a_copy(made: House
     client = made.make_wire(app)
     pieces: list[list[bytes]] = []
     client.transport.writelines = pieces.append  # type: ignore[method-assign,assignment]
-    payload = bytes(JOIN + 1)
+    payload = bytes(JOINED_BYTES + 1)
     app.connection.send(payload)
     client.loop.settle()
     assert [len(written) for written in pieces] == [2]
@@ -130,10 +130,10 @@ def test_a_middling_payload_is_joined(made: House) -> None:
     app = App()
     client = made.make_wire(app)
     before = len(client.transport.writes)
-    app.connection.send(bytes(COPY + 1))
+    app.connection.send(bytes(COPIED_BYTES + 1))
     client.loop.settle()
     assert len(client.transport.writes) == before + 1
-    assert client.frames() == [Frame(2, bytes(COPY + 1))]
+    assert client.frames() == [Frame(2, bytes(COPIED_BYTES + 1))]
 
 
 def test_what_waits_is_written_early_when_it_is_much(made: House) -> None:
@@ -148,8 +148,8 @@ def test_what_waits_is_written_early_when_it_is_much(made: House) -> None:
 def test_nothing_is_written_when_nothing_is_queued(made: House) -> None:
     client = made.make_wire(App())
     before = len(client.transport.writes)
-    client.wire.flush()
-    client.wire.flush()
+    client.writer.flush()
+    client.writer.flush()
     assert len(client.transport.writes) == before
 
 
@@ -159,9 +159,9 @@ def test_what_is_queued_for_a_client_that_is_gone_is_let_go(made: House) -> None
     app.connection.send("x")
     client.vanish()
     client.loop.settle()
-    client.wire.write(b"y")
+    client.writer.write(b"y")
     client.loop.settle()
-    assert client.wire.out is None
+    assert client.writer.out is None
     assert client.sent == b""
 
 
@@ -211,7 +211,7 @@ def test_one_turn_of_the_loop_for_all() -> None:
 
 def test_others_have_their_turn_in_between() -> None:
     turns = Turns()
-    sinks = [Sink(turns, SLICE / 4) for _ in range(100)]
+    sinks = [Sink(turns, SLICE_SECONDS / 4) for _ in range(100)]
     for sink in sinks:
         turns.flusher.add(sink)
     done = []

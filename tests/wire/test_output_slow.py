@@ -11,8 +11,8 @@ from tests.support.fakes import READERS, App, Client, Frame, House, close, closi
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.mounts import _deflate
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.wire.output import JOIN
-from wsdaemon.wire.shelf import COST
+from wsdaemon.wire.writer import JOINED_BYTES
+from wsdaemon.wire.shelf import FRAME_COST_BYTES
 
 SLOW = closing(1013, "client reads too slowly")
 DROPPING = pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
@@ -37,7 +37,7 @@ def slow(made: House, **options: Any) -> tuple[Client, App]:
     client.transport.stuck = True
     app.connection.send("first")
     made.loop.settle()
-    assert client.wire.queued
+    assert client.writer.queued
     return client, app
 
 
@@ -58,15 +58,15 @@ def messages(client: Client) -> list[str]:
 
 def test_at_the_limit_it_stays_and_one_byte_over_it_is_closed(made: House) -> None:
     client, app = slow(made, send_backlog=1000)
-    first = client.wire.unsent()
+    first = client.writer.unsent()
     app.connection.send(b"x" * (1000 - 4))
     made.loop.settle()
-    assert client.wire.unsent() == first + 1000
-    assert client.wire.live
-    client.wire.write(b"\x8a\x00")
+    assert client.writer.unsent() == first + 1000
+    assert client.writer.live
+    client.writer.write(b"\x8a\x00")
     made.loop.settle()
     assert client.frames()[-1] == SLOW
-    assert not client.wire.live
+    assert not client.writer.live
     client.transport.drain()
     client.answer_close()
     assert client.ended == (1013, "client reads too slowly", "server")
@@ -80,7 +80,7 @@ def test_what_waits_for_too_long_closes_too(made: House) -> None:
     """Also where nothing more is sent, and no ping is."""
     client, _ = slow(made, send_backlog_age=10.0, ping_interval=0.0)
     made.loop.advance(9.9)
-    assert client.wire.live
+    assert client.writer.live
     made.loop.advance(0.1 + LATE)
     assert client.frames()[-1] == SLOW
     client.transport.drain()
@@ -102,7 +102,7 @@ def test_a_client_that_sends_but_does_not_read_is_too_slow_in_time(made: House) 
     for _ in range(5):
         made.loop.advance(11.0)
         client.send(text("I am here"))
-        assert client.wire.live
+        assert client.writer.live
     made.loop.advance(5.0 + LATE)
     assert client.frames()[-1] == SLOW
 
@@ -116,19 +116,19 @@ def test_a_client_that_takes_everything_now_and_then_may_stay(made: House) -> No
         read_some(client)
     assert messages(client) == ["first", *map(str, range(10))]
     made.loop.advance(1e6)
-    assert client.wire.live
+    assert client.writer.live
 
 
 def test_a_client_that_keeps_up_may_stay_though_something_always_waits(made: House) -> None:
     """It takes what waited, while more is sent: nothing waits for long."""
     client, app = slow(made, send_backlog_age=10.0, ping_interval=0.0)
     for _ in range(10):
-        before = client.wire.unsent()
+        before = client.writer.unsent()
         app.connection.send("x" * 1000)
         made.loop.settle()
         client.transport.unsent -= before
         made.loop.advance(5.0)
-        assert client.wire.queued and client.wire.live
+        assert client.writer.queued and client.writer.live
     made.loop.advance(20.0 + 2 * LATE)
     assert client.frames()[-1] == SLOW
 
@@ -138,7 +138,7 @@ def test_without_an_age_only_bytes_count(made: House) -> None:
     made.loop.advance(1e6)
     app.connection.send("still there")
     made.loop.settle()
-    assert client.wire.live
+    assert client.writer.live
 
 
 @DROPPING
@@ -148,22 +148,22 @@ def test_where_messages_are_dropped_none_is_too_old(made: House, policy: str) ->
     client.send(frame(9, b"a ping"))
     app.connection.send("still there")
     made.loop.settle()
-    assert client.wire.live
+    assert client.writer.live
 
 
 # -- drop_oldest
 
 
 def test_the_newest_are_kept(made: House) -> None:
-    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * (1000 + COST))
+    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * (1000 + FRAME_COST_BYTES))
     for number in range(1000):
         app.connection.send(f"{number:0996}")
         made.loop.settle()
-        assert client.wire.unsent() <= 10 * 1000 + 7
-    assert client.wire.live
+        assert client.writer.unsent() <= 10 * 1000 + 7
+    assert client.writer.live
     client.transport.drain()
     assert messages(client) == ["first", *(f"{number:0996}" for number in range(990, 1000))]
-    assert client.wire.shelf.dropped == 990
+    assert client.writer.shelf.dropped == 990
     app.connection.send("and now it goes on")
     made.loop.settle()
     assert messages(client) == ["and now it goes on"]
@@ -171,27 +171,27 @@ def test_the_newest_are_kept(made: House) -> None:
 
 def test_a_client_that_catches_up_gets_all_and_nothing_overtakes(made: House) -> None:
     """More waits than is written at once, and the transport takes that at once: it says nothing then."""
-    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * JOIN)
-    sent = [f"{number:01000}" for number in range(5 * JOIN // 1000)]
+    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * JOINED_BYTES)
+    sent = [f"{number:01000}" for number in range(5 * JOINED_BYTES // 1000)]
     for message in sent:
         app.connection.send(message)
     client.transport.drain()
-    assert client.wire.unsent() == 0
+    assert client.writer.unsent() == 0
     app.connection.send("last")
     made.loop.settle()
     assert messages(client) == ["first", *sent, "last"]
 
 
 def test_a_client_that_reads_a_little_gets_a_little(made: House) -> None:
-    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * JOIN)
-    sent = [f"{number:01000}" for number in range(3 * JOIN // 1000)]
+    client, app = slow(made, slow_client="drop_oldest", send_backlog=10 * JOINED_BYTES)
+    sent = [f"{number:01000}" for number in range(3 * JOINED_BYTES // 1000)]
     for message in sent:
         app.connection.send(message)
     assert messages(client) == ["first"]
     got = []
     for _ in range(5):
         read_some(client)
-        assert client.transport.unsent < JOIN + 2000, "the rest can still be dropped"
+        assert client.transport.unsent < JOINED_BYTES + 2000, "the rest can still be dropped"
         got.append(messages(client))
     assert [message for part in got for message in part] == sent
     assert [len(part) > 0 for part in got] == [True, True, True, False, False]
@@ -211,7 +211,7 @@ def test_what_was_under_way_before_stays_in_front(made: House) -> None:
     def replies(connection: Connection, message: Any) -> None:
         for part in ("1", "2"):
             connection.send(part)
-        connection.send("3" * 2 * JOIN)  # written at once
+        connection.send("3" * 2 * JOINED_BYTES)  # written at once
         for part in ("4", "5"):
             connection.send(part)
 
@@ -219,9 +219,9 @@ def test_what_was_under_way_before_stays_in_front(made: House) -> None:
     client = made.make_wire(app, slow_client="drop_oldest")
     client.transport.stuck = True
     client.send(text("go"))
-    assert client.wire.queued
+    assert client.writer.queued
     client.transport.drain()
-    assert messages(client) == ["1", "2", "3" * 2 * JOIN, "4", "5"]
+    assert messages(client) == ["1", "2", "3" * 2 * JOINED_BYTES, "4", "5"]
 
 
 # -- latest
@@ -241,7 +241,7 @@ def test_of_each_room_the_latest(made: House) -> None:
 
 def test_what_an_app_sends_itself_counts_as_one_room(made: House) -> None:
     client, app = slow(made, slow_client="latest")
-    client.wire.send_prepared(client.wire.prepare(b"of a room", True, "room"))
+    client.writer.send_prepared(client.writer.prepare(b"of a room", True, "room"))
     for number in range(5):
         app.connection.send(str(number))
     client.transport.drain()
@@ -276,7 +276,7 @@ def test_pongs_that_are_not_read_count(each_reader: House, policy: str) -> None:
 @DROPPING
 def test_the_close_frame_comes_after_what_waits(each_reader: House, policy: str) -> None:
     client, app = slow(each_reader, slow_client=policy)
-    client.wire.send_prepared(client.wire.prepare(b"of a room", True, "room"))
+    client.writer.send_prepared(client.writer.prepare(b"of a room", True, "room"))
     app.connection.send("last")
     app.connection.close(3000, "done")
     each_reader.loop.settle()
@@ -321,9 +321,9 @@ def test_nothing_follows_the_close_frame(each_reader: House, policy: str) -> Non
 def test_what_waits_for_a_client_that_is_gone_is_let_go(made: House) -> None:
     client, app = slow(made, slow_client="drop_oldest")
     app.connection.send("x" * 1000)
-    assert client.wire.unsent() > 1000
+    assert client.writer.unsent() > 1000
     client.vanish()
-    assert client.wire.unsent() == 0
+    assert client.writer.unsent() == 0
     assert app.ends == [(1006, "connection lost without a Close frame")]
 
 
@@ -349,7 +349,7 @@ def test_a_sender_that_does_not_wait_meets_the_limit(made: House) -> None:
     client, app = slow(made, slow_client="wait", send_backlog=1000)
     app.connection.send(b"x" * (1000 - 4))
     made.loop.settle()
-    assert client.wire.live
+    assert client.writer.live
     app.connection.send(b"")
     made.loop.settle()
     assert client.frames()[-1] == SLOW

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import App, Client, Frame, frame, house, request
 from tests.wire.test_output_slow import read_some
-from wsdaemon.wire.agreement import DeflateOptions
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 NOISE = random.Random(3).randbytes(400)
@@ -45,12 +45,12 @@ def test_in_order_within_bounds_and_to_the_last(steps: list[tuple[str, int, str]
         sent: list[tuple[str, bytes]] = []
         pings = 0
         for doing, size, room in steps:
-            if not client.wire.live:
+            if not client.writer.live:
                 break
             if doing == "send":
                 payload = b"%s %d " % (room.encode(), len(sent)) + NOISE[:size]
                 sent.append((room, payload))
-                client.wire.send_prepared(client.wire.prepare(payload, False, key[room])) if key[room] else app.connection.send(payload)
+                client.writer.send_prepared(client.writer.prepare(payload, False, key[room])) if key[room] else app.connection.send(payload)
             elif doing == "read":
                 read_some(client) if client.transport.writing_paused else None
             elif doing == "stick":
@@ -61,8 +61,8 @@ def test_in_order_within_bounds_and_to_the_last(steps: list[tuple[str, int, str]
                 client.send(frame(9, b"%d" % pings))
                 pings += 1
             made.loop.settle()
-            assert client.wire.unsent() <= 2 * backlog + 2 * largest
-        ended = not client.wire.live
+            assert client.writer.unsent() <= 2 * backlog + 2 * largest
+        ended = not client.writer.live
         client.transport.drain()
         made.loop.settle()
         check(client, sent, pings, policy, ended)

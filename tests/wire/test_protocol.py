@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tests.support.fakes import ACCEPT, READERS, App, Frame, House, binary, close, closing, frame, house, request, server_frames, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.body import BODY, Body
-from wsdaemon.wire.input import MOST
-from wsdaemon.wire.output import HIGH_WATER
+from wsdaemon.wire.body import BODY_BYTES, Body
+from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
+from wsdaemon.wire.policy import HIGH_WATER_BYTES
 
 
 @pytest.fixture(params=READERS)
@@ -46,14 +46,14 @@ def test_the_answer_to_the_opening_handshake(made: House) -> None:
         "X-Served-By": "us",
         "Sec-WebSocket-Accept": ACCEPT,
     }
-    assert client.watcher.opened_ones == [client.wire.wire_connection]
+    assert client.watcher.opened_ones == [client.connection]
     assert client.count.now == 1
 
 
 def test_the_subprotocol_that_was_chosen(made: House) -> None:
     client = made.make_wire(EchoApp(), opening=request(sec_websocket_protocol="other, chat"), subprotocols=("chat",))
     assert "\r\nSec-WebSocket-Protocol: chat\r\n" in client.head
-    assert client.wire.wire_connection.subprotocol == "chat"
+    assert client.connection.subprotocol == "chat"
 
 
 def test_nothing_is_said_of_an_extension_that_is_off(made: House) -> None:
@@ -80,7 +80,7 @@ def test_echo(made: House, size: int) -> None:
     client = made.make_wire(EchoApp())
     client.send(binary(LARGE[:size]), frame(1, b"x" * size))
     assert client.frames() == [Frame(2, LARGE[:size]), Frame(1, b"x" * size)]
-    assert (client.wire.messages_in, client.wire.messages_out) == (2, 2)
+    assert (client.reader.messages_in, client.writer.messages_out) == (2, 2)
 
 
 def test_text_is_str_and_binary_is_bytes_where_an_app_meets_it(made: House) -> None:
@@ -125,11 +125,11 @@ def test_what_is_sent_outside_a_read_leaves_together_in_the_loops_next_turn(made
 
 def test_counters(made: House) -> None:
     client = made.make_wire(EchoApp())
-    before = client.wire.bytes_out
+    before = client.writer.bytes_out
     client.send(text("abc"), frame(9, b"?"))
-    assert (client.wire.messages_in, client.wire.messages_out) == (1, 1)
-    assert client.wire.bytes_in == len(text("abc")) + len(frame(9, b"?"))
-    assert client.wire.bytes_out - before == len(client.sent)
+    assert (client.reader.messages_in, client.writer.messages_out) == (1, 1)
+    assert client.reader.bytes_in == len(text("abc")) + len(frame(9, b"?"))
+    assert client.writer.bytes_out - before == len(client.sent)
 
 
 STREAM = b"".join(
@@ -177,7 +177,7 @@ def test_any_cuts(reader: str, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("opcode", [1, 2])
-@pytest.mark.parametrize("size", [300, 5_000, BODY - 1, BODY, BODY + 6_000, 200_000])
+@pytest.mark.parametrize("size", [300, 5_000, BODY_BYTES - 1, BODY_BYTES, BODY_BYTES + 6_000, 200_000])
 @pytest.mark.parametrize("piece", [100, 1448, 64 * 1024])
 def test_a_frame_in_pieces(made: House, opcode: int, size: int, piece: int) -> None:
     payload = LARGE[:size] if opcode == 2 else ("aä€" * size)[:size].encode()
@@ -185,7 +185,7 @@ def test_a_frame_in_pieces(made: House, opcode: int, size: int, piece: int) -> N
     client = made.make_wire(EchoApp())
     client.send_each(*[data[start : start + piece] for start in range(0, len(data), piece)])
     assert client.frames() == [Frame(opcode, payload), Frame(1, b"next")]
-    assert client.wire.bytes_in == len(data)
+    assert client.reader.bytes_in == len(data)
     assert client.transport.protocol is client.wire
 
 
@@ -219,7 +219,7 @@ def test_over_tls_the_protocol_never_changes_while_a_large_payload_comes(
         data = binary(LARGE) + text("next")
         client.send_each(*[data[start : start + 16 * 1024] for start in range(0, len(data), 16 * 1024)])
         assert client.frames() == [Frame(2, LARGE), Frame(1, b"next")]
-        assert client.wire.bytes_in == len(data)
+        assert client.reader.bytes_in == len(data)
         assert changes == ([] if secure else [Body, type(client.wire)])
 
 
@@ -231,11 +231,11 @@ def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: st
         client.send(binary(LARGE)[:1000])
         assert isinstance(client.transport.protocol, Body)
         client.transport.stuck = True
-        app.connection.send(bytes(HIGH_WATER + 1))
+        app.connection.send(bytes(HIGH_WATER_BYTES + 1))
         made.loop.settle()
-        assert client.wire.congested
+        assert client.writer.congested
         client.transport.drain()
-        assert not client.wire.congested
+        assert not client.writer.congested
         client.transport.protocol.eof_received()
         client.vanish()
         assert app.ends == [(1006, "connection lost without a Close frame")]
@@ -306,7 +306,7 @@ def test_many_tiny_frames_in_one_long_read_are_not_quadratic(made: House, monkey
 
 
 def test_a_pass_takes_a_bounded_number_of_frames(made: House) -> None:
-    """Each pass gets the data and a position: nothing is copied, and no more than MOST frames are read ahead of the app."""
+    """Each pass gets the data and a position: nothing is copied, and no more than MAX_FRAMES_PER_PASS frames are read ahead of the app."""
     passes: list[tuple[int, int]] = []
     take = type(made.make_wire(EchoApp()).wire).take
 
@@ -321,7 +321,7 @@ def test_a_pass_takes_a_bounded_number_of_frames(made: House) -> None:
     data = text("x") * 1000
     client.send(data)
     assert len(client.frames()) == 1000
-    assert passes == [(len(data), min(MOST, 1000 - done)) for done in range(0, 1000, MOST)] if client.wire.fast else passes == []
+    assert passes == [(len(data), min(MAX_FRAMES_PER_PASS, 1000 - done)) for done in range(0, 1000, MAX_FRAMES_PER_PASS)] if client.wire.fast else passes == []
 
 
 # -- faults of ours

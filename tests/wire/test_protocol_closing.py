@@ -30,7 +30,7 @@ def ends_with(client: Client, code: int, reason: str = "") -> None:
     client.answer_close()
     assert client.transport.lost
     assert (client.ended[0], client.ended[2]) == (code, "server")
-    assert client.watcher.closed_ones == [client.wire.wire_connection]
+    assert client.watcher.closed_ones == [client.connection]
     assert client.count.now == 0
     assert len(client.wheel) == 0
 

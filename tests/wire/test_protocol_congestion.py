@@ -12,7 +12,7 @@ from tests.support.fakes import READERS, App, Client, House, binary, closing, fr
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import READY, Connection
-from wsdaemon.wire.output import HIGH_WATER
+from wsdaemon.wire.policy import HIGH_WATER_BYTES
 
 
 @pytest.fixture(params=READERS)
@@ -21,7 +21,7 @@ def made(request: pytest.FixtureRequest) -> Iterator[House]:
         yield made
 
 
-def congest(client: Client, connection: Connection, size: int = HIGH_WATER + 1) -> None:
+def congest(client: Client, connection: Connection, size: int = HIGH_WATER_BYTES + 1) -> None:
     client.transport.stuck = True
     connection.send(bytes(size))
     client.loop.settle()
@@ -92,7 +92,7 @@ def test_an_echo_to_a_client_that_does_not_read_stops_reading_it(made: House) ->
     for _ in range(100):
         client.send(binary(bytes(50_000)))
     assert not client.transport.reading
-    assert client.transport.unsent < HIGH_WATER + 200_000, "what is kept for it has a bound"
+    assert client.transport.unsent < HIGH_WATER_BYTES + 200_000, "what is kept for it has a bound"
     client.transport.drain()
     made.loop.settle()
     assert client.transport.reading
@@ -124,13 +124,13 @@ def test_one_message_over_the_backlog_to_a_client_that_does_not_read(made: House
     client.transport.stuck = True
     app.connection.send(bytes(300_001))
     made.loop.settle()
-    assert client.wire.live, "it waits alone: an echo of a message that may be larger than the backlog must be possible"
+    assert client.writer.live, "it waits alone: an echo of a message that may be larger than the backlog must be possible"
     made.loop.advance(25.1)
-    assert client.wire.live, "a ping does not change that"
+    assert client.writer.live, "a ping does not change that"
     client.send(frame(10, b"ping"))
     app.connection.send(bytes(299_000))
     made.loop.settle()
-    assert client.wire.live, "the backlog is for what comes after it"
+    assert client.writer.live, "the backlog is for what comes after it"
     app.connection.send(bytes(1_000))
     made.loop.settle()
     assert client.frames()[-1].code == 1013
@@ -141,10 +141,10 @@ def test_unsent_counts_what_waits_here_and_in_the_transport(made: House) -> None
     client = made.make_wire(app)
     client.transport.stuck = True
     app.connection.send(bytes(100))
-    assert client.wire.unsent() == 102
+    assert client.writer.unsent() == 102
     made.loop.settle()
-    assert client.wire.unsent() == 102
+    assert client.writer.unsent() == 102
     client.transport.drain()
-    assert client.wire.unsent() == 0
+    assert client.writer.unsent() == 0
     client.vanish()
-    assert client.wire.unsent() == 0
+    assert client.writer.unsent() == 0

@@ -122,7 +122,7 @@ def test_an_awaitable_that_is_done_already(made: House) -> None:
 def test_ready_is_nothing_to_wait_for(made: House) -> None:
     client = made.make_wire(App(lambda connection, message: READY))
     client.send(text("1"), text("2"))
-    assert client.wire.messages_in == 2
+    assert client.reader.messages_in == 2
     assert client.transport.pauses == 0
     assert repr(READY) == "<ready>"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.fakes import READERS, App, House, binary, frame, house, text
-from wsdaemon.wire.timers import SIGN_OF_LIFE
+from wsdaemon.wire.deadlines import SIGN_OF_LIFE_BYTES
 
 
 @pytest.fixture(params=READERS)
@@ -31,7 +31,7 @@ def test_a_silent_client_is_pinged_and_then_dropped(made: House) -> None:
     assert app.ends == [client.ended[:2]]
 
 
-@pytest.mark.parametrize("answer", [frame(10, b"ping"), text("anything"), frame(9), binary(bytes(9000))[:SIGN_OF_LIFE]])
+@pytest.mark.parametrize("answer", [frame(10, b"ping"), text("anything"), frame(9), binary(bytes(9000))[:SIGN_OF_LIFE_BYTES]])
 def test_any_frame_or_a_part_of_a_long_one_shows_that_a_client_lives(made: House, answer: bytes) -> None:
     client = made.make_wire(App(), ping_interval=25.0, ping_timeout=10.0)
     for _ in range(4):
@@ -51,7 +51,7 @@ def test_a_byte_now_and_then_does_not(made: House, data: bytes) -> None:
     """Such a client never comes to answer its pings, and would stay for as long as it likes."""
     client = made.make_wire(App(), ping_interval=25.0, ping_timeout=10.0)
     for byte in data[:35]:
-        assert client.wire.live
+        assert client.writer.live
         client.send(bytes([byte]))
         made.loop.advance(1.0)
     made.loop.advance(0.2)
@@ -64,12 +64,12 @@ def test_a_client_that_takes_a_long_message_shows_that_it_lives(made: House) -> 
     app = App()
     client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0, send_backlog_age=0.0)
     client.transport.stuck = True
-    app.connection.send(bytes(100 * SIGN_OF_LIFE))
+    app.connection.send(bytes(100 * SIGN_OF_LIFE_BYTES))
     made.loop.settle()
     for _ in range(20):
-        client.transport.unsent -= SIGN_OF_LIFE
+        client.transport.unsent -= SIGN_OF_LIFE_BYTES
         made.loop.advance(9.0)
-        assert client.wire.live
+        assert client.writer.live
     made.loop.advance(50.0)
     assert client.ended[0] == 1006
 
@@ -78,11 +78,11 @@ def test_who_took_something_before_it_was_pinged_has_to_answer(made: House) -> N
     app = App()
     client = made.make_wire(app, ping_interval=25.0, ping_timeout=10.0)
     client.transport.stuck = True
-    app.connection.send(bytes(10 * SIGN_OF_LIFE))
+    app.connection.send(bytes(10 * SIGN_OF_LIFE_BYTES))
     made.loop.settle()
     client.transport.drain()
     made.loop.advance(25.1)
-    app.connection.send(bytes(10 * SIGN_OF_LIFE))  # the kernel takes it, whoever is there
+    app.connection.send(bytes(10 * SIGN_OF_LIFE_BYTES))  # the kernel takes it, whoever is there
     made.loop.advance(10.1)
     assert client.ended[0] == 1006
 
@@ -92,4 +92,4 @@ def test_an_interval_of_0_is_never(made: House) -> None:
     assert len(client.wheel) == 0
     made.loop.advance(100_000)
     assert client.sent == b""
-    assert client.wire.live
+    assert client.writer.live

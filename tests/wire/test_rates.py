@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import READERS, App, Client, Frame, House, binary, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.body import BODY
-from wsdaemon.wire.input import MOST
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from wsdaemon.wire.body import BODY_BYTES
+from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
 
 
 @pytest.fixture(params=READERS)
@@ -45,7 +45,7 @@ def test_reading_pauses_until_what_came_is_earned(made: House) -> None:
     made.loop.advance(100.0)
     assert app.messages == numbers(0, 100), "nothing is lost, and the order is kept"
     assert client.transport.reading
-    assert client.wire.live
+    assert client.writer.live
 
 
 @pytest.mark.parametrize("size", [10, 300])
@@ -56,7 +56,7 @@ def test_no_more_than_the_rate_over_time(made: House, size: int) -> None:
     client.send(*[text("x" * size)] * 5000)
     for second in range(1, 20):
         made.loop.advance(1.0)
-        assert 100 * second <= len(app.messages) <= 200 + 100 * second + MOST
+        assert 100 * second <= len(app.messages) <= 200 + 100 * second + MAX_FRAMES_PER_PASS
     made.loop.advance(40.0)
     assert len(app.messages) == 5000
 
@@ -88,16 +88,16 @@ def test_bytes_too(made: House) -> None:
 def test_large_messages_that_never_come_in_one_piece(made: House) -> None:
     """Each read ends one message and begins the next."""
     app = App()
-    client = made.make_wire(app, bytes_per_second=100_000.0, max_message=10 * BODY)
-    data = binary(bytes(3 * BODY)) * 40
-    for place in range(0, len(data), BODY // 2 + 7):
-        client.send(data[place : place + BODY // 2 + 7])
+    client = made.make_wire(app, bytes_per_second=100_000.0, max_message=10 * BODY_BYTES)
+    data = binary(bytes(3 * BODY_BYTES)) * 40
+    for place in range(0, len(data), BODY_BYTES // 2 + 7):
+        client.send(data[place : place + BODY_BYTES // 2 + 7])
     for _ in range(20):
         made.loop.advance(1.0)
         size = sum(map(len, app.messages))
-        assert size <= 100_000 * (made.loop.time() - 1000.0 + 2) + 4 * BODY
+        assert size <= 100_000 * (made.loop.time() - 1000.0 + 2) + 4 * BODY_BYTES
     made.loop.advance(200.0)
-    assert app.messages == [bytes(3 * BODY)] * 40
+    assert app.messages == [bytes(3 * BODY_BYTES)] * 40
 
 
 def test_what_is_compressed_counts_as_it_came(made: House) -> None:
@@ -165,7 +165,7 @@ def test_whoever_is_too_fast_is_sent_away(made: House, options: dict[str, Any]) 
     app = App()
     client = made.make_wire(app, over_rate="close", **options)
     client.send(*[text("x" * 94)] * 20)
-    assert client.wire.live
+    assert client.writer.live
     client.send(text("x" * 94))
     assert client.frames() == [closing(1008, "too many messages")]
     client.send(text("too late"))
@@ -179,7 +179,7 @@ def test_a_flood_in_one_read_is_cut_off(made: House) -> None:
     client = made.make_wire(app, over_rate="close", messages_per_second=10.0)
     client.send(*[text("x")] * 5000)
     assert client.frames() == [closing(1008, "too many messages")]
-    assert len(app.messages) <= MOST
+    assert len(app.messages) <= MAX_FRAMES_PER_PASS
 
 
 # -- control frames
@@ -210,7 +210,7 @@ def test_control_frames_are_earned_again(made: House) -> None:
     for _ in range(10):
         client.send(*[frame(9)] * 5)
         made.loop.advance(1.01)
-    assert client.wire.live
+    assert client.writer.live
     assert client.transport.pauses == 0
 
 
@@ -218,7 +218,7 @@ def test_control_frames_cost_no_messages_and_messages_no_control_frames(made: Ho
     app = App()
     client = made.make_wire(app, messages_per_second=5.0, control_frames_per_second=5.0)
     client.send(*[frame(9), text("x")] * 10)
-    assert client.wire.live
+    assert client.writer.live
     assert client.transport.pauses == 0
     assert len(app.messages) == 10
 
@@ -256,6 +256,6 @@ def test_a_close_of_ours_is_answered_at_once(made: House) -> None:
 def test_while_it_has_to_wait_its_pong_is_not_missed(made: House) -> None:
     client, app = in_debt(made, ping_interval=25.0, ping_timeout=10.0)
     made.loop.advance(1000.0)
-    assert client.wire.live
+    assert client.writer.live
     assert client.sent.count(b"\x89\x04ping") > 5
     assert app.ends == []

@@ -6,9 +6,9 @@ import zlib
 
 from tests.support.fakes import Loop
 from wsdaemon.core.wheel import Wheel
-from wsdaemon.wire.agreement import DeflateOptions, negotiate
-from wsdaemon.wire.deflate import Deflate
-from wsdaemon.wire.resting import LOOK, Resting
+from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
+from wsdaemon.wire.deflate.streams import Deflate
+from wsdaemon.wire.deflate.resting import LOOK_SECONDS, Resting
 
 MESSAGE = b"".join(b"%d:%x;" % (number, number * 2654435761 % 2**32) for number in range(60))
 
@@ -29,13 +29,13 @@ def test_a_compressor_is_freed_when_it_was_not_used_between_two_looks() -> None:
         decoder = zlib.decompressobj(-15)
         sent = [deflate.deflate(MESSAGE)]
         resting.watch(deflate)
-        loop.advance(LOOK + 0.2)
+        loop.advance(LOOK_SECONDS + 0.2)
         assert (deflate.watched, len(resting)) == (True, 1)
         sent.append(deflate.deflate(MESSAGE))
         assert len(sent[1]) < len(sent[0]), "a new context was begun too early"
-        loop.advance(LOOK + 0.2)
+        loop.advance(LOOK_SECONDS + 0.2)
         assert deflate.watched
-        loop.advance(LOOK + 0.2)
+        loop.advance(LOOK_SECONDS + 0.2)
         assert (deflate.watched, len(resting), resting.due_bucket) == (False, 0, 0)
         sent.append(deflate.deflate(MESSAGE))
         assert sent[2] == sent[0], "the context was not begun anew"
@@ -49,5 +49,5 @@ def test_looks_end_when_nothing_is_watched_and_begin_again() -> None:
         for _ in range(2):
             deflate.deflate(b"x" * 300)
             resting.watch(deflate)
-            loop.advance(2 * LOOK + 0.2)
+            loop.advance(2 * LOOK_SECONDS + 0.2)
             assert (len(resting), resting.due_bucket) == (0, 0)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import READERS, App, Client, House, closing, frame, house, request, text
-from wsdaemon.core.wheel import RESOLUTION
-from wsdaemon.wire.timers import NEVER, PING_FRAME
+from wsdaemon.core.wheel import RESOLUTION_SECONDS
+from wsdaemon.wire.deadlines import NEVER, PING_FRAME
 
 IDLE = closing(1001, "idle for too long")
-LATE = 6 * RESOLUTION
+LATE = 6 * RESOLUTION_SECONDS
 """Seconds by which the wheel may be late in all: until it is closed, a connection is looked at five times."""
 OVER = closing(1001, "lifetime is over")
 
@@ -36,7 +36,7 @@ def opened(made: House, **options: Any) -> tuple[Client, App]:
 def test_without_a_message_it_is_closed(made: House) -> None:
     client, _ = opened(made, idle_timeout=60.0)
     made.loop.advance(59.9)
-    assert client.wire.live
+    assert client.writer.live
     made.loop.advance(0.1 + LATE)
     assert client.frames() == [IDLE]
     client.answer_close()
@@ -56,7 +56,7 @@ def test_a_message_either_way_begins_it_anew(made: House, direction: str, after:
     else:
         app.connection.send("last")
     made.loop.advance(59.9)
-    assert client.wire.live
+    assert client.writer.live
     made.loop.advance(15.1 + LATE)
     assert client.frames()[-1] == IDLE, "at most a quarter too late"
 
@@ -75,7 +75,7 @@ def test_a_message_every_now_and_then_keeps_it_open_for_ever(made: House) -> Non
     for _ in range(100):
         made.loop.advance(59.0)
         client.send(text("x"))
-    assert client.wire.live
+    assert client.writer.live
 
 
 # -- lifetime
@@ -86,7 +86,7 @@ def test_a_lifetime_ends_however_busy_it_is(made: House) -> None:
     for _ in range(99):
         made.loop.advance(1.0)
         client.send(text("x"))
-    assert client.wire.live
+    assert client.writer.live
     made.loop.advance(1.1)
     assert client.frames() == [OVER]
     client.answer_close()
@@ -99,7 +99,7 @@ def test_the_earliest_end_that_was_said_is_the_one(made: House) -> None:
     client.wire.end_by(now + 50.0, 4401, "credentials expired")
     client.wire.end_by(now + 70.0, 4000, "too late")
     made.loop.advance(49.9)
-    assert client.wire.live
+    assert client.writer.live
     made.loop.advance(0.2)
     assert client.frames() == [closing(4401, "credentials expired")]
 
@@ -140,7 +140,7 @@ def test_no_deadline_at_all(made: House) -> None:
     client, _ = opened(made)
     assert len(client.wheel) == 0
     made.loop.advance(1e6)
-    assert client.wire.live
+    assert client.writer.live
 
 
 def test_each_in_its_turn(made: House) -> None:
@@ -185,7 +185,7 @@ def test_the_earliest_deadline_is_on_the_wheel(ping: float, idle: float, lifetim
             if wire.live:
                 check_wheel(client, made.loop.time())
         if wire.live:
-            assert not lifetime or made.loop.time() <= start + lifetime + RESOLUTION
+            assert not lifetime or made.loop.time() <= start + lifetime + RESOLUTION_SECONDS
         else:
             made.loop.advance(10.0)
             assert (len(client.wheel), wire.due_bucket) == (0, 0)
@@ -199,8 +199,8 @@ def check_wheel(client: Client, now: float) -> None:
         assert (len(client.wheel), wire.due_bucket) == (0, 0)
     else:
         assert len(client.wheel) == 1
-        assert abs(wire.due_bucket * RESOLUTION - earliest) <= 2 * RESOLUTION
-        assert earliest > now - 2 * RESOLUTION
+        assert abs(wire.due_bucket * RESOLUTION_SECONDS - earliest) <= 2 * RESOLUTION_SECONDS
+        assert earliest > now - 2 * RESOLUTION_SECONDS
 
 
 def test_the_handshake_of_a_mounted_class_keeps_its_own_time(made: House) -> None:

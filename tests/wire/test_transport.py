@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from tests.support.fakes import Client, Frame, House, house
 from wsdaemon.core.handshake import UNIX, Peer
-from wsdaemon.wire.transport import TwistedTransport, address
+from wsdaemon.wire.autobahn.transport import TwistedTransport, address
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def client(made: House) -> Client:
 
 
 def transport(client: Client) -> TwistedTransport:
-    found = client.wire.transport
+    found = client.protocol.transport
     assert isinstance(found, TwistedTransport)
     return found
 
@@ -52,7 +52,7 @@ class Producer:
         self.calls.append("resume")
         if self._pieces:
             self._pieces -= 1
-            self._client.wire.sendMessage(bytes(50_000), True)
+            self._client.protocol.sendMessage(bytes(50_000), True)
             if not self._pieces:
                 transport(self._client).unregisterProducer()
 
@@ -78,16 +78,16 @@ def test_addresses(peer: Any, shown: object) -> None:
 
 
 def test_writes_keep_their_place_among_the_wires_own(client: Client) -> None:
-    client.wire.sendMessage(b"1")
+    client.protocol.sendMessage(b"1")
     transport(client).write(b"\x81\x012")
     transport(client).writeSequence([b"\x81", b"\x01", b"3"])
-    client.wire.sendMessage(b"4")
+    client.protocol.sendMessage(b"4")
     client.loop.settle()
     assert [answer.payload for answer in client.frames()] == [b"1", b"2", b"3", b"4"]
 
 
 def test_losing_the_connection_sends_what_waits(client: Client) -> None:
-    client.wire.sendMessage(b"last")
+    client.protocol.sendMessage(b"last")
     transport(client).loseConnection()
     assert transport(client).disconnecting
     assert client.frames() == [Frame(1, b"last")]
@@ -132,8 +132,8 @@ def test_a_push_producer_is_paused_while_bytes_wait(client: Client) -> None:
     producer = Producer(client)
     transport(client).registerProducer(producer, True)
     client.transport.stuck = True
-    client.wire.sendMessage(bytes(200_000))
-    client.wire.sendMessage(bytes(200_000))
+    client.protocol.sendMessage(bytes(200_000))
+    client.protocol.sendMessage(bytes(200_000))
     client.loop.settle()
     assert producer.calls == ["pause"], "once, however much is written"
     client.transport.drain()

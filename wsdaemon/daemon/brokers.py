@@ -21,8 +21,8 @@ def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
         publish=options.publish,
         echo_to_sender=options.echo_to_sender,
         parameters=parameters(settings.path),
-        drops_messages=settings.slow_client in ("drop_oldest", "latest"),
-        waits=settings.slow_client == "wait",
+        drops_messages=settings.slow_client.drops,
+        waits=settings.slow_client.waits,
         send_backlog=settings.send_backlog,
         hook_timeout=options.hook_timeout,
     )

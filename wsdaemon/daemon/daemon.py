@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from ..apps.loading import LoadError
 from ..core.closing import GOING_AWAY
-from ..core.connection import Connection
+from ..core.connection import Connection, Counts
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Due, Wheel
@@ -32,9 +32,8 @@ from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddres
 from ..settings.model import ListenerSettings, Settings
 from ..wire.frames import FramesUnavailable
 from ..wire.frames import load as load_frames
-from ..wire.output import Flusher
-from ..wire.protocol import Wire
 from ..wire.turns import Turns
+from ..wire.writer import make_flusher
 from .listeners import Common, load_certificates, make_entrance, make_listener
 from .mounts import Mount, Shared, make_mount
 from .parts import AppStep, Callbacks, StartError, State, Step, Watchdog, start_in_order, stop_in_order
@@ -60,10 +59,10 @@ class Watch:
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self._connections.remove(connection)
         code = connection.close_code or 0
-        self.totals.closed(connection, wire)
+        self.totals.closed(connection, counts)
         if self._lines:
             handshake = connection.handshake
             connection_closed(
@@ -75,10 +74,10 @@ class Watch:
                     mount=handshake.mount,
                     user_agent=handshake.user_agent,
                     seconds=time.monotonic() - connection.opened_at,
-                    messages_in=wire.messages_in,
-                    messages_out=wire.messages_out,
-                    bytes_in=wire.bytes_in,
-                    bytes_out=wire.bytes_out,
+                    messages_in=counts.messages_in,
+                    messages_out=counts.messages_out,
+                    bytes_in=counts.bytes_in,
+                    bytes_out=counts.bytes_out,
                     code=code,
                     reason=connection.close_reason,
                     closed_by=connection.closed_by,
@@ -175,7 +174,7 @@ class Daemon:
         shared = Shared(
             watcher=self._watch,
             wheel=self.wheel,
-            flusher=Flusher(self.loop.call_soon),
+            flusher=make_flusher(self.loop.call_soon),
             turns=Turns(self.loop.call_soon),
             frames=frames,
             fast=daemon.accelerator != "off",
@@ -185,9 +184,11 @@ class Daemon:
         )
         for settings in self.settings.mounts:
             try:
-                self.mounts.append(make_mount(settings, shared))
+                mount = make_mount(settings, shared)
+                mount.wires.protocols.prepare()
             except LoadError as error:
                 raise StartError(f"{self.settings.source}: [mount:{settings.path}] app = {error}") from error
+            self.mounts.append(mount)
         reader = {"c": "compiled", "python": "Python"}[frames.name] if shared.fast else "Autobahn's own"
         self._frames = reader
         log.info("frame reader: {reader}{why}", reader=reader, why=f" ({frames.reason})" if frames.reason else "")

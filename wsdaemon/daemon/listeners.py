@@ -22,7 +22,6 @@ from ..edge.origins import Origins
 from ..settings.addresses import UnixAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
-from ..wire.factory import Wires
 from .mounts import Mount
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
     settings = mount.settings
     return Entrance(
         mount=mount.path,
-        wires=Wires(mount.wire_class),
+        wires=mount.wires,
         count=mount.count,
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..apps.coroutine import CoroutineApp, Failed
 from ..apps.echo import EchoApp
@@ -12,16 +12,16 @@ from ..apps.loading import LoadError, load, make_app
 from ..apps.ticker import TickerApp
 from ..core.histogram import Histogram
 from ..core.registry import Count
+from ..core.slices import Slices
 from ..core.wheel import Wheel
 from ..settings.model import MountSettings
-from ..wire.agreement import DeflateOptions
-from ..wire.clashes import clashes
-from ..wire.factory import is_autobahn_protocol, wire_class
+from ..wire.deflate.negotiation import DeflateOptions
+from ..wire.deflate.resting import Resting
+from ..wire.factory import Protocols, Wires, is_autobahn_protocol
 from ..wire.frames import Frames
-from ..wire.output import Flusher
-from ..wire.policy import Watcher, WirePolicy
-from ..wire.protocol import Wire
+from ..wire.policy import Flushed, Watcher, WirePolicy
 from ..wire.turns import Turns
+
 
 
 def make_rooms(settings: MountSettings, failed: Failed) -> Any:
@@ -46,7 +46,7 @@ class Mount:
     settings: MountSettings
     app: Any
     count: Count
-    wire_class: type[Wire]
+    wires: Wires
 
     @property
     def path(self) -> str:
@@ -69,6 +69,18 @@ def load_target(settings: MountSettings) -> Any:
     return settings.app
 
 
+def load_factory(settings: MountSettings, target: Any) -> Callable[..., Any] | None:
+    """The user's factory for an Autobahn class. LoadError when it cannot be had; it is not called here."""
+    factory: Any = load(settings.factory) if isinstance(settings.factory, str) else settings.factory
+    if factory is None:
+        return None
+    if not is_autobahn_protocol(target):
+        raise LoadError(f"{settings.factory}: a factory needs app = module:Class with an Autobahn class, a WebSocketServerProtocol")
+    if not callable(factory):
+        raise LoadError(f"{settings.factory}: expected a factory class")
+    return cast("Callable[..., Any]", factory)
+
+
 def make_mount_app(settings: MountSettings, target: Any, failed: Failed) -> Any:
     """The app object; None for an Autobahn protocol class, which brings its own."""
     if isinstance(target, str):
@@ -85,7 +97,7 @@ class Shared:
 
     watcher: Watcher
     wheel: Wheel
-    flusher: Flusher
+    flusher: Slices[Flushed]
     turns: Turns
     frames: Frames
     fast: bool
@@ -97,38 +109,24 @@ class Shared:
 def make_mount(settings: MountSettings, shared: Shared) -> Mount:
     """Everything of one mount. LoadError when its app cannot be had."""
     target = load_target(settings)
-    if is_autobahn_protocol(target) and (taken := clashes(target)):
-        names = ", ".join(taken)
-        raise LoadError(f"{settings.app}: a mounted Autobahn class shares its object with the daemon, which needs these names: {names}")
     app = make_mount_app(settings, target, shared.watcher.app_failed)
     policy = WirePolicy(
+        settings=settings,
         app=app,
         watcher=shared.watcher,
         wheel=shared.wheel,
         flusher=shared.flusher,
         turns=shared.turns,
+        resting=Resting(shared.wheel),
         frames=shared.frames,
         fast=shared.fast,
         next_id=shared.next_id,
         round_trips=shared.round_trips,
-        max_message=settings.max_message,
-        max_fragments=settings.max_fragments,
-        ping_interval=settings.ping_interval,
-        ping_timeout=settings.ping_timeout,
-        close_timeout=settings.close_timeout,
-        send_backlog=settings.send_backlog,
-        send_backlog_age=settings.send_backlog_age,
-        slow_client=settings.slow_client,
-        messages_per_second=settings.messages_per_second,
-        bytes_per_second=settings.bytes_per_second,
-        over_rate=settings.over_rate,
-        control_frames_per_second=settings.control_frames_per_second,
-        idle_timeout=settings.idle_timeout,
-        lifetime=settings.lifetime,
         deflate=_deflate(settings),
         subprotocols=subprotocols_of(settings, app),
     )
-    return Mount(settings, app, Count(settings.max_connections), wire_class(policy, shared.reactor, target if app is None else None))
+    protocols = Protocols(policy, shared.reactor, target if app is None else None, load_factory(settings, target))
+    return Mount(settings, app, Count(settings.max_connections), Wires(policy, protocols))
 
 
 def _deflate(settings: MountSettings) -> DeflateOptions | None:
@@ -140,6 +138,6 @@ def _deflate(settings: MountSettings) -> DeflateOptions | None:
         memory_level=settings.compression_memory_level,
         threshold=settings.compression_threshold,
         # A message that may be dropped must not be one that later ones refer to.
-        server_context_takeover=settings.compression_server_context_takeover and settings.slow_client in ("close", "wait"),
+        server_context_takeover=settings.compression_server_context_takeover and not settings.slow_client.drops,
         client_context_takeover=settings.compression_client_context_takeover,
     )

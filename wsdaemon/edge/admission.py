@@ -32,7 +32,7 @@ from .request import BadRequest, Head, Upgrade, upgrade
 
 if TYPE_CHECKING:
     from ..wire.factory import Wires
-    from ..wire.protocol import Wire
+    from ..wire.wire import Wire
 
 EVERY = 60.0
 """Seconds between two lines about clients that limits turned away, for each reason."""

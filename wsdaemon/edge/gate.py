@@ -18,7 +18,7 @@ from ..core.handshake import ClientCertificate, Peer
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
-from ..wire.output import Native
+from ..wire.writer import Native
 from .admission import Admission, Candidate, Entrance
 from .auth.contract import Identity
 from .forwarded import ForwardedHeader, Networks

@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.wheel import Wheel
-from ..wire.output import Native
+from ..wire.writer import Native
 from .request import BadRequest, Head, HeadReader
 from .responses import http_response
 

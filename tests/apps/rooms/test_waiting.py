@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.test_brokers import Room
 from tests.support.fakes import Client, House, binary, closing, frame, house
 from tests.support.rooms import Hall, Seat, hall
-from wsdaemon.wire.output import JOIN
+from wsdaemon.wire.writer import JOIN
 
 WAITS = {"waits": True}
 BACKLOG = 64 * 1024

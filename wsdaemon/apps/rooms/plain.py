@@ -34,14 +34,14 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "connection", "id", "identity", "room", "visitor", "wire")
+    __slots__ = ("_app", "_entering", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
     def __init__(self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None) -> None:
         self._app = app
         self.connection = connection
-        self.wire = connection.wire
+        self.writer = connection.writer
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -160,7 +160,7 @@ class PlainSession:
 
     def _leave(self, code: int, reason: str) -> None:
         self._app.remove(self)
-        self.wire.close(code, reason)
+        self.connection.wire.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
         self._app.remove(self)

@@ -40,7 +40,7 @@ MOST_FAULTS = 20
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
-    __slots__ = ("_app", "_faults", "_inside", "_scope", "connection", "id", "identity", "room", "visitor", "wire")
+    __slots__ = ("_app", "_faults", "_inside", "_scope", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = True
 
@@ -50,7 +50,7 @@ class JsonSession:
         """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
         self._app = app
         self.connection = connection
-        self.wire = connection.wire
+        self.writer = connection.writer
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -81,19 +81,19 @@ class JsonSession:
             answer = _error(limit.code, limit) | {"retry_after": round(limit.retry_after, 3)}
         except BrokerError as error:
             answer = _error(error.code, error)
-        if self.wire.live:
+        if self.writer.live:
             self._send(answer if id is None else {"type": answer["type"], "id": id, **answer})
             if self._faults > MOST_FAULTS:
-                self.wire.close(POLICY_VIOLATION, "too_many_errors")
-        if self.wire.congested:
+                self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+        if self.writer.congested:
             await self.connection.writable()
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
         if self._app.policy.drops_messages:  # what is dropped for newer ones are messages, not answers
-            self.wire.send_prepared(self.wire.prepare(payload, True, object()))
+            self.writer.send_prepared(self.writer.prepare(payload, True, object()))
         else:
-            self.wire.send_payload(payload, True)
+            self.writer.send_payload(payload, True)
 
     # -- requests
 
@@ -192,7 +192,7 @@ class JsonSession:
 
     def expiring(self, seconds: float) -> None:
         """The client's token ends in so many seconds."""
-        if self.wire.live:
+        if self.writer.live:
             self._send({"type": "expiring", "seconds": round(seconds)})
 
     def closed(self, code: int, reason: str) -> None:

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ITransport
 from zope.interface import implementer
 
+from ..reader import CLASS
+
 if TYPE_CHECKING:
-    from ..core.handshake import Peer
-    from .input import Input
+    from ...core.handshake import Peer
+    from ..reader import Reader
 
 
 def address(peer: Peer | str) -> IAddress:
@@ -26,36 +29,36 @@ def address(peer: Peer | str) -> IAddress:
 
 @implementer(ITransport)
 class TwistedTransport:
-    """What a protocol written for Twisted expects; every write goes through the wire, so that nothing overtakes anything."""
+    """What a protocol written for Twisted expects; every write goes through the Writer, so that nothing overtakes anything."""
 
     disconnecting = False
 
-    def __init__(self, wire: Input, peer: Peer, local: Peer | str) -> None:
-        self._wire = wire
+    def __init__(self, reader: Reader, peer: Peer, local: Peer | str) -> None:
+        self._reader = reader
+        self._writer = reader.writer
         self._peer = peer
         self._local = local
         self._producer: Any = None
         self._streaming = False
-        self.reading_paused = False
 
     def write(self, data: bytes) -> None:
-        self._wire.write(data)
+        self._writer.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        self._wire.write(b"".join(data))
+        self._writer.write(b"".join(data))
 
     def loseConnection(self) -> None:
         self.disconnecting = True
-        self._wire.flush()
-        if self._wire.native is not None:
-            self._wire.descriptor = -1
-            self._wire.native.close()
+        self._writer.flush()
+        if self._writer.native is not None:
+            self._writer.descriptor = -1
+            self._writer.native.close()
 
     def abortConnection(self) -> None:
         self.disconnecting = True
-        if self._wire.native is not None:
-            self._wire.descriptor = -1
-            self._wire.native.abort()
+        if self._writer.native is not None:
+            self._writer.descriptor = -1
+            self._writer.native.abort()
 
     def getPeer(self) -> IAddress:
         return address(self._peer)
@@ -65,26 +68,24 @@ class TwistedTransport:
 
     def getPeerCertificate(self) -> Any:
         """The client's certificate as a dict (ssl.SSLSocket.getpeercert), None without one."""
-        native: Any = self._wire.native
+        native: Any = self._writer.native
         return None if native is None else native.get_extra_info("peercert")
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """The listener has set it."""
 
     def pauseProducing(self) -> None:
-        self.reading_paused = True
-        if self._wire.native is not None:
-            self._wire.native.pause_reading()
+        if self._reader.wire.protocol.state in (WebSocketProtocol.STATE_CONNECTING, WebSocketProtocol.STATE_OPEN):
+            self._reader.stop(CLASS)
 
     def resumeProducing(self) -> None:
-        self.reading_paused = False
-        self._wire.wire_go_on()
+        self._reader.go_on(CLASS)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Have `producer` paused while the client is slow (pull producers: asked for more whenever there is room)."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
-        if self._wire.native is None:
+        if self._writer.native is None:
             producer.stopProducing()
             return
         self._producer, self._streaming = producer, streaming
@@ -93,14 +94,14 @@ class TwistedTransport:
 
     def _pull(self) -> None:
         """Ask a pull producer again and again, while nothing waits for the client."""
-        if self._producer is not None and not self._streaming and self._wire.native is not None and not self._wire.queued:
+        if self._producer is not None and not self._streaming and self._writer.native is not None and not self._writer.queued:
             self._producer.resumeProducing()
             asyncio.get_running_loop().call_soon(self._pull)
 
     def unregisterProducer(self) -> None:
         self._producer = None
 
-    def gone(self) -> None:
+    def lost(self) -> None:
         """The wire: the connection is over."""
         producer, self._producer = self._producer, None
         if producer is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..core.wheel import Wheel
-from .deflate import Deflate
+from ...core.wheel import Wheel
+from .streams import Deflate
 
-LOOK = 2.0
-"""Seconds between two looks: a compressor that was not used from one to the next is freed. What is sent after that begins a new context."""
+LOOK_SECONDS = 2.0
+"""Time between two looks: a compressor that was not used from one to the next is freed. What is sent after that begins a new context."""
 
 
 class Resting:
@@ -27,7 +27,7 @@ class Resting:
         deflate.watched = True
         self._watched.add(deflate)
         if not self.due_bucket:
-            self._wheel.set(self, LOOK)
+            self._wheel.set(self, LOOK_SECONDS)
 
     def due(self) -> None:
         for deflate in list(self._watched):
@@ -38,4 +38,4 @@ class Resting:
                 deflate.watched = False
                 self._watched.discard(deflate)
         if self._watched:
-            self._wheel.set(self, LOOK)
+            self._wheel.set(self, LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692): the two directions of one connection. What is agreed before is in agreement.py.
+"""permessage-deflate (RFC 7692): the two directions of one connection. What is agreed before is in negotiation.py.
 
 Three things differ from Autobahn's own class, besides the memory it takes: a message of more than the limit is never cut short, a stream
 that ends in the middle of a block is an error, and DEFLATE blocks with BFINAL=1 (RFC 7692 7.2.3.4) may end a stream anywhere.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
-from .agreement import EXTENSION_NAME, DeflateParameters
+from .negotiation import EXTENSION_NAME, DeflateParameters
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
@@ -32,10 +32,10 @@ END = TAIL + FINAL_BLOCK
 EMPTY_MESSAGE = b"\x00"
 """RFC 7692 7.2.3.6"""
 
-MOST_FINAL_BLOCKS = 1000
+MAX_FINAL_BLOCKS = 1000
 """BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
 
-SLICE = 4096
+BFINAL_STEP_BYTES = 4096
 """Bytes given to a decoder after a BFINAL block: zlib copies what it leaves over, the square of a message full of such blocks."""
 
 
@@ -120,13 +120,13 @@ class _Incoming:
                 made.append(piece)
                 self.pieces.append(piece)
             position += len(part) - len(decoder.unused_data)
-            step = SLICE
+            step = BFINAL_STEP_BYTES
         return made[0] if len(made) == 1 else b"".join(made)
 
     def _next_decoder(self) -> _Decompress:
         """The window goes on after a BFINAL block, for it is the messages' (RFC 7692 7.2.2). A sender that starts anew ignores it."""
-        if self.streams > MOST_FINAL_BLOCKS:
-            raise CorruptMessage(f"more than {MOST_FINAL_BLOCKS} blocks with BFINAL=1 in one message")
+        if self.streams > MAX_FINAL_BLOCKS:
+            raise CorruptMessage(f"more than {MAX_FINAL_BLOCKS} blocks with BFINAL=1 in one message")
         self.streams += 1
         window = _last(self.pieces, 1 << self.bits)
         self.pieces = [window]
