@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.fakes import READERS, Frame, House, binary, close, house, text
+from tests.support.fakes import Frame, House, binary, close, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.contract import PayloadSession
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def test_text_comes_back_as_text_and_binary_as_binary(made: House) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import pytest
-
-from tests.support.fakes import Client, House, close, house, text
+from tests.support.fakes import Client, House, close, text
 from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.wire.policy import HIGH_WATER_BYTES
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 def ticks(client: Client) -> list[int]:

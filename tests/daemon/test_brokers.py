@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, binary, house, request, text
+from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, binary, request, text
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.rooms import RoomsApp, Visitor
 from wsdaemon.apps.rooms.requests import FIELDS
@@ -25,14 +24,8 @@ from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.reference import effective
 from wsdaemon.settings.rooms import RoomsOptions
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.wire.writer import Flusher
 from wsdaemon.wire.turns import Turns
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
+from wsdaemon.wire.writer import Flusher
 
 
 class Gate:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
-from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, house, request, text
+from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, request, text
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.loading import LoadError
@@ -17,15 +16,9 @@ from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.daemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
 from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.wire.writer import Flusher
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
+from wsdaemon.wire.writer import Flusher
 
 
 async def chat(connection: CoroutineConnection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.gate import LINGER, Arrival, Entrance, Gate
 from wsdaemon.wire.factory import Wires
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Door:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Self
 
@@ -27,15 +26,9 @@ from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
 from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
-from wsdaemon.wire.factory import Wires, limited, lower
+from wsdaemon.wire.factory import limited, lower
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.wire import Wire
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 def listener_settings(**values: Any) -> ListenerSettings:
@@ -105,7 +98,7 @@ def mount_class(made: House, request: pytest.FixtureRequest) -> type[Wire]:
     return made.make_wires(App(), **options) if request.param == "app" else made.make_wires(None, mounted=Echo, **options)
 
 
-def connect(made: House, wire_class: type[Wire]) -> Client:
+def connect(made: House, wires: Wires) -> Client:
     return Client(made.loop, wires, Watcher(), wires.policy.wheel, request(), -1)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.fakes import LOCAL, PEER, App, House, Transport, house, request
+from tests.support.fakes import LOCAL, PEER, App, House, Transport, request
 from wsdaemon import WebSocketServer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
@@ -126,12 +125,6 @@ def test_only_the_scripts_and_styles_of_the_page_itself_may_run(pages: Pages) ->
 
 
 # -- through the gate
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Door:

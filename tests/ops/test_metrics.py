@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.support.fakes import App, Client, House, Loop, frame, house, request, text
+from tests.support.fakes import App, Client, House, Loop, frame, request, text
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
@@ -75,12 +74,6 @@ class Watch:
         raise AssertionError(doing)
 
 
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
-
-
 def echo(connection: Connection, message: Any) -> None:
     connection.send(message)
 
@@ -110,7 +103,7 @@ def test_a_connection_counts_while_it_is_open_and_when_it_is_over(made: House) -
 
 
 def opened(made: House, app: App, watcher: Any, **options: Any) -> Client:
-    wire_class = made.make_wires(app, watcher, **options)
+    wires = made.make_wires(app, watcher, **options)
     return Client(made.loop, wires, watcher, wires.policy.wheel, request(), -1)
 
 

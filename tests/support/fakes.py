@@ -164,6 +164,7 @@ class Client:
         self.reader: Any = self.wire.reader
         self.writer: Any = self.wire.writer
         self.protocol: Any = self.wire.protocol
+        self.fast = self.reader.fallback is None
         self.turns: Turns = self.wire.policy.turns
         self.head = ""
         self.read_head()
@@ -257,6 +258,11 @@ class House:
         wires = Wires(policy, Protocols(policy, Clock(), mounted, factory))
         wires.protocols.prepare()
         return wires
+
+    def connect(self, wires: Wires, opening: bytes = b"", descriptor: int = -1) -> Client:
+        """One more connection of a mount."""
+        policy: Any = wires.protocols.policy
+        return Client(self.loop, wires, policy.watcher, policy.wheel, opening or request(), descriptor)
 
     def make_wire(
         self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, secure: bool = False, **options: Any

@@ -31,6 +31,7 @@ class FakeWire:
     """What a session sends, as messages. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
+        self.writer = self
         self.live = True
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.congested = self.queued = False

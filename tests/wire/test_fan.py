@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import App, Client, Frame, House, Watcher, house, request, server_frames
+from tests.support.fakes import App, Client, Frame, House, Watcher, request, server_frames
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.fan import send_to_all
 
 DEFLATE = DeflateOptions(threshold=10)
 OFFER = request(sec_websocket_extensions="permessage-deflate")
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 @pytest.fixture
@@ -41,15 +35,13 @@ class Members:
         self.clients: list[Client] = []
 
     def add(self, opening: bytes = b"", descriptor: int = -1) -> Client:
-        client = Client(
-            self.made.loop, self.made_class, self.watcher, self.made_class.policy.wheel, opening or request(), descriptor
-        )
+        client = Client(self.made.loop, self.made_class, self.watcher, self.made_class.policy.wheel, opening or request(), descriptor)
         self.clients.append(client)
         return client
 
     def send(self, *messages: bytes, key: object = None) -> None:
-        wires = [client.wire for client in self.clients]
-        send_to_all(wires, [wires[0].prepare(message, True, key) for message in messages])
+        writers = [client.writer for client in self.clients]
+        send_to_all(writers, [writers[0].prepare(message, True, key) for message in messages])
         self.made.loop.settle()
 
 
@@ -153,7 +145,7 @@ def test_a_slow_one_misses_messages_where_the_mount_drops_them(made: House, poli
 def test_one_that_breaks_harms_nobody(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
     members = Members(made)
     first, second = members.add(), members.add()
-    monkeypatch.setattr(type(first.wire), "write", lambda wire, data: 1 / 0 if wire is first.wire else wire.native.write(data))
+    monkeypatch.setattr(type(first.writer), "write", lambda writer, data: 1 / 0 if writer is first.writer else writer.native.write(data))
     members.send(b"x")
     assert second.frames() == [Frame(1, b"x")]
     assert [(doing, type(error)) for doing, error in members.watcher.failures] == [("reading", ZeroDivisionError)]

@@ -99,5 +99,5 @@ def test_no_limit_at_all() -> None:
     meter = Meter(0, 0, 0, 0.0)
     assert meter.spend(10**9, 10**12, 0.0) == 0
     assert all(meter.spend_control(0.0) for _ in range(1000))
-    assert not meter.messages_count
+    assert not meter.counts_messages
     assert Meter(1, 0, 0, 0.0).messages_count and Meter(0, 1, 0, 0.0).messages_count

@@ -1,4 +1,4 @@
-"""wire/turns.py and wire/input.py: however much a client sends, and however much work that is, others have their turn.
+"""wire/turns.py and wire/reader.py: however much a client sends, and however much work that is, others have their turn.
 
 The clock is looked at, never waited for: here each look, or each message, makes it later.
 """
@@ -6,7 +6,7 @@ The clock is looked at, never waited for: here each look, or each message, makes
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import READERS, App, Client, House, binary, close, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.deflate.negotiation import DeflateOptions
-from wsdaemon.wire.reader import BRIEF_SECONDS, FULL_READ_BYTES, LONG_READ_BYTES
 from wsdaemon.core.slices import SLICE_SECONDS
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from wsdaemon.wire.reader import BRIEF_SECONDS, FULL_READ_BYTES, LONG_READ_BYTES, TURN
 from wsdaemon.wire.turns import TURN_SECONDS, Turns
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_no_context_takeover")
@@ -37,22 +37,12 @@ class Work:
         self.house.now += self.seconds
 
 
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def numbered(count: int) -> tuple[list[str], bytes]:
     messages = [str(number) for number in range(count)]
     return messages, b"".join(map(text, messages))
-
-
-@pytest.fixture(params=["python", "c"])
-def made_fast(request: pytest.FixtureRequest) -> Iterator[House]:
-    """Without Autobahn's parser, of which a piece is not interrupted: only its size bounds it."""
-    with house(request.param) as made:
-        yield made
 
 
 # -- one connection
@@ -75,16 +65,17 @@ def test_many_small_messages_are_taken_in_slices(made: House) -> None:
 
 def most_at_once(client: Client) -> int:
     """Tiny messages between two looks at the time, twice; a piece for Autobahn's parser holds more of them."""
-    return 80 if client.wire.fast else 400
+    return 80 if client.fast else 400
 
 
-def test_a_client_that_sends_little_costs_no_look_at_the_time(made_fast: House) -> None:
+@pytest.mark.readers("python", "c")
+def test_a_client_that_sends_little_costs_no_look_at_the_time(made: House) -> None:
     def now() -> float:
         raise AssertionError("nobody asks")
 
     app = App()
-    client = made_fast.make_wire(app)
-    made_fast.turns.now = now
+    client = made.make_wire(app)
+    made.turns.now = now
     client.send(text("x"))
     client.send(frame(9))
     client.send(binary(bytes(LONG_READ_BYTES - 10)))
@@ -115,13 +106,14 @@ def test_of_messages_that_grow_only_a_few_are_taken_at_once(made: House) -> None
     assert len(work.app.messages) == 50
 
 
-def test_of_messages_that_take_long_only_a_few_are_taken_at_once(made_fast: House) -> None:
-    work = Work(made_fast, SLICE_SECONDS / 2)
+@pytest.mark.readers("python", "c")
+def test_of_messages_that_take_long_only_a_few_are_taken_at_once(made: House) -> None:
+    work = Work(made, SLICE_SECONDS / 2)
     messages, data = numbered(100)
-    client = made_fast.make_wire(work.app)
+    client = made.make_wire(work.app)
     client.send(data)
     assert 0 < len(work.app.messages) <= 5
-    made_fast.loop.settle()
+    made.loop.settle()
     assert work.app.messages == messages
 
 
@@ -178,7 +170,7 @@ def sliced(made: House, **options: Any) -> tuple[Client, App]:
     ticking(client)
     client.send(data)
     assert 0 < len(app.messages) < MANY
-    assert client.reader.postponed
+    assert client.reader.stops & TURN
     return client, app
 
 
@@ -228,7 +220,7 @@ def test_one_that_waits_for_its_turn_is_not_dead(made: House) -> None:
     """Its pong may be among what was not read yet."""
     client, _ = sliced(made, ping_interval=25.0, ping_timeout=10.0)
     turns: list[Any] = []
-    client.turns._call_soon = turns.append
+    client.turns._postponed._call_soon = turns.append
     made.loop.turn()
     made.loop.advance(40.0)
     assert client.writer.live
@@ -278,9 +270,9 @@ def test_others_have_their_turn_in_between(made: House) -> None:
     assert all(0 < later - earlier < MANY / 2 for earlier, later in pairwise(places))
 
 
-def test_many_that_send_much_share_the_turn(made_fast: House) -> None:
+@pytest.mark.readers("python", "c")
+def test_many_that_send_much_share_the_turn(made: House) -> None:
     """Each has its slice, but a hundred slices in a row would be a long time for everybody else."""
-    made = made_fast
     work = Work(made, SLICE_SECONDS / 16)
     messages, data = numbered(MANY)
     clients = [made.make_wire(work.app) for _ in range(50)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
 
 from .autobahn.mounted import needs_autobahns_parser, stage_class
 from .autobahn.slim import Slim
@@ -150,6 +151,8 @@ class Protocols:
             if not isinstance(protocol, WebSocketServerProtocol):
                 raise TypeError(f"{type(factory).__qualname__}.buildProtocol() made {protocol!r}, not a WebSocketServerProtocol")
             protocol.__class__ = self._staged(type(protocol))
+            if "is_open" not in vars(protocol):  # its __init__ does not call its base's
+                WebSocketProtocol.__init__(protocol)
         if protocol.factory is None:
             protocol.factory = factory
         return protocol  # type: ignore[no-any-return]

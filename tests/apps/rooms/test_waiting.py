@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.daemon.test_brokers import Room
-from tests.support.fakes import Client, House, binary, closing, frame, house
+from tests.support.fakes import Client, House, binary, closing, frame
 from tests.support.rooms import Hall, Seat, hall
 from wsdaemon.wire.writer import JOIN
 
@@ -131,12 +127,6 @@ def test_an_app_that_stops_leaves_nothing_behind() -> None:
 
 
 # -- with real wires
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 def payload(number: int) -> bytes:

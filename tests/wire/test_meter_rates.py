@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +11,11 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import READERS, App, Client, Frame, House, binary, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.body import BODY_BYTES
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def numbers(first: int, last: int) -> list[str]:

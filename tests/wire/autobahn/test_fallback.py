@@ -1,19 +1,13 @@
-"""wire/protocol.py: what a client may not send, and the close code that it gets for it."""
+"""wire/autobahn/fallback.py: what a client may not send, and the close code that it gets for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.fakes import READERS, App, Frame, House, binary, close, frame, house, text
+from tests.support.fakes import App, Frame, House, binary, close, frame, text
 from wsdaemon.apps.echo import EchoApp
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 BROKEN = {

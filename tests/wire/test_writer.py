@@ -1,15 +1,16 @@
-"""wire/output.py: what leaves together, straight to the socket where that is possible, and in turns when there is much."""
+"""wire/writer.py: what leaves together, straight to the socket where that is possible, and in turns when there is much."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.support.fakes import PYTHON, READERS, App, Client, Frame, House, house, text
+from tests.support.fakes import PYTHON, App, Client, Frame, House, text
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.wire.writer import COPIED_BYTES, JOINED_BYTES, SLICE_SECONDS, Flusher, Output
+from wsdaemon.core.slices import SLICE_SECONDS
+from wsdaemon.wire.writer import COPIED_BYTES, JOINED_BYTES, make_flusher
 
 
 class Socket:
@@ -27,12 +28,6 @@ class Socket:
         part = data[: self.room]
         self.taken += part
         return len(part)
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house("c" if "c" in READERS else "python") as made:
-        yield made
 
 
 @pytest.fixture
@@ -168,93 +163,33 @@ def test_what_is_queued_for_a_client_that_is_gone_is_let_go(made: House) -> None
 # -- the flusher
 
 
-class Sink(Output):
-    """Counts its flushes; each takes `cost` seconds of the test's own clock."""
-
-    def __init__(self, turns: Turns, cost: float = 0.0) -> None:
-        super().__init__()
-        self.flushed = 0
-        self._turns = turns
-        self._cost = cost
-
-    def flush(self) -> None:
-        self.flushed += 1
-        self._turns.now += self._cost
+def test_what_connections_were_sent_outside_of_a_read_leaves_in_one_turn_of_the_loop(made: House) -> None:
+    app = App()
+    clients = [made.make_wire(app) for _ in range(3)]
+    for connection in app.connections * 2:
+        connection.send("x")
+    assert [client.frames() for client in clients] == [[], [], []]
+    made.loop.turn()
+    assert [client.frames() for client in clients] == [[Frame(1, b"x")] * 2] * 3
 
 
-class Turns:
-    """The turns of a loop, by hand."""
+def test_between_many_connections_others_have_their_turn() -> None:
+    calls: list[Callable[[], None]] = []
+    now = 0.0
 
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.calls: list[object] = []
-        self.flusher = Flusher(self.calls.append, now=lambda: self.now)
+    class Sink:
+        flushed = 0
 
-    def turn(self) -> None:
-        [call] = self.calls
-        self.calls.clear()
-        call()  # type: ignore[operator]
+        def flush(self) -> None:
+            nonlocal now
+            now += SLICE_SECONDS / 4
+            Sink.flushed += 1
 
-
-def test_one_turn_of_the_loop_for_all() -> None:
-    turns = Turns()
-    sinks = [Sink(turns) for _ in range(100)]
-    for sink in sinks:
-        turns.flusher.add(sink)
-    turns.turn()
-    assert [sink.flushed for sink in sinks] == [1] * 100
-    assert turns.calls == []
-    turns.flusher.add(sinks[0])
-    turns.turn()
-    assert sinks[0].flushed == 2
-
-
-def test_others_have_their_turn_in_between() -> None:
-    turns = Turns()
-    sinks = [Sink(turns, SLICE_SECONDS / 4) for _ in range(100)]
-    for sink in sinks:
-        turns.flusher.add(sink)
+    flusher = make_flusher(calls.append, lambda: now)
+    for _ in range(100):
+        flusher.add(Sink())
     done = []
-    while turns.calls:
-        turns.turn()
-        done.append(sum(sink.flushed for sink in sinks))
+    while calls:
+        calls.pop()()
+        done.append(Sink.flushed)
     assert done == [16, 32, 48, 64, 80, 96, 100]
-
-
-def test_what_is_added_while_it_runs_is_written_too() -> None:
-    turns = Turns()
-    late = Sink(turns)
-
-    class Adding(Sink):
-        def flush(self) -> None:
-            super().flush()
-            turns.flusher.add(late)
-
-    turns.flusher.add(Adding(turns))
-    while turns.calls:
-        turns.turn()
-    assert late.flushed == 1
-
-
-def test_one_that_fails_does_not_leave_the_others_waiting_for_ever() -> None:
-    turns = Turns()
-    sinks = [Sink(turns) for _ in range(2)]
-
-    class Failing(Sink):
-        def flush(self) -> None:
-            raise RuntimeError("mine")
-
-    for sink in (Failing(turns), *sinks):
-        turns.flusher.add(sink)
-    with pytest.raises(RuntimeError, match="mine"):
-        turns.turn()
-    turns.turn()
-    assert [sink.flushed for sink in sinks] == [1, 1]
-    turns.flusher.add(sinks[0])
-    turns.turn()
-    assert sinks[0].flushed == 2
-
-
-def test_an_output_alone_has_no_bound_of_its_own() -> None:
-    with pytest.raises(NotImplementedError):
-        Output().too_slow()

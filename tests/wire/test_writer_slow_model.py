@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import App, Client, Frame, frame, house, request
-from tests.wire.test_output_slow import read_some
+from tests.wire.test_writer_slow import read_some
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")

@@ -1,13 +1,12 @@
-"""wire/protocol.py and wire/input.py: bytes to messages and back, however they are cut, with each way of reading frames.
+"""wire/reader.py: bytes to messages and back, however they are cut, with each way of reading frames.
 
-How a connection closes has its tests in test_protocol_closing.py, how it pauses in test_protocol_pausing.py.
+How a connection closes has its tests in test_wire.py, how it pauses in test_reader_pausing.py.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -19,14 +18,10 @@ from tests.support.fakes import ACCEPT, READERS, App, Frame, House, binary, clos
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.wire.body import BODY_BYTES, Body
-from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
 from wsdaemon.wire.policy import HIGH_WATER_BYTES
+from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 LARGE = random.Random(1).randbytes(200_000)
@@ -186,7 +181,7 @@ def test_a_frame_in_pieces(made: House, opcode: int, size: int, piece: int) -> N
     client.send_each(*[data[start : start + piece] for start in range(0, len(data), piece)])
     assert client.frames() == [Frame(opcode, payload), Frame(1, b"next")]
     assert client.reader.bytes_in == len(data)
-    assert client.transport.protocol is client.wire
+    assert client.transport.protocol is client.reader
 
 
 @pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
@@ -197,7 +192,7 @@ def test_a_large_payload_is_received_into_the_message(reader: str) -> None:
         client.send(data[:1000])
         assert isinstance(client.transport.protocol, Body)
         client.send(data[1000:])
-        assert client.transport.protocol is client.wire
+        assert client.transport.protocol is client.reader
         assert client.frames() == [Frame(2, LARGE)]
 
 
@@ -220,7 +215,7 @@ def test_over_tls_the_protocol_never_changes_while_a_large_payload_comes(
         client.send_each(*[data[start : start + 16 * 1024] for start in range(0, len(data), 16 * 1024)])
         assert client.frames() == [Frame(2, LARGE), Frame(1, b"next")]
         assert client.reader.bytes_in == len(data)
-        assert changes == ([] if secure else [Body, type(client.wire)])
+        assert changes == ([] if secure else [Body, type(client.reader)])
 
 
 @pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
@@ -291,13 +286,13 @@ def test_many_tiny_frames_in_one_long_read_are_not_quadratic(made: House, monkey
     app = App()
     client = made.make_wire(app)
     held: list[int] = []
-    given_in = type(client.wire).processData
+    given_in = type(client.protocol).processData
 
-    def counted(wire: Any) -> Any:
-        held.append(len(wire.data))
-        return given_in(wire)
+    def counted(protocol: Any) -> Any:
+        held.append(len(protocol.data))
+        return given_in(protocol)
 
-    monkeypatch.setattr(type(client.wire), "processData", counted)
+    monkeypatch.setattr(type(client.protocol), "processData", counted)
     fragments = frame(2, b"x", fin=False) + frame(0, b"y", fin=False) * 20_000 + frame(0, b"z")
     client.send(fragments)
     assert len(app.messages) == 1
@@ -308,20 +303,23 @@ def test_many_tiny_frames_in_one_long_read_are_not_quadratic(made: House, monkey
 def test_a_pass_takes_a_bounded_number_of_frames(made: House) -> None:
     """Each pass gets the data and a position: nothing is copied, and no more than MAX_FRAMES_PER_PASS frames are read ahead of the app."""
     passes: list[tuple[int, int]] = []
-    take = type(made.make_wire(EchoApp()).wire).take
-
     client = made.make_wire(EchoApp())
+    take = client.reader.take
 
     def counted(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[Any], int]:
         messages, after = take(data, position, maximum, flags, most)
         passes.append((len(data), len(messages) // 2))
         return messages, after
 
-    type(client.wire).take = staticmethod(counted)
+    client.reader.take = counted
     data = text("x") * 1000
     client.send(data)
     assert len(client.frames()) == 1000
-    assert passes == [(len(data), min(MAX_FRAMES_PER_PASS, 1000 - done)) for done in range(0, 1000, MAX_FRAMES_PER_PASS)] if client.wire.fast else passes == []
+    assert (
+        passes == [(len(data), min(MAX_FRAMES_PER_PASS, 1000 - done)) for done in range(0, 1000, MAX_FRAMES_PER_PASS)]
+        if client.fast
+        else passes == []
+    )
 
 
 # -- faults of ours
@@ -331,10 +329,14 @@ def test_an_error_of_ours_ends_this_connection_only(made: House, monkeypatch: py
     app = App()
     client, other = made.make_wire(app), made.make_wire(EchoApp())
 
-    def broken(data: bytes) -> None:
-        raise RuntimeError("a bug")
+    read = type(client.reader).read
 
-    monkeypatch.setattr(type(client.wire), "read", lambda wire, data: broken(data))
+    def broken(reader: Any, data: bytes) -> None:
+        if reader is client.reader:
+            raise RuntimeError("a bug")
+        read(reader, data)
+
+    monkeypatch.setattr(type(client.reader), "read", broken)
     client.send(text("x"))
     made.loop.settle()
     assert client.transport.aborted

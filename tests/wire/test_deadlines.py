@@ -1,17 +1,19 @@
-"""wire/timers.py: idle connections, the end of a lifetime, and that the earliest of all deadlines is on the wheel."""
+"""wire/deadlines.py: idle connections, the end of a lifetime, and that the earliest of all deadlines is on the wheel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from tests.support.fakes import READERS, App, Client, House, closing, frame, house, request, text
+from tests.support.fakes import App, Client, House, closing, frame, house, request, text
 from wsdaemon.core.wheel import RESOLUTION_SECONDS
-from wsdaemon.wire.deadlines import NEVER, PING_FRAME
+from wsdaemon.wire.autobahn.slim import PING_FRAME
+from wsdaemon.wire.deadlines import NEVER
 
 IDLE = closing(1001, "idle for too long")
 LATE = 6 * RESOLUTION_SECONDS
@@ -19,10 +21,7 @@ LATE = 6 * RESOLUTION_SECONDS
 OVER = closing(1001, "lifetime is over")
 
 
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def opened(made: House, **options: Any) -> tuple[Client, App]:
@@ -168,9 +167,9 @@ def test_the_earliest_deadline_is_on_the_wheel(ping: float, idle: float, lifetim
     """After everything that happens: one place on the wheel, at the earliest deadline, and no deadline that is past."""
     with house() as made:
         client, app = opened(made, ping_interval=ping, ping_timeout=2.0, idle_timeout=idle, lifetime=lifetime)
-        wire, start = client.wire, made.loop.time()
+        wire, writer, start = client.wire, client.writer, made.loop.time()
         for doing in [*doings, 0.01]:
-            if not wire.live:
+            if not writer.live:
                 break
             if doing == "pong":
                 client.send(frame(10))
@@ -182,33 +181,46 @@ def test_the_earliest_deadline_is_on_the_wheel(ping: float, idle: float, lifetim
                 wire.end_by(made.loop.time() + 5.0, 4401, "credentials expired")
             elif isinstance(doing, float):
                 made.loop.advance(doing)
-            if wire.live:
+            if writer.live:
                 check_wheel(client, made.loop.time())
-        if wire.live:
+        if writer.live:
             assert not lifetime or made.loop.time() <= start + lifetime + RESOLUTION_SECONDS
         else:
             made.loop.advance(10.0)
-            assert (len(client.wheel), wire.due_bucket) == (0, 0)
+            assert len(client.wheel) == 0
             assert len(app.ends) == 1
 
 
 def check_wheel(client: Client, now: float) -> None:
-    wire = client.wire
-    earliest = min(wire.ping_at, wire.idle_at, wire.end_at)
+    deadlines = client.wire.deadlines
+    if deadlines is None:
+        assert len(client.wheel) == 0
+        return
+    earliest = min(deadlines.ping_at, deadlines.idle_at, deadlines.end_at)
     if earliest == NEVER:
-        assert (len(client.wheel), wire.due_bucket) == (0, 0)
+        assert (len(client.wheel), deadlines.due_bucket) == (0, 0)
     else:
         assert len(client.wheel) == 1
-        assert abs(wire.due_bucket * RESOLUTION_SECONDS - earliest) <= 2 * RESOLUTION_SECONDS
+        assert abs(deadlines.due_bucket * RESOLUTION_SECONDS - earliest) <= 2 * RESOLUTION_SECONDS
         assert earliest > now - 2 * RESOLUTION_SECONDS
 
 
 def test_the_handshake_of_a_mounted_class_keeps_its_own_time(made: House) -> None:
     """What ends the connection may be known before it is open; until then the wheel keeps the time of the opening handshake."""
-    client, _ = opened(made, lifetime=50.0)
-    wire = type(client.wire).make()
-    wire.end_by(made.loop.time() + 10.0, 4401, "credentials expired")
-    assert (wire.end_at, wire.due_bucket) == (made.loop.time() + 10.0, 0)
+
+
+    class Thinking(WebSocketServerProtocol):
+        def onConnect(self, request: object) -> Deferred[None]:
+            return Deferred()
+
+    client = made.make_wire(mounted=Thinking, ping_interval=0.0, lifetime=50.0, handshake_timeout=20.0)
+    bucket = client.wire.deadlines.due_bucket
+    client.wire.end_by(made.loop.time() + 10.0, 4401, "credentials expired")
+    assert (client.wire.deadlines.end_at, client.wire.deadlines.due_bucket) == (made.loop.time() + 10.0, bucket)
+    made.loop.advance(10.1)
+    assert not client.transport.aborted
+    made.loop.advance(10.1)
+    assert client.transport.aborted
 
 
 def test_a_ping_is_a_whole_frame(made: House) -> None:

@@ -1,9 +1,8 @@
-"""wire/protocol.py: how connections end. Close codes, both closing handshakes, clients that vanish, and what is told to whom."""
+"""wire/wire.py: how connections end. Close codes, both closing handshakes, clients that vanish, and what is told to whom."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,11 +13,7 @@ from tests.support.fakes import READERS, App, Client, Frame, House, binary, clos
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import Connection
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def ends_with(client: Client, code: int, reason: str = "") -> None:
@@ -266,7 +261,7 @@ def test_a_client_that_vanishes(made: House, error: Exception | None) -> None:
     assert client.ended == (1006, "connection lost without a Close frame", "network")
     assert client.count.now == 0
     assert len(client.wheel) == 0
-    assert app.connection.gone().code == 1006
+    assert app.connection.closed_error().code == 1006
 
 
 def test_a_client_that_does_not_answer_our_close_is_dropped(made: House) -> None:

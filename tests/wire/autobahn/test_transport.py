@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,15 +10,9 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import ITransport
 from zope.interface.verify import verifyObject
 
-from tests.support.fakes import Client, Frame, House, house
+from tests.support.fakes import Client, Frame, House
 from wsdaemon.core.handshake import UNIX, Peer
 from wsdaemon.wire.autobahn.transport import TwistedTransport, address
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Silent(WebSocketServerProtocol):

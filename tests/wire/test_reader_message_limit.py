@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.support.fakes import READERS, App, Client, House, frame, house, request
-from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from tests.support.fakes import READERS, App, Client, House, frame, request
 from wsdaemon.wire.body import BODY_BYTES
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.frames import Frames, longest_compressed
 
 NOISE = random.Random(7).randbytes(300_000)
@@ -24,10 +24,7 @@ Cut = Callable[[int, bytes, int], list[bytes]]
 LIMITS = [1, 125, 300, 3 * BODY_BYTES]
 
 
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def compressed(message: bytes, memory_level: int = 8) -> bytes:

@@ -1,8 +1,7 @@
-"""wire/mounted.py: Autobahn's streaming API, and what a class finds around it."""
+"""wire/autobahn/stage.py and mounted.py: Autobahn's streaming API, and what a class finds around it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,23 +10,11 @@ from autobahn.websocket.protocol import WebSocketServerProtocol as Core
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from tests.support.fakes import READERS, House, binary, frame, house, text
+from tests.support.fakes import House, binary, frame, text
 from tests.support.mounted_classes import Echo, Recording
-from wsdaemon.wire.factory import make_factory
 from wsdaemon.wire.autobahn.mounted import needs_autobahns_parser
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
-
-
-@pytest.fixture
-def one() -> Iterator[House]:
-    """With one frame reader: for what has nothing to do with frames."""
-    with house() as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 # -- the streaming API
@@ -72,29 +59,32 @@ def test_which_classes_take_part_in_parsing() -> None:
     assert needs_autobahns_parser(Streaming)
 
 
-def test_the_frame_reader_serves_a_class_that_does_not_stream(one: House) -> None:
-    assert one.make_wire(mounted=Echo).wire.fast
-    assert not one.make_wire(mounted=Streaming).wire.fast
+@pytest.mark.readers("python")
+def test_the_frame_reader_serves_a_class_that_does_not_stream(made: House) -> None:
+    assert made.make_wire(mounted=Echo).fast
+    assert not made.make_wire(mounted=Streaming).fast
 
 
 # -- what the class finds around it
 
 
-def test_the_transport(one: House) -> None:
-    client = one.make_wire(mounted=Recording)
+@pytest.mark.readers("python")
+def test_the_transport(made: House) -> None:
+    client = made.make_wire(mounted=Recording)
     transport = client.protocol.transport
     peer, here = transport.getPeer(), transport.getHost()
     assert (peer.type, peer.host, peer.port) == ("TCP", "192.0.2.7", 50123)
     assert (here.host, here.port) == ("192.0.2.1", 8080)
     transport.loseConnection()
-    one.loop.settle()
+    made.loop.settle()
     assert client.protocol.events[-1][:2] == (False, 1006)
 
 
-def test_the_factory(one: House) -> None:
-    client = one.make_wire(mounted=Recording)
+@pytest.mark.readers("python")
+def test_the_factory(made: House) -> None:
+    client = made.make_wire(mounted=Recording)
     assert client.protocol.factory.isServer
-    assert isinstance(client.wire, client.protocol.factory.protocol)
+    assert isinstance(client.protocol, client.protocol.factory.protocol)
 
 
 @implementer(IPushProducer)
@@ -112,13 +102,14 @@ class Producer:
         self.calls.append("stop")
 
 
-def test_a_producer_is_paused_while_the_client_is_slow(one: House) -> None:
-    client = one.make_wire(mounted=Recording)
+@pytest.mark.readers("python")
+def test_a_producer_is_paused_while_the_client_is_slow(made: House) -> None:
+    client = made.make_wire(mounted=Recording)
     producer = Producer()
     client.protocol.registerProducer(producer, True)
     client.transport.stuck = True
     client.protocol.sendMessage(bytes(200_000))
-    one.loop.settle()
+    made.loop.settle()
     assert producer.calls == ["pause"]
     client.transport.drain()
     assert producer.calls == ["pause", "resume"]
@@ -129,13 +120,13 @@ def test_a_producer_is_paused_while_the_client_is_slow(one: House) -> None:
 # -- what is set up
 
 
-def test_fail_by_drop_and_web_status_are_off(one: House) -> None:
+@pytest.mark.readers("python")
+def test_fail_by_drop_and_web_status_are_off(made: House) -> None:
     """With them on, a client sees a reset without a close code, and anybody an open redirect."""
-    wire = one.make_wire(mounted=Recording).wire
-    assert wire.failByDrop is False
-    assert wire.webStatus is False
-    factory = make_factory(wire.policy, None)
-    defaults = {name for name in Core.CONFIG_ATTRS if not hasattr(factory, name)}
+    protocol = made.make_wire(mounted=Recording).protocol
+    assert protocol.failByDrop is False
+    assert protocol.webStatus is False
+    defaults = {name for name in Core.CONFIG_ATTRS if not hasattr(protocol.factory, name)}
     assert defaults <= {"logOctets", "logFrames", "trackTimings", "allowedOriginsPatterns"}
 
 

@@ -1,33 +1,21 @@
-"""wire/output.py and wire/protocol.py: what becomes of a client that does not read, by each policy."""
+"""wire/writer.py: what becomes of a client that does not read, by each policy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import READERS, App, Client, Frame, House, close, closing, frame, house, text
+from tests.support.fakes import App, Client, Frame, House, close, closing, frame, text
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.mounts import _deflate
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.wire.writer import JOINED_BYTES
+from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.wire.shelf import FRAME_COST_BYTES
+from wsdaemon.wire.writer import JOINED_BYTES
 
 SLOW = closing(1013, "client reads too slowly")
 DROPPING = pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
-
-
-@pytest.fixture(params=READERS)
-def each_reader(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
 
 
 def slow(made: House, **options: Any) -> tuple[Client, App]:
@@ -229,14 +217,14 @@ def test_what_was_under_way_before_stays_in_front(made: House) -> None:
 
 def test_of_each_room_the_latest(made: House) -> None:
     client, _ = slow(made, slow_client="latest")
-    wire = client.wire
+    writer = client.writer
     for number in range(5):
         for room in ("red", "blue"):
-            wire.send_prepared(wire.prepare(f"{room} {number}".encode(), True, room))
-    wire.send_prepared(wire.prepare(b"red 5", True, "red"))
+            writer.send_prepared(writer.prepare(f"{room} {number}".encode(), True, room))
+    writer.send_prepared(writer.prepare(b"red 5", True, "red"))
     client.transport.drain()
     assert messages(client) == ["first", "blue 4", "red 5"]
-    assert wire.shelf.dropped == 9
+    assert writer.shelf.dropped == 9
 
 
 def test_what_an_app_sends_itself_counts_as_one_room(made: House) -> None:
@@ -251,35 +239,38 @@ def test_what_an_app_sends_itself_counts_as_one_room(made: House) -> None:
 # -- control frames, and the end
 
 
+@pytest.mark.readers
 @DROPPING
-def test_pongs_and_pings_are_never_dropped(each_reader: House, policy: str) -> None:
-    client, app = slow(each_reader, slow_client=policy, send_backlog=1000, ping_interval=25.0, ping_timeout=10.0)
+def test_pongs_and_pings_are_never_dropped(made: House, policy: str) -> None:
+    client, app = slow(made, slow_client=policy, send_backlog=1000, ping_interval=25.0, ping_timeout=10.0)
     for number in range(20):
         client.send(frame(9, b"%d" % number))
         app.connection.send(f"{number:0500}")
-    each_reader.loop.advance(25.1)
+    made.loop.advance(25.1)
     client.transport.drain()
     got = client.frames()
     assert [one for one in got if one.opcode > 2] == [*(Frame(10, b"%d" % number) for number in range(20)), Frame(9, b"ping")]
     assert got[-1] == Frame(1, b"%0500d" % 19)
 
 
+@pytest.mark.readers
 @pytest.mark.parametrize("policy", ["close", "drop_oldest", "latest", "wait"])
-def test_pongs_that_are_not_read_count(each_reader: House, policy: str) -> None:
-    client, _ = slow(each_reader, slow_client=policy, send_backlog=5000)
+def test_pongs_that_are_not_read_count(made: House, policy: str) -> None:
+    client, _ = slow(made, slow_client=policy, send_backlog=5000)
     for _ in range(60):
         client.send(frame(9, b"x" * 100))
     assert client.frames()[-1] == SLOW
     assert client.transport.unsent < 5000 + 200 + len(SLOW.payload)
 
 
+@pytest.mark.readers
 @DROPPING
-def test_the_close_frame_comes_after_what_waits(each_reader: House, policy: str) -> None:
-    client, app = slow(each_reader, slow_client=policy)
+def test_the_close_frame_comes_after_what_waits(made: House, policy: str) -> None:
+    client, app = slow(made, slow_client=policy)
     client.writer.send_prepared(client.writer.prepare(b"of a room", True, "room"))
     app.connection.send("last")
     app.connection.close(3000, "done")
-    each_reader.loop.settle()
+    made.loop.settle()
     assert client.frames() == [Frame(1, b"first"), Frame(1, b"of a room"), Frame(1, b"last"), closing(3000, "done")]
     client.transport.drain()
     client.answer_close()
@@ -287,32 +278,34 @@ def test_the_close_frame_comes_after_what_waits(each_reader: House, policy: str)
     assert client.sent == b""
 
 
+@pytest.mark.readers
 @DROPPING
-def test_the_answer_to_the_clients_close_too(each_reader: House, policy: str) -> None:
-    client, app = slow(each_reader, slow_client=policy)
+def test_the_answer_to_the_clients_close_too(made: House, policy: str) -> None:
+    client, app = slow(made, slow_client=policy)
     app.connection.send("last")
     client.send(close(1000))
     client.transport.drain()
-    each_reader.loop.settle()
+    made.loop.settle()
     assert client.frames() == [Frame(1, b"first"), Frame(1, b"last"), closing(1000)]
     assert client.ended == (1000, "", "client")
 
 
+@pytest.mark.readers
 @DROPPING
-def test_nothing_follows_the_close_frame(each_reader: House, policy: str) -> None:
+def test_nothing_follows_the_close_frame(made: House, policy: str) -> None:
     """One read: pings whose pongs are too much, and a message that is answered."""
 
     def answer(connection: Connection, message: Any) -> None:
         connection.send("too late")
 
     app = App(answer)
-    client = each_reader.make_wire(app, slow_client=policy, send_backlog=1000)
+    client = made.make_wire(app, slow_client=policy, send_backlog=1000)
     client.transport.stuck = True
     app.connection.send("first")
-    each_reader.loop.settle()
+    made.loop.settle()
     client.send(*[frame(9, b"x" * 100)] * 30, text("?"))
     client.transport.drain()
-    each_reader.loop.settle()
+    made.loop.settle()
     got = client.frames()
     assert [one.opcode for one in got if one.opcode in (1, 8)] == [1, 8]
     assert got[-1] == SLOW
@@ -378,6 +371,6 @@ def test_a_sender_that_awaits_never_waits_for_a_client_whose_messages_are_droppe
 
 @pytest.mark.parametrize(("policy", "kept"), [("close", True), ("drop_oldest", False), ("latest", False), ("wait", True)])
 def test_a_message_that_may_be_dropped_is_not_one_that_later_ones_refer_to(policy: Any, kept: bool) -> None:
-    options = _deflate(MountSettings(path="/", app="echo", slow_client=policy, compression_server_context_takeover=True))
+    options = _deflate(MountSettings(path="/", app="echo", slow_client=SlowClient(policy), compression_server_context_takeover=True))
     assert options is not None
     assert options.server_context_takeover is kept

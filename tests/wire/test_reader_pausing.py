@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -15,11 +15,7 @@ from twisted.internet.defer import Deferred
 from tests.support.fakes import READERS, App, Client, Frame, House, binary, close, closing, frame, house, text
 from wsdaemon.core.connection import READY, Connection
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 class Slow(App):

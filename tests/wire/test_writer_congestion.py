@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import READERS, App, Client, House, binary, closing, frame, house
+from tests.support.fakes import App, Client, House, binary, closing, frame
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import READY, Connection
 from wsdaemon.wire.policy import HIGH_WATER_BYTES
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def congest(client: Client, connection: Connection, size: int = HIGH_WATER_BYTES + 1) -> None:

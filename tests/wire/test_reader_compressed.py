@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
-from tests.support.fakes import READERS, App, Client, Frame, House, binary, close, frame, house, request, text
+from tests.support.fakes import App, Client, Frame, House, binary, close, frame, request, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 
 OFFER = "permessage-deflate; client_max_window_bits"
 OPTIONS = DeflateOptions(threshold=10)
-LONG_READ_BYTES = "hello, hello, hello! " * 20
+LONG = "hello, hello, hello! " * 20
 RSV1 = 4
 
 
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 class Echo(WebSocketServerProtocol):
@@ -58,7 +54,14 @@ def test_an_echo_in_both_directions(made: House, mounted: Any) -> None:
     client = connect(made, None if mounted else EchoApp(), mounted=mounted)
     assert "\r\nSec-WebSocket-Extensions: permessage-deflate; " in client.head
     codec = Codec()
-    messages = [(1, LONG_READ_BYTES.encode()), (2, bytes(1000)), (1, LONG_READ_BYTES.encode()), (2, b""), (1, "kürzer".encode()), (2, bytes(range(256)) * 300)]
+    messages = [
+        (1, LONG.encode()),
+        (2, bytes(1000)),
+        (1, LONG.encode()),
+        (2, b""),
+        (1, "kürzer".encode()),
+        (2, bytes(range(256)) * 300),
+    ]
     client.send(*[codec.frame(opcode, payload) for opcode, payload in messages])
     answers = client.frames()
     assert [codec.read(answer) for answer in answers] == messages
@@ -70,8 +73,10 @@ def test_what_is_not_compressed_may_come_in_between(made: House) -> None:
     app = App()
     client = connect(made, app)
     codec = Codec()
-    client.send(text("plain"), codec.frame(1, LONG_READ_BYTES.encode()), frame(9, b"?"), binary(b"plain"), codec.frame(2, LONG_READ_BYTES.encode()))
-    assert app.messages == ["plain", LONG_READ_BYTES, b"plain", LONG_READ_BYTES.encode()]
+    client.send(
+        text("plain"), codec.frame(1, LONG.encode()), frame(9, b"?"), binary(b"plain"), codec.frame(2, LONG.encode())
+    )
+    assert app.messages == ["plain", LONG, b"plain", LONG.encode()]
     assert Frame(10, b"?") in client.frames()
 
 
@@ -79,7 +84,7 @@ def test_without_an_offer_there_is_none(made: House) -> None:
     app = App()
     client = made.make_wire(app, deflate=OPTIONS)
     assert "extensions" not in client.head.lower()
-    client.send(Codec().frame(1, LONG_READ_BYTES.encode()))
+    client.send(Codec().frame(1, LONG.encode()))
     assert client.frames()[0].code == 1002
 
 
@@ -89,9 +94,9 @@ def test_compressed_frames_in_pieces(made: House, piece: int) -> None:
     client = connect(made, app)
     codec = Codec()
     noise = bytes(zlib.crc32(bytes([number % 251, number % 241])) & 255 for number in range(3000))
-    data = codec.frame(1, LONG_READ_BYTES.encode()) + codec.frame(2, noise) + text("x")
+    data = codec.frame(1, LONG.encode()) + codec.frame(2, noise) + text("x")
     client.send_each(*[data[start : start + piece] for start in range(0, len(data), piece)])
-    assert app.messages == [LONG_READ_BYTES, noise, "x"]
+    assert app.messages == [LONG, noise, "x"]
 
 
 def test_compressed_messages_in_fragments(made: House) -> None:
@@ -99,11 +104,11 @@ def test_compressed_messages_in_fragments(made: House) -> None:
     client = connect(made, app)
     codec = Codec()
     for _ in range(2):  # the window is the same whichever way a message comes
-        whole = codec.compress(LONG_READ_BYTES.encode())
+        whole = codec.compress(LONG.encode())
         parts = [whole[:5], whole[5:9], whole[9:]]
         client.send(frame(1, parts[0], fin=False, rsv=RSV1), frame(0, parts[1], fin=False), frame(9), frame(0, parts[2]))
-        client.send(codec.frame(1, LONG_READ_BYTES.encode()))
-    assert app.messages == [LONG_READ_BYTES] * 4
+        client.send(codec.frame(1, LONG.encode()))
+    assert app.messages == [LONG] * 4
 
 
 def test_an_app_that_wants_to_wait(made: House) -> None:
@@ -116,8 +121,8 @@ def test_an_app_that_wants_to_wait(made: House) -> None:
     app = App(received)
     client = connect(made, app)
     codec = Codec()
-    client.send(codec.frame(1, LONG_READ_BYTES.encode()), codec.frame(1, b"two " * 20), codec.frame(1, b"three " * 20))
-    assert app.messages == [LONG_READ_BYTES]
+    client.send(codec.frame(1, LONG.encode()), codec.frame(1, b"two " * 20), codec.frame(1, b"three " * 20))
+    assert app.messages == [LONG]
     for count in (2, 3, 3):
         waiting[-1].set_result(None)
         made.loop.settle()
@@ -142,7 +147,9 @@ def test_bad_utf8_gives_1007(made: House, payloads: bool) -> None:
     ends_with(client, 1007)
 
 
-@pytest.mark.parametrize("data", [b"\x06\x06\x06", b"\xff" * 20, Codec().compress(LONG_READ_BYTES.encode())[:-8]], ids=["junk", "ones", "cut short"])
+@pytest.mark.parametrize(
+    "data", [b"\x06\x06\x06", b"\xff" * 20, Codec().compress(LONG.encode())[:-8]], ids=["junk", "ones", "cut short"]
+)
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_what_is_no_deflate_data_gives_1007(made: House, data: bytes, fragmented: bool) -> None:
     """A stream that is cut in the middle of a block must not come out as a short message."""
@@ -201,14 +208,14 @@ def test_a_message_after_one_that_ended_with_bfinal(made: House) -> None:
     app = App()
     client = connect(made, app)
     compressor = zlib.compressobj(wbits=-11)
-    client.send(frame(1, compressor.compress(LONG_READ_BYTES.encode()) + compressor.flush(zlib.Z_FINISH) + b"\x00", rsv=RSV1))
+    client.send(frame(1, compressor.compress(LONG.encode()) + compressor.flush(zlib.Z_FINISH) + b"\x00", rsv=RSV1))
     client.send(Codec().frame(1, b"next " * 20))
-    assert app.messages == [LONG_READ_BYTES, "next " * 20]
+    assert app.messages == [LONG, "next " * 20]
 
 
 def test_memory_is_given_back_at_the_end(made: House) -> None:
     client = connect(made, EchoApp())
-    client.send(Codec().frame(1, LONG_READ_BYTES.encode()))
+    client.send(Codec().frame(1, LONG.encode()))
     deflate = client.protocol._perMessageCompress
     assert deflate._window
     client.vanish()
@@ -221,25 +228,25 @@ def test_without_context_takeover_every_message_stands_for_itself(made: House) -
     client = connect(made, EchoApp(), options=options)
     assert "server_no_context_takeover; client_no_context_takeover" in client.head
     for _ in range(2):
-        client.send(Codec().frame(1, LONG_READ_BYTES.encode()))
+        client.send(Codec().frame(1, LONG.encode()))
     first, second = client.frames()
     assert first == second
-    assert Codec().read(second) == (1, LONG_READ_BYTES.encode())
+    assert Codec().read(second) == (1, LONG.encode())
 
 
 @pytest.mark.parametrize("call", ["sendMessage", "prepared", "streamed"])
 def test_what_mounted_classes_send(made: House, call: str) -> None:
     client = connect(made, None, mounted=Echo)
-    wire, codec = client.wire, Codec()
+    protocol, codec = client.protocol, Codec()
     for _ in range(2):
         if call == "sendMessage":
-            wire.sendMessage(LONG_READ_BYTES.encode())
+            protocol.sendMessage(LONG.encode())
         elif call == "prepared":
-            wire.sendPreparedMessage(wire.factory.prepareMessage(LONG_READ_BYTES.encode()))
+            protocol.sendPreparedMessage(protocol.factory.prepareMessage(LONG.encode()))
         else:
-            wire.sendMessage(LONG_READ_BYTES.encode(), fragmentSize=1_000_000)
-        wire.sendMessage(LONG_READ_BYTES.encode(), doNotCompress=True)
+            protocol.sendMessage(LONG.encode(), fragmentSize=1_000_000)
+        protocol.sendMessage(LONG.encode(), doNotCompress=True)
     made.loop.settle()
     answers = client.frames()
-    assert [codec.read(answer) for answer in answers] == [(1, LONG_READ_BYTES.encode())] * 4
+    assert [codec.read(answer) for answer in answers] == [(1, LONG.encode())] * 4
     assert [answer.rsv for answer in answers] == [RSV1, 0, RSV1, 0]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.fakes import READERS, App, House, binary, frame, house, text
+from tests.support.fakes import App, House, binary, frame, text
 from wsdaemon.wire.deadlines import SIGN_OF_LIFE_BYTES
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def test_a_silent_client_is_pinged_and_then_dropped(made: House) -> None:
