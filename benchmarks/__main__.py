@@ -1,9 +1,11 @@
 """Measure what wsdaemon and other servers spend per message: `python -m benchmarks`.
 
-Each server runs alone on one CPU, the load on another. The servers take turns round by round, and what counts is the CPU time of the
-server's processes per message. benchmarks/README.md explains the columns.
+Each server runs alone on one CPU, the load on another. The servers take turns round by round, and the figure is the CPU time of
+the server's processes per message. benchmarks/README.md explains the columns.
 
-Exit status: 0; 1 when --bar found a goal that is not reached; 2 when it could not run, or wsdaemon failed a test.
+--against PATH compares this source tree with another one of wsdaemon, in pairs of samples that alternate.
+
+Exit status: 0; 1 if --bar or --against found a goal that is not reached; 2 if it could not run, or wsdaemon failed a test.
 """
 
 from __future__ import annotations
@@ -15,20 +17,35 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .catalogue import DEFAULT_PEERS, GOALS, PEERS, SUBJECT, TESTS, Server
-from .preparing import ROOT, CannotRun, Environment, Tools, cache_folder, environment, need, run, say, system_versions
+from .catalogue import BEFORE, DEFAULT_PEERS, GOALS, NODE, PEERS, SUBJECT, TESTS, Goal, Server
+from .preparing import (
+    ROOT,
+    CannotRun,
+    Environment,
+    NodeEnvironment,
+    Tools,
+    cache_folder,
+    environment,
+    need,
+    run,
+    say,
+    system_versions,
+)
 from .report import everything, figures_text, markdown, table, write_docs, write_json
-from .results import Pair, Results
+from .results import Pair, Results, Verdict
 from .running import Machine
-from .subject import in_place, installed
+from .subject import Subject, check_tree, in_place, installed
 
 FILES = 65536
+ROUNDS = 3
+PAIRS = 9
+"""Rounds with both source trees of a test that --against compares."""
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -61,8 +78,9 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--tests", type=names(list(TESTS)), help=f"some of {', '.join(TESTS)}; default: all")
     add("--peers", type=names(list(PEERS)), help=f"some of {', '.join(PEERS)}, or none; default: {','.join(DEFAULT_PEERS)}")
-    add("--bar", action="store_true", help="check the goals; without --tests and --peers, run only what that needs")
-    add("--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="default: 3")
+    add("--bar", action="store_true", help="check the goals; without --tests and --peers, run only the pairs that they need")
+    add("--against", type=Path, metavar="PATH", help="compare with the wsdaemon of this source tree, say of a git worktree")
+    add("--rounds", type=int, choices=range(1, 101), metavar="N", help=f"default: {ROUNDS}; of two source trees: {PAIRS}")
     add("--seconds", type=positive, default=3.0, help="measured in each sample; default: 3")
     add("--patience", type=float, default=3.0, metavar="SECONDS", help="how long to wait for a quiet machine before a sample; default: 3")
     add("--cpus", type=cpus, default=(0, 1), metavar="SERVER,LOAD", help="default: 0,1")
@@ -81,10 +99,15 @@ def wanted(options: argparse.Namespace, servers: Sequence[Server]) -> list[Pair]
     """What to run, in order."""
     tests = list(TESTS) if options.tests is None else options.tests
     pairs = [(test, server.name) for test in TESTS if test in tests for server in servers if server.can(TESTS[test])]
-    if options.bar and options.tests is None and options.peers is None:
-        needed = {pair for goal in GOALS for pair in goal.needs}
+    if options.tests is None and options.peers is None and (options.bar or options.against):
+        needed = {pair for goal in GOALS if goal_applies(goal, options) for pair in goal.needs}
         return [pair for pair in pairs if pair in needed]
     return pairs
+
+
+def goal_applies(goal: Goal, options: argparse.Namespace) -> bool:
+    """--against alone checks the goals that compare two source trees, --bar the others, both together all."""
+    return options.against is not None if goal.server == BEFORE else options.bar
 
 
 def raise_file_limit() -> int:
@@ -118,10 +141,22 @@ def load_generator(tools: Tools) -> tuple[Path, bool]:
         return tools.load_generator(tls=False), False
 
 
-def prepare_peers(options: argparse.Namespace, environments: dict[str, Environment]) -> list[Server]:
+def verdicts_of(results: Results, options: argparse.Namespace) -> list[Verdict]:
+    return [verdict for verdict in results.verdicts() if goal_applies(verdict.goal, options)]
+
+
+def chosen_peers(options: argparse.Namespace) -> Sequence[str]:
+    """--against alone needs none."""
+    if options.peers is not None:
+        found: Sequence[str] = options.peers
+        return found
+    return () if options.against and not options.bar else DEFAULT_PEERS
+
+
+def prepare_peers(options: argparse.Namespace, environments: Mapping[str, Environment | NodeEnvironment]) -> list[Server]:
     """The peers that can be run; a word about each other one."""
     found = []
-    for name in DEFAULT_PEERS if options.peers is None else options.peers:
+    for name in chosen_peers(options):
         peer = PEERS[name]
         try:
             need(peer.system)
@@ -133,6 +168,14 @@ def prepare_peers(options: argparse.Namespace, environments: dict[str, Environme
     return found
 
 
+def prepare_subjects(options: argparse.Namespace, cache: Path) -> dict[str, Subject]:
+    """wsdaemon of this source tree, and of the one to compare with."""
+    trees = {SUBJECT: ROOT} if options.against is None else {SUBJECT: ROOT, BEFORE: options.against.absolute()}
+    for root in trees.values():
+        check_tree(root)
+    return {name: in_place(root, name) if options.in_place else installed(cache, root, name) for name, root in trees.items()}
+
+
 def prepare(options: argparse.Namespace, cache: Path, files: int) -> tuple[Machine, list[Server]]:
     """Compile, install, and find out what can be run. CannotRun when wsdaemon cannot."""
     allowed, taskset = os.sched_getaffinity(0), shutil.which("taskset")
@@ -140,22 +183,32 @@ def prepare(options: argparse.Namespace, cache: Path, files: int) -> tuple[Machi
         raise CannotRun(f"taskset is needed, and two CPUs out of {sorted(allowed)} (--cpus)")
     tools = Tools(cache)
     wsload, tls = load_generator(tools)
-    subject = in_place() if options.in_place else installed(cache)
-    environments = {name: environment(cache, name) for name in ("peers", "autobahn", SUBJECT)}
-    servers = [subject.server, *prepare_peers(options, environments)]
+    subjects = prepare_subjects(options, cache)
+    environments: dict[str, Environment | NodeEnvironment] = {name: environment(cache, name) for name in ("peers", "autobahn", *subjects)}
+    environments[NODE] = NodeEnvironment(cache / NODE)
+    servers = [*(subject.server for subject in subjects.values()), *prepare_peers(options, environments)]
     pins = [(taskset, "-c", str(number)) for number in options.cpus]
-    machine = Machine(tools, wsload, tools.limit(), subject, environments, pins[0], pins[1], options.seconds, options.patience, files)
+    machine = Machine(tools, wsload, tools.limit(), subjects, environments, pins[0], pins[1], options.seconds, options.patience, files)
     return machine, servers if tls else [replace(server, tls=False) for server in servers]
 
 
-def take_turns(machine: Machine, servers: Sequence[Server], pairs: Sequence[Pair], rounds: int) -> Results:
-    """Every test of every server once a round; who begins changes from round to round."""
+def rounds_of(pair: Pair, pairs: Sequence[Pair], rounds: int | None) -> int:
+    """How many samples are taken of this test and server, where --rounds does not say."""
+    if rounds is not None:
+        return rounds
+    compared = pair[1] in (SUBJECT, BEFORE) and (pair[0], BEFORE) in pairs
+    return PAIRS if compared else ROUNDS
+
+
+def take_turns(machine: Machine, servers: Sequence[Server], pairs: Sequence[Pair], rounds: int | None) -> Results:
+    """Every test of every server once a round; each round begins with the next server."""
     results = Results(pairs)
-    for number in range(rounds):
+    planned = {pair: rounds_of(pair, pairs, rounds) for pair in pairs}
+    for number in range(max(planned.values(), default=0)):
         turn = number % len(servers)
         for test in results.tests:
             for server in [*servers[turn:], *servers[:turn]]:
-                if (test, server.name) not in results.samples:
+                if number >= planned.get((test, server.name), 0):
                     continue
                 try:
                     sample = machine.measure(server, TESTS[test])
@@ -185,7 +238,9 @@ def publish(options: argparse.Namespace, machine: Machine, results: Results) -> 
         print(table(results, test))
     print(f"\n{markdown(results)}\n")
     versions = {name: home.versions() for name, home in machine.environments.items()}
-    used = [PEERS[name] for name in results.servers if name != SUBJECT]
+    used = [PEERS[name] for name in results.servers if name in PEERS]
+    for name, subject in machine.subjects.items():
+        versions[name] = {**versions[name], "commit": subject.commit}
     versions["system"] = system_versions({package for peer in used for package in peer.system.values()})
     found = everything(results, versions, options.seconds)
     source = (options.json or cache / "results.json").absolute()
@@ -194,7 +249,7 @@ def publish(options: argparse.Namespace, machine: Machine, results: Results) -> 
     if not options.no_plot:
         plot(cache, source, target.absolute())
     if options.docs:
-        write_docs(ROOT / "docs" / "performance.md", figures_text(results, found, options.bar))
+        write_docs(ROOT / "docs" / "performance.md", figures_text(results, found, verdicts_of(results, options)))
 
 
 def stop(number: int, frame: object) -> NoReturn:
@@ -211,16 +266,17 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with alone(cache):
             machine, servers = prepare(options, cache, files)
-            machine.try_out(servers[0])  # wsdaemon: the rest is of no use without it
+            for server in servers[: len(machine.subjects)]:  # wsdaemon: the rest is of no use without it
+                machine.try_out(server)
             results = take_turns(machine, servers, wanted(options, servers), options.rounds)
             publish(options, machine, results)
     except CannotRun as error:
         say(f"benchmarks: {error}")
         return 2
-    verdicts = results.verdicts() if options.bar else []
+    verdicts = verdicts_of(results, options)
     for verdict in verdicts:
         print(verdict)
-    if any(server == SUBJECT for _, server in results.failed):
+    if any(server in machine.subjects for _, server in results.failed):
         return 2
     return 0 if all(verdict.reached for verdict in verdicts) else 1
 

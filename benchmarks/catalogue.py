@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SUBJECT = "wsdaemon"
+BEFORE = "before"
+"""wsdaemon of another source tree, which --against names."""
 LIMIT = "raw"
 """The bare C loop: what the kernel costs."""
 
@@ -38,6 +40,8 @@ class Test:
     """Options of wsload. {json} is the message of make_json."""
     path: str = "echo"
     """Which of a server's paths the load goes to; `sub` brings `pub` along."""
+    mounts: int = 1
+    """How many mounts the connections spread over: as many paths, each `path` with a number behind it."""
     unit: str = "us"
     """us: CPU time per message, delivery or open and close. bytes: memory per connection. ms: a 99th percentile, of a probe's echoes or,
     when the load is `paced`, of its own latency."""
@@ -65,6 +69,7 @@ class Test:
 
 _ECHO64 = "--mode echo -C 100 -S 64"
 _ECHO16K = "--mode echo -C 50 -S 16384 --binary"
+_ECHO1M = "--mode echo -C 8 -S 1048576 --binary --verify-every 64"
 _ROOM = "--mode fanout -C 1000 -S 128"
 _JSON = "--mode fanout -C 1000 --text {json}"
 _CHURN = "--mode churn -C 64 --srcs 50"
@@ -76,12 +81,14 @@ TESTS: Mapping[str, Test] = {
     test.name: test
     for test in (
         Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
+        Test("echo64-mounts", "echo 64 B, four mounts in use", f"{_ECHO64} -P 1", mounts=4),
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
         Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
         Test("echo16k", "echo 16 KB", _ECHO16K),
-        Test("echo1m", "echo 1 MB", "--mode echo -C 8 -S 1048576 --binary --verify-every 64"),
+        Test("echo1m", "echo 1 MB", _ECHO1M),
         Test("tls-echo64", "echo 64 B over TLS", f"{_ECHO64} -P 1", tls=True),
         Test("tls-echo16k", "echo 16 KB over TLS", _ECHO16K, tls=True),
+        Test("tls-echo1m", "echo 1 MB over TLS", _ECHO1M, tls=True),
         Test("room", "room of 1,000, 128 B, per delivery", _ROOM, "sub"),
         Test("room8", "room of 1,000, 128 B, 8 under way, per delivery", f"{_ROOM} --window 8", "sub"),
         Test("room-json", "room of 1,000, 1 KiB JSON, per delivery", _JSON, "sub"),
@@ -93,6 +100,7 @@ TESTS: Mapping[str, Test] = {
         Test("churn", "open and close", _CHURN),
         Test("tls-churn", "open and close over TLS", _CHURN, tls=True),
         Test("idle", "idle connection", _MANY, unit="bytes"),
+        Test("tls-idle", "idle connection over TLS", _IDLE.replace("{count}", "5000"), unit="bytes", tls=True),
         Test(
             "idle-deflate", "idle connection, deflate used", f"{_MANY} --exchange --compress --text {{json}}",
             unit="bytes", deflate=True,
@@ -116,7 +124,8 @@ class Server:
 
     name: str
     command: str = ""
-    """Words with {port}, {bin} (of its environment), {servers}, {raw} and {config}. Empty: the subject."""
+    """Words with {port}, {bin} (where its environment keeps programs, or the modules of Node.js), {servers}, {raw} and {config}. Empty:
+    wsdaemon, of this source tree or of the one before."""
     packages: str = ""
     home: str = "peers"
     """The environment that the packages are installed in."""
@@ -136,6 +145,8 @@ class Server:
         return (self.tls or not test.tls) and (self.deflate is not None or not test.deflate)
 
 
+NODE = "node"
+"""The environment whose packages come with npm."""
 _COROUTINE = {"echo": "/", "coroutine": "/", "sub": "/sub", "pub": "/pub"}
 
 PEERS: Mapping[str, Server] = {
@@ -143,6 +154,8 @@ PEERS: Mapping[str, Server] = {
     for server in (
         Server(LIMIT, "{raw} {port}", tls=False, deflate=None),
         Server("picows", "{bin}/python {servers}/picows_echo.py {port}", "picows uvloop", deflate=None),
+        Server("socketify", "{bin}/python {servers}/socketify_echo.py {port}", "socketify"),
+        Server("ws", "env NODE_PATH={bin} node {servers}/ws_echo.js {port}", "ws bufferutil", home=NODE),
         Server("websockets", "{bin}/python {servers}/websockets_echo.py {port}", "websockets", paths=_COROUTINE),
         Server("websockets-uvloop", "{bin}/python {servers}/websockets_echo.py {port} --uvloop", "websockets uvloop", paths=_COROUTINE),
         Server("aiohttp", "{bin}/python {servers}/aiohttp_echo.py {port}", "aiohttp uvloop", paths=_COROUTINE),
@@ -155,7 +168,7 @@ PEERS: Mapping[str, Server] = {
         ),
     )
 }  # fmt: skip
-DEFAULT_PEERS = (LIMIT, "picows", "websockets", "aiohttp", "autobahn", "nchan")
+DEFAULT_PEERS = (LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +189,8 @@ class Goal:
             return TESTS[self.test].unit
         if self.server == SUBJECT:
             return "x the same without deflate"
+        if self.server == BEFORE:
+            return "x the same before"
         return "x the C limit" if self.server == LIMIT else f"x {self.server}"
 
     @property
@@ -188,18 +203,23 @@ class Goal:
 GOALS = (
     Goal("echo64", 1.15, "picows"),
     Goal("echo64", 1.4, LIMIT),
-    Goal("echo64x16", 0.3, "picows"),
-    Goal("echo16k", 1.0, "picows"),
-    Goal("echo1m", 1.3, "picows"),
+    Goal("echo64", 1.0, BEFORE),
+    Goal("echo64-mounts", 0.95, BEFORE),
+    Goal("echo64x16", 0.14, "picows"),
+    Goal("echo16k", 0.95, "picows"),
+    Goal("echo1m", 0.85, "picows"),
     Goal("coroutine", 0.6, "websockets"),
-    Goal("tls-echo64", 1.15, "picows"),
-    Goal("tls-echo16k", 1.15, "picows"),
-    Goal("room", 1.15, LIMIT),
-    Goal("room8", 0.45, LIMIT),
+    Goal("tls-echo64", 1.05, "picows"),
+    Goal("tls-echo16k", 1.05, "picows"),
+    Goal("tls-echo1m", 1.1, "picows"),
+    Goal("room", 0.93, LIMIT),
+    Goal("room8", 0.28, LIMIT),
     Goal("room-deflate", 1.3, SUBJECT, "room-json"),
-    Goal("churn", 1.8, "picows"),
-    Goal("tls-churn", 1.1, "picows"),
-    Goal("idle", 4000),
-    Goal("idle-deflate", 4500),
+    Goal("churn", 1.3, "picows"),
+    Goal("tls-churn", 1.0, "picows"),
+    Goal("idle", 3700),
+    Goal("idle-deflate", 5000),
+    Goal("tls-idle", 21000),
     Goal("idle-pings", 20),
 )
+"""Those that count the figures of BEFORE apply when --against names a source tree."""

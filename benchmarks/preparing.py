@@ -177,6 +177,32 @@ class Environment:
         return {item["name"]: item["version"] for item in json.loads(output[output.index("[") :])}
 
 
+@dataclass(frozen=True, slots=True)
+class NodeEnvironment:
+    """A folder in the cache with packages of npm."""
+
+    folder: Path
+
+    @property
+    def scripts(self) -> Path:
+        """Where Node.js finds the packages."""
+        return self.folder / "node_modules"
+
+    def install(self, mark: str, *packages: str) -> None:
+        """Installs packages, unless that was done before under this mark."""
+        done = self.folder / f".installed-{mark}"
+        if done.exists():
+            return
+        say(f"npm install {' '.join(packages)} ...")
+        run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", self.folder, *packages])
+        done.touch()
+
+    def versions(self) -> dict[str, str]:
+        """The versions of what was asked for."""
+        found = self.scripts.glob("*/package.json")
+        return {path.parent.name: json.loads(path.read_text())["version"] for path in found}
+
+
 def environment(cache: Path, name: str) -> Environment:
     """The environment of that name. It belongs to one Python: builds of the same version differ."""
     built = hashlib.sha256((sys.version + sys.base_prefix).encode()).hexdigest()[:8]

@@ -7,18 +7,18 @@ import os
 import platform
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .catalogue import LIMIT, PEERS, SUBJECT, TESTS
+from .catalogue import BEFORE, LIMIT, PEERS, SUBJECT, TESTS
 from .preparing import CannotRun
-from .results import Figure, Results, shown
+from .results import Figure, Results, Verdict, shown
 
 COLUMNS = {"us": "CPU us", "bytes": "bytes", "ms": "p99 ms"}
 UNITS = {"us": "µs", "bytes": "bytes", "ms": "ms"}
-NAMES = {LIMIT: "C limit", "autobahn": "stock Autobahn"}
+NAMES = {BEFORE: "wsdaemon before", LIMIT: "C limit", "autobahn": "stock Autobahn"}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -32,13 +32,15 @@ def bounded(test: str, figure: Figure) -> bool:
 
 
 def name_of(server: str) -> str:
-    """As people call it."""
+    """The name that readers know."""
     return NAMES.get(server, server)
 
 
 def table(results: Results, test: str) -> str:
     """All that is known about one test, for the terminal."""
-    heads = f"{COLUMNS[TESTS[test].unit]:>10}{'x C limit':>10}{'x picows':>10}{'per s':>12}{'p50 us':>10}{'p99 us':>10}"
+    others = (BEFORE, LIMIT, "picows") if (test, BEFORE) in results.samples else (LIMIT, "picows")
+    ratio_heads = "".join(f"{'x C limit' if other == LIMIT else f'x {other}':>10}" for other in others)
+    heads = f"{COLUMNS[TESTS[test].unit]:>10}{ratio_heads}{'per s':>12}{'p50 us':>10}{'p99 us':>10}"
     lines = [f"\n{test}: {TESTS[test].title}", f"{'server':20}{heads}{'foreign':>9}{'n':>6}"]
     for server in results.servers:
         if (test, server) not in results.samples:
@@ -47,7 +49,7 @@ def table(results: Results, test: str) -> str:
         if figure is None:
             lines.append(f"{server:20}{'-':>10}  failed")
             continue
-        ratios = [results.ratio((test, server), (test, other)) for other in (LIMIT, "picows")]
+        ratios = [results.ratio((test, server), (test, other)) for other in others]
         cells = "".join(f"{'-' if ratio is None else shown(ratio, 2):>10}" for ratio in ratios)
         note = ("" if figure.quiet else "  * not quiet") + (f"  {figure.failed} failed" if figure.failed else "")
         note += f"  at most: load generator at {figure.load:.2f} of its CPU" if bounded(test, figure) else ""
@@ -102,7 +104,7 @@ def everything(results: Results, versions: Mapping[str, Mapping[str, str]], seco
     }
 
 
-def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str:
+def figures_text(results: Results, found: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
     """What stands between the marks of the docs page."""
     servers = [server for server in results.servers if server not in (SUBJECT, LIMIT)]
     versions = ", ".join(f"{name_of(server)} {_version(found['versions'], server)}".strip() for server in servers)
@@ -111,7 +113,7 @@ def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str
     head = [f"{found['when']}, {where}; medians of {rounds} {'rounds' if rounds > 1 else 'round'}.", f"Beside wsdaemon: {versions}."]
     foot = "Less is better. `-`: it has no such thing. `*`: other work disturbed every sample. `≤`: the load generator had no CPU to spare."
     lines = [*head, "", markdown(results), "", foot]
-    if goals and (verdicts := results.verdicts()):
+    if verdicts:
         lines += ["", "| goal | at most | measured | |", "|---|---:|---:|---|"]
         for verdict in verdicts:
             measured = "-" if verdict.measured is None else shown(verdict.measured, 2)
@@ -122,6 +124,8 @@ def figures_text(results: Results, found: Mapping[str, Any], goals: bool) -> str
 
 
 def _version(versions: Mapping[str, Mapping[str, str]], server: str) -> str:
+    if server == BEFORE:
+        return versions[BEFORE].get("commit", "")
     peer = PEERS[server]
     if peer.system:
         return ", ".join(" ".join(item) for item in versions.get("system", {}).items() if item[0] in peer.system.values())

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .catalogue import GOALS, PEERS, SUBJECT, TESTS, Goal
+from .catalogue import BEFORE, GOALS, PEERS, SUBJECT, TESTS, Goal
 from .running import QUIET, Sample
 
 Pair = tuple[str, str]
@@ -69,9 +69,9 @@ class Results:
 
     @property
     def servers(self) -> list[str]:
-        """Those that were run, the subject first, the peers in the catalogue's order."""
+        """Those that were run: the subject, the one before, the peers in the catalogue's order."""
         found = {server for _, server in self.samples}
-        return [server for server in (SUBJECT, *PEERS) if server in found]
+        return [server for server in (SUBJECT, BEFORE, *PEERS) if server in found]
 
     @property
     def failed(self) -> set[Pair]:
@@ -114,5 +114,6 @@ class Results:
         return Verdict(goal, None if figure is None else figure.cost)
 
     def verdicts(self) -> list[Verdict]:
-        """For every goal whose test was run."""
-        return [self.verdict(goal) for goal in GOALS if (goal.test, SUBJECT) in self.samples]
+        """For every goal whose test was run; those about the one before, where that was run."""
+        ran = set(self.samples)
+        return [self.verdict(goal) for goal in GOALS if (goal.test, SUBJECT) in ran and (goal.server != BEFORE or goal.needs <= ran)]

@@ -11,13 +11,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .catalogue import PROBE, TESTS, Server, Test, make_json
-from .preparing import HERE, CannotRun, Environment, Tools, clean_environment
+from .preparing import HERE, CannotRun, Environment, NodeEnvironment, Tools, clean_environment
 from .subject import Subject
 
 Sample = dict[str, Any]
@@ -42,8 +42,9 @@ class Machine:
     tools: Tools
     wsload: Path
     raw: Path
-    subject: Subject
-    environments: dict[str, Environment]
+    subjects: Mapping[str, Subject]
+    """wsdaemon by the server's name: SUBJECT, and BEFORE when there is a tree to compare with."""
+    environments: Mapping[str, Environment | NodeEnvironment]
     server_pin: tuple[str, ...]
     load_pin: tuple[str, ...]
     """Words that put a command on its CPU."""
@@ -64,7 +65,7 @@ class Machine:
         with self._running(server, test) as (pid, port):
             start = ["--port", str(port), "--server-pid", str(pid), *(["--tls"] if test.tls else [])]
             # A small load first: imports and pools are then paid for, and a wrong path or a refusal shows at once.
-            self._load([*start, *shlex.split("--mode idle -C 50 -T 0.3"), "--path", path], 1)
+            self._load([*start, *shlex.split("--mode idle -C 50 -T 0.3"), "--path", path, "--paths", str(test.mounts)], 1)
             wait_until_quiet(self.patience)
             words = [*start, *self._words(server, test, path)]
             if test.probed:
@@ -77,7 +78,7 @@ class Machine:
             return sample
 
     def try_out(self, server: Server) -> None:
-        """Start it, have it echo for a moment, end it. CannotRun when that fails."""
+        """Start it, let it echo for a moment, end it. CannotRun when that fails."""
         test = TESTS["echo64"]
         with self._running(server, test) as (_, port):
             self._load(["--port", str(port), *shlex.split("--mode echo -C 1 -T 0.1 --warm 0.1"), "--path", server.paths[test.path]], 1)
@@ -87,14 +88,15 @@ class Machine:
 
     def _words(self, server: Server, test: Test, path: str) -> list[str]:
         words = [make_json(1024) if word == "{json}" else word for word in test.load.split()]
-        words += ["--warm", "0.5", "-T", str(self._duration(test)), "--path", path]
+        words += ["--warm", "0.5", "-T", str(self._duration(test)), "--path", path, "--paths", str(test.mounts)]
         return [*words, "--pub-path", server.paths["pub"]] if test.path == "sub" else words
 
     # -- the server
 
     def _command(self, server: Server, test: Test, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
         if not server.command:
-            return self.subject.command(folder, port, test, self.tools), self.subject.environment
+            subject = self.subjects[server.name]
+            return subject.command(folder, port, test, self.tools), subject.environment
         home = self.environments[server.home]
         config = self.tools.configure(server.config, port) if server.config else ""
         values = {"port": port, "bin": home.scripts, "servers": HERE / "servers", "raw": self.raw, "config": config}

@@ -1,4 +1,4 @@
-"""wsdaemon of this checkout, as a server to be measured: its settings and its command."""
+"""wsdaemon as a server to be measured, of this source tree or of another one: its settings and its command."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalogue import SUBJECT, Server, Test
-from .preparing import HERE, ROOT, CannotRun, Tools, clean_environment, digest, environment, run, say
+from .catalogue import Server, Test
+from .preparing import HERE, CannotRun, Tools, clean_environment, digest, environment, run, say
 
 SETTINGS = """\
 # Everything that is not here is as it comes: limits, pings, compression, counters and the log.
@@ -27,6 +27,9 @@ app = echo
 [mount:/coroutine]
 app = apps:echo
 
+# what is published there reaches every other member as it is
+[mount:/rooms/{{name}}]
+app = rooms
 """
 
 TLS = """\
@@ -34,24 +37,15 @@ tls_certificate = {certificate}
 tls_key = {key}
 """
 
-ROOMS = """\
-[mount:/rooms/{name}]
-app = rooms
-"""
-"""What is published there reaches every other member as it is."""
+MOUNT = """\
 
-BARE_ROOM = """\
-[mount:/room]
-app = apps:Room
+[mount:/echo{number}]
+app = echo
 """
 
 LOOK = """\
-from wsdaemon.settings.apps import APP_OPTIONS
-try:
-    from wsdaemon.wire import _frames
-except ImportError:
-    _frames = None
-print("rooms" if "rooms" in APP_OPTIONS else "bare", "compiled" if _frames else "python")
+import pathlib, wsdaemon
+print(*(path.name for path in pathlib.Path(wsdaemon.__file__).parent.rglob("_frames*.so")))
 """
 
 
@@ -59,51 +53,65 @@ print("rooms" if "rooms" in APP_OPTIONS else "bare", "compiled" if _frames else 
 class Subject:
     """A wsdaemon that can be started."""
 
+    name: str
+    """SUBJECT or BEFORE."""
     twistd: tuple[str, ...]
     environment: dict[str, str]
-    rooms: bool
+    commit: str
+    """The source tree's, with `-dirty` behind it if files were changed since; empty if it is no git checkout."""
 
     @property
     def server(self) -> Server:
         """How the tests see it."""
-        room = "/rooms/bench" if self.rooms else "/room"
-        return Server(SUBJECT, home=SUBJECT, deflate="", paths={"echo": "/echo", "coroutine": "/coroutine", "sub": room, "pub": room})
+        room = "/rooms/bench"
+        return Server(self.name, home=self.name, deflate="", paths={"echo": "/echo", "coroutine": "/coroutine", "sub": room, "pub": room})
 
     def command(self, folder: Path, port: int, test: Test, tools: Tools) -> list[str]:
         """Writes the settings into `folder`; the words that start the daemon with them."""
         tls = TLS.format(certificate=tools.certificate, key=tools.key) if test.tls else ""
+        more = "".join(MOUNT.format(number=number) for number in range(test.mounts)) if test.mounts > 1 else ""
         settings = folder / "wsdaemon.ini"
-        settings.write_text(SETTINGS.format(port=port, tls=tls) + (ROOMS if self.rooms else BARE_ROOM))
+        settings.write_text(SETTINGS.format(port=port, tls=tls) + more)
         shutil.copy(HERE / "apps.py", folder / "apps.py")
         return [*self.twistd, "-n", "--pidfile=", "wsdaemon", "-c", str(settings)]
 
 
-def installed(cache: Path) -> Subject:
-    """This checkout, built and installed into an environment of its own. Again only when a file of it has changed."""
-    home = environment(cache, SUBJECT)
-    sources = [path for folder in ("wsdaemon", "twisted") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".c", ".pyi")]
-    mark = digest([*sources, ROOT / "pyproject.toml", ROOT / "hatch_build.py"])
+def check_tree(root: Path) -> None:
+    """CannotRun unless `root` is a source tree of wsdaemon."""
+    if not (root / "wsdaemon" / "__init__.py").exists() or not (root / "pyproject.toml").exists():
+        raise CannotRun(f"{root} is no source tree of wsdaemon")
+
+
+def installed(cache: Path, root: Path, name: str) -> Subject:
+    """The source tree `root`, built and installed into an environment of its own, and again only when one of its files has changed."""
+    home = environment(cache, name)
+    sources = [path for folder in ("wsdaemon", "twisted") for path in (root / folder).rglob("*") if path.suffix in (".py", ".c", ".pyi")]
+    mark = digest([*sources, root / "pyproject.toml", root / "hatch_build.py"])
     home.install("builder", "hatchling")
     if not home.has(mark):
         home.forget(keep="builder")
-        home.pip("install", "--no-build-isolation", ROOT)  # with what it depends on
-        home.pip("install", "--no-build-isolation", "--no-deps", "--force-reinstall", ROOT)  # and anew, though its version is the same
+        home.pip("install", "--no-build-isolation", root)  # with what it depends on
+        home.pip("install", "--no-build-isolation", "--no-deps", "--force-reinstall", root)  # and anew, though its version is the same
         home.mark(mark)
-    return _looked_at((str(home.python), str(home.scripts / "twistd")), clean_environment())
+    return _looked_at(root, name, (str(home.python), str(home.scripts / "twistd")), clean_environment())
 
 
-def in_place() -> Subject:
-    """This checkout as it lies there, with the packages of the Python that runs this."""
+def in_place(root: Path, name: str) -> Subject:
+    """The source tree `root` as it lies there, with the packages of the Python that runs this."""
     twistd = Path(sysconfig.get_path("scripts"), "twistd")
     if not twistd.exists():
         raise CannotRun(f"there is no twistd beside {sys.executable}")
-    return _looked_at((sys.executable, str(twistd)), clean_environment(PYTHONPATH=str(ROOT)))
+    return _looked_at(root, name, (sys.executable, str(twistd)), clean_environment(PYTHONPATH=str(root)))
 
 
-def _looked_at(twistd: tuple[str, ...], environ: dict[str, str]) -> Subject:
-    rooms, frames = run([twistd[0], "-P", "-c", LOOK], environ).split()[-2:]
-    if frames != "compiled":
-        say("wsdaemon's C module is not built: its Python twin is measured")
-    if rooms != "rooms":
-        say("this wsdaemon has no rooms: a bare broadcast app is measured")
-    return Subject(twistd, environ, rooms == "rooms")
+def _looked_at(root: Path, name: str, twistd: tuple[str, ...], environ: dict[str, str]) -> Subject:
+    if not run([twistd[0], "-P", "-c", LOOK], environ).strip():
+        say(f"{name}: the C module is not built; its Python twin is measured")
+    return Subject(name, twistd, environ, _commit(root))
+
+
+def _commit(root: Path) -> str:
+    try:
+        return run(["git", "-C", root, "describe", "--always", "--dirty"]).strip()
+    except CannotRun:
+        return ""

@@ -117,7 +117,7 @@ def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_p
     assert [name for name in names if name.endswith(".so")] == [f"wsdaemon/wire/_frames{SUFFIX}"]
     assert "Root-Is-Purelib: false" in tags
     assert f"\nVersion: {wsdaemon.__version__}\n" in metadata
-    assert "twisted/plugins/wsdaemon_plugin.py" in names
+    assert {"twisted/plugins/wsdaemon_plugin.py", "wsdaemon/py.typed"} <= set(names)
     assert not {"twisted/__init__.py", "twisted/plugins/__init__.py"} & set(names)
     assert {name.split("/")[0] for name in names} == {"twisted", "wsdaemon", f"wsdaemon-{wsdaemon.__version__}.dist-info"}
     install(python, wheel)

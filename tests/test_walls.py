@@ -24,7 +24,7 @@ ROOMS = {
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-SEE_EVERYTHING = {"daemon", "__init__", "server", "tap"}
+SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:

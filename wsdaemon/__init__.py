@@ -7,32 +7,108 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["App", "Connection", "ConnectionClosed", "Handshake", "Session", "SettingsError", "StartError", "WebSocketServer"]
+__all__ = [
+    "AdminOptions",
+    "App",
+    "BrokerError",
+    "ClientCertificate",
+    "Connection",
+    "ConnectionClassApp",
+    "ConnectionClosed",
+    "CoroutineConnection",
+    "EnterHook",
+    "EnterPatternHook",
+    "ExpiringSession",
+    "Handshake",
+    "HandshakeApp",
+    "Headers",
+    "HistoryPage",
+    "Identity",
+    "Message",
+    "MountOptions",
+    "PayloadSession",
+    "Peer",
+    "Position",
+    "Presence",
+    "PresencePage",
+    "PublishHook",
+    "Published",
+    "Refused",
+    "RoomHandle",
+    "RoomPage",
+    "RoomsHandle",
+    "RouteOptions",
+    "ServerOptions",
+    "ServiceApp",
+    "Session",
+    "SettingsError",
+    "StartError",
+    "SubprotocolsApp",
+    "Visitor",
+    "WebSocketServer",
+]
 
 if TYPE_CHECKING:
-    from .apps.coroutine import CoroutineConnection as Connection
+    from .apps.coroutine import CoroutineConnection
+    from .apps.rooms.handle import RoomHandle, RoomsHandle
+    from .apps.rooms.hooks import EnterHook, EnterPatternHook, PublishHook
+    from .apps.rooms.policy import Refused, Visitor
+    from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
     from .core.closing import ConnectionClosed
-    from .core.contract import App, Session
-    from .core.handshake import Handshake
+    from .core.connection import Connection
+    from .core.contract import App, ConnectionClassApp, ExpiringSession, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp
+    from .core.handshake import ClientCertificate, Handshake, Headers, Peer
+    from .core.identity import Identity
     from .daemon.parts import StartError
+    from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
     from .server import WebSocketServer
     from .settings.problems import SettingsError
 
 _HOMES = {
-    "App": ("core.contract", "App"),
-    "Connection": ("apps.coroutine", "CoroutineConnection"),
-    "ConnectionClosed": ("core.closing", "ConnectionClosed"),
-    "Handshake": ("core.handshake", "Handshake"),
-    "Session": ("core.contract", "Session"),
-    "SettingsError": ("settings.problems", "SettingsError"),
-    "StartError": ("daemon.parts", "StartError"),
-    "WebSocketServer": ("server", "WebSocketServer"),
+    "AdminOptions": "options",
+    "App": "core.contract",
+    "BrokerError": "brokers.contract",
+    "ClientCertificate": "core.handshake",
+    "Connection": "core.connection",
+    "ConnectionClassApp": "core.contract",
+    "ConnectionClosed": "core.closing",
+    "CoroutineConnection": "apps.coroutine",
+    "EnterHook": "apps.rooms.hooks",
+    "EnterPatternHook": "apps.rooms.hooks",
+    "ExpiringSession": "core.contract",
+    "Handshake": "core.handshake",
+    "HandshakeApp": "core.contract",
+    "Headers": "core.handshake",
+    "HistoryPage": "brokers.contract",
+    "Identity": "core.identity",
+    "Message": "brokers.contract",
+    "MountOptions": "options",
+    "PayloadSession": "core.contract",
+    "Peer": "core.handshake",
+    "Position": "brokers.contract",
+    "Presence": "brokers.contract",
+    "PresencePage": "brokers.contract",
+    "PublishHook": "apps.rooms.hooks",
+    "Published": "brokers.contract",
+    "Refused": "apps.rooms.policy",
+    "RoomHandle": "apps.rooms.handle",
+    "RoomPage": "brokers.contract",
+    "RoomsHandle": "apps.rooms.handle",
+    "RouteOptions": "options",
+    "ServerOptions": "options",
+    "ServiceApp": "core.contract",
+    "Session": "core.contract",
+    "SettingsError": "settings.problems",
+    "StartError": "daemon.parts",
+    "SubprotocolsApp": "core.contract",
+    "Visitor": "apps.rooms.policy",
+    "WebSocketServer": "server",
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are first asked for: an app module that needs one exception should not load the daemon."""
     if name not in _HOMES:
         raise AttributeError(f"module wsdaemon has no attribute {name}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

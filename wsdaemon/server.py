@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from twisted.logger import globalLogBeginner
 
@@ -19,12 +20,15 @@ from .apps.coroutine import CoroutineConnection
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
+from .core.contract import App
 from .daemon import process
 from .daemon.daemon import Daemon
 from .daemon.daemon import build as build_daemon
 from .daemon.parts import Signals, State, settle, stopper
 from .edge.pages import Pages
+from .ops import log_standard
 from .ops.logs import LogOptions, make_log
+from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
@@ -34,7 +38,22 @@ SOURCE = "WebSocketServer"
 OF_ROUTES = {*CONNECTION_LIMITS, "max_connections_per_user"}
 """Options that a listener has as well: given to a server they are what its routes start from."""
 
-F = TypeVar("F", bound=Callable[[CoroutineConnection], Coroutine[Any, Any, object]])
+Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]]
+F = TypeVar("F", bound=Function)
+
+
+class AutobahnProtocol(Protocol):
+    """What tells Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+
+    @property
+    def sendMessage(self) -> Callable[..., Any]: ...
+
+    @property
+    def onMessage(self) -> Callable[..., Any]: ...
+
+
+Mountable = Function | App | type[App] | type[AutobahnProtocol] | str
+"""A coroutine function, an app or its class, a subclass of Autobahn's WebSocketServerProtocol, or a name as the INI file writes it."""
 
 
 class WebSocketServer:
@@ -53,8 +72,8 @@ class WebSocketServer:
         host: str = "127.0.0.1",
         address: str | None = None,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
-        admin: Mapping[str, Any] | None = None,
-        **options: Any,
+        admin: AdminOptions | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         """Listen on `host` and `port` (0: any free one; host "": every address), or on `address` as the INI file writes it.
 
@@ -82,7 +101,7 @@ class WebSocketServer:
 
     # -- what it serves
 
-    def route(self, path: str, **options: Any) -> Callable[[F], F]:
+    def route(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """Decorates `async def app(connection)` to be served at `path`; `{name}` segments are in `connection.params`.
 
         `options` are those of a [mount:PATH] section. Raises SettingsError at once.
@@ -95,7 +114,7 @@ class WebSocketServer:
         self._check([section(f"mount:{path}", **{"app": "echo", **options})])
         return decorate
 
-    def mount(self, path: str, app: Any, **options: Any) -> None:
+    def mount(self, path: str, app: Mountable, **options: Unpack[MountOptions]) -> None:
         """Serve `app` at `path`: a coroutine function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
         if self._daemon is not None:
             raise RuntimeError("the server runs already: mount before it starts")
@@ -265,6 +284,8 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     )
     log.open()
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
+    if not logging.getLogger().handlers:
+        log_standard.connect(log)
 
 
 def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:

@@ -104,10 +104,12 @@ void start(conn *c, const char *path)
     if (epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e) < 0) { fail(c, "epoll_ctl"); return; }
     uint64_t nonce[2] = {rnd(), rnd()};
     base64((uint8_t *)nonce, 16, c->key);
+    char number[12] = "";
+    if (o.paths > 1) snprintf(number, sizeof number, "%d", c->idx % o.paths);
     c->hs = realloc(c->hs, 8192);
     c->hs_len = snprintf(c->hs, 8192,
-        "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
-        "Sec-WebSocket-Version: 13\r\n%s%s%s%s%s\r\n", path, o.host, o.port, c->key, o.subprotocol ? "Sec-WebSocket-Protocol: " : "",
+        "GET %s%s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
+        "Sec-WebSocket-Version: 13\r\n%s%s%s%s%s\r\n", path, number, o.host, o.port, c->key, o.subprotocol ? "Sec-WebSocket-Protocol: " : "",
         o.subprotocol ? o.subprotocol : "", o.subprotocol ? "\r\n" : "",
         o.offer ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "", o.headers);
 #ifdef WITH_TLS

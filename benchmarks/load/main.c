@@ -8,7 +8,7 @@
 
 const char *const MODES[] = {"", "echo", "fanout", "idle", "churn"};
 struct options o = {.host = "127.0.0.1", .path = "/", .tag = "", .port = 9000, .conns = 100, .pipeline = 1, .window = 1,
-                    .inflight = 64, .verify_every = 16, .size = 64, .secs = 5, .warm = 1, .open_timeout = 60};
+                    .inflight = 64, .paths = 1, .verify_every = 16, .size = 64, .secs = 5, .warm = 1, .open_timeout = 60};
 uint8_t *payload, *packed;
 size_t packed_len;
 
@@ -21,6 +21,7 @@ static void usage(void)
 "  idle    opens -C connections and holds them for -T seconds\n"
 "  churn   -C connections at a time are opened and closed with the closing handshake, again and again\n"
 "target    --host ADDR (loopback only; 127.0.0.1)  --port N (9000)  --path P (/)  --pub-path P (as --path)  --tls (not verified)\n"
+"          --paths N (1; more: the connections spread over N paths, P0, P1 and so on)\n"
 "handshake --subprotocol X  --header 'Name: value' (repeatable)  --offer-deflate\n"
 "load      -C connections (100)  -P messages under way (1)  -S payload bytes (64)  -T seconds (5)  --warm seconds before (1)\n"
 "          --text TEXT (sent instead of -S bytes)\n"
@@ -40,14 +41,15 @@ static void usage(void)
 static void options(int argc, char **argv)
 {
     enum { MODE = 1, HOST, PORT, PATH, PUB_PATH, SUBPROTOCOL, HEADER, WARM, BINARY, UTF8, RATE, INFLIGHT, SRCS, OFFER, COMPRESS, SUB_MSG, TEXT,
-           WINDOW, TO_SENDER, LOOSE, VERIFY, PID, TAG, OPEN_TIMEOUT, TLS, INTERVAL, EXCHANGE };
+           WINDOW, TO_SENDER, LOOSE, VERIFY, PID, TAG, OPEN_TIMEOUT, TLS, INTERVAL, EXCHANGE, PATHS };
     static const struct option names[] = {
         {"mode", 1, 0, MODE}, {"host", 1, 0, HOST}, {"port", 1, 0, PORT}, {"path", 1, 0, PATH}, {"pub-path", 1, 0, PUB_PATH},
         {"subprotocol", 1, 0, SUBPROTOCOL}, {"header", 1, 0, HEADER}, {"warm", 1, 0, WARM}, {"binary", 0, 0, BINARY}, {"utf8", 0, 0, UTF8},
         {"rate", 1, 0, RATE}, {"inflight", 1, 0, INFLIGHT}, {"srcs", 1, 0, SRCS}, {"offer-deflate", 0, 0, OFFER}, {"compress", 0, 0, COMPRESS},
         {"sub-msg", 1, 0, SUB_MSG}, {"text", 1, 0, TEXT}, {"window", 1, 0, WINDOW}, {"echo-to-sender", 0, 0, TO_SENDER},
         {"loose", 0, 0, LOOSE}, {"verify-every", 1, 0, VERIFY}, {"server-pid", 1, 0, PID}, {"tag", 1, 0, TAG},
-        {"open-timeout", 1, 0, OPEN_TIMEOUT}, {"tls", 0, 0, TLS}, {"interval", 1, 0, INTERVAL}, {"exchange", 0, 0, EXCHANGE}, {0, 0, 0, 0}};
+        {"open-timeout", 1, 0, OPEN_TIMEOUT}, {"tls", 0, 0, TLS}, {"interval", 1, 0, INTERVAL}, {"exchange", 0, 0, EXCHANGE},
+        {"paths", 1, 0, PATHS}, {0, 0, 0, 0}};
     size_t used;
     for (int k; (k = getopt_long(argc, argv, "C:P:S:T:", names, 0)) != -1;) switch (k) {
         case MODE: for (int m = ECHO; m <= CHURN; m++) if (!strcmp(optarg, MODES[m])) o.mode = m; break;
@@ -77,13 +79,14 @@ static void options(int argc, char **argv)
         case TLS: o.tls = true; break;
         case INTERVAL: o.interval = atof(optarg); break;
         case EXCHANGE: o.exchange = true; break;
+        case PATHS: o.paths = atoi(optarg); break;
         case 'C': o.conns = atoi(optarg); break;
         case 'P': o.pipeline = atoi(optarg); break;
         case 'S': o.size = strtoul(optarg, 0, 0); break;
         case 'T': o.secs = atof(optarg); break;
         default: usage();
     }
-    if (!o.mode || optind < argc || o.conns < 1 || o.pipeline < 1 || o.window < 1 || o.verify_every < 1 || o.inflight < 1) usage();
+    if (!o.mode || optind < argc || o.conns < 1 || o.pipeline < 1 || o.window < 1 || o.verify_every < 1 || o.inflight < 1 || o.paths < 1) usage();
     if (!o.pub_path) o.pub_path = o.path;
     if (o.text) o.size = strlen(o.text);
 }

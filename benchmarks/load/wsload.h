@@ -36,7 +36,7 @@ extern struct options {
     enum mode mode;
     const char *host, *path, *pub_path, *subprotocol, *sub_msg, *text, *tag;
     char headers[2048];
-    int port, conns, pipeline, window, inflight, srcs, verify_every, pids[64], npids;
+    int port, conns, pipeline, window, inflight, srcs, verify_every, paths, pids[64], npids;
     bool binary, utf8, offer, compress, echo_to_sender, loose, exchange, tls;
     size_t size;
     double secs, warm, rate, interval, open_timeout;

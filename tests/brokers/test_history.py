@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.brokers.contract import Message, RateLimited
-from wsdaemon.brokers.history import History, RateBucket, RecentKeys
+from wsdaemon.brokers.contract import Message
+from wsdaemon.brokers.history import History, RecentKeys
 
 
 def message(offset: int, size: int = 1) -> Message:
@@ -125,17 +125,3 @@ def test_the_oldest_key_makes_room_for_a_new_one() -> None:
     for offset, key in enumerate("abc", 1):
         keys.add(key, offset, 0.0)
     assert [keys.find(key, 1.0) for key in "abc"] == [None, 2, 3]
-
-
-def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
-    bucket = RateBucket(3.0, 2.0, 0.0)
-    bucket.take(0.0)
-    bucket.take(0.0)
-    with pytest.raises(RateLimited) as refused:
-        bucket.take(0.0)
-    assert refused.value.retry_after == pytest.approx(1 / 3)
-    bucket.take(refused.value.retry_after)  # waiting for as long as it said is enough
-    bucket.take(100.0)
-    bucket.take(100.0)
-    with pytest.raises(RateLimited):
-        bucket.take(100.0)

@@ -425,7 +425,9 @@ def test_nothing_is_kept_of_a_member_that_left() -> None:
     bench.broker.subscribe_pattern(">", a)
     bench.broker.remove(a)
     bench.broker.unsubscribe("room", b)
-    assert not bench.broker._holders and not bench.broker._patterns and not bench.broker._rooms["room"].watchers
+    assert not bench.broker._holders and not bench.broker._patterns
+    presence = bench.broker._rooms["room"].presence
+    assert presence is not None and not presence.watchers and not len(presence)
 
 
 def test_the_epoch_is_64_random_bits() -> None:

@@ -55,9 +55,8 @@ class BrokerModel(Model):
     def subscribed(self, client: Client, name: str, room: ModelRoom, since: Position | None, presence: bool) -> c.Subscribed:
         room.members.append(client)
         client.joined.append(name)
-        self.tell(name, "joined", client)
         if presence:
-            client.news[name] = []
+            client.known[name] = {member.id for member in room.members}
         return self.broker.subscribe(name, client, since, presence=presence)
 
     @rule(key=KEYS, pattern=PATTERNS, resume=st.booleans())
@@ -207,6 +206,11 @@ class BrokerModel(Model):
     def step(self, budget: int) -> None:
         if self.awake:
             self.awake = self.broker.fan.step(budget)
+
+    @rule()
+    def timer(self) -> None:
+        if self.timers:
+            self.timers.pop(0)()
 
     @rule()
     def finish(self) -> None:

@@ -101,7 +101,7 @@ def test_a_drain_ends_with_the_last_close() -> None:
         connections = Connections()
         clients = [made.make_wire(App()) for _ in range(2)]
         for client in clients:
-            client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
+            client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
             connections.add(client.connection)
         task = made.loop.create_task(connections.drain(10))
         made.loop.settle()
@@ -117,7 +117,7 @@ def test_a_drain_drops_those_that_do_not_close() -> None:
     with house() as made:
         connections = Connections()
         client = made.make_wire(App(), close_timeout=60.0)
-        client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
+        client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
         connections.add(client.connection)
         task = asyncio.ensure_future(connections.drain(3, 1012, "restart"))
         made.loop.advance(2.9)

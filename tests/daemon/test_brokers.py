@@ -25,7 +25,7 @@ from wsdaemon.settings.reference import effective
 from wsdaemon.settings.rooms import RoomsOptions
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.wire.turns import Turns
-from wsdaemon.wire.writer import Flusher
+from wsdaemon.wire.writer import make_flusher
 
 
 class Gate:
@@ -41,7 +41,7 @@ class Broken:
 def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = None, **options: Any) -> Mount:
     settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
     shared = Shared(
-        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(),
     )  # fmt: skip
@@ -55,6 +55,7 @@ class Room:
         self.made = made
         self.watcher = Watcher()
         self.mount = mount(made, watcher=self.watcher, **options)
+        self.mount.wires.protocols.prepare()
         open_it = self.mount.app.open
 
         def opened(connection: Connection, handshake: Handshake) -> Any:
@@ -63,8 +64,8 @@ class Room:
         self.mount.app.open = opened
 
     def client(self, room: str = "lobby", **headers: str) -> Client:
-        made_class = self.mount.wires
-        return Client(self.made.loop, made_class, self.watcher, made_class.policy.wheel, request(f"/rooms/{room}", **headers), -1)
+        wires = self.mount.wires
+        return Client(self.made.loop, wires, self.watcher, wires.policy.wheel, request(f"/rooms/{room}", **headers), -1)
 
 
 def frames(made: House, client: Client) -> list[Frame]:

@@ -18,7 +18,7 @@ from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
-from wsdaemon.wire.writer import Flusher
+from wsdaemon.wire.writer import make_flusher
 
 
 async def chat(connection: CoroutineConnection) -> None:
@@ -41,7 +41,7 @@ def settings(app: Any, **values: Any) -> MountSettings:
 
 def mount(made: House, app: Any, **values: Any) -> Mount:
     shared = Shared(
-        watcher=Watcher(), wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        watcher=Watcher(), wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
         reactor=object(),
     )  # fmt: skip
@@ -49,8 +49,9 @@ def mount(made: House, app: Any, **values: Any) -> Mount:
 
 
 def connect(made: House, mounted: Mount, **headers: str) -> Client:
-    made_class = mounted.wires
-    return Client(made.loop, made_class, Watcher(), made_class.policy.wheel, request("/chat", **headers), -1)
+    wires = mounted.wires
+    wires.protocols.prepare()
+    return Client(made.loop, wires, Watcher(), wires.policy.wheel, request("/chat", **headers), -1)
 
 
 def test_every_built_in_has_options_in_the_settings() -> None:
@@ -76,7 +77,7 @@ def test_what_becomes_of_each(made: House) -> None:
     app = OwnApp()
     assert mount(made, app).app is app
     assert mount(made, Mounted).app is None
-    assert issubclass(mount(made, Mounted).wires, Mounted)
+    assert mount(made, Mounted).wires.protocols.mounted is Mounted
 
 
 def test_what_cannot_be_loaded(made: House) -> None:
@@ -94,16 +95,12 @@ def test_failures_of_a_coroutine_go_to_the_watcher(made: House) -> None:
 
 
 def test_the_settings_reach_the_wire(made: House) -> None:
-    """Each limit of [mount:PATH] that the wire has under the same name is handed on."""
-    defaults = settings("echo")
-    names = {field.name for field in fields(WirePolicy)} & {field.name for field in fields(MountSettings)} - {"app"}
-    assert {"max_message", "ping_interval", "send_backlog"} <= names
-    values: dict[str, Any] = {
-        name: value + 7 for name in names if type(value := getattr(defaults, name)) in (int, float)
-    } | {"subprotocols": ("one", "two")}  # fmt: skip
-    mounted = mount(made, "echo", max_connections=5, **values)
+    """As the very object that was read: the wire has no defaults of its own that could drift."""
+    mounted = mount(made, "echo", max_connections=5, subprotocols=("one", "two"))
     policy = mounted.wires.policy
-    assert {name: getattr(policy, name) for name in values} == values
+    assert policy.settings is mounted.settings
+    assert policy.subprotocols == ("one", "two")
+    assert {field.name for field in fields(WirePolicy)} & {field.name for field in fields(MountSettings)} == {"app", "subprotocols"}
     assert mounted.count.most == 5
     assert mounted.path == "/chat"
 

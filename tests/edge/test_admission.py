@@ -12,10 +12,9 @@ import pytest
 from tests.support.admission import ADA, Chain, Door, Visitor, Warned, refuse
 from tests.support.fakes import PEER, App, House, request
 from wsdaemon.core.handshake import ClientCertificate, Peer
-from wsdaemon.edge.admission import Refusals
+from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.gate import LINGER
 from wsdaemon.edge.limits import AddressLimits, Rate, Tally
 from wsdaemon.edge.origins import Origins
 from wsdaemon.wire.factory import Wires
@@ -238,30 +237,7 @@ def test_a_connection_that_is_over_waits_for_no_token(made: House) -> None:
     assert len(door.wheel) == 0 and door.count.now == 0
 
 
-# -- what is refused is counted, and told in bounds
-
-
-def test_refusals_are_told_once_a_minute() -> None:
-    now = [0.0]
-    lines: list[str] = []
-
-    class Log:
-        def warn(self, format: str, **fields: object) -> None:
-            lines.append(format.format(**fields))
-
-        def debug(self, format: str, **fields: object) -> None:
-            pass
-
-    refusals = Refusals("web", now=lambda: now[0])
-    refusals._log = Log()  # type: ignore[assignment]
-    for second in range(150):
-        now[0] = second
-        refusals.add("address_rate", PEER, told=True)
-        refusals.add("path", PEER)
-    assert lines == [
-        f"web turns clients away: address_rate; {count} since this was last said, the latest 192.0.2.7:50123" for count in (1, 60, 60)
-    ]
-    assert refusals.counts == {"address_rate": 150, "path": 150}
+# -- what goes wrong
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -15,7 +15,7 @@ from tests.support.fakes import Frame, House, closing, request, text
 from tests.support.mounted_classes import Recording
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.core.connection import Connection
-from wsdaemon.edge.auth.contract import AuthRequest, Identity
+from wsdaemon.edge.auth.contract import Candidate, Identity
 
 EXPIRED = closing(4401, "token expired")
 FAILED = closing(1011, "internal error")
@@ -24,7 +24,7 @@ FAILED = closing(1011, "internal error")
 def ending(made: House, seconds: float) -> dict[str, Any]:
     """A door's options: every client's token ends `seconds` after it came."""
 
-    def answer(request: AuthRequest) -> Answer:
+    def answer(request: Candidate) -> Answer:
         return Identity("ada", "test:way", expires=made.loop.time() + seconds)
 
     return {"chain": Chain(answer), "now": made.loop.time}

@@ -13,8 +13,8 @@ from tests.support.admission import ADA, Chain, Door, refuse
 from tests.support.fakes import House, request, text
 from tests.support.mounted_classes import Recording
 from wsdaemon.core.registry import Count
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
-from wsdaemon.edge.gate import LINGER
+from wsdaemon.edge.arrival import LINGER
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 
 
 class Slow:
@@ -24,7 +24,7 @@ class Slow:
         self.future: asyncio.Future[Identity | None] = made.loop.create_future()
         self.cancelled = False
 
-    async def ask(self, request: AuthRequest) -> Identity | None:
+    async def ask(self, request: Candidate) -> Identity | None:
         try:
             return await self.future
         except asyncio.CancelledError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
 from tests.support.certificates import Clock, Files, looks, watched
-from wsdaemon.edge.certificates import EventKind
+from wsdaemon.edge import certificates as module
+from wsdaemon.edge.certificates import LAST_RETRY_SECONDS, EventKind
+from wsdaemon.edge.tls import CertificateError, load_pair
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,44 @@ def test_what_comes_after_a_pair_that_waits_is_looked_at_at_once(files: Files) -
     assert [event.kind for event in looks(certificates)] == [EventKind.REFUSED]
     files.put(files.issue("a.example", "b.example"))
     assert [event.kind for event in looks(certificates)] == [EventKind.RENEWED]
+
+
+def test_a_renewal_that_could_not_be_read_is_tried_again(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason lies outside of the files, such as no descriptor left: they do not change again."""
+    clock = Clock()
+    certificates = watched(files.entry(), now=clock)
+    short = [True]
+
+    def load(*args: Any) -> Any:
+        if short[0]:
+            raise CertificateError(f"{files.certificate}: Too many open files")
+        return load_pair(*args)
+
+    monkeypatch.setattr(module, "load_pair", load)
+    files.put(files.issue("a.example", "b.example"))
+    events = []
+    for _ in range(40):
+        events += certificates.poll()
+        clock.days += 30 / 86400
+    (file,) = certificates.files
+    assert [event.kind for event in events] == [EventKind.REFUSED], "one line, however many attempts"
+    assert 4 <= file.failures <= 10
+    assert file.problem() == f"{files.certificate}: Too many open files" and file.source == str(files.certificate)
+    short[0] = False
+    clock.days += LAST_RETRY_SECONDS / 86400
+    assert [event.kind for event in certificates.poll()] == [EventKind.RENEWED]
+    assert file.problem() is None
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_the_next_attempt(files: Files) -> None:
+    clock = Clock()
+    certificates = watched(files.entry(), now=clock)
+    files.write(files.key, b"junk")
+    looks(certificates)
+    before = certificates.files[0].failures
+    clock.days -= 1
+    certificates.poll()
+    assert certificates.files[0].failures == before + 1
 
 
 @pytest.mark.parametrize(("days", "life"), [(-1, 90), (40, 30)], ids=["expired", "not yet"])

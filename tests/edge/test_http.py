@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import Logger
 
+from tests.support.auth import logged
 from tests.support.fakes import House, Loop, Transport, house
-from wsdaemon.edge.http import LINGER, Page, PlainServer
+from wsdaemon.core.failed_logins import FailedLogins
+from wsdaemon.edge.hosts import Hosts
+from wsdaemon.edge.http import LINGER_SECONDS, Page, PlainServer
 from wsdaemon.edge.request import BadRequest, Head
 
 TIMEOUT = 10.0
 GET = b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n"
 LATE = 0.1
+LOG = Logger("test")
 
 
 @dataclass
@@ -152,7 +157,7 @@ def test_a_client_may_ask_for_the_end(made: House, pages: Pages, line: bytes) ->
     far = Far(made.loop, serve(made, pages))
     assert far.send(post(b"x", b"/page", line) + GET) == ["200 /page x"]
     assert far.transport.eof_written and far.transport.reading
-    made.loop.advance(LINGER + LATE)
+    made.loop.advance(LINGER_SECONDS + LATE)
     assert far.transport.aborted
 
 
@@ -223,7 +228,7 @@ def test_an_answer_that_takes_too_long_is_given_up(made: House, pages: Pages) ->
     made.loop.advance(TIMEOUT + LATE)
     assert far.answers() == ["503 timeout"]
     assert pages.later[0].cancelled()
-    made.loop.advance(LINGER + LATE)
+    made.loop.advance(LINGER_SECONDS + LATE)
     assert far.transport.aborted
 
 
@@ -258,9 +263,88 @@ def test_the_one_that_is_idle_for_longest_makes_room(made: House, pages: Pages) 
     assert [far.transport.aborted for far in (first, second, third, fourth)] == [False, False, True, False]
     for far in (first, fourth):
         far.send(GET.replace(b"/page", b"/later"))
-    fifth = Far(made.loop, server)
-    made.loop.settle()
-    assert fifth.transport.aborted and len(server) == 3
+    with logged() as lines:
+        for _ in range(500):
+            fifth = Far(made.loop, server)
+            made.loop.settle()
+            assert fifth.transport.aborted and len(server) == 3
+    assert len(lines) == 1 and "3 requests are being answered" in lines[0]
+
+
+def test_slow_requests_do_not_lock_out_a_health_check(made: House, pages: Pages) -> None:
+    server = serve(made, pages, 100)
+    with logged() as lines:
+        for _ in range(480):
+            Far(made.loop, server).send(GET[:9])
+            assert Far(made.loop, server).send(GET) == ["200 /page"]
+    assert len(server) == 100
+    assert len(lines) == 1 and "a slow request to the admin pages makes room for a new one, because 100 connections are open" in lines[0]
+
+
+def test_a_client_that_leaves_slowly_makes_room(made: House, pages: Pages) -> None:
+    server = serve(made, pages, 2)
+    leaving, busy = Far(made.loop, server), Far(made.loop, server)
+    leaving.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    busy.send(GET.replace(b"/page", b"/later"))
+    Far(made.loop, server)
+    assert leaving.transport.aborted and not busy.transport.aborted
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200), ("LOCALHOST:9464", 200), ("127.0.0.1:9464", 200), ("[::1]", 200), ("192.0.2.9", 200), ("192.0.2.9:1", 200),
+        ("192.0.2.10", 421), ("evil.example", 421), ("evil.example:9464", 421), ("localhost.evil.example", 421), ("[2001:db8::9]", 421),
+    ],
+)  # fmt: skip
+def test_a_host_that_is_not_ours_is_misdirected(made: House, pages: Pages, host: str, status: int) -> None:
+    hosts = Hosts.parse(("localhost", "127.0.0.1", "[::1]"))
+    server = PlainServer(
+        pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, hosts=hosts, own_address=True
+    )  # fmt: skip
+    far = Far(made.loop, server)
+    far.transport.extra["sockname"] = ("192.0.2.9", 9464)
+    (answer,) = far.send(GET.replace(b"here", host.encode()))
+    assert answer == ("200 /page" if status == 200 else "421 misdirected")
+    assert len(pages.asked) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("sockname", "host"), [("::ffff:192.0.2.9", "192.0.2.9"), ("fe80::1%eth0", "[fe80::1]"), ("2001:DB8::9", "[2001:db8::9]")]
+)
+def test_the_own_address_in_every_spelling(made: House, pages: Pages, sockname: str, host: str) -> None:
+    def ask(own: bool) -> list[str]:
+        server = PlainServer(
+            pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, hosts=Hosts.parse(("localhost",)), own_address=own
+        )  # fmt: skip
+        far = Far(made.loop, server)
+        far.transport.extra["sockname"] = (sockname, 9464, 0, 0)
+        return far.send(GET.replace(b"here", host.encode()))
+
+    assert ask(True) == ["200 /page"]
+    assert ask(False) == ["421 misdirected"]
+
+
+def test_a_refused_credential_is_a_failed_login(made: House, pages: Pages) -> None:
+    class Failed(FailedLogins):
+        def add(self, address: str, path: str, reason: str, user: str | None = None) -> None:
+            told.append((address, path, reason))
+
+    told: list[tuple[str, str, str]] = []
+    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, failed_logins=Failed(LOG))
+    far = Far(made.loop, server)
+    far.transport.extra["peername"] = ("203.0.113.5", 1)
+    refused = GET.replace(b"/page", b"/refused")
+    assert far.send(refused, refused.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer x\r\n\r\n")) == ["401 no", "401 no"]
+    assert told == [("203.0.113.5", "/refused", "admin_token")]
+
+
+def test_a_page_that_fails_again_and_again_writes_one_traceback(made: House, pages: Pages) -> None:
+    server = serve(made, pages)
+    with logged() as lines:
+        for _ in range(50):
+            Far(made.loop, server).send(GET.replace(b"/page", b"/broken"))
+    assert len(lines) == 1 and "an admin page failed" in lines[0]
 
 
 def test_at_the_end_all_are_dropped(made: House, pages: Pages) -> None:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.core.handshake import UNIX, Peer
-from wsdaemon.core.registry import Count
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.limits import AddressLimits, KeyedPlace, Rate, Tally, address_key, on_this_machine, too_many
+from wsdaemon.edge.limits import AddressLimits, Rate, Tally, address_key, on_this_machine, too_many
 
 
 class Clock:
@@ -177,15 +176,6 @@ def test_what_is_refused_holds_nothing() -> None:
     assert limits.begin("a") is not None
     limits.handshakes.leave("a")
     assert len(limits.handshakes) == 0
-
-
-def test_a_place_under_keys_is_given_back_once() -> None:
-    tally, count = Tally(5), Count(5)
-    place = KeyedPlace((count,), ((tally, "a"), (tally, "ada")))
-    assert (count.now, tally.count("a"), tally.count("ada")) == (1, 1, 1)
-    place.leave()
-    place.leave()
-    assert (count.now, len(tally)) == (0, 0)
 
 
 def test_the_answer_says_when_to_come_back() -> None:

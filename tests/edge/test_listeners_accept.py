@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import house
+from tests.support.gates import make_gate
 from wsdaemon.core.routing import Routes
-from wsdaemon.edge.gate import Gate
 from wsdaemon.edge.listeners import Listener
 
 
@@ -31,7 +31,7 @@ class Failing:
 
 def accept_from(sock: Any) -> Listener:
     with house() as made:
-        gate = Gate(
+        gate = make_gate(
             listener="web", secure=False, routes=Routes(), counts=(), wheel=made.wheel(), handshake_timeout=1.0, retry_after=1.0
         )  # fmt: skip
         listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10)

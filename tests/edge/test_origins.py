@@ -32,6 +32,10 @@ HOST = "ws.example.com"
         ("https://[2001:DB8::A]", "[2001:db8:0::a]:443", True),
         ("http://127.0.0.1:9", "127.0.0.1:9", False),
         ("http://localhost:3000", "localhost:3000", False),
+        ("https://ws.example.com/", "ws.example.com", True),  # Go's x/net documents such a one
+        ("http://localhost/", "localhost", False),
+        ("wss://ws.example.com", "ws.example.com", True),
+        ("ws://127.0.0.1:9000", "127.0.0.1:9000", False),  # ws4py
     ],
 )
 def test_same_origin(origin: str, host: str, secure: bool) -> None:
@@ -53,8 +57,12 @@ def test_same_origin(origin: str, host: str, secure: bool) -> None:
         ("https://ws.example.com.evil.example", "ws.example.com", True),
         ("https://ws.example.com@evil.example", "ws.example.com", True),
         ("https://user@ws.example.com", "ws.example.com", True),
-        ("https://ws.example.com/", "ws.example.com", True),
+        ("https://ws.example.com//", "ws.example.com", True),
         ("https://ws.example.com/x", "ws.example.com", True),
+        ("ws://ws.example.com", "ws.example.com", True),
+        ("wss://ws.example.com", "ws.example.com", False),
+        ("file://", "", False),
+        ("app://ws.example.com", "ws.example.com", False),
         ("https://ws.example.com?", "ws.example.com", True),
         ("https://ws.example.com https://evil.example", "ws.example.com", True),
         ("https://ws.example.com:0443x", "ws.example.com", True),
@@ -63,7 +71,6 @@ def test_same_origin(origin: str, host: str, secure: bool) -> None:
         ("https:ws.example.com", "ws.example.com", True),
         ("//ws.example.com", "ws.example.com", True),
         ("ws.example.com", "ws.example.com", True),
-        ("wss://ws.example.com", "ws.example.com", True),
         ("null", "null", False),
         ("", "", False),
         ("http://[::1]", "[::2]", False),
@@ -123,6 +130,26 @@ def test_any() -> None:
         ("chrome-extension://abcdef", "chrome-extension://abcdef", True, True),
         ("capacitor://localhost", "capacitor://localhost", True, True),
         ("capacitor://localhost", "http://localhost", False, False),
+        ("ionic://localhost", "ionic://localhost", True, True),
+        ("tauri://localhost", "tauri://localhost", False, True),
+        ("file://", "file://", True, True),
+        ("file://", "file:///", True, True),
+        ("file://", "file://host", True, False),
+        ("file://", "null", True, False),
+        ("app://", "app://", True, True),
+        ("app://", "app://bundle", True, False),
+        ("app://bundle", "app://bundle", True, True),
+        ("app://.", "app://.", True, True),
+        ("app://-", "app://-", True, True),
+        ("app://*", "app://anything", True, True),
+        ("app://*", "app://anything:80", True, True),
+        ("app://*", "apps://anything", True, False),
+        ("file://", "app://", True, False),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", True, True),
+        ("vscode-webview://1akf2c3v", "vscode-webview://1akf2c3v", True, True),
+        ("vscode-webview://*", "vscode-webview://1akf2c3v" + "x" * 60, True, True),
+        ("https://www.example.com", "wss://www.example.com/", True, True),
+        ("www.example.com", "ws://www.example.com", True, False),
     ],
 )
 def test_patterns(pattern: str, origin: str, secure: bool, fits: bool) -> None:
@@ -148,6 +175,11 @@ def test_patterns(pattern: str, origin: str, secure: bool, fits: bool) -> None:
         ("sameorigin", "did you mean same-origin?"),
         ("user@a.example", "expected an origin"),
         ("https://", "expected an origin"),
+        ("http://*", "any alone"),
+        ("file:///", "did you mean file://?"),
+        ("file:///tmp", "an origin has no path"),
+        ("app://bundle:0", "app://*"),
+        ("app://a*", "app://*"),
         ("", "expected an origin"),
         ("a b", "expected an origin"),
     ],
@@ -197,8 +229,8 @@ def test_a_wildcard_stands_for_whole_labels(below: str, base: str) -> None:
 def test_no_origin_is_too_strange(origin: str, host: str, secure: bool) -> None:
     origins = Origins.parse(["same-origin", "*.example.com", "https://a.example"])
     if origins.allows(origin, host, secure):
-        assert origin.lower().startswith(("http://", "https://"))
-        assert origin.count("/") == 2 and not set(origin) & set("?#@ \\")
+        assert origin.lower().startswith(("http://", "https://", "ws://", "wss://"))
+        assert origin.removesuffix("/").count("/") == 2 and not set(origin) & set("?#@ \\")
 
 
 @given(st.text(max_size=30))
@@ -218,7 +250,7 @@ def test_settings() -> None:
 
     assert mount() == ("same-origin",)
     assert mount(origins="Same-Origin, https://A.example:443, *.b.example") == ("same-origin", "https://a.example", "*.b.example")
-    with pytest.raises(SettingsError, match="expected at least one; any lets every site in"):
+    with pytest.raises(SettingsError, match="expected at least one origin; any lets every site in"):
         mount(origins="")
     with pytest.raises(SettingsError, match="expected any alone"):
         mount(origins="any, https://a.example")

@@ -69,6 +69,7 @@ def test_parse_head_is_the_reader_without_cuts() -> None:
         (b"/a%20b/%C3%A5", "/a b/å", b""),
         (b"/a?b?c", "/a", b"b?c"),
         (b"/a?", "/a", b""),
+        (b"/a^b|[c]?d", "/a^b|[c]", b"d"),
         (b'/a?x=100%&y={1}|[2]^`\\"<>', "/a", b'x=100%&y={1}|[2]^`\\"<>'),
         (b"/a/../b", "/a/../b", b""),
         (b"/a/%2e%2e/b", "/a/../b", b""),

@@ -40,6 +40,12 @@ def test_lists_over_several_lines() -> None:
     assert wanted.origin is None
 
 
+@pytest.mark.parametrize("lines", [(b"Sec-WebSocket-Protocol:",), (b"Sec-WebSocket-Protocol: , ,",), (b"Sec-WebSocket-Protocol: ",) * 2])
+def test_an_empty_list_of_subprotocols_is_as_none(lines: tuple[bytes, ...]) -> None:
+    """`websockets` 17 sends an empty header."""
+    assert upgrade(read(opening(*lines))).subprotocols == ()
+
+
 def test_tokens_of_upgrade_and_connection_in_any_case_and_place() -> None:
     lines = [b"UPGRADE: h2c, WebSocket", b"Connection: keep-alive", b"connection: x , uPGRADE"]
     assert upgrade(read(request(*lines, b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY))).key == KEY.decode()
@@ -110,8 +116,6 @@ def test_a_key_is_16_bytes_in_base64(key: bytes) -> None:
         (b"Origin: https://a.example\r\nOrigin: https://a.example", "duplicate"),
         (b"Sec-WebSocket-Protocol: a, a", "subprotocol"),
         (b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a", "subprotocol"),
-        (b"Sec-WebSocket-Protocol:", "subprotocol"),
-        (b"Sec-WebSocket-Protocol: , ,", "subprotocol"),
         (b"Sec-WebSocket-Protocol: a b", "subprotocol"),
         (b"Sec-WebSocket-Protocol: a/b", "subprotocol"),
         (b"Content-Length: 5", "body"),

@@ -133,7 +133,7 @@ class Listener:
     def say(self, hall: Hall, payload: bytes) -> None:
         """One message, and what comes of it."""
         seat = self.seat
-        if not seat.writer.live:
+        if not seat.wire.live:
             return
         seat.take()
         said(hall, seat, payload)
@@ -170,7 +170,7 @@ def talk(given: Talk) -> None:
         for number, payload in turns:
             if number < len(listeners):
                 listeners[number].say(made, payload)
-            elif plain.writer.live:
+            elif plain.wire.live:
                 said(made, plain, payload)
             made.now += 0.3
         for seat in (plain, watcher, *[one.seat for one in listeners]):

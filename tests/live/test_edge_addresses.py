@@ -175,7 +175,7 @@ def test_connections_of_one_address(tmp_path: Path) -> None:
             for client in clients:
                 client.close()
             await until(lambda: not daemon.connections)
-            limits = daemon.listeners[0].gate.limits
+            limits = daemon.listeners[0].gate.clients.limits
             assert limits is not None
             assert (len(limits.connections), len(limits.handshakes)) == (0, 0)
 
@@ -197,8 +197,8 @@ def test_handshakes_of_one_address(tmp_path: Path) -> None:
             for client in clients:
                 client.close()
             await until(lambda: not listener.handshakes)
-            assert listener.gate.limits is not None
-            assert len(listener.gate.limits.handshakes) == 0
+            assert listener.gate.clients.limits is not None
+            assert len(listener.gate.clients.limits.handshakes) == 0
 
     run_inside(many())
 

@@ -15,11 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import unix_connect
 
 import wsdaemon
+from tests.support.daemon import command, environment, write_settings
 
 pytestmark = pytest.mark.live
 
@@ -211,7 +214,8 @@ def test_an_observer_from_the_command_line_stays_in_charge(twistd: Twistd) -> No
 def test_syslog_leaves_the_other_places_empty(twistd: Twistd) -> None:
     twistd.start("--syslog", "--prefix=probe", "--logfile=ws.log")
     twistd.stop()
-    assert twistd.text("stdout") == ""
+    absent = "wsdaemon: cannot write to syslog: No such file or directory; log entries are lost\n"
+    assert twistd.text("stdout") == ("" if Path("/dev/log").exists() else absent)
     assert not (twistd.folder / "ws.log").exists()
 
 
@@ -260,3 +264,69 @@ def test_what_cannot_work_ends_the_start_with_a_reason(
     said = (result.stdout + result.stderr).decode()
     assert message.format(folder=twistd.folder) in said
     assert "Traceback" not in said
+
+
+# The whole daemon, with a standard output that is not read
+
+NOISY = """
+import logging
+log = logging.getLogger("noisy")
+
+async def app(connection):
+    async for message in connection:
+        log.warning("%s %s", message, "x" * 5000)
+        await connection.send(message)
+"""
+
+
+@contextmanager
+def noisy(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon whose standard output is read until it listens, and which 1000 messages then make log 5 MB.
+
+    A pipe and the daemon's memory for it take 2 MB.
+    """
+    (folder / "noisy.py").write_text(NOISY)
+    settings = write_settings(folder, f"[listener:a]\naddress = unix:{folder}/socket\n[mount:/]\napp = noisy:app\n")
+    process = subprocess.Popen(
+        command(settings), cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    try:
+        assert any(b"listening on" in line for line in process.stdout)
+        with unix_connect(str(folder / "socket"), "ws://localhost/", open_timeout=SECONDS) as client:
+            for number in range(1000):
+                client.send(str(number))
+                assert client.recv(SECONDS) == str(number)
+        yield process
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+        process.stdout.close()
+
+
+def test_a_pipe_that_is_not_read_stops_neither_clients_nor_the_stop(tmp_path: Path) -> None:
+    """It also shows that records of `logging` come into the log, at their level."""
+    with noisy(tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read().decode()
+    assert " warn  noisy  0 xxx" in rest and " warn  noisy  100 xxx" in rest
+    assert "noisy  999 " not in rest, "it was not read, so it was dropped"
+
+
+def test_the_loss_is_told_when_the_pipe_is_read_again(tmp_path: Path) -> None:
+    with noisy(tmp_path) as process:
+        assert process.stdout is not None
+        numbers, lost = [], 0
+        for line in process.stdout:
+            words = line.split()
+            if b"could not be written" in line:
+                lost = int(words[3])
+                break
+            numbers.append(int(words[3]))
+        assert numbers == list(range(len(numbers)))
+        assert lost >= 1000 - len(numbers), "the line of the connection that closed may be missing too"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read().decode().rstrip().endswith("Server Shut Down.")
+        assert process.wait(SECONDS) == 0

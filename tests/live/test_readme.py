@@ -1,20 +1,22 @@
-"""What README.md shows works as it stands: its INI file, its programs, its commands."""
+"""README.md and docs/python.md work as they are written: their INI files, programs and commands."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.daemon import LISTENING, ROOT, SECONDS, Daemon, Program, check_echo, run
+from tests.support.daemon import LISTENING, ROOT, SECONDS, Daemon, Output, Program, check_echo, run
 
 pytestmark = pytest.mark.live
 
 README = (ROOT / "README.md").read_text()
+PYTHON_PAGE = (ROOT / "docs" / "python.md").read_text()
 
 AUTOBAHN = """
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -25,27 +27,64 @@ class MyServerProtocol(WebSocketServerProtocol):
 """
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def programs(part: str) -> list[str]:
+    """The programs of both pages with this part in them."""
+    return [block for page in (README, PYTHON_PAGE) for block in blocks(page, "python") if part in block]
+
+
+def serving(app: str, folder: Path) -> Daemon:
+    return Daemon(folder, f"[listener:web]\naddress = tcp:0:interface=127.0.0.1\n[mount:/it/{{room}}]\napp = myapp:{app}\n")
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) < 150
+    picture = re.search(r"!\[[^]]+\]\(([^)]+\.png)\)", README)
+    assert picture is not None
+    assert (ROOT / picture[1]).stat().st_size < 150_000
 
 
 def test_the_ini_file_and_the_coroutine(tmp_path: Path) -> None:
-    settings = blocks("ini")[0]
-    [app] = [block for block in blocks("python") if "async def chat" in block]
+    [settings] = blocks(README, "ini")
+    [app] = [block for block in blocks(README, "python") if "async def chat" in block]
     (tmp_path / "myapp.py").write_text(app)
     assert len([line for line in settings.splitlines() if line]) <= 10
     with Daemon(tmp_path, settings.replace("tcp:8080", "tcp:0:interface=127.0.0.1")) as daemon:
-        daemon.check_echo()
         with daemon.connect("/chat/blue") as client:
             client.send("hello")
             assert client.recv(SECONDS) == "blue: hello"
+        with daemon.connect("/rooms/lobby") as one:
+            one.send("before")
+            with daemon.connect("/rooms/lobby") as other:
+                one.send("to the other")
+                assert other.recv(SECONDS) == "to the other"
+
+
+@pytest.mark.parametrize("app", programs("connection.params"))
+def test_a_coroutine(tmp_path: Path, app: str) -> None:
+    (tmp_path / "myapp.py").write_text(app)
+    with serving("chat", tmp_path) as daemon, daemon.connect("/it/blue") as client:
+        client.send("hello")
+        assert client.recv(SECONDS) == "blue: hello"
+
+
+def test_a_coroutine_that_sends_to_many(tmp_path: Path) -> None:
+    [app] = programs("members = set()")
+    (tmp_path / "myapp.py").write_text(app)
+    with serving("chat", tmp_path) as daemon, daemon.connect("/it/x") as one, daemon.connect("/it/x") as two:
+        for client in (two, one):  # after an answer its coroutine has begun
+            client.send("hello")
+            assert client.recv(SECONDS) == "hello"
+        assert two.recv(SECONDS) == "hello"
 
 
 def test_the_class(tmp_path: Path) -> None:
-    [app] = [block for block in blocks("python") if "class Counter:" in block]
+    [app] = programs("class Counter:")
     (tmp_path / "myapp.py").write_text(app)
-    settings = "[listener:web]\naddress = tcp:0:interface=127.0.0.1\n[mount:/count]\napp = myapp:Counter\n"
-    with Daemon(tmp_path, settings) as daemon, daemon.connect("/count") as client:
+    with serving("Counter", tmp_path) as daemon, daemon.connect("/it/count") as client:
         for expected in ("1", "2", "3"):
             client.send("hello")
             assert client.recv(SECONDS) == expected
@@ -53,14 +92,13 @@ def test_the_class(tmp_path: Path) -> None:
 
 def test_an_autobahn_class(tmp_path: Path) -> None:
     (tmp_path / "myapp.py").write_text(AUTOBAHN)
-    settings = "[listener:web]\naddress = tcp:0:interface=127.0.0.1\n[mount:/back]\napp = myapp:MyServerProtocol\n"
-    with Daemon(tmp_path, settings) as daemon, daemon.connect("/back") as client:
+    with serving("MyServerProtocol", tmp_path) as daemon, daemon.connect("/it/back") as client:
         client.send("hello")
         assert client.recv(SECONDS) == "olleh"
 
 
-def test_the_server_in_python(tmp_path: Path) -> None:
-    [text] = [block for block in blocks("python") if "run_forever" in block]
+@pytest.mark.parametrize("text", programs("server.run_forever()"))
+def test_the_server_in_python(tmp_path: Path, text: str) -> None:
     assert len([line for line in text.splitlines() if line]) <= 10
     path = tmp_path / "server.py"
     path.write_text(text.replace("port=8080", "port=0"))
@@ -78,6 +116,27 @@ def test_the_first_command_ends_in_a_start_that_would_succeed(tmp_path: Path) ->
     assert words[1:-1] == ["-n", "wsdaemon", "-c"]
     done = run(tmp_path, (ROOT / words[-1]).read_text(), "--check")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_client_line(tmp_path: Path) -> None:
+    [line] = [line for line in README.splitlines() if "-m websockets" in line]
+    *_, module, url = shlex.split(line.rpartition("&&")[2])
+    with Daemon(tmp_path, (ROOT / "etc" / "ws.ini").read_text().replace("tcp:8080", "tcp:0")) as daemon:
+        assert url.startswith("ws://127.0.0.1:8080/")
+        address = url.replace(":8080", f":{daemon.port}")
+        command = [sys.executable, "-m", module, address]
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        output = Output(client.stdout)
+        assert client.stdin is not None
+        try:
+            client.stdin.write("hello\n")
+            client.stdin.flush()
+            output.wait_for("< hello")
+        finally:
+            client.stdin.close()  # which ends the client
+            client.wait(SECONDS)
+            output.close()
+        assert client.returncode == 0
 
 
 def test_the_shipped_settings_serve_all_that_they_name(tmp_path: Path) -> None:

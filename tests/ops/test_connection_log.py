@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from twisted.logger import LogEvent, Logger
 
-from wsdaemon.ops.connection_log import ConnectionRecord, connection_closed, size_text
+from wsdaemon.core.connection import Connection
+from wsdaemon.core.handshake import Handshake, Headers, Peer
+from wsdaemon.core.identity import Identity
+from wsdaemon.ops.connection_log import ConnectionRecord, connection_closed, record_of, size_text
 from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape
 
 RECORD = ConnectionRecord(
@@ -56,6 +59,48 @@ def test_the_line() -> None:
         '<6>wsdaemon.connections: closed c4f2 203.0.113.9:51812 on tcp:8080 /chat by client 1000 "" after 12.3s,'
         ' in 12 msgs 3.4 KiB, out 1 msg 512 B, ua="Mozilla/5.0"\n'
     )
+
+
+def test_the_line_names_user_path_and_room() -> None:
+    record = dataclasses.replace(RECORD, mount="/rooms/{room}", path="/rooms/lobby", room="lobby", user="ada")
+    assert text_of(record).startswith(
+        '<6>wsdaemon.connections: closed c4f2 203.0.113.9:51812 user="ada" on tcp:8080 /rooms/lobby room="lobby" by client 1000 '
+    )
+    parsed = json_of(record)
+    assert (parsed["user"], parsed["path"], parsed["room"], parsed["mount"]) == ("ada", "/rooms/lobby", "lobby", "/rooms/{room}")
+
+
+def test_a_hostile_path_stays_inside_its_quotes() -> None:
+    path = '/rooms/a" by client 1000 "\n\x1b[31m' + "x" * 9000
+    line = text_of(dataclasses.replace(RECORD, path=path, room=path[7:], user='eve" x'))
+    assert 'user="eve\\" x" on tcp:8080 "/rooms/a\\" by client 1000 \\"\\n\\x1b[31mxxx' in line
+    assert line.count("\n") == 1 and len(line) < 2000
+    assert len(str(json_of(dataclasses.replace(RECORD, path=path))["path"])) < 600
+
+
+def test_a_record_is_of_its_connection() -> None:
+    handshake = Handshake(
+        target="/rooms/r%C3%A9d?token=secret", path="/rooms/réd", raw_path=b"/rooms/r%C3%A9d", query_string=b"token=secret",
+        headers=Headers([(b"user-agent", b"x"), (b"cookie", b"secret")]), params={"room": "réd"}, peer=Peer("192.0.2.7", 5),
+        identity=Identity("ada", "jwt:staff", {"secret": 1}), listener="web", mount="/rooms/{room}",
+    )  # fmt: skip
+    wire: Any = Sums()
+    connection = Connection(wire, handshake, "c4f2")
+    connection.ended(1001, "bye", "server")
+    record = record_of(connection, wire)
+    assert (record.id, record.peer, record.user, record.path, record.room) == ("c4f2", "192.0.2.7:5", "ada", "/rooms/réd", "réd")
+    assert (record.listener, record.mount, record.user_agent) == ("web", "/rooms/{room}", "x")
+    assert (record.messages_in, record.messages_out, record.bytes_in, record.bytes_out) == (1, 2, 3, 4)
+    assert (record.code, record.reason, record.closed_by) == (1001, "bye", "server") and record.seconds >= 0
+    assert "secret" not in text_of(record) + json.dumps(json_of(record))
+    handshake.let_go()
+    assert record_of(connection, wire).user_agent == "x"
+
+
+class Sums:
+    messages_in, messages_out, bytes_in, bytes_out = 1, 2, 3, 4
+    congested = False
+    live = False
 
 
 def test_each_field_stands_on_its_own_in_json() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import pty
+import select
+import socket
 import stat
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,9 @@ from typing import Any
 import pytest
 from twisted.logger import LogEvent, Logger, LogLevel
 
-from wsdaemon.ops.log_destinations import DescriptorDestination, FileDestination, LogError
+from wsdaemon.ops.log_destinations import MAX_BACKLOG_BYTES, DescriptorDestination, FileDestination, LogError
 from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape
+from wsdaemon.ops.log_writing import PIPE_BYTES, NeverWaiting
 from wsdaemon.ops.logs import DaemonLog, LevelFilter, LogOptions, make_log, stream_shape
 
 
@@ -78,6 +83,9 @@ class FailingDestination:
             raise self.problem
         self.entries.append(entry.decode())
 
+    def take_dropped(self) -> int:
+        return 0
+
     def reopen(self) -> None:
         if self.problem is not None:
             raise self.problem
@@ -132,14 +140,6 @@ def test_made_up_namespaces_do_not_fill_memory() -> None:
 def test_wrong_options_are_named(options: LogOptions) -> None:
     with pytest.raises(LogError, match=r"'(loud|INFO|xml)' is not a log .*expected one of|destination: expected"):
         make_log(options, {})
-
-
-def test_levels_change_on_reload(pipe: Pipe) -> None:
-    log = make_log(LogOptions(), {}, descriptor=pipe.writing)
-    logger_to(log).debug("one")
-    log.set_levels(LevelFilter("info", {"wsdaemon": "debug"}))
-    logger_to(log).debug("two")
-    assert pipe.text().split()[-1] == "two"
 
 
 # Standard output
@@ -236,20 +236,131 @@ def test_a_full_disk_for_real() -> None:
     log.close()
 
 
-def test_a_torn_line_is_ended_before_the_next(pipe: Pipe) -> None:
-    os.set_blocking(pipe.writing, False)
-    log = DaemonLog(LevelFilter("info", {}), JsonRenderer(), DescriptorDestination(pipe.writing), lambda _: None)
+def test_a_torn_line_is_ended_before_the_next(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    destination = DescriptorDestination(pipe.writing)
+    log = DaemonLog(LevelFilter("info", {}), JsonRenderer(), destination, lambda _: None)
     logger = logger_to(log)
-    while not log.lost:
-        logger.info("{filling}", filling="x" * 7000)
-    before = pipe.text()
-    while more := pipe.text():
-        before += more
-    logger.info("last")
-    after = pipe.text().splitlines()
-    assert not before.endswith("\n")
-    assert after[0] == ""
-    assert [json.loads(line)["message"] for line in after[1:]] == ["1 log entries before this one could not be written", "last"]
+    logger.info("one")
+    sink, real, sizes = destination._sink, NeverWaiting.send, iter([7, None])
+
+    def full_disk(self: NeverWaiting, data: bytes) -> int:
+        size = next(sizes)
+        if size is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, data[:size])
+
+    assert sink is not None
+    monkeypatch.setattr(NeverWaiting, "send", full_disk)
+    logger.info("two")
+    monkeypatch.undo()
+    logger.info("three")
+    lines = pipe.text().splitlines()
+    assert len(lines[1]) == 7
+    assert [json.loads(line)["message"] for line in lines[2:]] == ["1 log entries before this one could not be written", "three"]
+
+
+# A reader that is behind
+
+
+def fill(destination: DescriptorDestination, entry: bytes) -> int:
+    """Write until no more is taken: how many entries were."""
+    for count in itertools.count():
+        try:
+            destination.write(entry)
+        except BlockingIOError:
+            return count
+    raise AssertionError
+
+
+def read_until(pipe: Pipe, end: str) -> list[str]:
+    """The lines in the pipe up to one that contains `end`."""
+    text = ""
+    while end not in text or not text.endswith("\n"):
+        select.select([pipe.reading], [], [], 20)
+        text += pipe.text()
+    return text.splitlines()
+
+
+def test_a_full_pipe_never_waits_and_the_loss_is_told_when_it_flows_again(pipe: Pipe) -> None:
+    complaints: list[str] = []
+    log = log_to(DescriptorDestination(pipe.writing), complaints)
+    logger = logger_to(log)
+    written = 0
+    while log.lost < 5:
+        logger.info("{number} {filling}", number=written, filling="x" * 5000)
+        written += 1
+    assert complaints == ["wsdaemon: cannot write to standard output: its reader does not keep up; log entries are lost"]
+    # The report comes by itself: nothing is logged after this.
+    lines = read_until(pipe, "could not be written")
+    assert lines[-1] == "<3>wsdaemon.ops.logs: 5 log entries before this one could not be written"
+    assert [int(line.split()[1]) for line in lines[:-1]] == list(range(written - 5)), "whole, and in order"
+    logger.info("next")
+    assert read_until(pipe, "next") == ["<6>wsdaemon.test: next"]
+    assert log.lost == 0
+
+
+def test_the_descriptor_keeps_its_flags_and_is_not_closed(pipe: Pipe) -> None:
+    destination = DescriptorDestination(pipe.writing)
+    before = descriptors()
+    destination.open()
+    destination.write(b"one\n")
+    assert os.get_blocking(pipe.writing), "the shell that started the daemon has this descriptor too"
+    destination.close()
+    assert descriptors() == before and pipe.text() == "one\n"
+
+
+def test_memory_for_a_reader_that_is_behind_has_a_bound(pipe: Pipe) -> None:
+    destination = DescriptorDestination(pipe.writing)
+    entry = b"x" * 9999 + b"\n"
+    count = fill(destination, entry)
+    assert destination._backlog_bytes <= MAX_BACKLOG_BYTES
+    assert count * len(entry) <= MAX_BACKLOG_BYTES + PIPE_BYTES + len(entry)
+    os.close(pipe.reading)
+    pipe.reading = -1
+    waiting = len(destination._backlog)
+    with pytest.raises(OSError, match="Broken pipe"):
+        destination.write(entry)
+    assert destination.take_dropped() == waiting and destination.take_dropped() == 0
+    assert destination._backlog_bytes == 0
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
+def test_a_socket_that_is_not_read_never_waits(kind: socket.SocketKind) -> None:
+    """Standard output under systemd is a stream socket of the journal."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with ours, theirs:
+        destination = DescriptorDestination(ours.fileno())
+        fill(destination, b"x" * 999 + b"\n")
+        assert ours.getblocking()
+        destination.close()
+
+
+def test_a_terminal_that_is_stopped_never_waits() -> None:
+    master, terminal = os.openpty()
+    try:
+        termios.tcflow(terminal, termios.TCOOFF)  # Ctrl-S
+        destination = DescriptorDestination(terminal)
+        fill(destination, b"x" * 999 + b"\n")
+        assert os.get_blocking(terminal)
+        destination.close()
+    finally:
+        os.close(master)
+        os.close(terminal)
+
+
+def test_a_pipe_that_cannot_be_opened_again_is_polled(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a daemon whose standard output belongs to another user."""
+    real = os.open
+
+    def refuse(path: str, *arguments: Any) -> int:
+        if str(path).startswith("/proc/"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse)
+    destination = DescriptorDestination(pipe.writing)
+    fill(destination, b"x" * 9999 + b"\n")
+    destination.close()
 
 
 def test_an_event_that_breaks_the_renderer_is_reported() -> None:

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.support.fakes import App, Client, House, Loop, frame, request, text
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
@@ -22,7 +22,6 @@ from wsdaemon.ops.admin.contract import Request
 from wsdaemon.ops.admin.exposition import MOST_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
 from wsdaemon.ops.metrics import AT_ONCE, EVERY, MOST_CODES, LoopLatency, Totals, code_label, survey
-from wsdaemon.wire.wire import Wire
 
 PLACE = ("/chat", "here")
 
@@ -51,6 +50,13 @@ class FakeWire:
     def unsent(self) -> int:
         return self.waiting
 
+    def counts(self) -> Counts:
+        return Counts(self.messages_in, self.messages_out, self.bytes_in, self.bytes_out)
+
+    @property
+    def writer(self) -> FakeWire:
+        return self
+
 
 def connection(wire: FakeWire, number: str = "1") -> Connection:
     return Connection(wire, Shown(), number)  # type: ignore[arg-type]
@@ -66,9 +72,9 @@ class Watch:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self.connections.remove(connection)
-        self.totals.closed(connection, wire)
+        self.totals.closed(connection, counts)
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         raise AssertionError(doing)
@@ -150,7 +156,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
                 wire.messages_in += 1
                 gone.ended(1000, "", "client")
                 connections.remove(gone)
-                totals.closed(gone, wire)
+                totals.closed(gone, wire.counts())
             elif event == "traffic":
                 for _, wire in wires:
                     wire.messages_in += 1
@@ -170,7 +176,7 @@ def test_close_codes_of_clients_have_a_bound() -> None:
     for code in range(3000, 5000):
         one = connection(FakeWire())
         one.ended(code, "", "server")
-        totals.closed(one, FakeWire())
+        totals.closed(one, FakeWire().counts())
     closed = totals.snapshot()[PLACE].closed
     assert len(closed) == MOST_CODES + 1
     assert closed["other", "server"] == 2000 - MOST_CODES
@@ -269,6 +275,14 @@ class Listener:
     certificates: Certificates | None = None
 
 
+class StaleFile:
+    source = "[auth:staff] file"
+    failures = 3
+
+    def problem(self) -> str | None:
+        return "/etc/htpasswd: Too many open files"
+
+
 def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals: Totals | None = None) -> Any:
     sources = Sources(
         version="1",
@@ -281,6 +295,7 @@ def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals:
         mounts=[MountView("/chat", "rooms", Count(), lambda: {"rooms": 4, "members": 9})],
         loop_latency=Histogram(),
         round_trips=Histogram(),
+        reloading=lambda: [StaleFile()],
     )
     asked = Request(Headers([(b"accept", accept.encode())] if accept else []), {})
     [(route, handler)] = MetricsPage(sources, True).pages()
@@ -309,6 +324,8 @@ def test_the_page_is_what_prometheus_reads(accept: str) -> None:
     place = {"mount": "/chat", "listener": "here"}
     expected = {
         key("connections", **place): 1,
+        key("file_stale", source="[auth:staff] file"): 1,
+        key("file_failures_total", source="[auth:staff] file"): 3,
         key("connections_opened_total", **place): 1,
         key("received_messages_total", **place): 1,
         key("sent_messages_total", **place): 2,
@@ -356,7 +373,7 @@ def test_closes_are_shown_by_code_and_by_whom() -> None:
     totals = Totals()
     ended = connection(FakeWire())
     ended.ended(1001, "", "client")
-    totals.closed(ended, FakeWire(5))
+    totals.closed(ended, FakeWire(5).counts())
     with Loop() as loop:
         found = samples(page(loop, totals=totals).body.decode())
     assert found[key("connections_closed_total", mount="/chat", listener="here", code="1001", by="client")] == 1

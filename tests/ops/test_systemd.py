@@ -6,13 +6,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from twisted.logger import LogEvent, Logger
 
 from wsdaemon.ops.systemd import (
+    MAX_WAITING_MESSAGES,
     Activated,
     Notifier,
     SystemdError,
@@ -118,6 +120,33 @@ def test_a_full_queue_does_not_stop_the_daemon(manager: Manager, tmp_path: Path)
         pass
     notifier.ready()
     assert manager.received() == ["READY=1"]
+    notifier.close()
+
+
+def test_a_change_of_state_waits_for_a_full_queue_and_nobody_waits_for_it(manager: Manager, tmp_path: Path) -> None:
+    timers: list[tuple[float, Callable[[], None]]] = []
+    events: list[LogEvent] = []
+    notifier = Notifier(
+        str(tmp_path / "notify"),
+        logger=Logger("test", observer=events.append),  # type: ignore[arg-type]
+        later=lambda delay, callback: timers.append((delay, callback)),
+    )
+    while not events:
+        notifier.watchdog()
+    notifier.ready("serving")
+    notifier.stopping()
+    for _ in range(100):
+        notifier.reloading()
+    assert len(timers) == 1 and len(notifier._waiting) == MAX_WAITING_MESSAGES
+    timers.pop()[1]()
+    assert len(timers) == 1, "the queue is still full"
+    notifier._waiting = [b"READY=1", b"STOPPING=1"]
+    with suppress(BlockingIOError):
+        while True:
+            manager.received()
+    timers.pop()[1]()
+    assert [manager.received(), manager.received()] == [["READY=1"], ["STOPPING=1"]]
+    assert not timers and len(events) == 1
     notifier.close()
 
 

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.fakes import LOCAL, PEER, App, AppSession, Frame, House, Transport, Watcher, server_frames
+from tests.support.gates import make_gate
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
-from wsdaemon.edge.auth.contract import AuthRequest, Identity
-from wsdaemon.edge.gate import Arrival, Entrance, Gate
-from wsdaemon.wire.factory import Wires
+from wsdaemon.edge.arrival import Arrival
+from wsdaemon.edge.auth.contract import Candidate, Identity
+from wsdaemon.edge.candidate import Entrance
 
 ADA = Identity("ada", "test:way")
 
@@ -23,11 +24,11 @@ Answer = Identity | None | Awaitable[Identity | None]
 class Chain:
     """Authentication that does what the test says."""
 
-    def __init__(self, answer: Callable[[AuthRequest], Answer]) -> None:
-        self.requests: list[AuthRequest] = []
+    def __init__(self, answer: Callable[[Candidate], Answer]) -> None:
+        self.requests: list[Candidate] = []
         self._answer = answer
 
-    def authenticate(self, request: AuthRequest) -> Answer:
+    def authenticate(self, request: Candidate) -> Answer:
         self.requests.append(request)
         return self._answer(request)
 
@@ -51,8 +52,8 @@ class Door:
         wire = made.make_wires(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
         names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
-        routes = Routes([("/chat", Entrance("/chat", Wires(wire), self.count, **entrance))])
-        self.gate = Gate(
+        routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
+        self.gate = make_gate(
             listener="web", secure=options.pop("secure", False), routes=routes, counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0,
             retry_after=5.0, closed=lambda: self.draining, **options,
         )  # fmt: skip
@@ -61,10 +62,10 @@ class Door:
         self.arrivals.pop(arrival, None)
 
     def arrive(self, opening: bytes = b"", peer: Peer = PEER, tls_object: object = None) -> Visitor:
-        key = self.gate.limits.key(peer) if self.gate.limits is not None else None
+        key = self.gate.clients.limits.key(peer) if self.gate.clients.limits is not None else None
         if key is not None:
-            assert self.gate.limits is not None
-            assert self.gate.limits.begin(key) is None
+            assert self.gate.clients.limits is not None
+            assert self.gate.clients.limits.begin(key) is None
         arrival = Arrival(self.gate, self, peer, LOCAL, -1 if self.gate.secure else 9, key)
         self.arrivals[arrival] = None
         visitor = Visitor(self, arrival)
@@ -97,8 +98,8 @@ class Visitor:
         return int(self.answer.split(" ")[1]) if self.answer else 0
 
 
-def refuse(error: Exception) -> Callable[[AuthRequest], Answer]:
-    def answer(request: AuthRequest) -> Answer:
+def refuse(error: Exception) -> Callable[[Candidate], Answer]:
+    def answer(request: Candidate) -> Answer:
         raise error
 
     return answer

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from wsdaemon.core.handshake import ClientCertificate, Peer
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.request import parse_head
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
@@ -44,13 +44,12 @@ def request(
     certificate: ClientCertificate | None = None,
     peer: Peer = Peer("192.0.2.1", 5000),  # noqa: B008 - it is frozen
     address: str | None = None,
-) -> AuthRequest:
+) -> Candidate:
     """A request with these header lines."""
     text = "\r\n".join([f"GET {target} HTTP/1.1", "Host: ws.example.com", *lines, "", ""])
-    return AuthRequest(
-        head=parse_head(text.encode("latin-1")), peer=peer, secure=secure, subprotocols=subprotocols, client_certificate=certificate,
-        address=address,
-    )  # fmt: skip
+    candidate = Candidate(parse_head(text.encode("latin-1")), peer, Peer("192.0.2.9", 443), secure, address)
+    candidate.subprotocols, candidate.client_certificate = subprotocols, certificate
+    return candidate
 
 
 def settings_with(kind: str, directory: Path | None = None, **keys: Any) -> Any:

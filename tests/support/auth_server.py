@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from tests.support.auth import Clock, request, settings_with
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.auth.http import HttpAuthenticator
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ def way(url: str, clock: Clock | None = None, **keys: Any) -> HttpAuthenticator:
     return HttpAuthenticator(settings_with("http", url=url, **keys), clock or Clock())
 
 
-async def ask(authenticator: HttpAuthenticator, asked: AuthRequest | None = None) -> Identity:
+async def ask(authenticator: HttpAuthenticator, asked: Candidate | None = None) -> Identity:
     return await authenticator.authenticate(asked or request())
 
 

@@ -6,7 +6,7 @@ message as it comes: it must be the first one owed. When the fan is done nobody 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from wsdaemon.brokers import HISTORY_COUNT, Limits
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Notice, Position
 from wsdaemon.brokers.memory import MemoryBroker
+from wsdaemon.brokers.presence import MAX_INTERVAL_SECONDS
 
 Entry = tuple[str, int, bytes]  # epoch, offset, payload
 
@@ -34,7 +35,7 @@ class Client:
         self.model = model
         self.seen: dict[str, Position] = {}
         self.owed: dict[str, list[Entry]] = {}
-        self.news: dict[str, list[tuple[str, str]]] = {}  # changes that it is to be told, for each room that it watches
+        self.known: dict[str, set[str]] = {}  # the members that it knows of, for each room that it watches
         self.patterns: list[str] = []
         self.joined: list[str] = []
         self.broken = False
@@ -50,8 +51,10 @@ class Client:
 
     def presence_changed(self, notice: Notice) -> None:
         assert notice.changes
-        for change in notice.changes:
-            assert self.news[notice.room].pop(0) == (change.kind, change.who.id)
+        known = self.known[notice.room]
+        for change in notice.changes:  # nothing that it knows already
+            assert (change.who.id in known) is (change.kind == "left")
+            known ^= {change.who.id}
 
 
 class ModelRoom:
@@ -76,11 +79,13 @@ class Model(RuleBasedStateMachine):
         self.uses = 0
         self.epochs = [0, 0]  # made by the broker, expected by the model
         self.awake = False
+        self.timers: list[Callable[[], None]] = []
         self.rooms: dict[str, ModelRoom] = {}
         self.clients = [Client(str(number), self) for number in range(3)]
 
     @initialize(
         wake=st.sampled_from([True, True, True, False]),
+        later=st.booleans(),
         bulk=st.booleans(),
         inline=st.sampled_from([0, 0, 0, 1, 2]),
         max_rooms=st.sampled_from([4, 4, 4, 2, 1]),
@@ -93,7 +98,7 @@ class Model(RuleBasedStateMachine):
         max_keys=st.integers(1, 3),
     )
     def build(
-        self, wake: bool, bulk: bool, inline: int, max_rooms: int, max_members: int, max_pending: int, history: int | None,
+        self, wake: bool, later: bool, bulk: bool, inline: int, max_rooms: int, max_members: int, max_pending: int, history: int | None,
         age: float | None, size: int, latest: bool, max_keys: int,
     ) -> None:  # fmt: skip
         self.limits = Limits(
@@ -101,8 +106,8 @@ class Model(RuleBasedStateMachine):
             history_bytes=size, latest=latest, max_keys=max_keys, key_age=4.0, max_pending=max_pending, inline=inline, room_idle=2.0,
         )  # fmt: skip
         self.broker = MemoryBroker(
-            self.limits, self.failed, wake=self.wake if wake else None, bulk=self.bulk if bulk else None, clock=lambda: self.now,
-            new_epoch=lambda: self.epoch(0),
+            self.limits, self.failed, wake=self.wake if wake else None, later=self.later if later else None,
+            bulk=self.bulk if bulk else None, clock=lambda: self.now, new_epoch=lambda: self.epoch(0),
         )  # fmt: skip
 
     # -- what the broker calls
@@ -110,6 +115,10 @@ class Model(RuleBasedStateMachine):
     def wake(self) -> None:
         assert not self.awake
         self.awake = True
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        assert 0 < seconds <= MAX_INTERVAL_SECONDS
+        self.timers.append(call)
 
     def bulk(self, members: Sequence[c.Member], messages: Sequence[Message]) -> None:
         for member in members:
@@ -162,19 +171,13 @@ class Model(RuleBasedStateMachine):
             held += 1
         return held
 
-    def tell(self, name: str, kind: str, who: Client) -> None:
-        for client in self.rooms[name].members:
-            if client is not who and name in client.news:
-                client.news[name].append((kind, who.id))
-
     def leave(self, client: Client, name: str) -> None:
         room = self.rooms[name]
         room.members.remove(client)
         client.joined.remove(name)
-        client.news.pop(name, None)
+        client.known.pop(name, None)
         if not room.members:
             self.use(room)
-        self.tell(name, "left", client)
         self.forgive(client)
 
     def forgive(self, client: Client) -> None:
@@ -203,9 +206,14 @@ class Model(RuleBasedStateMachine):
         assert not client.owed.get(answer.room)  # whatever it was owed came before this answer
 
     def drain(self) -> None:
-        while self.broker.fan.step(3):
-            pass
-        self.awake = False
+        while True:
+            while self.broker.fan.step(3):
+                pass
+            self.awake = False
+            if not self.timers:
+                break
+            self.timers.pop(0)()
         for client in self.clients:
             assert not any(client.owed.values())
-            assert not any(client.news.values())
+            for name, known in client.known.items():
+                assert known == {member.id for member in self.rooms[name].members}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 from tests.support.fakes import PEER, Loop
@@ -13,8 +12,9 @@ from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsPolicy
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.core.identity import Identity
 
 Json = dict[str, Any]
 
@@ -66,6 +66,9 @@ class FakeWire:
     def unsent(self) -> int:
         return 0
 
+    def counts(self) -> Counts:
+        return Counts(0, len(self.sent), 0, 0)
+
 
 def send_to_all(wires: Sequence[Any], messages: Sequence[Any]) -> None:
     for wire in wires:
@@ -73,16 +76,6 @@ def send_to_all(wires: Sequence[Any], messages: Sequence[Any]) -> None:
             wire.writes += 1
             for message in messages:
                 wire.send_prepared(message)
-
-
-class Who:
-    """An identity, as authentication gives it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.method = "jwt:test"
-        self.claims: Mapping[str, object] = MappingProxyType({"secret": 1})
-        self.expires: float | None = None
 
 
 class Seat:
@@ -155,7 +148,7 @@ class Seat:
     def read(self) -> None:
         """A client that did not read does so now."""
         self.wire.congested = self.wire.queued = False
-        self.connection.has_room()
+        self.connection.wake()
 
     def drop(self) -> None:
         """The connection is gone."""
@@ -180,6 +173,11 @@ class Hall:
         self.app.loop = loop
         self._number = 0
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for timers and for the app's own clock."""
+        self.now += seconds
+        self.loop.advance(seconds)
+
     def _failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self.failures.append((connection.id, doing, str(error)))
 
@@ -187,9 +185,10 @@ class Hall:
         self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
     ) -> Seat:  # fmt: skip
         self._number += 1
+        identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
-            identity=None if who is None else Who(who), params={"room": room} if self.app.policy.parameters else {},
+            identity=identity, params={"room": room} if self.app.policy.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 

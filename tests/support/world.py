@@ -12,17 +12,18 @@ from typing import Any
 import tests.support.mounted_classes as mounted_classes
 from tests.support.fakes import LOCAL, PEER, READERS, App, House, Loop, Transport, Watcher, server_frames
 from tests.support.fuzzing import Budget
+from tests.support.gates import make_gate
 from tests.support.streams import DRAIN, GONE, STUCK, Step, Story
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
-from wsdaemon.edge.admission import Entrance
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.arrival import Arrival
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
+from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.gate import Arrival, Gate
+from wsdaemon.edge.gate import Gate
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
-from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.wire import Wire
 
 PATIENCE = 120.0
@@ -73,10 +74,10 @@ async def _answer_late(connection: Connection, message: str | bytes) -> None:
 class Asking:
     """Finds out who a client is, and takes its time."""
 
-    def authenticate(self, request: AuthRequest) -> Awaitable[Identity | None]:
+    def authenticate(self, request: Candidate) -> Awaitable[Identity | None]:
         return self._find_out(request)
 
-    async def _find_out(self, request: AuthRequest) -> Identity | None:
+    async def _find_out(self, request: Candidate) -> Identity | None:
         await asyncio.sleep(0.05)
         if b"=" in request.head.query_string:
             raise Denied("bad_token")
@@ -126,13 +127,14 @@ class World:
 
     def _mount(self, path: str, app: Any, *, chain: Any = None, mounted: Any = None, **options: Any) -> tuple[str, Entrance]:
         made: Any = self.house.make_wires(app, self.watcher, mounted, frames=self.frames, **options)
-        made.processData = _counted_method(made.processData, self.budget)
+        protocol = made.protocols.factory.protocol
+        protocol.processData = _counted_method(protocol.processData, self.budget)
         count = Count()
         self.counts.append(count)
-        return path, Entrance(path, Wires(made), count, options.get("subprotocols", ()), chain=chain)
+        return path, Entrance(path, made, count, options.get("subprotocols", ()), chain=chain)
 
     def _gate(self, secure: bool) -> Gate:
-        return Gate(
+        return make_gate(
             listener="here", secure=secure, routes=self.routes, counts=(self.counts[0],), wheel=self.wheel, handshake_timeout=10.0,
             retry_after=5.0, trusted=Networks.parse("192.0.2.0/24, 10.0.0.0/8"),
         )  # fmt: skip

@@ -106,7 +106,12 @@ def test_each_connection_has_one_autobahn_protocol_made_by_its_factory(made: Hou
     factory: Any = wires.protocols.factory
     built: list[Any] = []
     build = factory.buildProtocol
-    monkeypatch.setattr(factory, "buildProtocol", lambda peer: built.append(build(peer)) or built[-1])
+
+    def build_and_note(peer: object) -> object:
+        built.append(build(peer))
+        return built[-1]
+
+    monkeypatch.setattr(factory, "buildProtocol", build_and_note)
     before = {id(each) for each in gc.get_objects() if isinstance(each, WebSocketServerProtocol)}
     client = made.connect(wires)
     there = [each for each in gc.get_objects() if isinstance(each, WebSocketServerProtocol) and id(each) not in before]

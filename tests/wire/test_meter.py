@@ -100,4 +100,4 @@ def test_no_limit_at_all() -> None:
     assert meter.spend(10**9, 10**12, 0.0) == 0
     assert all(meter.spend_control(0.0) for _ in range(1000))
     assert not meter.counts_messages
-    assert Meter(1, 0, 0, 0.0).messages_count and Meter(0, 1, 0, 0.0).messages_count
+    assert Meter(1, 0, 0, 0.0).counts_messages and Meter(0, 1, 0, 0.0).counts_messages

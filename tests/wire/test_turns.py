@@ -379,7 +379,8 @@ STREAM = st.lists(st.sampled_from([text("a"), binary(b"b" * 300), FRAGMENTS, fra
 
 @given(
     reader=st.sampled_from(list(READERS)), stream=STREAM, cuts=st.lists(st.integers(0, 2000), max_size=6),
-    step=st.sampled_from([0.0, SLICE_SECONDS / 3, SLICE_SECONDS]), end=st.sampled_from(["", "client", "server", "gone"]), wait=st.booleans(),
+    step=st.sampled_from([0.0, SLICE_SECONDS / 3, SLICE_SECONDS]),
+    end=st.sampled_from(["", "client", "server", "gone"]), wait=st.booleans(),
 )  # fmt: skip
 def test_slices_change_nothing(reader: str, stream: list[bytes], cuts: list[int], step: float, end: str, wait: bool) -> None:
     """What the app and the client are given is what they are given without."""

@@ -1,0 +1,1 @@
+"""Apps: one object per mount, which opens a session for each connection. An app imports core and brokers, never another app."""

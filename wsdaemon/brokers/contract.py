@@ -10,7 +10,7 @@ Test with `isinstance(answer, Published)` and the like, and await only what is n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
 
@@ -281,6 +281,16 @@ def check_limit(limit: int) -> None:
 
 Failed = Callable[[Member, Exception], None]
 """Told of a member whose `deliver` raised; it is already removed from the broker. Should close that member's connection."""
+
+
+Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
+"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other would.
+
+It sees to members that it cannot serve by itself, and does not raise. Should it do so, all of the members are taken for failed.
+"""
+
+Held = Callable[[Sequence[Member], Callable[[], None]], bool]
+"""Whether one of the members has no room for a message now. If so, what comes with them is called later, when that may be over."""
 
 
 class BrokerError(Exception):

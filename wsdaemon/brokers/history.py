@@ -1,6 +1,6 @@
-"""What a room remembers: its last messages, the idempotency keys of its last publications, and its rate.
+"""What a room remembers: its last messages, and the idempotency keys of its last publications.
 
-None of them has a clock of its own: `now` comes with each call, in seconds, and never goes back.
+Neither has a clock of its own: `now` comes with each call, in seconds, and never goes back.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from .contract import Message, RateLimited
+from .contract import Message
 
 
 class History:
@@ -124,23 +124,3 @@ class RecentKeys:
 
     def _forget(self) -> None:
         del self._offsets[self._order.popleft()[1]]
-
-
-class RateBucket:
-    """A token bucket: `rate` publications per second, and up to `burst` of them at once after a pause."""
-
-    __slots__ = ("_burst", "_rate", "_time", "_tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._time = now
-
-    def take(self, now: float) -> None:
-        """Take a token, or raise RateLimited and take none."""
-        self._tokens = min(self._burst, self._tokens + (now - self._time) * self._rate)
-        self._time = now
-        if self._tokens < 1 - 1e-6:  # so that one who waits for just `retry_after` seconds is not refused by a rounding error
-            raise RateLimited(f"the room takes {self._rate:g} publications a second", (1 - self._tokens) / self._rate)
-        self._tokens -= 1

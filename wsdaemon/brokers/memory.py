@@ -15,13 +15,15 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 
 from . import Limits, contract
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
 from .history import RecentKeys
-from .outbox import Bulk, Delivery, Fan, Held, NoticePass, Watch
+from .outbox import Delivery, Fan
 from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
+from .presence import NoticePass, PresenceChanges
 from .room import Holder, Room
 
 PATTERNS_KEPT = 64
@@ -31,19 +33,22 @@ PATTERNS_KEPT = 64
 class MemoryBroker:
     """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
-    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `bulk` takes the place of single calls of
+    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `later` for one call
+    after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
     `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
     names a room's life: 64 random bits by default.
     """
 
     def __init__(
-        self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None, bulk: Bulk | None = None,
-        held: Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
+        self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None,
+        later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
+        held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self.limits = limits
         self.fan = Fan(self._fail, clock, wake, bulk, held)
         self._report = failed
+        self._later = later
         self._clock = clock
         self._wall = wall
         self._new_epoch = new_epoch
@@ -84,7 +89,9 @@ class MemoryBroker:
         self._rest(state, now)
         answer = state.answer(since, now, self._present(state, None) if presence else None)
         if presence:
-            state.watchers[member.id] = Watch(member, state.changed + 1)  # its own coming is no news to it
+            if state.presence is None:
+                state.presence = PresenceChanges(self._clock)
+            state.presence.watch(member)
         self._note(state, Change("joined", holder.presence))
         return answer
 
@@ -324,8 +331,8 @@ class MemoryBroker:
         del holder.rooms[room]
         del room.members[key]
         room.targets = None
-        if (watch := room.watchers.pop(key, None)) is not None:
-            watch.left = True
+        if room.presence is not None:
+            room.presence.unwatch(key)
         if room.pending and not holder.hears(room.name):
             room.settled[key] = room.offset
             self._not_for_ever(room)
@@ -347,15 +354,28 @@ class MemoryBroker:
 
     def _note(self, room: Room, change: Change) -> None:
         """Tell those who watch this room, after what waits there and, where the fan can be woken, not inside this call."""
-        if not room.watchers:
+        presence = room.presence
+        if presence is None or not presence.watchers:
             return
-        room.changes.append(change)
+        if presence.queued is not None and room.pending[-1] is not presence.queued:
+            presence.queued.freeze()
+        presence.note(change)
         self._not_for_ever(room)
-        tail = room.pending[-1] if room.pending else None
-        if isinstance(tail, NoticePass) and not tail.begun:
-            tail.upto = room.changed
-        else:
-            self.fan.submit(room, NoticePass(room.changed), False)
+        if presence.queued is not None:
+            return
+        wait = presence.wait
+        if wait <= 0 or self._later is None:
+            self._tell(room, presence)
+        elif not presence.timed:
+            presence.timed = True
+            self._later(wait, partial(self._tell, room, presence))
+
+    def _tell(self, room: Room, presence: PresenceChanges) -> None:
+        """Put a pass over the watchers into the room's outbox, unless one waits there."""
+        presence.timed = False
+        if len(presence) and presence.queued is None and not self._closed:
+            presence.queued = NoticePass(presence)
+            self.fan.submit(room, presence.queued, False)
 
     def _present(self, room: Room, limit: int | None) -> tuple[Presence, ...]:
         return tuple([self._holders[key].presence for key in islice(room.members, limit)])

@@ -13,19 +13,8 @@ from functools import partial
 from itertools import islice
 from operator import length_hint
 
-from .contract import Change, Failed, Member, Message, Notice
-
-
-class Watch:
-    """A member that asked for a room's presence. `seen`: how many of the room's changes it knows of."""
-
-    __slots__ = ("left", "member", "seen")
-
-    def __init__(self, member: Member, seen: int) -> None:
-        self.member = member
-        self.seen = seen
-        self.left = False
-
+from .contract import Bulk, Failed, Held, Member, Message
+from .presence import NoticePass, PresenceChanges
 
 MOST_HELD = 1000
 """Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
@@ -35,31 +24,24 @@ class Outbox:
     """What a room owes its members, in order. The head of `pending` may be half delivered.
 
     `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
-    `changes`: changes of presence that not every watcher knows of yet; the first of them is number `base` + 1 of the room. `waiting`:
-    messages that not everyone was given yet. `held`: the first of `pending`, while it has to wait for members that have no room for it.
+    `presence`: watchers and changes, in a room that was ever watched. `waiting`: messages that not every member was given yet. `held`:
+    the first of `pending`, while it waits for members that have no room for it.
     """
 
-    __slots__ = ("base", "changes", "held", "name", "pending", "settled", "waiting", "watchers")
+    __slots__ = ("held", "name", "pending", "presence", "settled", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.pending: list[Delivery | NoticePass] = []
         self.settled: dict[str, int] = {}
-        self.watchers: dict[str, Watch] = {}
-        self.changes: list[Change] = []
-        self.base = 0
+        self.presence: PresenceChanges | None = None
         self.waiting = 0
         self.held: Delivery | None = None
 
     @property
     def overdue(self) -> bool:
-        """Whether so much has gathered besides messages that nobody is waited for."""
-        return len(self.changes) > MOST_HELD or len(self.settled) > MOST_HELD
-
-    @property
-    def changed(self) -> int:
-        """How many changes of presence there have been, of those that had a watcher."""
-        return self.base + len(self.changes)
+        """Whether the room has too many pending changes to keep waiting for slow members."""
+        return len(self.settled) > MOST_HELD or (self.presence is not None and len(self.presence) > MOST_HELD)
 
     def forget_settled(self) -> None:
         """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
@@ -75,15 +57,6 @@ class Outbox:
                         self.settled[member.id] = message.offset
                         member.deliver(message)
 
-
-Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
-"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other would.
-
-It sees to members that it cannot serve by itself, and does not raise. Should it do so, all of the members are taken for failed.
-"""
-
-Held = Callable[[Sequence[Member], Callable[[], None]], bool]
-"""Whether one of the members has no room for a message now. If so, what comes with them is called later, when that may be over."""
 
 JOINED = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
@@ -180,61 +153,6 @@ def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, fa
             failed(member, error)
 
 
-class NoticePass:
-    """One pass over the watchers of a room, telling each the changes up to number `upto` that it does not know of.
-
-    Changes that come while a pass waits at the end of the queue join it, so that a thousand members who come at once cost each watcher a
-    few notices and not a thousand.
-    """
-
-    __slots__ = ("_notice", "_notice_seen", "_rest", "upto")
-
-    def __init__(self, upto: int) -> None:
-        self.upto = upto
-        self._rest: Iterator[Watch] | None = None
-        self._notice: Notice | None = None
-        self._notice_seen = -1
-
-    @property
-    def begun(self) -> bool:
-        return self._rest is not None
-
-    @property
-    def left(self) -> int:
-        """How many watchers are not yet looked at."""
-        return 1 if self._rest is None else length_hint(self._rest)
-
-    def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
-        """Tell the next `budget` watchers, or all. How many that were."""
-        if self._rest is None:
-            self._rest = iter(tuple(outbox.watchers.values()))
-        before = self.left
-        for watch in islice(self._rest, budget):
-            if watch.left or watch.seen >= self.upto:
-                continue
-            notice = self._since(outbox, watch.seen)
-            watch.seen = self.upto
-            try:
-                watch.member.presence_changed(notice)
-            except Exception as error:  # as for messages
-                failed(watch.member, error)
-        return before - self.left
-
-    def _since(self, outbox: Outbox, seen: int) -> Notice:
-        # Watchers are in the order they came, so those who have seen as much stand together: nearly all share one notice.
-        if self._notice is None or seen != self._notice_seen:
-            self._notice = Notice(outbox.name, tuple(outbox.changes[seen - outbox.base : self.upto - outbox.base]))
-            self._notice_seen = seen
-        return self._notice
-
-    def finish(self, outbox: Outbox) -> None:
-        """Every watcher knows of `upto` changes: forget them."""
-        deque(self._rest or (), maxlen=0)
-        del outbox.changes[: self.upto - outbox.base]
-        outbox.base = self.upto
-        self._notice = None
-
-
 QUANTUM = 128
 """Deliveries for one room before the fan looks at the time and at the next room."""
 
@@ -283,7 +201,7 @@ class Fan:
             return
         while outbox.pending:
             head = outbox.pending[0]
-            head.run(outbox, None, self._failed, self._bulk)
+            self._run(outbox, head, None)
             self._finish(outbox, head)
             if self._wake is not None and outbox.pending:
                 self._enqueue(outbox, self._wake)
@@ -315,7 +233,7 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
-                item.finish(outbox)
+                _end(outbox, item)
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
@@ -326,12 +244,17 @@ class Fan:
         head = outbox.pending[0]
         if self._must_wait(outbox, head):
             return 1
-        used = head.run(outbox, budget, self._failed, self._bulk)
+        used = self._run(outbox, head, budget)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:
             self._ready.append(outbox)
         return max(1, used)
+
+    def _run(self, outbox: Outbox, head: Delivery | NoticePass, budget: int | None) -> int:
+        if isinstance(head, NoticePass):
+            return head.run(outbox.name, budget, self._failed)
+        return head.run(outbox, budget, self._failed, self._bulk)
 
     def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
         """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
@@ -344,7 +267,7 @@ class Fan:
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
-            head.finish(outbox)
+            _end(outbox, head)
         if outbox.settled:
             outbox.forget_settled()
         if not outbox.pending:
@@ -355,3 +278,10 @@ class Fan:
         if not self._awake:
             self._awake = True
             wake()
+
+
+def _end(outbox: Outbox, item: Delivery | NoticePass) -> None:
+    if isinstance(item, NoticePass):
+        item.finish()
+    else:
+        item.finish(outbox)

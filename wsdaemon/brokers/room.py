@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from . import Limits
 from .contract import Member, Message, Position, Presence, Subscribed
-from .history import History, RateBucket, RecentKeys
+from .history import History, RecentKeys
 from .outbox import Outbox
 from .patterns import matches
+from .rate import RateBucket
 
 
 class Room(Outbox):
@@ -20,7 +21,9 @@ class Room(Outbox):
         self.offset = 0
         self.history = History(limits.history_count, limits.history_age, limits.history_bytes)
         self.keys: RecentKeys | None = None
-        self.bucket = RateBucket(limits.rate, limits.burst, now) if limits.rate is not None else None
+        self.bucket: RateBucket | None = None
+        if limits.rate is not None:
+            self.bucket = RateBucket(limits.rate, limits.burst, now, f"the room takes {limits.rate:g} publications a second")
         self.last: Message | None = None
         self.members: dict[str, Member] = {}
         self.targets: tuple[Member, ...] | None = None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from .closing import NORMAL, ConnectionClosed, checked_code
 
 if TYPE_CHECKING:
-    from .handshake import Handshake, Headers, Identity, Peer
+    from .handshake import Handshake, Headers, Peer
+    from .identity import Identity
 
 
 class Prepared(Protocol):

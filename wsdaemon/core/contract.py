@@ -1,4 +1,4 @@
-"""The one contract between the daemon and an app.
+"""The one contract between the daemon and an app, and the small Protocols for all that an app or a session may have besides.
 
 `received` returns None when it is done with the message, or an awaitable: until that ends, the connection reads no further.
 That one rule keeps messages in order and makes a slow app slow only its own client.
@@ -6,7 +6,7 @@ That one rule keeps messages in order and makes a slow app slow only its own cli
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -17,40 +17,71 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """An app's side of one connection."""
 
-    def received(self, message: str | bytes) -> Awaitable[object] | None:
+    def received(self, message: str | bytes, /) -> Awaitable[object] | None:
         """One message: `str` for text, `bytes` for binary. An exception closes the connection with 1011."""
 
-    def closed(self, code: int, reason: str) -> None:
+    def closed(self, code: int, reason: str, /) -> None:
         """The connection is over. Called exactly once, and last."""
 
 
 @runtime_checkable
 class PayloadSession(Protocol):
-    """A session that wants payloads as they came: UTF-8 that was checked, but not decoded, for text."""
+    """A session that takes payloads as they came. If a session has this method, the daemon does not call `received`."""
 
-    def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None: ...
+    def received_payload(self, payload: bytes, text: bool, /) -> Awaitable[object] | None:
+        """One message. If `text`, the payload is UTF-8 that was checked, but not decoded."""
 
-    def closed(self, code: int, reason: str) -> None: ...
+    def closed(self, code: int, reason: str, /) -> None:
+        """The connection is over. Called exactly once, and last."""
 
 
 @runtime_checkable
 class ExpiringSession(Protocol):
-    """What a session of either kind may be besides: it is told before the client's credentials run out (mount option `expiry_warning`)."""
+    """A session of either kind that is told before the client's credentials expire (mount option `expiry_warning`)."""
 
-    def expiring(self, seconds: float) -> None:
+    def expiring(self, seconds: float, /) -> None:
         """In `seconds` the connection will be closed with 4401. An exception closes it at once, with 1011."""
 
 
 class App(Protocol):
     """What a mount runs: one object per mount."""
 
-    def open(self, connection: Connection, handshake: Handshake) -> Session | PayloadSession:
-        """A client was let in. An exception closes the connection with 1011."""
+    def open(self, connection: Connection, handshake: Handshake, /) -> Session | PayloadSession:
+        """A client was admitted. An exception closes the connection with 1011."""
 
 
+@runtime_checkable
 class ServiceApp(App, Protocol):
-    """An app that has work of its own to start before the daemon is ready, and to stop after the drain."""
+    """An app that starts work of its own before the daemon is ready, and stops it after the drain."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Runs on the daemon's loop before the first connection. An exception keeps the daemon from starting."""
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Runs on the daemon's loop after the last connection. An exception is logged."""
+
+
+@runtime_checkable
+class SubprotocolsApp(App, Protocol):
+    """An app that speaks subprotocols of its own."""
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        """They follow those of the mount's `subprotocols`, the preferred one first."""
+
+
+@runtime_checkable
+class HandshakeApp(App, Protocol):
+    """An app that says how long it needs its connections' handshakes. An app without this attribute keeps them."""
+
+    @property
+    def keeps_handshake(self) -> bool:
+        """False: headers, query, cookies and certificate are let go once `open` has returned, and raise if they are read later."""
+
+
+@runtime_checkable
+class ConnectionClassApp(App, Protocol):
+    """An app whose connections are objects of a class of its own, made with the same arguments as Connection."""
+
+    @property
+    def connection_class(self) -> type[Connection]: ...

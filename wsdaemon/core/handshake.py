@@ -6,8 +6,10 @@ import ipaddress
 import ssl
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from urllib.parse import parse_qs
+
+from .identity import Identity
 
 T = TypeVar("T")
 
@@ -221,25 +223,6 @@ class ClientCertificate:
     @property
     def pem(self) -> str:
         return ssl.DER_cert_to_PEM_cert(self.der)
-
-
-class Identity(Protocol):
-    """Who a client is, where authentication found it out."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def method(self) -> str:
-        """How it was proven, such as "jwt:staff"."""
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the proof says besides; read-only."""
-
-    @property
-    def expires(self) -> float | None:
-        """When it ends, in seconds since 1970; None: never."""
 
 
 class LetGoError(RuntimeError):

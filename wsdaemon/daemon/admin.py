@@ -16,10 +16,13 @@ from .. import __version__
 from ..apps.rooms import RoomsApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
+from ..core.reloading import Reloading
 from ..core.wheel import Wheel
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
+from ..edge.auth.make import Authenticators
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from ..edge.hosts import Hosts
 from ..edge.http import PlainServer
 from ..edge.listeners import Listener
 from ..ops.admin.exposition import MetricsPage, Sources
@@ -32,10 +35,14 @@ from ..settings.addresses import TcpAddress, UnixAddress
 from ..settings.admin import AdminSettings, is_token
 from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
+from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from .mounts import Mount
 
 BACKLOG = 128
+
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+"""What [admin] `hosts` is by default, beside the address that a request arrived at."""
 
 log = Logger(namespace="wsdaemon.admin")
 
@@ -59,7 +66,7 @@ class Parts:
     connections: Connections
     listeners: Sequence[Listener]
     mounts: Sequence[Mount]
-    authenticators: Mapping[str, Authenticator]
+    authenticators: Authenticators
 
 
 @runtime_checkable
@@ -88,11 +95,14 @@ class Admin:
         self._server: asyncio.AbstractServer | None = None
         self._closed = False
         self._pages = PlainServer(
-            make_site(parts, self._latency.latency, lambda: None if self._token is None else self._token.get(), settings.metrics_open),
+            make_site(parts, self._latency.latency, self._token, settings.metrics_open),
             parts.wheel,
             max_body=settings.max_body,
             timeout=settings.timeout,
             max_connections=settings.max_connections,
+            hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
+            own_address=not settings.hosts,
+            failed_logins=parts.authenticators.failed_logins,
         )
 
     @property
@@ -134,14 +144,14 @@ class Admin:
 
 def _watch(path: Path) -> WatchedFile[str]:
     try:
-        return WatchedFile(path, _read_token, largest=LARGEST_SECRET)
+        return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source="[admin] token_file")
     except FileError as error:
         raise TokenError(str(error)) from None
 
 
 def _read_token(content: bytes) -> str:
     try:
-        text = content.decode("ascii").removesuffix("\n").removesuffix("\r")
+        text = first_line(content).decode("ascii")
     except UnicodeDecodeError:
         text = ""
     if not is_token(text):
@@ -149,14 +159,21 @@ def _read_token(content: bytes) -> str:
     return text
 
 
-def make_site(parts: Parts, latency: Histogram, token: Callable[[], str | None], metrics_open: bool) -> AdminSite:
-    """All the pages."""
+def make_site(parts: Parts, latency: Histogram, token: WatchedFile[str] | None, metrics_open: bool) -> AdminSite:
+    """All the pages. Without a `token` they need none."""
+
+    def reloading() -> list[Reloading]:
+        certificates = [listener.certificates.files for listener in parts.listeners if listener.certificates is not None]
+        return [*parts.authenticators.files, *([] if token is None else [token]), *(file for files in certificates for file in files)]
+
     for listener in parts.settings.listeners:
         for mount in parts.mounts:
             if not listener.mounts or mount.path in listener.mounts:
                 parts.totals.place(mount.path, listener.name)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in parts.mounts]
-    health = HealthPages(version=__version__, state=parts.state, count=parts.count, listeners=parts.listeners, mounts=views)
+    health = HealthPages(
+        version=__version__, state=parts.state, count=parts.count, listeners=parts.listeners, mounts=views, reloading=reloading
+    )
     sources = Sources(
         version=__version__,
         frames=parts.frames,
@@ -168,11 +185,12 @@ def make_site(parts: Parts, latency: Histogram, token: Callable[[], str | None],
         mounts=views,
         loop_latency=latency,
         round_trips=parts.round_trips,
+        reloading=reloading,
     )
     rooms = RoomsPages(_rooms_mounts(parts.mounts), dismisser(parts.connections))
     tickets = TicketPages(_books(parts.settings, parts.authenticators))
     pages = [*health.pages(), *MetricsPage(sources, metrics_open).pages(), *rooms.pages(), *tickets.pages()]
-    return AdminSite(pages, token, __version__)
+    return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
 
 
 def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:

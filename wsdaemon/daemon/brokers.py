@@ -25,6 +25,7 @@ def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
         waits=settings.slow_client.waits,
         send_backlog=settings.send_backlog,
         hook_timeout=options.hook_timeout,
+        requests_per_second=options.requests_per_second,
     )
     limits = Limits(
         max_rooms=options.max_rooms,

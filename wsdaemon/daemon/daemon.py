@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +19,12 @@ from ..core.connection import Connection, Counts
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Due, Wheel
-from ..edge.admission import Entrance
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
+from ..edge.candidate import Entrance
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..edge.sockets import ListenError, open_tcp, open_unix
-from ..ops.connection_log import ConnectionRecord, connection_closed
+from ..ops.connection_log import connection_closed, record_of
 from ..ops.metrics import Totals
 from ..ops.systemd import Activated, Notifier, SystemdError, adopt, choose, initial_environment, listen_descriptors, watchdog_interval
 from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
@@ -61,28 +60,9 @@ class Watch:
 
     def closed(self, connection: Connection, counts: Counts) -> None:
         self._connections.remove(connection)
-        code = connection.close_code or 0
         self.totals.closed(connection, counts)
         if self._lines:
-            handshake = connection.handshake
-            connection_closed(
-                connection_log,
-                ConnectionRecord(
-                    id=connection.id,
-                    peer=str(handshake.peer),
-                    listener=handshake.listener,
-                    mount=handshake.mount,
-                    user_agent=handshake.user_agent,
-                    seconds=time.monotonic() - connection.opened_at,
-                    messages_in=counts.messages_in,
-                    messages_out=counts.messages_out,
-                    bytes_in=counts.bytes_in,
-                    bytes_out=counts.bytes_out,
-                    code=code,
-                    reason=connection.close_reason,
-                    closed_by=connection.closed_by,
-                ),
-            )
+            connection_closed(connection_log, record_of(connection, counts))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         app_log.failure(

@@ -12,13 +12,16 @@ from ..core.handshake import ClientCertificate
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
-from ..edge.admission import Chain, Entrance
+from ..edge.admission import Admission
+from ..edge.candidate import Authentication, Entrance
+from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
 from ..edge.limits import AddressLimits, Tally, address_rate
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
+from ..edge.places import Places
 from ..settings.addresses import UnixAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
@@ -58,7 +61,7 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
-def make_entrance(mount: Mount, chain: Chain | None) -> Entrance:
+def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
     """What the gates ask for a mount; its counts are the same for all listeners."""
     settings = mount.settings
     return Entrance(
@@ -94,21 +97,24 @@ def make_listener(
         from ..edge.tls import client_certificate
 
         show_certificate = client_certificate
-    gate = Gate(
-        listener=settings.name,
-        secure=certificates is not None,
-        routes=Routes((each.mount, each) for each in entrances),
-        counts=(Count(settings.max_connections), common.count),
-        wheel=common.wheel,
-        handshake_timeout=settings.handshake_timeout,
+    limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+    users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
+    counts = (Count(settings.max_connections), common.count)
+    admission = Admission(
+        settings.name,
+        Routes((each.mount, each) for each in entrances),
+        Places(counts, None if limits is None else limits.connections, users, common.retry_after),
+        Clients(limits, trusted, settings.forwarded_header, common.retry_after),
         retry_after=common.retry_after,
         closed=common.closed,
-        limits=_limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)),
-        trusted=trusted,
-        forwarded_header=settings.forwarded_header,
         hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
         show_certificate=show_certificate,
-        users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
+    )
+    gate = Gate(
+        admission,
+        common.wheel,
+        secure=certificates is not None,
+        handshake_timeout=settings.handshake_timeout,
         pages=common.pages,
     )
     return Listener(

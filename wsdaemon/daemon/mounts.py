@@ -23,7 +23,6 @@ from ..wire.policy import Flushed, Watcher, WirePolicy
 from ..wire.turns import Turns
 
 
-
 def make_rooms(settings: MountSettings, failed: Failed) -> Any:
     """The app rooms, which is loaded only where a mount runs it: it and its broker are a megabyte."""
     from .brokers import make_rooms

@@ -17,13 +17,20 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ..core.reloading import Reloading
 from .tls import CertificateError, ClientCertificates, Pair, load_pair, server_context
 
 WARN_DAYS = 14.0
 """An expiry nearer than this is a warning, or than a fifth of the certificate's whole life where that is shorter."""
 
-MOST_NAMES = 10
+MAX_LOGGED_NAMES = 10
 """Host names in one line of the log."""
+
+FIRST_RETRY_SECONDS = 25.0
+"""Until renewed files that could not be used are read again: with the next poll. The wait doubles with each failure."""
+
+LAST_RETRY_SECONDS = 300.0
+"""The longest of these waits."""
 
 Signature = tuple[object, ...]
 
@@ -65,7 +72,9 @@ class Expiry:
 class _Entry:
     """One pair in use and what is known about its files."""
 
-    __slots__ = ("context", "files", "pair", "reported", "signature", "tried", "valid_from", "warned_on")
+    __slots__ = (
+        "context", "failures", "files", "pair", "refusal", "reported", "retry_at", "retry_seconds", "signature", "tried", "warned_on",
+    )  # fmt: skip
 
     def __init__(self, files: CertificateFiles, pair: Pair, context: ssl.SSLContext, signature: Signature) -> None:
         self.files = files
@@ -77,9 +86,23 @@ class _Entry:
         """Of the files that were looked at last, good or bad."""
         self.reported = True
         """Whether a refusal of `tried` was told."""
-        self.valid_from = math.inf
-        """When `tried` is good for another look, though it has not changed: it was refused because its time has not come yet."""
+        self.refusal: str | None = None
+        """Why the files as they were `tried` last are not in use."""
+        self.failures = 0
+        """How many times renewed files could not be used."""
+        self.retry_at = math.inf
+        """When refused files are read again though they have not changed: the reason may lie outside of them, or their time has come."""
+        self.retry_seconds = FIRST_RETRY_SECONDS
         self.warned_on = -1
+
+    @property
+    def source(self) -> str:
+        """The certificate's path."""
+        return str(self.files.certificate)
+
+    def problem(self) -> str | None:
+        """Why renewed files are not in use; None when there are none, or when the next poll may still find them complete."""
+        return self.refusal if self.reported else None
 
     def hosts(self) -> list[str]:
         return [normal_host(host) for host in self.files.hosts or self.pair.names]
@@ -116,6 +139,11 @@ class Certificates:
         self._index()
 
     # -- in use
+
+    @property
+    def files(self) -> Sequence[Reloading]:
+        """The pairs, each with the reason why its renewed files are not in use."""
+        return self._entries
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -176,16 +204,27 @@ class Certificates:
     def _renew(self, entry: _Entry, patient: bool) -> list[CertificateEvent]:
         signature = self._signature(entry.files)
         unchanged = signature == entry.tried
-        if patient and unchanged and entry.reported and self._now() < entry.valid_from:
+        now = self._now()
+        set_back = entry.refusal is not None and entry.retry_at - now > LAST_RETRY_SECONDS  # the system's clock was
+        early = now < entry.retry_at and not set_back
+        if patient and unchanged and entry.reported and early:
             return []
-        entry.tried, entry.valid_from = signature, math.inf
+        if not unchanged:
+            entry.retry_seconds = FIRST_RETRY_SECONDS
+        entry.tried, entry.retry_at = signature, math.inf
         path = entry.files.certificate
         try:
             fresh = self._load(entry.files)
             self._check_dates(entry, fresh.pair)
         except CertificateError as error:
-            entry.reported = not patient or unchanged
-            return [CertificateEvent(EventKind.REFUSED, path, f"{error}; the old certificate stays in use")] if entry.reported else []
+            told = entry.refusal if entry.reported else None
+            entry.failures += 1
+            entry.refusal, entry.reported = str(error), not patient or unchanged
+            entry.retry_at = min(entry.retry_at, now + entry.retry_seconds)
+            entry.retry_seconds = min(2 * entry.retry_seconds, LAST_RETRY_SECONDS)
+            if not entry.reported or (patient and told == entry.refusal):
+                return []
+            return [CertificateEvent(EventKind.REFUSED, path, f"{error}; the old certificate stays in use")]
         return self._install(entry, fresh)
 
     def _check_dates(self, entry: _Entry, fresh: Pair) -> None:
@@ -193,7 +232,7 @@ class Certificates:
         now = self._now()
         flaw = fresh.out_of_date(now)
         if flaw is not None and entry.pair.out_of_date(now) is None:
-            entry.valid_from = fresh.not_before.timestamp() if fresh.not_before.timestamp() > now else math.inf
+            entry.retry_at = fresh.not_before.timestamp() if fresh.not_before.timestamp() > now else math.inf
             raise CertificateError(flaw)
 
     def _install(self, entry: _Entry, fresh: _Entry) -> list[CertificateEvent]:
@@ -208,7 +247,7 @@ class Certificates:
             events.append(CertificateEvent(EventKind.RENEWED, self._client_ca, f"{self._client_ca}: new client CAs are in use"))
         entry.pair, entry.context = pair, fresh.context
         entry.signature = entry.tried = fresh.signature
-        entry.reported, entry.valid_from, entry.warned_on = True, math.inf, -1
+        entry.reported, entry.refusal, entry.retry_at, entry.warned_on = True, None, math.inf, -1
         self._index()
         return events
 
@@ -264,8 +303,8 @@ def _no_longer(old: Pair, fresh: Pair) -> Iterator[str]:
     """A warning when a renewed certificate is not for all hosts that the old one was for."""
     lost = [name for name in old.names if name not in fresh.names and "*." + name.partition(".")[2] not in fresh.names]
     if lost:
-        more = f" and {len(lost) - MOST_NAMES} more" if len(lost) > MOST_NAMES else ""
-        yield f"{fresh.certificate}: no longer names {', '.join(lost[:MOST_NAMES])}{more}"
+        more = f" and {len(lost) - MAX_LOGGED_NAMES} more" if len(lost) > MAX_LOGGED_NAMES else ""
+        yield f"{fresh.certificate}: no longer names {', '.join(lost[:MAX_LOGGED_NAMES])}{more}"
 
 
 def _file_signature(path: Path) -> Signature:

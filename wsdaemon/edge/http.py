@@ -10,27 +10,34 @@
          +--------------------------------> | LEAVING |    the client may read to the end before it is dropped
                                             +---------+
 
-Nothing is buffered without a bound: a body is read only after the site has seen the head, requests that come early wait unread, and while a
-client does not take its answers it is not read either. Every wait has an end.
+Every buffer has a bound: a body is read only after the site has seen the head, early requests wait unread, and while a client does not
+take its answers it is not read either. Every wait has an end. If all places are taken, a new connection takes the place of one that is
+idle, is leaving, or has been slow for longest with its request: slow clients cannot lock out a health check.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..core.failed_logins import FailedLogins
+from ..core.rare_lines import RareLines
 from ..core.wheel import Wheel
+from ..settings.origins import parse_host
 from ..wire.writer import Native
+from .hosts import Hosts
+from .origins import host_of
 from .request import BadRequest, Head, HeadReader
 from .responses import http_response
 
-LINGER = 1.0
-"""Seconds to go on reading after the last answer, so that the client gets to see it rather than a reset."""
+LINGER_SECONDS = 1.0
+"""How long the client may read after the last answer, so that it sees the answer rather than a reset."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -52,7 +59,7 @@ class Page(Protocol):
 
 
 class Site(Protocol):
-    """What gives the answers."""
+    """The pages behind one address."""
 
     def refusal(self, head: Head) -> Page | None:
         """The answer to a request whose body is not worth reading; None: read on."""
@@ -67,14 +74,25 @@ class Site(Protocol):
 class PlainServer:
     """What the connections to one site share: its limits."""
 
-    def __init__(self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int) -> None:
-        """`max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle."""
+    def __init__(
+        self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int, hosts: Hosts | None = None,
+        own_address: bool = False, failed_logins: FailedLogins | None = None, now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle.
+
+        `hosts` are the names and addresses that a request may have in its Host header, None: any. With `own_address` the address at which
+        the connection arrived is among them. `failed_logins` logs credentials that the site refuses.
+        """
+        self.failed_logins = failed_logins
         self.site = site
         self.wheel = wheel
         self.max_body = max_body
         self.timeout = timeout
         self.log = Logger(namespace="wsdaemon.admin")
-        self._most = max_connections
+        self.hosts = hosts
+        self.own_address = own_address
+        self._lines = RareLines(self.log, now=now)
+        self._max_connections = max_connections
         self._open: dict[Exchange, None] = {}
 
     def __len__(self) -> int:
@@ -85,18 +103,26 @@ class PlainServer:
         return Exchange(self)
 
     def enter(self, exchange: Exchange) -> bool:
-        """Whether there is room for one more; the one that has been idle for longest makes it, where there is one."""
-        if len(self._open) >= self._most:
-            idle = next((each for each in self._open if each.idle), None)
-            if idle is None:
-                self.log.warn("a connection to the admin pages is dropped: there are {count} already", count=len(self._open))
+        """Whether there is room for one more: the oldest of the connections that can best be spared makes it."""
+        if len(self._open) >= self._max_connections:
+            spared = min(self._open, key=lambda each: each.worth)
+            if spared.worth is Worth.ANSWERING:
+                text = "a new connection to the admin pages is dropped, because {open} requests are being answered"
+                self._lines.warn("dropped", text, open=len(self._open))
                 return False
-            idle.drop()
+            if spared.worth is Worth.SLOW:
+                text = "a slow request to the admin pages makes room for a new one, because {open} connections are open"
+                self._lines.warn("crowded", text, open=len(self._open))
+            spared.drop()
         self._open[exchange] = None
         return True
 
+    def failed(self, failure: Failure) -> None:
+        """A page raised an exception of its own."""
+        self._lines.failure(("failed", failure.type), "an admin page failed", failure)
+
     def rested(self, exchange: Exchange) -> None:
-        """It has been idle for a shorter time than all others."""
+        """Its last request was answered: of all connections it has been idle for the shortest time."""
         if exchange in self._open:
             del self._open[exchange]
             self._open[exchange] = None
@@ -108,6 +134,17 @@ class PlainServer:
         """Drop all connections."""
         for exchange in list(self._open):
             exchange.drop()
+
+
+class Worth(enum.IntEnum):
+    """Which connections make room for a new one, the first of these first."""
+
+    IDLE = 0
+    LEAVING = 1
+    SLOW = 2
+    """Its request has begun to arrive."""
+    ANSWERING = 3
+    """It is waiting for an answer; it never makes room."""
 
 
 class Phase(enum.Enum):
@@ -139,9 +176,10 @@ class Exchange(asyncio.Protocol):
         self.due_bucket = 0
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing was asked that is not answered."""
-        return self._phase is Phase.READING and not self._begun
+    def worth(self) -> Worth:
+        if self._phase is Phase.READING:
+            return Worth.SLOW if self._begun else Worth.IDLE
+        return Worth.LEAVING if self._phase is Phase.LEAVING else Worth.ANSWERING
 
     # -- the transport
 
@@ -211,17 +249,34 @@ class Exchange(asyncio.Protocol):
             self._answer(self._head, bytes(self._body))
 
     def _head_read(self, head: Head) -> bool:
-        """Whether to go on with its body."""
+        """Whether to go on with its body. BadRequest for a Host header that does not name this server."""
+        self._check_host(head)
         wanted = [word.strip().lower() for word in (head.headers.joined("connection") or "").split(",")]
         self._last = self._last or "close" in wanted
         refusal = self._server.site.refusal(head)
         if refusal is not None:
+            self._tell_failed_login(head, refusal)
             self._early = self._reader.rest
             self._send(refusal, last=self._last or head.content_length > 0, head_only=head.method == "HEAD")
             return False
         if len(self._reader.rest) < head.content_length and (head.headers.get("expect") or "").lower() == "100-continue":
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
+
+    def _tell_failed_login(self, head: Head, refusal: Page) -> None:
+        failed, shown = self._server.failed_logins, head.headers.get("authorization")
+        if failed is not None and shown is not None and refusal.status == 401:
+            peer = self._native.get_extra_info("peername")  # type: ignore[union-attr]
+            failed.add(peer[0] if isinstance(peer, tuple) else "unix", head.path, "admin_token")
+
+    def _check_host(self, head: Head) -> None:
+        """A page of a hostile name that was made to lead here has that name in the Host header (DNS rebinding)."""
+        server, host = self._server, head.headers["host"]
+        if server.hosts is None or server.hosts.serves(host):
+            return
+        local = self._native.get_extra_info("sockname") if server.own_address else None  # type: ignore[union-attr]
+        if not isinstance(local, tuple) or host_of(host) != _spelled(local[0]):
+            raise BadRequest(421, "misdirected", "The Host header does not name this server; [admin] hosts has the names that it takes.")
 
     def _answer(self, head: Head, body: bytes) -> None:
         page = self._server.site.answer(head, body)
@@ -261,7 +316,7 @@ class Exchange(asyncio.Protocol):
         if last:
             self._phase, self._early = Phase.LEAVING, b""
             native.write_eof()
-            self._server.wheel.set(self, max(LINGER, self._server.timeout) if self._stuck else LINGER)
+            self._server.wheel.set(self, max(LINGER_SECONDS, self._server.timeout) if self._stuck else LINGER_SECONDS)
         else:
             self._phase = Phase.READING
             self._reader = HeadReader(self._server.max_body)
@@ -269,7 +324,7 @@ class Exchange(asyncio.Protocol):
             self._server.rested(self)
 
     def _broken(self, failure: Failure) -> None:
-        self._server.log.failure("an admin page failed", failure=failure)
+        self._server.failed(failure)
         self._send(self._server.site.problem(BadRequest(500, "internal_error", "Internal error; the log has more.")), last=True)
 
     # -- the end
@@ -302,3 +357,9 @@ class Exchange(asyncio.Protocol):
         if question is not None:
             # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
             question.get_loop().call_soon(question.cancel)
+
+
+def _spelled(address: str) -> str | None:
+    """An address of a socket as a Host header has it: IPv6 in brackets and without a zone."""
+    address = address.partition("%")[0].removeprefix("::ffff:")
+    return parse_host(f"[{address}]" if ":" in address else address)

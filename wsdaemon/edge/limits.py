@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 from ..core.handshake import Peer
-from ..core.registry import Count, Place
 from .forwarded import Networks
 from .request import BadRequest
 
@@ -192,21 +191,3 @@ class AddressLimits:
             return PER_SECOND
         self.handshakes.enter(key)
         return None
-
-
-class KeyedPlace(Place):
-    """A place in several counts, and under a key in several tallies; given back together, exactly once."""
-
-    __slots__ = ("_tallies",)
-
-    def __init__(self, counts: tuple[Count, ...], tallies: tuple[tuple[Tally, Key], ...]) -> None:
-        super().__init__(counts)
-        self._tallies = tallies
-        for tally, key in tallies:
-            tally.enter(key)
-
-    def leave(self) -> None:
-        super().leave()
-        tallies, self._tallies = self._tallies, ()
-        for tally, key in tallies:
-            tally.leave(key)

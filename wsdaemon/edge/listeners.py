@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from ..core.handshake import UNIX, Peer
+from .arrival import Arrival
 from .forwarded import Networks
-from .gate import Arrival, Gate
+from .gate import Gate
 from .limits import Key, too_many
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .responses import error_response
@@ -186,11 +187,9 @@ class Listener:
 
         `named`: a load balancer named it, and it is not the far end of the socket.
         """
-        limits = self.gate.limits
-        if limits is None:
-            return None
-        key = limits.named_key(peer) if named else limits.key(peer)
-        if key is not None and (reason := limits.begin(key)) is not None:
+        clients = self.gate.clients
+        key, reason = clients.begin_named(peer) if named else clients.begin(peer)
+        if reason is not None:
             raise TurnedAway(reason, limit=True)
         return key
 
@@ -210,7 +209,7 @@ class Listener:
     def _answer(self, reason: str) -> bytes:
         answer = self._answers.get(reason)
         if answer is None:
-            answer = self._answers[reason] = error_response(too_many(reason, self.gate.retry_after))
+            answer = self._answers[reason] = error_response(too_many(reason, self.gate.admission.retry_after))
         return answer
 
     # -- from a socket to a transport

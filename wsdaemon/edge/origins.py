@@ -1,8 +1,8 @@
 """Which sites' pages may open connections: the check of the Origin header (RFC 6455 10.2).
 
 A browser sends a page's cookies to any server that the page connects to, so without this check any site that a user visits could open
-connections in the user's name. Only browsers send an honest Origin, so this says nothing about other clients: who they are is for
-authentication to find out.
+connections in the user's name. Only browsers send an honest Origin. Other clients send none, or any: authentication has to recognise
+them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..settings.origins import DEFAULT_PORTS, WORDS, OriginPattern, parse_host, parse_pattern, parse_port
+from ..settings.origins import DEFAULT_PORTS, OPAQUE_HOST, WEB_SCHEMES, WORDS, OriginPattern, parse_host, parse_pattern, parse_port
 
-_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+)(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s\\]*)(?::([0-9]{1,5}))?/?")
+_WEB_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+")
+_PAGE_SCHEMES = {"ws": "http", "wss": "https"}
+"""Clients that are no browsers may name the URL that they connect to: ws4py sends `ws://HOST:PORT`."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{0,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Origin:
     """Where a page comes from: what two origins must have in common to be the same (RFC 6454 5)."""
 
     scheme: str
@@ -28,16 +31,23 @@ class Site:
     """The scheme's own when it was left out; None for a scheme that has none."""
 
 
-def parse_origin(origin: str) -> Site | None:
-    """The site that an Origin header names: `scheme://host[:port]` (RFC 6454 6.2) and nothing more. None when it is anything else."""
+def parse_origin(origin: str) -> Origin | None:
+    """The site that an Origin header names: `scheme://host[:port]` (RFC 6454 6.2), perhaps with a final `/`. None for anything else.
+
+    Go's x/net documents `http://localhost/`, so a final `/` makes no other origin. ws and wss count as http and https.
+    """
     match = _ORIGIN.fullmatch(origin)
     if match is None:
         return None
-    scheme, host = match[1].lower(), parse_host(match[2])
+    scheme = match[1].lower()
+    if scheme in WEB_SCHEMES:
+        scheme, host = _PAGE_SCHEMES.get(scheme, scheme), parse_host(match[2]) if _WEB_HOST.fullmatch(match[2]) else None
+    else:
+        host = match[2].lower() if OPAQUE_HOST.fullmatch(match[2].lower()) else None
     port = DEFAULT_PORTS.get(scheme) if match[3] is None else parse_port(match[3])
     if host is None or (match[3] is not None and port is None):
         return None
-    return Site(scheme, host, port)
+    return Origin(scheme, host, port)
 
 
 def host_of(host: str) -> str | None:
@@ -46,7 +56,7 @@ def host_of(host: str) -> str | None:
     return None if parts is None else parts[0].removesuffix(".")
 
 
-def own_site(host: str, secure: bool) -> Site | None:
+def own_site(host: str, secure: bool) -> Origin | None:
     """The site of the page that would be same-origin with a request for `host`, a Host header; None when that is no host."""
     parts = _split_host(host)
     if parts is None:
@@ -54,7 +64,7 @@ def own_site(host: str, secure: bool) -> Site | None:
     name, given = parts
     scheme = "https" if secure else "http"
     port = parse_port(given) if given else DEFAULT_PORTS[scheme]
-    return None if port is None else Site(scheme, name, port)
+    return None if port is None else Origin(scheme, name, port)
 
 
 def _split_host(host: str) -> tuple[str, str | None] | None:
@@ -88,7 +98,7 @@ class Origins:
         """Whether a request with this Origin and Host header may come in. Never raises.
 
         `secure` says whether the client came over TLS, here or at a trusted proxy. A request without an Origin is no browser's and is
-        allowed; `null` must be listed, for every site can make a page that has it. What is not a well-formed origin is nobody's.
+        allowed; `null` must be listed, because every site can make a page that has it. Text that is no origin is refused.
         """
         if origin is None or self.any_site:
             return True
@@ -102,7 +112,7 @@ class Origins:
         return any(_fits(pattern, site, secure) for pattern in self.patterns)
 
 
-def _fits(pattern: OriginPattern, site: Site, secure: bool) -> bool:
+def _fits(pattern: OriginPattern, site: Origin, secure: bool) -> bool:
     if pattern.scheme is None:
         # Whoever can forge a page over http must not get in where the connection itself is protected.
         if site.scheme != "https" and (secure or site.scheme != "http"):
@@ -112,4 +122,6 @@ def _fits(pattern: OriginPattern, site: Site, secure: bool) -> bool:
     port = DEFAULT_PORTS.get(site.scheme) if pattern.port is None else pattern.port
     if not pattern.any_port and site.port != port:
         return False
+    if pattern.host == "*":
+        return True
     return site.host.endswith("." + pattern.host) if pattern.below else site.host == pattern.host

@@ -10,13 +10,15 @@ Where the RFC leaves a choice:
 - A Host has no percent-encoding and none of RFC 3986's sub-delimiters: no name in use has them, and `a,b` looks like two merged headers.
 - An absolute target must name the same authority as Host. RFC 9112 3.2.2 lets the target win; then a proxy that reads Host and we disagree.
 - Transfer-Encoding is refused, and Content-Length over the reader's `max_body` (0 unless given).
-- A path has only characters of RFC 3986, and `|[]` for browsers send those; its percent-encoding must be well-formed and UTF-8 without
-  control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never becomes `/b`.
+- A path has only characters of RFC 3986, and `|[]^`, because browsers and Node's URL send those; its percent-encoding must be well-formed
+  and UTF-8 without control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never
+  becomes `/b`.
 - A query may hold any visible ASCII but `#`: browsers send a bare `%` there.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -34,7 +36,7 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-\"$-~]+) HTTP/([0-9]\.[0-9]
 _HEADER_LINES = re.compile(rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+")
 _HEADER_LINE = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
 _BROKEN = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r(?!\n|\Z)|(?<!\r)\n")
-_PATH = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/|\[\]]|%[0-9A-Fa-f]{2})*+")
+_PATH = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/|\[\]^]|%[0-9A-Fa-f]{2})*+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?]+)(.*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~]{1,255})(?::([0-9]{0,5}))?")
@@ -59,6 +61,11 @@ class BadRequest(Exception):
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.detail}"
+
+
+def unavailable(reason: str, detail: str, retry_after: float) -> BadRequest:
+    """The 503 (RFC 9110 15.6.4) for what is not the client's fault. `retry_after` in seconds."""
+    return BadRequest(503, reason, detail, (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,19 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
     """The index just past the empty line that ends a head; -1 when it has not come yet. Searched from `start` on."""
     found = buffer.find(b"\r\n\r\n", start)
     return found + 4 if found >= 0 else -1
+
+
+def read_head(data: bytes) -> tuple[Head, bytes] | None:
+    """The head that `data` begins with, and the bytes behind it, where that is whole; None: a HeadReader has to wait for the rest.
+
+    Most requests arrive in one piece, and need no reader. Raises BadRequest.
+    """
+    # RFC 9112 2.2: one empty line before the request line is ignored.
+    skip = 2 if data.startswith(b"\r\n") else 0
+    end = find_end(data, skip)
+    if end < 0 or end - skip > MAX_HEAD:
+        return None
+    return parse_head(data if end == len(data) and not skip else data[skip:end]), data[end:]
 
 
 class HeadReader:
@@ -370,9 +390,12 @@ def upgrade(head: Head) -> Upgrade:
 
 
 def _subprotocols(value: str) -> tuple[str, ...]:
-    """The offered subprotocols (RFC 6455 4.1 item 10): tokens, each once, on one line or several. Empty members do not count."""
+    """The offered subprotocols (RFC 6455 4.1 item 10): tokens, each once, on one line or several.
+
+    Empty members do not count, and an empty header is none: `websockets` 17 sends it.
+    """
     offered = tuple([name for name in [member.strip(" \t") for member in value.split(",")] if name])
-    if not offered or not all(_PROTOCOL.fullmatch(name) for name in offered):
+    if not all(_PROTOCOL.fullmatch(name) for name in offered):
         raise BadRequest(400, "subprotocol", "The Sec-WebSocket-Protocol header is not a list of tokens.")
     if len(set(offered)) != len(offered):
         raise BadRequest(400, "subprotocol", "A subprotocol is offered twice.")

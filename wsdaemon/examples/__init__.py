@@ -1,1 +1,1 @@
-"""Small apps to read, run and copy."""
+"""Small example apps to read, run and copy."""

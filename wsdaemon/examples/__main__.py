@@ -12,8 +12,9 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-from wsdaemon import SettingsError, StartError, WebSocketServer
+from wsdaemon import MountOptions, SettingsError, StartError, WebSocketServer
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "examples"
 PAGES = {"/": "index.html", "/chat": "chat.html", "/dashboard": "dashboard.html", "/cursors": "cursors.html"}
@@ -21,21 +22,22 @@ ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 def make_server(port: int = 0, host: str = "127.0.0.1", folder: Path = FOLDER) -> WebSocketServer:
-    """A server with the mounts and the pages in `folder`. OSError when they are not there."""
+    """A server with the mounts and the pages in `folder`. OSError if they are missing."""
     server = WebSocketServer(port=port, host=host)
     settings = configparser.RawConfigParser(delimiters=("=",))
     settings.read_string((folder / "examples.ini").read_text("utf-8"))
     for name in settings.sections():
         kind, _, path = name.partition(":")
         if kind == "mount":
-            server.mount(path, **settings[name])
+            options = dict(settings[name])
+            server.mount(path, options.pop("app"), **cast(MountOptions, options))
     for path, file in PAGES.items():
         server.page(path, folder / file)
     return server
 
 
 def url(host: str, port: int) -> str:
-    """Where a browser on this machine finds the pages."""
+    """The URL of the pages for a browser on this machine."""
     name = "127.0.0.1" if host in ANY_ADDRESS else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/"
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m wsdaemon.examples", description="Serves the examples to your browser.")
     parser.add_argument("--port", type=int, default=8080, help="the port; 0 takes a free one (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address; 0.0.0.0 lets in others, such as a phone (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address; 0.0.0.0 admits other machines too (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open them in a browser")
     given = parser.parse_args(arguments)
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     if not FOLDER.is_dir():
-        print("there is no examples/ beside wsdaemon/: the pages come with a clone of the repository", file=sys.stderr)
+        print("the directory examples/ is missing: a clone of the repository has the pages", file=sys.stderr)
         return 1
     try:
         server = make_server(given.port, given.host)

@@ -1,4 +1,4 @@
-"""A chat room in one coroutine: what one says, all hear.
+"""A chat room in one coroutine: each message goes to every client.
 
 [mount:/chat]
 app = wsdaemon.examples.chat:chat
@@ -6,13 +6,13 @@ app = wsdaemon.examples.chat:chat
 
 from __future__ import annotations
 
-from wsdaemon import Connection, ConnectionClosed
+from wsdaemon import ConnectionClosed, CoroutineConnection
 
-members: set[Connection] = set()
+members: set[CoroutineConnection] = set()
 
 
-async def chat(connection: Connection) -> None:
-    """Everybody here is in one room."""
+async def chat(connection: CoroutineConnection) -> None:
+    """All connections are in one room."""
     members.add(connection)
     try:
         async for message in connection:

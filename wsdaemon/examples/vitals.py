@@ -1,11 +1,11 @@
-"""The daemon's own pulse for all who watch: processor, memory, and how late its timers are. An app that is a class.
+"""The daemon's processor time, memory and timer delay, for all pages that watch. An app that is a class.
 
 [mount:/vitals]
 app = wsdaemon.examples.vitals:Vitals
 slow_client = drop_oldest
 
-Each message is a JSON array of samples; a newcomer's first one holds those of the last two minutes. What a client sends comes back as it
-was, so that it can measure the way here and back.
+Each message is a JSON array of samples; a newcomer's first message has the samples of the last two minutes. The app sends each message of a
+client back, so that the client can measure the round trip.
 
     [{"time": 1790000000.5, "cpu": 3.1, "memory": 41.2, "delay": 0.4, "watching": 2}, ...]
         `time` in seconds since 1970, `cpu` in percent of one processor, `memory` in MiB, `delay` of the loop in milliseconds.
@@ -28,11 +28,11 @@ INTERVAL = 0.5
 """Seconds between two samples."""
 
 KEPT = 240
-"""Samples for newcomers."""
+"""The number of samples that a newcomer gets."""
 
 
 class Vitals:
-    """Made once for its mount. It measures whether somebody watches or not, so that a newcomer sees what was."""
+    """The daemon makes one object for the mount. It also measures while nothing is connected, so that a newcomer sees the past."""
 
     def __init__(self) -> None:
         self._samples: deque[dict[str, float]] = deque(maxlen=KEPT)
@@ -40,18 +40,18 @@ class Vitals:
         self._measuring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Before the daemon is ready."""
+        """Runs before the daemon is ready."""
         self._measuring = asyncio.create_task(self._measure())
 
     async def stop(self) -> None:
-        """After all connections were closed."""
+        """Runs after all connections have closed."""
         if self._measuring is not None:
             self._measuring.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._measuring
 
     def open(self, connection: Connection, handshake: Any) -> Watcher:
-        """Somebody comes to watch."""
+        """Add a client and send it the kept samples."""
         watcher = Watcher(self, connection)
         self._watching[watcher] = None
         connection.send(json.dumps(list(self._samples)))
@@ -87,11 +87,11 @@ class Watcher:
         self._connection = connection
 
     def send(self, message: str) -> None:
-        with contextlib.suppress(ConnectionClosed):  # it is about to be told so itself, in closed()
+        with contextlib.suppress(ConnectionClosed):  # closed() follows
             self._connection.send(message)
 
     def received(self, message: str | bytes) -> None:
-        """It wants to know how long this takes."""
+        """Send the message back: the client measures the round trip."""
         self._connection.send(message)
 
     def closed(self, code: int, reason: str) -> None:
@@ -99,5 +99,5 @@ class Watcher:
 
 
 def resident_memory() -> int:
-    """Bytes of memory that this process has, as Linux counts them."""
+    """The resident memory of this process, in bytes, as Linux counts it."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,1 @@
+"""The operator's side: logs, metrics, systemd and the admin pages."""

@@ -1,13 +1,38 @@
-"""Where log entries go: a descriptor such as standard output, a file that can be re-opened, or syslog. The journal is in log_journal."""
+"""The destinations of log entries: a descriptor such as standard output, a file that can be opened anew, or syslog.
+
+The journal is in log_journal. No destination ever waits for its reader.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import syslog
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from wsdaemon.ops.log_writing import NeverWaiting
+
 FILE_MODE: Final = 0o640
+
+MAX_BACKLOG_BYTES: Final = 1024 * 1024
+"""Of entries that wait in memory for a reader that is behind; a first entry is kept whole, however long it is."""
+
+DRAIN_POLL_MILLISECONDS: Final = 1000
+DRAIN_PAUSE_SECONDS: Final = 0.01
+"""Between two attempts to pass on waiting entries, at least."""
+
+SYSLOG_SOCKET: Final = "/dev/log"
+SYSLOG_USER: Final = 8
+"""The facility LOG_USER (RFC 3164 4.1.1), which ``twistd --syslog`` uses too."""
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class LogError(Exception):
@@ -19,7 +44,7 @@ class Destination(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The destination's name in messages."""
 
     def open(self) -> None:
         """Get ready to write. Raises LogError."""
@@ -27,42 +52,135 @@ class Destination(Protocol):
     def write(self, entry: bytes) -> None:
         """Write one entry. Raises OSError when it is lost."""
 
+    def take_dropped(self) -> int:
+        """How many entries `write` had accepted that were lost afterwards. Each is told once."""
+
     def reopen(self) -> None:
         """Open anew by name, where there is one. Raises OSError, and then goes on as before."""
 
     def close(self) -> None:
-        """Give back what ``open`` took."""
+        """Give back all that `open` took."""
 
 
 class DescriptorDestination:
-    """A descriptor that is already open and stays open: standard output."""
+    """A descriptor that is already open and stays open: standard output.
+
+    Writing never waits. While the reader is behind, entries wait in memory, up to MAX_BACKLOG_BYTES; a thread that lives only as long as
+    entries wait passes them on. Above that bound `write` raises BlockingIOError.
+    """
 
     def __init__(self, descriptor: int, name: str = "standard output") -> None:
         self.descriptor = descriptor
         self.name = name
+        self.drained: Callable[[], None] = lambda: None
+        """Called in a thread of its own when the reader has caught up, or is gone."""
+        self._lock = threading.Lock()
+        self._sink: NeverWaiting | None = None
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._drainer: threading.Thread | None = None
+        self._dropped = 0
+        self._full = False
         self._torn = False
 
     def open(self) -> None:
-        """Nothing to do."""
+        """Get ready to write, while there are still the privileges to open a terminal or a pipe once more."""
+        if self._sink is None:
+            self._sink = NeverWaiting(self.descriptor)
 
     def write(self, entry: bytes) -> None:
-        """Write straight to the descriptor, one system call an entry, so that lines of several processes do not mix."""
-        if self._torn:
-            entry = b"\n" + entry  # ends what is left of an entry that was cut, so that this one stands on its own line
-        written = 0
-        try:
-            while written < len(entry):
-                written += os.write(self.descriptor, entry[written:])
-        except OSError:
-            self._torn = self._torn or written > 0
-            raise
-        self._torn = False
+        """Write one entry, or keep it until the reader follows. Raises OSError when it is lost."""
+        with self._lock:
+            self._flush()
+            if self._backlog:
+                # Once full it stays closed until half of it is read, or each short entry would slip in between two long ones that are lost.
+                bound = MAX_BACKLOG_BYTES // 2 if self._full else MAX_BACKLOG_BYTES
+                self._full = self._backlog_bytes + len(entry) > bound
+                if self._full:
+                    raise BlockingIOError(errno.EAGAIN, "its reader does not keep up")
+                self._keep(entry)
+            else:
+                self._put(entry)
+
+    def take_dropped(self) -> int:
+        """How many entries `write` had accepted that were lost afterwards. Each is told once."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+            return dropped
 
     def reopen(self) -> None:
         """Nothing to do: there is no name to open."""
 
     def close(self) -> None:
-        """Nothing to do: the descriptor is not ours."""
+        """Write what the reader takes now, and give back what was opened here; the descriptor itself stays open."""
+        with self._lock:
+            with contextlib.suppress(OSError):
+                self._flush()
+            self._release()
+
+    def _release(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def _put(self, entry: bytes) -> None:
+        """Write an entry in as few system calls as can be, so that lines of several processes do not mix. Its rest may wait."""
+        if self._sink is None:
+            self._sink = NeverWaiting(self.descriptor)
+        if self._torn:
+            entry = b"\n" + entry  # ends the rest of an entry that was cut, so that this one stands on its own line
+        written = 0
+        try:
+            while written < len(entry):
+                written += self._sink.send(entry[written:])
+        except BlockingIOError:
+            self._keep(entry[written:])
+        except OSError:
+            self._torn = self._torn or written > 0
+            raise
+        self._torn = False
+
+    def _keep(self, entry: bytes) -> None:
+        self._backlog.append(entry)
+        self._backlog_bytes += len(entry)
+        if self._drainer is None:
+            self._drainer = threading.Thread(target=self._drain, name="log", daemon=True)
+            self._drainer.start()
+
+    def _flush(self) -> None:
+        """Pass on what waits, as far as the reader follows. OSError when it is gone: then all that waited is dropped."""
+        while self._backlog and self._sink is not None:
+            entry = self._backlog[0]
+            try:
+                written = self._sink.send(entry)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._dropped += len(self._backlog)
+                self._backlog.clear()
+                self._backlog_bytes = 0
+                self._torn = True
+                raise
+            self._backlog_bytes -= written
+            if written < len(entry):
+                self._backlog[0] = entry[written:]
+            else:
+                self._backlog.popleft()
+
+    def _drain(self) -> None:
+        """In a thread: pass on what waits, until nothing does."""
+        while True:
+            with self._lock:
+                with contextlib.suppress(OSError):
+                    self._flush()
+                if not self._backlog or self._sink is None:
+                    self._drainer = None
+                    break
+                poll = select.poll()
+                poll.register(self._sink.fileno(), select.POLLOUT)
+            poll.poll(DRAIN_POLL_MILLISECONDS)
+            time.sleep(DRAIN_PAUSE_SECONDS)
+        self.drained()
 
 
 class FileDestination(DescriptorDestination):
@@ -101,7 +219,8 @@ class FileDestination(DescriptorDestination):
             os.close(fresh)
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what the file takes now, and close it."""
+        super().close()
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -128,23 +247,77 @@ class FileDestination(DescriptorDestination):
 
 
 class SyslogDestination:
-    """The system's syslog, through the C library. Takes lines that begin with ``<N>``, a syslog priority."""
+    """The system's syslog (RFC 3164), in entries of lines that begin with ``<N>``, a syslog priority.
 
-    def __init__(self, prefix: str) -> None:
+    The C library's `syslog` waits for ever while the syslog daemon does not read, so lines are sent here, to its socket, without waiting.
+    """
+
+    def __init__(self, prefix: str, path: str = SYSLOG_SOCKET) -> None:
         self.name = "syslog"
-        self._prefix = prefix
+        self._prefix = prefix.encode()
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._end = b""
 
     def open(self) -> None:
-        """Tell the C library the prefix; facility and options are those that ``twistd --syslog`` uses."""
-        syslog.openlog(self._prefix, 0, syslog.LOG_USER)
+        """Connect. A syslog daemon that is not there yet is tried again with each entry."""
+        with contextlib.suppress(OSError):
+            self._connect()
 
     def write(self, entry: bytes) -> None:
-        """Hand each line over. The C library reports no failures."""
-        for line in entry.decode("utf-8").splitlines():
-            syslog.syslog(int(line[1]), line[3:])
+        """Send each line. Raises OSError when the syslog daemon does not take it."""
+        for line in entry.splitlines():
+            priority = SYSLOG_USER | int(line[1:2])
+            self._send(b"<%d>%s %s: %s" % (priority, _syslog_time(), self._prefix, line[3:]))
+
+    def take_dropped(self) -> int:
+        """Every entry was sent when `write` returned."""
+        return 0
 
     def reopen(self) -> None:
         """Nothing to do."""
 
     def close(self) -> None:
-        """Nothing to do: another part of the process may use the C library's connection."""
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, line: bytes) -> None:
+        if self._socket is None:
+            self._connect()
+        try:
+            self._send_whole(line + self._end)
+        except BlockingIOError:
+            raise
+        except OSError:  # the syslog daemon was started anew
+            self.close()
+            self._connect()
+            self._send_whole(line + self._end)
+
+    def _send_whole(self, data: bytes) -> None:
+        assert self._socket is not None
+        if self._socket.send(data, socket.MSG_NOSIGNAL) < len(data):  # a stream, and its buffer is full
+            self.close()
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _connect(self) -> None:
+        """Datagrams; a stream, with a NUL behind each line, where the syslog daemon wants one."""
+        for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):
+            channel = socket.socket(socket.AF_UNIX, kind)
+            channel.setblocking(False)
+            try:
+                channel.connect(self._path)
+            except OSError as error:
+                channel.close()
+                if error.errno != errno.EPROTOTYPE or end:
+                    raise
+            else:
+                self._socket, self._end = channel, end
+                return
+
+
+def _syslog_time() -> bytes:
+    """RFC 3164 4.1.2, in local time and English whatever the locale is."""
+    now = time.localtime()
+    return f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}".encode()

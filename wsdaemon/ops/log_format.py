@@ -7,6 +7,7 @@ forged one or send a command to the terminal: text output escapes every characte
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import math
 from collections.abc import Iterator
@@ -83,13 +84,19 @@ def namespace_of(event: LogEvent) -> str:
     return cut(name, 200) if isinstance(name, str) and name else "-"
 
 
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    """A second since 1970 as ISO 8601 in UTC. Most events of a busy daemon are of the same one as the event before."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:-6]
+
+
 def time_of(event: LogEvent) -> str:
     """The event's time as ISO 8601 in UTC with milliseconds; now, if the event has no usable time."""
     try:
-        moment = datetime.fromtimestamp(event["log_time"], UTC)
+        seconds, milliseconds = divmod(int(event["log_time"] * 1000), 1000)
+        return f"{_second(seconds)}.{milliseconds:03}Z"
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        moment = datetime.now(UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+        return datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def message_of(event: LogEvent) -> str:

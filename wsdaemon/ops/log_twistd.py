@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 from twisted.logger import ILogObserver
 
 from wsdaemon.ops.log_destinations import LogError
+from wsdaemon.ops.log_standard import connect
 from wsdaemon.ops.logs import STANDARD_OUTPUT, DaemonLog, LogOptions, make_log
 
 DEFAULT_FILE: Final = "twistd.log"
@@ -43,16 +44,18 @@ def log_for_twistd(
     return make_log(chosen, environ, descriptor=descriptor, syslog_prefix=prefix, owner=_file_owner(twistd))
 
 
-def install(log: DaemonLog, application: Any) -> None:
-    """Open the log and make it the one that twistd uses for the application (a ``Componentized``).
+def install(log: DaemonLog, application: Any) -> Callable[[], None]:
+    """Open the log, make it the one that twistd uses for the application (a ``Componentized``), and send Python's ``logging`` there.
 
-    Ends the process with a one-line message and status 1 if the log cannot be opened; twistd would show a traceback.
+    Returns a function that takes `logging` away again. If the log cannot be opened, it ends the process with one line and status 1, because
+    twistd would show a traceback.
     """
     try:
         log.open()
     except LogError as error:
         raise SystemExit(f"wsdaemon: {error}") from error
     application.setComponent(ILogObserver, log)
+    return connect(log)
 
 
 def _destination(configured: str, twistd: Mapping[str, Any]) -> str:

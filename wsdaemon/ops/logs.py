@@ -1,9 +1,10 @@
-"""The daemon's log: an observer for ``twisted.logger`` that filters by level, renders, writes, and never takes the daemon down."""
+"""The daemon's log: an observer for ``twisted.logger`` that filters by level, renders, and writes without ever waiting for a reader."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -20,6 +21,7 @@ from wsdaemon.ops.log_destinations import (
 )
 from wsdaemon.ops.log_format import LEVELS, RANKS, JsonRenderer, Renderer, TextRenderer, TextShape
 from wsdaemon.ops.log_journal import JOURNAL_SOCKET, JournalDestination, JournalRenderer
+from wsdaemon.ops.log_writing import NeverWaiting
 
 FORMATS: Final = ("auto", "text", "json")
 STANDARD_OUTPUT: Final = 1
@@ -56,6 +58,11 @@ class LevelFilter:
         self._named = {name: _rank(value, f"level of {name}") for name, value in levels.items()}
         self._known: dict[str, int] = {}
 
+    @property
+    def lowest(self) -> Any:
+        """The lowest level that any namespace wants."""
+        return LEVELS[min([self._default, *self._named.values()])]
+
     def wants(self, event: LogEvent) -> bool:
         """True if the event is to be written."""
         namespace = event.get("log_namespace") or ""
@@ -83,8 +90,11 @@ def _rank(name: str, what: str) -> int:
 
 
 def _write_to_standard_error(text: str) -> None:
+    """One line, if standard error takes it at once: it may be the very pipe that is not read."""
+    sink = NeverWaiting(2)
     with contextlib.suppress(OSError):
-        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+        sink.send(f"{text}\n".encode("utf-8", "backslashreplace"))
+    sink.close()
 
 
 @implementer(ILogObserver)
@@ -107,7 +117,15 @@ class DaemonLog:
         self._destination = destination
         self._complain = complain
         self._lost = 0
+        self._lock = threading.RLock()
+        if isinstance(destination, DescriptorDestination):
+            destination.drained = self._drained
         self._log = Logger(_NAMESPACE, observer=cast(Any, self))  # mypy does not read zope's interfaces
+
+    @property
+    def lowest_level(self) -> Any:
+        """The lowest level that is written for any namespace."""
+        return self._levels.lowest
 
     @property
     def lost(self) -> int:
@@ -146,19 +164,17 @@ class DaemonLog:
         """Close the destination."""
         self._destination.close()
 
-    def set_levels(self, levels: LevelFilter) -> None:
-        """Use other levels from now on, for a reload."""
-        self._levels = levels
-
     def _write(self, entry: bytes) -> None:
-        try:
-            if self._lost:
-                self._report_lost()
-            self._destination.write(entry)
-        except OSError as error:
-            if self._lost == 0:
-                self._complain(f"wsdaemon: cannot write to {self._destination.name}: {error.strerror or error}; log entries are lost")
-            self._lost += 1
+        with self._lock:
+            try:
+                if self._lost:
+                    self._report_lost()
+                self._destination.write(entry)
+            except OSError as error:
+                if self._lost == 0:
+                    self._complain(f"wsdaemon: cannot write to {self._destination.name}: {error.strerror or error}; log entries are lost")
+                self._lost += 1
+            self._lost += self._destination.take_dropped()
 
     def _report_lost(self) -> None:
         """Say how many entries are missing here. Raises OSError while writing still fails."""
@@ -167,6 +183,13 @@ class DaemonLog:
         if report is not None:
             self._destination.write(report)
         self._lost -= lost
+
+    def _drained(self) -> None:
+        """The reader has caught up: tell at once how many entries it missed, because the next entry may be far away."""
+        with self._lock, contextlib.suppress(OSError):
+            self._lost += self._destination.take_dropped()
+            if self._lost:
+                self._report_lost()
 
 
 def _event(template: str, level: Any, **fields: object) -> LogEvent:

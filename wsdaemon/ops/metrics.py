@@ -25,7 +25,7 @@ MOST_CODES = 100
 EVERY = 1.0
 """Seconds between two measurements of the loop's latency."""
 
-Place = tuple[str, str]
+MountAndListener = tuple[str, str]
 """A mount and a listener."""
 
 
@@ -57,7 +57,7 @@ class Totals:
     """The traffic of all connections that have ended."""
 
     def __init__(self) -> None:
-        self._places: dict[Place, Traffic] = {}
+        self._places: dict[MountAndListener, Traffic] = {}
 
     def place(self, mount: str, listener: str) -> Traffic:
         """The traffic of one mount by one listener; from now on it is there, if only with zeros."""
@@ -77,7 +77,7 @@ class Totals:
             key = "other", by
         traffic.closed[key] = traffic.closed.get(key, 0) + 1
 
-    def snapshot(self) -> dict[Place, Traffic]:
+    def snapshot(self) -> dict[MountAndListener, Traffic]:
         return {place: traffic.copy() for place, traffic in self._places.items()}
 
 
@@ -107,7 +107,7 @@ class Now:
 
 async def survey(
     totals: Totals, connections: Iterable[Connection], clock: Callable[[], float] = time.perf_counter, pause: float = 0.0
-) -> dict[Place, Now]:
+) -> dict[MountAndListener, Now]:
     """All there is to tell of the mounts and listeners. With many connections it lets others have their turn again and again.
 
     Each connection counts once, whether it ends meanwhile or not, and those that come meanwhile count the next time: so nothing that only
@@ -159,7 +159,7 @@ class LoopLatency:
         self._wait()
 
 
-class Refusing(Protocol):
+class RefusalCounts(Protocol):
     """What turns clients away."""
 
     @property
@@ -206,7 +206,7 @@ class Listening(Protocol):
     def port(self) -> int | None: ...
 
     @property
-    def gate(self) -> Refusing: ...
+    def gate(self) -> RefusalCounts: ...
 
     @property
     def certificates(self) -> Expiries | None: ...

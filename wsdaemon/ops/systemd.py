@@ -1,7 +1,8 @@
-"""What systemd is told (sd_notify(3), the watchdog) and what it gives us (sockets, sd_listen_fds(3)). No library of systemd's is needed."""
+"""Messages to systemd (sd_notify(3), the watchdog) and sockets from it (sd_listen_fds(3)). No library of systemd's is needed."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -19,24 +20,43 @@ from wsdaemon.ops.log_format import printable
 FIRST_DESCRIPTOR: Final = 3
 """SD_LISTEN_FDS_START: systemd passes its descriptors from here on."""
 
-_SEND_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 0.1
+"""Until a message that the manager's full queue did not take is sent again."""
+
+MAX_WAITING_MESSAGES: Final = 16
+"""Changes of state that wait for the manager; the oldest are dropped, because the newest counts."""
+
 _FAMILIES: Final = {socket.AF_INET: "an IPv4", socket.AF_INET6: "an IPv6", socket.AF_UNIX: "a unix"}
 _KINDS: Final = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram", socket.SOCK_SEQPACKET: "sequential-packet"}
 
 
 class SystemdError(Exception):
-    """What systemd passed is not what was expected; the text is meant for the operator."""
+    """systemd passed something unexpected; the text is meant for the operator."""
 
 
 class Notifier:
-    """Tells the service manager how we are. Without one it does nothing. Never raises; a lost socket is logged once."""
+    """Tells the service manager about our state. It never waits and never raises; a lost socket is logged once.
 
-    def __init__(self, address: str | None, clock: Callable[[], int] = time.monotonic_ns, logger: Logger | None = None) -> None:
+    If the manager's queue is full, a sign of life is dropped. A change of state is kept and sent again, because the manager would end a
+    daemon that never says that it is ready.
+    """
+
+    def __init__(
+        self,
+        address: str | None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        logger: Logger | None = None,
+        later: Callable[[float, Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`later` calls a function after so many seconds; by default the running loop does."""
         self._address = address
         self._clock = clock
         self._log = logger or Logger("wsdaemon.ops.systemd")
+        self._later = later or _call_later
         self._socket: socket.socket | None = None
         self._failed = False
+        self._waiting: list[bytes] = []
+        self._timer = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -50,15 +70,15 @@ class Notifier:
 
     def ready(self, status: str = "") -> None:
         """The start, or a reload, is over and listeners accept."""
-        self._send("READY=1", *_status(status), patient=True)
+        self._send("READY=1", *_status(status), keep=True)
 
     def reloading(self, status: str = "") -> None:
         """A reload begins; ``ready`` ends it."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={self._clock() // 1000}", *_status(status), patient=True)
+        self._send("RELOADING=1", f"MONOTONIC_USEC={self._clock() // 1000}", *_status(status), keep=True)
 
     def stopping(self, status: str = "") -> None:
         """The drain begins."""
-        self._send("STOPPING=1", *_status(status), patient=True)
+        self._send("STOPPING=1", *_status(status), keep=True)
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
@@ -69,28 +89,69 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def close(self) -> None:
-        """Give the socket back; a later message opens a new one."""
+        """Close the socket; a later message opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *assignments: str, patient: bool = False) -> None:
-        """Send one datagram. A full queue is waited for, up to a second, only by messages that change our state."""
+    def _send(self, *assignments: str, keep: bool = False) -> None:
+        """Send one datagram, after those that wait. With `keep` it waits itself if the queue is full."""
         if self._address is None:
             return
+        message = "\n".join(assignments).encode("utf-8")
+        if self._waiting:
+            self._send_waiting()
         try:
-            address = _socket_address(self._address)
-            if self._socket is None:
-                # Kept open: a watchdog message must not fail because there are no descriptors left.
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.settimeout(_SEND_SECONDS if patient else 0)
-            self._socket.sendto("\n".join(assignments).encode("utf-8"), address)
+            if self._waiting:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            self._send_now(message)
             self._failed = False
         except OSError as error:
-            if not self._failed:
-                self._failed = True
-                problem = error.strerror or str(error)
-                self._log.warn("cannot tell systemd at {address}: {problem}", address=self._address, problem=problem)
+            if keep and isinstance(error, BlockingIOError):
+                self._waiting = [*self._waiting, message][-MAX_WAITING_MESSAGES:]
+                self._try_again()
+            self._tell(error)
+
+    def _send_now(self, message: bytes) -> None:
+        assert self._address is not None
+        address = _socket_address(self._address)
+        if self._socket is None:
+            # Kept open: a watchdog message must not fail because there are no descriptors left.
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        self._socket.sendto(message, address)
+
+    def _send_waiting(self) -> None:
+        try:
+            while self._waiting:
+                self._send_now(self._waiting[0])
+                del self._waiting[0]
+        except BlockingIOError:
+            self._try_again()
+        except OSError as error:
+            self._waiting.clear()
+            self._tell(error)
+
+    def _try_again(self) -> None:
+        if not self._timer:
+            self._timer = self._later(RETRY_SECONDS, self._retry) is not False
+
+    def _retry(self) -> None:
+        self._timer = False
+        self._send_waiting()
+
+    def _tell(self, error: OSError) -> None:
+        if not self._failed:
+            self._failed = True
+            self._log.warn("cannot tell systemd at {address}: {problem}", address=self._address, problem=error.strerror or str(error))
+
+
+def _call_later(delay: float, callback: Callable[[], None]) -> object:
+    """The running loop's timer; False when no loop runs."""
+    try:
+        return asyncio.get_running_loop().call_later(delay, callback)
+    except RuntimeError:
+        return False
 
 
 def _status(text: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wsdaemon.settings.addresses import Address, TcpAddress, UnixAddress
+from wsdaemon.settings.network import ReachedHosts
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import MIB, AddressText, PositiveCount, PositiveDuration, PositiveSize, SecretFile
 
@@ -41,6 +42,15 @@ class AdminSettings(SectionSettings):
             "digits and -._~+/. Only a unix socket can do without a token, because its mode and owner decide which users may "
             "connect. The daemon reads a changed file by itself. /livez, /readyz and /openapi.json need no token. Relative to this "
             "file."
+        ),
+    )
+    hosts: ReachedHosts = field(
+        default=(),
+        metadata=explain(
+            "The names and addresses that a request may have in its Host header. Any other request is answered 421. This keeps out "
+            "pages of a hostile name that was made to resolve to this machine (DNS rebinding). *.example.com stands for all names below "
+            "example.com; ports are not compared. Empty: localhost, the loopback addresses and the address that the request arrived at. "
+            "On a unix socket any Host is taken, because no browser reaches one."
         ),
     )
     metrics_open: bool = field(default=False, metadata=explain("Let clients read /metrics without the token."))

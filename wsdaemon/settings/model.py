@@ -114,7 +114,8 @@ class MountSettings(SectionSettings):
     factory: Reference = field(
         default=None,
         metadata=explain(
-            "With app = module:Class of Autobahn's kind: module:Factory makes its protocols and holds what they share. Empty: a plain factory.",
+            "With app = module:Class of Autobahn's kind: module:Factory makes its protocols and holds what they share. Empty: a plain "
+            "factory.",
             inherited=False,
         ),
     )
@@ -133,7 +134,8 @@ class MountSettings(SectionSettings):
         metadata=explain(
             "Which sites' pages may connect, by the Origin header that browsers send. same-origin: pages from the same host and "
             "port as the listener. https://www.example.com: that site. *.example.com: all names below example.com. null: pages with "
-            "an opaque origin. any: every site. A client that sends no Origin, as most clients that are no browsers do, passes."
+            "an opaque origin. file://, app://bundle, app://*: pages of other schemes. any: every site. A client that sends no Origin "
+            "passes."
         ),
     )
     auth: AuthNames = field(

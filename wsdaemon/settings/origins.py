@@ -2,11 +2,13 @@
 
     same-origin                the page comes from the scheme, host and port that it connects to
     any                        every site; alone in its list
-    null                       pages without an origin of their own: sandboxed frames, file: and data: URLs
+    null                       pages with an opaque origin: sandboxed frames, data: URLs, in most browsers files
     https://www.example.com    one site (RFC 6454 6.2); a port that is left out is the scheme's own
     www.example.com:8443       the same over https, and over http where the connection itself is not secure
     *.example.com              every name below example.com, at any depth, but not example.com itself
     localhost:*                any port
+    file://                    files in Electron, Cordova, and Chromium with --allow-file-access-from-files
+    app://bundle, app://*      a page of an application's own scheme: one host of it, or all
 
 A scheme may stand in front of each host. Case makes no difference; names beyond ASCII are compared in their `xn--` spelling.
 """
@@ -24,7 +26,12 @@ WORDS = ("same-origin", "any", "null")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_PATTERN = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.\-]*)://)?(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?#@\s]+)(?::(?P<port>[0-9]{1,5}|\*))?")
+WEB_SCHEMES = ("http", "https", "ws", "wss")
+
+OPAQUE_HOST = re.compile(r"[a-z0-9._~%!$&'()+,;=\-]*")
+"""The host of a scheme that is none of WEB_SCHEMES: empty for `file://`, an identifier for extensions (RFC 3986 3.2.2)."""
+
+_PATTERN = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.\-]*)://)?(?P<host>\[[0-9a-f:.]+\]|[^\[\]:/?#@\s]*)(?::(?P<port>[0-9]{1,5}|\*))?")
 _LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)")
 _EXPECTED = "an origin such as https://www.example.com or *.example.com, same-origin, null or any"
 
@@ -36,7 +43,7 @@ class OriginPattern:
     scheme: str | None
     """None: https, and http over a connection that is not secure."""
     host: str
-    """Without the `*.` of a pattern."""
+    """Without the `*.` of a pattern. Of a custom scheme it may be empty, or `*` for any."""
     port: int | None
     """None: the scheme's own."""
     below: bool = False
@@ -45,7 +52,7 @@ class OriginPattern:
 
     def __str__(self) -> str:
         scheme = f"{self.scheme}://" if self.scheme is not None else ""
-        port = ":*" if self.any_port else f":{self.port}" if self.port is not None else ""
+        port = "" if self.host == "*" else ":*" if self.any_port else f":{self.port}" if self.port is not None else ""
         return f"{scheme}{'*.' if self.below else ''}{self.host}{port}"
 
 
@@ -75,10 +82,12 @@ def parse_pattern(text: str) -> OriginPattern:
     """Parse a pattern that is not one of WORDS. Raises Refused."""
     match = _PATTERN.fullmatch(text.lower())
     if match is None:
-        trailing = re.fullmatch(r"([a-z+.\-]+://[^/?#@]+)/[^@]*", text, re.IGNORECASE)
+        trailing = re.fullmatch(r"([a-z+.\-]+://[^/?#@]+|file://)/[^@]*", text, re.IGNORECASE)
         hint = f"; an origin has no path: did you mean {trailing[1]}?" if trailing else did_you_mean(text, WORDS)
         raise Refused(f"expected {_EXPECTED}{hint}")
     scheme, written = match["scheme"], match["host"]
+    if scheme is not None and scheme not in WEB_SCHEMES:
+        return _parse_custom(scheme, written, match["port"])
     below = written.startswith("*.")
     host = parse_host(written.removeprefix("*."))
     if host is None:
@@ -93,10 +102,18 @@ def parse_pattern(text: str) -> OriginPattern:
     if match["port"] not in (None, "*") and port is None:
         raise Refused("expected a port from 1 to 65535, or * for any")
     if scheme in ("ws", "wss"):
-        raise Refused(f"expected {_EXPECTED}; a page comes over http or https")
+        raise Refused(f"expected {_EXPECTED}; a page comes over http or https, and ws and wss in an Origin count as those")
     if scheme is not None and port == DEFAULT_PORTS.get(scheme):
         port = None
     return OriginPattern(scheme, host, port, below, match["port"] == "*")
+
+
+def _parse_custom(scheme: str, host: str, port: str | None) -> OriginPattern:
+    """The pattern of a scheme that is neither http nor https: file://, app://bundle, chrome-extension://ID. Raises Refused."""
+    number = None if port in (None, "*") else parse_port(port or "")
+    if (host != "*" and not OPAQUE_HOST.fullmatch(host)) or (port not in (None, "*") and (number is None or not host)):
+        raise Refused(f"expected {_EXPECTED}, or of another scheme one such as file://, app://bundle or app://*")
+    return OriginPattern(scheme, host, number, any_port=port == "*" or host == "*")
 
 
 @dataclass(frozen=True, slots=True)

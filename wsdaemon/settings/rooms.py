@@ -69,7 +69,8 @@ class RoomsOptions(SectionSettings):
     publish: Literal["clients", "server", "none"] = field(
         default="clients",
         metadata=explain(
-            "Who may publish. clients: every client of the mount. server: only the program that runs the daemon. none: neither."
+            "Which publishers the rooms accept. clients: every client of the mount. server: only the program that runs the daemon. "
+            "none: neither."
         ),
     )
     echo_to_sender: bool = field(default=False, metadata=explain("Send a client its own messages too."))
@@ -102,6 +103,13 @@ class RoomsOptions(SectionSettings):
     room_messages_per_second: Count = field(
         default=0,
         metadata=explain("How many messages per second a room takes; bursts of up to two seconds' worth are allowed. 0: no limit."),
+    )
+    requests_per_second: Count = field(
+        default=50,
+        metadata=explain(
+            "How many requests per second a connection of the subprotocol may send; bursts of up to two seconds' worth are allowed. More "
+            "are refused with the error rate_limited, and a connection that goes on is closed with 1008. 0: no limit."
+        ),
     )
     history: Count = field(
         default=0,

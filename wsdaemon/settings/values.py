@@ -34,6 +34,7 @@ from wsdaemon.settings.form import (
 )
 from wsdaemon.settings.paths import check_path
 from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.text import byte_order_mark, first_line
 
 __all__ = [
     "GIB",
@@ -295,7 +296,9 @@ class SecretForm(Form[Secret | Path | None]):
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST_SECRET + 1)
-            text = content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            if (problem := byte_order_mark(content)) is not None:
+                raise Refused(f"expected {self.expected}; {problem}")
+            text = first_line(content).decode("utf-8")
         except UnicodeDecodeError:
             raise Refused(f"expected {self.expected}; the file is not UTF-8 text") from None
         except (OSError, ValueError) as error:

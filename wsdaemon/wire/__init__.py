@@ -1,0 +1,1 @@
+"""The Autobahn side of connections: bytes, frames and messages in both directions. Only this room imports autobahn."""

@@ -61,8 +61,8 @@ class Reader:
     """The loop's protocol of a connection. `received` is the session's method; it takes a payload unless `flags` has TEXT.
 
     What had been read when reading stopped stays in `held` (messages) and `unread` (bytes). `fallback` is there while Autobahn's parser
-    holds a part of a frame or of a message, and always where it reads every frame. `waiting` is what the app wants to wait for, or a Wait of ours.
-    `heard`: the client has shown itself since it was pinged.
+    holds a part of a frame or of a message, and always where it reads every frame. `waiting` is what the app wants to wait for, or a Wait
+    of ours. `heard`: the client has shown itself since it was pinged.
     """
 
     __slots__ = (

@@ -146,7 +146,7 @@ class Wire:
             take_payload = getattr(self.session, "received_payload", None)
             received = take_payload if take_payload is not None else getattr(self.session, "received", None)
             if received is None:
-                raise TypeError(f"{type(policy.app).__qualname__}.open() returned {self.session!r}: expected a session, which has received()")
+                raise TypeError(f"{type(policy.app).__qualname__}.open() returned {self.session!r}, expected a session with received()")
         except Exception as error:
             self.session = None
             self.app_failed("opening", error)

@@ -309,3 +309,68 @@ def test_all_members_share_one_prepared_message() -> None:
         prepared = [seat.wire.prepared[-1] for seat in seats]
         assert prepared[0] is prepared[1] is prepared[2]
         assert prepared[0].key == "lobby"
+
+
+def test_requests_have_a_rate_and_a_client_that_goes_on_is_closed() -> None:
+    with hall(policy={"requests_per_second": 5.0}) as made:
+        a = made.json()
+        for _ in range(10):
+            assert a.ask("ping")["type"] == "pong"
+        answer = a.ask("ping", id=7)
+        assert (answer["type"], answer["id"], answer["code"], answer["retry_after"]) == ("error", 7, "rate_limited", 0.2)
+        assert a.waiting is not None  # nor is it read until the next request is allowed
+        made.advance(0.2)
+        assert a.waiting is None
+        refused = 1
+        while a.closed is None:
+            answer = a.ask("ping")
+            refused += answer["type"] == "error"
+            made.advance(0.2 if a.waiting else 0.0)
+        assert a.closed == (1008, "rate_limited") and refused == 11
+
+
+def test_refusals_are_forgotten_after_a_pause() -> None:
+    with hall(policy={"requests_per_second": 5.0}) as made:
+        a = made.json()
+        for _ in range(10):
+            for _ in range(10):
+                a.ask("ping")
+            assert a.ask("ping")["code"] == "rate_limited"
+            made.advance(2.4)
+        assert a.closed is None
+
+
+def test_what_is_no_request_counts_too() -> None:
+    with hall(policy={"requests_per_second": 5.0}) as made:
+        a = made.json()
+        for number in range(10):
+            a.send("[]" if number % 2 else '{"type":"ping"}')
+        assert a.ask("ping")["code"] == "rate_limited"
+
+
+def test_without_a_rate_there_is_no_limit() -> None:
+    with hall(policy={"requests_per_second": 0.0}) as made:
+        a = made.json()
+        for _ in range(500):
+            assert a.ask("ping")["type"] == "pong"
+
+
+def test_a_storm_of_presence_reaches_watchers_as_a_notice_a_second() -> None:
+    """One client that subscribes and unsubscribes as fast as it may, for ten seconds."""
+    with hall() as made:
+        watchers = [made.json() for _ in range(20)]
+        for watcher in watchers:
+            enter(watcher, presence=True)
+        made.advance(60.0)
+        for watcher in watchers:
+            watcher.take()
+        hostile, start = made.json("elsewhere"), made.now
+        for number in range(2000):
+            if hostile.closed is None:
+                hostile.send(json.dumps({"type": "unsubscribe" if number % 2 else "subscribe", "room": "lobby"}))
+            while hostile.waiting is not None:
+                made.advance(0.02)
+        assert hostile.closed == (1008, "rate_limited")
+        made.advance(start + 10.0 - made.now)
+        told = [len(watcher.sent) for watcher in watchers]
+        assert max(told) <= 5 + 10 + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.daemon.test_brokers import Room
 from tests.support.fakes import Client, House, binary, closing, frame
 from tests.support.rooms import Hall, Seat, hall
-from wsdaemon.wire.writer import JOIN
+from wsdaemon.wire.writer import JOINED_BYTES
 
 WAITS = {"waits": True}
 BACKLOG = 64 * 1024
@@ -146,7 +146,7 @@ def test_what_waits_for_a_member_has_a_bound_and_nothing_is_lost(made: House) ->
     for message in messages:
         publisher.send(message)
         made.loop.settle()
-        assert slow.wire.unsent() <= JOIN + 2000
+        assert slow.wire.unsent() <= JOINED_BYTES + 2000
     assert slow.wire.live
     assert not publisher.transport.reading
     got = [frame.payload for frame in fast.frames()]
@@ -155,7 +155,7 @@ def test_what_waits_for_a_member_has_a_bound_and_nothing_is_lost(made: House) ->
         slow.transport.unsent, slow.transport.writing_paused = 0, False
         slow.wire.resume_writing()
         made.loop.settle()
-        assert slow.wire.unsent() <= JOIN + 2000
+        assert slow.wire.unsent() <= JOINED_BYTES + 2000
     everything = [payload(number) for number in range(1000)]
     assert [frame.payload for frame in slow.frames()] == everything
     assert got + [frame.payload for frame in fast.frames()] == everything

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.auth import Clock, compared, denied, logged, outcome, request, run, settings_with, write
 from wsdaemon.edge.auth import basic
 from wsdaemon.edge.auth.basic import BasicAuthenticator
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.auth.files import FileError
 from wsdaemon.edge.auth.htpasswd import Users, read_users, verify
 
@@ -37,7 +37,7 @@ EVE = by_bcrypt("hunter2").replace("$2b$", "$2y$")
 FILE = f"# people\n\nada:{ADA}\nbob:{BOB}\r\n  eve:{EVE}\nzoë:{by_bcrypt('pässword')}\n"
 
 
-def login(user: str, password: str, scheme: str = "Basic") -> AuthRequest:
+def login(user: str, password: str, scheme: str = "Basic") -> Candidate:
     return request(f"Authorization: {scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
 
 
@@ -46,7 +46,7 @@ def way(directory: Path, clock: Callable[[], float] | None = None, **keys: Any) 
     return BasicAuthenticator(settings_with("basic", directory, file="htpasswd", **keys), clock or Clock())
 
 
-def ask(authenticator: BasicAuthenticator, asked: AuthRequest) -> Identity | None:
+def ask(authenticator: BasicAuthenticator, asked: Candidate) -> Identity | None:
     async def both() -> Identity | None:
         try:
             return await outcome(authenticator.authenticate(asked))
@@ -277,7 +277,7 @@ def test_no_secret_is_shown_or_logged(tmp_path: Path) -> None:
         (b"ada:$argon2id$v=19$m=1$x\n", "line 1: expected a hash by bcrypt"),
         (f"ada:{ADA}x\n".encode(), "line 1: expected a hash by bcrypt"),
         (f"ada:{ADA.replace('$04$', '$32$')}\n".encode(), "line 1: expected a hash by bcrypt"),
-        (f"ada:{ADA}\nada:{BOB}\n".encode(), "line 2: this user is there twice"),
+        (f"\ufeffada:{ADA}\n".encode(), "line 1: a byte order mark stands before the user"),
         (b"\xff\xfe", "expected text in UTF-8"),
     ],
 )
@@ -286,6 +286,29 @@ def test_a_bad_file(content: bytes, message: str) -> None:
         read_users(content)
     assert str(caught.value).startswith(message)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_bad_line_is_left_out_with_a_warning_that_shows_nothing_of_it(tmp_path: Path) -> None:
+    write(tmp_path / "htpasswd", f"ada:{ADA}\nbob:hunter2\n\ufeffeve:{EVE}\r\nada:{BOB}\r\neve:{EVE}\r\n")
+    with logged() as lines:
+        authenticator = BasicAuthenticator(settings_with("basic", tmp_path, file="htpasswd"), Clock())
+    assert ask(authenticator, login("eve", "hunter2")) == Identity("eve", "basic:way")
+    assert ask(authenticator, login("ada", "hunter2")) == Identity("ada", "basic:way"), "the first of two lines counts"
+    for user in ("bob", "\ufeffeve", "eve\r"):
+        assert denied(lambda user=user: authenticator.authenticate(login(user, "hunter2"))).status == 401  # type: ignore[misc]
+    assert [line.partition("/htpasswd: ")[2].partition(" {")[0] for line in lines] == [
+        "line 2: expected a hash by bcrypt or argon2; htpasswd -B makes such lines; the line is left out",
+        "line 3: a byte order mark stands before the user; the line is left out",
+        "line 4: this user is there twice; the line is left out",
+    ]
+    assert "hunter2" not in " ".join(lines)
+
+
+def test_a_file_with_many_bad_lines_writes_few_warnings(tmp_path: Path) -> None:
+    write(tmp_path / "htpasswd", f"ada:{ADA}\n" + "bob:x\n" * 1000)
+    with logged() as lines:
+        BasicAuthenticator(settings_with("basic", tmp_path, file="htpasswd"), Clock())
+    assert len(lines) == 21 and "980 more parts of the file are left out" in lines[-1]
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

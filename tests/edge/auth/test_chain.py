@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import Logger
 
 from tests.support.auth import denied, outcome, request, run
+from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.edge.auth.chain import Chain
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Foreign, Identity, Outcome, Unavailable, clean_name
+from wsdaemon.edge.auth.contract import Candidate, Denied, Foreign, Identity, Outcome, Unavailable, clean_name
 from wsdaemon.edge.request import BadRequest
 from wsdaemon.edge.responses import error_response
 
@@ -22,13 +24,14 @@ class Way:
 
     def __init__(self, answer: Identity | Denied | None, challenge: str | None = None, later: bool = False, prefix: str = "") -> None:
         self.name = "way"
+        self.files = ()
         self.challenge = challenge
         self.subprotocol_prefixes = (prefix,) if prefix else ()
         self.answer = answer
         self.later = later
         self.asked = 0
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    def authenticate(self, request: Candidate) -> Outcome:
         self.asked += 1
         return self._later() if self.later else self._now()
 
@@ -46,6 +49,7 @@ class Way:
     async def close(self) -> None: ...
 
 
+LOG = Logger("test")
 ADA = Identity("ada", "basic:one")
 BOB = Identity("bob", "basic:two")
 
@@ -54,6 +58,26 @@ def test_at_once_where_nobody_needs_time() -> None:
     last = Way(BOB)
     assert Chain([Way(None), Way(ADA), last]).authenticate(request()) is ADA
     assert last.asked == 0
+
+
+def test_refused_credentials_are_failed_logins() -> None:
+    class Failed(FailedLogins):
+        def add(self, address: str, path: str, reason: str, user: str | None = None) -> None:
+            told.append((address, path, reason, user))
+
+    told: list[tuple[object, ...]] = []
+    foreign = Foreign("auth_key")
+    for later in (False, True):
+        for error in (Denied("auth_refused", user="ada"), Denied("auth_refused", 403), foreign):
+            denied(lambda error=error, later=later: Chain([Way(error, later=later)], failed=Failed(LOG)).authenticate(request()))  # type: ignore[misc]
+        for other in (Denied("auth_failures", 429), Unavailable("auth_busy", ""), None):
+            denied(lambda other=other, later=later: Chain([Way(other, later=later)], failed=Failed(LOG)).authenticate(request()))  # type: ignore[misc]
+        assert run(outcome_of(Chain([Way(foreign, later=later), Way(ADA)], failed=Failed(LOG)))) is ADA
+    assert told == 2 * [
+        ("192.0.2.1", "/chat", "auth_refused", "ada"),
+        ("192.0.2.1", "/chat", "auth_refused", None),
+        ("192.0.2.1", "/chat", "auth_key", None),
+    ]
 
 
 def test_later_where_somebody_does() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,88 @@ def test_a_bad_file_leaves_the_old_content_and_is_told_once(tmp_path: Path) -> N
     assert file.get() == "three"
 
 
+def no_descriptors(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Make opening the file fail as it does without descriptors, while the list holds True; a stat needs none and works."""
+    state = [True]
+    real = Path.open
+
+    def open_(self: Path, *args: Any, **keys: Any) -> Any:
+        if state[0] and self == path:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self, *args, **keys)
+
+    monkeypatch.setattr(Path, "open", open_)
+    return state
+
+
+def test_a_change_during_a_shortage_of_descriptors_is_taken_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    path = write(tmp_path / "f", "one")
+    file = watched(path, clock)
+    write(path, "two")
+    state = no_descriptors(path, monkeypatch)
+    clock.now += 1
+    with logged() as lines:
+        assert file.get() == "one"
+        assert file.problem() == f"{path}: Too many open files"
+        state[0] = False
+        clock.now += 0.9
+        assert file.get() == "one", "the next attempt is a second away"
+        clock.now += 0.1
+        assert file.get() == "two"
+    assert file.problem() is None
+    assert len(lines) == 2 and "the old content stays in use" in lines[0] and "read again" in lines[1]
+
+
+def test_reload_tries_at_once_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "f", "one")
+    file = watched(path, Clock())
+    write(path, "two")
+    state = no_descriptors(path, monkeypatch)
+    file.refresh()
+    state[0] = False
+    file.refresh()
+    assert file.get() == "two" and file.problem() is None and file.failures == 1
+
+
+def test_attempts_back_off_and_one_line_tells_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    path = write(tmp_path / "f", "one")
+    file = watched(path, clock)
+    write(path, "two")
+    no_descriptors(path, monkeypatch)
+    attempts = []
+    with logged() as lines:
+        for second in range(1, 61):
+            clock.now += 1
+            before = file.failures
+            file.get()
+            if file.failures > before:
+                attempts.append(second)
+    assert attempts == [1, 2, 4, 8, 16, 26, 36, 46, 56]
+    assert len(lines) == 1
+
+
+def test_a_file_that_is_put_back_is_no_problem_any_more(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", "one")
+    file = watched(path, Clock())
+    path.rename(tmp_path / "away")
+    file.refresh()
+    assert file.problem() is not None
+    (tmp_path / "away").rename(path)
+    file.refresh()
+    assert file.problem() is None and file.get() == "one"
+
+
+def test_a_byte_order_mark_leaves_the_old_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "f", "one")
+    file = watched(path, Clock())
+    write(path, b"\xef\xbb\xbftwo")
+    file.refresh()
+    assert file.get() == "one"
+    assert file.problem() == f"{path}: the file starts with a byte order mark; save it as plain UTF-8, without one"
+
+
 def test_a_bad_file_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="No such file"):
         watched(tmp_path / "none", Clock())
@@ -81,7 +165,7 @@ def test_permissions(tmp_path: Path, mode: int, told: int) -> None:
     with logged() as lines:
         watched(write(tmp_path / "f", "hunter2", mode), Clock())
     assert len(lines) == told
-    assert all("everybody may" in line and "hunter2" not in line for line in lines)
+    assert all("every user of this machine may" in line and "hunter2" not in line for line in lines)
 
 
 def test_what_is_public_may_be_read_by_all(tmp_path: Path) -> None:

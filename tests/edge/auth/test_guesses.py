@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.support.auth import Clock, outcome, request, run, settings_with, write
 from wsdaemon.edge.auth import basic
 from wsdaemon.edge.auth.basic import SHARE, BasicAuthenticator
-from wsdaemon.edge.auth.contract import AuthRequest, Denied
+from wsdaemon.edge.auth.contract import Candidate, Denied
 from wsdaemon.edge.auth.guesses import Guesses
 
 ADDRESS = "192.0.2.1"
@@ -160,7 +160,7 @@ def test_the_table_does_what_a_naive_one_does(at_once: int, happening: list[tupl
 # -- basic
 
 
-def login(user: str, password: str, address: str | None = ADDRESS) -> AuthRequest:
+def login(user: str, password: str, address: str | None = ADDRESS) -> Candidate:
     return request(f"Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}", address=address)
 
 
@@ -169,7 +169,7 @@ def way(directory: Path, clock: Callable[[], float] | None = None, **keys: Any) 
     return BasicAuthenticator(settings_with("basic", directory, file="htpasswd", **keys), clock or Clock())
 
 
-async def come(authenticator: BasicAuthenticator, asked: AuthRequest) -> str:
+async def come(authenticator: BasicAuthenticator, asked: Candidate) -> str:
     """The name of who came in, or the reason why not."""
     try:
         found = await outcome(authenticator.authenticate(asked))

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.support.auth import Clock, logged, request
 from tests.support.auth_server import OK, Server, ask, refused, run, way
 from wsdaemon.core.handshake import UNIX, Peer
-from wsdaemon.edge.auth.contract import AuthRequest, Denied, Identity
+from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.auth.http_client import KEEP, LARGEST_BODY
 
 
-def once(answer: bytes | None, asked: AuthRequest | None = None, **keys: Any) -> Identity | Denied:
+def once(answer: bytes | None, asked: Candidate | None = None, **keys: Any) -> Identity | Denied:
     """What comes of one answer."""
 
     async def test() -> Identity | Denied:
@@ -59,7 +59,8 @@ def test_what_the_server_is_told() -> None:
             asked = request(
                 "Connection: Upgrade, X-Secret-Hop", "Upgrade: websocket", "X-Secret-Hop: 1", "Cookie: session=abc",
                 "Authorization: Bearer t",
-                "X-Forwarded-For: 10.0.0.1", "x_real_ip: 10.0.0.1", "X-Original-URI: /admin", "Forwarded: for=10.0.0.1",
+                "X-Forwarded-For: 10.0.0.1", "x_real_ip: 10.0.0.1", "X-Original-URI: /admin", "x_original_target: /admin",
+                "Forwarded: for=10.0.0.1",
                 "X_Auth_User: root",
                 "X-Auth-User: root", "X-Roles: admin", "Sec-WebSocket-Protocol: bearer.t", "Content-Length: 0", "Origin: https://a.example",
                 "X-Name: \xe9", "TE: trailers",
@@ -80,12 +81,36 @@ def test_what_the_server_is_told() -> None:
         ("x-name", "\xe9"),
         ("x-original-method", "GET"),
         ("x-original-uri", "/chat?token=t"),
+        ("x-original-target", "/chat?token=t"),
         ("x-original-host", "ws.example.com"),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "ws.example.com"),
         ("x-forwarded-for", "192.0.2.1"),
         ("x-real-ip", "192.0.2.1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("target", "routed"),
+    [
+        ("ws://ws.example.com/admin?x=1", "/admin?x=1"),
+        ("http://ws.example.com", "/"),
+        ("/a%2Fb?c=%20", "/a%2Fb?c=%20"),
+        ("/a?", "/a"),
+    ],
+)
+def test_the_server_is_shown_the_path_that_was_routed(target: str, routed: str) -> None:
+    """Or a rule for `/admin` would not see that `ws://ws.example.com/admin` is the same mount."""
+
+    async def test() -> dict[str, str]:
+        async with Server(OK) as server:
+            authenticator = way(server.url)
+            await ask(authenticator, request(target=target))
+            await authenticator.close()
+            return dict(server.sent(0))
+
+    sent = run(test)
+    assert (sent["x-original-uri"], sent["x-original-target"]) == (routed, target)
 
 
 def test_identity_and_claims() -> None:

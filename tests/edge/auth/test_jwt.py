@@ -1,4 +1,4 @@
-"""edge/auth/jwt.py and sources.py: signed tokens, with real keys. The keys themselves have their tests in test_auth_jwt_keys.py."""
+"""edge/auth/jwt.py and sources.py: signed tokens, with real keys. The keys themselves have their tests in test_keys.py."""
 
 from __future__ import annotations
 
@@ -140,6 +140,44 @@ def test_audience(tmp_path: Path) -> None:
         refused(way(tmp_path, "HS256", audience="a"), hand_made({"alg": "HS256"}, {"exp": NOW + 9, "sub": "a", "aud": [5]}))
         == "auth_audience"
     )
+
+
+@pytest.mark.parametrize("claims", [{"sub": 7}, {"sub": 7, "email": "ada"}, {"jti": 7}, {"jti": ["x"]}, {"sub": None, "email": "ada"}])
+def test_claims_that_are_not_asked_for_may_hold_anything(tmp_path: Path, claims: dict[str, Any]) -> None:
+    claim = "email" if "email" in claims else "sub"
+    identity = ask(way(tmp_path, "HS256", identity_claim=claim), hand_made({"alg": "HS256"}, {"sub": "ada", "exp": NOW + 9, **claims}))
+    assert identity is not None
+    assert identity.name == str(claims.get(claim, "ada"))
+
+
+@pytest.mark.parametrize(
+    ("header", "payload", "detail"),
+    [
+        ({"alg": "HS256"}, b"[1]", "The token's payload is not a JSON object."),
+        ({"alg": "HS256"}, b"\xff", "The token's payload is not JSON in base64url."),
+        (b"{", {"sub": "a"}, "The token's header is not JSON in base64url."),
+        ({"alg": "HS256", "kid": 5}, {"sub": "a"}, "The token's kid is not a string."),
+        ({"alg": "HS256", "crit": ["x"]}, {"sub": "a"}, "The token has extensions that are not understood here."),
+        ({"alg": "HS256", "b64": False}, {"sub": "a"}, "The token has extensions that are not understood here."),
+        ({"alg": "RS256"}, {"sub": "a"}, "The token is signed with an algorithm that is not accepted here."),
+        ({"alg": ["HS256"]}, {"sub": "a"}, "The token is signed with an algorithm that is not accepted here."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": 5}, "The token does not name its issuer, and this path needs one."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": "i"}, "The token does not name its audience, and this path needs one."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": "i", "aud": {}}, "The token's audience is neither text nor a list of texts."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": "i", "aud": "b"}, "The token is for another audience."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": "i", "aud": "a"}, "The token has no exp claim, and this path needs one."),
+        ({"alg": "HS256"}, {"sub": "a", "iss": "i", "aud": "a", "exp": "x"}, "The token's exp claim is not a number of seconds."),
+        ({"alg": "HS256"}, {"iss": "i", "aud": "a", "exp": NOW + 9}, "The token has no sub claim, which names the client."),
+        (
+            {"alg": "HS256"},
+            {"sub": [], "iss": "i", "aud": "a", "exp": NOW + 9},
+            "The token has no usable name in its sub claim, which names the client.",
+        ),
+    ],
+)  # fmt: skip
+def test_each_refusal_tells_its_true_reason(tmp_path: Path, header: Any, payload: Any, detail: str) -> None:
+    authenticator = way(tmp_path, "HS256", issuer="i", audience="a")
+    assert denied(lambda: ask(authenticator, hand_made(header, payload))).detail == detail
 
 
 def test_the_identity(tmp_path: Path) -> None:

@@ -93,15 +93,14 @@ def test_bad_key_files(content: bytes, message: str) -> None:
         ([jwk(RSA_KEY.public_key(), use="enc")], "no key in it is for"),
         ([jwk(RSA_KEY.public_key(), alg="PS256")], "no key in it is for"),
         ([jwk(RSA_KEY.public_key(), key_ops=["encrypt"])], "no key in it is for"),
-        ([jwk(RSA_KEY)], "key 1 is a private key"),
+        ([jwk(RSA_KEY)], "key 1: this is a private key"),
         ([jwk(RSA_KEY.public_key(), kid=5)], "key 1: its kid is not a string"),
-        ([jwk(RSA_KEY.public_key(), n="!")], "key 1 cannot be read"),
-        ([jwk(RSA_KEY.public_key(), n=5)], "key 1 cannot be read"),
+        ([jwk(RSA_KEY.public_key(), n="!")], "key 1: its members do not make a key"),
+        ([jwk(RSA_KEY.public_key(), n=5)], "key 1: its members do not make a key"),
         ([jwk(b"hunter2")], "key 1: expected at least 32 bytes"),
         ([jwk(rsa.generate_private_key(65537, 1024).public_key())], "key 1: the RSA key has 1024 bits"),
-        ([jwk(RSA_KEY.public_key(), kid="a"), jwk(OTHER_RSA_KEY.public_key(), kid="a")], "two keys have the same kid"),
-        ([jwk(RSA_KEY.public_key()), jwk(OTHER_RSA_KEY.public_key())], "none of two has one"),
-        (["key"], "key 1 is not a JSON object"),
+        ([jwk(RSA_KEY, kid="new")], "key 1 (kid 'new'): this is a private key"),
+        (["key"], "key 1: expected a JSON object"),
         ("keys", "expected a JWK Set"),
     ],
 )
@@ -110,6 +109,62 @@ def test_bad_key_sets(keys: Any, message: str) -> None:
         read_jwks(json.dumps({"keys": keys}).encode(), ["RS256", "HS256"])
     assert message in str(caught.value)
     assert base64.urlsafe_b64encode(b"hunter2").rstrip(b"=").decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (jwk(OTHER_RSA_KEY.public_key(), kid="bad", n="!"), "key 1 (kid 'bad'): its members do not make a key"),
+        (jwk(OTHER_RSA_KEY, kid="bad"), "key 1 (kid 'bad'): this is a private key"),
+        (jwk(rsa.generate_private_key(65537, 1024).public_key(), kid="bad"), "key 1 (kid 'bad'): the RSA key has 1024 bits"),
+        (jwk(OTHER_RSA_KEY.public_key(), kid=5), "key 1: its kid is not a string"),
+        (jwk(OTHER_RSA_KEY.public_key(), kid="x" * 1000, n="!"), f"key 1 (kid '{'x' * 100}'): "),
+        (["key"], "key 1: expected a JSON object"),
+    ],
+)
+def test_one_unusable_key_is_left_out_and_the_others_work(tmp_path: Path, bad: Any, why: str) -> None:
+    with logged() as lines:
+        authenticator = jwks_way(tmp_path, {"keys": [bad, jwk(RSA_KEY.public_key(), kid="r1")]})
+    assert ask(authenticator, token(kid="r1")) is not None
+    assert refused(authenticator, token(key=OTHER_RSA_KEY, kid="bad")) == "auth_key"
+    assert len(lines) == 1 and why in lines[0] and "the key is left out" in lines[0]
+
+
+@pytest.mark.parametrize(("kid", "why"), [("a", "an earlier key has this kid"), (None, "an earlier key has no kid either")])
+def test_of_two_keys_with_one_kid_the_first_counts(tmp_path: Path, kid: str | None, why: str) -> None:
+    named = {} if kid is None else {"kid": kid}
+    with logged() as lines:
+        authenticator = jwks_way(tmp_path, {"keys": [jwk(RSA_KEY.public_key(), **named), jwk(OTHER_RSA_KEY.public_key(), **named)]})
+    assert ask(authenticator, token(kid=kid)) is not None
+    assert refused(authenticator, token(key=OTHER_RSA_KEY, kid=kid)) == "auth_signature"
+    assert len(lines) == 1 and why in lines[0]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_end_of_its_line_is_no_part_of_a_secret(end: bytes) -> None:
+    assert read_key(SECRET + end, ["HS256"]).keys[0].key == SECRET
+
+
+@pytest.mark.parametrize("content", [SECRET + b"\r\n\r\n", SECRET + b"\n" + SECRET, SECRET + b"\r" + SECRET])
+def test_a_text_of_several_lines_is_no_secret(content: bytes) -> None:
+    with pytest.raises(FileError, match="more than one line"):
+        read_key(content, ["HS256"])
+
+
+def test_a_secret_of_random_bytes_may_hold_any() -> None:
+    secret = bytes(range(256))
+    assert read_key(secret, ["HS256"]).keys[0].key == secret
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
+def test_a_byte_order_mark_is_an_error_in_every_file(tmp_path: Path, mark: bytes) -> None:
+    problem = "byte order mark" if mark == b"\xef\xbb\xbf" else "UTF-16"
+    with pytest.raises(FileError, match=problem):
+        way(tmp_path, "HS256", mark + SECRET)
+    with pytest.raises(FileError, match=problem):
+        way(tmp_path, "RS256", mark + public_pem(RSA_KEY))
+    with pytest.raises(FileError, match=problem):
+        way(tmp_path, file=mark + json.dumps(JWKS).encode(), algorithms="RS256", key_file=None, jwks_file="key")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"5", b"\xff", b"[" * 100_000, b'{"keys": {}}'])
@@ -124,4 +179,4 @@ def test_only_secrets_are_warned_about(tmp_path: Path) -> None:
     with logged() as lines:
         JwtAuthenticator(settings_with("jwt", tmp_path, algorithms="HS256", key_file="secret"))
         JwtAuthenticator(settings_with("jwt", tmp_path, algorithms="RS256", key_file="public"))
-    assert len(lines) == 1 and "secret holds secrets and everybody may read it" in lines[0]
+    assert len(lines) == 1 and "secret holds secrets and every user of this machine may read it" in lines[0]

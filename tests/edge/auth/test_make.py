@@ -101,6 +101,7 @@ def test_one_that_does_not_stop_hinders_no_other() -> None:
     class Way:
         challenge = None
         subprotocol_prefixes = ()
+        files = ()
 
         def __init__(self, name: str) -> None:
             self.name = name

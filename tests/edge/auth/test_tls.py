@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.support.auth import EC_KEY, NOW, Clock, denied, request, settings_with
 from wsdaemon.core.handshake import ClientCertificate
-from wsdaemon.edge.auth.contract import AuthRequest, Identity
+from wsdaemon.edge.auth.contract import Candidate, Identity
 from wsdaemon.edge.auth.tls import TlsAuthenticator
 from wsdaemon.edge.tls import client_certificate
 
@@ -44,7 +44,7 @@ def way(**keys: Any) -> TlsAuthenticator:
     return TlsAuthenticator(settings_with("tls", **keys), Clock())
 
 
-def shows(one: ClientCertificate) -> AuthRequest:
+def shows(one: ClientCertificate) -> Candidate:
     return request(secure=True, certificate=one)
 
 

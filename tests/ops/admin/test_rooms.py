@@ -17,6 +17,7 @@ from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.ops.admin import rooms as rooms_module
 from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages, own_key
 from wsdaemon.ops.admin.site import AdminSite
+from wsdaemon.ops.admin.table import MOST_MESSAGES
 
 
 class Rooms:
@@ -225,12 +226,20 @@ def test_one_of_many_that_comes_too_soon() -> None:
     assert (second["status"], second["code"], second["retry_after"]) == (429, "rate_limited", 2)
 
 
+def test_the_largest_batch_is_not_too_large() -> None:
+    one = {"room": "a,[{", "data": "AAEC", "encoding": "base64", "key": "k,[{", "content_type": "a/b", "mount": "/none"}
+    answer = Outside().ask("POST /api/publish", body=json.dumps({"messages": [one] * MOST_MESSAGES}).encode())
+    assert answer.status == 200 and len(json.loads(answer.body)["results"]) == MOST_MESSAGES
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
         ("", "The body is not JSON."),
         ("NaN", "The body is not JSON."),
-        ("[" * 100_000, "The body is not JSON."),
+        ("[" * 15_000, "The body is not JSON."),
+        ("[" * 100_000, "The body has more than 20000 commas and brackets."),
+        ("[" + "[]," * 1_400_000 + "1]", "The body has more than 20000 commas and brackets."),
         ("[]", 'Expected {"messages": [...]}.'),
         ('{"messages":{}}', 'Expected {"messages": [...]}.'),
         ('{"messages":[],"more":1}', 'Expected {"messages": [...]}.'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -251,6 +252,34 @@ def test_live_and_ready() -> None:
     assert seen == [(503, b"starting\n"), (200, b"ready\n"), (503, b"draining\n"), (503, b"stopped\n")]
 
 
+@dataclass
+class File:
+    source: str
+    failures: int = 0
+    told: str | None = None
+
+    def problem(self) -> str | None:
+        return self.told
+
+
+def test_a_changed_file_that_cannot_be_used_is_shown() -> None:
+    good, stale = File("[auth:a] file"), File("[admin] token_file", 3, "/etc/token: Too many open files")
+    pages = AdminSite(
+        HealthPages(version="1", state=lambda: "ready", count=Count(), listeners=[], mounts=[], reloading=lambda: [good, stale]).pages(),
+        lambda: TOKEN,
+        "1",
+    )
+    ready = ask(pages, "GET /readyz", token=None)
+    assert ready.status == 200, "the daemon serves with the old content"
+    assert ready.body == b"ready\n[admin] token_file: the changed file cannot be used, the old content is in use\n"
+    assert json.loads(ask(pages, "GET /status").body)["files"] == [
+        {"source": "[auth:a] file", "problem": None, "failures": 0},
+        {"source": "[admin] token_file", "problem": "/etc/token: Too many open files", "failures": 3},
+    ]
+    stale.told = None
+    assert ask(pages, "GET /readyz", token=None).body == b"ready\n"
+
+
 def test_status() -> None:
     pages = health(State())
     assert problem(ask(pages, "GET /status", token=None)) == (401, "no_token")
@@ -268,6 +297,7 @@ def test_status() -> None:
             {"path": "/b", "app": "rooms", "connections": {"now": 0, "total": 0, "most": None}, "rooms": 1, "members": 2},
         ],
         "certificates": [],
+        "files": [],
     }
 
 

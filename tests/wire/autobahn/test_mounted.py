@@ -242,7 +242,7 @@ def test_a_dialog_whose_on_message_waits_for_the_next_message(made: House) -> No
     class Dialog(WebSocketServerProtocol):
         asked: Deferred[bytes] | None = None
 
-        @inlineCallbacks  # type: ignore[misc]
+        @inlineCallbacks
         def onMessage(self, payload: bytes, isBinary: bool) -> Any:
             if self.asked is not None:
                 asked, self.asked = self.asked, None

@@ -55,11 +55,15 @@ NEGOTIATIONS = [
     (NARROW, f"{PMD}; =10", None),
     (NARROW, f'{PMD}; client_max_window_bits="10', None),
     (NARROW, f'{PMD}; client_max_window_bits=" 10"', None),
-    (NARROW, f"{PMD};", None),
+    (NARROW, f"{PMD};", NARROW_NO_TAKEOVER),
     (WIDE, PMD, PMD),
     (WIDE, OFFERED, PMD),
     (WIDE, f"{PMD}; client_max_window_bits=12", f"{PMD}; client_max_window_bits=12"),
     (WIDE, f"{PMD}; server_max_window_bits=12", f"{PMD}; server_max_window_bits=12"),
+    (WIDE, f"{PMD}; server_max_window_bits=15", f"{PMD}; server_max_window_bits=15"),
+    (WIDE, f"{OFFERED}; server_max_window_bits=15", f"{PMD}; server_max_window_bits=15"),
+    (NARROW, f"{OFFERED};", BOTH_11),
+    (NARROW, f"{PMD} ; , x", NARROW_NO_TAKEOVER),
     (WIDE, f"{PMD}; client_no_context_takeover", f"{PMD}; client_no_context_takeover"),
     (ALONE, OFFERED, f"{PMD}; server_no_context_takeover; client_no_context_takeover; {BOTH_11[20:]}"),
     (ALONE, PMD, f"{PMD}; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=11"),
@@ -86,9 +90,13 @@ def test_negotiation(options: DeflateOptions, offer: str, answer: str | None) ->
 
 def test_offers_are_read_in_order() -> None:
     assert parse_offers('a; b="c"; D=e;f , G') == [Offer("a", (("b", "c"), ("d", "e"), ("f", None))), Offer("g", ())]
-    for malformed in ("a b", ";", "a;", "a;b=", 'a;b="', 'a;b=""', 'a;b="c d"', "a;b=c=d", "ä", "a\x00", "a;b=c d", "a\x0b"):
+    for malformed in ("a b", ";", ";a", "a;;", "a;;b", "a;b=", 'a;b="', 'a;b=""', 'a;b="c d"', "a;b=c=d", "ä", "a\x00", "a;b=c d", "a\x0b"):
         with pytest.raises(ValueError, match="not a token"):
             parse_offers(malformed)
+
+
+def test_a_final_semicolon_is_accepted() -> None:
+    assert parse_offers("a;, b; c ; ,d") == [Offer("a", ()), Offer("b", (("c", None),)), Offer("d", ())]
 
 
 @given(st.text(alphabet='ab;,= "\\\t\x00permessage-deflate', max_size=40))

@@ -7,8 +7,8 @@ import zlib
 from tests.support.fakes import Loop
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
-from wsdaemon.wire.deflate.streams import Deflate
 from wsdaemon.wire.deflate.resting import LOOK_SECONDS, Resting
+from wsdaemon.wire.deflate.streams import Deflate
 
 MESSAGE = b"".join(b"%d:%x;" % (number, number * 2654435761 % 2**32) for number in range(60))
 

@@ -71,6 +71,8 @@ class RoomsPolicy:
     """Whoever publishes waits until the slowest member has room."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
+    requests_per_second: float = 50.0
+    """Of one connection of the subprotocol; 0: no limit."""
 
 
 class Queue:
@@ -102,12 +104,12 @@ class RoomsApp:
         self.keeps_handshake = hooks is not None
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
         held = self._hold if policy.waits else None
-        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, bulk=self._give, held=held, clock=clock)
+        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, later=_later, bulk=self._give, held=held, clock=clock)
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, Queue] = {}
-        self._clock = clock
+        self.clock = clock
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -284,7 +286,7 @@ class RoomsApp:
 
     def _turn(self) -> None:
         """Deliver for a slice of time, then let others have their turn."""
-        more = self._memory.fan.step(1_000_000, self._clock() + SLICE_SECONDS)
+        more = self._memory.fan.step(1_000_000, self.clock() + SLICE_SECONDS)
         self._wake_waiters()
         if more:
             self._wake()
@@ -302,6 +304,10 @@ class RoomsApp:
 
     def _member_failed(self, member: Member, error: Exception) -> None:
         self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)
+
+
+def _later(seconds: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, call)
 
 
 async def _when_all_have_room(connections: Sequence[Connection], go_on: Callable[[], None]) -> None:

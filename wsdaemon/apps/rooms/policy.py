@@ -20,7 +20,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...core.connection import Connection
-from ...core.handshake import Handshake, Identity, Peer
+from ...core.handshake import Handshake, Peer
+from ...core.identity import Identity
+from .hooks import EnterHook, EnterPatternHook, PublishHook
 
 
 class Refused(Exception):
@@ -54,9 +56,9 @@ class Policy:
     """Calls the hooks of the user's object. `failed` is told of those that raise or take longer than `timeout` seconds."""
 
     def __init__(self, hooks: object, timeout: float, failed: Callable[[Connection, str, BaseException], None]) -> None:
-        self._enter = getattr(hooks, "enter", None)
-        self._enter_pattern = getattr(hooks, "enter_pattern", None)
-        self._publish = getattr(hooks, "publish", None)
+        self._enter = hooks.enter if isinstance(hooks, EnterHook) else None
+        self._enter_pattern = hooks.enter_pattern if isinstance(hooks, EnterPatternHook) else None
+        self._publish = hooks.publish if isinstance(hooks, PublishHook) else None
         self._timeout = timeout
         self._failed = failed
         if not any(map(callable, (self._enter, self._enter_pattern, self._publish))):

@@ -18,11 +18,13 @@ history. Publishing, and asking for history or presence, need no subscription.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
+from ...brokers.rate import RateBucket
 from ...core.closing import POLICY_VIOLATION
 from ...core.connection import Connection
 from . import events
@@ -36,11 +38,16 @@ if TYPE_CHECKING:
 MOST_FAULTS = 20
 """Messages in a row that are no requests; with one more the connection is closed."""
 
+BURST_SECONDS = 2
+"""Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
+
 
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
-    __slots__ = ("_app", "_faults", "_inside", "_scope", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = (
+        "_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "connection", "id", "identity", "room", "visitor", "writer",
+    )  # fmt: skip
 
     structured = True
 
@@ -56,19 +63,29 @@ class JsonSession:
         self.room = room
         self.visitor = visitor
         self._scope = hashlib.sha256(scope.encode()).hexdigest()[:32] + ":" if scope else ""
-        self._faults = 0
+        self._faults = self._refusals = 0
         self._inside: set[str] = set()
+        rate = app.policy.requests_per_second
+        self._bucket: RateBucket | None = None
+        if rate:
+            self._bucket = RateBucket(rate, BURST_SECONDS * rate, app.clock(), f"a connection may send {rate:g} requests a second")
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         return self._app.run(self._handle(payload, text))
 
     async def _handle(self, payload: bytes, text: bool) -> None:
+        """Do one request and answer it. A request over the rate is refused, and the next one is read when the rate allows it."""
         id: Id = None
+        pause = 0.0
         try:
+            limit = self._over_rate()
             if not text:
                 raise Fault("bad_message", "expected text; binary data goes into a publish, in base64")
             request = parse(payload)
             id = request.id
+            if limit is not None:
+                pause = limit.retry_after
+                raise limit
             answer = await self._answer(request)
             self._faults = 0
         except Fault as fault:
@@ -77,16 +94,37 @@ class JsonSession:
             self._faults += 1
         except Refused as refusal:
             answer = _error("forbidden", refusal)
-        except RateLimited as limit:
-            answer = _error(limit.code, limit) | {"retry_after": round(limit.retry_after, 3)}
+        except RateLimited as error:
+            answer = _error(error.code, error) | {"retry_after": round(error.retry_after, 3)}
         except BrokerError as error:
             answer = _error(error.code, error)
         if self.writer.live:
             self._send(answer if id is None else {"type": answer["type"], "id": id, **answer})
-            if self._faults > MOST_FAULTS:
-                self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+            self._close_if_hostile()
+        if pause and self.writer.live:
+            await asyncio.sleep(pause)
         if self.writer.congested:
             await self.connection.writable()
+
+    def _over_rate(self) -> RateLimited | None:
+        """The error for a request that comes too soon. Refusals are counted until the connection has paused."""
+        if self._bucket is None:
+            return None
+        now = self._app.clock()
+        if self._refusals and self._bucket.is_full(now):
+            self._refusals = 0
+        try:
+            self._bucket.take(now)
+        except RateLimited as limit:
+            self._refusals += 1
+            return limit
+        return None
+
+    def _close_if_hostile(self) -> None:
+        if self._faults > MOST_FAULTS:
+            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+        elif self._refusals > BURST_SECONDS * self._app.policy.requests_per_second:
+            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)

@@ -3,7 +3,7 @@
     make.make_authenticators(settings)   every section's authenticator by name, or AuthError with all that is wrong
     chain.Chain                          what a mount's `auth` lists: the first to recognise the client decides
     contract                             what an authenticator is given, what it gives, and how it refuses
-    identity.Identity                    what reaches the app
+    core.identity.Identity               what reaches the app
     expiry.Expiry                        the end of a token, and the warning before it
 
 What is imported here costs next to nothing; each kind loads its library when a section asks for it.

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from ...settings.auth import BasicAuthSettings
 from ...settings.form import has_control_characters
 from ..limits import Key
-from .contract import AuthRequest, Denied, Identity, Outcome, Unavailable
+from .contract import Candidate, Denied, Identity, Outcome, Unavailable
 from .files import WatchedFile
 from .guesses import Guesses
-from .htpasswd import LARGEST_FILE, Users, read_users, verify
+from .htpasswd import MAX_FILE_BYTES, Users, read_users, verify
 from .sources import authorization, malformed
 
 LONGEST_PASSWORD = 1024
@@ -53,7 +53,15 @@ class BasicAuthenticator:
         self.name = settings.name
         self.challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
         self._clock = clock
-        self._file: WatchedFile[Users] = WatchedFile(settings.file, read_users, largest=LARGEST_FILE, clock=clock)
+        self._file: WatchedFile[Users] = WatchedFile(
+            settings.file,
+            read_users,
+            largest=MAX_FILE_BYTES,
+            source=f"[auth:{settings.name}] file",
+            warnings=lambda users: users.warnings,
+            clock=clock,
+        )
+        self.files = (self._file,)
         self._remember = settings.remember
         self._threads = settings.threads
         places = settings.threads + settings.max_waiting
@@ -64,7 +72,7 @@ class BasicAuthenticator:
         self._right: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[bool]] = {}
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    def authenticate(self, request: Candidate) -> Outcome:
         found = authorization(request, "basic")
         if not found:
             return None
@@ -109,7 +117,7 @@ class BasicAuthenticator:
         # Shielded: others may wait for the same, and a thread that has begun cannot be called back anyhow.
         matched = await asyncio.shield(running)
         if not (matched and guess.known):
-            raise Denied("auth_refused", detail="The user or the password is wrong.")
+            raise Denied("auth_refused", detail="The user or the password is wrong.", user=guess.user)
         if self._remember:
             self._right[guess.user] = (guess.digest, self._clock() + self._remember)
             self._right.move_to_end(guess.user)

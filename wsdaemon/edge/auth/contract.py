@@ -2,68 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeAlias
-from urllib.parse import parse_qs
 
-from ...core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
-from ..limits import Key
-from ..request import BadRequest, Head
-from .identity import NO_CLAIMS, Identity, clean_name
+from ...core.identity import NO_CLAIMS, Identity
+from ...core.reloading import Reloading
+from ..candidate import Candidate
+from ..request import BadRequest
+from .identity import clean_name
 
-__all__ = ["NO_CLAIMS", "AuthRequest", "Authenticator", "Denied", "Foreign", "Identity", "Outcome", "Unavailable", "clean_name"]
-
-_NO_PARAMS: Mapping[str, str] = {}
+__all__ = ["NO_CLAIMS", "Authenticator", "Candidate", "Denied", "Foreign", "Identity", "Outcome", "Unavailable", "clean_name"]
 
 
 class Denied(BadRequest):
-    """The client does not come in. It is a BadRequest, so whoever answers those answers this.
+    """The client is not admitted. The gate answers it as any BadRequest.
 
-    `reason` is one stable word for logs and metrics; `detail` a sentence for the client. Neither they nor anything else here ever
-    repeats a credential.
+    `reason` is one stable word for logs and metrics; `detail` is a sentence for the client. Neither of them, nor any other part, ever
+    repeats a secret. `user` is the name that the client showed, proven or not; None where the credential has none.
     """
 
-    def __init__(self, reason: str, status: int = 401, headers: tuple[tuple[str, str], ...] = (), detail: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 401,
+        headers: tuple[tuple[str, str], ...] = (),
+        detail: str = "",
+        user: str | None = None,
+    ) -> None:
         super().__init__(status, reason, detail, headers)
+        self.user = user
 
 
 class Foreign(Denied):
-    """A credential of this kind, but from elsewhere: another authenticator of the chain may know it. When none does, it is refused."""
+    """A credential of this kind that another issuer made: the next authenticator of the chain may know it. If none does, it is refused."""
 
 
 class Unavailable(Denied):
-    """Nobody can say now who the client is: 503, to be tried again after `retry_after` seconds."""
+    """The client cannot be recognised at this moment: 503, to be tried again after `retry_after` seconds."""
 
     def __init__(self, reason: str, detail: str, retry_after: int = 5) -> None:
         super().__init__(reason, 503, (("Retry-After", str(retry_after)),), detail)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthRequest:
-    """An opening handshake that asks to come in. Its repr shows nothing in which a credential may stand."""
-
-    head: Head = field(repr=False)
-    peer: Peer
-    secure: bool = False
-    """Whether the client came over TLS, here or at a trusted proxy."""
-    params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS, repr=False)
-    subprotocols: tuple[str, ...] = field(default=(), repr=False)
-    """Those that the client offered."""
-    client_certificate: ClientCertificate | None = None
-    address: Key | None = field(default=None, repr=False)
-    """What the client's address is counted under: see edge.limits. None: it is not counted."""
-
-    def query(self, name: str) -> list[str]:
-        """The values of a query parameter, in order; empty ones do not count. At most 1000 fields are looked at."""
-        text = self.head.query_string.decode("latin-1")
-        if text.count("&") >= MAX_QUERY_FIELDS:
-            text = "&".join(text.split("&", MAX_QUERY_FIELDS)[:MAX_QUERY_FIELDS])
-        return parse_qs(text).get(name, []) if text else []
-
-    def cookie(self, name: str) -> str | None:
-        """The value of a cookie; None when there is none or it is empty."""
-        return cookies(self.head.headers).get(name) or None
 
 
 Outcome: TypeAlias = Identity | Awaitable[Identity | None] | None
@@ -84,7 +62,11 @@ class Authenticator(Protocol):
     def subprotocol_prefixes(self) -> tuple[str, ...]:
         """An offered subprotocol that begins with one of these carries a token and is no subprotocol."""
 
-    def authenticate(self, request: AuthRequest) -> Outcome:
+    @property
+    def files(self) -> Sequence[Reloading]:
+        """The files that it reads again when they change."""
+
+    def authenticate(self, request: Candidate) -> Outcome:
         """The client's identity; None when it shows no credential of this kind. An awaitable only where finding out takes its time.
 
         Raises Denied, at once or when awaited, for a credential that is there and bad, and Foreign for one that is another's. Cancelling

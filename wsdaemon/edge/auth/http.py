@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from twisted.logger import Logger
 
 from ...settings.auth import HttpAuthSettings
-from .contract import AuthRequest, Denied, Identity, Unavailable, clean_name
+from .contract import Candidate, Denied, Identity, Unavailable, clean_name
 from .http_client import HttpClient, HttpFailure, RawHeaders, TooManyRequests
 
 COMPLAIN_EVERY = 10.0
@@ -24,7 +24,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     {
         "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-original-host", "x-original-method",
-        "x-original-uri", "x-real-ip",
+        "x-original-target", "x-original-uri", "x-real-ip",
     }
 )  # fmt: skip
 _CHALLENGE = re.compile(r"[\t -~]{1,1000}")
@@ -40,6 +40,7 @@ class HttpAuthenticator:
 
     challenge = None
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, settings: HttpAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """OSError or ssl.SSLError when ca_file cannot be used. Nothing is connected yet."""
@@ -58,7 +59,7 @@ class HttpAuthenticator:
         self._dropped = _HOP_BY_HOP | _OURS | {_plain(settings.identity_header)} | {_plain(name) for name in settings.claim_headers}
         self._silent_until = 0.0
 
-    def authenticate(self, request: AuthRequest) -> Awaitable[Identity]:
+    def authenticate(self, request: Candidate) -> Awaitable[Identity]:
         return self._ask(request)
 
     def refresh(self) -> None:
@@ -67,7 +68,7 @@ class HttpAuthenticator:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _ask(self, request: AuthRequest) -> Identity:
+    async def _ask(self, request: Candidate) -> Identity:
         try:
             status, headers = await self._client.get(self._headers(request))
         except TooManyRequests:
@@ -81,7 +82,7 @@ class HttpAuthenticator:
             raise Denied("auth_refused", status, challenges if status == 401 else (), "The client may not come in.")
         raise self._failed(f"it answered {status}")
 
-    def _headers(self, request: AuthRequest) -> RawHeaders:
+    def _headers(self, request: Candidate) -> RawHeaders:
         """The request's headers without what belongs to its connection or is ours to say, and with where it came from."""
         head, peer = request.head, request.peer
         named = {option.strip().lower() for option in (head.headers.joined("connection") or "").split(",")}
@@ -91,7 +92,10 @@ class HttpAuthenticator:
             if _plain(name.decode("latin-1")) not in self._dropped and name.decode("latin-1") not in named
         ]
         scheme = "https" if request.secure else "http"
-        ours = [("x-original-method", head.method), ("x-original-uri", head.target), ("x-original-host", head.headers["host"])]
+        # The path that was routed: a target in absolute form names `/admin` as `ws://host/admin`, and a rule on paths must see the first.
+        routed = head.raw_path + (b"?" + head.query_string if head.query_string else b"")
+        ours = [("x-original-method", head.method), ("x-original-uri", routed.decode("ascii")), ("x-original-target", head.target)]
+        ours += [("x-original-host", head.headers["host"])]
         ours += [("x-forwarded-proto", scheme), ("x-forwarded-host", head.headers["host"])]
         if not peer.is_unix:
             ours += [("x-forwarded-for", peer.host), ("x-real-ip", peer.host)]

@@ -1,44 +1,19 @@
-"""Who a client is, as the app gets to see it. No I/O and no cryptography."""
+"""The names that a credential may give a client."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-
 from ...settings.form import has_control_characters
 
-LONGEST_NAME = 255
-"""Characters of an identity."""
-
-NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A client that was recognised. Its text and repr name it, and show no claim: they may be personal."""
-
-    name: str
-    """Never empty but for the kind http without an identity_header; without control characters."""
-    method: str
-    """How it was proven: the kind and the NAME of its [auth:NAME] section, such as "jwt:staff"."""
-    claims: Mapping[str, object] = field(default_factory=lambda: NO_CLAIMS, repr=False, hash=False)
-    """What the proof says besides; read-only."""
-    expires: float | None = None
-    """When it ends, in seconds since 1970, the leeway for clocks that differ included; None: never."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.claims, MappingProxyType):
-            object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.method})"
+MAX_NAME_CHARACTERS = 255
 
 
 def clean_name(value: object) -> str | None:
-    """`value` as the name of an identity: text, or a whole number, of 1 to 255 characters that fit in one line of a log. Else None."""
+    """`value` as the name of an identity: text, or a whole number, of 1 to 255 characters that fit in one line of a log.
+
+    None for every other value; a name with a byte order mark in it is none.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
         value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARACTERS:
         return None
-    return None if has_control_characters(value) or value != value.strip() else value
+    return None if has_control_characters(value) or "\ufeff" in value or value != value.strip() else value

@@ -1,7 +1,7 @@
 """The keys that tokens are checked with: a PEM file, a secret, or a JWK Set (RFC 7517).
 
-Each key works with exactly one algorithm, which follows from what the key is and never from a token: a public key can then never be taken
-for the secret of an HMAC.
+Each key works with exactly one algorithm, which follows from the key and never from a token: a public key can then never be used as the
+secret of an HMAC.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from ...settings.text import first_line
 from .files import FileError
 
-LARGEST_FILE = 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024
 
-SHORTEST_SECRET = 32
-"""Bytes of an HS256 secret (RFC 7518 3.2)."""
-SHORTEST_RSA = 2048
-"""Bits of an RS256 key (RFC 7518 3.3)."""
+MIN_SECRET_BYTES = 32
+"""Of an HS256 secret (RFC 7518 3.2)."""
+MIN_RSA_BITS = 2048
+"""Of an RS256 key (RFC 7518 3.3)."""
+MAX_KID_CHARACTERS = 100
+"""Of a kid that stands in a warning; the rest is cut."""
+
+_PRIVATE = "this is a private key; expected the public one, because a daemon that checks tokens must not be able to make them"
+_TEXT = frozenset(b"\t\r\n" + bytes(range(0x20, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Keys:
     """The keys of one file."""
 
     keys: tuple[VerifyingKey, ...]
+    warnings: tuple[str, ...] = ()
+    """A phrase for each key of a JWK Set that was left out: which one it is, by its kid, and why."""
 
     def find(self, algorithm: str, kid: str | None) -> VerifyingKey | None:
         """The key for a token's alg and kid; None when there is none.
@@ -59,14 +67,11 @@ class Keys:
 
 
 def read_key(content: bytes, allowed: Sequence[str]) -> Keys:
-    """The key of a key_file: a public key or a certificate as PEM, or the secret itself, without the line's end. FileError."""
+    """The key of a key_file: a public key or a certificate as PEM, or the secret itself, without the end of its line. FileError."""
     if b"-----BEGIN" not in content:
-        secret = content.removesuffix(b"\n").removesuffix(b"\r")
-        if len(secret) < SHORTEST_SECRET:
-            raise FileError(f"expected a public key as PEM, or a secret of at least {SHORTEST_SECRET} bytes")
-        return Keys((_checked(VerifyingKey("HS256", secret), allowed),))
+        return Keys((_checked(VerifyingKey("HS256", _secret(content)), allowed),))
     if b"PRIVATE KEY-----" in content:
-        raise FileError("this is a private key; expected the public one: who checks tokens must not be able to make them")
+        raise FileError(_PRIVATE)
     try:
         if b"-----BEGIN CERTIFICATE" in content:
             key: object = x509.load_pem_x509_certificate(content).public_key()
@@ -77,27 +82,51 @@ def read_key(content: bytes, allowed: Sequence[str]) -> Keys:
     return Keys((_checked(VerifyingKey(_algorithm_of(key), key), allowed),))
 
 
+def _secret(content: bytes) -> bytes:
+    """The secret in a key_file: any bytes, such as those of a random generator, or one line of text."""
+    secret = first_line(content)
+    if len(secret) < MIN_SECRET_BYTES:
+        raise FileError(f"expected a public key as PEM, or a secret of at least {MIN_SECRET_BYTES} bytes")
+    if (b"\n" in secret or b"\r" in secret) and _TEXT.issuperset(secret):
+        raise FileError("the secret is text of more than one line; expected one line")
+    return secret
+
+
 def read_jwks(content: bytes, allowed: Sequence[str]) -> Keys:
-    """The keys of a JWK Set that can be used for one of the algorithms. Others are left out; FileError when none is left."""
+    """The keys of a JWK Set that can be used for one of the `allowed` algorithms.
+
+    Keys for other uses are left out silently (RFC 7517 5), and keys that cannot be used with a warning. FileError if none is left.
+    """
     try:
         members = json.loads(content)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise FileError('expected a JWK Set: a JSON object with a list "keys"') from None
     if not isinstance(members, list):
         raise FileError('expected a JWK Set: a JSON object with a list "keys"')
-    keys = [key for number, member in enumerate(members, 1) if (key := _from_jwk(number, member, allowed)) is not None]
+    keys: dict[tuple[str, str | None], VerifyingKey] = {}
+    problems: list[str] = []
+    for number, member in enumerate(members, 1):
+        try:
+            key = _from_jwk(member, allowed)
+            if key is not None and keys.setdefault((key.algorithm, key.kid), key) is not key:
+                raise FileError("an earlier key has this kid" if key.kid is not None else "an earlier key has no kid either")
+        except FileError as error:
+            problems.append(f"{_named(number, member)}: {error}")
     if not keys:
-        raise FileError(f"no key in it is for {' or '.join(allowed)}")
-    names = [(key.algorithm, key.kid) for key in keys]
-    if len(set(names)) != len(names):
-        raise FileError("two keys have the same kid, or none of two has one")
-    return Keys(tuple(keys))
+        raise FileError(problems[0] if problems else f"no key in it is for {' or '.join(allowed)}")
+    return Keys(tuple(keys.values()), tuple(f"{problem}; the key is left out" for problem in problems))
 
 
-def _from_jwk(number: int, member: object, allowed: Sequence[str]) -> VerifyingKey | None:
-    """One member of a JWK Set; None when it is for something else (RFC 7517 5: what is not understood is ignored)."""
+def _named(number: int, member: object) -> str:
+    """How a warning calls a member of a JWK Set."""
+    kid = member.get("kid") if isinstance(member, dict) else None
+    return f"key {number} (kid {kid[:MAX_KID_CHARACTERS]!r})" if isinstance(kid, str) else f"key {number}"
+
+
+def _from_jwk(member: object, allowed: Sequence[str]) -> VerifyingKey | None:
+    """One member of a JWK Set; None for a key with another use. FileError for a key that cannot be used."""
     if not isinstance(member, dict):
-        raise FileError(f"key {number} is not a JSON object")
+        raise FileError("expected a JSON object")
     algorithm = {"oct": "HS256", "RSA": "RS256", "EC": "ES256"}.get(str(member.get("kty")))
     operations = member.get("key_ops")
     other_use = member.get("use", "sig") != "sig" or (isinstance(operations, list) and "verify" not in operations)
@@ -105,30 +134,27 @@ def _from_jwk(number: int, member: object, allowed: Sequence[str]) -> VerifyingK
     if algorithm is None or algorithm not in allowed or member.get("alg", algorithm) != algorithm or other_use or other_curve:
         return None
     if algorithm != "HS256" and "d" in member:
-        raise FileError(f"key {number} is a private key; expected public ones: who checks tokens must not be able to make them")
+        raise FileError(_PRIVATE)
     kid = member.get("kid")
     if kid is not None and not isinstance(kid, str):
-        raise FileError(f"key {number}: its kid is not a string")
+        raise FileError("its kid is not a string")
     try:
         key = jwt.PyJWK(member, algorithm=algorithm).key
     except Exception:
-        raise FileError(f"key {number} cannot be read") from None
+        raise FileError("its members do not make a key") from None
     if algorithm == "HS256":
-        if len(key) < SHORTEST_SECRET:
-            raise FileError(f"key {number}: expected at least {SHORTEST_SECRET} bytes")
+        if len(key) < MIN_SECRET_BYTES:
+            raise FileError(f"expected at least {MIN_SECRET_BYTES} bytes")
     else:
-        try:
-            _algorithm_of(key)
-        except FileError as error:
-            raise FileError(f"key {number}: {error}") from None
+        _algorithm_of(key)
     return VerifyingKey(algorithm, key, kid)
 
 
 def _algorithm_of(key: object) -> str:
     """The one algorithm that a public key is for. FileError."""
     if isinstance(key, RSAPublicKey):
-        if key.key_size < SHORTEST_RSA:
-            raise FileError(f"the RSA key has {key.key_size} bits; expected at least {SHORTEST_RSA}")
+        if key.key_size < MIN_RSA_BITS:
+            raise FileError(f"the RSA key has {key.key_size} bits; expected at least {MIN_RSA_BITS}")
         return "RS256"
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return "ES256"

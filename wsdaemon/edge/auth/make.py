@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from twisted.logger import Logger
 
+from ...core.failed_logins import FailedLogins
+from ...core.reloading import Reloading
 from ...settings.auth import (
     AuthSettings,
     BasicAuthSettings,
@@ -39,6 +41,8 @@ class Authenticators(Mapping[str, Authenticator]):
 
     def __init__(self, authenticators: Iterable[Authenticator]) -> None:
         self._by_name = {each.name: each for each in authenticators}
+        self.failed_logins = FailedLogins(log)
+        """Logs the failed logins of all mounts, and of the admin pages."""
 
     def __getitem__(self, name: str) -> Authenticator:
         return self._by_name[name]
@@ -50,12 +54,17 @@ class Authenticators(Mapping[str, Authenticator]):
         return len(self._by_name)
 
     def chain(self, names: Iterable[str]) -> Chain | None:
-        """What a mount with `auth = names` asks; None when everybody may come in."""
-        ways = [self._by_name[name] for name in names]
-        return Chain(ways) if ways else None
+        """The authenticators of a mount with `auth = names`; None for a mount without authentication."""
+        chosen = [self._by_name[name] for name in names]
+        return Chain(chosen, failed=self.failed_logins) if chosen else None
+
+    @property
+    def files(self) -> list[Reloading]:
+        """The files of all sections that are read again when they change."""
+        return [file for each in self._by_name.values() for file in each.files]
 
     def refresh(self) -> None:
-        """SIGHUP: take changed files now."""
+        """SIGHUP: take changed files into use now."""
         for each in self._by_name.values():
             each.refresh()
 

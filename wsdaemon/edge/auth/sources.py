@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...settings.auth import TokenSource
-from .contract import AuthRequest, Denied
+from .contract import Candidate, Denied
 
 LARGEST_TOKEN = 8 * 1024
 """Characters; a longer token is refused before anything looks into it."""
@@ -14,7 +14,7 @@ LARGEST_TOKEN = 8 * 1024
 _BASE64_PARTS = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+")
 
 
-def find_token(request: AuthRequest, sources: Sequence[TokenSource]) -> str | None:
+def find_token(request: Candidate, sources: Sequence[TokenSource]) -> str | None:
     """The first token there is, in the order of `sources`. It has the outer form of a signed JWT (RFC 7515 7.1); nothing in it is checked.
 
     An empty cookie or query parameter counts as none, and so does an Authorization header of another scheme. Denied when the token has
@@ -37,7 +37,7 @@ def malformed(detail: str) -> Denied:
     return Denied("auth_malformed", detail=detail)
 
 
-def authorization(request: AuthRequest, scheme: str) -> list[str]:
+def authorization(request: Candidate, scheme: str) -> list[str]:
     """The credentials behind `scheme` (in lower case) in the Authorization header (RFC 9110 11.6.2); none for another scheme.
 
     Denied when there is more than one such header: two readers could take different ones.
@@ -49,12 +49,12 @@ def authorization(request: AuthRequest, scheme: str) -> list[str]:
     return [credentials.strip(" ") for given, _, credentials in found if given.lower() == scheme]
 
 
-def _cookie(request: AuthRequest, name: str) -> list[str]:
+def _cookie(request: Candidate, name: str) -> list[str]:
     value = request.cookie(name)
     return [] if value is None else [value]
 
 
-def _subprotocol(request: AuthRequest, prefix: str) -> list[str]:
+def _subprotocol(request: Candidate, prefix: str) -> list[str]:
     return [offered.removeprefix(prefix) for offered in request.subprotocols if offered.startswith(prefix)]
 
 

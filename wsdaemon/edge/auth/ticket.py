@@ -14,8 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .contract import AuthRequest, Denied, Identity
-from .identity import NO_CLAIMS, clean_name
+from .contract import NO_CLAIMS, Candidate, Denied, Identity, clean_name
 from .sources import malformed
 
 PARAMETER = "ticket"
@@ -103,13 +102,14 @@ class TicketAuthenticator:
 
     challenge = 'Ticket realm="wsdaemon"'
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, name: str, book: TicketBook, now: Callable[[], float] = time.time) -> None:
         self.name = name
         self.book = book
         self._now = now
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         found = request.query(PARAMETER)
         if not found:
             return None

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from ...core.handshake import ClientCertificate
 from ...settings.auth import TlsAuthSettings
-from .contract import AuthRequest, Denied, Identity, clean_name
+from .contract import Candidate, Denied, Identity, clean_name
 
 
 class TlsAuthenticator:
@@ -17,13 +17,14 @@ class TlsAuthenticator:
 
     challenge = None
     subprotocol_prefixes = ()
+    files = ()
 
     def __init__(self, settings: TlsAuthSettings, now: Callable[[], float] = time.time) -> None:
         self.name = settings.name
         self._settings = settings
         self._now = now
 
-    def authenticate(self, request: AuthRequest) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Identity | None:
         certificate = request.client_certificate
         if certificate is None:
             return None
@@ -35,7 +36,7 @@ class TlsAuthenticator:
             raise Denied("auth_expired", 403, detail="The client's certificate has expired.")
         name = clean_name(self._who(certificate))
         if name is None or (self._settings.allow and name not in self._settings.allow):
-            raise Denied("auth_refused", 403, detail="The client's certificate is for nobody who is known here.")
+            raise Denied("auth_refused", 403, detail="The client's certificate is for an identity that is not known here.", user=name)
         claims = {
             "subject": certificate.subject,
             "common_name": certificate.common_name,

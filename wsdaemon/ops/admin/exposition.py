@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 from ...core.connection import Connection
 from ...core.histogram import Histogram
 from ...core.registry import Count
-from ..metrics import Listening, Now, Place, Totals, certificates, survey
+from ...core.reloading import Reloading
+from ..metrics import Listening, MountAndListener, Now, Totals, certificates, survey
 from .contract import Answer, Request
 from .health import MountView
 from .routes import Handler, Route
@@ -54,6 +55,8 @@ class Sources:
     mounts: Sequence[MountView]
     loop_latency: Histogram
     round_trips: Histogram
+    reloading: Callable[[], Iterable[Reloading]] = lambda: ()
+    """The files that are read again when they change."""
     wall: Callable[[], float] = time.time
 
 
@@ -91,7 +94,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 class _Collected(Collector):
     """One look at the daemon's numbers."""
 
-    def __init__(self, sources: Sources, now: Mapping[Place, Now]) -> None:
+    def __init__(self, sources: Sources, now: Mapping[MountAndListener, Now]) -> None:
         self._sources = sources
         self._now = now
 
@@ -108,6 +111,7 @@ class _Collected(Collector):
         yield from self._places()
         yield from self._listeners()
         yield from self._rooms()
+        yield from self._files()
         yield _histogram("wsdaemon_loop_latency_seconds", "By how much a timer of the event loop is late.", sources.loop_latency)
         yield _histogram("wsdaemon_ping_round_trip_seconds", "From a ping to its answer.", sources.round_trips)
 
@@ -162,6 +166,16 @@ class _Collected(Collector):
                 rooms.add_metric((mount.path,), counts["rooms"])
                 members.add_metric((mount.path,), counts["members"])
         yield from (rooms, members)
+
+    def _files(self) -> Iterator[Metric]:
+        stale = GaugeMetricFamily(
+            "wsdaemon_file_stale", "1 while a changed file cannot be used and its old content stays in use.", labels=("source",)
+        )
+        failures = CounterMetricFamily("wsdaemon_file_failures", "Attempts to use a changed file that failed.", labels=("source",))
+        for file in self._sources.reloading():
+            stale.add_metric((file.source,), float(file.problem() is not None))
+            failures.add_metric((file.source,), file.failures)
+        yield from (stale, failures)
 
 
 def _bounded(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...core.registry import Count
+from ...core.reloading import Reloading
 from ..metrics import Listening, certificates
 from .contract import Answer, Request, as_json, as_text
 from .routes import Handler, Route
@@ -31,14 +32,16 @@ class HealthPages:
 
     def __init__(
         self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[Listening], mounts: Sequence[MountView],
-        wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+        reloading: Callable[[], Iterable[Reloading]] = lambda: (), wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`listeners` may still be empty; it is looked at anew each time. `wall` gives seconds since 1970."""
+        """`listeners` may fill up later, and `reloading` is called for each answer. `wall` gives seconds since 1970."""
         self._version = version
         self._state = state
         self._count = count
         self._listeners = listeners
         self._mounts = mounts
+        self._reloading = reloading
         self._started_at = wall()
         self._clock = clock
         self._started = clock()
@@ -51,7 +54,12 @@ class HealthPages:
 
     def ready(self, request: Request) -> Answer:
         state = self._state()
-        return as_text(f"{state}\n", 200 if state == "ready" else 503)
+        # The page is open, so it names the key and neither the file nor the reason. The status stays 200: what is in use works.
+        stale = [f"{file.source}: the changed file cannot be used, the old content is in use\n" for file in self._stale()]
+        return as_text("".join([f"{state}\n", *stale]), 200 if state == "ready" else 503)
+
+    def _stale(self) -> list[Reloading]:
+        return [file for file in self._reloading() if file.problem() is not None]
 
     def status(self, request: Request) -> Answer:
         return as_json(
@@ -68,6 +76,7 @@ class HealthPages:
                     {"listener": listener, "certificate": path, "expires_in_days": round(days, 2)}
                     for listener, path, days in certificates(self._listeners)
                 ],
+                "files": [{"source": file.source, "problem": file.problem(), "failures": file.failures} for file in self._reloading()],
             }
         )
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
+from ...core.json_text import TooManyParts, read_json
 from .contract import Problem
 from .routes import expected, is_text
 from .table import MOST_MESSAGES, WANTED
+
+MAX_PARTS = 20_000
+"""Commas and brackets of a body. A batch of MOST_MESSAGES messages with all their fields has some 8,000 of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,13 @@ class Wanted:
     mount: str | None = None
 
 
-def read_json(body: bytes) -> Any:
+def read_body(body: bytes) -> Any:
     """The JSON value of a body. Problem 400."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return read_json(body.decode(), MAX_PARTS)
+    except TooManyParts as error:
+        raise Problem(400, "bad_json", f"The body has {error}.") from None
+    except ValueError:
         raise Problem(400, "bad_json", "The body is not JSON.") from None
 
 
@@ -50,7 +55,7 @@ def bad(detail: str) -> Problem:
 
 def parse(body: bytes) -> list[Wanted]:
     """The messages in a body. Problem 400."""
-    given = read_json(body)
+    given = read_body(body)
     if not isinstance(given, dict) or given.keys() != {"messages"} or not isinstance(given["messages"], list):
         raise bad('Expected {"messages": [...]}.')
     if len(given["messages"]) > MOST_MESSAGES:
@@ -95,7 +100,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)

@@ -100,7 +100,7 @@ class RoomsPages:
 
     async def _publish(self, mount: RoomsMount, wanted: Wanted) -> dict[str, Any]:
         if mount.closed:
-            raise Problem(403, "forbidden", "Nobody publishes on this mount: it has publish = none.")
+            raise Problem(403, "forbidden", "This mount has publish = none: no client may publish.")
         if len(wanted.payload) > mount.max_message:
             raise Problem(413, "message_too_big", f"The message is longer than the mount's max_message, {mount.max_message} bytes.")
         if wanted.text and not _is_utf8(wanted.payload):
@@ -147,7 +147,7 @@ class RoomsPages:
         room, member, code = values["room"], values["member"], values["code"]
         page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
         if not any(who.id == member for who in page.members):
-            raise Problem(404, "no_member", "Nobody with this id is in the room.")
+            raise Problem(404, "no_member", "No member of the room has this id.")
         if not self._dismiss(member, code, values["reason"]):
             raise Problem(409, "elsewhere", "The member is connected to another daemon.")
         return as_json({"room": room, "member": member, "code": code})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from .contract import Answer, Problem, Request, as_json
-from .publishing import bad, read_json
+from .publishing import bad, read_body
 from .routes import Handler, Route
 from .table import ISSUE_TICKET
 
@@ -53,7 +53,7 @@ class TicketPages:
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    given = read_json(body)
+    given = read_body(body)
     if not isinstance(given, dict) or "identity" not in given:
         raise bad('Expected {"identity": ...}, with claims, path and expires where wanted.')
     for name, value in given.items():

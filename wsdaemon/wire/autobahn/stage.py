@@ -1,7 +1,7 @@
 """Autobahn's protocol as a wire has it: what it sends goes to the Writer, what it decides is told to the wire, and it makes no timers.
 
-One class for both kinds of mounts: `Slim` is made of it for our own apps, and beneath a class of the user's it overrides Autobahn's own names
-only. Its one attribute of ours is in the object's dict rather than in a slot, so that an object which a user's buildProtocol() made can
+`Slim` is made of it for our own apps. Beneath a class of the user's it overrides Autobahn's own names only, so that no name is forbidden to
+users. Its one attribute of ours is in the object's dict rather than in a slot, so that an object which a user's buildProtocol() made can
 become one (an object keeps its memory layout for ever).
 """
 

@@ -88,6 +88,8 @@ def parse_offers(header_value: str) -> list[Offer]:
     offers = []
     for element in header_value.split(","):  # a quoted value must be a token inside, so it holds neither comma nor semicolon
         name, *parameters = element.split(";")
+        if parameters and name.strip(" \t") and not parameters[-1].strip(" \t"):
+            parameters.pop()  # a final `;`, which some clients leave
         if parameters or name.strip(" \t"):  # lists in HTTP may have empty elements (RFC 9110 5.6.1.2)
             offers.append(Offer(_token(name).lower(), tuple(_parameter(parameter) for parameter in parameters)))
     return offers
@@ -159,14 +161,15 @@ def _shared(*fields: int) -> DeflateParameters:
     return DeflateParameters(*fields)  # type: ignore[arg-type]
 
 
-def _response(parameters: DeflateParameters) -> str:
-    """Our part of the Sec-WebSocket-Extensions answer. Windows of 15 bits are the rule of RFC 7692 and go unsaid."""
+def _response(parameters: DeflateParameters, wanted: _Wanted) -> str:
+    """Our part of the Sec-WebSocket-Extensions answer. Windows of 15 bits are the rule of RFC 7692, and go unsaid where the client has
+    not asked for one of ours: to accept `server_max_window_bits` is to answer with it (7.1.2.1)."""
     answer = [EXTENSION_NAME]
     if parameters.server_no_context_takeover:
         answer.append("server_no_context_takeover")
     if parameters.client_no_context_takeover:
         answer.append("client_no_context_takeover")
-    if parameters.server_window_bits < LARGEST_WINDOW_BITS:
+    if parameters.server_window_bits < LARGEST_WINDOW_BITS or wanted.server_max_window_bits is not None:
         answer.append(f"server_max_window_bits={parameters.server_window_bits}")
     if parameters.client_window_bits < LARGEST_WINDOW_BITS:  # only ever after the client offered it
         answer.append(f"client_max_window_bits={parameters.client_window_bits}")
@@ -187,7 +190,7 @@ def _negotiate(header_value: str, options: DeflateOptions) -> tuple[DeflateParam
         wanted = _understood(offer) if offer.extension == EXTENSION_NAME else None
         if wanted is not None:
             parameters = _agree(wanted, options)
-            return parameters, _response(parameters)
+            return parameters, _response(parameters, wanted)
     return None
 
 

@@ -1,0 +1,329 @@
+"""The public types: a project outside this tree passes mypy --strict with them, and its mistakes are reported."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsdaemon
+from wsdaemon.settings.model import MountSettings
+from wsdaemon.settings.schema import keys_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PROJECT = {
+    "coroutine.py": '''
+from wsdaemon import ConnectionClosed, CoroutineConnection
+
+
+async def chat(connection: CoroutineConnection) -> None:
+    connection.on_expiring(lambda seconds: connection.send(f"{seconds:.0f} seconds left"))
+    first: str | bytes = await connection.receive()
+    await connection.send(first)
+    try:
+        async for message in connection:
+            await connection.send(message.upper())
+            connection.state["last"] = message
+    except ConnectionClosed as closed:
+        print(closed.code, closed.reason)
+''',
+    "classes.py": '''
+from collections.abc import Awaitable
+
+from wsdaemon import (
+    App, ConnectionClassApp, Connection, ExpiringSession, Handshake, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp,
+)
+
+
+class Numbered(Connection):
+    __slots__ = ("seen",)
+
+
+class Echo:
+    """Everything that an app may have."""
+
+    subprotocols = ("echo.v1",)
+    keeps_handshake = False
+    connection_class = Numbered
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def open(self, connection: Connection, handshake: Handshake) -> "EchoSession":
+        return EchoSession(connection)
+
+
+class EchoSession:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def received(self, message: str | bytes) -> Awaitable[None]:
+        return self.connection.send(message)
+
+    def expiring(self, seconds: float) -> None:
+        self.connection.close(4401, "expired")
+
+    def closed(self, code: int, reason: str) -> None:
+        print(code, reason, self.connection.id)
+
+
+class Slow:
+    """A session whose work is a coroutine, and an app that has nothing besides."""
+
+    def open(self, connection: Connection, handshake: Handshake) -> "SlowSession":
+        return SlowSession()
+
+
+class SlowSession:
+    async def received(self, message: str | bytes) -> None:
+        print(len(message))
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+class Bytes:
+    def open(self, opened: Connection, request: Handshake) -> "BytesSession":
+        return BytesSession()
+
+
+class BytesSession:
+    def received_payload(self, payload: bytes, text: bool) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+echo = Echo()
+apps: list[App] = [echo, Slow(), Bytes()]
+service: ServiceApp = echo
+subprotocols: SubprotocolsApp = echo
+handshake: HandshakeApp = echo
+connection_class: ConnectionClassApp = echo
+session: Session = SlowSession()
+payloads: PayloadSession = BytesSession()
+''',
+    "policy.py": '''
+from wsdaemon import EnterHook, EnterPatternHook, PublishHook, Refused, Visitor
+
+
+class Members:
+    async def enter(self, visitor: Visitor, room: str) -> bool:
+        return visitor.identity is not None and room in visitor.identity.claims
+
+    def enter_pattern(self, visitor: Visitor, pattern: str) -> bool:
+        return visitor.peer.is_unix
+
+    def publish(self, visitor: Visitor, room: str, message: str | bytes) -> str | bytes | None:
+        if len(message) > 100:
+            raise Refused("too long")
+        return message
+
+
+enter: EnterHook = Members()
+enter_pattern: EnterPatternHook = Members()
+publish: PublishHook = Members()
+''',
+    "auth.py": '''
+from wsdaemon import ClientCertificate, Connection, CoroutineConnection, Headers, Identity, Peer
+
+
+def describe(connection: Connection) -> str:
+    identity: Identity | None = connection.identity
+    peer: Peer = connection.peer
+    headers: Headers = connection.headers
+    if identity is None:
+        return f"{peer.host} {headers.get('User-Agent', '')}"
+    return f"{identity.name} {identity.method} {identity.claims.get('role')} {identity.expires}"
+
+
+async def greet(connection: CoroutineConnection) -> None:
+    await connection.send(describe(connection))
+    await connection.close(1000, "bye")
+''',
+    "main.py": '''
+from datetime import timedelta
+from pathlib import Path
+
+from wsdaemon import AdminOptions, BrokerError, CoroutineConnection, MountOptions, Position, SettingsError, StartError, WebSocketServer
+
+import auth
+import classes
+import coroutine
+import policy
+
+admin: AdminOptions = {"token_file": Path("token"), "metrics_open": True}
+server = WebSocketServer(port=0, admin=admin, max_message="64KiB", ping_interval=timedelta(seconds=30), level="debug", max_connections=5)
+
+
+@server.route("/greet/{name}", slow_client="drop_oldest", max_message=1024, origins=["https://example.com"])
+async def greet(connection: CoroutineConnection) -> None:
+    await connection.send(connection.params["name"])
+
+
+greet_again = greet
+options: MountOptions = {"history": 10, "policy": policy.Members}
+server.mount("/chat", coroutine.chat)
+server.mount("/greet", auth.greet)
+server.mount("/echo", classes.Echo)
+server.mount("/slow", classes.Slow())
+server.mount("/rooms/{room}", "rooms", **options)
+server.mount("/more/{room}", "rooms", policy=policy.Members(), room_names="[a-z]+", publish="server")
+
+
+def main() -> None:
+    try:
+        with server:
+            position: Position = server.rooms_at("/rooms/{room}")["lobby"].position().result()
+            published = server.rooms["lobby"].publish("hello", key=f"{position.epoch}:{position.offset}").result()
+            print(published.epoch, published.offset, published.members, [c.peer for c in server.connections])
+    except (SettingsError, StartError, BrokerError) as error:
+        print(error)
+''',
+}
+
+MISTAKES = {
+    "a class app reads": (
+        """
+from wsdaemon import Connection
+
+async def work(connection: Connection) -> None:
+    await connection.receive()
+""",
+        '"Connection" has no attribute "receive"',
+    ),
+    "a class app iterates": (
+        """
+from wsdaemon import Connection
+
+async def work(connection: Connection) -> None:
+    async for message in connection:
+        print(message)
+""",
+        '"Connection" has no attribute "__aiter__"',
+    ),
+    "a number is sent": (
+        """
+from wsdaemon import Connection
+
+def work(connection: Connection) -> None:
+    connection.send(1)
+""",
+        'Argument 1 to "send" of "Connection" has incompatible type "int"',
+    ),
+    "an option that does not exist": (
+        """
+from wsdaemon import WebSocketServer
+
+WebSocketServer(max_mesage="1KiB")
+""",
+        'Unexpected keyword argument "max_mesage" for "WebSocketServer"',
+    ),
+    "a value that is none of the words": (
+        """
+from wsdaemon import WebSocketServer
+
+WebSocketServer().mount("/echo", "echo", slow_client="drop")
+""",
+        'Argument "slow_client" to "mount" of "WebSocketServer" has incompatible type',
+    ),
+    "an option of rooms on a coroutine": (
+        """
+from wsdaemon import CoroutineConnection, WebSocketServer
+
+@WebSocketServer().route("/", history=1)
+async def work(connection: CoroutineConnection) -> None: ...
+""",
+        'Unexpected keyword argument "history" for "route"',
+    ),
+    "a plain function is no app": (
+        """
+from wsdaemon import CoroutineConnection, WebSocketServer
+
+def work(connection: CoroutineConnection) -> None: ...
+
+WebSocketServer().mount("/", work)
+""",
+        'Argument 2 to "mount" of "WebSocketServer" has incompatible type',
+    ),
+    "open() answers None": (
+        """
+from wsdaemon import App, Connection, Handshake
+
+class Forgetful:
+    def open(self, connection: Connection, handshake: Handshake) -> None: ...
+
+app: App = Forgetful()
+""",
+        "Incompatible types in assignment",
+    ),
+    "a session without closed()": (
+        """
+from wsdaemon import Session
+
+class Half:
+    def received(self, message: str | bytes) -> None: ...
+
+session: Session = Half()
+""",
+        "Incompatible types in assignment",
+    ),
+}
+
+
+def check(folder: Path, *words: str) -> tuple[int, str]:
+    """Runs mypy --strict in `folder`, where this source tree is seen as an installed package only."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / ".mypy_cache"), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_project_and_its_mistakes(tmp_path: Path) -> None:
+    """One run of mypy for all: most of its time goes to reading the package."""
+    for name, text in PROJECT.items():
+        (tmp_path / name).write_text(text)
+    numbered = {f"mistake{number}.py": expected for number, (_, expected) in enumerate(MISTAKES.values())}
+    for name, (text, _) in zip(numbered, MISTAKES.values(), strict=True):
+        (tmp_path / name).write_text(text)
+    status, output = check(tmp_path, *PROJECT, *numbered)
+    assert status == 1, output
+    found = {name: [line for line in output.splitlines() if line.startswith(f"{name}:") and " error: " in line] for name in numbered}
+    for name, expected in numbered.items():
+        assert any(expected in line for line in found[name]), (expected, output)
+        assert len(found[name]) == 1, found[name]
+    others = [line for line in output.splitlines() if " error: " in line and line.split(":")[0] not in numbered]
+    assert others == []
+
+
+def test_the_examples_pass(tmp_path: Path) -> None:
+    status, output = check(tmp_path, "-p", "wsdaemon.examples")
+    assert status == 0, output
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(wsdaemon.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("name", wsdaemon.__all__)
+def test_every_public_name_is_there_and_is_described(name: str) -> None:
+    found = getattr(wsdaemon, name)
+    assert (found.__doc__ or "").strip(), name
+
+
+def test_every_public_name_is_typed() -> None:
+    source = Path(wsdaemon.__file__).read_text()
+    typed = source[source.index("if TYPE_CHECKING:") : source.index("_HOMES")]
+    assert set(wsdaemon.__all__) == set(re.findall(r"\b[A-Z]\w+", typed)) - {"TYPE_CHECKING"}
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="wsdaemon has no attribute Conection"):
+        wsdaemon.Conection  # noqa: B018
+
+
+@pytest.mark.parametrize("name", keys_of(MountSettings))
+def test_an_editor_completes_every_option_of_a_mount(name: str) -> None:
+    assert name == "app" or name in wsdaemon.RouteOptions.__annotations__

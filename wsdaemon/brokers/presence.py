@@ -1,0 +1,176 @@
+"""Presence of one room: which members came and left, and the passes that tell this to the members that watch.
+
+A room tells of its changes at most once per interval after a short burst, and only what is left of them by then: a member that came and
+left in between is not told of at all. So a client that comes and goes as fast as it can costs each watcher a notice a second and no more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from operator import length_hint
+from typing import NamedTuple
+
+from .contract import Change, Failed, Member, Notice
+
+PASS_INTERVAL_SECONDS = 1.0
+"""Between two passes over the watchers of one room, once its burst is used up."""
+
+PASS_BURST = 5
+"""Passes that a room may make at once after it was quiet."""
+
+CHANGES_TOLD_PER_SECOND = 250_000
+"""Changes times watchers, for one room: about 15 MB of JSON. A pass that tells more makes the next interval longer."""
+
+MAX_INTERVAL_SECONDS = 10.0
+"""The longest interval, whatever the last pass had to tell."""
+
+MAX_UNDONE_CHANGES = 1000
+"""Changes that were undone and that a newcomer must hear of, in one room; with more the next pass does not wait."""
+
+
+class Watch:
+    """A member that asked for a room's presence. `seen`: the number of the last change that it knows of."""
+
+    __slots__ = ("left", "member", "seen")
+
+    def __init__(self, member: Member, seen: int) -> None:
+        self.member = member
+        self.seen = seen
+        self.left = False
+
+
+class Undone(NamedTuple):
+    """A change that took back an earlier one before that was told. Only watchers that came in between have to hear of it."""
+
+    earlier: int
+    number: int
+    change: Change
+
+
+class PresenceChanges:
+    """The watchers of one room, and the changes that they were not told yet, numbered in the order in which they happened."""
+
+    __slots__ = ("_clock", "_due", "_newest_watch", "_number", "_pending", "_undone", "queued", "timed", "watchers")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due = -float("inf")
+        self._number = 0
+        self._newest_watch = -1  # the number of the last change that a watcher who came since the last pass already knows
+        self._pending: dict[str, tuple[int, Change]] = {}
+        self._undone: list[Undone] = []
+        self.queued: NoticePass | None = None
+        """The pass that waits in the outbox and takes later changes along, if any."""
+        self.timed = False
+        """Whether a timer runs for the next pass."""
+        self.watchers: dict[str, Watch] = {}
+
+    def __len__(self) -> int:
+        """Changes that are kept for the next pass."""
+        return len(self._pending) + len(self._undone)
+
+    def watch(self, member: Member) -> None:
+        """Make a newcomer a watcher. It was shown the members of this moment and itself, so its own arrival, noted next, is no news."""
+        self._newest_watch = self._number
+        self.watchers[member.id] = Watch(member, self._number + 1)
+
+    def unwatch(self, key: str) -> None:
+        """Tell this member nothing more. Nothing happens if it does not watch."""
+        watch = self.watchers.pop(key, None)
+        if watch is not None:
+            watch.left = True
+            if not self.watchers:
+                self._pending.clear()
+                self._undone.clear()
+
+    def note(self, change: Change) -> None:
+        """Keep a change for the next pass, or take back the earlier one that it undoes."""
+        self._number += 1
+        earlier = self._pending.pop(change.who.id, None)
+        if earlier is None:
+            self._pending[change.who.id] = self._number, change
+        elif earlier[0] <= self._newest_watch:
+            self._undone.append(Undone(earlier[0], self._number, change))
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next pass may begin; 0 when it may now."""
+        if len(self._undone) > MAX_UNDONE_CHANGES:
+            return 0.0
+        return max(0.0, self._due - self._clock() - (PASS_BURST - 1) * PASS_INTERVAL_SECONDS)
+
+    def take(self) -> tuple[list[tuple[int, Change]], list[Undone], int]:
+        """What a pass that begins now has to tell: the changes, those that were undone, and the number of the last."""
+        taken = list(self._pending.values()), self._undone, self._number
+        told = len(self._pending) * len(self.watchers)
+        self._pending, self._undone, self._newest_watch, self.queued = {}, [], -1, None
+        interval = max(PASS_INTERVAL_SECONDS, min(MAX_INTERVAL_SECONDS, told / CHANGES_TOLD_PER_SECOND))
+        self._due = max(self._due, self._clock()) + interval
+        return taken
+
+
+class NoticePass:
+    """One pass over the watchers of a room, telling each the changes that it does not know of. It stands in the room's outbox.
+
+    It takes along what changes while it stands at the end there. `freeze` it when a change comes after messages that wait behind it: a
+    watcher may hear late of a change, but is never told that a member left before it is given what that member published.
+    """
+
+    __slots__ = ("_changes", "_frozen", "_notice", "_notice_seen", "_presence", "_rest", "_undone", "_upto")
+
+    def __init__(self, presence: PresenceChanges) -> None:
+        self._presence = presence
+        self._rest: Iterator[Watch] | None = None
+        self._frozen = False
+        self._changes: list[tuple[int, Change]] = []
+        self._undone: list[Undone] = []
+        self._upto = 0
+        self._notice: Notice | None = None
+        self._notice_seen = -1
+
+    @property
+    def left(self) -> int:
+        """How many watchers are not yet looked at."""
+        return 1 if self._rest is None else length_hint(self._rest)
+
+    def freeze(self) -> None:
+        """Take no later changes along."""
+        if not self._frozen:
+            self._frozen = True
+            self._changes, self._undone, self._upto = self._presence.take()
+
+    def run(self, name: str, budget: int | None, failed: Failed) -> int:
+        """Tell the next watchers of room `name`: as many as `budget` allows, where making a notice of n changes costs n. What it cost."""
+        if self._rest is None:
+            self.freeze()
+            self._rest = iter(tuple(self._presence.watchers.values()))
+        used = 0
+        for watch in self._rest:
+            used += 1
+            if not watch.left and watch.seen < self._upto:
+                if watch.seen != self._notice_seen or self._notice is None:
+                    self._notice, self._notice_seen = self._since(name, watch.seen), watch.seen
+                    used += len(self._notice.changes)
+                watch.seen = self._upto
+                if self._notice.changes:
+                    try:
+                        watch.member.presence_changed(self._notice)
+                    except Exception as error:  # one watcher's fault must not keep the notice from the others
+                        failed(watch.member, error)
+            if budget is not None and used >= budget:
+                break
+        return used
+
+    def _since(self, name: str, seen: int) -> Notice:
+        # Watchers are in the order they came, so those that have seen as much stand together: nearly all share one notice.
+        news = [entry for entry in self._changes if entry[0] > seen]
+        missed = [(undone.number, undone.change) for undone in self._undone if undone.earlier <= seen < undone.number]
+        if missed:
+            news = sorted(news + missed)
+        return Notice(name, tuple([change for _, change in news]))
+
+    def finish(self) -> None:
+        """Every watcher was told, or is to be told nothing more."""
+        deque(self._rest or (), maxlen=0)  # a run that goes on around this call stops here
+        self._notice = None

@@ -1,0 +1,265 @@
+"""One accepted connection: its request is read, admission is asked, and the wire takes over.
+
+Nothing of Autobahn has seen a byte before the request was read by our own strict reader and admitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from twisted.python.failure import Failure
+
+from ..core.handshake import Peer
+from ..core.identity import Identity
+from ..wire.writer import Native
+from .candidate import Candidate
+from .gate import Gate
+from .limits import Key
+from .request import BadRequest, Head, HeadReader, read_head, wants_upgrade
+
+LINGER = 1.0
+"""Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
+
+
+class Arrivals(Protocol):
+    """Where a listener keeps those whose opening handshake is not finished."""
+
+    def gone(self, arrival: Arrival) -> None: ...
+
+
+class Progress(enum.Enum):
+    """How far an arrival has come."""
+
+    READING = "reading"
+    """Its transport is being made, or its request read."""
+    ASKING = "asking"
+    """Somebody finds out who it is."""
+    REFUSED = "refused"
+    """It was answered, with a page or a refusal, and may read that before it is dropped."""
+    GONE = "gone"
+    """It is a connection, or nothing any more."""
+
+
+class Arrival(asyncio.Protocol):
+    """One accepted connection until its opening handshake is answered."""
+
+    __slots__ = (
+        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
+        "due_bucket", "key", "local", "peer", "stop_connecting",
+    )  # fmt: skip
+
+    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
+        """`descriptor` is the plain socket's, -1 for TLS. Under `key` a handshake was entered in the gate's limits; it leaves with this."""
+        self._gate = gate
+        self._arrivals = arrivals
+        self._descriptor = descriptor
+        self._native: Native | None = None
+        self._progress = Progress.READING
+        self._reader: HeadReader | None = None
+        self._candidate: Candidate | None = None
+        self._question: asyncio.Future[Identity | None] | None = None
+        self._early = b""
+        self.peer = peer
+        self.local = local
+        self.key = key
+        self.due_bucket = 0
+        self.connecting: asyncio.Task[None] | None = None
+        """What makes the transport, for as long as that takes."""
+        self.stop_connecting: Callable[[], object] | None = None
+        """Ends that early. None before it has begun: then it ends by itself when it sees that this is gone."""
+        gate.wheel.set(self, gate.handshake_timeout)
+
+    @property
+    def gone(self) -> bool:
+        """It is a connection, or nothing any more."""
+        return self._progress is Progress.GONE
+
+    # -- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._progress is Progress.GONE:  # dropped while the transport was made
+            transport.abort()  # type: ignore[attr-defined]
+        else:
+            self._native = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._native is None:
+            return
+        try:
+            if self._progress is Progress.READING:
+                self._read(data)
+            elif self._progress is Progress.ASKING:
+                self._keep(data)
+            # refused: what else comes is not looked at
+        except BadRequest as error:
+            self._refuse(error)
+        except Exception:
+            self._broken(Failure())
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._native = None
+        self._leave()
+
+    def _read(self, data: bytes) -> None:
+        """Read the request. Only one that comes in pieces needs a reader."""
+        if self._reader is None:
+            whole = read_head(data)
+            if whole is not None:
+                head, self._early = whole
+                self._ask(head)
+                return
+            self._reader = HeadReader()
+        head_after_all = self._reader.feed(data)
+        if head_after_all is not None:
+            self._early = self._reader.rest
+            self._ask(head_after_all)
+
+    # -- admission
+
+    def _ask(self, head: Head) -> None:
+        gate, admission, native = self._gate, self._gate.admission, self._native
+        tls_object = native.get_extra_info("ssl_object") if admission.show_certificate is not None else None  # type: ignore[union-attr]
+        candidate = self._candidate = Candidate(head, self.peer, self.local, gate.secure, self.key)
+        try:
+            admission.receive(candidate, tls_object)
+        finally:  # a handshake may have been entered under its key before it was refused, and must leave with this
+            self.key = candidate.address
+        page = None if gate.pages is None or wants_upgrade(head) else gate.pages(head)
+        if page is not None:
+            self._answer(page, gate.handshake_timeout)
+            return
+        answer = admission.ask(candidate)
+        if answer is None or isinstance(answer, Identity):
+            self._let_in(candidate, answer)
+        else:
+            self._wait(answer)
+
+    def _wait(self, answer: Awaitable[Identity | None]) -> None:
+        """Until it is known who the client is. The deadline of the handshake runs on."""
+        self._progress = Progress.ASKING
+        self._question = asyncio.ensure_future(answer)
+        self._question.add_done_callback(self._answered)
+        if self._early:
+            self._keep(b"")
+
+    def _keep(self, data: bytes) -> None:
+        """What a client sends before it was let in waits, and with that nothing more is read from it.
+
+        Until then its socket is read, for only so is it seen that a client goes away.
+        """
+        self._early += data
+        self._native.pause_reading()  # type: ignore[union-attr]
+
+    def _answered(self, question: asyncio.Future[Identity | None]) -> None:
+        self._question = None
+        if self._progress is not Progress.ASKING:
+            if not question.cancelled():
+                question.exception()  # seen: nobody is there any more to be told
+            return
+        assert self._candidate is not None
+        try:
+            self._let_in(self._candidate, question.result())
+        except BadRequest as error:
+            self._refuse(error)
+        except asyncio.CancelledError:
+            self._refuse(self._gate.admission.unavailable("auth_cancelled", "it could not be found out who the client is"))
+        except Exception:
+            self._broken(Failure())
+
+    def _let_in(self, candidate: Candidate, identity: Identity | None) -> None:
+        gate, native, entrance = self._gate, self._native, candidate.entrance
+        assert native is not None
+        assert entrance is not None
+        handshake, place = gate.admission.admit(candidate, entrance, identity)
+        if self._early and self._progress is Progress.ASKING:  # it was paused in _keep(); from here on the wire decides
+            native.resume_reading()
+        wanted, early, time_left = candidate.wanted, self._early, gate.wheel.left(self)
+        try:
+            wire = entrance.wires.open(
+                native, self._descriptor, handshake, place,
+                key=wanted.key, extensions=wanted.extensions, time_left=time_left, refusals=gate.refusals, early=early,
+            )  # fmt: skip
+        except BaseException:
+            place.leave()
+            if native.get_protocol() is not self:  # it was the wire's already, and may have been answered
+                self._native = None
+                self._leave()
+                native.abort()
+            raise
+        self._native = None
+        self._leave()
+        gate.opened(wire, entrance, identity, place)
+
+    # -- the end
+
+    def _refuse(self, error: BadRequest) -> None:
+        candidate = self._candidate
+        if self._native is None:
+            return
+        if candidate is None:
+            self._answer(self._gate.refusal(error, self.peer), LINGER)
+        else:
+            self._answer(self._gate.refusal(error, candidate.peer, candidate.mount, candidate.head.method == "HEAD"), LINGER)
+
+    def _answer(self, answer: bytes, linger: float) -> None:
+        """Write a last answer, and give the client `linger` seconds to read it."""
+        native = self._native
+        assert native is not None
+        paused = self._early and self._progress is Progress.ASKING
+        self._progress = Progress.REFUSED
+        native.write(answer)
+        self._early = b""
+        if paused:
+            native.resume_reading()
+        if self._gate.secure or self._descriptor < 0:
+            native.close()
+        else:
+            native.write_eof()
+        self._gate.wheel.set(self, linger)
+
+    def _broken(self, failure: Failure) -> None:
+        """Our own fault, or an authenticator's."""
+        self._gate.broken(failure, self.peer)
+        self._refuse(BadRequest(500, "internal_error", "internal error"))
+
+    def due(self) -> None:
+        """The handshake took too long, or the client does not go after a refusal."""
+        if self._native is None or self._progress is Progress.REFUSED:
+            if self._progress is not Progress.REFUSED:
+                self._gate.refusals.add("handshake_timeout", self.peer)
+            self.drop()
+        elif self._progress is Progress.ASKING:
+            self._forget_question()
+            self._refuse(self._gate.admission.unavailable("auth_timeout", "it took too long to find out who the client is"))
+        else:
+            self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
+
+    def drop(self) -> None:
+        """End it without an answer. Its place among the handshakes is free at once."""
+        native, self._native = self._native, None
+        self._leave()
+        if native is not None:
+            native.abort()
+        elif self.stop_connecting is not None:
+            self.stop_connecting()
+
+    def _leave(self) -> None:
+        if self._progress is Progress.GONE:
+            return
+        self._progress = Progress.GONE
+        self._gate.wheel.clear(self)
+        self._forget_question()
+        self._gate.clients.end(self.key)
+        self._arrivals.gone(self)
+
+    def _forget_question(self) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
+            question.get_loop().call_soon(question.cancel)

@@ -1,0 +1,98 @@
+"""Places for connections: how many a listener, a mount, an address and a user may have, taken together and given back together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..core.identity import Identity
+from ..core.registry import Count, Place
+from .auth.expiry import Expiry
+from .candidate import Candidate, Entrance
+from .limits import CONNECTIONS, USER_CONNECTIONS, Key, Tally, too_many
+from .request import unavailable
+
+
+class Places:
+    """The places of one listener, and with them those of its mounts."""
+
+    __slots__ = ("_addresses", "_counts", "_retry_after", "users")
+
+    def __init__(
+        self, counts: tuple[Count, ...], addresses: Tally | None = None, users: Tally | None = None, retry_after: float = 5.0
+    ) -> None:  # fmt: skip
+        """`counts`: the listener's and the daemon's. `addresses` and `users` count the connections of each on this listener.
+
+        `retry_after`: seconds that a refused client is told to wait.
+        """
+        self._counts = counts
+        self._addresses = addresses
+        self.users = users
+        self._retry_after = retry_after
+
+    def check(self, entrance: Entrance) -> None:
+        """BadRequest, 503, where the mount, the listener or the daemon is full."""
+        if entrance.count.full or any(count.full for count in self._counts):
+            raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
+
+    def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
+        """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken."""
+        self.check(entrance)
+        user = identity.name if identity is not None else None
+        tallies = self._tallies(candidate.address, CONNECTIONS, self._addresses, entrance.addresses)
+        if user:
+            tallies += self._tallies(user, USER_CONNECTIONS, self.users, entrance.users)
+        counts = (entrance.count, *self._counts)
+        place = KeyedPlace(counts, tallies) if tallies else Place(counts)
+        return place if identity is None or identity.expires is None else Stay(place)
+
+    def _tallies(self, key: Key | None, reason: str, *limits: Tally | None) -> tuple[tuple[Tally, Key], ...]:
+        found: tuple[tuple[Tally, Key], ...] = ()
+        if key is not None:
+            for tally in limits:
+                if tally is not None and tally.most:
+                    if tally.full(key):
+                        raise too_many(reason, self._retry_after)
+                    found += ((tally, key),)
+        return found
+
+
+class KeyedPlace(Place):
+    """A place in several counts, and under a key in several tallies; given back together, exactly once."""
+
+    __slots__ = ("_tallies",)
+
+    def __init__(self, counts: tuple[Count, ...], tallies: tuple[tuple[Tally, Key], ...]) -> None:
+        super().__init__(counts)
+        self._tallies = tallies
+        for tally, key in tallies:
+            tally.enter(key)
+
+    def leave(self) -> None:
+        super().leave()
+        tallies, self._tallies = self._tallies, ()
+        for tally, key in tallies:
+            tally.leave(key)
+
+
+class Stay(Place):
+    """The place of a client whose token ends, and the wait for that end."""
+
+    __slots__ = ("_expiry", "_place")
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(())
+        self._place: Place | None = place
+        self._expiry: Expiry | None = None
+
+    def until(self, make_expiry: Callable[[], Expiry]) -> None:
+        """Begin to wait, unless the connection is over already."""
+        if self._place is not None:
+            self._expiry = make_expiry()
+
+    def leave(self) -> None:
+        expiry, place = self._expiry, self._place
+        self._expiry = self._place = None
+        if expiry is not None:
+            expiry.cancel()
+        if place is not None:
+            place.leave()

@@ -1,0 +1,108 @@
+"""The types of the options that WebSocketServer, route() and mount() take. Their meaning is that of the INI file's keys.
+
+A test makes this file from the settings: `python -m tests.test_options` writes it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from os import PathLike
+from re import Pattern
+from typing import Literal, TypedDict
+
+from .apps.rooms.hooks import Hooks
+
+
+class RouteOptions(TypedDict, total=False):
+    """The options of a [mount:PATH] section that runs the user's code."""
+
+    subprotocols: str | Sequence[str]
+    origins: str | Sequence[str]
+    auth: str | Sequence[str]
+    expiry_warning: float | str | timedelta
+    max_message: int | str
+    max_fragments: int
+    max_connections: int
+    max_connections_per_address: int
+    max_connections_per_user: int
+    connections_per_second_per_address: int
+    max_handshakes: int
+    ping_interval: float | str | timedelta
+    ping_timeout: float | str | timedelta
+    close_timeout: float | str | timedelta
+    send_backlog: int | str
+    send_backlog_age: float | str | timedelta
+    slow_client: Literal["close", "drop_oldest", "latest", "wait"]
+    messages_per_second: int
+    bytes_per_second: int | str
+    over_rate: Literal["slow", "close"]
+    control_frames_per_second: int
+    idle_timeout: float | str | timedelta
+    lifetime: float | str | timedelta
+    compression: bool
+    compression_level: int
+    compression_window_bits: int
+    compression_memory_level: int
+    compression_threshold: int | str
+    compression_server_context_takeover: bool
+    compression_client_context_takeover: bool
+
+
+class MountOptions(RouteOptions, total=False):
+    """Those, and the options of the built-in apps."""
+
+    interval: float | str | timedelta
+    publish: Literal["clients", "server", "none"]
+    echo_to_sender: bool
+    policy: str | Hooks | type[Hooks] | None
+    hook_timeout: float | str | timedelta
+    room_names: str | Pattern[str]
+    max_rooms: int
+    max_members: int
+    max_subscriptions: int
+    max_patterns: int
+    room_messages_per_second: int
+    requests_per_second: int
+    history: int
+    history_age: float | str | timedelta
+    history_bytes: int | str
+    latest: bool
+    room_idle: float | str | timedelta
+
+
+class ServerOptions(MountOptions, total=False):
+    """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
+
+    drain_timeout: float | str | timedelta
+    retry_after: float | str | timedelta
+    python_path: str | Sequence[str | PathLike[str]]
+    accelerator: Literal["auto", "c", "python", "off"]
+    level: Literal["debug", "info", "warn", "error", "critical"]
+    levels: Mapping[str, str]
+    format: Literal["auto", "text", "json"]
+    destination: str | PathLike[str]
+    connections: bool
+    tls_certificate: str | PathLike[str] | None
+    tls_key: str | PathLike[str] | None
+    client_ca: str | PathLike[str] | None
+    client_certificate: Literal["none", "optional", "required"]
+    proxy_protocol_from: str | Sequence[str]
+    trusted_proxies: str | Sequence[str]
+    forwarded_header: Literal["x-forwarded-for", "forwarded"]
+    hosts: str | Sequence[str]
+    backlog: int
+    handshake_timeout: float | str | timedelta
+    max_handshakes_per_address: int
+
+
+class AdminOptions(TypedDict, total=False):
+    """The options of [admin]."""
+
+    address: str
+    token_file: str | PathLike[str] | None
+    hosts: str | Sequence[str]
+    metrics_open: bool
+    max_body: int | str
+    max_connections: int
+    timeout: float | str | timedelta
