@@ -163,7 +163,7 @@ def test_the_read_ahead_is_bounded(made: House, message: bytes, most: int) -> No
         run.client.send(message)
     made.loop.settle()
     assert not run.client.transport.reading
-    assert run.client.wire.messages_in == most
+    assert run.client.reader.messages_in == most
     go_on.set_result(None)
     made.loop.settle()
     assert len(seen) == 100

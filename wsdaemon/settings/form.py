@@ -246,14 +246,14 @@ class EnumForm(Form[enum.StrEnum]):
 
     @property
     def expected(self) -> str:
-        return self._words.expected
+        return ChoiceForm(self.words).expected
 
     @property
-    def _words(self) -> ChoiceForm:
-        return ChoiceForm(tuple(member.value for member in self.members))
+    def words(self) -> tuple[str, ...]:
+        return tuple([member.value for member in self.members])
 
     def parse(self, text: str) -> enum.StrEnum:
-        return self.members(self._words.parse(text))
+        return self.members(ChoiceForm(self.words).parse(text))
 
 
 @dataclass(frozen=True, slots=True)

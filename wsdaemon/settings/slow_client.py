@@ -1,4 +1,4 @@
-"""What a mount does about a client that reads more slowly than it is sent."""
+"""The policies of a mount for a client that reads more slowly than it is sent."""
 
 from __future__ import annotations
 

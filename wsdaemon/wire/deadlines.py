@@ -69,10 +69,12 @@ class Deadlines:
             self.idle_at = now + settings.idle_timeout / IDLE_LOOKS
         if settings.lifetime:
             self.end_by(now + settings.lifetime, GOING_AWAY, "lifetime is over")
-        if self.end_at <= now:  # its token ended while onConnect() of a mounted class was thinking
+        self._arm()
+
+    def end_if_over(self) -> None:
+        """Close at once when the end is past: a token may end while onConnect() of a mounted class is thinking."""
+        if self.end_at <= self._wire.policy.wheel.time():
             self._wire.close(*self.end_with)
-        else:
-            self._arm()
 
     def expect(self, seconds: float) -> None:
         """The end of an opening or a closing handshake is due in so many seconds."""

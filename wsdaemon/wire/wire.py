@@ -139,7 +139,7 @@ class Wire:
         policy.watcher.opened(connection)
         if self.deadlines is not None or settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
-        if not self.writer.live:  # the daemon is stopping, or the client's token has ended
+        if not self.writer.live:  # the daemon is stopping
             return
         try:
             self.session = self._make_session()
@@ -158,6 +158,8 @@ class Wire:
         self.reader.received = received
         if take_payload is None:
             self.reader.flags |= TEXT
+        if self.deadlines is not None:
+            self.deadlines.end_if_over()
 
     def _make_session(self) -> Any:
         app = self.policy.app
