@@ -5,7 +5,7 @@ module into the wheel, or into the source tree for an editable install. Without 
 pure one, and the daemon runs the same code in Python.
 
 Environment: WSDAEMON_BUILD_C is `auto` (the default), `require` (no pure wheel: the build fails) or `no`; CC, CFLAGS, LDFLAGS and
-ARCHFLAGS mean what they always do.
+ARCHFLAGS have their usual meaning.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ except ImportError:  # by hand, no more is needed than a compiler
 ROOT = Path(__file__).resolve().parent
 SOURCE = Path("wsdaemon", "wire", "_frames.c")
 CHOICES = ("auto", "require", "no")
+FOR_OPERATORS = ("etc", "systemd")
+"""Folders that a wheel has as `wsdaemon/data/`: `twistd wsdaemon --help` names the installed reference."""
 
 
 class CompileError(Exception):
-    """The C module could not be built. The text is the compiler's, or says that there is none."""
+    """The C module could not be built. The text is the compiler's output, or says that there is no compiler."""
 
 
 def target_name() -> str:
@@ -53,7 +55,7 @@ def command(target: Path) -> list[str]:
 
 
 def build(folder: Path) -> Path:
-    """Compiles the module into `folder`; the file appears whole or not at all. CompileError when that cannot be done."""
+    """Compiles the module into `folder`; the file appears complete or not at all. Raises CompileError."""
     target = folder / target_name()
     with tempfile.TemporaryDirectory(prefix="wsdaemon-build-") as scratch:
         fresh = Path(scratch, target.name)
@@ -75,13 +77,15 @@ class FramesBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compiles before the wheel is put together, and gives the wheel the platform's tag when that worked."""
+        """Adds the folders for operators, and the C module with the platform's tag if it compiles."""
         choice = os.environ.get("WSDAEMON_BUILD_C", "auto")
         if choice not in CHOICES:
             raise ValueError(f"WSDAEMON_BUILD_C must be one of {', '.join(CHOICES)}, not {choice!r}")
+        editable = version == "editable"
+        if not editable:
+            build_data["force_include"].update({str(ROOT / name): f"wsdaemon/data/{name}" for name in FOR_OPERATORS})
         if choice == "no":
             return
-        editable = version == "editable"
         self._scratch = tempfile.TemporaryDirectory(prefix="wsdaemon-wheel-")
         try:
             target = build(ROOT / SOURCE.parent if editable else Path(self._scratch.name))

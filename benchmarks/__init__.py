@@ -1,1 +1,1 @@
-"""What wsdaemon spends per message, beside other servers on the same machine in the same minutes: `python -m benchmarks`."""
+"""The CPU time and memory of wsdaemon, beside other servers on the same machine in the same minutes: `python -m benchmarks`."""

@@ -96,7 +96,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def wanted(options: argparse.Namespace, servers: Sequence[Server]) -> list[Pair]:
-    """What to run, in order."""
+    """The samples to run, in order."""
     tests = list(TESTS) if options.tests is None else options.tests
     pairs = [(test, server.name) for test in TESTS if test in tests for server in servers if server.can(TESTS[test])]
     if options.tests is None and options.peers is None and (options.bar or options.against):

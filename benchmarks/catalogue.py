@@ -1,4 +1,4 @@
-"""What can be run: the tests, the servers and the goals."""
+"""The tests, the servers and the goals."""
 
 from __future__ import annotations
 
@@ -173,18 +173,18 @@ DEFAULT_PEERS = (LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "a
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the subject is to reach in a test: at most `most`, in the test's unit, or as a multiple of another figure."""
+    """The goal of the subject in a test: at most `most`, in the test's unit, or as a multiple of another figure."""
 
     test: str
     most: float
     server: str = ""
-    """Whose figure it is a multiple of; empty: `most` is the figure itself."""
+    """The server whose figure is the unit; empty: `most` is the figure itself."""
     base: str = ""
     """The test that figure is from; empty: the same."""
 
     @property
     def measure(self) -> str:
-        """What `most` counts, in words."""
+        """The unit of `most`, in words."""
         if not self.server:
             return TESTS[self.test].unit
         if self.server == SUBJECT:

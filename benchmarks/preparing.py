@@ -82,7 +82,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What is compiled: the load generator and the C limit; and a certificate."""
+    """The compiled programs (the load generator and the C limit), and a certificate."""
 
     cache: Path
 
@@ -170,7 +170,7 @@ class Environment:
                 path.unlink()
 
     def versions(self) -> dict[str, str]:
-        """What is installed."""
+        """The installed packages."""
         if not self.python.exists():
             return {}
         output = run([self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])

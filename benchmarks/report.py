@@ -105,7 +105,7 @@ def everything(results: Results, versions: Mapping[str, Mapping[str, str]], seco
 
 
 def figures_text(results: Results, found: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
-    """What stands between the marks of the docs page."""
+    """The part of the docs page between its marks."""
     servers = [server for server in results.servers if server not in (SUBJECT, LIMIT)]
     versions = ", ".join(f"{name_of(server)} {_version(found['versions'], server)}".strip() for server in servers)
     rounds = max((len(samples) for samples in results.samples.values()), default=0)

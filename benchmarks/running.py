@@ -154,7 +154,7 @@ class Machine:
 
 
 def _result(process: subprocess.Popen[str], seconds: float) -> Sample:
-    """What wsload says at its end. CannotRun when it found an error."""
+    """The last line of wsload. CannotRun when it found an error."""
     try:
         output, complaint = process.communicate(timeout=seconds + SLACK)
     except subprocess.TimeoutExpired:

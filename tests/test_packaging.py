@@ -37,7 +37,9 @@ from wsdaemon.wire.frames import load
 found = sorted({plugin.module for plugin in getPlugins(IServiceMaker) if plugin.tapname == "wsdaemon"})
 frames = load("auto")
 plugin = sys.modules["twisted.plugins.wsdaemon_plugin"].__file__
-print(json.dumps({"found": found, "plugin": plugin, "package": wsdaemon.__file__, "frames": frames.name, "reason": frames.reason}))
+from wsdaemon.settings.reference import reference_path
+told = {"found": found, "plugin": plugin, "package": wsdaemon.__file__, "frames": frames.name, "reason": frames.reason}
+print(json.dumps({**told, "reference": str(reference_path())}))
 """
 
 
@@ -118,6 +120,8 @@ def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_p
     assert "Root-Is-Purelib: false" in tags
     assert f"\nVersion: {wsdaemon.__version__}\n" in metadata
     assert {"twisted/plugins/wsdaemon_plugin.py", "wsdaemon/py.typed"} <= set(names)
+    shipped = {f"wsdaemon/data/{path.relative_to(ROOT)}" for folder in ("etc", "systemd") for path in (ROOT / folder).iterdir()}
+    assert {name for name in names if name.startswith("wsdaemon/data/")} == shipped
     assert not {"twisted/__init__.py", "twisted/plugins/__init__.py"} & set(names)
     assert {name.split("/")[0] for name in names} == {"twisted", "wsdaemon", f"wsdaemon-{wsdaemon.__version__}.dist-info"}
     install(python, wheel)
@@ -125,6 +129,8 @@ def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_p
     assert (result["frames"], result["reason"]) == ("c", "")
     assert Path(result["plugin"]).is_relative_to(tmp_path / "fresh")
     assert Path(result["package"]).is_relative_to(tmp_path / "fresh")
+    assert Path(result["reference"]).is_relative_to(tmp_path / "fresh")
+    assert Path(result["reference"]).read_bytes() == (ROOT / "etc" / "ws.reference.ini").read_bytes()
 
 
 def test_without_a_compiler_the_wheel_is_pure_and_works(tree: Path, python: Path, tmp_path: Path) -> None:
@@ -161,6 +167,8 @@ def test_an_editable_install_builds_in_place(tree: Path, python: Path, tmp_path:
     assert result["frames"] == "c"
     assert Path(result["plugin"]) == tree / "twisted" / "plugins" / "wsdaemon_plugin.py"
     assert Path(result["package"]) == tree / "wsdaemon" / "__init__.py"
+    assert Path(result["reference"]) == tree / "etc" / "ws.reference.ini"
+    assert not list((tmp_path / "fresh").rglob("ws.reference.ini"))
 
 
 def test_an_editable_install_needs_no_compiler(tree: Path, python: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import enum
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +27,7 @@ ROOMS = {
     "examples": {"apps"},
 }  # fmt: skip
 AUTOBAHN = "wire"
-SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap"}
+SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap", "version"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:
@@ -74,4 +77,98 @@ def test_only_the_wire_knows_autobahn() -> None:
 def test_the_core_knows_nothing_but_python() -> None:
     for path, room in modules():
         if room == "core":
-            assert not any(name.split(".")[0] in ("autobahn", "twisted", "zope", "uvloop", "aiofastnet") for name in imports(path)), path
+            assert not any(name.split(".")[0] in ("autobahn", "twisted", "zope", "uvloop") for name in imports(path)), path
+
+
+def test_the_inner_rooms_take_value_types_alone_from_the_settings() -> None:
+    """Enums and frozen dataclasses: a name that the wire imports from the settings says a value, and does nothing."""
+    for path, room in modules():
+        for name in imports(path) if room in ("wire", "core") else ():
+            if name.startswith("wsdaemon.settings."):
+                module, _, attribute = name.rpartition(".")
+                value = getattr(importlib.import_module(module), attribute)
+                frozen = dataclasses.is_dataclass(value) and getattr(value, "__dataclass_params__").frozen  # noqa: B009 - not in its type
+                assert frozen or (isinstance(value, type) and issubclass(value, enum.Enum)), f"{path.name}: {name}"
+
+
+# -- corridors: no circles, few generations, few modules at the top
+
+MAX_GENERATIONS = 4
+"""Of our own classes in one line of inheritance."""
+
+MAX_MODULES_AT_THE_TOP = 8
+
+CIRCLES: set[frozenset[str]] = {
+    frozenset({"edge.tls_layer", "edge.tls_state"}),
+    frozenset({"wire.body", "wire.input", "wire.policy", "wire.protocol", "wire.sender", "wire.timers"}),
+    frozenset({"apps.rooms.hooks", "apps.rooms.policy"}),
+    frozenset({"apps.rooms.app", "apps.rooms.plain", "apps.rooms.subprotocol"}),
+}
+"""Modules that still import each other in a circle, TYPE_CHECKING included. The list may only shrink."""
+
+LONG_LINES = {"wire.mounted.AutobahnWire", "wire.protocol.Wire", "wire.sender.Sender"}
+"""Classes whose line of inheritance is still longer than MAX_GENERATIONS. The list may only shrink."""
+
+
+def names() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path, _ in modules():
+        parts = ["wsdaemon", *path.relative_to(HOUSE).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """The modules that each module imports, wherever in it. An import of a name counts as one of the module that the name is in."""
+    known = names()
+    return {
+        name: {found for each in imports(path) if (found := each if each in known else each.rpartition(".")[0]) in known} - {name}
+        for name, path in known.items()
+    }
+
+
+def circles(edges: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of modules each of which can be reached from each other one of its group."""
+    reach: dict[str, set[str]] = {}
+    for start in edges:
+        seen: set[str] = set()
+        waiting = list(edges[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += edges[name]
+        reach[start] = seen
+    return {frozenset({name, *(other for other in reach[name] if name in reach[other])}) for name in edges if name in reach[name]}
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == {frozenset("bc")}
+
+
+def test_the_imports_have_no_circles() -> None:
+    found = {frozenset(name.removeprefix("wsdaemon.") for name in circle) for circle in circles(graph())}
+    assert not (new := found - CIRCLES), f"new circles: {sorted(map(sorted, new))}"
+    assert not (gone := CIRCLES - found), f"circles that are gone, take them off the list: {sorted(map(sorted, gone))}"
+
+
+def generations(one: type) -> int:
+    """Our own classes in the longest line from `one` up."""
+    return one.__module__.startswith("wsdaemon.") + max((generations(base) for base in one.__bases__), default=0)
+
+
+def test_inheritance_is_short() -> None:
+    classes = {
+        value
+        for name in names()
+        if not name.endswith("__main__")
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, type) and value.__module__.startswith("wsdaemon.")
+    }
+    long = {f"{one.__module__.removeprefix('wsdaemon.')}.{one.__qualname__}" for one in classes if generations(one) > MAX_GENERATIONS}
+    assert long == LONG_LINES
+
+
+def test_few_modules_stand_at_the_top() -> None:
+    assert len([path for path in HOUSE.glob("*.py") if path.name != "__init__.py"]) <= MAX_MODULES_AT_THE_TOP

@@ -61,6 +61,7 @@ class MountOptions(RouteOptions, total=False):
     hook_timeout: float | str | timedelta
     room_names: str | Pattern[str]
     max_rooms: int
+    memory: int | str
     max_members: int
     max_subscriptions: int
     max_patterns: int
@@ -77,6 +78,7 @@ class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    start_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

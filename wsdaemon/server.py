@@ -17,14 +17,15 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 from twisted.logger import globalLogBeginner
 
 from .apps.coroutine import CoroutineConnection
+from .apps.loading import is_coroutine_function
 from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY
 from .core.connection import Connection
 from .core.contract import App
 from .daemon import process
 from .daemon.daemon import Daemon
-from .daemon.daemon import build as build_daemon
-from .daemon.parts import Signals, State, settle, stopper
+from .daemon.parts import State
+from .daemon.process import Process, Signals, StartStopped, stop_reactor
 from .edge.pages import Pages
 from .ops import log_standard
 from .ops.logs import LogOptions, make_log
@@ -32,6 +33,7 @@ from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
+from .settings.problems import Problem, SettingsError
 
 SOURCE = "WebSocketServer"
 
@@ -43,7 +45,7 @@ F = TypeVar("F", bound=Function)
 
 
 class AutobahnProtocol(Protocol):
-    """What tells Autobahn's protocol classes from others. Their own types are not needed to mount them."""
+    """Has the method by which Autobahn's protocol classes are recognised. Their own types are not needed to mount them."""
 
     @property
     def sendMessage(self) -> Callable[..., Any]: ...
@@ -108,6 +110,10 @@ class WebSocketServer:
         """
 
         def decorate(function: F) -> F:
+            if not is_coroutine_function(function):
+                where = f"mount:{path}"
+                name = getattr(function, "__qualname__", repr(function))
+                raise SettingsError([Problem(SOURCE, None, where, "app", name, "expected a coroutine function: write `async def`")])
             self.mount(path, function, **options)
             return function
 
@@ -123,10 +129,11 @@ class WebSocketServer:
         self._routes.append(added)
 
     def page(self, path: str, file: str | os.PathLike[str]) -> None:
-        """Give out a file at `path` to browsers, so that a page comes from where it connects to. OSError when it cannot be read.
+        """Serve a file at `path` to browsers, so that a page has the origin that it connects to. OSError if it cannot be read.
 
-        For development and small tools: each page is read now and kept in memory. Its scripts and styles stand in it, or are pages too;
-        nothing from other origins is loaded. `path` is exact, and may be that of a mount, for a page is not asked for with an Upgrade.
+        For development and small tools: each file is read once, now, and kept in memory, so restart the server after a change. Scripts and
+        styles are in the page or are pages too; a page loads nothing from other origins. `path` is exact, and may be a mount's, because
+        a request for a page has no Upgrade.
         """
         if self._daemon is not None:
             raise RuntimeError("the server runs already: add pages before it starts")
@@ -144,8 +151,14 @@ class WebSocketServer:
         """
         settings = self._check(self._routes)
         _begin_logging(settings.logging)
-        reactor = process.install()
-        self._run(settings, reactor, ready, own_process=True)
+        reactor, signals = process.install(), Signals()
+        signals.install()
+        try:
+            self._run(settings, reactor, signals, ready, own_process=True)
+        except StartStopped:
+            return
+        finally:
+            signals.uninstall()
 
     def start(self) -> Self:
         """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
@@ -169,7 +182,7 @@ class WebSocketServer:
         if daemon is None or daemon.state is State.STOPPED:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped by itself meanwhile
-            daemon.loop.call_soon_threadsafe(stopper(self._reactor))
+            daemon.loop.call_soon_threadsafe(stop_reactor, self._reactor)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
             self._thread = None
@@ -186,7 +199,7 @@ class WebSocketServer:
         loop = process.new_loop()
         asyncio.set_event_loop(loop)
         try:
-            self._run(settings, AsyncioSelectorReactor(loop), lambda: ready.set_result(None), own_process=False)
+            self._run(settings, AsyncioSelectorReactor(loop), Signals(), lambda: ready.set_result(None), own_process=False)
         except BaseException as error:
             if ready.done():
                 raise
@@ -194,20 +207,14 @@ class WebSocketServer:
         finally:
             loop.close()
 
-    def _run(self, settings: Settings, reactor: Any, ready: Callable[[], object], *, own_process: bool) -> None:
-        """`own_process`: signals and the garbage collector are ours; in a thread they are somebody else's."""
-        loop = process.loop_of(reactor)
-        daemon = build_daemon(settings, loop, reactor)
-        signals = Signals(loop, stopper(reactor), daemon.stop_now, daemon.reload)
-        daemon.about_to_listen = signals.install
-        daemon.pages = self._pages.answer if self._pages else None
-        daemon.open()
-        loop.run_until_complete(daemon.start())
-        self._daemon, self._reactor = daemon, reactor
-        if own_process:
-            settle()
-        reactor.addSystemEventTrigger("before", "shutdown", lambda: _deferred(loop, daemon.stop()))
-        reactor.callWhenRunning(signals.install)
+    def _run(self, settings: Settings, reactor: Any, signals: Signals, ready: Callable[[], object], *, own_process: bool) -> None:
+        """`own_process`: signals and the garbage collector are ours; in a thread they are the program's."""
+        pages = self._pages.answer if self._pages else None
+        running = Process(settings, reactor, signals, pages=pages, own_process=own_process)
+        running.open()
+        running.start()
+        self._daemon, self._reactor = running.daemon, reactor
+        reactor.addSystemEventTrigger("before", "shutdown", running.stop)
         reactor.callWhenRunning(ready)
         try:
             reactor.run(installSignalHandlers=own_process)
@@ -259,7 +266,7 @@ class WebSocketServer:
 
 
 def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
-    """Put each option into the section that its key belongs to; what nobody knows is reported as of [defaults].
+    """Put each option into the section that its key belongs to; an unknown option is reported as one of [defaults].
 
     Limits on connections and users that a listener may have besides are the routes', which may raise them.
     """
@@ -286,9 +293,3 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
     if not logging.getLogger().handlers:
         log_standard.connect(log)
-
-
-def _deferred(loop: asyncio.AbstractEventLoop, stopping: Coroutine[Any, Any, None]) -> Any:
-    from twisted.internet.defer import Deferred
-
-    return Deferred.fromFuture(loop.create_task(stopping))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +14,10 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python import usage
 
-from . import __version__
 from .daemon import process
-from .daemon.parts import Signals, StartError, settle, stopper
+from .daemon.check import check, problems_beyond
+from .daemon.parts import StartError
+from .daemon.pidfile import forget_stale
 from .ops.log_destinations import LogError
 from .ops.log_twistd import install as install_log
 from .ops.log_twistd import log_for_twistd
@@ -24,23 +25,29 @@ from .ops.logs import DaemonLog, LogOptions
 from .settings import ini
 from .settings.model import Settings
 from .settings.problems import SettingsError
-from .settings.reference import effective
+from .settings.reference import effective, reference_path
+from .version import __version__
 
 logger = Logger(namespace="wsdaemon")
 
 
 class Options(usage.Options):
-    """What stands after `wsdaemon` on twistd's command line."""
+    """The options after `wsdaemon` on twistd's command line."""
 
     synopsis = "[options]"
-    longdesc = "Serves WebSocket for ever, as an INI file says. Every key of that file is explained in etc/ws.reference.ini."
-    optParameters = [["config", "c", None, "The INI file to serve by."]]  # noqa: RUF012 - the form that Twisted asks for
+    longdesc = f"Serves WebSockets by the settings in an INI file. {reference_path()} has every key of that file, with its default."
+    optParameters = [["config", "c", None, "The INI file with the settings."]]  # noqa: RUF012 - the form that Twisted asks for
     optFlags = [  # noqa: RUF012
-        ["check", None, "Check everything (the file, imports, certificates), say what would be served, and exit."],
+        ["check", None, "Check the file, the imports and the certificates, print the listeners and mounts, and exit."],
         ["print-config", None, "Print the effective settings as an INI file, and exit."],
     ]
     settings: Settings
+    directory: Path
     log: DaemonLog | None = None
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.signals = process.Signals()
 
     def opt_version(self) -> NoReturn:
         """Print wsdaemon's version and exit."""
@@ -48,25 +55,37 @@ class Options(usage.Options):
         sys.exit(0)
 
     def postOptions(self) -> None:
-        """Read the settings and install the reactor: nothing has imported one yet."""
+        """Read the settings and install the reactor, before any import installs another one."""
         if not self["config"]:
-            raise usage.UsageError("say which INI file to serve by: twistd wsdaemon -c FILE")
-        try:
-            self.settings = ini.load(self["config"])
-        except SettingsError as error:
-            fail(str(error))
+            raise usage.UsageError("name the INI file: twistd wsdaemon -c FILE")
+        self.directory = Path.cwd()
+        self.settings = self._read_settings()
         if self["print-config"]:
             print(effective(self.settings), end="")
             sys.exit(0)
+        if self["check"]:
+            sys.exit(check(self.settings, self.directory))
+        self.signals.install()
+        self._take_over_the_log()
+        twistd: Mapping[str, Any] = self.parent or {}
+        forget_stale(twistd.get("pidfile"))
+
+    def _read_settings(self) -> Settings:
+        """The settings, with the reactor installed. With any problem the process ends: it says all, also those of what they name."""
+        settings, problems = ini.read(self["config"])
+        if settings is not None and not self["print-config"]:
+            self._install_reactor()
+            if problems:
+                problems += problems_beyond(settings, self.directory)
+        if settings is None or problems:
+            fail(str(SettingsError(problems)))
+        return settings
+
+    def _install_reactor(self) -> None:
         try:
             process.install()
         except RuntimeError as error:
             fail(str(error))
-        if self["check"]:
-            from .daemon.check import check
-
-            sys.exit(check(self.settings))
-        self._take_over_the_log()
 
     def _take_over_the_log(self) -> None:
         chosen = self.settings.logging
@@ -90,11 +109,10 @@ class DaemonService(Service):
 
     name: Any = "wsdaemon"
 
-    def __init__(self, settings: Settings, log: DaemonLog | None, twistd: Mapping[str, Any]) -> None:
-        """`twistd` is twistd's own options."""
-        self._settings = settings
-        self._log = log
-        self._twistd = twistd
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._log = options.log
+        self._twistd: Mapping[str, Any] = options.parent or {}
         self._terminal = 2
 
     def setServiceParent(self, parent: Any) -> None:
@@ -102,60 +120,62 @@ class DaemonService(Service):
         if self._log is not None:
             install_log(self._log, parent)
         if not self._twistd.get("nodaemon"):
-            self._terminal = os.dup(2)  # a daemon's own soon is /dev/null, and whoever started it should see why it did not
+            self._terminal = os.dup(2)  # a daemon's own soon is /dev/null, and the operator should see why it did not start
         super().setServiceParent(IService(parent))  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
         """After the fork, before privileges are dropped."""
-        from .daemon import daemon as service
-
-        reactor = process.install()
-        self._daemon = service.build(self._settings, process.loop_of(reactor), reactor)
-        try:
-            self._daemon.open()
-        except StartError as error:
-            self._give_up(str(error))
+        options = self._options
+        reopen_log = (lambda: None) if self._log is None else self._log.reopen
+        self._process = process.Process(
+            options.settings, process.install(), options.signals, reopen_log=reopen_log, directory=options.directory
+        )
+        self._go_on(self._process.open)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        daemon = self._daemon
-        reactor = process.install()
-        signals = Signals(daemon.loop, stopper(reactor), daemon.stop_now, self._reload)
-        daemon.about_to_listen = signals.install
-        try:
-            # The reactor does not run yet, so its loop can be run until all has started: a failure still ends the start with status 1.
-            daemon.loop.run_until_complete(daemon.start())
-        except StartError as error:
-            self._give_up(str(error))
+        self._go_on(self._process.start)
         if self._terminal != 2:
             os.close(self._terminal)
-        settle()
-        reactor.callWhenRunning(signals.install)
+
+    def _go_on(self, begin: Callable[[], None]) -> None:
+        """One part of the start. If it fails, or a signal ends it, the process ends."""
+        try:
+            begin()
+        except StartError as error:
+            self._give_up(str(error))
+        except process.StartStopped:
+            logger.info("stopped while it was starting")
+            self._forget_pidfile()
+            self._tell_twistd(b"1 stopped while it was starting")
+            sys.exit(0)
 
     def _give_up(self, text: str) -> NoReturn:
-        """End the start as twistd does for an exception, but for its traceback: no pidfile stays, and whoever started a daemon is told."""
-        twistd = self._twistd
-        in_log = self._terminal != 2 or twistd.get("logfile") or twistd.get("syslog")
-        if in_log or str(self._settings.logging.destination) not in ("auto", "stdout"):  # else it would stand on the terminal twice
+        """End the start as twistd does for an exception, but without its traceback: no pidfile stays, and the operator is told."""
+        in_log = self._terminal != 2 or self._twistd.get("logfile") or self._twistd.get("syslog")
+        destination = str(self._options.settings.logging.destination)
+        if in_log or destination not in ("auto", "stdout"):  # else it would stand on the terminal twice
             logger.error("{problem}", problem=text)
-        if pidfile := twistd.get("pidfile"):
+        self._forget_pidfile()
+        self._tell_twistd(b"1 the start failed")
+        fail(text, self._terminal)
+
+    def _forget_pidfile(self) -> None:
+        if pidfile := self._twistd.get("pidfile"):
             with contextlib.suppress(OSError):
                 Path(pidfile).unlink()
-        pipe = twistd.get("statusPipe")
-        if pipe is not None:  # twistd waits at its other end, and shows up to 98 bytes from the third on
-            os.write(pipe, b"1 the start failed")
-        fail(text, self._terminal)
+
+    def _tell_twistd(self, text: bytes) -> None:
+        """twistd waits at the other end of its pipe, and shows up to 98 bytes from the third on."""
+        pipe = self._twistd.get("statusPipe")
+        if pipe is not None:
+            os.write(pipe, text)
 
     def stopService(self) -> defer.Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        return defer.Deferred.fromFuture(self._daemon.loop.create_task(self._daemon.stop()))
-
-    def _reload(self) -> None:
-        if self._log is not None:
-            self._log.reopen()
-        self._daemon.reload()
+        return self._process.stop()
 
 
 def makeService(options: Options) -> DaemonService:
-    """twistd: the service for these options. Nothing is opened here, for twistd forks after it."""
-    return DaemonService(options.settings, options.log, options.parent or {})
+    """twistd: the service for these options. Nothing is opened here, because twistd forks after it."""
+    return DaemonService(options)

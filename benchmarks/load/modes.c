@@ -1,4 +1,4 @@
-/* What is done with the connections: echo, fanout, idle, churn. */
+/* The modes of the load: echo, fanout, idle, churn. */
 #include "wsload.h"
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -114,7 +114,7 @@ static void check_stuck(void)
     snprintf(errmsg, sizeof errmsg, "stuck: %" PRIu64 " deliveries of %" PRIu64 " publications missing", missing, fan.sent - fan.done);
 }
 
-static void drain(void) /* what was published must reach every member, also after the time is over */
+static void drain(void) /* every publication must reach every member, also after the time is over */
 {
     while (fan.done < fan.sent && !errors && !stop) {
         poll_once(50);

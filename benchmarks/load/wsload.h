@@ -1,6 +1,6 @@
-/* wsload: a WebSocket load generator for servers on the loopback interface. What its parts share.
+/* wsload: a WebSocket load generator for servers on the loopback interface. Declarations that the parts share.
  *   main.c        the command line
- *   modes.c       echo, fanout, idle, churn: what is done with the connections
+ *   modes.c       the modes: echo, fanout, idle, churn
  *   connection.c  from the socket to the open connection; plain or TLS
  *   frames.c      frames out and in, and every check of what comes in
  *   tools.c       clock, histogram, what the machine spent, the report

@@ -27,7 +27,7 @@ typedef struct conn {
 
 static int ep, nsubs, subs_cap;
 static conn **subs;
-static uint8_t shared[1 << 18]; /* what is read by a connection that has no unfinished frame */
+static uint8_t shared[1 << 18]; /* buffer of the connections without an unfinished frame */
 
 static void drop(conn *c)
 {

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsdaemon.brokers.budget import Budget
 from wsdaemon.brokers.contract import Message
-from wsdaemon.brokers.history import History, RecentKeys
+from wsdaemon.brokers.history import History
 
 
 def message(offset: int, size: int = 1) -> Message:
@@ -13,7 +14,7 @@ def message(offset: int, size: int = 1) -> Message:
 
 
 def filled(count: int, age: float | None = None, size: int = 1000, messages: int = 5) -> History:
-    history = History(count, age, size)
+    history = History(count, age, size, Budget(1 << 30))
     for offset in range(1, messages + 1):
         history.append(message(offset), float(offset))
     return history
@@ -59,7 +60,7 @@ def test_a_message_larger_than_the_history_empties_it() -> None:
 
 
 def test_dropped_messages_are_freed() -> None:
-    history = History(100, None, 10_000)
+    history = History(100, None, 10_000, Budget(1 << 30))
     for offset in range(1, 100_001):
         history.append(message(offset), 0.0)
     assert len(history._messages) <= 201
@@ -75,7 +76,7 @@ def test_the_history_is_the_longest_end_of_the_log_that_is_allowed(
     count: int | None, age: float | None, size: int, log: list[tuple[int, float]]
 ) -> None:
     most = 1000 if count is None else count
-    history = History(most, age, size)
+    history = History(most, age, size, Budget(1 << 30))
     now, published = 0.0, []
     for offset, (length, pause) in enumerate(log, 1):
         now += pause
@@ -109,19 +110,3 @@ def test_the_history_is_the_longest_end_of_the_log_that_is_allowed(
 def test_pages(position: int | None, limit: int, reverse: bool, expected: list[int], gap: bool) -> None:
     messages, lost = filled(3).page(position, limit, reverse, 5)
     assert (offsets(messages), lost) == (expected, gap)
-
-
-def test_a_key_is_remembered_until_it_is_too_old() -> None:
-    keys = RecentKeys(10, 5.0)
-    keys.add("a", 1, 0.0)
-    assert keys.find("a", 4.9) == 1
-    assert keys.find("b", 4.9) is None
-    assert keys.find("a", 5.0) is None
-    assert len(keys) == 0
-
-
-def test_the_oldest_key_makes_room_for_a_new_one() -> None:
-    keys = RecentKeys(2, 5.0)
-    for offset, key in enumerate("abc", 1):
-        keys.add(key, offset, 0.0)
-    assert [keys.find(key, 1.0) for key in "abc"] == [None, 2, 3]

@@ -14,8 +14,11 @@ from hypothesis.stateful import invariant, rule
 
 from tests.brokers.test_patterns import matches_naively
 from tests.support.broker_model import Client, Model, ModelRoom
+from wsdaemon.brokers import budget
 from wsdaemon.brokers import contract as c
-from wsdaemon.brokers.contract import Position
+from wsdaemon.brokers.contract import Message, Position
+from wsdaemon.brokers.memory import pattern_cost
+from wsdaemon.brokers.outbox import Delivery
 
 ROOMS = st.sampled_from(["a.b", "a.b", "a.b", "a.c", "a"])
 PATTERNS = st.sampled_from(["a.*", "*.b", ">", "a"])
@@ -263,6 +266,29 @@ class BrokerModel(Model):
             history = self.broker._rooms[info.room].history
             assert history.bytes == sum(len(payload) for _, payload in room.log[len(room.log) - self.held(room) :])
         assert self.awake or not self.broker.fan.active
+        assert self.broker.budget.used == self.broker.budget.house.bytes + self.deliveries() == self.counted()
+
+    def deliveries(self) -> int:
+        waiting = [item for outbox in self.broker.fan.active for item in outbox.pending]
+        return sum(item.cost for item in waiting if isinstance(item, Delivery))
+
+    def counted(self) -> int:
+        """What all that there is counts for, from the beginning."""
+        broker, messages = self.broker, dict[int, Message]()
+        for outbox in broker.fan.active:
+            for item in outbox.pending:
+                if isinstance(item, Delivery):
+                    messages |= {id(message): message for message in item.messages}
+        total = self.deliveries()
+        for name in broker._rooms:
+            room = broker._rooms[name]
+            total += room.cost + len(room.members) * budget.SUBSCRIPTION_BYTES + sum(key.cost for key in (room.keys or {}).values())
+            held = room.history.between(1, room.offset + 1, room.offset)
+            messages |= {id(message): message for message in (*held, *([] if room.last is None else [room.last]))}
+        total += sum(len(message.payload) + budget.MESSAGE_BYTES for message in messages.values())
+        for holder in broker._holders.values():
+            total += budget.MEMBER_BYTES + sum(map(pattern_cost, holder.patterns))
+        return total
 
     def teardown(self) -> None:
         if hasattr(self, "broker"):

@@ -9,7 +9,7 @@ import pytest
 from tests.brokers.test_memory import Bench, Listener
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Position
-from wsdaemon.brokers.outbox import QUANTUM
+from wsdaemon.brokers.outbox import MEMBERS_PER_SLICE
 
 
 def sliced(**limits: Any) -> Bench:
@@ -145,21 +145,21 @@ def test_too_many_waiting_publications_are_refused_and_leave_no_trace() -> None:
 
 def test_rooms_take_turns() -> None:
     bench = sliced(max_members=1000)
-    large = bench.join(*[f"large{number}" for number in range(QUANTUM * 3)])
+    large = bench.join(*[f"large{number}" for number in range(MEMBERS_PER_SLICE * 3)])
     small = bench.join("small", room="small")
     bench.publish("room")
     bench.publish("small")
-    assert bench.broker.fan.step(QUANTUM + 1)
+    assert bench.broker.fan.step(MEMBERS_PER_SLICE + 1)
     assert small[0].offsets == [1]
-    assert sum(bool(listener.messages) for listener in large) == QUANTUM
+    assert sum(bool(listener.messages) for listener in large) == MEMBERS_PER_SLICE
 
 
 def test_a_deadline_ends_a_step() -> None:
     bench = sliced(max_members=1000)
-    listeners = bench.join(*map(str, range(QUANTUM * 3)))
+    listeners = bench.join(*map(str, range(MEMBERS_PER_SLICE * 3)))
     bench.publish()
     assert bench.broker.fan.step(10**6, deadline=bench.now)
-    assert sum(bool(listener.messages) for listener in listeners) == QUANTUM
+    assert sum(bool(listener.messages) for listener in listeners) == MEMBERS_PER_SLICE
     assert not bench.broker.fan.step(10**6, deadline=bench.now + 1)
     assert all(listener.messages for listener in listeners)
 

@@ -12,7 +12,7 @@ from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Busy, Member
 from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.outbox import MOST_HELD
+from wsdaemon.brokers.outbox import MAX_CHANGES_WHILE_HELD
 
 
 class Hall:
@@ -182,33 +182,33 @@ def test_when_too_many_come_and_go_nobody_is_waited_for() -> None:
     hall.publish()
     hall.drain()
     most = 0
-    for number in range(3 * MOST_HELD):
+    for number in range(3 * MAX_CHANGES_WHILE_HELD):
         hall.join(f"b{number}")
         hall.drain()
         most = max(most, len(hall.broker._rooms["room"].presence or ()))
-    assert most == MOST_HELD
+    assert most == MAX_CHANGES_WHILE_HELD
     assert a.offsets == [1]
-    assert len(a.changes) == 3 * MOST_HELD
+    assert len(a.changes) == 3 * MAX_CHANGES_WHILE_HELD
 
 
 def test_when_too_many_have_left_nobody_is_waited_for() -> None:
     hall = Hall()
     (a,) = hall.join("a")
-    others = hall.join(*(f"b{number}" for number in range(MOST_HELD + 10)))
+    others = hall.join(*(f"b{number}" for number in range(MAX_CHANGES_WHILE_HELD + 10)))
     hall.slow = {"a"}
     hall.publish()
     hall.drain()
     for count, other in enumerate(others):
         hall.broker.remove(other)
         hall.drain()
-        assert a.offsets == ([] if count < MOST_HELD else [1])
+        assert a.offsets == ([] if count < MAX_CHANGES_WHILE_HELD else [1])
     assert hall.broker._rooms["room"].settled == {}
 
 
 def test_the_same_for_members_who_have_patterns() -> None:
     hall = Hall()
     (a,) = hall.join("a")
-    others = [Listener(f"b{number}") for number in range(MOST_HELD + 1)]
+    others = [Listener(f"b{number}") for number in range(MAX_CHANGES_WHILE_HELD + 1)]
     for other in others:
         hall.broker.subscribe_pattern(">", other)
     hall.slow = {"a"}

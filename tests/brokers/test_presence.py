@@ -10,6 +10,7 @@ from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Notice, Presence
 from wsdaemon.brokers.memory import MemoryBroker
+from wsdaemon.brokers.outbox import Outbox
 from wsdaemon.brokers.presence import (
     CHANGES_TOLD_PER_SECOND,
     MAX_INTERVAL_SECONDS,
@@ -214,7 +215,7 @@ def test_making_notices_counts_as_delivering() -> None:
     notice_pass = NoticePass(presence)
     runs = 0
     while notice_pass.left:
-        used = notice_pass.run("room", 128, lambda member, error: pytest.fail(str(error)))
+        used = notice_pass.run(Outbox("room"), 128, lambda member, error: pytest.fail(str(error)))
         assert used <= 128 + 1000
         runs += 1
     assert runs > 500

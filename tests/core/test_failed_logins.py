@@ -21,7 +21,7 @@ class Lines:
     def warn(self, format: str, **fields: Any) -> None:
         self.lines.append(format.format(**fields))
 
-    debug = info = warn
+    debug = info = error = warn
 
     def failure(self, format: str, failure: Any, **fields: Any) -> None:
         raise AssertionError("a failed login is no fault")

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.lines import Lines
 from wsdaemon.core.rare_lines import MINUTE, LineBudget, RareLines
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def debug(self, format: str, **fields: Any) -> None:
-        self.lines.append(("debug", format.format(**fields)))
-
-    def info(self, format: str, **fields: Any) -> None:
-        self.lines.append(("info", format.format(**fields)))
-
-    def warn(self, format: str, **fields: Any) -> None:
-        self.lines.append(("warn", format.format(**fields)))
-
-    def failure(self, format: str, failure: Any, **fields: Any) -> None:
-        self.lines.append(("failure", format.format(**fields)))
 
 
 def test_one_line_a_minute_for_each_reason_and_a_count_of_the_rest() -> None:
@@ -37,7 +17,7 @@ def test_one_line_a_minute_for_each_reason_and_a_count_of_the_rest() -> None:
         now[0] = second
         lines.warn("full", "{name} is full", name="web")
         lines.info("other", "something else")
-    assert log.lines == [
+    assert log.all == [
         ("warn", "web is full"),
         ("info", "something else"),
         ("warn", "web is full (59 more like this since then were left out)"),
@@ -54,7 +34,7 @@ def test_each_level(level: str) -> None:
     for _ in range(3):
         getattr(lines, level)(("reason", 1), "told")
         lines.failure("boom", "failed", None)
-    assert log.lines == [(level, "told"), ("failure", "failed")]
+    assert log.all == [(level, "told"), ("failure", "failed")]
 
 
 def test_so_many_for_each_key_and_so_many_in_all() -> None:
@@ -75,7 +55,7 @@ def test_keys_that_no_line_told_of_are_counted_by_the_next_line() -> None:
         lines.warn(reason, "no")
     now[0] = MINUTE
     lines.warn(9, "no")
-    assert [line for _, line in log.lines] == ["no", "no", "no (3 others since then were left out)"]
+    assert log.lines == ["no", "no", "no (3 others since then were left out)"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.integers(0, 40)), max_size=400), st.integers(1, 3), st.integers(1, 8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.core.test_rare_lines import Lines
+from tests.support.lines import Lines
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.refusals import Refusals
 
@@ -16,7 +16,7 @@ def test_refusals_are_told_once_a_minute() -> None:
         now[0] = second
         refusals.add("address_rate", PEER, told=True)
         refusals.add("path", PEER)
-    assert [line for level, line in log.lines if level == "warn"] == [
+    assert [line for level, line in log.all if level == "warn"] == [
         f"web turns clients away: address_rate; {count} since this was last said, the latest 192.0.2.7:50123" for count in (1, 60, 60)
     ]
     assert refusals.counts == {"address_rate": 150, "path": 150}

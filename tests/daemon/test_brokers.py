@@ -16,8 +16,9 @@ from wsdaemon.apps.rooms import RoomsApp, Visitor
 from wsdaemon.apps.rooms.requests import FIELDS
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.daemon.apps import load_app
 from wsdaemon.daemon.listeners import make_entrance
-from wsdaemon.daemon.mounts import Mount, Shared, make_mount
+from wsdaemon.daemon.mounts import Mount, MountMaker
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.problems import SettingsError
@@ -40,12 +41,13 @@ class Broken:
 
 def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = None, **options: Any) -> Mount:
     settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
-    shared = Shared(
-        watcher=watcher or Watcher(), wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
+    watcher = watcher or Watcher()
+    maker = MountMaker(
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(),
     )  # fmt: skip
-    return make_mount(settings, shared)
+    return maker.make(settings, load_app(settings, watcher.app_failed))
 
 
 class Room:

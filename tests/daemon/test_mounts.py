@@ -13,8 +13,9 @@ from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.ticker import TickerApp
-from wsdaemon.daemon.mounts import BUILT_IN, Mount, Shared, load_target, make_mount, make_mount_app
-from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
+from wsdaemon.daemon.apps import load_app
+from wsdaemon.daemon.mounts import Mount, MountMaker
+from wsdaemon.settings.apps import TickerOptions
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
@@ -40,22 +41,20 @@ def settings(app: Any, **values: Any) -> MountSettings:
 
 
 def mount(made: House, app: Any, **values: Any) -> Mount:
-    shared = Shared(
-        watcher=Watcher(), wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
+    watcher = Watcher()
+    maker = MountMaker(
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
         reactor=object(),
     )  # fmt: skip
-    return make_mount(settings(app, **values), shared)
+    chosen = settings(app, **values)
+    return maker.make(chosen, load_app(chosen, watcher.app_failed))
 
 
 def connect(made: House, mounted: Mount, **headers: str) -> Client:
     wires = mounted.wires
     wires.protocols.prepare()
     return Client(made.loop, wires, Watcher(), wires.policy.wheel, request("/chat", **headers), -1)
-
-
-def test_every_built_in_has_options_in_the_settings() -> None:
-    assert set(BUILT_IN) <= set(APP_OPTIONS)
 
 
 def test_built_in_apps(made: House) -> None:
@@ -85,12 +84,11 @@ def test_what_cannot_be_loaded(made: House) -> None:
         mount(made, "nowhere:chat")
     with pytest.raises(LoadError, match="int is not an app"):
         mount(made, 5)
-    assert load_target(settings("echo")) == "echo"
 
 
 def test_failures_of_a_coroutine_go_to_the_watcher(made: House) -> None:
     watcher = Watcher()
-    app = make_mount_app(settings(chat), chat, watcher.app_failed)
+    app = load_app(settings(chat), watcher.app_failed).app
     assert app.failed == watcher.app_failed
 
 

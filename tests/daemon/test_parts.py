@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, cast
 
 import pytest
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.fakes import Loop
-from wsdaemon.daemon.parts import AppStep, Callbacks, Signals, StartError, State, Watchdog, start_in_order, stop_in_order
+from wsdaemon.daemon import parts
+from wsdaemon.daemon.parts import AppStep, StartError, State, Watchdog, start_in_order, stop_in_order
 
 
 @pytest.fixture
@@ -21,10 +20,33 @@ def loop() -> Iterator[Loop]:
         yield loop
 
 
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What is logged, line by line."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
+
+
 def run(loop: Loop, coroutine: Any, seconds: float = 0.0) -> Any:
     task = loop.create_task(coroutine)
     loop.advance(seconds)
     return task.result()
+
+
+class Part:
+    """A part made of two functions."""
+
+    def __init__(self, name: str, start: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.name = name
+        self.start = start
+        self.stop = stop
 
 
 class Steps:
@@ -33,7 +55,7 @@ class Steps:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def step(self, name: str, *, fails_to: str = "", seconds: float = 0.0, error: BaseException | None = None) -> Callbacks:
+    def step(self, name: str, *, fails_to: str = "", seconds: float = 0.0, error: BaseException | None = None) -> Part:
         async def do(what: str) -> None:
             self.events.append(f"{what} {name}")
             await asyncio.sleep(seconds)
@@ -41,12 +63,12 @@ class Steps:
             if fails_to == what:
                 raise error or RuntimeError(name)
 
-        return Callbacks(name, lambda: do("start"), lambda: do("stop"))
+        return Part(name, lambda: do("start"), lambda: do("stop"))
 
 
 def test_each_step_waits_for_the_one_before_it(loop: Loop) -> None:
     steps = Steps()
-    started = run(loop, start_in_order([steps.step("a", seconds=5), steps.step("b")]), 10)
+    started = run(loop, start_in_order([steps.step("a", seconds=5), steps.step("b")], 60.0), 10)
     run(loop, stop_in_order(started), 10)
     assert steps.events == ["start a", "a started", "start b", "b started", "stop b", "b stoped", "stop a", "a stoped"]
 
@@ -55,13 +77,13 @@ def test_a_start_that_fails_stops_what_was_started_and_raises(loop: Loop) -> Non
     """Twisted's MultiService leaves the others running."""
     steps = Steps()
     with pytest.raises(RuntimeError, match="b"):
-        run(loop, start_in_order([steps.step("a"), steps.step("b", fails_to="start"), steps.step("c")]))
+        run(loop, start_in_order([steps.step("a"), steps.step("b", fails_to="start"), steps.step("c")], 60.0))
     assert steps.events == ["start a", "a started", "start b", "b started", "stop a", "a stoped"]
 
 
 def test_a_start_that_is_cancelled_stops_what_was_started(loop: Loop) -> None:
     steps = Steps()
-    task = loop.create_task(start_in_order([steps.step("a"), steps.step("b", seconds=100)]))
+    task = loop.create_task(start_in_order([steps.step("a"), steps.step("b", seconds=100)], 60.0))
     loop.settle()
     task.cancel()
     loop.settle()
@@ -75,12 +97,36 @@ def test_a_stop_that_fails_hinders_no_other(loop: Loop) -> None:
     assert steps.events == ["stop b", "b stoped", "stop a", "a stoped"]
 
 
-def test_callbacks_need_not_wait(loop: Loop) -> None:
-    calls: list[str] = []
-    step = Callbacks("x", lambda: calls.append("start"), lambda: calls.append("stop"))
-    run(loop, step.start())
-    run(loop, step.stop())
-    assert calls == ["start", "stop"]
+def test_a_start_that_takes_too_long_is_told_and_then_ended(loop: Loop, logged: list[str]) -> None:
+    steps = Steps()
+    with pytest.raises(StartError, match=r"^b has not started; the whole start may take 60 s \(\[daemon\] start_timeout\)$"):
+        run(loop, start_in_order([steps.step("a", seconds=35), steps.step("b", seconds=1000)], 60.0), 120)
+    assert steps.events == ["start a", "a started", "start b", "stop a", "a stoped"]
+    assert logged[:3] == [f"waiting for a to start: {seconds} s so far" for seconds in (10, 20, 30)]
+
+
+def test_a_stop_that_takes_long_is_told(loop: Loop, logged: list[str]) -> None:
+    run(loop, stop_in_order([Steps().step("a", seconds=25)]), 40)
+    assert logged == ["waiting for a to stop: 10 s so far", "waiting for a to stop: 20 s so far"]
+
+
+def test_a_part_that_does_not_end_when_it_is_cancelled_hinders_no_start_from_ending(loop: Loop) -> None:
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                if over:
+                    raise
+
+    over: list[bool] = []
+    part = Part("stubborn", stubborn, stubborn)
+    with pytest.raises(StartError, match="stubborn has not started"):
+        run(loop, start_in_order([part], 60.0), 60 + parts.CANCEL_SECONDS + 1)
+    over.append(True)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.settle()
 
 
 # -- apps
@@ -110,73 +156,6 @@ def test_an_app_that_does_not_start_gives_the_users_traceback(loop: Loop) -> Non
 def test_an_apps_own_start_error_stays_as_it_is(loop: Loop) -> None:
     with pytest.raises(StartError, match=r"^mine$"):
         run(loop, AppStep(FailingApp(StartError("mine")), "here").start())
-
-
-# -- signals
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Puts the handlers of this process back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
-class Asked:
-    """A loop that runs at once what comes from a signal."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        loop: Any = self
-        self.signals = Signals(loop, self._call("stop"), self._call("stop now"), self._call("reload"))
-
-    def _call(self, name: str) -> Callable[[], None]:
-        return lambda: self.calls.append(name)
-
-    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
-        callback()
-
-
-@pytest.mark.usefixtures("handlers")
-def test_the_first_signal_drains_the_second_stops_at_once() -> None:
-    asked = Asked()
-    asked.signals.install()
-    signal.raise_signal(signal.SIGTERM)
-    assert asked.calls == ["stop"]
-    signal.raise_signal(signal.SIGINT)
-    assert asked.calls == ["stop", "stop now"]
-
-
-@pytest.mark.usefixtures("handlers")
-def test_the_third_ends_a_loop_that_does_not_turn_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses: list[int] = []
-    monkeypatch.setattr(os, "_exit", statuses.append)
-    asked = Asked()
-    asked.signals.install()
-    for _ in range(3):
-        signal.raise_signal(signal.SIGTERM)
-    assert statuses == [1]
-
-
-@pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_reloading(number: signal.Signals) -> None:
-    asked = Asked()
-    asked.signals.install()
-    signal.raise_signal(number)
-    assert asked.calls == ["reload"]
-
-
-@pytest.mark.usefixtures("handlers")
-def test_outside_the_main_thread_nothing_is_installed() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=Asked().signals.install)
-    thread.start()
-    thread.join(10)
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # -- systemd

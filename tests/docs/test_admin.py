@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.ops.admin.test_site import EVERYTHING, head, shown
 from tests.ops.test_metrics import page, samples
+from tests.support.admin import EVERYTHING, head, shown
 from tests.support.fakes import Loop
 from wsdaemon.ops.admin.publishing import parse
 from wsdaemon.ops.admin.routes import Table

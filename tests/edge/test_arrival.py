@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,12 +19,6 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.arrival import LINGER, Arrival
 from wsdaemon.edge.candidate import Entrance
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Door:

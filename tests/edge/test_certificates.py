@@ -50,7 +50,6 @@ def test_a_good_pair_is_in_use_and_unchanged(files: Files) -> None:
     certificates = watched(files.entry())
     assert certificates.poll() == []
     assert not certificates.changed()
-    assert not certificates.by_name
     assert certificates.warnings == ()
     assert names_seen(certificates, "a.example") == {"a.example"}
 
@@ -193,22 +192,21 @@ def three(tmp_path: Path, authority: trustme.CA) -> tuple[Files, Files, Files]:
 )
 def test_sni_chooses_by_name(three: tuple[Files, Files, Files], asked: str, shown: str) -> None:
     certificates = watched(*(files.entry() for files in three))
-    assert certificates.by_name
     assert shown in names_seen(certificates, asked)
-    assert shown in certificates.pair_for(asked).names
+    assert shown in certificates._find(asked).pair.names
 
 
 def test_no_name_gets_the_first(three: tuple[Files, Files, Files]) -> None:
     certificates = watched(*(files.entry() for files in three))
-    assert certificates.pair_for(None) is certificates.pairs[0]
-    assert certificates.pair_for("") is certificates.pairs[0]
+    assert certificates._find(None).pair is certificates.pairs[0]
+    assert certificates._find("").pair is certificates.pairs[0]
 
 
 def test_configured_hosts_replace_the_names_in_the_certificate(three: tuple[Files, Files, Files]) -> None:
     certificates = watched(three[0].entry(), three[1].entry("only.example", "bücher.example."))
-    assert certificates.pair_for("x.b.example") is certificates.pairs[0]
-    assert certificates.pair_for("only.example") is certificates.pairs[1]
-    assert certificates.pair_for("xn--bcher-kva.example") is certificates.pairs[1]
+    assert certificates._find("x.b.example").pair is certificates.pairs[0]
+    assert certificates._find("only.example").pair is certificates.pairs[1]
+    assert certificates._find("xn--bcher-kva.example").pair is certificates.pairs[1]
 
 
 def test_one_bad_pair_does_not_hold_up_the_others(three: tuple[Files, Files, Files]) -> None:

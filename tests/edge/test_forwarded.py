@@ -58,6 +58,12 @@ def test_membership(host: str, inside: bool) -> None:
     assert (Peer(host, 5) in TRUSTED) is inside
 
 
+@pytest.mark.parametrize("text", ["::ffff:127.0.0.1", "::ffff:7f00:1/128", "::ffff:127.0.0.0/120"])
+def test_mapped_addresses_are_the_ipv4_addresses_that_are_compared(text: str) -> None:
+    networks = Networks.parse(text)
+    assert "127.0.0.1" in networks and "::ffff:127.0.0.1" in networks and "127.0.1.1" not in networks
+
+
 def test_what_is_no_address_is_in_no_network() -> None:
     number: object = 5
     assert number not in TRUSTED

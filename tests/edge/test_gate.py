@@ -11,27 +11,10 @@ import pytest
 
 from tests.support.admission import ADA, Chain, Door
 from tests.support.fakes import PEER, App, House, request
+from tests.support.lines import Lines
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.edge.origins import Origins
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def debug(self, format: str, **fields: Any) -> None:
-        pass
-
-    def info(self, format: str, **fields: Any) -> None:
-        self.lines.append(format.format(**fields))
-
-    def failure(self, format: str, failure: Any, **fields: Any) -> None:
-        self.lines.append(format.format(**fields))
-
-    warn = info
 
 
 class Making:

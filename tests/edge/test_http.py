@@ -15,7 +15,7 @@ from tests.support.auth import logged
 from tests.support.fakes import House, Loop, Transport, house
 from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.edge.hosts import Hosts
-from wsdaemon.edge.http import LINGER_SECONDS, Page, PlainServer
+from wsdaemon.edge.http import LINGER_SECONDS, PlainPage, PlainServer
 from wsdaemon.edge.request import BadRequest, Head
 
 TIMEOUT = 10.0
@@ -37,12 +37,12 @@ class Pages:
     """A site: it echoes what it was asked. What is under /later is answered when the test says so."""
 
     asked: list[tuple[str, bytes]] = field(default_factory=list)
-    later: list[asyncio.Future[Page]] = field(default_factory=list)
+    later: list[asyncio.Future[PlainPage]] = field(default_factory=list)
 
-    def refusal(self, head: Head) -> Page | None:
+    def refusal(self, head: Head) -> PlainPage | None:
         return Text(401, b"no") if head.path == "/refused" else None
 
-    def answer(self, head: Head, body: bytes) -> Page | Awaitable[Page]:
+    def answer(self, head: Head, body: bytes) -> PlainPage | Awaitable[PlainPage]:
         self.asked.append((head.path, body))
         if head.path == "/broken":
             raise ZeroDivisionError
@@ -51,7 +51,7 @@ class Pages:
             return self.later[-1]
         return Text(200, head.path.encode() + b" " + body)
 
-    def problem(self, error: BadRequest) -> Page:
+    def problem(self, error: BadRequest) -> PlainPage:
         return Text(error.status, error.reason.encode())
 
 

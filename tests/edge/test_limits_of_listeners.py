@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.daemon.test_mounts import mount
 from tests.support.admission import Chain, Visitor
-from tests.support.fakes import LOCAL, PEER, App, Client, Frame, House, Watcher, frame, house, request, text
+from tests.support.fakes import LOCAL, PEER, PYTHON, App, Client, Frame, House, Watcher, frame, house, request, text
 from wsdaemon.core.registry import Count
-from wsdaemon.daemon.listeners import Common, entrances_by, make_entrance, make_listener
+from wsdaemon.daemon.listeners import ListenerMaker, entrances_by, make_entrance
 from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Identity
 from wsdaemon.edge.candidate import Entrance
@@ -27,6 +27,7 @@ from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
 from wsdaemon.wire.factory import Wires, lower
 from wsdaemon.wire.policy import WirePolicy
+from wsdaemon.wire.turns import Turns
 
 
 def listener_settings(**values: Any) -> ListenerSettings:
@@ -181,9 +182,12 @@ class Served:
 
     def __init__(self, made: House, entrances: list[Entrance], **settings: Any) -> None:
         self.house = made
-        common = Common(made.loop, made.wheel(), Count(), 5.0, lambda: False)
+        maker = ListenerMaker(
+            loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=Turns(made.loop.call_soon),
+            send=PYTHON.send,
+        )  # fmt: skip
         self._sock = socket.socket()
-        self.listener: Listener = make_listener(listener_settings(**settings), self._sock, None, entrances, common)
+        self.listener: Listener = maker.make(listener_settings(**settings), self._sock, None, entrances)
         self.gate = self.listener.gate
 
     def arrive(self, path: str) -> Visitor:

@@ -14,15 +14,18 @@ import uvloop
 
 from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, request, server_frames, text
 from tests.support.gates import make_gate
+from tests.support.lines import Lines
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
+from wsdaemon.daemon.sockets import open_tcp, open_unix
 from wsdaemon.edge import listeners
 from wsdaemon.edge.candidate import Entrance
+from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.listeners import Listener
-from wsdaemon.edge.sockets import open_tcp, open_unix
+from wsdaemon.edge.proxy_protocol import SIGNATURE
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.wire.deflate.resting import Resting
@@ -38,7 +41,7 @@ LONGEST = 10.0
 class Served:
     """A listener with an echo at /, running."""
 
-    def __init__(self, sock: socket.socket, max_handshakes: int = 1000, path: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, max_handshakes: int = 1000, **options: Any) -> None:
         loop = asyncio.get_running_loop()
         self.errors: list[object] = []
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
@@ -56,7 +59,7 @@ class Served:
             listener="here", secure=False, routes=Routes([("/", entrance)]), counts=(), wheel=self.wheel, handshake_timeout=LONGEST,
             retry_after=5.0,
         )  # fmt: skip
-        self.listener = Listener(name="here", sock=sock, gate=gate, loop=loop, max_handshakes=max_handshakes, path=path)
+        self.listener = Listener(name="here", sock=sock, gate=gate, loop=loop, max_handshakes=max_handshakes, **options)
         self.listener.start()
 
 
@@ -136,7 +139,7 @@ def test_an_echo(run: Any) -> None:
 def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
     async def test() -> None:
         path = str(tmp_path / "ws.sock")
-        served = Served(open_unix(UnixAddress(path), 10), path=path)
+        served = Served(open_unix(UnixAddress(path), 10).sock)
         assert served.listener.port is None
         client = Client(*await asyncio.open_unix_connection(path))
         await client.open()
@@ -144,7 +147,6 @@ def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
         assert await client.reader.readexactly(3) == b"\x81\x01x"
         assert served.watcher.opened_ones[0].peer.is_unix
         served.listener.stop()
-        assert not Path(path).exists()  # noqa: ASYNC240
         client.leave()
         await until(lambda: served.count.now == 0)
 
@@ -285,6 +287,63 @@ def test_a_client_that_is_gone_before_it_is_accepted(run: Any) -> None:
         await client.open()
         client.leave()
         await until(lambda: served.count.now == 0)
+        served.listener.stop()
+
+    run(test)
+
+
+TOLD_SECURE = SIGNATURE + b"\x21\x11\x00\x14" + bytes([203, 0, 113, 9, 127, 0, 0, 1, 1, 2, 3, 4]) + b"\x20\x00\x05\x01\0\0\0\0"
+TOLD_PLAIN = TOLD_SECURE[:-5] + bytes(5)
+SAYS_NOTHING = b"PROXY TCP4 203.0.113.9 127.0.0.1 258 772\r\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "proxies_secure", "secure"),
+    [
+        (TOLD_SECURE, False, True),
+        (TOLD_SECURE, True, True),
+        (TOLD_PLAIN, True, False),
+        (SAYS_NOTHING, False, False),
+        (SAYS_NOTHING, True, True),
+        (SIGNATURE + b"\x20\x00\x00\x00", True, False),
+    ],
+    ids=["v2 says TLS", "v2 says TLS, on", "v2 says plain, on", "v1", "v1, on", "the proxy itself, on"],
+)
+def test_tls_that_ended_in_front(run: Any, header: bytes, proxies_secure: bool, secure: bool) -> None:
+    async def test() -> None:
+        served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 16), proxies=Networks.parse("127.0.0.1"), proxies_secure=proxies_secure)
+        client = await Client.connect(served.listener.port or 0)
+        client.writer.write(header)
+        await client.open()
+        [connection] = served.watcher.opened_ones
+        assert connection.secure is secure
+        assert str(connection.peer) == ("203.0.113.9:258" if header[12:13] != b"\x20" else str(connection.peer))
+        client.leave()
+        await until(lambda: served.watcher.closed_ones)
+        served.listener.stop()
+
+    run(test)
+
+
+def test_the_last_descriptors_are_no_clients_who_are_answered_503(run: Any) -> None:
+    async def test() -> None:
+        served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 16))
+        log: Any = Lines()
+        served.listener.gate.refusals._log = log
+        served.listener._first_reserved = 0
+        for _ in range(5):
+            client = await Client.connect(served.listener.port or 0)
+            client.writer.write(request())
+            answer = await client.ended()
+            assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 5\r\n" in answer
+            client.leave()
+        assert served.listener.gate.refused == {"descriptors": 5}
+        [line] = log.lines
+        assert "LimitNOFILE" in line, "told once, with the mend"
+        served.listener._first_reserved = 1 << 20
+        client = await Client.connect(served.listener.port or 0)
+        await client.open()
+        client.leave()
         served.listener.stop()
 
     run(test)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fakes import house
 from tests.support.gates import make_gate
+from tests.support.lines import Lines
 from wsdaemon.core.routing import Routes
 from wsdaemon.edge.listeners import Listener
 
@@ -48,3 +49,22 @@ def test_what_the_network_did_to_one_connection_stops_nothing() -> None:
 def test_what_is_our_own_fault_is_not_hidden() -> None:
     with pytest.raises(OSError, match="failed"):
         accept_from(Failing(errno.EBADF))
+
+
+def test_without_descriptors_the_log_tells_once() -> None:
+    log: Any = Lines()
+    with house() as made:
+        sock: Any = Failing(*[errno.EMFILE] * 200)
+        sock.fileno = lambda: 99
+        gate = make_gate(listener="web", routes=Routes(), wheel=made.wheel(), retry_after=1.0)
+        listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10, log=log)
+        rests: list[float] = []
+        made.loop.remove_reader = made.loop.add_reader = lambda *arguments: True  # type: ignore[method-assign, assignment]
+        for _ in range(200):
+            listener._acceptable()
+            rests.append(made.loop.timers)
+            assert listener._resting is not None
+            listener._resting.cancel()
+        assert sock.errors == []
+    [line] = log.lines
+    assert line.startswith("web accepts no clients for a moment: failed") and "ulimit -n" in line

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.fakes import LOCAL, PEER, App, House, Transport, house, request
+from tests.support.fakes import LOCAL, PEER, App, House, Transport, request
 from tests.support.gates import make_gate
 from wsdaemon import WebSocketServer
 from wsdaemon.core.registry import Count
@@ -129,12 +128,6 @@ def test_only_the_scripts_and_styles_of_the_page_itself_may_run(pages: Pages) ->
 # -- through the gate
 
 
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
-
-
 class Door:
     """A gate with a mount at / and a page there."""
 
@@ -162,7 +155,7 @@ def test_a_page_and_a_mount_at_one_path(made: House, pages: Pages, secure: bool)
     door = Door(made, pages, secure)
     page = door.get(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", -1 if secure else 7)
     assert b"".join(page.writes).endswith(b"\r\n\r\n" + HTML)
-    assert (page.eof_written, page.closing) == (not secure, secure)
+    assert (page.eof_written, page.closing) == (True, False)
     assert (door.count.now, door.gate.refused) == (0, {}), "a page is neither a connection nor a refusal"
     assert door.get(request("/")).writes[0].startswith(b"HTTP/1.1 101 ")
 

@@ -141,6 +141,39 @@ def test_what_is_refused(data: bytes) -> None:
     assert outcome([data[i : i + 1] for i in range(len(data))]) == "refused"
 
 
+def ssl_tlv(flags: int, rest: bytes = b"\0\0\0\0") -> bytes:
+    return b"\x20" + struct.pack(">H", 1 + len(rest)) + bytes([flags]) + rest
+
+
+VERSION = b"\x21\x00\x07TLSv1.3"
+"""A TLV inside the TLV."""
+
+
+@pytest.mark.parametrize(
+    ("data", "secure"),
+    [
+        (b"PROXY TCP4 203.0.113.9 198.51.100.1 51812 443\r\n", None),
+        (v2(1, 0x11, FOUR), None),
+        (v2(1, 0x11, FOUR + TLVS), None),
+        (v2(1, 0x11, FOUR + ssl_tlv(1)), True),
+        (v2(1, 0x11, FOUR + ssl_tlv(7, b"\0\0\0\0" + VERSION) + TLVS), True),
+        (v2(1, 0x11, FOUR + TLVS + ssl_tlv(1)), True),
+        (v2(1, 0x11, FOUR + ssl_tlv(0)), False),
+        (v2(1, 0x11, FOUR + ssl_tlv(2)), False),
+        (v2(1, 0x21, block6("2001:db8::1", "::1", 51812, 443) + ssl_tlv(1)), True),
+        (v2(1, 0x31, bytes(216) + ssl_tlv(1)), True),
+        (v2(1, 0x11, FOUR + ssl_tlv(1, b"")), None),  # too short to be one
+        (v2(1, 0x11, FOUR + ssl_tlv(1)[:-1]), None),  # cut off
+        (v2(1, 0x11, FOUR + b"\x02\x00\xff" + ssl_tlv(1)), None),  # swallowed by a longer one
+        (v2(0, 0x11, FOUR + ssl_tlv(1)), None),
+    ],
+)
+def test_whether_the_client_came_over_tls(data: bytes, secure: bool | None) -> None:
+    header = ProxyHeaderReader().feed(data)
+    assert header is not None
+    assert header.secure is secure
+
+
 def test_a_version_1_line_may_have_107_bytes() -> None:
     line = b"PROXY UNKNOWN " + b"a" * (MAX_V1 - 16) + b"\r\n"
     assert len(line) == MAX_V1

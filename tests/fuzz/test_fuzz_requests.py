@@ -11,6 +11,7 @@ from random import Random
 
 from tests.support.fuzzing import Budget, again, run
 from tests.support.mutators import cut, mutate
+from tests.support.requests import written_again
 from tests.support.streams import STRANGERS, opening
 from wsdaemon.core.handshake import UNIX, Headers, Peer
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks, true_client
@@ -62,9 +63,9 @@ def check_requests(inputs: Sequence[Reads]) -> None:
         if not isinstance(whole, Head):
             continue
         assert cut_up == whole, "cuts made another head of it"
-        read_again = parse_head(whole.serialise(), 100)
+        read_again = parse_head(written_again(whole), 100)
         assert replace(read_again, raw=b"") == replace(whole, raw=b""), "written out and read again, it is another head"
-        lines = whole.serialise().removesuffix(b"\r\n\r\n")
+        lines = written_again(whole).removesuffix(b"\r\n\r\n")
         assert len(_LINE_ENDS.split(lines)) == 1 + len(whole.headers.raw), "others would cut its lines elsewhere"
         with suppress(BadRequest):
             assert len(upgrade(whole).key) == 24

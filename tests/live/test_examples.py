@@ -172,6 +172,35 @@ def test_chat_comes_back_and_has_missed_nothing(tabs: Any, server: WebSocketServ
         tab.until("document.getElementById('count').textContent === '2'")
 
 
+def test_an_empty_chat_says_so(tabs: Any) -> None:
+    tab = tabs("/chat#empty")
+    tab.until(CONNECTED)
+    hint = "getComputedStyle(document.getElementById('log'), '::before').content"
+    assert "No messages yet" in tab.run(hint)
+    tab.say("hello")
+    tab.until(shows("hello"))
+    assert tab.run(hint) == "none"
+
+
+def test_a_name_fits_its_field_on_a_phone(tabs: Any) -> None:
+    tab = tabs("/chat", width=390, height=740)
+    tab.until(CONNECTED)
+    tab.write("name", "a name of thirty characters !!")
+    assert tab.run("((field) => field.scrollWidth <= field.clientWidth)(document.getElementById('name'))")
+
+
+@pytest.mark.parametrize(
+    ("known", "notices"),
+    [(0, []), (7, ["The server has started this room anew: it no longer has the earlier messages."])],
+)
+def test_a_chat_whose_server_was_restarted(tabs: Any, known: int, notices: list[str]) -> None:
+    tab = tabs(f"/chat#restarted{known}")
+    tab.until(CONNECTED)
+    tab.run(f"position = {{epoch: 'an-earlier-one', offset: {known}}}; window.socket_before = link.socket; link.socket.close()")
+    tab.until(f"link.socket !== socket_before && {CONNECTED} && position.epoch !== 'an-earlier-one'")
+    assert tab.run("Array.from(document.querySelectorAll('.notice'), (each) => each.textContent)") == notices
+
+
 def test_dashboard(tabs: Any, server: WebSocketServer) -> None:
     tab = tabs("/dashboard")
     for chart in ("cpu", "delay", "memory", "trip"):
@@ -218,6 +247,21 @@ def test_cursors(tabs: Any) -> None:
     ada.until(f"((each) => each && Math.abs(each.dataset.x - 0.05) < 0.01)({pointer('Bob')})")
     bob.run("dispatchEvent(new Event('pagehide'))")
     ada.until(f"!{pointer('Bob')}")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_label_of_a_pointer_stays_inside_the_field(tabs: Any, width: int) -> None:
+    tab = tabs("/cursors", width=width, height=800)
+    tab.until(CONNECTED)
+    for x, y in ((0.99, 0.5), (0.5, 0.99), (0.98, 0.98), (0.3, 0.3)):  # further out the field is round
+        tab.point(x, y)
+        tab.until(f"(({{x, y}}) => Math.abs(x - {x}) < 0.01 && Math.abs(y - {y}) < 0.01)(document.querySelector('.pointer.mine').dataset)")
+        label, field = (
+            tab.run(f"((box) => [box.left, box.top, box.right, box.bottom])(document.querySelector('{each}').getBoundingClientRect())")
+            for each in (".pointer.mine span", "#field")
+        )
+        assert field[0] <= label[0] and field[1] <= label[1]
+        assert label[2] <= field[2] and label[3] <= field[3]
 
 
 def test_cursors_come_back(tabs: Any, server: WebSocketServer) -> None:

@@ -143,6 +143,8 @@ def test_the_shipped_settings_serve_all_that_they_name(tmp_path: Path) -> None:
     text = (ROOT / "etc" / "ws.ini").read_text().replace("tcp:8080", "tcp:0")
     with Daemon(tmp_path, text) as daemon:
         daemon.check_echo()
+        [line] = daemon.output.wait_for("serving ")
+        assert line.string.endswith(f"serving ws://127.0.0.1:{daemon.port}/echo, /ticker, /chat")
         with daemon.connect("/ticker") as client:
             assert "tick" in str(client.recv(SECONDS))
         with daemon.connect("/chat") as one, daemon.connect("/chat") as two:

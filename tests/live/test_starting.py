@@ -137,13 +137,15 @@ def test_another_reactor_was_asked_for(tmp_path: Path) -> None:
 def test_no_config_is_a_usage_error(tmp_path: Path) -> None:
     done = run(tmp_path, ECHO, "--config=")
     assert done.returncode == 1
-    assert "say which INI file to serve by" in done.stdout + done.stderr
+    assert "name the INI file" in done.stdout + done.stderr
 
 
 def test_check_serves_nothing(tmp_path: Path) -> None:
-    with Daemon(tmp_path) as daemon:  # its port is busy, which --check does not mind
+    with Daemon(tmp_path) as daemon:  # its port is busy, which --check only mentions
         done = run(tmp_path, ECHO.replace("tcp:0", f"tcp:{daemon.port}"), "--check")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("warning: tcp:")
+    assert "is in use" in done.stderr
     assert "ws on tcp:" in done.stdout
     assert "/echo  echo" in done.stdout
 

@@ -18,7 +18,7 @@ from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
-from wsdaemon.ops.admin.contract import Request
+from wsdaemon.ops.admin.contract import PageRequest
 from wsdaemon.ops.admin.exposition import MOST_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
 from wsdaemon.ops.metrics import AT_ONCE, EVERY, MOST_CODES, LoopLatency, Totals, code_label, survey
@@ -298,7 +298,7 @@ def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals:
         round_trips=Histogram(),
         reloading=lambda: [StaleFile()],
     )
-    asked = Request(Headers([(b"accept", accept.encode())] if accept else []), {})
+    asked = PageRequest(Headers([(b"accept", accept.encode())] if accept else []), {})
     [(route, handler)] = MetricsPage(sources, True).pages()
     assert route.open
     task: asyncio.Task[Any] = loop.create_task(handler(asked))  # type: ignore[arg-type]

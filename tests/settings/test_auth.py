@@ -59,6 +59,9 @@ def test_each_kind_has_its_own_keys(tmp_path: Path) -> None:
     assert load(tmp_path / "again.ini") == settings
 
 
+KEYS = "kind, file, realm, remember, threads, max_waiting, failures_per_minute, address_failures_per_minute"
+
+
 def test_problems_of_sections() -> None:
     found = problems(
         mount(auth="staf"),
@@ -74,7 +77,7 @@ def test_problems_of_sections() -> None:
     assert found == [
         "x: [auth:bad name]: expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -",
         "x: [auth:staff] algorithms: key of the kind jwt; the kind here is basic",
-        "x: [auth:staff] banana: unknown key; the keys here are kind, file, realm, remember, threads, max_waiting, failures_per_minute",
+        f"x: [auth:staff] banana: unknown key; the keys here are {KEYS}",
         'x: [auth:staff] realm = say "hi": expected up to 100 printable ASCII characters without " and \\',
         "x: [auth:nothing] kind: missing key; expected basic, jwt, tls, http or ticket",
         "x: [auth:typo] kind = jvt: expected basic, jwt, tls, http or ticket; did you mean jwt?",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.settings.apps import EchoOptions, TickerOptions
-from wsdaemon.settings.ini import Problem, SettingsError, load, read_sections
+from wsdaemon.settings.ini import Problem, SettingsError, load, read, read_sections
 from wsdaemon.settings.model import Settings
 from wsdaemon.settings.values import TcpAddress, UnixAddress
 
@@ -174,7 +174,15 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ("max-message = 1", ":5: [mount:/echo] max-message: unknown key; did you mean max_message?"),
         ("backlog = 5", ":5: [mount:/echo] backlog: unknown key; expected it in [listener:NAME]"),
         ("max_message =", ":5: [mount:/echo] max_message = (empty): expected a size such as 64KiB or 1MiB"),
-        ("max_message = 1MiB ; big", ":5: [mount:/echo] max_message = 1MiB ; big: expected a size such as 64KiB or 1MiB"),
+        (
+            "max_message = 1MiB ; big",
+            ":5: [mount:/echo] max_message = 1MiB ; big: expected a size such as 64KiB or 1MiB; a comment needs a line of its own",
+        ),
+        ("max_message = x # y", ":5: [mount:/echo] max_message = x # y: expected a size such as 64KiB or 1MiB"),
+        (
+            "lifetime = 3y",
+            ":5: [mount:/echo] lifetime = 3y: expected a duration such as 500ms, 30s or 5m, or 0; the longest is 365d",
+        ),
         ("max_message = %(size)s", ":5: [mount:/echo] max_message = %(size)s: expected a size such as 64KiB or 1MiB"),
         ("subprotocols = a\tb", ":5: [mount:/echo] subprotocols = a\\tb: expected text without control characters"),
         ("subprotocols = a\x1bb", ":5: [mount:/echo]: control character; expected plain text"),
@@ -188,7 +196,10 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         ),
         (
             "[daemon]\nzzz = 1",
-            ":6: [daemon] zzz: unknown key; the keys here are drain_timeout, max_connections, retry_after, python_path, accelerator",
+            (
+                ":6: [daemon] zzz: unknown key; "
+                "the keys here are drain_timeout, start_timeout, max_connections, retry_after, python_path, accelerator"
+            ),
         ),
         ("[mount:/echo]\napp = echo", ":5: [mount:/echo]: section given twice (first on line 3)"),
         ("[mount:/a]", ":5: [mount:/a] app: missing key; expected a built-in app, module:function or module:Class"),
@@ -208,6 +219,27 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
 )
 def test_one_problem(tmp_path: Path, lines: str, expected: str) -> None:
     assert problems(tmp_path, MINIMAL + lines + "\n") == [expected]
+
+
+APPS = "expected a built-in app (echo, ticker, rooms), module:function or module:Class"
+
+
+@pytest.mark.parametrize(
+    ("app", "hint"),
+    [
+        ("echo   # comment", "; a comment needs a line of its own: did you mean echo?"),
+        ("good:chat ; mine", "; a comment needs a line of its own: did you mean good:chat?"),
+        ("12 # what", "; a comment needs a line of its own"),
+        ("good.chat", "; did you mean good:chat?"),
+        ("my.good.chat", "; did you mean my.good:chat?"),
+        ("good.py", "; did you mean good:function?"),
+        ("./my/good.py", ""),
+        ("my-app", ""),
+    ],
+)
+def test_an_app_that_is_nearly_right(tmp_path: Path, app: str, hint: str) -> None:
+    text = MINIMAL.replace("app = echo", f"app = {app}")
+    assert problems(tmp_path, text) == [f":4: [mount:/echo] app = {app}: {APPS}{hint}"]
 
 
 def test_two_mounts_of_one_shape(tmp_path: Path) -> None:
@@ -331,3 +363,68 @@ def test_what_is_taken_is_what_rawconfigparser_reads(lines: list[str]) -> None:
 @given(st.binary(max_size=200) | lines_of_any_kind.map(lambda lines: "\n".join(lines).encode()))
 def test_no_content_is_a_traceback(content: bytes) -> None:
     read_sections(content, "test", [])
+
+
+def test_a_ping_timeout_that_makes_the_interval_longer(tmp_path: Path) -> None:
+    (warning,) = load_text(tmp_path, MINIMAL + "ping_interval = 5s\n").warnings
+    assert warning == "[mount:/echo] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
+    for good in ("ping_interval = 0", "ping_interval = 10s", "ping_interval = 5s\nping_timeout = 5s"):
+        assert not load_text(tmp_path, MINIMAL + good + "\n").warnings
+
+
+# -- a line with a problem hides nothing, and nothing seems to be missing because of it
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("\tapp = echo", ":4: [mount:/echo]: expected no blanks at the start of a line; a value ends with its own line"),
+        ("app = ec\xffho", ":4: [mount:/echo]: byte 0xff is not UTF-8; expected the file in UTF-8"),
+        ("app = ec\x07ho", ":4: [mount:/echo]: control character; expected plain text"),
+        ("app: echo", ":4: [mount:/echo] app: echo: expected key = value"),
+        ("app echo", ":4: [mount:/echo] app echo: expected key = value"),
+    ],
+)
+def test_a_key_in_a_line_with_a_problem_is_not_missing(tmp_path: Path, line: str, problem: str) -> None:
+    text = "[listener:web]\naddress = tcp:8080\n[mount:/echo]\n" + line + "\n"
+    (tmp_path / "ws.ini").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path / "ws.ini")
+    assert str(caught.value) == f"{tmp_path}/ws.ini{problem}"
+
+
+def test_the_value_of_an_indented_line_is_checked_too(tmp_path: Path) -> None:
+    assert problems(tmp_path, MINIMAL + "  max_message = much\n  and more\n  [logging]\n  level = loud\n") == [
+        ":5: [mount:/echo]: expected no blanks at the start of a line; a value ends with its own line",
+        ":5: [mount:/echo] max_message = much: expected a size such as 64KiB or 1MiB",
+        ":6: [mount:/echo]: expected no blanks at the start of a line; a value ends with its own line",
+        ":7: [mount:/echo]: expected no blanks at the start of a line; a value ends with its own line",
+        ":8: [logging]: expected no blanks at the start of a line; a value ends with its own line",
+        ":8: [logging] level = loud: expected debug, info, warn, error or critical",
+    ]
+
+
+def test_a_section_whose_header_has_a_comment_is_not_missing(tmp_path: Path) -> None:
+    text = "[listener:web]\naddress = tcp:8080\nmounts = /echo\n[mount:/echo] # the first\napp = echo\nmax_message = much\n"
+    assert problems(tmp_path, text) == [
+        ":4: [mount:/echo] # the first: expected [section] alone on its line; a comment needs a line of its own",
+        ":6: [mount:/echo] max_message = much: expected a size such as 64KiB or 1MiB",
+    ]
+
+
+def test_problems_come_with_the_settings_that_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "ws.ini"
+    path.write_text(MINIMAL + "max_message = much\n[mount:/none]\n[listener:two]\naddress = nowhere\n")
+    usable, found = read(path)
+    assert [problem.line for problem in found] == [5, 6, 8]
+    assert usable is not None
+    assert [mount.path for mount in usable.mounts] == ["/echo"]
+    assert [listener.name for listener in usable.listeners] == ["web"]
+    assert read(tmp_path / "nothing.ini")[0] is None
+
+
+def test_where_a_later_problem_stands(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, "[defaults]\npolicy = m:C\n" + MINIMAL.replace("app = echo", "app = rooms"))
+    lines = [settings.problem("mount:/echo", "x", key).line for key in ("app", "policy", "max_message")]
+    assert lines == [6, 2, 5]
+    assert settings.problem("admin", "x").line is None

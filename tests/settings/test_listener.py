@@ -95,6 +95,24 @@ def test_sections_of_certificates(tmp_path: Path) -> None:
 PAIR = section("tls:www", certificate="c", key="k")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_that_of_ipv4(text: str, value: str) -> None:
+    assert NetworkForm().parse(text) == value
+
+
+def test_where_tls_ends_is_stated_beside_the_proxies() -> None:
+    made = settings(proxy_protocol_from="127.0.0.1", proxy_protocol_secure="on")
+    assert made.listeners[0].proxy_protocol_secure and not settings().listeners[0].proxy_protocol_secure
+
+
 def test_what_does_not_fit_together() -> None:
     assert "no [tls:wwww] section; did you mean www?" in problems(PAIR, tls="wwww")[0]
     assert "expected either tls or tls_certificate" in problems(PAIR, tls="www", tls_certificate="c", tls_key="k")[0]

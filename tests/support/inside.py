@@ -15,7 +15,7 @@ import uvloop
 from twisted.internet.task import Clock
 
 from tests.support.daemon import SECONDS
-from wsdaemon.daemon.daemon import Daemon, build
+from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.settings.ini import load
 
@@ -31,7 +31,7 @@ def run_inside(coroutine: Coroutine[Any, Any, T]) -> T:
 async def inside(folder: Path, text: str) -> AsyncIterator[Daemon]:
     """A daemon that serves an INI file on this loop."""
     (folder / "ws.ini").write_text(text)
-    daemon = build(load(folder / "ws.ini"), asyncio.get_running_loop(), Clock())
+    daemon = Daemon(load(folder / "ws.ini"), asyncio.get_running_loop(), Clock())
     daemon.open()
     await daemon.start()
     try:

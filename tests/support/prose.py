@@ -157,3 +157,9 @@ def _of_comments(content: str) -> Iterator[tuple[int, str]]:
         elif block:
             yield number - len(block), " ".join(block)
             block = []
+
+
+def in_code(page: str) -> list[str]:
+    """The pieces of a Markdown page in backquotes, outside its fenced blocks."""
+    plain = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", plain)]

@@ -40,3 +40,10 @@ def outcome(chunks: list[bytes]) -> tuple[Head, bytes] | int | None:
         if head is not None:
             return head, reader.rest + b"".join(chunks[index + 1 :])
     return None
+
+
+def written_again(head: Head) -> bytes:
+    """The head as a client would write it; reading that gives an equal head, but for `raw`."""
+    lines = [f"{head.method} {head.target} HTTP/{head.version}".encode("latin-1")]
+    lines += [name + b": " + value for name, value in head.headers.raw]
+    return b"\r\n".join([*lines, b"", b""])

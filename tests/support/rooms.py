@@ -13,7 +13,7 @@ from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
 from wsdaemon.core.connection import Connection, Counts
-from wsdaemon.core.handshake import Handshake
+from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
 
 Json = dict[str, Any]
@@ -182,18 +182,19 @@ class Hall:
         self.failures.append((connection.id, doing, str(error)))
 
     def seat(
-        self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False
+        self, room: str = "lobby", query: str = "", who: str | None = None, subprotocol: str | None = None, congested: bool = False,
+        peer: Peer = PEER,
     ) -> Seat:  # fmt: skip
         self._number += 1
         identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
-            target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=PEER, subprotocol=subprotocol,
+            target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=peer, subprotocol=subprotocol,
             identity=identity, params={"room": room} if self.app.policy.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 
-    def json(self, room: str = "lobby", who: str | None = None) -> Seat:
-        return self.seat(room, who=who, subprotocol=SUBPROTOCOL)
+    def json(self, room: str = "lobby", who: str | None = None, peer: Peer = PEER) -> Seat:
+        return self.seat(room, who=who, subprotocol=SUBPROTOCOL, peer=peer)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From what `app =` says to an app: `module:function`, `module:Class`, or in Python the object itself."""
+"""From the text of `app =` to an app: `module:function`, `module:Class`, or in Python the object itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,29 @@ from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
+OPEN = "open(connection, handshake)"
+
 
 class LoadError(Exception):
-    """The app of a mount cannot be loaded; the text is for whoever wrote the app or the settings."""
+    """A mount's app, or the object that another `key` of it names, cannot be used. The text is for the author of the app or the settings.
+
+    `reference` is the value of the key; `message` is the text without it.
+    """
+
+    def __init__(self, reference: str, message: str, key: str = "app") -> None:
+        super().__init__(f"{reference}: {message}")
+        self.reference = reference
+        self.message = message
+        self.key = key
 
 
-def load(reference: str) -> Any:
-    """The object that `module:name` (or `module:name.attribute`) names. LoadError, with the user's traceback if it fails there."""
+def load(reference: str, key: str = "app") -> Any:
+    """The object that `module:name` (or `module:name.attribute`) names. LoadError, with the user's traceback if it fails there.
+
+    `key` is the mount's key that has the reference.
+    """
     module_name, _, attributes = reference.partition(":")
-    found: Any = _import(module_name, reference)
+    found: Any = _import(module_name, reference, key)
     for name in attributes.split("."):
         if not hasattr(found, name):
             close = (
@@ -27,51 +41,110 @@ def load(reference: str) -> Any:
                 else []
             )
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise LoadError(f"{reference}: there is no {name} in {getattr(found, '__name__', found)}{hint}")
+            raise LoadError(reference, f"there is no {name} in {getattr(found, '__name__', found)}{hint}", key)
         found = getattr(found, name)
     return found
 
 
-def _import(module_name: str, reference: str) -> ModuleType:
+def _import(module_name: str, reference: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise LoadError(f"{reference}: there is no module {error.name}; is its directory in [daemon] python_path?") from None
-        raise LoadError(_failed(reference, error)) from error
+            raise LoadError(reference, f"there is no module {error.name}; is its directory in [daemon] python_path?", key) from None
+        raise LoadError(reference, _failed(error), key) from error
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise
-        raise LoadError(_failed(reference, error)) from error
+        if _imports_autobahn_asyncio(error):
+            raise LoadError(reference, OF_ASYNCIO, key) from error
+        raise LoadError(reference, _failed(error), key) from error
 
 
-def _failed(reference: str, error: BaseException) -> str:
+OF_ASYNCIO = (
+    "it is written for autobahn.asyncio, and this daemon runs Autobahn on Twisted: import WebSocketServerProtocol from "
+    "autobahn.twisted.websocket, which has the same callbacks"
+)
+
+
+def _imports_autobahn_asyncio(error: BaseException) -> bool:
+    """Whether the import of Autobahn's asyncio side failed: its txaio serves one framework in a process, and here that is Twisted."""
+    inside = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, RuntimeError) and any(name.startswith("autobahn.asyncio") for name in inside)
+
+
+def _failed(error: BaseException) -> str:
     """The traceback from the user's module on: how it came to be imported is of no interest."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__ and "importlib" not in frame.filename
     ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]
-    return f"{reference}: the import failed\n" + "".join(lines).rstrip()
+    return "the import failed\n" + "".join(lines).rstrip()
 
 
 def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     """An app object from what was loaded: a coroutine function is wrapped, a class is called, an object with open() is one already.
 
-    `wrap` makes an app of a coroutine function. LoadError for anything else, and when the class cannot be called without arguments.
+    `wrap` makes an app of a coroutine function. LoadError for anything else, and if the class cannot be called without arguments.
     """
-    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):  # noqa: B004
-        return wrap(target)
     if inspect.isclass(target):
-        if not callable(getattr(target, "open", None)):
-            raise LoadError(f"{name}: the class has no open(connection, handshake), nor is it an Autobahn WebSocketServerProtocol")
+        refuse_class(target, name)
         try:
-            return target()
+            target = target()
         except Exception as error:
-            raise LoadError(_failed(name, error)) from error
+            raise LoadError(name, _failed(error)) from error
+        if callable(getattr(target, "open", None)):
+            check_open(target, name)
+            return target
+        return wrap(coroutine_function(target, name))
     if callable(getattr(target, "open", None)):
+        check_open(target, name)
         return target
+    return wrap(coroutine_function(target, name))
+
+
+def refuse_class(target: type, name: str) -> None:
+    """LoadError for a class whose objects are no apps."""
+    if any(base.__module__.startswith("autobahn.asyncio") for base in target.__mro__):
+        raise LoadError(name, OF_ASYNCIO)
+    if not callable(getattr(target, "open", None)) and not is_coroutine_function(target.__call__):
+        raise LoadError(name, f"the class has no {OPEN}, nor is it an Autobahn WebSocketServerProtocol")
+
+
+def check_open(app: Any, name: str) -> None:
+    """LoadError if the object's open() is not one that a mount can call."""
+    if is_coroutine_function(app.open):
+        raise LoadError(name, f"its open() is a coroutine function; expected a plain `def {OPEN}` that returns the session")
+    if not takes(app.open, 2):
+        raise LoadError(name, f"its open() does not take two arguments; expected {OPEN}")
+
+
+def coroutine_function(target: Any, name: str) -> Any:
+    """The target, if it is `async def app(connection)` or an object that is called like one. LoadError if not."""
+    if inspect.isasyncgenfunction(target):
+        raise LoadError(name, "its `yield` makes it a generator; expected `async def app(connection)` that sends with connection.send()")
+    if is_coroutine_function(target):
+        if takes(target, 1):
+            return target
+        if takes(target, 3):
+            raise LoadError(name, "it looks like an ASGI application, which a mount does not serve; expected `async def app(connection)`")
+        raise LoadError(name, "it cannot be called with one argument; expected `async def app(connection)`")
     if callable(target):
-        raise LoadError(f"{name}: expected a coroutine function: write `async def`, or a class with open(connection, handshake)")
-    raise LoadError(
-        f"{name}: a {type(target).__name__} is not an app: expected a coroutine function or a class with open(connection, handshake)"
-    )
+        raise LoadError(name, f"expected a coroutine function: write `async def`, or a class with {OPEN}")
+    raise LoadError(name, f"a {type(target).__name__} is not an app: expected a coroutine function or a class with {OPEN}")
+
+
+def is_coroutine_function(target: Any) -> bool:
+    """Whether a call of `target` makes a coroutine: an `async def`, or an object whose class has such a `__call__`."""
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))  # noqa: B004
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether `function` can be called with `count` arguments. True if its signature is not known."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

@@ -44,6 +44,12 @@ class Limits:
     """Publications that one room may have at once after a pause, where there is a rate."""
     max_keys: int = 1000
     """Idempotency keys remembered per room."""
+    max_all_keys: int = 100_000
+    """Idempotency keys of all rooms together."""
+    max_all_patterns: int = 100_000
+    """Patterns of all members together."""
+    memory: int = 256 << 20
+    """Bytes that all rooms together may hold; see `budget`."""
     key_age: float = 120.0
     max_pending: int = 64
     """Publications of one room that wait for delivery; beyond that it is busy."""

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
 
+from .account import Account
+
 T = TypeVar("T")
 
 Answer = Union[T, Awaitable[T]]  # noqa: UP007 (a type variable knows no |)
@@ -36,7 +38,7 @@ class Message:
     sets it to None when the last member was given the message, so that a history holds payloads and no frames.
     """
 
-    __slots__ = ("cache", "content_type", "epoch", "offset", "payload", "publisher", "room", "text", "time")
+    __slots__ = ("account", "cache", "content_type", "epoch", "holds", "offset", "payload", "publisher", "room", "text", "time")
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Message:
         time: float,
         publisher: str | None = None,
         content_type: str | None = None,
+        account: Account | None = None,
     ) -> None:
         self.room = room
         self.epoch = epoch
@@ -57,6 +60,10 @@ class Message:
         self.time = time
         self.publisher = publisher
         self.content_type = content_type
+        self.account = account
+        """Whose memory it is; None: the program's."""
+        self.holds = 0
+        """How many histories, rooms and deliveries of the broker refer to it: until none does, its bytes count."""
         self.cache: dict[Any, Any] | None = None
 
     def __repr__(self) -> str:
@@ -201,21 +208,29 @@ class Broker(Protocol):
     so that a member is never given a live message before it knows what it missed.
     """
 
-    def subscribe(self, room: str, member: Member, since: Position | None = None, *, presence: bool = False) -> Answer[Subscribed]:
+    def account(self, owner: str) -> Account:
+        """The account of an address or a user, for whom the calls below count what they make; without one it counts for the program."""
+
+    def subscribe(
+        self, room: str, member: Member, since: Position | None = None, *, presence: bool = False, account: Account | None = None
+    ) -> Answer[Subscribed]:
         """Make `member` a member of `room`; the room is created if need be. With `since`, also answer what was missed.
 
         One step: no message is lost or doubled between what is answered and what comes live. `presence`: be told who is there, comes and
-        goes. Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, DuplicateMember.
+        goes. Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, MemoryFull,
+        DuplicateMember.
         """
 
-    def subscribe_pattern(self, pattern: str, member: Member, since: Mapping[str, Position] | None = None) -> Answer[PatternSubscribed]:
+    def subscribe_pattern(
+        self, pattern: str, member: Member, since: Mapping[str, Position] | None = None, *, account: Account | None = None
+    ) -> Answer[PatternSubscribed]:
         """Give `member` what is published from now on in every room that matches, now or later; see `patterns` for what matches.
 
         A member gets each message once, however many of its subscriptions match. It is no member of those rooms: presence and max_members
         do not count it, and they may be evicted while it listens. `since`: for rooms that it knows, answer what it missed there, as
         `subscribe` does. Rooms that it does not know are in `rooms(pattern=...)`, and their messages in `history`. Errors: BadPattern,
         BadRoom (a room in `since` that does not match), AlreadySubscribed, TooManyPatterns, TooManyRooms (more than MAX_PAGE rooms in
-        `since`), DuplicateMember.
+        `since`), MemoryFull, DuplicateMember.
         """
 
     def unsubscribe(self, room: str, member: Member) -> Answer[None]:
@@ -237,6 +252,7 @@ class Broker(Protocol):
         key: str | None = None,
         content_type: str | None = None,
         echo: bool = True,
+        account: Account | None = None,
     ) -> Answer[Published]:
         """Give the message its offset, keep it in history and give it to all members, in the room's order.
 
@@ -244,7 +260,7 @@ class Broker(Protocol):
         characters; the same key again in this room, while it is remembered, publishes nothing and answers as the first time did. Keys are
         one room's, not one publisher's: put something into the key that no other publisher can have. `echo=False`: the publisher is not
         given its own message live (history and recovery hold it all the same). Refused as a whole or done as a whole. Errors: BadRoom,
-        BadKey, TooManyRooms, RateLimited, Busy.
+        BadKey, TooManyRooms, MemoryFull, RateLimited, Busy.
         """
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Answer[HistoryPage]:
@@ -327,6 +343,12 @@ class TooManyRooms(BrokerError):
     """There are max_rooms, and none of them is empty."""
 
     code = "too_many_rooms"
+
+
+class MemoryFull(BrokerError):
+    """The rooms hold all of their memory, or this address or user holds its share of it."""
+
+    code = "memory"
 
 
 class TooManySubscriptions(BrokerError):

@@ -1,13 +1,10 @@
-"""What a room remembers: its last messages, and the idempotency keys of its last publications.
-
-Neither has a clock of its own: `now` comes with each call, in seconds, and never goes back.
-"""
+"""The last messages of a room."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
+from .budget import Budget
 from .contract import Message
 
 
@@ -18,12 +15,14 @@ class History:
     of the list), and any slice of k messages is one copy of k references. The offsets held are always contiguous.
 
     `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; a message
-    larger than that is not held, and neither is anything before it. `now` never goes back.
+    larger than that is not held, and neither is anything before it. What it holds
+    counts in `budget`. It has no clock of its own: `now` comes with each call, in seconds, and never goes back.
     """
 
-    __slots__ = ("_age", "_count", "_head", "_messages", "_size", "_stamps", "bytes")
+    __slots__ = ("_age", "_budget", "_count", "_head", "_messages", "_size", "_stamps", "bytes")
 
-    def __init__(self, count: int, age: float | None, size: int) -> None:
+    def __init__(self, count: int, age: float | None, size: int, budget: Budget) -> None:
+        self._budget = budget
         self._count = count
         self._age = age
         self._size = size
@@ -41,11 +40,12 @@ class History:
         if not self._count:
             return
         self._messages.append(message)
+        self._budget.hold(message)
         if self._age is not None:
             self._stamps.append(now)
         self.bytes += len(message.payload)
         while len(self._messages) - self._head > self._count or self.bytes > self._size:
-            self._drop()
+            self.drop()
         self.trim(now)
 
     def trim(self, now: float) -> None:
@@ -54,13 +54,12 @@ class History:
             return
         stamps = self._stamps
         while self._head < len(stamps) and now - stamps[self._head] >= self._age:
-            self._drop()
+            self.drop()
 
     def clear(self) -> None:
         """Drop everything."""
-        self._messages.clear()
-        self._stamps.clear()
-        self._head = self.bytes = 0
+        while self._head < len(self._messages):
+            self.drop()
 
     def first(self, offset: int) -> int:
         """The oldest offset held, where `offset` is the newest of the room; `offset + 1` when none is held."""
@@ -83,7 +82,8 @@ class History:
         start = first if position is None else max(first, position + 1)
         return tuple(self.between(start, start + limit, offset)), position is not None and position + 1 < first
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Drop the oldest message; there must be one."""
         message = self._messages[self._head]
         assert message is not None
         self._messages[self._head] = None
@@ -93,34 +93,4 @@ class History:
             del self._messages[: self._head]
             del self._stamps[: self._head]
             self._head = 0
-
-
-class RecentKeys:
-    """Idempotency keys and the offsets that they got, bounded by number and by age in seconds."""
-
-    __slots__ = ("_age", "_count", "_offsets", "_order")
-
-    def __init__(self, count: int, age: float) -> None:
-        self._count = count
-        self._age = age
-        self._offsets: dict[str, int] = {}
-        self._order: deque[tuple[float, str]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def find(self, key: str, now: float) -> int | None:
-        """The offset that was published with the key; None for a key that is new, or forgotten."""
-        while self._order and now - self._order[0][0] >= self._age:
-            self._forget()
-        return self._offsets.get(key)
-
-    def add(self, key: str, offset: int, now: float) -> None:
-        """Remember a key that `find` did not know."""
-        self._offsets[key] = offset
-        self._order.append((now, key))
-        if len(self._order) > self._count:
-            self._forget()
-
-    def _forget(self) -> None:
-        del self._offsets[self._order.popleft()[1]]
+        self._budget.release(message)

@@ -13,21 +13,28 @@ from __future__ import annotations
 import heapq
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
 from . import Limits, contract
+from .account import Account, share
+from .budget import MEMBER_BYTES, MESSAGE_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .history import RecentKeys
 from .outbox import Delivery, Fan
-from .patterns import PatternIndex, check_known, check_pattern, check_room, matches
+from .patterns import PatternIndex, check_known, check_pattern, matches
 from .presence import NoticePass, PresenceChanges
 from .room import Holder, Room
+from .table import RoomTable
 
 PATTERNS_KEPT = 64
 """A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
+
+
+def pattern_cost(pattern: str) -> int:
+    """Bytes that one subscription to the pattern counts for."""
+    return PATTERN_BYTES + len(pattern) * (1 if pattern.isascii() else 4) + TOKEN_BYTES * (pattern.count(".") + 1)
 
 
 class MemoryBroker:
@@ -46,16 +53,13 @@ class MemoryBroker:
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self.limits = limits
-        self.fan = Fan(self._fail, clock, wake, bulk, held)
+        self.budget = Budget(limits.memory)
+        self.fan = Fan(self._fail, clock, wake, self.budget, bulk, held)
         self._report = failed
         self._later = later
         self._clock = clock
         self._wall = wall
-        self._new_epoch = new_epoch
-        self._rooms: dict[str, Room] = {}
-        self._blank: OrderedDict[str, Room] = OrderedDict()  # without members and never published to, least recently used first
-        self._idle: OrderedDict[str, Room] = OrderedDict()  # without members, but with a past
-        self._aging: OrderedDict[Room, float] = OrderedDict()  # histories with an age, by when to look at them again
+        self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders: dict[str, Holder] = {}
         self._patterns: PatternIndex[Member] = PatternIndex()
         self._closed = False
@@ -69,9 +73,25 @@ class MemoryBroker:
         """Members that have a room or a pattern, each once."""
         return len(self._holders)
 
-    def subscribe(self, room: str, member: Member, since: Position | None = None, *, presence: bool = False) -> Subscribed:
+    def account(self, owner: str) -> Account:
+        return self.budget.account(owner)
+
+    @contextmanager
+    def waiting(self, size: int, account: Account | None) -> Iterator[None]:
+        """A publication of `size` bytes waits outside, until the room can take more. MemoryFull if there is no memory for that."""
+        payer, cost = account or self.budget.house, WAITING_BYTES + size
+        self._rooms.afford(payer, cost, None)
+        self.budget.take(payer, cost)
+        try:
+            yield
+        finally:
+            self.budget.give_back(payer, cost)
+
+    def subscribe(
+        self, room: str, member: Member, since: Position | None = None, *, presence: bool = False, account: Account | None = None
+    ) -> Subscribed:
         now = self._open()
-        holder = self._holder(member)
+        holder = self._holder(member, account)
         state = self._rooms.get(room)
         if state is not None and member.id in state.members:
             raise contract.AlreadySubscribed("this member is in this room already")
@@ -81,12 +101,13 @@ class MemoryBroker:
             self._catch_up(state, holder)
         if state is not None and len(state.members) >= self.limits.max_members:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
-        state = state or self._create(room, now)
-        self._holders[member.id] = holder
+        state = self._rooms.ready(room, state, SUBSCRIPTION_BYTES + self._cost_of(holder), holder.account, now)
+        self._keep_holder(holder)
+        self.budget.take(holder.account, SUBSCRIPTION_BYTES)
         holder.rooms[state] = None
         state.members[member.id] = member
         state.targets = None
-        self._rest(state, now)
+        self._rooms.used(state, now)
         answer = state.answer(since, now, self._present(state, None) if presence else None)
         if presence:
             if state.presence is None:
@@ -95,21 +116,28 @@ class MemoryBroker:
         self._note(state, Change("joined", holder.presence))
         return answer
 
-    def subscribe_pattern(self, pattern: str, member: Member, since: Mapping[str, Position] | None = None) -> contract.PatternSubscribed:
+    def subscribe_pattern(
+        self, pattern: str, member: Member, since: Mapping[str, Position] | None = None, *, account: Account | None = None
+    ) -> contract.PatternSubscribed:
         now = self._open()
         check_pattern(pattern)
         known = dict(since or {})
         check_known(pattern, known)
-        holder = self._holder(member)
+        holder = self._holder(member, account)
         if pattern in holder.patterns:
             raise contract.AlreadySubscribed("this member has this pattern already")
         if len(holder.patterns) >= self.limits.max_patterns:
             raise contract.TooManyPatterns(f"a member may have {self.limits.max_patterns} patterns")
+        self._check_patterns(holder.account)
+        cost = pattern_cost(pattern)
+        self._rooms.afford(holder.account, cost + self._cost_of(holder), None)
         for name in known:
             state = self._rooms.get(name)
             if state is not None and state.pending and (member.id in state.members or holder.hears(name)):
                 self._catch_up(state, holder)
-        self._holders[member.id] = holder
+        self._keep_holder(holder)
+        self.budget.take(holder.account, cost)
+        holder.account.patterns += 1
         holder.patterns.add(pattern)
         self._patterns.add(pattern, member.id, member)
         found = [(name, self._rooms.get(name)) for name in known]
@@ -151,22 +179,27 @@ class MemoryBroker:
     def publish(
         self, room: str, payload: bytes, text: bool, *,
         publisher: str | None = None, key: str | None = None, content_type: str | None = None, echo: bool = True,
+        account: Account | None = None,
     ) -> Published:  # fmt: skip
         now = self._open()
         state = self._rooms.get(room)
         if key is not None:
             if not 0 < len(key) <= contract.MAX_KEY:
                 raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
-            if state is not None and state.keys is not None and (first := state.keys.find(key, now)) is not None:
+            if state is not None and state.keys and (first := self._rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
-        state = state or self._create(room, now)
+        payer = account or self.budget.house
+        size, budget, rooms = len(payload) + MESSAGE_BYTES, self.budget, self._rooms
+        if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
+            state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
             state.bucket.take(now)
         state.offset += 1
-        message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type)
-        self._remember(state, message, key, now)
+        message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
+        if rooms.keeps_messages or key is not None or not state.members:
+            rooms.remember(state, message, key, now)
         targets = self._targets(state)
         count = len(targets)
         skip = None if echo or publisher is None else self._holders.get(publisher)
@@ -200,7 +233,7 @@ class MemoryBroker:
         names = (name for name in self._rooms if name > after and (pattern is None or matches(pattern, name)))
         page = heapq.nsmallest(limit + 1, names)
         infos = []
-        for state in map(self._rooms.__getitem__, page[:limit]):
+        for state in [self._rooms[name] for name in page[:limit]]:
             state.history.trim(now)
             infos.append(contract.RoomInfo(state.name, state.epoch, state.offset, len(state.members), len(state.history)))
         return contract.RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
@@ -209,37 +242,22 @@ class MemoryBroker:
         """To deliver first what waits, call `fan.step` until it answers False."""
         self._closed = True
         self.fan.stop()
-        for room in list(self._rooms.values()):
-            self._forget(room)
+        self._rooms.clear()
+        for holder in self._holders.values():
+            self.budget.give_back(holder.account, MEMBER_BYTES + len(holder.rooms) * SUBSCRIPTION_BYTES)
+            for pattern in holder.patterns:
+                self.budget.give_back(holder.account, pattern_cost(pattern))
+            holder.account.patterns -= len(holder.patterns)
         self._holders.clear()
         self._patterns = PatternIndex()
 
     def sweep(self, limit: int = 1000) -> int:
-        """Forget empty rooms whose time is over, and free what is too old in histories: up to `limit` rooms. How many it looked at.
+        """Forget empty rooms whose time is over, and free what is too old in histories: up to about `limit` rooms. How many it looked at.
 
-        Call it every few seconds, and again soon if it answers `limit`. What is too old is never given out, whether it was swept or not;
-        with regular calls a message is freed after at most twice its age.
+        Call it every few seconds, and again soon if it answers `limit` or more. What is too old is never given out, whether it was swept
+        or not; with regular calls a message is freed after at most twice its age.
         """
-        now, seen = self._clock(), 0
-        for rooms, keep in ((self._blank, self.limits.room_idle), (self._idle, self.limits.keep)):
-            while rooms and seen < limit:
-                room = next(iter(rooms.values()))
-                if now - room.touched < keep:
-                    break
-                seen += 1
-                if room.pending:
-                    self._rest(room, now)
-                else:
-                    self._forget(room)
-        while self._aging and seen < limit:
-            room, due = next(iter(self._aging.items()))
-            if due > now:
-                break
-            seen += 1
-            del self._aging[room]
-            room.history.trim(now)
-            self._watch_age(room, now)
-        return seen
+        return self._rooms.sweep(self._clock(), limit)
 
     def _open(self) -> float:
         """The time now, if the broker is open."""
@@ -247,17 +265,25 @@ class MemoryBroker:
             raise contract.BrokerClosed("the broker is closed")
         return self._clock()
 
-    def _holder(self, member: Member) -> Holder:
+    def _holder(self, member: Member, account: Account | None) -> Holder:
         holder = self._holders.get(member.id)
         if holder is None:
-            return Holder(member)
+            return Holder(member, account or self.budget.house)
         if holder.member is not member:
             raise contract.DuplicateMember("another member has this id")
         return holder
 
+    def _cost_of(self, holder: Holder) -> int:
+        """Bytes that this member counts for by itself, unless it is counted already."""
+        return 0 if holder.member.id in self._holders else MEMBER_BYTES
+
+    def _keep_holder(self, holder: Holder) -> None:
+        self.budget.take(holder.account, self._cost_of(holder))
+        self._holders[holder.member.id] = holder
+
     def _drop_holder(self, holder: Holder) -> None:
-        if not holder.rooms and not holder.patterns:
-            self._holders.pop(holder.member.id, None)
+        if not holder.rooms and not holder.patterns and self._holders.pop(holder.member.id, None) is not None:
+            self.budget.give_back(holder.account, MEMBER_BYTES)
 
     def _catch_up(self, room: Room, holder: Holder) -> None:
         """Before a member gets an answer with an offset, deliver what another of its subscriptions still owes it up to there."""
@@ -265,50 +291,12 @@ class MemoryBroker:
         if self._holders.get(holder.member.id) is not holder:
             raise contract.NotSubscribed("the member was removed while it was given what waited for it")
 
-    def _create(self, name: str, now: float) -> Room:
-        check_room(name, self.limits)
-        if len(self._rooms) >= self.limits.max_rooms:
-            self._evict()
-        room = self._rooms[name] = self._blank[name] = Room(name, self._new_epoch(), self.limits, now)
-        return room
-
-    def _evict(self) -> None:
-        for rooms in (self._blank, self._idle):
-            for room in rooms.values():
-                if not room.pending:
-                    self._forget(room)
-                    return
-        raise contract.TooManyRooms(f"there are {self.limits.max_rooms} rooms, and none that could go")
-
-    def _forget(self, room: Room) -> None:
-        del self._rooms[room.name]
-        self._blank.pop(room.name, None)
-        self._idle.pop(room.name, None)
-        self._aging.pop(room, None)
-
-    def _rest(self, room: Room, now: float) -> None:
-        """The room was used: it is now the last to be evicted, or not to be evicted at all."""
-        room.touched = now
-        self._blank.pop(room.name, None)
-        self._idle.pop(room.name, None)
-        if not room.members:
-            (self._idle if room.offset else self._blank)[room.name] = room
-
-    def _watch_age(self, room: Room, now: float) -> None:
-        if self.limits.history_age is not None and room.history and room not in self._aging:
-            self._aging[room] = now + self.limits.history_age
-
-    def _remember(self, room: Room, message: Message, key: str | None, now: float) -> None:
-        room.history.append(message, now)
-        self._watch_age(room, now)
-        if self.limits.latest:
-            room.last = message
-        if key is not None:
-            if room.keys is None:
-                room.keys = RecentKeys(self.limits.max_keys, self.limits.key_age)
-            room.keys.add(key, message.offset, now)
-        if not room.members:
-            self._rest(room, now)
+    def _check_patterns(self, account: Account) -> None:
+        """TooManyPatterns unless there may be one more."""
+        if account is not self.budget.house and account.patterns >= share(self.limits.max_all_patterns):
+            raise contract.TooManyPatterns(f"this address or user has {account.patterns} patterns, an eighth of all that there may be")
+        if len(self._patterns) >= self.limits.max_all_patterns:
+            raise contract.TooManyPatterns(f"there are {self.limits.max_all_patterns} patterns, and there may be no more")
 
     def _targets(self, room: Room) -> tuple[Member, ...]:
         """Everyone who is to be given what is published in the room now. The same object until something changes."""
@@ -328,6 +316,7 @@ class MemoryBroker:
     def _leave(self, room: Room, holder: Holder, now: float) -> None:
         """Without telling others: `_note` does that when all is in order."""
         key = holder.member.id
+        self.budget.give_back(holder.account, SUBSCRIPTION_BYTES)
         del holder.rooms[room]
         del room.members[key]
         room.targets = None
@@ -337,10 +326,12 @@ class MemoryBroker:
             room.settled[key] = room.offset
             self._not_for_ever(room)
         if not room.members:
-            self._rest(room, now)
+            self._rooms.used(room, now)
 
     def _leave_pattern(self, pattern: str, holder: Holder) -> None:
         holder.patterns.discard(pattern)
+        holder.account.patterns -= 1
+        self.budget.give_back(holder.account, pattern_cost(pattern))
         self._patterns.remove(pattern, holder.member.id)
         for room in self.fan.active:
             if isinstance(room, Room) and matches(pattern, room.name) and not self._serves(room, holder):

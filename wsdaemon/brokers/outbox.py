@@ -13,10 +13,11 @@ from functools import partial
 from itertools import islice
 from operator import length_hint
 
+from .budget import DELIVERY_BYTES, Budget
 from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
-MOST_HELD = 1000
+MAX_CHANGES_WHILE_HELD = 1000
 """Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
 
 
@@ -41,7 +42,7 @@ class Outbox:
     @property
     def overdue(self) -> bool:
         """Whether the room has too many pending changes to keep waiting for slow members."""
-        return len(self.settled) > MOST_HELD or (self.presence is not None and len(self.presence) > MOST_HELD)
+        return len(self.settled) > MAX_CHANGES_WHILE_HELD or (self.presence is not None and len(self.presence) > MAX_CHANGES_WHILE_HELD)
 
     def forget_settled(self) -> None:
         """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
@@ -58,14 +59,14 @@ class Outbox:
                         member.deliver(message)
 
 
-JOINED = 64 * 1024
+MAX_JOINED_BYTES = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
 
 
 class Delivery:
     """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
 
-    __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "messages")
+    __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "cost", "messages")
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
         self.messages = [message]
@@ -74,6 +75,7 @@ class Delivery:
         self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
         self._skip = skip
         self.begun = False
+        self.cost = DELIVERY_BYTES + 8 * len(targets)
 
     @property
     def left(self) -> int:
@@ -89,7 +91,9 @@ class Delivery:
 
     def join(self, later: Delivery) -> bool:
         """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self.begun or later._targets is not self._targets or later._skip is not self._skip or self._size + later._size > JOINED:
+        if self.begun or later._targets is not self._targets or later._skip is not self._skip:
+            return False
+        if self._size + later._size > MAX_JOINED_BYTES:
             return False
         self.messages += later.messages
         self._size += later._size
@@ -137,12 +141,14 @@ class Delivery:
         if members:
             _give(members, messages, bulk, failed)
 
-    def finish(self, outbox: Outbox) -> None:
-        """Everyone has them, or nobody is to have them any more."""
+    def finish(self, outbox: Outbox, budget: Budget) -> None:
+        """Every member was given the messages, or none is to be given them any more."""
         deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
         outbox.waiting -= len(self.messages)
         for message in self.messages:
             message.cache = None
+            budget.release(message)
+        budget.used -= self.cost
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
@@ -153,7 +159,7 @@ def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, fa
             failed(member, error)
 
 
-QUANTUM = 128
+MEMBERS_PER_SLICE = 128
 """Deliveries for one room before the fan looks at the time and at the next room."""
 
 
@@ -167,13 +173,14 @@ class Fan:
     to many members in one call, and those that wait for the same members leave together.
     """
 
-    __slots__ = ("_awake", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
+    __slots__ = ("_awake", "_budget", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
 
     def __init__(
-        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None,
+        self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, budget: Budget,
         bulk: Bulk | None = None, held: Held | None = None,
     ) -> None:  # fmt: skip
         self._failed = failed
+        self._budget = budget
         self._bulk = bulk
         self._held = held
         self._clock = clock
@@ -188,10 +195,12 @@ class Fan:
         """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
         if isinstance(item, Delivery):
             outbox.waiting += 1
+            self._budget.hold(item.messages[0])
             if self._bulk is not None and outbox.pending and not outbox.settled:
                 tail = outbox.pending[-1]
                 if isinstance(tail, Delivery) and tail.join(item):
                     return
+            self._budget.used += item.cost
         outbox.pending.append(item)
         if len(outbox.pending) > 1:
             return
@@ -201,20 +210,23 @@ class Fan:
             return
         while outbox.pending:
             head = outbox.pending[0]
-            self._run(outbox, head, None)
+            head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
             if self._wake is not None and outbox.pending:
                 self._enqueue(outbox, self._wake)
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
-        """Make up to `budget` deliveries, or until the clock shows `deadline` (passed by up to QUANTUM of them). Whether more wait."""
+        """Make up to `budget` deliveries, or until the clock shows `deadline` (up to MEMBERS_PER_SLICE later).
+
+        Whether more wait.
+        """
         if self._stepping:
             return True
         self._stepping = True
         try:
             while self._ready and budget > 0:
-                budget -= self._slice(self._ready.popleft(), min(budget, QUANTUM))
+                budget -= self._slice(self._ready.popleft(), min(budget, MEMBERS_PER_SLICE))
                 if deadline is not None and self._clock() >= deadline:
                     break
         finally:
@@ -233,7 +245,7 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
-                _end(outbox, item)
+                item.finish(outbox, self._budget)
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
@@ -244,17 +256,12 @@ class Fan:
         head = outbox.pending[0]
         if self._must_wait(outbox, head):
             return 1
-        used = self._run(outbox, head, budget)
+        used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
             self._finish(outbox, head)
         if outbox.pending:
             self._ready.append(outbox)
         return max(1, used)
-
-    def _run(self, outbox: Outbox, head: Delivery | NoticePass, budget: int | None) -> int:
-        if isinstance(head, NoticePass):
-            return head.run(outbox.name, budget, self._failed)
-        return head.run(outbox, budget, self._failed, self._bulk)
 
     def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
         """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
@@ -267,7 +274,7 @@ class Fan:
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
         if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
             del outbox.pending[0]
-            _end(outbox, head)
+            head.finish(outbox, self._budget)
         if outbox.settled:
             outbox.forget_settled()
         if not outbox.pending:
@@ -278,10 +285,3 @@ class Fan:
         if not self._awake:
             self._awake = True
             wake()
-
-
-def _end(outbox: Outbox, item: Delivery | NoticePass) -> None:
-    if isinstance(item, NoticePass):
-        item.finish()
-    else:
-        item.finish(outbox)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from operator import length_hint
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from .contract import Change, Failed, Member, Notice
+from .budget import Budget
+from .contract import Bulk, Change, Failed, Member, Notice
 
 PASS_INTERVAL_SECONDS = 1.0
 """Between two passes over the watchers of one room, once its burst is used up."""
@@ -38,6 +39,12 @@ class Watch:
         self.member = member
         self.seen = seen
         self.left = False
+
+
+class Named(Protocol):
+    """The outbox in which a pass stands."""
+
+    name: str
 
 
 class Undone(NamedTuple):
@@ -140,8 +147,8 @@ class NoticePass:
             self._frozen = True
             self._changes, self._undone, self._upto = self._presence.take()
 
-    def run(self, name: str, budget: int | None, failed: Failed) -> int:
-        """Tell the next watchers of room `name`: as many as `budget` allows, where making a notice of n changes costs n. What it cost."""
+    def run(self, outbox: Named, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
+        """Tell the next watchers of the room: as many as `budget` allows, where making a notice of n changes costs n. What it cost."""
         if self._rest is None:
             self.freeze()
             self._rest = iter(tuple(self._presence.watchers.values()))
@@ -150,7 +157,7 @@ class NoticePass:
             used += 1
             if not watch.left and watch.seen < self._upto:
                 if watch.seen != self._notice_seen or self._notice is None:
-                    self._notice, self._notice_seen = self._since(name, watch.seen), watch.seen
+                    self._notice, self._notice_seen = self._since(outbox.name, watch.seen), watch.seen
                     used += len(self._notice.changes)
                 watch.seen = self._upto
                 if self._notice.changes:
@@ -170,7 +177,7 @@ class NoticePass:
             news = sorted(news + missed)
         return Notice(name, tuple([change for _, change in news]))
 
-    def finish(self) -> None:
+    def finish(self, outbox: Named, budget: Budget) -> None:
         """Every watcher was told, or is to be told nothing more."""
         deque(self._rest or (), maxlen=0)  # a run that goes on around this call stops here
         self._notice = None

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from . import Limits
+from .account import Account
+from .budget import ROOM_BYTES, Budget
 from .contract import Member, Message, Position, Presence, Subscribed
-from .history import History, RecentKeys
+from .history import History
+from .keys import Key
 from .outbox import Outbox
 from .patterns import matches
 from .rate import RateBucket
 
 
 class Room(Outbox):
-    """One life of a room. `touched`: when it was last published to, joined or left, kept up to date while it is empty."""
+    """One life of a room. `account`: of the address or user that created it; the room counts there with `cost` bytes.
 
-    __slots__ = ("bucket", "epoch", "history", "keys", "last", "members", "offset", "targets", "targets_version", "touched")
+    `touched`: when it was last published to, joined or left, kept up to date while it is empty.
+    """
 
-    def __init__(self, name: str, epoch: str, limits: Limits, now: float) -> None:
+    __slots__ = (
+        "account",
+        "bucket",
+        "cost",
+        "epoch",
+        "history",
+        "keys",
+        "last",
+        "members",
+        "offset",
+        "targets",
+        "targets_version",
+        "touched",
+    )
+
+    def __init__(self, name: str, epoch: str, limits: Limits, now: float, budget: Budget, account: Account) -> None:
         super().__init__(name)
+        self.account = account
+        self.cost = room_cost(name)
         self.epoch = epoch
         self.offset = 0
-        self.history = History(limits.history_count, limits.history_age, limits.history_bytes)
-        self.keys: RecentKeys | None = None
+        self.history = History(limits.history_count, limits.history_age, limits.history_bytes, budget)
+        self.keys: dict[str, Key] | None = None
         self.bucket: RateBucket | None = None
         if limits.rate is not None:
             self.bucket = RateBucket(limits.rate, limits.burst, now, f"the room takes {limits.rate:g} publications a second")
@@ -44,12 +65,18 @@ class Room(Outbox):
         return Subscribed(self.name, self.epoch, self.offset, messages, gap, self.last if gap or since is None else None, present)
 
 
+def room_cost(name: str) -> int:
+    """Bytes that a room of this name counts for, besides its messages and keys."""
+    return ROOM_BYTES + len(name) * (1 if name.isascii() else 4)
+
+
 class Holder:
-    """What one member has."""
+    """What one member has. `account` counts it."""
 
-    __slots__ = ("member", "patterns", "presence", "rooms")
+    __slots__ = ("account", "member", "patterns", "presence", "rooms")
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, account: Account) -> None:
+        self.account = account
         self.member = member
         self.presence = Presence(member.id, member.identity)
         self.rooms: dict[Room, None] = {}  # in the order it came, which is the order it leaves in

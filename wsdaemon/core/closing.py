@@ -1,4 +1,4 @@
-"""Close codes and reasons (RFC 6455 section 7.4) and what an app sees when a connection has ended."""
+"""Close codes and reasons (RFC 6455 section 7.4), and the exception for an ended connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SENDABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012
 
 
 def checked_code(code: int) -> int:
-    """`code` when it may be sent; ValueError that says which may be otherwise."""
+    """`code` if it may be sent, else ValueError with the codes that may."""
     if isinstance(code, bool) or not isinstance(code, int) or not may_be_sent(code):
         raise ValueError(f"close code {code!r}: expected 1000 to 1003, 1007 to 1014 or 3000 to 4999")
     return code

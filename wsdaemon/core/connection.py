@@ -98,18 +98,18 @@ def _nothing() -> Generator[Any, None, None]:
 READY = Ready()
 
 
-class Change:
-    """Awaited, it waits until `done(connection)`; not awaited, it is nothing. The connection wakes it when that may have changed."""
+class _Waiting:
+    """Awaited, it waits until `is_over` holds for the connection, which wakes it after each change. Not awaited, it costs nothing."""
 
-    __slots__ = ("_connection", "_done")
+    __slots__ = ("_connection", "_is_over")
 
-    def __init__(self, connection: Connection, done: Callable[[Connection], bool]) -> None:
+    def __init__(self, connection: Connection, is_over: Callable[[Connection], bool]) -> None:
         self._connection = connection
-        self._done = done
+        self._is_over = is_over
 
     def __await__(self) -> Generator[Any, None, None]:
         connection = self._connection
-        while not self._done(connection):
+        while not self._is_over(connection):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiters = connection._waiters
             if waiters is None:
@@ -126,7 +126,7 @@ def _is_writable(connection: Connection) -> bool:
     return not (connection.writer.congested and connection.writer.live)
 
 
-def _is_over(connection: Connection) -> bool:
+def _is_closed(connection: Connection) -> bool:
     return connection.close_code is not None
 
 
@@ -257,7 +257,7 @@ class Connection:
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of what was sent, or the connection is over."""
-        return Change(self, _is_writable) if self.writer.congested else READY
+        return _Waiting(self, _is_writable) if self.writer.congested else READY
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Begin the closing handshake; nothing more is sent or received. Await the result to wait until the connection is over.
@@ -265,7 +265,7 @@ class Connection:
         `reason` is cut to 123 bytes of UTF-8. Does nothing on a connection that is closing. ValueError for a code that may not be sent.
         """
         self.wire.close(checked_code(code), reason)
-        return Change(self, _is_over)
+        return _Waiting(self, _is_closed)
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -1,7 +1,7 @@
 """The one contract between the daemon and an app, and the small Protocols for all that an app or a session may have besides.
 
-`received` returns None when it is done with the message, or an awaitable: until that ends, the connection reads no further.
-That one rule keeps messages in order and makes a slow app slow only its own client.
+`received` returns None if it is done with the message, or an awaitable: until that is done, the connection reads no further.
+This one rule keeps messages in order, and a slow app delays only its own client.
 """
 
 from __future__ import annotations
@@ -44,10 +44,18 @@ class ExpiringSession(Protocol):
 
 
 class App(Protocol):
-    """What a mount runs: one object per mount."""
+    """The program of a mount: one object per mount."""
 
     def open(self, connection: Connection, handshake: Handshake, /) -> Session | PayloadSession:
         """A client was admitted. An exception closes the connection with 1011."""
+
+
+def open_session(app: App, connection: Connection, handshake: Handshake) -> Session | PayloadSession:
+    """The session of a new connection. TypeError if open() returns something else; the connection closes with 1011 then."""
+    session: object = app.open(connection, handshake)
+    if not hasattr(session, "received_payload") and not hasattr(session, "received"):
+        raise TypeError(f"{type(app).__qualname__}.open() returned {session!r}; expected a session with received() and closed()")
+    return session  # type: ignore[return-value]
 
 
 @runtime_checkable

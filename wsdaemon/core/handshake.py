@@ -1,8 +1,9 @@
-"""What came in an opening handshake, as values: headers, cookies, addresses and the handshake itself. No I/O, no parser of requests."""
+"""The values of an opening handshake: headers, cookies, addresses and the handshake itself. No I/O, and no parser of requests."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from .identity import Identity
 T = TypeVar("T")
 
 MAX_QUERY_FIELDS = 1000
-"""Fields of a query string beyond these are not looked at."""
+"""Fields of a query string beyond this number are ignored."""
 
 _NO_PARAMS: Mapping[str, str] = {}
 
@@ -22,17 +23,17 @@ _NO_PARAMS: Mapping[str, str] = {}
 class Headers(Mapping[str, str]):
     """The header lines of one request: immutable, in order, duplicates kept, names case-insensitive.
 
-    As a mapping it shows each name once, in lower case, with the value of its first line; `get_all` and `raw` show every line. Values are
-    text in ISO-8859-1 (RFC 9110 5.5), so `value.encode("latin-1")` gives back the bytes that were sent.
+    As a mapping it has each name once, in lower case, with the value of its first line; `get_all` and `raw` have every line. Values are
+    text in ISO-8859-1 (RFC 9110 5.5), so `value.encode("latin-1")` returns the original bytes.
 
-    Held as one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`): a quarter of what a tuple of pairs costs, and a
-    look-up is one search in it. That works because no name holds a colon and nothing here holds a CR or LF.
+    The headers are one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`), because that takes a quarter of the memory of
+    a tuple of pairs. A look-up is one search in it, because no name has a colon, and no name or value has a CR or LF.
     """
 
     __slots__ = ("_block",)
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """`raw`: pairs of name and value. ValueError for an empty name, for a colon in one, and for a CR, LF or NUL anywhere."""
+        """`raw` has pairs of name and value. ValueError for an empty name, a colon in a name, and a CR, LF or NUL anywhere."""
         parts = []
         for name, value in raw:
             if not name or b":" in name or not _safe(name) or not _safe(value):
@@ -42,18 +43,18 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def trusted(cls, parts: list[bytes]) -> Headers:
-        """From lines that the caller has checked: `name:value`, the name in lower case, nothing around the colon or at the ends."""
+        """Headers of checked lines: `name:value`, the name in lower case, without blanks around the colon and at the ends."""
         headers = cls.__new__(cls)
         headers._block = b"\r\n".join([b"", *parts, b""])
         return headers
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Every line as (name in lower case, value), in the order they were sent: what ASGI calls `headers`. Built anew each time."""
+        """Every line as (name in lower case, value), in the original order, like ASGI's `headers`. Computed at each access."""
         return tuple([(name, value) for name, _, value in [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]])
 
     def pick(self, wanted: Container[bytes]) -> dict[bytes, list[str]]:
-        """The values of all lines whose name is in `wanted` (lower case), in order: one pass, where several look-ups would be as many."""
+        """The values of all lines whose name is in `wanted` (lower case), in order, in one pass."""
         found: dict[bytes, list[str]] = {}
         for line in self._block.split(b"\r\n"):
             name, _, value = line.partition(b":")
@@ -62,7 +63,7 @@ class Headers(Mapping[str, str]):
         return found
 
     def _find(self, name: str, start: int = 0) -> tuple[int, int]:
-        """Where the next value of `name` from `start` on begins and ends in the block; (-1, -1) when there is none."""
+        """The start and end in the block of the next value of `name`, searched from `start`; (-1, -1) if there is none."""
         if ":" in name or "\n" in name:
             return -1, -1
         key = b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
@@ -84,7 +85,7 @@ class Headers(Mapping[str, str]):
         return default if begin < 0 else self._block[begin:end].decode("latin-1")
 
     def get_all(self, name: str) -> list[str]:
-        """The values of all lines of that name, in order; an empty list when there is none."""
+        """The values of all lines of that name, in order; an empty list if there is none."""
         values = []
         begin, end = self._find(name)
         while begin >= 0:
@@ -93,12 +94,12 @@ class Headers(Mapping[str, str]):
         return values
 
     def joined(self, name: str) -> str | None:
-        """The lines of that name as one list, joined by commas (RFC 9110 5.3); None when there is none."""
+        """The lines of that name as one list, joined by commas (RFC 9110 5.3); None if there is none."""
         values = self.get_all(name)
         return ", ".join(values) if values else None
 
     def with_members(self, name: str, members: Container[str]) -> Headers:
-        """These headers, but of the comma-separated lists of that name only the members in `members`. A line without one is left out."""
+        """These headers, with the comma-separated lists of that name reduced to `members`. A line without any of them is left out."""
         wanted, lines = name.lower().encode("latin-1", "replace"), []
         for line in self._block.split(b"\r\n")[1:-1]:
             found, _, value = line.partition(b":")
@@ -141,10 +142,10 @@ def _safe(part: bytes) -> bool:
 
 
 def cookies(headers: Headers) -> dict[str, str]:
-    """The cookies of a request by name (RFC 6265 4.2), read as tolerantly as browsers write them. Never raises.
+    """The cookies of a request by name (RFC 6265 4.2), parsed as tolerantly as servers commonly do. Never raises.
 
-    The first cookie of a name wins: it is the one with the longer path (RFC 6265 5.4). One pair of double quotes around a value is
-    dropped. Bytes beyond ASCII are UTF-8 where they can be, else ISO-8859-1. What has no name or no `=` is left out.
+    The first cookie of a name wins, because it has the longer path (RFC 6265 5.4). One pair of double quotes around a value is
+    dropped. Bytes beyond ASCII are decoded as UTF-8 if possible, else as ISO-8859-1. A pair without a name or without `=` is left out.
     """
     jar: dict[str, str] = {}
     for line in headers.get_all("cookie"):
@@ -170,7 +171,7 @@ def _text(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An address. `port` is 0 where it is not known. The far end of a unix socket has none: host is "unix"."""
+    """An address. `port` is 0 if it is not known. The far end of a unix socket has the host "unix" and no port."""
 
     host: str
     port: int = 0
@@ -184,9 +185,19 @@ class Peer:
     def is_unix(self) -> bool:
         return self.host == "unix"
 
+    @property
+    def network(self) -> str:
+        """The host, or the /64 network of an IPv6 host, which one customer has whole: whatever is counted by address is counted by it."""
+        if ":" in self.host:
+            try:
+                return socket.inet_pton(socket.AF_INET6, self.host)[:8].hex(":", 2)
+            except OSError:
+                return self.host
+        return self.host
+
     @classmethod
     def from_sockname(cls, address: object) -> Peer:
-        """From what `getpeername()` gives. An IPv4 client of a listener for both families comes out as IPv4; a scope (`%eth0`) is
+        """The peer of a `getpeername()` result. An IPv4 client of a dual-stack listener is given as IPv4; a scope (`%eth0`) is
         dropped."""
         if not isinstance(address, tuple) or len(address) < 2:
             return UNIX
@@ -209,9 +220,9 @@ class ClientCertificate:
     subject: str
     """Distinguished name (RFC 4514)."""
     common_name: str
-    """Empty when there is none."""
+    """Empty if there is none."""
     names: tuple[str, ...]
-    """DNS names, then e-mail addresses, then URIs of its subjectAltName."""
+    """The DNS names, then the e-mail addresses, then the URIs of its subjectAltName."""
     issuer: str
     """Distinguished name (RFC 4514)."""
     serial: str
@@ -226,7 +237,7 @@ class ClientCertificate:
 
 
 class LetGoError(RuntimeError):
-    """A part of a handshake was read after the handshake had let go of it."""
+    """An app read a part of a handshake after `let_go()`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,35 +245,35 @@ class Handshake:
     """An opening handshake that was admitted.
 
     After `let_go()` the attributes `target`, `query_string`, `query`, `headers`, `cookies`, `origin` and `client_certificate` raise
-    LetGoError. They are never merely empty: a rule that denies by a cookie or a header must not let a client pass because it is gone.
+    LetGoError. They are never merely empty: a rule that denies by a cookie or a header must never let a client pass for lack of one.
     """
 
     target: str = field(repr=False)
-    """The request target as it was sent (RFC 9112 3.2). Its query may hold secrets."""
+    """The request target as the client sent it (RFC 9112 3.2). Its query may have secrets."""
     path: str
-    """Without the query, percent-decoded."""
+    """The path, percent-decoded, without the query."""
     raw_path: bytes
-    """Without the query, as it was sent."""
+    """The path as the client sent it, without the query."""
     query_string: bytes = field(default=b"", repr=False)
-    """What follows the first `?`, as it was sent."""
+    """The part after the first `?`, as the client sent it."""
     headers: Headers = field(default_factory=Headers)
     params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS)
     """Values of the `{name}` segments of the mount's path."""
     peer: Peer = UNIX
-    """The client, as far as trusted proxies told us."""
+    """The client's address; behind a trusted proxy, the address that the proxy gives."""
     local: Peer | str = ""
-    """Where the client was accepted: an address, or the path of a unix socket."""
+    """The daemon's end of the connection: an address, or the path of a unix socket."""
     secure: bool = False
-    """Whether the client came over TLS, here or at a trusted proxy."""
+    """Whether the client uses TLS, to this listener or to a trusted proxy."""
     client_certificate: ClientCertificate | None = None
-    """Where the listener asks for one and the client showed it."""
+    """The client's certificate, if the listener asks for one and the client has presented it."""
     identity: Identity | None = None
-    """Who the client is; None where nobody asked, and for a client that needs no credentials."""
+    """The authenticated user; None if the mount has no authentication."""
     http_version: str = "1.1"
     subprotocols: tuple[str, ...] = ()
-    """Those that the client offered, the ones it likes best first."""
+    """The subprotocols that the client offered, its preferred ones first."""
     subprotocol: str | None = None
-    """The one chosen."""
+    """The chosen subprotocol."""
     listener: str = ""
     """The listener's name."""
     mount: str = ""
@@ -270,23 +281,23 @@ class Handshake:
     was_let_go: bool = field(default=False, init=False, compare=False)
     """Whether `let_go()` was called."""
     _agent: str | None = field(default=None, init=False, compare=False)
-    """The user agent, once the headers are let go of."""
+    """The user agent, after `let_go()`."""
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Called for an attribute that is not there, such as one that was let go of."""
+            """Called for a missing attribute, such as one that `let_go()` freed."""
             if name in LET_GO:
-                raise LetGoError(f"{name} is no longer there: this app keeps only what it reads of a handshake while it opens a connection")
+                raise LetGoError(f"{name} is no longer there: an app with keeps_handshake = False has the whole handshake only in open()")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __repr__(self) -> str:
-        """Without query, headers and identity, which may hold secrets."""
+        """Leaves out query, headers and identity, because they may have secrets."""
         return f"<Handshake {self.path!r} from {self.peer}>"
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """The query string's fields with all their values in order, empty ones too. At most 1000 fields. Parsed anew each time."""
+        """The query string's fields with all their values in order, empty ones included. At most 1000 fields. Parsed at each access."""
         text = self.query_string.decode("latin-1")
         if text.count("&") >= MAX_QUERY_FIELDS:
             text = "&".join(text.split("&", MAX_QUERY_FIELDS)[:MAX_QUERY_FIELDS])
@@ -294,7 +305,7 @@ class Handshake:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The request's cookies by name. Parsed anew each time."""
+        """The request's cookies by name. Parsed at each access."""
         return cookies(self.headers)
 
     def let_go(self) -> None:
@@ -317,7 +328,7 @@ class Handshake:
 
     @property
     def origin(self) -> str | None:
-        """The Origin header: the site of the page that opened the connection, where a browser did (RFC 6455 10.2)."""
+        """The Origin header: the site of the page, if a browser opened the connection (RFC 6455 10.2)."""
         return self.headers.get("origin")
 
 

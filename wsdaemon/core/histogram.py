@@ -1,4 +1,4 @@
-"""Durations counted by how long they were: plain numbers, so that counting costs next to nothing and whoever wants them reads them."""
+"""Counts of durations by length. They are plain numbers, so counting costs next to nothing, and any reader may read them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 SHORT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Bounds in seconds, for what should take milliseconds and may take seconds."""
+"""Bounds in seconds, for durations that should be milliseconds and can be seconds."""
 
 
 class Histogram:
-    """How many durations, in seconds, were up to each of the `bounds`."""
+    """The number of durations, in seconds, up to each of the `bounds`."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -18,7 +18,7 @@ class Histogram:
         """`bounds` in ascending order."""
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
-        """For each bound those above the bound before it; the last is for what is longer than all."""
+        """For each bound the durations above the previous bound; the last count is for durations above all bounds."""
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:

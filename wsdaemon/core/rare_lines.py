@@ -23,6 +23,8 @@ class LineLog(Protocol):
 
     def warn(self, format: str, **fields: Any) -> None: ...
 
+    def error(self, format: str, **fields: Any) -> None: ...
+
     def failure(self, format: str, failure: Any, **fields: Any) -> None: ...
 
 
@@ -118,6 +120,11 @@ class RareLines:
         more = self._more(reason)
         if more is not None:
             self._log.warn(format + "{more}", **fields, more=more)
+
+    def error(self, reason: Hashable, format: str, **fields: Any) -> None:
+        more = self._more(reason)
+        if more is not None:
+            self._log.error(format + "{more}", **fields, more=more)
 
     def failure(self, reason: Hashable, format: str, failure: Any, **fields: Any) -> None:
         """A line with a traceback. Add the exception's type to the `reason`, or other faults are left out beside it."""

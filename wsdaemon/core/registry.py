@@ -1,4 +1,4 @@
-"""The open connections of a daemon: admission by number, and the drain at the end."""
+"""The open connections of a daemon: their counts, and the drain at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .connection import Connection
 
 
 class Count:
-    """How many connections a listener, a mount or the whole daemon has admitted and not yet seen end. `most` 0: no limit."""
+    """The number of open connections of a listener, a mount or the whole daemon. `most` 0: no limit."""
 
     __slots__ = ("most", "now", "total")
 
@@ -75,7 +75,7 @@ class Connections:
         return f"{self._boot}-{next(self._numbers)}"
 
     def add(self, connection: Connection) -> None:
-        """One is open. While all are being closed it is closed too: it may have been let in before, and taken its time."""
+        """Add a connection. During a drain it is closed at once: it may have been admitted before the drain began."""
         self._open[connection] = None
         if self._ending is not None:
             connection.wire.close(*self._ending)
@@ -86,13 +86,13 @@ class Connections:
             self._emptied.set_result(None)
 
     def close_all(self, code: int = GOING_AWAY, reason: str = "") -> int:
-        """Begin the closing handshake on all; returns how many there are."""
+        """Begin the closing handshake on all connections; returns their number."""
         for connection in self:
             connection.wire.close(code, reason)
         return len(self._open)
 
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
-        """Close all with `code`, and whoever opens later; wait up to `patience` seconds, then abort the rest; how many those are."""
+        """Close all connections with `code`, later ones too; wait up to `patience` seconds, then abort the rest. Returns their number."""
         self._ending = code, reason
         if not self._open:
             return 0
@@ -103,6 +103,6 @@ class Connections:
         for connection in left:
             connection.wire.abort()
         if left:
-            await asyncio.wait([self._emptied], timeout=1.0)  # an abort is over within one turn of the loop
+            await asyncio.wait([self._emptied], timeout=1.0)  # an abort ends within one turn of the loop
         self._emptied = None
         return len(left)

@@ -21,10 +21,10 @@ class _Node(Generic[T]):
 
 
 class Routes(Generic[T]):
-    """Path patterns and what they lead to.
+    """Path patterns and their targets.
 
-    A pattern is a path whose segments are literal or `{name}`. Where several match, a literal segment beats a parameter, from the left: of
-    `/a/{x}` and `/a/b` the second gets `/a/b`. ValueError when two patterns match the same paths.
+    A pattern is a path whose segments are literal or `{name}`. If several match, a literal segment beats a parameter, from the left: of
+    `/a/{x}` and `/a/b` the second gets `/a/b`. ValueError if two patterns match the same paths.
     """
 
     def __init__(self, patterns: Iterable[tuple[str, T]] = ()) -> None:
@@ -52,7 +52,7 @@ class Routes(Generic[T]):
             self._plain[pattern] = target
 
     def match(self, path: str) -> tuple[T, Mapping[str, str]] | None:
-        """The target for `path` (percent-decoded) and its parameters; None when no pattern matches. A parameter is never empty."""
+        """The target for `path` (percent-decoded) and its parameters; None if no pattern matches. A parameter is never empty."""
         target = self._plain.get(path)
         if target is not None:
             return target, NOTHING
@@ -66,7 +66,7 @@ class Routes(Generic[T]):
 
 
 def _search(node: _Node[T], segments: list[str], index: int, values: list[str]) -> _Node[T] | None:
-    """The node that the segments from `index` on lead to, the literal way first; `values` is left holding the parameters."""
+    """The node that the segments from `index` on lead to, literal segments first; `values` receives the parameters."""
     if index == len(segments):
         return node if node.target is not None else None
     segment = segments[index]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
-from .. import __version__
 from ..apps.rooms import RoomsApp
+from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.reloading import Reloading
@@ -31,42 +29,20 @@ from ..ops.admin.rooms import RoomsMount, RoomsPages
 from ..ops.admin.site import AdminSite
 from ..ops.admin.tickets import TicketPages
 from ..ops.metrics import LoopLatency, Totals
-from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.addresses import TcpAddress
 from ..settings.admin import AdminSettings, is_token
 from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
+from ..version import __version__
 from .mounts import Mount
-
-BACKLOG = 128
+from .sockets import ADMIN_BACKLOG, Bound
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
-"""What [admin] `hosts` is by default, beside the address that a request arrived at."""
+"""The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 log = Logger(namespace="wsdaemon.admin")
-
-
-class TokenError(Exception):
-    """The file with the token cannot be used. The text is one line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the pages show, and what they act on. `listeners` may fill up later."""
-
-    settings: Settings
-    loop: asyncio.AbstractEventLoop
-    wheel: Wheel
-    state: Callable[[], str]
-    frames: str
-    count: Count
-    totals: Totals
-    round_trips: Histogram
-    connections: Connections
-    listeners: Sequence[Listener]
-    mounts: Sequence[Mount]
-    authenticators: Authenticators
 
 
 @runtime_checkable
@@ -85,25 +61,24 @@ class Admin:
 
     name = "admin"
 
-    def __init__(self, settings: AdminSettings, sock: socket.socket, parts: Parts) -> None:
-        """TokenError when the token's file cannot be used."""
+    def __init__(
+        self,
+        settings: AdminSettings,
+        bound: Bound,
+        pages: PlainServer,
+        loop: asyncio.AbstractEventLoop,
+        latency: LoopLatency,
+        token: WatchedFile[str] | None,
+    ) -> None:
+        """`latency` is measured while this runs. `token` guards the pages; it is read again on a reload."""
         self._settings = settings
-        self._sock = sock
-        self._loop = parts.loop
-        self._latency = LoopLatency(parts.loop)
-        self._token = None if settings.token_file is None else _watch(settings.token_file.path)
+        self._bound = bound
+        self._sock = bound.sock
+        self._loop = loop
+        self._latency = latency
+        self._token = token
         self._server: asyncio.AbstractServer | None = None
-        self._closed = False
-        self._pages = PlainServer(
-            make_site(parts, self._latency.latency, self._token, settings.metrics_open),
-            parts.wheel,
-            max_body=settings.max_body,
-            timeout=settings.timeout,
-            max_connections=settings.max_connections,
-            hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
-            own_address=not settings.hosts,
-            failed_logins=parts.authenticators.failed_logins,
-        )
+        self._pages = pages
 
     @property
     def port(self) -> int | None:
@@ -114,7 +89,7 @@ class Admin:
     async def start(self) -> None:
         await self._latency.start()
         create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
-        self._server = await create(self._pages.protocol, sock=self._sock, backlog=BACKLOG)
+        self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
         address = self._settings.address
         port = f" (port {self.port})" if isinstance(address, TcpAddress) and not address.port else ""
         log.info("admin pages on {address}{port}", address=str(address), port=port)
@@ -126,15 +101,10 @@ class Admin:
 
     def close(self) -> None:
         """Listen no more, whether it was started or not."""
-        if self._closed:
-            return
-        self._closed = True
+        self._bound.release()
         if self._server is not None:
             self._server.close()
-        self._sock.close()
-        if isinstance(self._settings.address, UnixAddress):
-            with contextlib.suppress(OSError):
-                Path(self._settings.address.path).unlink()
+        self._bound.close()
 
     def refresh(self) -> None:
         """SIGHUP: take a changed token now."""
@@ -142,11 +112,23 @@ class Admin:
             self._token.refresh()
 
 
-def _watch(path: Path) -> WatchedFile[str]:
-    try:
-        return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source="[admin] token_file")
-    except FileError as error:
-        raise TokenError(str(error)) from None
+def make_pages(settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins) -> PlainServer:
+    """The server of the pages, for the listening socket `sock`."""
+    return PlainServer(
+        site,
+        wheel,
+        max_body=settings.max_body,
+        timeout=settings.timeout,
+        max_connections=settings.max_connections,
+        hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
+        own_address=not settings.hosts,
+        failed_logins=failed_logins,
+    )
+
+
+def watch_token(path: Path) -> WatchedFile[str]:
+    """The token of the admin pages. FileError if the file has none that can be used."""
+    return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source="[admin] token_file")
 
 
 def _read_token(content: bytes) -> str:
@@ -159,37 +141,50 @@ def _read_token(content: bytes) -> str:
     return text
 
 
-def make_site(parts: Parts, latency: Histogram, token: WatchedFile[str] | None, metrics_open: bool) -> AdminSite:
-    """All the pages. Without a `token` they need none."""
+def make_site(
+    settings: Settings,
+    admin: AdminSettings,
+    *,
+    state: Callable[[], str],
+    frames: str,
+    count: Count,
+    totals: Totals,
+    latency: Histogram,
+    round_trips: Histogram,
+    connections: Connections,
+    listeners: Sequence[Listener],
+    mounts: Sequence[Mount],
+    authenticators: Authenticators,
+    token: WatchedFile[str] | None,
+) -> AdminSite:
+    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word."""
 
     def reloading() -> list[Reloading]:
-        certificates = [listener.certificates.files for listener in parts.listeners if listener.certificates is not None]
-        return [*parts.authenticators.files, *([] if token is None else [token]), *(file for files in certificates for file in files)]
+        certificates = [listener.certificates.files for listener in listeners if listener.certificates is not None]
+        return [*authenticators.files, *([] if token is None else [token]), *(file for files in certificates for file in files)]
 
-    for listener in parts.settings.listeners:
-        for mount in parts.mounts:
+    for listener in settings.listeners:
+        for mount in mounts:
             if not listener.mounts or mount.path in listener.mounts:
-                parts.totals.place(mount.path, listener.name)
-    views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in parts.mounts]
-    health = HealthPages(
-        version=__version__, state=parts.state, count=parts.count, listeners=parts.listeners, mounts=views, reloading=reloading
-    )
+                totals.place(mount.path, listener.name)
+    views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
+    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading)
     sources = Sources(
         version=__version__,
-        frames=parts.frames,
-        ready=lambda: parts.state() == "ready",
-        count=parts.count,
-        totals=parts.totals,
-        connections=parts.connections,
-        listeners=parts.listeners,
+        frames=frames,
+        ready=lambda: state() == "ready",
+        count=count,
+        totals=totals,
+        connections=connections,
+        listeners=listeners,
         mounts=views,
         loop_latency=latency,
-        round_trips=parts.round_trips,
+        round_trips=round_trips,
         reloading=reloading,
     )
-    rooms = RoomsPages(_rooms_mounts(parts.mounts), dismisser(parts.connections))
-    tickets = TicketPages(_books(parts.settings, parts.authenticators))
-    pages = [*health.pages(), *MetricsPage(sources, metrics_open).pages(), *rooms.pages(), *tickets.pages()]
+    rooms = RoomsPages(_rooms_mounts(mounts), dismisser(connections))
+    tickets = TicketPages(_books(settings, authenticators))
+    pages = [*health.pages(), *MetricsPage(sources, admin.metrics_open).pages(), *rooms.pages(), *tickets.pages()]
     return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
 
 
@@ -210,7 +205,7 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 
 
 def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
-    """What closes the connection with an id, with a code and a reason; it says whether there was one."""
+    """A function that closes the connection with an id, with a code and a reason; it returns whether there was one."""
 
     def dismiss(id: str, code: int, reason: str) -> bool:
         for connection in connections:

@@ -40,10 +40,11 @@ def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
         rate=options.room_messages_per_second or None,
         burst=options.room_messages_per_second * 2 or 1,
         room_idle=options.room_idle,
-        inline=0,  # what comes in one read leaves together, in the loop's next turn
+        memory=options.memory,
+        inline=0,  # messages of one read leave together, in the loop's next turn
     )
-    hooks = load(options.policy) if isinstance(options.policy, str) else options.policy
+    hooks = load(options.policy, "policy") if isinstance(options.policy, str) else options.policy
     try:
         return RoomsApp(policy, limits, cast("SendToAll", fan.send_to_all), failed, hooks() if isinstance(hooks, type) else hooks)
     except Exception as error:
-        raise LoadError(f"{settings.app} with policy = {hooks_text(options.policy)}: {type(error).__name__}: {error}") from error
+        raise LoadError(hooks_text(options.policy), f"{type(error).__name__}: {error}", "policy") from error

@@ -1,27 +1,43 @@
-"""`--check`: everything that a start would need, without serving."""
+"""`--check`: the steps of a start, without serving. A daemon that runs beside it notices nothing."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
-from ..apps.loading import LoadError
 from ..core.connection import Connection
-from ..edge.auth.make import AuthError, make_authenticators
-from ..edge.tls import CertificateError
+from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
-from .listeners import load_certificates
-from .mounts import load_target, make_mount_app
+from ..settings.problems import Problem
+from .resources import Resources
+from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
+
+CAP_NET_BIND_SERVICE = 10
+"""The number of the capability; capabilities(7)."""
+
+LISTENS = "0A"
+"""The state of a listening socket in /proc/net/tcp; proc_pid_net(5)."""
+
+ACCEPTS = 1 << 16
+"""The flag of a listening socket in /proc/net/unix."""
 
 
-def check(settings: Settings) -> int:
-    """Print what would be served and what is wrong; the exit status, 0 or 1."""
-    problems = [*_mount_problems(settings), *_certificate_problems(settings), *_auth_problems(settings)]
+def check(settings: Settings, directory: Path) -> int:
+    """Print what would be served and what is wrong; the exit status, 0 or 1. `directory` is where the process was started."""
+    trial = Trial()
+    problems = _problems(settings, directory, trial)
     for problem in problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
     if problems:
         return 1
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    for address in trial.in_use:
+        print(f"warning: {address} is in use: a daemon can start only after the process that listens there has ended", file=sys.stderr)
     for listener in settings.listeners:
         scheme = "wss" if listener.secure else "ws"
         print(f"listener {listener.name}: {scheme} on {listener.address}")
@@ -34,34 +50,86 @@ def check(settings: Settings) -> int:
     return 0
 
 
-def _mount_problems(settings: Settings) -> list[str]:
-    sys.path[:0] = [str(path) for path in settings.daemon.python_path]
-    problems = []
-    for mount in settings.mounts:
-        try:
-            make_mount_app(mount, load_target(mount), _ignored)
-        except LoadError as error:
-            problems.append(f"{settings.source}: [mount:{mount.path}] app = {error}")
-    return problems
+def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:
+    """Problems of modules, files and addresses, of those settings that can be used while others cannot."""
+    return _problems(usable, directory, Trial())
+
+
+def _problems(settings: Settings, directory: Path, trial: Trial) -> list[Problem]:
+    resources = Resources(settings, trial, _ignored, directory)
+    resources.close()
+    return sorted(resources.problems, key=lambda problem: problem.line or 0)
 
 
 def _ignored(connection: Connection, doing: str, error: BaseException) -> None:
     """No connection is ever made."""
 
 
-def _certificate_problems(settings: Settings) -> list[str]:
-    problems = []
-    for listener in settings.listeners:
-        try:
-            load_certificates(settings, listener)
-        except CertificateError as error:
-            problems.append(f"{settings.source}: [listener:{listener.name}] {error}")
-    return problems
+class Trial:
+    """Tries addresses: a TCP address with port 0 on the same interface, a unix socket by its directory and its owner.
+
+    Nothing listens, and no file is made or removed. An address in use is no problem, because it may be the running daemon's: it is noted.
+    """
+
+    def __init__(self) -> None:
+        self.in_use: list[Address] = []
+
+    def take(self, address: Address, backlog: int) -> Bound:
+        """A socket that is good for nothing but to be closed. ListenError if a start could not listen on the address."""
+        match address:
+            case TcpAddress():
+                if address.port and not may_bind(address.port):
+                    raise ListenError(NO_PRIVILEGE)
+                tried = open_tcp(replace(address, port=0), None)
+                if address.port and tcp_in_use(address):
+                    self.in_use.append(address)
+                return Bound(tried)
+            case UnixAddress():
+                check_place(address.path)
+                check_owner(address)
+                if is_socket(address.path) and unix_in_use(address.path):
+                    self.in_use.append(address)
+        return Bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
 
 
-def _auth_problems(settings: Settings) -> list[str]:
+def may_bind(port: int) -> bool:
+    """Whether this process may listen on a port, as far as the system says; ip(7), ip_unprivileged_port_start."""
     try:
-        make_authenticators(settings)
-    except AuthError as error:
-        return list(error.problems)
-    return []
+        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+        status = Path("/proc/self/status").read_text()
+        effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    except (OSError, ValueError, StopIteration):
+        return port >= 1024 or os.geteuid() == 0
+    return port >= first or bool(effective >> CAP_NET_BIND_SERVICE & 1)
+
+
+def tcp_in_use(address: TcpAddress, proc: Path = Path("/proc/net")) -> bool:
+    """Whether a socket of this machine listens on the port, on the same interface or on all. False if the system does not say."""
+    wanted = {address.interface, "0.0.0.0", "::"} if address.interface else None  # noqa: S104 - compared with, not bound to
+    return any(port == address.port and (wanted is None or host in wanted) for host, port in _listening(proc))
+
+
+def _listening(proc: Path) -> Iterator[tuple[str, int]]:
+    """The addresses and ports that listen."""
+    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            lines = (proc / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 3 and fields[3] == LISTENS:
+                host, _, port = fields[1].partition(":")
+                words = bytes.fromhex(host)
+                packed = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)) if sys.byteorder == "little" else words
+                yield socket.inet_ntop(family, packed), int(port, 16)
+
+
+def unix_in_use(path: str, proc: Path = Path("/proc/net")) -> bool:
+    """Whether a socket listens under this path. False if the system does not say."""
+    try:
+        lines = (proc / "unix").read_text(errors="surrogateescape").splitlines()[1:]
+    except OSError:
+        return False
+    fields = (line.split(maxsplit=7) for line in lines)
+    return any(len(each) == 8 and each[7] == path and int(each[3], 16) & ACCEPTS for each in fields)

@@ -1,14 +1,16 @@
-"""From a listener's settings to what accepts its connections: certificates, limits, and the doors to its mounts."""
+"""From a listener's settings to its parts: certificates, limits, and the entrances to its mounts."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.handshake import ClientCertificate
+from twisted.logger import Logger
+
+from ..core.handshake import ClientCertificate, Peer
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -18,38 +20,35 @@ from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
-from ..edge.limits import AddressLimits, Tally, address_rate
+from ..edge.index_page import IndexPage
+from ..edge.limits import AddressLimits, Tally, address_rate, on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
 from ..edge.places import Places
-from ..settings.addresses import UnixAddress
+from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
+from ..wire.turns import Turns
 from .mounts import Mount
+from .sockets import Bound
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
 
+log = Logger(namespace="wsdaemon")
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What the listeners of one daemon have in common."""
+MAX_LISTED_PATHS = 20
+"""Paths that the log lists for one listener at the start."""
 
-    loop: asyncio.AbstractEventLoop
-    wheel: Wheel
-    count: Count
-    """Of the whole daemon."""
-    retry_after: float
-    closed: Callable[[], bool]
-    pages: AnswerPage | None = None
-    """Web pages beside the mounts."""
+ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
+"""Interfaces of a listener that accepts connections on every address of the machine."""
 
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
-    """The certificates of a listener; None when it speaks no TLS. edge.tls.CertificateError when they cannot be used."""
+    """The certificates of a listener; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
     if not listener.secure:
         return None
-    # Here, for the cryptography behind it is a fifth of a daemon's memory, and many have a proxy in front that does TLS.
+    # Imported here, because the cryptography behind it is a fifth of a daemon's memory, and many daemons have a TLS proxy in front.
     from ..edge.certificates import CertificateFiles, Certificates
     from ..edge.tls import ClientCertificates
 
@@ -57,12 +56,15 @@ def load_certificates(settings: Settings, listener: ListenerSettings) -> Certifi
         files = [CertificateFiles(listener.tls_certificate, listener.tls_key)]
     else:
         named = {pair.name: pair for pair in settings.tls}
-        files = [CertificateFiles(named[name].certificate, named[name].key, named[name].hosts) for name in listener.tls]
+        pairs = [named[name] for name in listener.tls if name in named]
+        files = [CertificateFiles(pair.certificate, pair.key, pair.hosts) for pair in pairs]
+    if not files:  # a [tls:NAME] section is reported already
+        return None
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
 def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
-    """What the gates ask for a mount; its counts are the same for all listeners."""
+    """The rules of a mount for the gates; all listeners share its counts."""
     settings = mount.settings
     return Entrance(
         mount=mount.path,
@@ -80,53 +82,136 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
 
 
 def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> list[Entrance]:
-    """The entrances that a listener has: those of the mounts it serves, with its own limits on single connections, where they are lower."""
+    """The entrances of a listener: those of its mounts, with the listener's limits on single connections if these are lower."""
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
     return [replace(each, wires=each.wires.limited(limits)) for each in served]
 
 
-def make_listener(
-    settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance], common: Common
-) -> Listener:
-    """A listener on an open socket; it does not accept yet."""
-    proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
-    entrances = entrances_by(settings, entrances)
-    show_certificate: Callable[[Any], ClientCertificate | None] | None = None
-    if certificates is not None and settings.client_certificate != "none":
-        from ..edge.tls import client_certificate
+class ListenerMaker:
+    """Makes the listeners of one daemon. They share its loop, its wheel and the count of all its connections."""
 
-        show_certificate = client_certificate
-    limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
-    users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
-    counts = (Count(settings.max_connections), common.count)
-    admission = Admission(
-        settings.name,
-        Routes((each.mount, each) for each in entrances),
-        Places(counts, None if limits is None else limits.connections, users, common.retry_after),
-        Clients(limits, trusted, settings.forwarded_header, common.retry_after),
-        retry_after=common.retry_after,
-        closed=common.closed,
-        hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
-        show_certificate=show_certificate,
-    )
-    gate = Gate(
-        admission,
-        common.wheel,
-        secure=certificates is not None,
-        handshake_timeout=settings.handshake_timeout,
-        pages=common.pages,
-    )
-    return Listener(
-        name=settings.name,
-        sock=sock,
-        gate=gate,
-        loop=common.loop,
-        max_handshakes=settings.max_handshakes,
-        certificates=certificates,
-        path=settings.address.path if isinstance(settings.address, UnixAddress) else None,
-        proxies=proxies,
-    )
+    def __init__(
+        self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
+        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None,
+    ) -> None:  # fmt: skip
+        """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
+
+        `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
+        """
+        self._loop = loop
+        self._wheel = wheel
+        self._count = count
+        self._retry_after = retry_after
+        self._closed = closed
+        self._pages = pages
+        self._turns = turns
+        self._send = send
+
+    def make(
+        self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
+    ) -> Listener:
+        """A listener on an open socket, to those of `entrances` that it serves; it does not accept yet."""
+        proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
+        entrances = entrances_by(settings, entrances)
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None
+        if certificates is not None and settings.client_certificate != "none":
+            from ..edge.tls import client_certificate
+
+            show_certificate = client_certificate
+        limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+        users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
+        counts = (Count(settings.max_connections), self._count)
+        admission = Admission(
+            settings.name,
+            Routes((each.mount, each) for each in entrances),
+            Places(counts, None if limits is None else limits.connections, users, self._retry_after),
+            Clients(limits, trusted, settings.forwarded_header, self._retry_after),
+            retry_after=self._retry_after,
+            closed=self._closed,
+            hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
+            show_certificate=show_certificate,
+        )
+        gate = Gate(
+            admission,
+            self._wheel,
+            secure=certificates is not None,
+            handshake_timeout=settings.handshake_timeout,
+            pages=self._pages_beside(settings, sock, entrances),
+        )
+        return Listener(
+            name=settings.name,
+            sock=sock,
+            gate=gate,
+            loop=self._loop,
+            max_handshakes=settings.max_handshakes,
+            turns=self._turns,
+            send=self._send,
+            certificates=certificates,
+            proxies=proxies,
+            proxies_secure=settings.proxy_protocol_secure,
+        )
+
+    def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
+        """The daemon's own pages, and behind them the index page where the listener has one."""
+        if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
+            return self._pages
+        index, pages = IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure), self._pages
+        if pages is None:
+            return index.answer
+        return lambda head: pages(head) or index.answer(head)
+
+
+def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> bool:
+    """Whether the socket is on a loopback address, and no proxy brings clients from elsewhere."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or settings.trusted_proxies or settings.proxy_protocol_from:
+        return False
+    return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
+
+
+def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
+    """The URLs that a listener serves, for its operator: `ws://127.0.0.1:8080/echo, /chat`. `port` is None for a unix socket."""
+    served = [path for path in paths if not settings.mounts or path in settings.mounts]
+    listed = ", ".join(served[:MAX_LISTED_PATHS]) + (f" and {len(served) - MAX_LISTED_PATHS} more" if served[MAX_LISTED_PATHS:] else "")
+    if port is None:
+        return f"{listed} on {settings.address}"
+    host = settings.address.interface if isinstance(settings.address, TcpAddress) else ""
+    if host in ANY_INTERFACE:
+        host = "localhost"
+    return f"{'wss' if settings.secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}{listed}"
+
+
+class Listening:
+    """The listeners as one part of a daemon: the last to begin, and the first to stop."""
+
+    name = "listeners"
+
+    def __init__(
+        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str]
+    ) -> None:
+        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts."""
+        self._served = list(zip(listeners, sockets, settings, strict=True))
+        self._paths = paths
+
+    async def start(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Accept from now on."""
+        for listener, _, settings in self._served:
+            listener.start()
+            what = "TLS" if settings.secure else "plain"
+            port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+            log.info(
+                "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
+            )
+        for listener, _, settings in self._served:
+            log.info("serving {urls}", urls=served_urls(settings, listener.port, self._paths))
+
+    async def stop(self) -> None:
+        for listener, bound, _ in self._served:
+            bound.release()
+            listener.stop()
 
 
 def _networks(entries: Sequence[str]) -> Networks | None:
@@ -134,7 +219,7 @@ def _networks(entries: Sequence[str]) -> Networks | None:
 
 
 def _limits(settings: ListenerSettings, trusted: Networks | None, mounts_count: bool) -> AddressLimits | None:
-    """None when no address is counted, here or on a mount: by its limits, or by its ways of auth, which count wrong passwords."""
+    """None if no address is counted, here or on a mount: by its limits, or by its authentication, which counts wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
     if not any(here) and not mounts_count:
         return None

@@ -1,24 +1,24 @@
-"""starting > ready > draining > stopped: what is started in which order, and what signals and systemd are told."""
+"""starting > ready > draining > stopped: the parts of a daemon are started in their order, and stopped in reverse order."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import enum
-import gc
-import os
-import signal
-import threading
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from types import FrameType
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
+from ..core.closing import GOING_AWAY
+from ..core.registry import Connections
 from ..ops.systemd import Notifier
+
+LINE_SECONDS = 10.0
+"""Between two lines about a part that is waited for."""
+
+CANCEL_SECONDS = 1.0
+"""How long a cancelled start of a part may take to end."""
 
 log = Logger(namespace="wsdaemon")
 
@@ -31,32 +31,37 @@ class State(enum.Enum):
 
 
 class StartError(Exception):
-    """The daemon cannot start. The text is one clear line for the operator, or the user's own traceback."""
+    """The daemon cannot start. The text has one clear line for each problem, or the user's own traceback."""
+
+    def __init__(self, *problems: object) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
 
 
-def settle() -> None:
-    """What the imports left stays for good: no collection looks at it again, and the memory of what they dropped goes back."""
-    gc.collect()
-    gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+class _TooLate(Exception):
+    """A step took longer than it may."""
 
 
 class Step(Protocol):
     """A part of the daemon that is started and stopped."""
 
-    async def start(self) -> None: ...
+    def start(self) -> Coroutine[Any, Any, None]: ...
 
-    async def stop(self) -> None: ...
+    def stop(self) -> Coroutine[Any, Any, None]: ...
 
 
-async def start_in_order(steps: Sequence[Step]) -> list[Step]:
-    """Start each step when the one before it has started. When one fails, those that run are stopped again, and its error is raised."""
+async def start_in_order(steps: Sequence[Step], patience: float) -> list[Step]:
+    """Start each step once the one before it has started. If one fails, those that run are stopped, and its error is raised.
+
+    StartError if all together take longer than `patience` seconds.
+    """
     started: list[Step] = []
+    deadline = asyncio.get_running_loop().time() + patience
     for step in steps:
         try:
-            await step.start()
+            await _watched(step.start(), f"{name_of(step)} to start", deadline)
+        except _TooLate:
+            await stop_in_order(started)
+            raise StartError(f"{name_of(step)} has not started; the whole start may take {patience:g} s ([daemon] start_timeout)") from None
         except BaseException:
             await stop_in_order(started)
             raise
@@ -65,58 +70,37 @@ async def start_in_order(steps: Sequence[Step]) -> list[Step]:
 
 
 async def stop_in_order(started: Sequence[Step]) -> None:
-    """Stop each step when the one after it has stopped. One that fails is logged and hinders no other."""
+    """Stop each step once the one after it has stopped. One that fails is logged and hinders no other."""
     for step in reversed(started):
         try:
-            await step.stop()
+            await _watched(step.stop(), f"{name_of(step)} to stop", None)
         except Exception:
-            log.failure("{step} did not stop cleanly", step=getattr(step, "name", type(step).__name__))
+            log.failure("{step} did not stop cleanly", step=name_of(step))
 
 
-def stopper(reactor: Any) -> Callable[[], None]:
-    """What stops the reactor, or lets it stop as soon as it runs. Called again it does nothing."""
-
-    def stop() -> None:
-        with contextlib.suppress(ReactorNotRunning):  # it is stopping already
-            reactor.stop()
-
-    return lambda: reactor.callWhenRunning(stop)
+def name_of(step: Step) -> str:
+    """The step, as the log calls it."""
+    return str(getattr(step, "name", type(step).__name__))
 
 
-class Signals:
-    """SIGTERM and SIGINT stop: the first drains, the second stops at once. SIGHUP opens the log anew and reads certificates again.
-
-    Twisted's own handlers would make twistd die of the signal after a clean stop; with these the exit status is 0.
-    """
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object], reload: Callable[[], object]
-    ) -> None:
-        self._loop = loop
-        self._stop = stop
-        self._stop_now = stop_now
-        self._reload = reload
-        self._asked = 0
-
-    def install(self) -> None:
-        """Take over from Twisted's handlers: before the first connection, and again when the reactor runs, for it sets its own.
-
-        Does nothing outside the main thread, for only that can have signal handlers.
-        """
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._stop_asked)
-            signal.signal(signal.SIGHUP, self._reload_asked)
-            signal.signal(signal.SIGUSR1, self._reload_asked)  # what rotates twistd's own log
-
-    def _stop_asked(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
-        if self._asked > 2:
-            os._exit(1)  # a loop that does not turn any more
-        self._loop.call_soon_threadsafe(self._stop if self._asked == 1 else self._stop_now)
-
-    def _reload_asked(self, number: int, frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._reload)
+async def _watched(waiting: Coroutine[Any, Any, None], what: str, deadline: float | None) -> None:
+    """Wait for a step, with a line in the log every `LINE_SECONDS`. _TooLate at the deadline; the step is cancelled then."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    task = loop.create_task(waiting)
+    try:
+        while True:
+            left = None if deadline is None else deadline - loop.time()
+            await asyncio.wait([task], timeout=LINE_SECONDS if left is None else min(LINE_SECONDS, max(left, 0.0)))
+            if task.done():
+                return task.result()
+            if deadline is not None and loop.time() >= deadline:
+                raise _TooLate
+            log.warn("waiting for {what}: {seconds} s so far", what=what, seconds=round(loop.time() - began))
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
 
 class Watchdog:
@@ -169,18 +153,20 @@ class AppStep:
         await self._app.stop()
 
 
-class Callbacks:
-    """A step made of two functions."""
+class Drain:
+    """The open connections as a part of the daemon: it begins empty, and at the end each connection is closed."""
 
-    def __init__(self, name: str, start: Callable[[], Awaitable[Any] | None], stop: Callable[[], Awaitable[Any] | None]) -> None:
-        self.name = name
-        self._start = start
-        self._stop = stop
+    name = "connections"
+
+    def __init__(self, connections: Connections, patience: float) -> None:
+        """`patience`: seconds for connections to close by themselves; the rest is dropped then."""
+        self._connections = connections
+        self._patience = patience
 
     async def start(self) -> None:
-        if (waiting := self._start()) is not None:
-            await waiting
+        """Nothing to do."""
 
     async def stop(self) -> None:
-        if (waiting := self._stop()) is not None:
-            await waiting
+        aborted = await self._connections.drain(self._patience, GOING_AWAY)
+        if aborted:
+            log.warn("{count} connections did not close in time and were dropped", count=aborted)

@@ -48,7 +48,8 @@ class Arrival(asyncio.Protocol):
 
     __slots__ = (
         "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
-        "due_bucket", "key", "local", "peer", "stop_connecting",
+        "due_bucket", "key", "local", "peer", "secure",
+        "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
@@ -65,6 +66,8 @@ class Arrival(asyncio.Protocol):
         self.peer = peer
         self.local = local
         self.key = key
+        self.secure = gate.secure
+        """Whether the client came over TLS, here or at a load balancer that says so in a PROXY header."""
         self.due_bucket = 0
         self.connecting: asyncio.Task[None] | None = None
         """What makes the transport, for as long as that takes."""
@@ -125,7 +128,7 @@ class Arrival(asyncio.Protocol):
     def _ask(self, head: Head) -> None:
         gate, admission, native = self._gate, self._gate.admission, self._native
         tls_object = native.get_extra_info("ssl_object") if admission.show_certificate is not None else None  # type: ignore[union-attr]
-        candidate = self._candidate = Candidate(head, self.peer, self.local, gate.secure, self.key)
+        candidate = self._candidate = Candidate(head, self.peer, self.local, self.secure, self.key)
         try:
             admission.receive(candidate, tls_object)
         finally:  # a handshake may have been entered under its key before it was refused, and must leave with this
@@ -217,10 +220,7 @@ class Arrival(asyncio.Protocol):
         self._early = b""
         if paused:
             native.resume_reading()
-        if self._gate.secure or self._descriptor < 0:
-            native.close()
-        else:
-            native.write_eof()
+        native.write_eof()
         self._gate.wheel.set(self, linger)
 
     def _broken(self, failure: Failure) -> None:

@@ -61,7 +61,7 @@ class CertificateFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
+class CertificateExpiry:
     """When a certificate ends: for the metric."""
 
     certificate: Path
@@ -111,9 +111,7 @@ class _Entry:
 class Certificates:
     """The pairs of one listener, the first of which serves clients that give no name or an unknown one.
 
-    With more than one pair the contexts have an `sni_callback`. That callback needs a transport that goes through Python's ssl objects: the
-    loop's own TLS does. aiofastnet makes its TLS objects in C, and the callback then ends the process with a segmentation fault: see
-    `by_name`.
+    With more than one pair the contexts have an `sni_callback`, which TlsLayer's SSLObject calls.
 
     All pairs of a listener share one policy for client certificates. Were it one per name, a session that was begun under one name could be
     resumed under another and pass its check (that was CVE-2025-23419 in nginx).
@@ -133,10 +131,23 @@ class Certificates:
         self._client_ca = client_ca
         self._client_certificates = client_certificates
         self._now = now
-        self._by_name = len(files) > 1
-        self._entries = [self._load(each) for each in files]
+        self._several = len(files) > 1
+        self._entries = self._load_all(files)
         self._hosts: dict[str, _Entry] = {}
         self._index()
+
+    def _load_all(self, files: Sequence[CertificateFiles]) -> list[_Entry]:
+        """Every pair; CertificateError with the problems of all."""
+        entries: list[_Entry] = []
+        problems: list[str] = []
+        for each in files:
+            try:
+                entries.append(self._load(each))
+            except CertificateError as error:
+                problems += error.problems
+        if problems:
+            raise CertificateError(*dict.fromkeys(problems))
+        return entries
 
     # -- in use
 
@@ -151,23 +162,14 @@ class Certificates:
         return self._entries[0].context
 
     @property
-    def by_name(self) -> bool:
-        """True when the context chooses by name and so must not be given to aiofastnet."""
-        return self._by_name
-
-    @property
     def pairs(self) -> tuple[Pair, ...]:
         """The pairs in use, in the order they were given."""
         return tuple(entry.pair for entry in self._entries)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the pairs in use have that should be looked at."""
+        """The warnings about the pairs in use."""
         return tuple(warning for entry in self._entries for warning in entry.pair.warnings)
-
-    def pair_for(self, host: str | None) -> Pair:
-        """The pair that a client asking for `host` gets."""
-        return self._find(host).pair
 
     def _find(self, host: str | None) -> _Entry:
         """An exact name first, then a wildcard for its first label (RFC 9525 6.3), then the first pair."""
@@ -252,11 +254,11 @@ class Certificates:
         return events
 
     def _load(self, files: CertificateFiles) -> _Entry:
-        # The signature first: what changes while the files are read is then seen as a change by the next poll.
+        # The signature first: the next poll then sees a change that happens while the files are read.
         signature = self._signature(files)
         pair = load_pair(files.certificate, files.key, self._now())
         context = server_context(files.certificate, files.key, client_ca=self._client_ca, client_certificates=self._client_certificates)
-        if self._by_name:
+        if self._several:
             context.sni_callback = self._swap
         return _Entry(files, pair, context, signature)
 
@@ -276,9 +278,9 @@ class Certificates:
         """Days until the first of the certificates in use expires; negative when one has."""
         return min(expiry.days for expiry in self.expiries(now))
 
-    def expiries(self, now: float | None = None) -> tuple[Expiry, ...]:
+    def expiries(self, now: float | None = None) -> tuple[CertificateExpiry, ...]:
         moment = self._now() if now is None else now
-        return tuple(Expiry(entry.files.certificate, entry.pair.names, entry.pair.days_left(moment)) for entry in self._entries)
+        return tuple(CertificateExpiry(entry.files.certificate, entry.pair.names, entry.pair.days_left(moment)) for entry in self._entries)
 
     def expiry_warnings(self, now: float | None = None) -> list[CertificateEvent]:
         """A warning for each certificate that expires soon, once a day for as long as it does. Call it as often as you like."""

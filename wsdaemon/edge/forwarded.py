@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from ..core.handshake import Headers, Peer
+from ..settings.network import unmapped
 
 MAX_HOPS = 50
 """Entries of a list that are looked at, from its right end. A longer chain is somebody's joke."""
@@ -58,7 +59,7 @@ class Networks:
                 unix = True
                 continue
             try:
-                networks.append(ipaddress.ip_network(entry))
+                networks.append(unmapped(ipaddress.ip_network(entry)))
             except ValueError as error:
                 hint = " (bits are set beyond its prefix)" if "host bits" in str(error) else ""
                 raise ValueError(f"{entry!r} is not an address, a network such as 10.0.0.0/8, or unix{hint}") from None

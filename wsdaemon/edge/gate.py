@@ -16,7 +16,7 @@ from ..core.refusals import Refusals
 from ..core.registry import Place
 from ..core.wheel import Wheel
 from .admission import Admission
-from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry
+from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry, SystemClock
 from .candidate import Entrance
 from .clients import Clients
 from .places import Stay
@@ -49,7 +49,7 @@ class Gate:
         log = log or Logger(namespace="wsdaemon.edge")
         self.refusals = Refusals(admission.listener, log)
         self._lines = RareLines(log)
-        self._now = now
+        self._clock = SystemClock(wheel, now)
 
     @property
     def clients(self) -> Clients:
@@ -85,4 +85,4 @@ class Gate:
         def end() -> None:  # one that is not open yet is closed as soon as it opens
             wire.end_by(self.wheel.time(), TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
-        place.until(lambda: Expiry(self.wheel, expires, end, warning=entrance.expiry_warning, warn=wire.expiring, now=self._now))
+        place.until(lambda: Expiry(self._clock, expires, end, warning=entrance.expiry_warning, warn=wire.expiring))

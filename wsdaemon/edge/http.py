@@ -1,4 +1,4 @@
-"""Plain HTTP/1.1 for pages: whole requests in, whole answers out, one after the other on a connection. What is answered is a site's matter.
+"""Plain HTTP/1.1 for pages: whole requests in, whole answers out, one after the other on a connection. A site gives the answers.
 
     +---------+  head and body are there   +-----------+
     | READING | -------------------------> | ANSWERING |
@@ -42,7 +42,7 @@ LINGER_SECONDS = 1.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Page(Protocol):
+class PlainPage(Protocol):
     """An answer."""
 
     @property
@@ -61,18 +61,18 @@ class Page(Protocol):
 class Site(Protocol):
     """The pages behind one address."""
 
-    def refusal(self, head: Head) -> Page | None:
+    def refusal(self, head: Head) -> PlainPage | None:
         """The answer to a request whose body is not worth reading; None: read on."""
 
-    def answer(self, head: Head, body: bytes) -> Page | Awaitable[Page]:
+    def answer(self, head: Head, body: bytes) -> PlainPage | Awaitable[PlainPage]:
         """The answer to a whole request. An awaitable that takes too long is cancelled."""
 
-    def problem(self, error: BadRequest) -> Page:
-        """The answer that says what is wrong."""
+    def problem(self, error: BadRequest) -> PlainPage:
+        """The answer to a request that is refused."""
 
 
 class PlainServer:
-    """What the connections to one site share: its limits."""
+    """The connections to one site, and their limits."""
 
     def __init__(
         self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int, hosts: Hosts | None = None,
@@ -172,7 +172,7 @@ class Exchange(asyncio.Protocol):
         self._early = b""
         self._last = False
         self._paused = self._stuck = False
-        self._question: asyncio.Future[Page] | None = None
+        self._question: asyncio.Future[PlainPage] | None = None
         self.due_bucket = 0
 
     @property
@@ -191,12 +191,12 @@ class Exchange(asyncio.Protocol):
         self._server.wheel.set(self, self._server.timeout)
 
     def data_received(self, data: bytes) -> None:
-        if self._native is not None and self._phase is not Phase.LEAVING:  # what else comes is not looked at
+        if self._native is not None and self._phase is not Phase.LEAVING:  # later bytes are ignored
             self._early += data
             self._go_on()
 
     def eof_received(self) -> bool:
-        """A client that has said all it has to say still wants its answer."""
+        """The client sends no more, and still waits for its answer."""
         self._last = True
         return self._phase is Phase.ANSWERING
 
@@ -214,7 +214,7 @@ class Exchange(asyncio.Protocol):
     # -- a request
 
     def _go_on(self) -> None:
-        """Read what is there for as long as it can be answered."""
+        """Read as long as requests can be answered."""
         while self._early and self._phase is Phase.READING and not self._stuck:
             data, self._early = self._early, b""
             try:
@@ -263,7 +263,7 @@ class Exchange(asyncio.Protocol):
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
 
-    def _tell_failed_login(self, head: Head, refusal: Page) -> None:
+    def _tell_failed_login(self, head: Head, refusal: PlainPage) -> None:
         failed, shown = self._server.failed_logins, head.headers.get("authorization")
         if failed is not None and shown is not None and refusal.status == 401:
             peer = self._native.get_extra_info("peername")  # type: ignore[union-attr]
@@ -287,11 +287,11 @@ class Exchange(asyncio.Protocol):
         else:
             self._send(page, self._last, head.method == "HEAD")
 
-    def _answered(self, question: asyncio.Future[Page]) -> None:
+    def _answered(self, question: asyncio.Future[PlainPage]) -> None:
         self._question = None
         if self._phase is not Phase.ANSWERING or self._native is None:
             if not question.cancelled():
-                question.exception()  # seen: nobody is there any more to be told
+                question.exception()  # looked at, or the loop would log it: the client is gone
             return
         try:
             head_only = self._head is not None and self._head.method == "HEAD"
@@ -306,7 +306,7 @@ class Exchange(asyncio.Protocol):
 
     # -- an answer
 
-    def _send(self, page: Page, last: bool, head_only: bool = False) -> None:
+    def _send(self, page: PlainPage, last: bool, head_only: bool = False) -> None:
         native = self._native
         if native is None:
             return
@@ -330,7 +330,7 @@ class Exchange(asyncio.Protocol):
     # -- the end
 
     def due(self) -> None:
-        """The client is idle, or too slow, or what it asked for takes too long."""
+        """The client is idle or too slow, or its answer takes too long."""
         if self._native is None or self._phase is Phase.LEAVING or self._stuck or not self._begun:
             self.drop()
         elif self._phase is Phase.ANSWERING:
@@ -341,7 +341,7 @@ class Exchange(asyncio.Protocol):
             self._send(self._server.site.problem(BadRequest(408, "timeout", "The request took too long to arrive.")), last=True)
 
     def drop(self) -> None:
-        """End it without another word."""
+        """End the connection without an answer."""
         native, self._native = self._native, None
         self._gone()
         if native is not None:
@@ -355,7 +355,7 @@ class Exchange(asyncio.Protocol):
     def _forget_question(self) -> None:
         question, self._question = self._question, None
         if question is not None:
-            # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
+            # After its first step: a coroutine that is cancelled before it leaves its awaitable behind, never awaited.
             question.get_loop().call_soon(question.cancel)
 
 

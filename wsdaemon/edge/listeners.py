@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
-import ssl
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..core.handshake import UNIX, Peer
+from ..core.rare_lines import LineLog, RareLines
+from ..wire.frames_python import send
+from ..wire.turns import Turns
 from .arrival import Arrival
+from .descriptors import first_reserved
 from .forwarded import Networks
 from .gate import Gate
-from .limits import Key, too_many
+from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, Key, too_many
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
+from .request import BadRequest, unavailable
 from .responses import error_response
+from .tls_failure import RECORDS, SERVER_NAME
+from .tls_layer import TlsLayer
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -40,18 +46,26 @@ OF_THE_NETWORK = frozenset(
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
 
+DESCRIPTORS = "descriptors"
+"""The reason for a client that would take one of the last descriptors."""
+
+ANSWERED = frozenset({CONNECTIONS, HANDSHAKES, PER_SECOND, DESCRIPTORS})
+"""Reasons of TurnedAway for which plain listeners answer, 429 or 503, before they close."""
+
+TOLD = frozenset({RECORDS, SERVER_NAME})
+"""Faults of TLS that no honest client makes: the operator is told."""
+
 ANYWHERE = frozenset({"", "::", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
 
 
 class TurnedAway(Exception):
     """This connection is not taken in. `reason` is one word, for the count; `told`: the operator should know."""
 
-    def __init__(self, reason: str, detail: str = "", *, told: bool = True, limit: bool = False) -> None:
+    def __init__(self, reason: str, detail: str = "", *, told: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.told = told
-        self.limit = limit
 
 
 class Listener:
@@ -63,11 +77,13 @@ class Listener:
 
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
-        certificates: Certificates | None = None, path: str | None = None, proxies: Networks | None = None,
+        certificates: Certificates | None = None, proxies: Networks | None = None, proxies_secure: bool = False,
+        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, log: LineLog | None = None,
     ) -> None:  # fmt: skip
-        """`certificates` make it speak TLS; `path` is a unix socket's file, removed at the end.
+        """`certificates` make it speak TLS, whose work is shared out by `turns` and whose writes try `send` first (see wire.frames).
 
-        Connections from `proxies` must begin with a PROXY header, and others are refused; None: nobody sends one.
+        Connections from `proxies` must begin with a PROXY header, and others are refused; None: no connection begins with one.
+        `proxies_secure`: whether clients come to those proxies over TLS, where the header does not say it.
         """
         self.name = name
         self.gate = gate
@@ -75,8 +91,10 @@ class Listener:
         self._sock = sock
         self._loop = loop
         self._max_handshakes = max_handshakes
-        self._path = path
         self._proxies = proxies
+        self._proxies_secure = proxies_secure
+        self._turns = turns or Turns(loop.call_soon)
+        self._send = send
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
@@ -84,7 +102,9 @@ class Listener:
         self._arrivals: dict[Arrival, None] = {}
         self._answers: dict[str, bytes] = {}
         self._resting: asyncio.TimerHandle | None = None
-        self._log = Logger(namespace="wsdaemon.edge")
+        self._log = log or Logger(namespace="wsdaemon.edge")
+        self._lines = RareLines(self._log)
+        self._first_reserved = first_reserved()
         self.accepted = 0
         self.crowded_out = 0
 
@@ -120,9 +140,6 @@ class Listener:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-            if self._path is not None:
-                with contextlib.suppress(OSError):
-                    Path(self._path).unlink()
         for arrival in list(self._arrivals):
             arrival.drop()
 
@@ -150,7 +167,10 @@ class Listener:
             self._take_in(sock, address)
 
     def _rest(self, error: OSError) -> None:
-        self._log.warn("{listener} accepts nothing for a moment: {problem}", listener=self.name, problem=error.strerror)
+        self._lines.warn(
+            "resting", "{listener} accepts no clients for a moment: {problem}; see LimitNOFILE= of systemd, or ulimit -n, for open files",
+            listener=self.name, problem=error.strerror,
+        )  # fmt: skip
         self._loop.remove_reader(self._sock.fileno())
         self._resting = self._loop.call_later(REST, self.start)
 
@@ -159,6 +179,8 @@ class Listener:
         sock.setblocking(False)
         peer = Peer.from_sockname(address) if self._is_tcp else UNIX
         try:
+            if sock.fileno() >= self._first_reserved:
+                raise TurnedAway(DESCRIPTORS, ": nearly all open files are in use; raise LimitNOFILE= of systemd, or ulimit -n")
             local = self._local or Peer.from_sockname(sock.getsockname())
             key = self._begin(peer)
         except TurnedAway as refused:
@@ -190,14 +212,14 @@ class Listener:
         clients = self.gate.clients
         key, reason = clients.begin_named(peer) if named else clients.begin(peer)
         if reason is not None:
-            raise TurnedAway(reason, limit=True)
+            raise TurnedAway(reason)
         return key
 
     def _turn_away(self, sock: socket.socket, peer: Peer, refused: TurnedAway) -> None:
         """Close an accepted socket. Where that is plain HTTP the answer is given as well as it can be without keeping the client."""
         self.gate.refusals.add(refused.reason, peer, refused.detail, refused.told)
         try:
-            if refused.limit and self.certificates is None:
+            if refused.reason in ANSWERED and self.certificates is None:
                 sock.send(self._answer(refused.reason))
                 sock.shutdown(socket.SHUT_WR)
                 sock.recv(4096)  # what is left unread would turn the end into a reset
@@ -209,8 +231,14 @@ class Listener:
     def _answer(self, reason: str) -> bytes:
         answer = self._answers.get(reason)
         if answer is None:
-            answer = self._answers[reason] = error_response(too_many(reason, self.gate.admission.retry_after))
+            answer = self._answers[reason] = error_response(self._refusal(reason))
         return answer
+
+    def _refusal(self, reason: str) -> BadRequest:
+        retry_after = self.gate.admission.retry_after
+        if reason == DESCRIPTORS:
+            return unavailable(reason, "The server has no room for another connection.", retry_after)
+        return too_many(reason, retry_after)
 
     # -- from a socket to a transport
 
@@ -231,18 +259,20 @@ class Listener:
         except TurnedAway as refused:
             self._turn_away(sock, arrival.peer, refused)
             arrival.connection_lost(None)
-        except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
+        except (OSError, asyncio.CancelledError) as error:
             self._log.debug(
                 "no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__
             )
             arrival.connection_lost(None)
             sock.close()
-        except Exception:
-            self._log.failure("no connection with a client of {listener}", listener=self.name)
+        except Exception as error:
+            self._lines.failure(type(error).__name__, "no connection with a client of {listener}", Failure(), listener=self.name)
             arrival.connection_lost(None)
             sock.close()
         finally:
-            arrival.connecting = arrival.stop_connecting = None
+            arrival.connecting = None
+            if self.certificates is None:
+                arrival.stop_connecting = None
 
     async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
         """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
@@ -256,6 +286,8 @@ class Listener:
                 header = reader.feed(data)
         except ProxyHeaderError as error:
             raise TurnedAway("proxy_header", f": {error}") from None
+        if header.source is not None and not self.gate.secure:
+            arrival.secure = self._proxies_secure if header.secure is None else header.secure
         if header.destination is not None:
             arrival.local = header.destination
         if header.source is not None:  # else the proxy speaks for itself, and is not counted
@@ -263,28 +295,11 @@ class Listener:
             arrival.key = self._count(header.source, named=True)
 
     async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
-        """Let TLS take the socket. TurnedAway when the two cannot agree; OSError for a client that just goes, which is not counted."""
-        patience = self.gate.handshake_timeout
-        # The deadline of the whole handshake comes first and is counted; this one is there in case it does not.
-        limits: dict[str, Any] = {"ssl_handshake_timeout": patience + 1, "ssl_shutdown_timeout": patience}
-        import aiofastnet
+        """Put TLS between the socket and the arrival. The handshake goes on by itself, until the arrival or the client ends it."""
+        refused = partial(self._tls_refused, arrival.peer)
+        layer = TlsLayer(arrival, certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
+        arrival.stop_connecting = layer.abort
+        await self._loop.connect_accepted_socket(lambda: layer, sock)
 
-        try:
-            if certificates.by_name:  # aiofastnet's TLS objects cannot call back into Python for the name: the loop's own can
-                await self._loop.connect_accepted_socket(lambda: arrival, sock, ssl=certificates.context, **limits)
-            else:
-                arrival.stop_connecting = partial(_hang_up, sock)
-                await aiofastnet.connect_accepted_socket(self._loop, lambda: arrival, sock, ssl=certificates.context, **limits)
-        except ssl.SSLError as error:
-            if arrival.gone:  # ended by us, and counted where that was
-                raise
-            raise TurnedAway("tls_handshake", f": {error.reason or type(error).__name__}", told=False) from None
-
-
-def _hang_up(sock: socket.socket) -> None:
-    """End a TLS handshake of aiofastnet from outside, as if the client had gone.
-
-    When it is cancelled its timer keeps the transport with its TLS buffers until the handshake would have timed out.
-    """
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+    def _tls_refused(self, peer: Peer, reason: str, detail: str) -> None:
+        self.gate.refusals.add(reason, peer, f": {detail}", reason in TOLD)

@@ -24,6 +24,12 @@ MIN_V1 = 15
 MAX_V2 = 4096
 """Bytes of a version 2 header's addresses and TLVs. The format allows 65,535; real ones are below 600."""
 
+SSL_TLV = 0x20
+"""The type of the TLV that tells of TLS between the client and the proxy (2.2.6)."""
+
+CLIENT_OVER_SSL = 0x01
+"""The bit of its first byte that says that the client connected over TLS."""
+
 _V1 = re.compile(rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})")
 _V1_UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [ -~]*)?")
 
@@ -45,6 +51,8 @@ class ProxyHeader:
     """The client."""
     destination: Peer | None = None
     """Where the client connected to."""
+    secure: bool | None = None
+    """Whether the client came over TLS, which the proxy ended (the TLV PP2_TYPE_SSL, 2.2.6). None: the header does not say."""
 
 
 class ProxyHeaderReader:
@@ -125,18 +133,30 @@ def _read_v2(held: bytes) -> tuple[ProxyHeader, int] | int:
 
 
 def _parse_v2(family: int, block: bytes) -> ProxyHeader:
-    """Addresses of a PROXY command. What follows them are TLVs, the checksum among them; they are skipped."""
+    """Addresses of a PROXY command, and the TLV about TLS behind them. The other TLVs, the checksum among them, are skipped."""
     if family >> 4 > 3 or family & 15 > 2:
         raise ProxyHeaderError("the PROXY header has a family or protocol that is not known")
     size = {0x11: 12, 0x21: 36, 0x31: 216}.get(family)
     if size is None:
-        return ProxyHeader(2)
+        return ProxyHeader(2)  # there is no telling where its TLVs begin
     if len(block) < size:
         raise ProxyHeaderError("the PROXY header is too short for its addresses")
     if family == 0x31:
-        return ProxyHeader(2, UNIX, UNIX)
+        return ProxyHeader(2, UNIX, UNIX, _over_tls(block, size))
     half = 4 if family == 0x11 else 16
     source_port, destination_port = struct.unpack_from(">HH", block, 2 * half)
     source = str(ipaddress.ip_address(block[:half]))
     destination = str(ipaddress.ip_address(block[half : 2 * half]))
-    return ProxyHeader(2, Peer.from_sockname((source, source_port)), Peer.from_sockname((destination, destination_port)))
+    peers = Peer.from_sockname((source, source_port)), Peer.from_sockname((destination, destination_port))
+    return ProxyHeader(2, *peers, _over_tls(block, size))
+
+
+def _over_tls(block: bytes, start: int) -> bool | None:
+    """The answer of the first TLV of the type PP2_TYPE_SSL from `start` on. None: there is none, or the TLVs before it are malformed."""
+    while start + 3 <= len(block):
+        kind, length = block[start], int.from_bytes(block[start + 1 : start + 3], "big")
+        value = block[start + 3 : start + 3 + length]
+        if kind == SSL_TLV and len(value) == length and length >= 5:
+            return bool(value[0] & CLIENT_OVER_SSL)
+        start += 3 + length
+    return None

@@ -1,4 +1,4 @@
-"""Certificates that renew themselves: looked at every so often and on SIGHUP, swapped in for new handshakes."""
+"""Renewed certificates: the watch looks at the files every 30 seconds and on SIGHUP, and new handshakes use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = Logger(namespace="wsdaemon.tls")
 
 
 class CertificateWatch:
-    """Looks, every so often, whether certificates were renewed, and swaps them in for new handshakes."""
+    """Looks every EVERY seconds for renewed certificates, and lets new handshakes use them."""
 
     def __init__(self, certificates: Sequence[Certificates]) -> None:
         self._certificates = certificates

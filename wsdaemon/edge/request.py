@@ -87,12 +87,6 @@ class Head:
     raw: bytes = field(repr=False)
     """The head as it was sent, its last empty line included."""
 
-    def serialise(self) -> bytes:
-        """The head written out again. Reading that gives an equal head, but for `raw`."""
-        lines = [f"{self.method} {self.target} HTTP/{self.version}".encode("latin-1")]
-        lines += [name + b": " + value for name, value in self.headers.raw]
-        return b"\r\n".join([*lines, b"", b""])
-
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:

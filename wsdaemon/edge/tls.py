@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -43,8 +44,15 @@ UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.Duplic
 """What cryptography raises for a certificate that is damaged or too strange for it; most of it only when a part is looked at."""
 
 
+T = TypeVar("T")
+
+
 class CertificateError(Exception):
-    """A certificate, key or CA file that cannot be used. The text is one line and names the file."""
+    """Certificates, keys or CA files that cannot be used. `problems` has one line for each, which begins with the file's path."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class ClientCertificates(Enum):
@@ -85,12 +93,23 @@ def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
 
     Expired or not yet valid is a warning: a server that starts and is seen to be expired beats one that does not start.
     """
-    chain = _load_chain(certificate)
-    private = _load_key(key)
+    problems: list[str] = []
+    chain, private = _or_none(_load_chain, certificate, problems), _or_none(_load_key, key, problems)
+    if chain is None or problems:
+        raise CertificateError(*problems)
     try:
         return _check_pair(certificate, key, chain, private, datetime.now(UTC) if now is None else datetime.fromtimestamp(now, UTC))
     except UNREADABLE as error:
         raise CertificateError(f"{certificate}: a certificate in it is damaged: {_one_line(error)}") from None
+
+
+def _or_none(load: Callable[[Path], T], path: Path, problems: list[str]) -> T | None:
+    """What `load` makes of the file; None, and its problem, if it cannot be used."""
+    try:
+        return load(path)
+    except CertificateError as error:
+        problems += error.problems
+        return None
 
 
 def _check_pair(certificate: Path, key: Path, chain: list[x509.Certificate], private: Any, now: datetime) -> Pair:
@@ -262,7 +281,7 @@ def limit_groups(context: ssl.SSLContext) -> bool:
     """Allow the key exchange groups X25519, P-256 and P-384 only; OpenSSL would add X448, P-521 and others.
 
     Python has `SSLContext.set_groups` from 3.15 on. Before that it can only choose one group, so OpenSSL is called directly: `SSL_CTX_ctrl`
-    on the `SSL_CTX *` that follows the object's head, as aiofastnet reads it too. Where OpenSSL is not a library of its own (a Python
+    on the `SSL_CTX *` that follows the object's head. Where OpenSSL is not a library of its own (a Python
     that has it linked in), P-256 alone is allowed: every client has it, though most then need one round trip more. False in that case.
     """
     set_groups = getattr(context, "set_groups", None)

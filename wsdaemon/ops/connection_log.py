@@ -128,7 +128,7 @@ def size_text(count: int) -> str:
     size = float(count)
     for unit in ("KiB", "MiB", "GiB"):
         size /= 1024
-        if size < 1023.95:  # what would be rounded to 1024.0 belongs to the next unit
+        if size < 1023.95:  # a size that would be rounded to 1024.0 belongs to the next unit
             return f"{size:.1f} {unit}"
     return f"{size / 1024:.1f} TiB"
 

@@ -36,7 +36,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 
 class LogError(Exception):
-    """The log cannot be set up as asked; the text says what is wrong and is meant for the operator."""
+    """The log cannot be set up as asked; the text is meant for the operator."""
 
 
 class Destination(Protocol):
@@ -234,10 +234,10 @@ class FileDestination(DescriptorDestination):
             pass
         try:
             descriptor = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        except FileExistsError:  # somebody else created it in between; or a symbolic link to nothing, which is an error
+        except FileExistsError:  # another process created it in between; or it is a symbolic link to nothing, which is an error
             return os.open(self.path, flags)
         try:
-            os.fchmod(descriptor, FILE_MODE)  # whatever the umask is; twistd's is 077 when it daemonizes
+            os.fchmod(descriptor, FILE_MODE)  # independent of the umask; twistd's is 077 when it daemonizes
             if self._owner is not None:
                 os.fchown(descriptor, *self._owner)
         except OSError:

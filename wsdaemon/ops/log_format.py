@@ -1,4 +1,4 @@
-"""How one log event becomes bytes: a readable line, or one JSON object.
+"""Log events as bytes: a readable line, or one JSON object.
 
 Values in an event may come from a client (a user agent, a close reason, a path). Nothing in them may end a line, start a
 forged one or send a command to the terminal: text output escapes every character that is not printable, and JSON output is ASCII.
@@ -24,7 +24,7 @@ FIELD_LIMIT: Final = 4 * 1024
 """Characters of one text field in JSON and in the journal."""
 
 FAILURE_LIMIT: Final = 64 * 1024
-"""Characters of one traceback; the middle is cut, for the first and last lines say most."""
+"""Characters of one traceback; the middle is cut, because the first and last lines are the most useful."""
 
 LEVELS: Final = (LogLevel.debug, LogLevel.info, LogLevel.warn, LogLevel.error, LogLevel.critical)
 RANKS: Final[dict[Any, int]] = {level: rank for rank, level in enumerate(LEVELS)}
@@ -34,7 +34,7 @@ PRIORITIES: Final[dict[Any, int]] = dict(zip(LEVELS, (7, 6, 4, 3, 2), strict=Tru
 _COLOURS: Final[dict[Any, str]] = dict(zip(LEVELS, ("\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1;31m"), strict=True))
 _COLOUR_END: Final = "\x1b[0m"
 _OWN_KEYS: Final = frozenset(("time", "level", "namespace", "message", "failure"))
-# What twisted.python.log adds to each of its events; its text is in log_text, so these say nothing more.
+# The fields that twisted.python.log adds to its events. They repeat log_text.
 _LEGACY_KEYS: Final = frozenset(("time", "message", "system", "isError", "format", "why", "failure", "printed", "logLevel"))
 
 SimpleValue = str | int | float | bool | None
@@ -44,11 +44,11 @@ class Renderer(Protocol):
     """Turns an event into the bytes of one entry."""
 
     def __call__(self, event: LogEvent) -> bytes | None:
-        """The entry, or None for an event that says nothing."""
+        """The entry, or None for an event without a message."""
 
 
 class TextShape(enum.Enum):
-    """What stands around the message in text output."""
+    """The parts around the message in text output."""
 
     PLAIN = "time, level, namespace"
     COLOURED = "the same, with the level in colour"
@@ -66,7 +66,7 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """At most ``limit`` characters of the text, with a mark where it was cut."""
+    """At most ``limit`` characters of the text, with a mark at the cut."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} characters cut)"
 
 
@@ -102,7 +102,7 @@ def time_of(event: LogEvent) -> str:
 def message_of(event: LogEvent) -> str:
     """The event's message. Never raises: where formatting fails, the message is the format itself and the reason.
 
-    Twisted would then write out the whole event. We do not, for an event may carry objects that show a secret.
+    Twisted would then write out the whole event. We do not, because an event may carry objects that show a secret.
     """
     try:
         return cut(_formatted(event), MESSAGE_LIMIT)

@@ -1,4 +1,4 @@
-"""The daemon's log under twistd: what its own options ask for, and how twistd comes to use our observer.
+"""The daemon's log under twistd: the options of twistd, and the hand-over of our observer to it.
 
 twistd makes its ``AppLogger`` from its options before ``makeService`` runs, and its ``logger`` option takes only the name of a
 function that is called without arguments. So we use the other documented way: an ``ILogObserver`` component on the application.
@@ -24,7 +24,7 @@ from wsdaemon.ops.log_standard import connect
 from wsdaemon.ops.logs import STANDARD_OUTPUT, DaemonLog, LogOptions, make_log
 
 DEFAULT_FILE: Final = "twistd.log"
-"""Where twistd logs when it daemonizes and nobody said where: in the directory that it was started in."""
+"""The default log file of a twistd that daemonizes: in the directory that it was started in."""
 
 
 def log_for_twistd(
@@ -74,7 +74,7 @@ def _destination(configured: str, twistd: Mapping[str, Any]) -> str:
 
 
 def _file_owner(twistd: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Who the daemon will be after ``--uid`` and ``--gid``; None where the log file needs no other owner."""
+    """The user and group of the daemon after ``--uid`` and ``--gid``; None if the log file needs no other owner."""
     user, group = twistd.get("uid"), twistd.get("gid")
     if os.geteuid() != 0 or twistd.get("euid") or (user is None and group is None):
         return None

@@ -49,7 +49,7 @@ class NeverWaiting:
             return
         names = [f"/proc/self/fd/{self._descriptor}"]
         if terminal and _is_controlling(self._descriptor):
-            names.append("/dev/tty")  # which may be opened by a user whom the terminal does not belong to
+            names.append("/dev/tty")  # any user may open it, also if the terminal belongs to another
         for name in names:
             with contextlib.suppress(OSError):
                 self._own = os.open(name, _FLAGS)

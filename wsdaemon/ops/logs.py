@@ -33,7 +33,7 @@ _NAMESPACE: Final = "wsdaemon.ops.logs"
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What the operator asked for.
+    """The operator's choices for the log.
 
     ``level``: the lowest level that is written: debug, info, warn, error or critical. ``levels``: the same for the
     namespaces named and those below them (``wsdaemon.edge`` stands for ``wsdaemon.edge.tls`` too); the longest name wins.

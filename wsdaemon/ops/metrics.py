@@ -1,7 +1,7 @@
-"""What a daemon counts, as plain numbers: nothing here is made for a connection, or done for a message.
+"""The counters of a daemon, as plain numbers. No object here is made per connection, and no code runs per message.
 
-A connection's own counters are added up when it ends (`Totals`), and those of open connections when somebody asks (`survey`). Which labels
-there are is known from the settings, or bounded here.
+The counters of a connection are added up when it ends (`Totals`), and those of open connections at each request for metrics (`survey`). The
+settings, or a limit here, bound the labels.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..core.histogram import Histogram
 from ..core.slices import SLICE_SECONDS
 
 AT_ONCE = 64
-"""Connections that a survey looks at between two looks at the clock."""
+"""Connections that a survey reads between two looks at the clock."""
 
 MOST_CODES = 100
-"""Close codes of our own side that are told apart, for each mount and listener: an app may make them up."""
+"""The number of different close codes of the daemon's side per mount and listener, because an app can choose any."""
 
 EVERY = 1.0
 """Seconds between two measurements of the loop's latency."""
@@ -31,16 +31,16 @@ MountAndListener = tuple[str, str]
 
 @dataclass(slots=True)
 class Traffic:
-    """What went through the connections of one mount that came by one listener. Bytes are those of the wire, compressed and framed."""
+    """The traffic of one mount's connections by one listener. Bytes are those on the network, compressed and framed."""
 
     messages_in: int = 0
     messages_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     dropped: int = 0
-    """Messages that a slow client was not given."""
+    """Messages that were dropped for slow clients."""
     closed: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Ended connections by close code and by who ended them: client, server or network."""
+    """Ended connections by close code and by the side that ended them: client, server or network."""
 
     def add(self, counts: Counts) -> None:
         self.messages_in += counts.messages_in
@@ -60,7 +60,7 @@ class Totals:
         self._places: dict[MountAndListener, Traffic] = {}
 
     def place(self, mount: str, listener: str) -> Traffic:
-        """The traffic of one mount by one listener; from now on it is there, if only with zeros."""
+        """The traffic of one mount by one listener, added with zeros if it is new."""
         traffic = self._places.get((mount, listener))
         if traffic is None:
             traffic = self._places[mount, listener] = Traffic()
@@ -82,7 +82,7 @@ class Totals:
 
 
 def code_label(code: int, by: str) -> str:
-    """A close code as a label. Clients may send any of 4,000 codes, so theirs above the registered ones are one for each thousand."""
+    """A close code as a label. Clients may send any of 4,000 codes, so their codes above the registered ones are counted by thousands."""
     if by == "server" or 1000 <= code <= 1015:
         return str(code)
     return f"{code // 1000}xxx" if 1 <= code // 1000 <= 4 else "other"
@@ -90,7 +90,7 @@ def code_label(code: int, by: str) -> str:
 
 @dataclass(slots=True)
 class Now:
-    """One mount by one listener as it stands: `traffic` of all that ever were, the rest of those that are open."""
+    """The current state of one mount by one listener: `traffic` is that of all connections ever, the rest that of the open ones."""
 
     traffic: Traffic
     open: int = 0
@@ -101,17 +101,17 @@ class Now:
 
     @property
     def opened(self) -> int:
-        """Connections that ever were."""
+        """All connections ever."""
         return self.open + sum(self.traffic.closed.values())
 
 
 async def survey(
     totals: Totals, connections: Iterable[Connection], clock: Callable[[], float] = time.perf_counter, pause: float = 0.0
 ) -> dict[MountAndListener, Now]:
-    """All there is to tell of the mounts and listeners. With many connections it lets others have their turn again and again.
+    """All numbers of the mounts and listeners. With many connections the loop serves others in between.
 
-    Each connection counts once, whether it ends meanwhile or not, and those that come meanwhile count the next time: so nothing that only
-    grows is ever smaller than it was.
+    Each connection counts once, whether it ends meanwhile or not, and connections that open meanwhile count the next time. So no counter is
+    ever smaller than it was.
     """
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
     end = clock() + SLICE_SECONDS
@@ -133,7 +133,7 @@ async def survey(
 
 
 class LoopLatency:
-    """How late the loop is: a timer of a second, and by how much it came later. A part of the daemon that is started and stopped."""
+    """The latency of the loop: the delay of a timer of one second. A part of the daemon that is started and stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
         self.latency = Histogram()
@@ -160,7 +160,7 @@ class LoopLatency:
 
 
 class RefusalCounts(Protocol):
-    """What turns clients away."""
+    """A part that refuses clients."""
 
     @property
     def refused(self) -> dict[str, int]:
@@ -168,7 +168,7 @@ class RefusalCounts(Protocol):
 
     @property
     def refused_by_mount(self) -> dict[str, dict[str, int]]:
-        """The same by the mount that was asked for, and by reason; under "" those of whom that is not known."""
+        """The same by the requested mount, and by reason; under "" the clients whose mount is not known."""
 
 
 class Expiring(Protocol):
@@ -187,8 +187,8 @@ class Expiries(Protocol):
     def expiries(self) -> tuple[Expiring, ...]: ...
 
 
-class Listening(Protocol):
-    """A listener, as it is shown."""
+class ListenerView(Protocol):
+    """A listener, as metrics and /status show it."""
 
     @property
     def name(self) -> str: ...
@@ -212,7 +212,7 @@ class Listening(Protocol):
     def certificates(self) -> Expiries | None: ...
 
 
-def certificates(listeners: Iterable[Listening]) -> Iterator[tuple[str, str, float]]:
+def certificates(listeners: Iterable[ListenerView]) -> Iterator[tuple[str, str, float]]:
     """Of each certificate in use: the listener's name, the file, and the days until it expires."""
     for listener in listeners:
         if listener.certificates is not None:

@@ -231,7 +231,7 @@ def listen_descriptors(environ: Mapping[str, str], process_id: int, first: int =
 def choose(passed: Sequence[Activated], which: str) -> list[Activated]:
     """The descriptors meant by an index ("0" is the first) or a name; all sockets of one unit bear the same name.
 
-    Raises SystemdError, which says what was passed.
+    Raises SystemdError, which lists the sockets that were passed.
     """
     index = _number(which)
     if index is not None and index < len(passed):
@@ -267,7 +267,7 @@ def adopt(activated: Activated) -> socket.socket:
 
 
 def _unfit(candidate: socket.socket) -> str | None:
-    """What the socket is, if it is not one that we can accept from; else None."""
+    """The kind of a socket that cannot accept connections; None for one that can."""
     if candidate.family not in _FAMILIES:
         return f"a socket of address family {int(candidate.family)}"
     kind = _KINDS.get(candidate.type, f"type {int(candidate.type)}")

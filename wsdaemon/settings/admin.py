@@ -74,12 +74,6 @@ class AdminSettings(SectionSettings):
             yield ("token_file",), message
 
 
-def admin_warnings(admin: AdminSettings | None) -> Iterable[str]:
-    """Settings that work, but let others read the token."""
-    if admin is not None and not _stays_here(admin.address):
-        yield f"[admin] address = {admin.address}: these pages are plain HTTP, and anyone on the network path can read the token"
-
-
-def _stays_here(address: Address) -> bool:
+def stays_here(address: Address) -> bool:
     """Whether no other machine can connect there. A socket that systemd passes counts as local, because its address is not known here."""
     return not isinstance(address, TcpAddress) or (bool(address.interface) and ipaddress.ip_address(address.interface).is_loopback)

@@ -1,7 +1,7 @@
 """The names and the options of the built-in apps.
 
 A built-in app describes its options here or in a module of its own, as a frozen dataclass like those in `model`, and has a row
-in APP_OPTIONS. Its options may then stand in each [mount:PATH] that runs it, and in [defaults], where they apply to
+in BUILT_IN. Its options may then stand in each [mount:PATH] that runs it, and in [defaults], where they apply to
 the mounts of that app alone. A mount that runs user code has no options.
 """
 
@@ -28,4 +28,24 @@ class TickerOptions(SectionSettings):
     interval: PositiveDuration = field(default=1.0, metadata=explain("The time between two lines that the ticker pushes."))
 
 
-APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType({"echo": EchoOptions, "ticker": TickerOptions, "rooms": RoomsOptions})
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """One built-in app: the class of its options, and the function that makes the app of its mount's settings.
+
+    The function is given by its name, as `module:function`, and imported when a mount runs the app: settings import no app.
+    """
+
+    options: type[SectionSettings]
+    maker: str
+
+
+BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
+    {
+        "echo": BuiltIn(EchoOptions, "wsdaemon.daemon.apps:make_echo"),
+        "ticker": BuiltIn(TickerOptions, "wsdaemon.daemon.apps:make_ticker"),
+        "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
+    }
+)
+"""Every built-in app by its name."""
+
+APP_OPTIONS: Mapping[str, type[SectionSettings]] = MappingProxyType({name: row.options for name, row in BUILT_IN.items()})

@@ -7,20 +7,16 @@ dataclass, named in AUTH_KINDS, and an authenticator for it in `edge.auth`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from wsdaemon.settings.form import ChoiceForm, Form, ListForm
 from wsdaemon.settings.problems import Refused, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, explain
 from wsdaemon.settings.values import Count, Duration, File, PositiveCount, PositiveDuration, WholeForm
-
-if TYPE_CHECKING:
-    from wsdaemon.settings.listener import ListenerSettings
-    from wsdaemon.settings.model import MountSettings
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -207,10 +203,18 @@ class BasicAuthSettings(AuthSettings):
     failures_per_minute: Count = field(
         default=10,
         metadata=explain(
-            "How many wrong passwords per minute one client address may send; bursts of up to one minute's worth are allowed. The "
-            "IPv6 addresses of one /64 count as one. Beyond that every password from the address, even a correct one, is answered "
-            "429 without a check. Clients that the listener's limits on addresses do not count are not counted here either. 0: no "
-            "limit."
+            "How many wrong passwords per minute one client address may send for one user; bursts of up to one minute's worth are "
+            "allowed. The IPv6 addresses of one /64 count as one. Above this every password for that user from there, even a correct "
+            "one, is answered 429 unchecked. Clients that the listener's limits on addresses do not count are not counted here "
+            "either. 0: no limit."
+        ),
+    )
+
+    address_failures_per_minute: Count = field(
+        default=60,
+        metadata=explain(
+            "How many wrong passwords one client address may send per minute for all users together. Above this every password from "
+            "there is answered 429 unchecked. All users behind a NAT share it. 0: no limit."
         ),
     )
 
@@ -366,21 +370,3 @@ def kind_of(value: object) -> type[AuthSettings]:
     if found not in AUTH_KINDS:
         raise Refused(f"expected {KIND_KEY.form.expected}")
     return AUTH_KINDS[found]
-
-
-def auth_warnings(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings], listeners: Sequence[ListenerSettings]) -> Iterable[str]:
-    """[auth:NAME] sections that no mount uses, or that cannot work with the other settings."""
-    asked = any(listener.client_certificate != "none" for listener in listeners)
-    for way in ways:
-        users = [mount for mount in mounts if way.name in mount.auth]
-        if not users:
-            yield f"[auth:{way.name}] is used by no mount"
-        if users and isinstance(way, TlsAuthSettings) and not asked:
-            yield f"[auth:{way.name}] needs client certificates, and no listener asks for them: set client_ca and client_certificate"
-        if isinstance(way, JwtAuthSettings) and any(source.where == "subprotocol" for source in way.token_from):
-            for mount in users:
-                if not mount.subprotocols:
-                    yield (
-                        f"[mount:{mount.path}] has no subprotocols, and [auth:{way.name}] reads tokens from one: if none of the offered "
-                        "subprotocols is chosen, Chromium closes the connection"
-                    )

@@ -8,14 +8,15 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from wsdaemon.settings.admin import AdminSettings, admin_warnings
+from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, auth_warnings, is_auth_name, kind_of
+from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, is_auth_name, kind_of
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
 from wsdaemon.settings.values import TcpAddress, is_reference
+from wsdaemon.settings.warnings import warnings_of
 
 S = TypeVar("S", bound=SectionSettings)
 
@@ -23,8 +24,14 @@ Apps = Mapping[str, type[SectionSettings]]
 Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
 
+COMMENT_HINT = "; a comment needs a line of its own"
+
 SINGLE = ("daemon", "logging", "admin", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
+
+
+UNREADABLE = object()
+"""The value of an entry in a line that is reported already: its key is not missing, but there is nothing to convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,17 @@ def build(sections: Iterable[Section], source: str, directory: Path | None = Non
     """
     problems: list[Problem] = []
     settings = check(list(sections), source, Path.cwd() if directory is None else directory, problems, apps)
-    if settings is None or problems:
+    if problems:
         raise SettingsError(problems)
     return settings
 
 
-def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings | None:
-    """Like `build`, but add the problems to those that the reader found before. None if there are any."""
+def check(sections: Sequence[Section], source: str, directory: Path, problems: list[Problem], apps: Apps = APP_OPTIONS) -> Settings:
+    """Like `build`, but add the problems to those that the reader found before.
+
+    If there are any, the settings are not to be served, but what they name can be checked: they lack the sections that cannot be
+    used, and have defaults in the place of values that cannot.
+    """
     return _Check(source, directory.absolute(), problems, apps).settings(sections)
 
 
@@ -94,7 +105,7 @@ class _Check:
         self.mount_keys = keys_of(MountSettings)
         self.app_keys = {name: keys_of(options) for name, options in apps.items()}
 
-    def settings(self, sections: Sequence[Section]) -> Settings | None:
+    def settings(self, sections: Sequence[Section]) -> Settings:
         """All sections as settings; None if there is any problem, an earlier one included."""
         known = self.check_names(sections)
         of_kind = {kind: [one for one in known if one.kind == kind] for kind in (*SINGLE, *NAMED)}
@@ -116,27 +127,21 @@ class _Check:
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
         self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
-        if self.problems or daemon[0] is None or logging[0] is None:
-            return None
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
         ways = tuple(one for one in auths if one is not None)
         pairs = tuple(one for one in tls if one is not None)
         return Settings(
-            daemon=daemon[0],
-            logging=logging[0],
+            daemon=daemon[0] or DaemonSettings(),
+            logging=logging[0] or LoggingSettings(),
             listeners=complete,
             mounts=paths,
             auths=ways,
             tls=pairs,
             admin=admin[0] if admin else None,
             source=self.source,
-            warnings=(
-                *_warnings(complete, paths),
-                *auth_warnings(ways, paths, complete),
-                *_edge_warnings(complete, pairs),
-                *admin_warnings(admin[0] if admin else None),
-            ),
+            warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None),
+            lines=_lines(known),
         )
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
@@ -162,16 +167,20 @@ class _Check:
 
     def convert(self, where: Section, entry: Entry, key: Key) -> object:
         """The entry's value, or MISSING after a problem."""
+        if entry.value is UNREADABLE:
+            return MISSING
         try:
             return key.form.locate(key.form.convert(entry.value), self.directory)
         except Refused as error:
-            self.report(where, str(error), entry, value=_shown(entry, key))
+            self.report(where, f"{error}{_comment_hint(entry.value, key)}", entry, value=_shown(entry, key))
             return MISSING
 
     def entries(self, where: Section, known: Mapping[str, object], elsewhere: Unknown) -> list[Entry]:
         """The entries with a known key; problems for the others, and for keys that come twice."""
         good: dict[str, Entry] = {}
         for entry in where.entries:
+            if entry.value is UNREADABLE and (entry.key in good or entry.key not in known):
+                continue
             if entry.key in good:
                 self.report(where, f"key given twice{_first(good[entry.key].line)}", entry)
             elif entry.key in known:
@@ -260,6 +269,8 @@ class _Check:
         if entry is None:
             self.report(where, f"missing key; expected {KIND_KEY.form.expected}", Entry("kind", None, where.line))
             return None
+        if entry.value is UNREADABLE:
+            return None
         try:
             settings_class = kind_of(entry.value)
         except Refused as error:
@@ -278,7 +289,7 @@ class _Check:
     def app(self, where: Section) -> object:
         """The app of a mount; MISSING if there is none, or after a problem. Nothing is imported here."""
         entry = where.find("app")
-        if entry is None:
+        if entry is None or entry.value is UNREADABLE:
             return MISSING
         try:
             value: object = self.mount_keys["app"].form.convert(entry.value)
@@ -286,10 +297,24 @@ class _Check:
             value = MISSING
         if value is not MISSING and (not isinstance(value, str) or value in self.apps or is_reference(value)):
             return value
-        hint = did_you_mean(entry.value, self.apps) if isinstance(entry.value, str) else ""
+        hint = self.app_hint(entry.value) if isinstance(entry.value, str) else ""
         message = f"expected a built-in app ({', '.join(self.apps)}), module:function or module:Class{hint}"
         self.report(where, message, entry, value=str(entry.value))
         return MISSING
+
+    def app_hint(self, text: str) -> str:
+        """The end of a message about an app: the text without a comment, a built-in app, or module:function for module.function."""
+        plain = _without_comment(text)
+        if plain != text:
+            return (
+                f"; a comment needs a line of its own: did you mean {plain}?" if plain in self.apps or is_reference(plain) else COMMENT_HINT
+            )
+        if is_reference(f"{text.removesuffix('.py')}:function") and text.endswith(".py"):
+            return f"; did you mean {text.removesuffix('.py')}:function?"
+        module, dot, function = text.rpartition(".")
+        if dot and is_reference(f"{module}:{function}"):
+            return f"; did you mean {module}:{function}?"
+        return did_you_mean(text, self.apps)
 
     def check_shapes(self, mounts: Sequence[Section]) -> None:
         """Two patterns that match the same paths, such as /a/{x} and /a/{y}, leave no way to choose."""
@@ -325,6 +350,22 @@ class _Check:
                 self.report(where, message, where.find("address"), value=str(listener.address))
 
 
+def _without_comment(text: str) -> str:
+    """`text` up to a blank and a # or ;, as comments look in other INI dialects."""
+    return re.split(r"[ \t]+[#;]", text, maxsplit=1)[0]
+
+
+def _comment_hint(value: object, key: Key) -> str:
+    """The end of a message about a refused value: whether it would be good without a comment behind it."""
+    if not isinstance(value, str) or _without_comment(value) == value or key.form.hidden:
+        return ""
+    try:
+        key.form.convert(_without_comment(value))
+    except Refused:
+        return ""
+    return COMMENT_HINT
+
+
 def _shown(entry: Entry, key: Key) -> str:
     return "(hidden)" if key.form.hidden else str(entry.value)
 
@@ -354,6 +395,18 @@ def _name_problem(one: Section) -> str | None:
     return None
 
 
+def _lines(sections: Iterable[Section]) -> dict[tuple[str, str | None], int]:
+    """Where each section and each key stands; empty for settings made in Python."""
+    lines: dict[tuple[str, str | None], int] = {}
+    for one in sections:
+        if one.line is not None:
+            lines.setdefault((one.name, None), one.line)
+        for entry in one.entries:
+            if entry.line is not None:
+                lines.setdefault((one.name, entry.key), entry.line)
+    return lines
+
+
 def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     """The end of a message for a key that belongs in another section."""
     homes = {
@@ -367,22 +420,3 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
     }
     found = [home for home, keys in homes.items() if key in keys]
     return f"; expected it in {' or '.join(found)}" if found else ""
-
-
-def _warnings(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> tuple[str, ...]:
-    """Settings that work, but are most likely a mistake."""
-    if any(not listener.mounts for listener in listeners):
-        return ()
-    served = {path for listener in listeners for path in listener.mounts}
-    return tuple(f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
-
-
-def _edge_warnings(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:
-    """Certificates that no listener uses, and trusted networks that contain every address."""
-    for pair in pairs:
-        if not any(pair.name in listener.tls for listener in listeners):
-            yield f"[tls:{pair.name}] is used by no listener"
-    for listener in listeners:
-        for key in ("trusted_proxies", "proxy_protocol_from"):
-            if any(network.endswith("/0") for network in getattr(listener, key)):
-                yield f"[listener:{listener.name}] {key} has a network of all addresses: any client can claim any address"

@@ -36,7 +36,18 @@ LONGEST_DURATION = 365 * 86400.0
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT]iB)?", re.ASCII)
 _ALMOST_SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt])?(?:i?b)?(?:ytes?)?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,30})?)(ms|[smhd])", re.ASCII)
-_ALMOST_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,30})?)\s*(ms|millis|[smhd]|sec|min|hour|day)?[a-z]*", re.ASCII | re.IGNORECASE)
+_ALMOST_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,30})?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+_WORDS_OF_DURATIONS = {
+    "ms": ("msec", "msecs", "milli", "millis", "millisecond", "milliseconds"),
+    "s": ("", "sec", "secs", "second", "seconds"),
+    "m": ("min", "mins", "minute", "minutes"),
+    "h": ("hr", "hrs", "hour", "hours"),
+    "d": ("day", "days"),
+    "w": ("week", "weeks"),
+    "y": ("yr", "yrs", "year", "years"),
+}
+_LONGER_UNITS = {"w": 7, "y": 365}
+"""Days of units that people write and durations do not have."""
 
 
 def has_control_characters(text: str) -> bool:
@@ -154,6 +165,21 @@ class SizeForm(Form[int]):
         return f"{value // SIZE_UNITS[unit]}{unit}"
 
 
+def _duration_hint(text: str) -> str:
+    """The end of a message: the duration that `text` most likely means, or nothing."""
+    almost = _ALMOST_DURATION.fullmatch(text)
+    units = [] if almost is None else [unit for unit, words in _WORDS_OF_DURATIONS.items() if almost[2].lower() in (unit, *words)]
+    if almost is None or not units:
+        return ""
+    amount, unit = almost[1], units[0]
+    if unit in _LONGER_UNITS:
+        days = Fraction(amount) * _LONGER_UNITS[unit]
+        if days * 86400 > LONGEST_DURATION:
+            return "; the longest is 365d"
+        return f"; did you mean {days}d?" if days.denominator == 1 else ""
+    return f"; did you mean {amount}{unit}?"
+
+
 @dataclass(frozen=True, slots=True)
 class DurationForm(Form[float]):
     """A duration in seconds, written with a unit (ms, s, m, h, d), from 1ms to 365d. `zero`: whether 0 is allowed; it needs no unit."""
@@ -170,11 +196,7 @@ class DurationForm(Form[float]):
             return self.accept(float(Fraction(match[1]) * DURATION_UNITS[match[2]]))
         if text == "0":
             return self.accept(0)
-        almost = _ALMOST_DURATION.fullmatch(text)
-        if almost is None:
-            raise self.refusal()
-        unit = (almost[2] or "s").lower()
-        raise self.refusal(f"; did you mean {almost[1]}{'ms' if unit in ('ms', 'millis') else unit[0]}?")
+        raise self.refusal(_duration_hint(text))
 
     def accept(self, value: object) -> float:
         if isinstance(value, timedelta):

@@ -11,10 +11,11 @@ The text is UTF-8 without a byte order mark, up to 1 MiB, with lines that end in
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.build import Apps, Entry, Section, check
+from wsdaemon.settings.build import UNREADABLE, Apps, Entry, Section, check
 from wsdaemon.settings.form import BLANKS, MIB, has_control_characters
 from wsdaemon.settings.model import Settings
 from wsdaemon.settings.problems import Problem, SettingsError
@@ -22,21 +23,31 @@ from wsdaemon.settings.problems import Problem, SettingsError
 __all__ = ["Problem", "SettingsError", "load", "read_sections"]
 
 LARGEST_FILE = 1 * MIB
+_HEADER = re.compile(r"\[([^\[\]]+)\]")
+_KEY = re.compile(r"[a-z][a-z0-9_]*[ \t]*=")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def load(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> Settings:
     """The settings of an INI file. Relative paths in it start from its directory. Raises SettingsError with every problem."""
+    settings, problems = read(path, apps)
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def read(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> tuple[Settings | None, list[Problem]]:
+    """The settings of an INI file, and every problem.
+
+    If there are problems, the settings are not to be served, but the files and modules that they name can be checked in the same
+    pass. They are None if the file cannot be read.
+    """
     source = os.fspath(path)
     problems: list[Problem] = []
     content = _content(source, problems)
     if content is None:
-        raise SettingsError(problems)
-    sections = read_sections(content, source, problems)
-    settings = check(sections, source, Path(source).parent, problems, apps)
-    if settings is None:
-        raise SettingsError(problems)
-    return settings
+        return None, problems
+    return check(read_sections(content, source, problems), source, Path(source).parent, problems, apps), problems
 
 
 def _content(source: str, problems: list[Problem]) -> bytes | None:
@@ -110,10 +121,18 @@ class _Reader:
         elif text[0] in "#;":
             return
         elif line[:1] in (b" ", b"\t"):
-            self.broken(stripped, "expected no blanks at the start of a line; a value ends with its own line")
+            self.indented(text)
         elif text[0] == "[":
             self.header(text)
         else:
+            self.entry(text)
+
+    def indented(self, text: str) -> None:
+        """A line with blanks at its start is a problem, but its section or its key is not missing, and is checked like any other."""
+        self.report("expected no blanks at the start of a line; a value ends with its own line")
+        if _HEADER.fullmatch(text):
+            self.header(text)
+        elif self.sections and _KEY.match(text):
             self.entry(text)
 
     def broken(self, stripped: bytes, message: str) -> None:
@@ -121,14 +140,22 @@ class _Reader:
         if stripped.startswith(b"["):
             self.sections.append((None, self.line, []))
         self.report(message)
+        self.unreadable(stripped.decode("ascii", "replace"))
+
+    def unreadable(self, text: str) -> None:
+        """Note the key of a line whose value cannot be read: it is not missing."""
+        if self.sections and (found := re.match(r"[a-z][a-z0-9_]*", text)):
+            self.sections[-1][2].append(Entry(found[0], UNREADABLE, self.line))
 
     def header(self, text: str) -> None:
         """A line that starts with a bracket."""
-        if not text.endswith("]") or len(text) == 2:
-            self.sections.append((None, self.line, []))
-            self.report("expected [section] alone on its line; a comment needs a line of its own", key=text)
-        else:
+        if text.endswith("]") and len(text) > 2:
             self.sections.append((text[1:-1], self.line, []))
+            return
+        self.sections.append((None, self.line, []))
+        self.report("expected [section] alone on its line; a comment needs a line of its own", key=text)
+        if found := _HEADER.match(text):  # its keys are checked, and it is not missing where others name it
+            self.sections.append((found[1], self.line, []))
 
     def entry(self, text: str) -> None:
         """Any other line: a key and its value. The first `=` separates them."""
@@ -136,6 +163,7 @@ class _Reader:
         key, value = key.rstrip(BLANKS), value.lstrip(BLANKS)
         if not equals:
             self.report("expected key = value", key=key)
+            self.unreadable(text)
         elif not key:
             self.report("expected key = value; the key before the = is missing")
         elif not self.sections:

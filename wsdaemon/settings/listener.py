@@ -78,6 +78,14 @@ class ListenerSettings(SectionSettings):
             "refused. unix stands for every client of a unix socket."
         ),
     )
+    proxy_protocol_secure: bool = field(
+        default=False,
+        metadata=explain(
+            "Whether clients come to the load balancers of proxy_protocol_from over TLS, which ends there. It counts where the header does "
+            "not say it: version 1 never does, and version 2 only with a TLV about TLS (HAProxy: send-proxy-v2-ssl), which is then "
+            "believed. With on, same-origin compares with https."
+        ),
+    )
     trusted_proxies: NetworkList = field(
         default=(),
         metadata=explain(
@@ -95,6 +103,13 @@ class ListenerSettings(SectionSettings):
         ),
     )
     mounts: MountPaths = field(default=(), metadata=explain("The mounts that this listener serves, by their paths. Empty: all of them."))
+    index_page: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=explain(
+            "Whether a web browser that opens / of this listener sees a short page with the paths of its mounts, where nothing is mounted "
+            "at / itself. auto: only a listener on a loopback address, with no proxy named, has that page."
+        ),
+    )
     hosts: ReachedHosts = field(
         default=(),
         metadata=explain(

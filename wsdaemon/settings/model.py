@@ -10,7 +10,7 @@ Sizes are ints in bytes, durations floats in seconds, paths are absolute. Operat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -20,6 +20,7 @@ from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
 from wsdaemon.settings.origins import OriginForm
+from wsdaemon.settings.problems import Problem
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.settings.values import (
@@ -49,6 +50,13 @@ class DaemonSettings(SectionSettings):
         default=10.0,
         metadata=explain(
             "How long a stopping daemon waits for its clients to finish the closing handshake. Then it drops the connections that are left."
+        ),
+    )
+    start_timeout: PositiveDuration = field(
+        default=90.0,
+        metadata=explain(
+            "How long the start may take in all, apps included. After this the apps that have started are stopped, and the daemon ends "
+            "with status 1."
         ),
     )
     max_connections: PositiveCount = field(
@@ -81,7 +89,10 @@ class LoggingSettings(SectionSettings):
     level: LevelName = field(default="info", metadata=explain("The lowest level that is logged."))
     levels: Levels = field(default_factory=dict, metadata=explain("Levels for single namespaces and for everything below them."))
     format: Literal["auto", "text", "json"] = field(
-        default="auto", metadata=explain("text: lines for people. json: one JSON object per line. auto: the same as text.")
+        default="auto",
+        metadata=explain(
+            "text: lines for people. json: one JSON object per line. auto: text, without the time if systemd's journal adds it."
+        ),
     )
     destination: Destination = field(
         default="auto",
@@ -197,7 +208,11 @@ class MountSettings(SectionSettings):
         metadata=explain("How long a connection may be silent before the daemon pings it. 0: never; a dead peer is then not noticed."),
     )
     ping_timeout: PositiveDuration = field(
-        default=10.0, metadata=explain("How long the answer to a ping may take. After that the connection is dropped.")
+        default=10.0,
+        metadata=explain(
+            "How long the answer to a ping may take. After that the connection is dropped. If it is longer than ping_interval, "
+            "the daemon pings once per ping_timeout."
+        ),
     )
     close_timeout: PositiveDuration = field(
         default=5.0, metadata=explain("How long the client's part of the closing handshake may take. After that the connection is dropped.")
@@ -305,3 +320,16 @@ class Settings:
     admin: AdminSettings | None = None
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    lines: Mapping[tuple[str, str | None], int] = field(default_factory=dict, compare=False, repr=False)
+    """The line of each section's header (its name, None) and of each key (its section's name, the key), where there is a file."""
+
+    def problem(self, section: str, message: str, key: str | None = None, value: str | None = None) -> Problem:
+        """A problem of this section, found after the settings were read.
+
+        Its line is that of `key`, also where [defaults] has it for a mount, else that of the section's header.
+        """
+        places: list[tuple[str, str | None]] = [(section, key), (section, None)]
+        if section.startswith("mount:"):
+            places.insert(1, ("defaults", key))
+        line = next((self.lines[place] for place in places if place in self.lines), None)
+        return Problem(self.source, line, section, key, value, message)

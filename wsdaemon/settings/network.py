@@ -13,6 +13,18 @@ from wsdaemon.settings.problems import Refused
 _LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)", re.ASCII)
 
 
+def unmapped(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network of IPv4-mapped addresses (::ffff:10.0.0.0/104, RFC 4291 2.5.5.2) as the IPv4 network; any other one as it is.
+
+    A listener for both families sees its IPv4 clients so, and compares their IPv4 addresses.
+    """
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        address = network.network_address.ipv4_mapped
+        if address is not None:
+            return ipaddress.IPv4Network((address, network.prefixlen - 96))
+    return network
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkForm(Form[str]):
     """An address, a network such as 10.0.0.0/8, or `unix` for every client of a unix socket; in its shortest spelling."""
@@ -25,7 +37,7 @@ class NetworkForm(Form[str]):
         if text.lower() == "unix":
             return "unix"
         try:
-            network = ipaddress.ip_network(text)
+            network = unmapped(ipaddress.ip_network(text))
         except ValueError as error:
             if "host bits" in str(error):
                 raise self.refusal(

@@ -9,6 +9,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
@@ -25,6 +26,13 @@ Every section and key of wsdaemon's INI file, with its default. Made from the se
 A line such as #key = value, without a blank after the #, shows a key's default; remove the # to change it. Comments (# or ;) need
 lines of their own. Sizes are in bytes, or in KiB, MiB, GiB or TiB; durations are in ms, s, m, h or d. A % has no special meaning.
 Unknown sections and keys are errors, and so are keys that are given twice."""
+
+
+def reference_path() -> Path:
+    """The file with the reference: `wsdaemon/data/etc/` of an installed package has it, or `etc/` of a clone."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "data" / "etc" / "ws.reference.ini"
+    return installed if installed.exists() else package.parent / "etc" / "ws.reference.ini"
 
 
 def reference(apps: Apps = APP_OPTIONS) -> str:

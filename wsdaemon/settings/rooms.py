@@ -97,6 +97,13 @@ class RoomsOptions(SectionSettings):
             "empty, the new room is refused."
         ),
     )
+    memory: PositiveSize = field(
+        default=256 * 1024 * 1024,
+        metadata=explain(
+            "How much memory the mount's rooms may hold. If it is short, empty rooms go first, then the oldest messages of histories, then "
+            "the oldest idempotency keys; then the error is memory. One address or user may have an eighth of it, and of max_rooms."
+        ),
+    )
     max_members: PositiveCount = field(default=10_000, metadata=explain("How many members a room may have."))
     max_subscriptions: PositiveCount = field(default=100, metadata=explain("How many rooms one connection may be in."))
     max_patterns: Count = field(default=10, metadata=explain("How many patterns, such as prices.*, one connection may subscribe to."))

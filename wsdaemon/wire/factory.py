@@ -131,6 +131,17 @@ class Protocols:
         self.factory.setProtocolOptions(**protocol_options(self.policy))
         self.factory.protocol = self._staged(self.mounted)
 
+    def start(self) -> None:
+        """The daemon serves: startFactory() of a factory of the user's."""
+        assert self.factory is not None
+        self.factory.noisy = False
+        self.factory.doStart()
+
+    def stop(self) -> None:
+        """The daemon has served: stopFactory()."""
+        assert self.factory is not None
+        self.factory.doStop()
+
     def _staged(self, mounted: type[WebSocketServerProtocol]) -> type[Stage]:
         if mounted not in self._classes:
             made = self._classes[mounted] = stage_class(mounted, class_options(self.factory))

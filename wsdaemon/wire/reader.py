@@ -214,8 +214,7 @@ class Reader:
         if partial is None:
             return False
         native = self.writer.native
-        # Not over TLS: what is decrypted already must not wait for the next bytes from the network while the protocol is changed.
-        if partial.missing >= BODY_BYTES and native is not None and native.get_extra_info("sslcontext") is None:
+        if partial.missing >= BODY_BYTES and native is not None:
             native.set_protocol(Body(self))
         return True
 

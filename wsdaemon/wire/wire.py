@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
 from ..core.connection import Connection, Counts
-from ..core.contract import ExpiringSession
+from ..core.contract import ExpiringSession, open_session
 from .answer import answer
 from .autobahn.answers import request_head
 from .autobahn.fallback import Fallback
@@ -143,19 +143,15 @@ class Wire:
             return
         try:
             self.session = self._make_session()
-            take_payload = getattr(self.session, "received_payload", None)
-            received = take_payload if take_payload is not None else getattr(self.session, "received", None)
-            if received is None:
-                raise TypeError(f"{type(policy.app).__qualname__}.open() returned {self.session!r}, expected a session with received()")
         except Exception as error:
-            self.session = None
             self.app_failed("opening", error)
             return
         if not getattr(policy.app, "keeps_handshake", True):
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
             self.reader.meter = Meter.of(settings, policy.wheel.time())
-        self.reader.received = received
+        take_payload = getattr(self.session, "received_payload", None)
+        self.reader.received = self.session.received if take_payload is None else take_payload
         if take_payload is None:
             self.reader.flags |= TEXT
         if self.deadlines is not None:
@@ -165,7 +161,7 @@ class Wire:
         app = self.policy.app
         if app is None:
             return MountedSession(self.protocol, self.policy.settings.on_message == "in_order")
-        return app.open(self.connection, self.connection.handshake)
+        return open_session(app, self.connection, self.connection.handshake)
 
     # -- what parts and others ask of the whole
 

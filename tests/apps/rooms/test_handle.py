@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rooms import Hall, hall
 from wsdaemon.apps.rooms import Refused, RoomsHandle
-from wsdaemon.apps.rooms.app import SWEEP
+from wsdaemon.apps.rooms.app import SWEEP_INTERVAL_SECONDS
 from wsdaemon.brokers.contract import BadRoom, Position
 
 
@@ -86,10 +86,10 @@ def test_rooms_that_nobody_uses_are_swept() -> None:
         assert start.done()
         made.seat("a").drop()
         made.seat("b")
-        made.loop.advance(SWEEP)
+        made.loop.advance(SWEEP_INTERVAL_SECONDS)
         assert made.app._memory.room_count == 2
         made.now += 60
-        made.loop.advance(SWEEP)
+        made.loop.advance(SWEEP_INTERVAL_SECONDS)
         assert made.app._memory.room_count == 1
         made.loop.create_task(made.app.stop())
         made.loop.settle()

@@ -216,3 +216,26 @@ class Recovery(RuleBasedStateMachine):
 
 TestRecovery = Recovery.TestCase
 TestRecovery.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_recovering_many_rooms_by_pattern_leaves_others_their_turn() -> None:
+    with hall(history=10) as made:
+        made.json()
+        positions = {}
+        for number in range(100):
+            [answer] = [made.json().ask("publish", room=f"a.{number}", data="x")]
+            positions[f"a.{number}"] = {"epoch": answer["epoch"], "offset": 1}
+        seat = made.json()
+        result = seat.session.received_payload(json.dumps({"type": "subscribe", "pattern": "a.*", "since": positions}).encode(), True)
+        assert result is not None and seat.wire.sent == []  # it did not do all at once
+
+        async def finish() -> None:
+            await result
+
+        turns = 0
+        task = made.loop.create_task(finish())
+        while not task.done():
+            made.loop.turn()
+            turns += 1
+        assert turns >= 10
+        assert len(seat.events[-1]["rooms"]) == 100

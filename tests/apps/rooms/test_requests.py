@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsdaemon.apps.rooms.events import encode, message_event
-from wsdaemon.apps.rooms.requests import LARGEST, Fault, Request, parse
+from wsdaemon.apps.rooms.requests import MAX_WHOLE_NUMBER, Fault, Request, parse
 from wsdaemon.brokers.contract import Message, Position
 
 SINCE = {"epoch": "e", "offset": 3}
@@ -108,7 +108,7 @@ def test_a_fault_has_the_id_of_its_request() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-LARGEST * 2, LARGEST * 2) | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-MAX_WHOLE_NUMBER * 2, MAX_WHOLE_NUMBER * 2) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["epoch", "offset", "a", "b"]), inner, max_size=3),
     max_leaves=5,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.rooms import Json, Seat, hall
-from wsdaemon.apps.rooms.subprotocol import MOST_FAULTS
+from wsdaemon.apps.rooms.subprotocol import MAX_FAULTS
 
 
 def message(event: Json) -> Json:
@@ -261,11 +261,11 @@ def test_what_is_no_request_is_answered_up_to_a_bound() -> None:
     with hall() as made:
         a = made.json()
         for _ in range(3):
-            for _ in range(MOST_FAULTS):
+            for _ in range(MAX_FAULTS):
                 a.send("{")
             a.ask("ping")
         a.take()
-        for _ in range(MOST_FAULTS + 1):
+        for _ in range(MAX_FAULTS + 1):
             a.send(b"binary")
         assert {event["code"] for event in a.events} == {"bad_message"}
         assert a.closed == (1008, "too_many_errors")

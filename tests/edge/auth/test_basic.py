@@ -1,4 +1,4 @@
-"""edge/auth/basic.py and htpasswd.py: users and passwords."""
+"""edge/auth/basic.py: users and passwords."""
 
 from __future__ import annotations
 
@@ -11,28 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import argon2
-import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.auth import Clock, compared, denied, logged, outcome, request, run, settings_with, write
+from tests.support.passwords import ADA, BOB, by_bcrypt
 from wsdaemon.edge.auth import basic
 from wsdaemon.edge.auth.basic import BasicAuthenticator
 from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
-from wsdaemon.edge.auth.files import FileError
-from wsdaemon.edge.auth.htpasswd import Users, read_users, verify
+from wsdaemon.edge.auth.htpasswd import read_users, verify
 
-HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-
-
-def by_bcrypt(password: str) -> str:
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-
-
-ADA = by_bcrypt("hunter2")
-BOB = HASHER.hash("correct horse: staple")
 EVE = by_bcrypt("hunter2").replace("$2b$", "$2y$")
 FILE = f"# people\n\nada:{ADA}\nbob:{BOB}\r\n  eve:{EVE}\nzoë:{by_bcrypt('pässword')}\n"
 
@@ -159,7 +148,7 @@ def test_a_new_password_counts_at_once(tmp_path: Path) -> None:
 
 
 def test_only_so_many_users_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basic, "MOST_REMEMBERED", 1)
+    monkeypatch.setattr(basic, "MAX_REMEMBERED_USERS", 1)
     authenticator = way(tmp_path)
 
     async def visits() -> None:
@@ -262,32 +251,6 @@ def test_no_secret_is_shown_or_logged(tmp_path: Path) -> None:
         assert secret not in shown
 
 
-# -- the file
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"ada\n", "line 1: expected user:hash"),
-        (f"\n# x\n:{ADA}\n".encode(), "line 3: expected user:hash"),
-        (f"a\x1bda:{ADA}\n".encode(), "line 1: expected user:hash"),
-        (b"ada:hunter2\n", "line 1: expected a hash by bcrypt or argon2; htpasswd -B makes such lines"),
-        (b"ada:$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00\n", "line 1: expected a hash by bcrypt"),
-        (b"ada:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=\n", "line 1: expected a hash by bcrypt"),
-        (b"ada:$argon2id$v=19$m=1$x\n", "line 1: expected a hash by bcrypt"),
-        (f"ada:{ADA}x\n".encode(), "line 1: expected a hash by bcrypt"),
-        (f"ada:{ADA.replace('$04$', '$32$')}\n".encode(), "line 1: expected a hash by bcrypt"),
-        (f"\ufeffada:{ADA}\n".encode(), "line 1: a byte order mark stands before the user"),
-        (b"\xff\xfe", "expected text in UTF-8"),
-    ],
-)
-def test_a_bad_file(content: bytes, message: str) -> None:
-    with pytest.raises(FileError) as caught:
-        read_users(content)
-    assert str(caught.value).startswith(message)
-    assert "hunter2" not in str(caught.value)
-
-
 def test_a_bad_line_is_left_out_with_a_warning_that_shows_nothing_of_it(tmp_path: Path) -> None:
     write(tmp_path / "htpasswd", f"ada:{ADA}\nbob:hunter2\n\ufeffeve:{EVE}\r\nada:{BOB}\r\neve:{EVE}\r\n")
     with logged() as lines:
@@ -309,24 +272,6 @@ def test_a_file_with_many_bad_lines_writes_few_warnings(tmp_path: Path) -> None:
     with logged() as lines:
         BasicAuthenticator(settings_with("basic", tmp_path, file="htpasswd"), Clock())
     assert len(lines) == 21 and "980 more parts of the file are left out" in lines[-1]
-
-
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_any_file_is_read_or_refused(content: bytes) -> None:
-    with suppress(FileError):
-        assert isinstance(read_users(content), Users)
-
-
-def test_bcrypt_looks_at_72_bytes_as_htpasswd_does() -> None:
-    stored = by_bcrypt("x" * 72)
-    assert verify(stored, b"x" * 100)
-    assert not verify(stored, b"x" * 71)
-
-
-@given(st.binary(max_size=100))
-def test_no_password_breaks_a_hash(password: bytes) -> None:
-    assert verify(ADA, password) is (password == b"hunter2")
-    assert verify(BOB, password) is (password == b"correct horse: staple")
 
 
 @pytest.fixture(scope="module")

@@ -17,26 +17,26 @@ from hypothesis import strategies as st
 
 from tests.support.auth import Clock, outcome, request, run, settings_with, write
 from wsdaemon.edge.auth import basic
-from wsdaemon.edge.auth.basic import SHARE, BasicAuthenticator
+from wsdaemon.edge.auth.basic import MIN_ADDRESSES, BasicAuthenticator
 from wsdaemon.edge.auth.contract import Candidate, Denied
-from wsdaemon.edge.auth.guesses import Guesses
+from wsdaemon.edge.auth.guesses import Guesses, _pair
 
 ADDRESS = "192.0.2.1"
 
 
-def refusal(guesses: Guesses, address: str = ADDRESS) -> tuple[str, str] | None:
+def refusal(guesses: Guesses, address: str = ADDRESS, user: str = "ada") -> tuple[str, str] | None:
     """Reason and Retry-After, or None."""
     try:
-        guesses.check(address)
+        guesses.check(address, user)
     except Denied as error:
         return error.reason, dict(error.headers)["Retry-After"]
     return None
 
 
-def wrong(guesses: Guesses, address: str = ADDRESS) -> None:
-    assert refusal(guesses, address) is None
-    guesses.begin(address)
-    guesses.end(address, wrong=True)
+def wrong(guesses: Guesses, address: str = ADDRESS, user: str = "ada") -> None:
+    assert refusal(guesses, address, user) is None
+    guesses.begin(address, user)
+    guesses.end(address, user, wrong=True)
 
 
 # -- the table
@@ -62,8 +62,8 @@ def test_right_ones_are_not_counted() -> None:
     guesses = Guesses(1, 100, Clock())
     for _ in range(20):
         assert refusal(guesses) is None
-        guesses.begin(ADDRESS)
-        guesses.end(ADDRESS, wrong=False)
+        guesses.begin(ADDRESS, "ada")
+        guesses.end(ADDRESS, "ada", wrong=False)
     wrong(guesses)
     assert refusal(guesses) == ("auth_failures", "60")
 
@@ -72,12 +72,12 @@ def test_guesses_side_by_side_are_no_more_than_in_a_row() -> None:
     guesses = Guesses(3, 100, Clock(1000.0))
     for _ in range(3):
         assert refusal(guesses) is None
-        guesses.begin(ADDRESS)
+        guesses.begin(ADDRESS, "ada")
     assert refusal(guesses) == ("auth_address_busy", "1")
-    guesses.end(ADDRESS, wrong=False)
+    guesses.end(ADDRESS, "ada", wrong=False)
     assert refusal(guesses) is None
-    guesses.end(ADDRESS, wrong=True)
-    guesses.end(ADDRESS, wrong=True)
+    guesses.end(ADDRESS, "ada", wrong=True)
+    guesses.end(ADDRESS, "ada", wrong=True)
     wrong(guesses)
     assert refusal(guesses) == ("auth_failures", "20")
 
@@ -85,21 +85,58 @@ def test_guesses_side_by_side_are_no_more_than_in_a_row() -> None:
 def test_without_a_limit_on_failures_there_is_the_one_on_what_is_under_way() -> None:
     guesses = Guesses(0, 2)
     for _ in range(2):
-        guesses.begin(ADDRESS)
+        guesses.begin(ADDRESS, "ada")
     assert refusal(guesses) == ("auth_address_busy", "1")
     assert refusal(guesses, "192.0.2.2") is None
-    guesses.end(ADDRESS, wrong=True)
+    guesses.end(ADDRESS, "ada", wrong=True)
     for _ in range(100):
         wrong(guesses)
 
 
+def test_a_user_who_guesses_does_not_lock_out_others_of_the_address() -> None:
+    clock = Clock(1000.0)
+    guesses = Guesses(10, 100, clock, 60)
+    for _ in range(10):
+        wrong(guesses)
+    assert refusal(guesses) == ("auth_failures", "6")
+    assert refusal(guesses, user="bob") is None
+    assert refusal(guesses, "192.0.2.2") is None
+
+
+def test_all_users_of_an_address_have_a_bound_together() -> None:
+    clock = Clock(1000.0)
+    guesses = Guesses(10, 100, clock, 60)
+    for number in range(60):
+        wrong(guesses, user=f"user {number}")
+    assert refusal(guesses, user="another") == ("auth_failures", "1")
+    assert refusal(guesses, "192.0.2.2", "another") is None
+    clock.now += 1
+    wrong(guesses, user="another")
+    assert refusal(guesses, user="one more") == ("auth_failures", "1")
+
+
+def test_guesses_at_many_users_side_by_side_are_no_more_than_the_addresss() -> None:
+    guesses = Guesses(10, 100, Clock(1000.0), 5)
+    for number in range(5):
+        assert refusal(guesses, user=f"user {number}") is None
+        guesses.begin(ADDRESS, f"user {number}")
+    assert refusal(guesses, user="another") == ("auth_address_busy", "1")
+
+
+def test_no_two_pairs_of_address_and_user_are_one() -> None:
+    assert len({_pair(address, user) for address, user in (("1", "11"), ("11", "1"), (b"1:1", "1"), ("", "1:11"))}) == 4
+
+
 def test_ever_new_addresses_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    guesses = Guesses(10, 2, Clock())
-    assert guesses._failures is not None
-    monkeypatch.setattr(guesses._failures, "_half", 50)
+    guesses = Guesses(10, 2, Clock(), 60)
+    for failures in (guesses._pairs, guesses._addresses):
+        assert failures._rate is not None
+        monkeypatch.setattr(failures._rate, "_half", 50)
     for number in range(1000):
-        wrong(guesses, f"address {number}")
-    assert len(guesses._failures) <= 100 and len(guesses._running) == 0
+        wrong(guesses, f"address {number}", "u" * 5000)
+    for failures in (guesses._pairs, guesses._addresses):
+        assert failures._rate is not None and len(failures._rate) <= 100
+    assert len(guesses._running) == len(guesses._running_pairs) == 0
 
 
 STEP = 10.0
@@ -145,10 +182,10 @@ def test_the_table_does_what_a_naive_one_does(at_once: int, happening: list[tupl
             told = refusal(guesses, which)
             assert (told and told[0]) == model.refusal(which, clock.now)
             if told is None:
-                guesses.begin(which)
+                guesses.begin(which, "ada")
                 model.running[which] += 1
         elif model.running[which]:
-            guesses.end(which, wrong=what == "wrong")
+            guesses.end(which, "ada", wrong=what == "wrong")
             model.running[which] -= 1
             if what == "wrong":
                 model.failures.append((which, clock.now))
@@ -201,7 +238,7 @@ def test_whoever_guesses_waits_and_nothing_is_hashed_for_it(tmp_path: Path, monk
     authenticator = way(tmp_path, clock)
 
     async def visits() -> None:
-        reasons = [await come(authenticator, login(user, f"guess {number}")) for number in range(8) for user in ("ada", "nobody")]
+        reasons = [await come(authenticator, login("ada", f"guess {number}")) for number in range(16)]
         assert reasons == ["auth_refused"] * 10 + ["auth_failures"] * 6
         assert len(checks.passwords) == 10
         with pytest.raises(Denied) as caught:
@@ -259,7 +296,25 @@ def test_no_limit_on_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run(visits())
 
 
-@pytest.mark.parametrize(("max_waiting", "share"), [(2 * SHARE - 1, 2), (SHARE, 1), (0, 1)])
+def test_a_right_password_does_not_wait_for_guesses_of_another_user_behind_the_same_nat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Checks(monkeypatch)
+    authenticator = way(tmp_path, Clock(1000.0))
+
+    async def visits() -> None:
+        reasons = [await come(authenticator, login("bob", f"guess {number}")) for number in range(11)]
+        assert reasons == ["auth_refused"] * 10 + ["auth_failures"]
+        assert await come(authenticator, login("ada", "right")) == "ada"
+        reasons = [await come(authenticator, login(f"user {number}", "guess")) for number in range(51)]
+        assert reasons == ["auth_refused"] * 50 + ["auth_failures"], "60 a minute from one address, whoever they are for"
+        assert await come(authenticator, login("ada", "right")) == "auth_failures"
+        await authenticator.close()
+
+    run(visits())
+
+
+@pytest.mark.parametrize(("max_waiting", "share"), [(2 * MIN_ADDRESSES - 1, 2), (MIN_ADDRESSES, 1), (0, 1)])
 def test_one_address_has_its_share_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_waiting: int, share: int) -> None:
     checks = Checks(monkeypatch, held=True)
     authenticator = way(tmp_path, threads=1, max_waiting=max_waiting, failures_per_minute=0)

@@ -56,14 +56,14 @@ def test_one_of_each(tmp_path: Path) -> None:
 def problems(tmp_path: Path, kind: str, **keys: Any) -> list[str]:
     with pytest.raises(AuthError) as caught:
         make_authenticators(settings_of(kind, tmp_path, **keys))
-    assert str(caught.value) == "\n".join(caught.value.problems)
-    return list(caught.value.problems)
+    assert str(caught.value) == "\n".join(map(str, caught.value.problems))
+    return [str(problem) for problem in caught.value.problems]
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    assert problems(tmp_path, "basic", file="none") == [f"ws.ini: [auth:way] {tmp_path}/none: No such file or directory"]
+    assert problems(tmp_path, "basic", file="none") == [f"ws.ini: [auth:way] file: {tmp_path}/none: No such file or directory"]
     assert problems(tmp_path, "jwt", algorithms="RS256", jwks_file="none") == [
-        f"ws.ini: [auth:way] {tmp_path}/none: No such file or directory"
+        f"ws.ini: [auth:way] jwks_file: {tmp_path}/none: No such file or directory"
     ]
     assert problems(tmp_path, "http", url="https://a.example", ca_file="none") == ["ws.ini: [auth:way] ca_file: No such file or directory"]
     write(tmp_path / "bad", "nonsense")

@@ -1,92 +1,17 @@
-"""ops/admin/rooms.py and publishing.py: rooms from outside."""
+"""ops/admin/rooms.py: rooms from outside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.ops.admin.test_site import ask, problem
-from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage
-from wsdaemon.brokers.memory import MemoryBroker
+from tests.support.admin import ask, problem
+from tests.support.outside import Member, Outside
 from wsdaemon.ops.admin import rooms as rooms_module
-from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages, own_key
+from wsdaemon.ops.admin.rooms import RoomsPages, own_key
 from wsdaemon.ops.admin.site import AdminSite
-from wsdaemon.ops.admin.table import MOST_MESSAGES
-
-
-class Rooms:
-    """An app's rooms, on the broker of one process."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.broker = MemoryBroker(Limits(**{"history": 100, **limits}), lambda member, error: None, wall=lambda: 1_790_000_000.1234)
-        self.busy = False
-
-    async def publish(self, room: str, payload: bytes, text: bool, *, key: str | None, content_type: str | None) -> Published:
-        if self.busy:
-            raise Busy("the room is busy")
-        return self.broker.publish(room, payload, text, key=key, content_type=content_type)
-
-    async def history(self, room: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
-        return self.broker.history(room, since, limit, reverse)
-
-    async def presence(self, room: str, limit: int | None) -> PresencePage:
-        return self.broker.presence(room, limit)
-
-    async def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
-        return self.broker.rooms(after, limit, pattern)
-
-
-class Member:
-    def __init__(self, id: str, **identity: Any) -> None:
-        self.id = id
-        self.identity: Mapping[str, Any] = identity
-        self.messages: list[Message] = []
-
-    def deliver(self, message: Message) -> None:
-        self.messages.append(message)
-
-    def presence_changed(self, notice: Notice) -> None:
-        """Nothing is done with it."""
-
-
-class Outside:
-    """The API, and what is behind it."""
-
-    def __init__(self, *mounts: str, max_message: int = 1000, closed: bool = False, **limits: Any) -> None:
-        self.rooms = {path: Rooms(**limits) for path in mounts or ("/rooms/{room}",)}
-        self.dismissed: list[tuple[str, int, str]] = []
-        self.here = {"m-1"}
-        pages = RoomsPages([RoomsMount(path, rooms, max_message, closed) for path, rooms in self.rooms.items()], self.dismiss)
-        self.site = AdminSite(pages.pages(), lambda: None, "1")
-
-    @property
-    def broker(self) -> MemoryBroker:
-        return next(iter(self.rooms.values())).broker
-
-    def dismiss(self, id: str, code: int, reason: str) -> bool:
-        self.dismissed.append((id, code, reason))
-        return id in self.here
-
-    def post(self, path: str, body: bytes, *lines: str) -> Any:
-        return json.loads(self.ask(f"POST {path}", *lines, body=body).body)
-
-    def get(self, path: str) -> Any:
-        answer = self.ask(f"GET {path}")
-        assert answer.status == 200, answer.body
-        return json.loads(answer.body)
-
-    def ask(self, line: str, *lines: str, body: bytes = b"") -> Any:
-        return ask(self.site, line, *lines, body=body)
-
-    def many(self, *messages: Mapping[str, object]) -> Any:
-        return self.post("/api/publish", json.dumps({"messages": messages}).encode())["results"]
-
 
 TEXT = "Content-Type: text/plain"
 
@@ -194,94 +119,6 @@ def test_the_mount_must_be_clear() -> None:
     assert [rooms.broker.room_count for rooms in outside.rooms.values()] == [0, 1]
     pages = RoomsPages([], lambda id, code, reason: False).pages()
     assert problem(ask(AdminSite(pages, lambda: None, "1"), "GET /api/rooms")) == (404, "no_mount")
-
-
-# -- publishing many
-
-
-def test_many_messages_in_their_order() -> None:
-    outside, member = Outside(max_message=5), Member("m-1")
-    outside.broker.subscribe("a", member)
-    results = outside.many(
-        {"room": "a", "data": "é", "key": "k", "content_type": "text/html"},
-        {"room": "a", "data": "AAH/", "encoding": "base64"},
-        {"room": "a", "data": "é", "key": "k"},
-        {"room": "a", "data": "too long"},
-        {"room": "a", "data": "x", "mount": "/nowhere"},
-        {"room": "b", "data": ""},
-    )
-    assert [one.get("offset", one.get("code")) for one in results] == [1, 2, 1, "message_too_big", "no_mount", 1]
-    assert [one.get("duplicate") for one in results] == [False, False, True, None, None, False]
-    assert all(one["room"] in ("a", "b") for one in results)
-    assert [(message.payload, message.text, message.content_type) for message in member.messages] == [
-        ("é".encode(), True, "text/html"),
-        (b"\x00\x01\xff", False, None),
-    ]
-
-
-def test_one_of_many_that_comes_too_soon() -> None:
-    outside = Outside(rate=0.5, burst=1)
-    first, second = outside.many({"room": "a", "data": "1"}, {"room": "a", "data": "2"})
-    assert first["offset"] == 1
-    assert (second["status"], second["code"], second["retry_after"]) == (429, "rate_limited", 2)
-
-
-def test_the_largest_batch_is_not_too_large() -> None:
-    one = {"room": "a,[{", "data": "AAEC", "encoding": "base64", "key": "k,[{", "content_type": "a/b", "mount": "/none"}
-    answer = Outside().ask("POST /api/publish", body=json.dumps({"messages": [one] * MOST_MESSAGES}).encode())
-    assert answer.status == 200 and len(json.loads(answer.body)["results"]) == MOST_MESSAGES
-
-
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        ("", "The body is not JSON."),
-        ("NaN", "The body is not JSON."),
-        ("[" * 15_000, "The body is not JSON."),
-        ("[" * 100_000, "The body has more than 20000 commas and brackets."),
-        ("[" + "[]," * 1_400_000 + "1]", "The body has more than 20000 commas and brackets."),
-        ("[]", 'Expected {"messages": [...]}.'),
-        ('{"messages":{}}', 'Expected {"messages": [...]}.'),
-        ('{"messages":[],"more":1}', 'Expected {"messages": [...]}.'),
-        ('{"messages":[1]}', "messages[0]: expected an object."),
-        ('{"messages":[{"room":"a","data":"x"},{"room":"a"}]}', "messages[1].data: missing."),
-        ('{"messages":[{"data":"x"}]}', "messages[0].room: missing."),
-        ('{"messages":[{"room":"a","data":1}]}', "messages[0].data: expected text."),
-        ('{"messages":[{"room":"a","data":"x","key":""}]}', "messages[0].key: expected text of up to 256 characters."),
-        ('{"messages":[{"room":"a","data":"?","encoding":"base64"}]}', "messages[0].data: expected base64."),
-        ('{"messages":[{"room":"a","data":"","encoding":"hex"}]}', "messages[0].encoding: expected base64."),
-        ('{"messages":[{"room":"a","data":"\\ud800"}]}', "messages[0].data: expected text without lone surrogates."),
-        ('{"messages":[{"room":"a","data":"","content_type":"a\\n"}]}',
-         "messages[0].content_type: expected printable ASCII of up to 255 characters."),
-        ('{"messages":[{"room":"a","data":"x","echo":true}]}',
-         "messages[0]: unknown field; the fields are room, data, encoding, key, content_type, mount."),
-    ],
-)  # fmt: skip
-def test_a_body_of_another_form_publishes_nothing(body: str, detail: str) -> None:
-    outside = Outside()
-    answer = outside.ask("POST /api/publish", body=body.encode())
-    assert problem(answer)[0] == 400
-    assert json.loads(answer.body)["detail"] == detail
-    assert outside.broker.room_count == 0
-
-
-def test_too_many_messages() -> None:
-    body = json.dumps({"messages": [{"room": "a", "data": ""}] * 1001}).encode()
-    assert problem(Outside().ask("POST /api/publish", body=body)) == (400, "bad_body")
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["room", "data", "encoding", "key", "mount"]), inner, max_size=4)
-    ),
-    max_leaves=10,
-)
-
-
-@given(json_values)
-def test_no_body_is_an_error_of_ours(value: object) -> None:
-    assert Outside().ask("POST /api/publish", body=json.dumps({"messages": value}).encode()).status in (200, 400)
 
 
 # -- looking

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 from ...brokers import Limits
+from ...brokers.account import Account
 from ...brokers.contract import (
     Answer,
     Broker,
@@ -26,24 +28,25 @@ from ...brokers.contract import (
     Subscribed,
 )
 from ...brokers.memory import MemoryBroker
+from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer
 from ...core.handshake import Handshake
 from ...core.slices import SLICE_SECONDS
 from .eager import eagerly
-from .events import SUBPROTOCOL, encode, message_event, notice_events
+from .events import ENVELOPE_BYTES, SUBPROTOCOL, encode, message_event, notice_events
 from .plain import PlainSession
 from .policy import Policy, Visitor
 from .subprotocol import JsonSession
 
-SWEEP = 5.0
-"""Seconds between two looks for rooms that nobody uses any more."""
+SWEEP_INTERVAL_SECONDS = 5.0
+"""Between two looks for rooms that are not used any more."""
 
-SWEPT = 500
-"""Rooms looked at in one go: less than a millisecond."""
+MAX_ROOMS_PER_SWEEP = 500
+"""Rooms that one sweep looks at: less than a millisecond."""
 
-PAGE = 200
-"""Messages of a history that are sent before it is seen whether the client takes them."""
+PAGE_MESSAGES = 200
+"""Messages of a history that are sent before the app looks whether the client takes them."""
 
 PAGE_BYTES = 256 * 1024
 
@@ -76,13 +79,24 @@ class RoomsPolicy:
 
 
 class Queue:
-    """Those who wait to publish in a room that still delivers too much."""
+    """The publishers that wait until their room can take more."""
 
     __slots__ = ("length", "turn")
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.length = 0
+
+    @contextmanager
+    def waiter(self, queues: dict[str, Queue], room: str) -> Iterator[None]:
+        """One publisher more. With the last one the queue leaves `queues`."""
+        self.length += 1
+        try:
+            yield
+        finally:
+            self.length -= 1
+            if not self.length:
+                del queues[room]
 
 
 class RoomsApp:
@@ -120,7 +134,7 @@ class RoomsApp:
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+        self._sweeper = self.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     async def stop(self) -> None:
         """After the drain: nobody is there any more to be given anything."""
@@ -138,10 +152,12 @@ class RoomsApp:
         room = "/".join([handshake.params[name] for name in self.policy.parameters])
         identity = NOBODY if handshake.identity is None else {"name": handshake.identity.name, "method": handshake.identity.method}
         visitor = None if self.hooks is None else Visitor(connection.id, handshake)
+        owner = f"address {handshake.peer.network}" if handshake.identity is None else f"user {handshake.identity.name}"
+        account = self.broker.account(owner)
         if handshake.subprotocol == SUBPROTOCOL:
             scope = "" if handshake.identity is None else handshake.identity.name
-            return JsonSession(self, connection, room, identity, scope, visitor)
-        session = PlainSession(self, connection, room, identity, visitor)
+            return JsonSession(self, connection, room, identity, scope, visitor, account)
+        session = PlainSession(self, connection, room, identity, visitor, account)
         session.enter(handshake)
         return session
 
@@ -162,32 +178,35 @@ class RoomsApp:
 
     # -- publishing and recovering
 
-    async def publish(self, room: str, payload: bytes, text: bool, **options: Any) -> Published:
-        """Publish; while the room still delivers too much, wait, first come, first served. Other BrokerErrors come through."""
+    async def publish(self, room: str, payload: bytes, text: bool, *, account: Account | None = None, **options: Any) -> Published:
+        """Publish; while the room still delivers too much, wait, first come, first served. Other BrokerErrors come through.
+
+        A publication that waits counts in the memory of the rooms: MemoryFull if there is none left to wait in.
+        """
         queue = self.crowded.get(room)
         if queue is None:
             try:
-                return await answer_of(self.broker.publish(room, payload, text, **options))
+                return await answer_of(self.broker.publish(room, payload, text, account=account, **options))
             except Busy:
                 queue = self.crowded[room] = Queue()
-        queue.length += 1
-        try:
-            async with queue.turn:
+        with queue.waiter(self.crowded, room):
+            with self._memory.waiting(len(payload), account):
+                await queue.turn.acquire()
+            try:
                 while True:
                     try:
-                        return await answer_of(self.broker.publish(room, payload, text, **options))
+                        return await answer_of(self.broker.publish(room, payload, text, account=account, **options))
                     except Busy:
-                        await self._delivered()
-        finally:
-            queue.length -= 1
-            if not queue.length:
-                del self.crowded[room]
+                        with self._memory.waiting(len(payload), account):
+                            await self._delivered()
+            finally:
+                queue.turn.release()
 
     async def subscribe(self, room: str, member: PlainSession | JsonSession, since: Position | None, presence: bool = False) -> Subscribed:
-        return await answer_of(self.broker.subscribe(room, member, since, presence=presence))
+        return await answer_of(self.broker.subscribe(room, member, since, presence=presence, account=member.account))
 
     async def subscribe_pattern(self, pattern: str, member: JsonSession, since: Mapping[str, Position]) -> PatternSubscribed:
-        return await answer_of(self.broker.subscribe_pattern(pattern, member, since))
+        return await answer_of(self.broker.subscribe_pattern(pattern, member, since, account=member.account))
 
     async def unsubscribe(self, room: str, member: JsonSession) -> None:
         await answer_of(self.broker.unsubscribe(room, member))
@@ -224,8 +243,8 @@ class RoomsApp:
         Answers the position that the client then has. A gap, one that opens meanwhile too, is seen when it then subscribes from there.
         """
         while connection.is_open:
-            page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE))
-            messages = self.first_bytes(page.messages)
+            page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE_MESSAGES))
+            messages = first_messages(page.messages, self.page_bytes, ENVELOPE_BYTES)
             if page.gap or not messages or (messages[-1].offset == page.offset and not all_of_it):
                 break
             give(messages)
@@ -233,15 +252,6 @@ class RoomsApp:
             await asyncio.sleep(0)  # it leaves, and it shows whether the client takes it; and others have their turn
             await connection.writable()
         return since
-
-    def first_bytes(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The first of the messages: at least one, and no more bytes than a client should be sent at once."""
-        size = 0
-        for count, message in enumerate(messages):
-            size += len(message.payload) + 100
-            if size > self.page_bytes and count:
-                return messages[:count]
-        return messages
 
     # -- to the members
 
@@ -299,8 +309,8 @@ class RoomsApp:
                     waiter.set_result(None)
 
     def _sweep(self) -> None:
-        seen = self._memory.sweep(SWEPT)
-        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen == SWEPT else SWEEP, self._sweep)
+        seen = self._memory.sweep(MAX_ROOMS_PER_SWEEP)
+        self._sweeper = asyncio.get_running_loop().call_later(0.01 if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def _member_failed(self, member: Member, error: Exception) -> None:
         self.failed(cast("PlainSession | JsonSession", member).connection, "delivering", error)

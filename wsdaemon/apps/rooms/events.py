@@ -41,11 +41,15 @@ from itertools import groupby
 from typing import Any
 
 from ...brokers.contract import HistoryPage, Message, Notice, Presence, PresencePage, Published, Subscribed
+from ...brokers.pages import has_more
 
 SUBPROTOCOL = "rooms.v1.json"
 
-MOST_PRESENT = 1000
+MAX_PRESENT = 1000
 """Members named in one answer."""
+
+ENVELOPE_BYTES = 100
+"""What a message takes in an event besides its data, as a rule."""
 
 Event = dict[str, Any]
 
@@ -92,7 +96,7 @@ def subscribed(answer: Subscribed) -> Event:
     if answer.latest is not None:
         event["latest"] = message_event(answer.latest)
     if answer.present is not None:
-        event |= {"count": len(answer.present), "present": _members(answer.present[:MOST_PRESENT])}
+        event |= {"count": len(answer.present), "present": _members(answer.present[:MAX_PRESENT])}
     return event
 
 
@@ -115,7 +119,7 @@ def history(page: HistoryPage, messages: Sequence[Message], reverse: bool) -> Ev
     }
     if page.gap:
         event["gap"] = True
-    if messages and (messages[-1].offset > page.first if reverse else messages[-1].offset < page.offset):
+    if has_more(page, messages, reverse):
         event["more"] = True
     return event
 

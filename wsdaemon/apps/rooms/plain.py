@@ -4,7 +4,7 @@ What it cannot be given as a message it is told with the end of the connection. 
 
     1008 CODE           it may not do what it asked for: bad_room, forbidden (or the reason that the policy gave), bad_since,
                         subprotocol_required (the path names no room)
-    1013 CODE           not now: room_full, too_many_rooms
+    1013 CODE           not now: room_full, too_many_rooms, memory
     4410 gap            what `?since=` asks for is not to be had any more: come again without it
 """
 
@@ -15,7 +15,20 @@ import re
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...brokers.contract import BrokerClosed, BrokerError, Busy, Message, Notice, Position, Published, RateLimited, RoomFull, TooManyRooms
+from ...brokers.account import Account
+from ...brokers.contract import (
+    BrokerClosed,
+    BrokerError,
+    Busy,
+    MemoryFull,
+    Message,
+    Notice,
+    Position,
+    Published,
+    RateLimited,
+    RoomFull,
+    TooManyRooms,
+)
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection
 from ...core.handshake import Handshake
@@ -34,12 +47,16 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = ("_app", "_entering", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
-    def __init__(self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None) -> None:
+    def __init__(
+        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None,
+        account: Account,
+    ) -> None:  # fmt: skip
         self._app = app
+        self.account = account
         self.connection = connection
         self.writer = connection.writer
         self.id = connection.id
@@ -107,7 +124,7 @@ class PlainSession:
         if not app.open_to_all or self._entering is not None or self.room in app.crowded:
             return self._publish_patiently(payload, text)
         try:
-            answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
+            answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
         except (Busy, RateLimited):
             return self._publish_patiently(payload, text)
         except BrokerError as error:
@@ -133,7 +150,7 @@ class PlainSession:
                 payload, text = changed
             while True:
                 try:
-                    await app.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender)
+                    await app.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
                     return
                 except RateLimited as limit:
                     await asyncio.sleep(limit.retry_after)
@@ -156,7 +173,7 @@ class PlainSession:
         elif isinstance(error, BrokerClosed):
             self._leave(GOING_AWAY, error.code)
         else:
-            self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms) else POLICY_VIOLATION, error.code)
+            self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms | MemoryFull) else POLICY_VIOLATION, error.code)
 
     def _leave(self, code: int, reason: str) -> None:
         self._app.remove(self)

@@ -26,20 +26,20 @@ from typing import Any
 from ...brokers.contract import MAX_PAGE, Position
 from ...core.json_text import TooManyParts, read_json, whole_number
 
-LONGEST_ID = 64
-LONGEST_KEY = 128
-LONGEST_NAME = 256
+MAX_ID_CHARACTERS = 64
+MAX_KEY_CHARACTERS = 128
+MAX_NAME_CHARACTERS = 256
 """Of a room, a pattern or an epoch, in characters. The broker is stricter with the first two."""
 
-MOST_KNOWN = 100
+MAX_KNOWN_ROOMS = 100
 """Rooms in the `since` of one pattern subscription."""
 
-MOST_PARTS = 1000
-"""Commas and opening brackets of a request, outside of its strings. One about MOST_KNOWN rooms has some 300.
+MAX_PARTS = 1000
+"""Commas and opening brackets of a request, outside of its strings. One about MAX_KNOWN_ROOMS rooms has some 300.
 
 A mebibyte of `[[]],`, which deflates to 1.5 KB, is 400,000 lists and would take a quarter of a second to parse."""
 
-LARGEST = 2**53 - 1
+MAX_WHOLE_NUMBER = 2**53 - 1
 """The largest whole number that JavaScript holds exactly."""
 
 Id = str | int | None
@@ -76,9 +76,9 @@ class Request:
 def parse(payload: bytes) -> Request:
     """The request in a text message. Fault for anything else."""
     try:
-        given = read_json(payload.decode(), MOST_PARTS)
+        given = read_json(payload.decode(), MAX_PARTS)
     except TooManyParts:
-        raise Fault("bad_message", f"expected at most {MOST_PARTS} commas and brackets") from None
+        raise Fault("bad_message", f"expected at most {MAX_PARTS} commas and brackets") from None
     except ValueError:
         raise Fault("bad_json", "expected JSON") from None
     if not isinstance(given, dict):
@@ -132,16 +132,16 @@ def _data(values: Mapping[str, Any], encoding: str | None) -> dict[str, Any]:
 
 
 def _id(value: object) -> Id:
-    if value is None or (isinstance(value, str) and len(value) <= LONGEST_ID):
+    if value is None or (isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS):
         return value
     number = whole_number(value)
-    if number is None or abs(number) > LARGEST:
-        raise Fault("bad_message", f"id: expected text of up to {LONGEST_ID} characters, or a whole number")
+    if number is None or abs(number) > MAX_WHOLE_NUMBER:
+        raise Fault("bad_message", f"id: expected text of up to {MAX_ID_CHARACTERS} characters, or a whole number")
     return number
 
 
 def _name(field: str, value: object) -> str:
-    return _text(field, value, LONGEST_NAME)
+    return _text(field, value, MAX_NAME_CHARACTERS)
 
 
 def _text(field: str, value: object, most: int | None = None) -> str:
@@ -164,7 +164,7 @@ def _limit(field: str, value: object) -> int:
 
 
 def _key(field: str, value: object) -> str:
-    return _text(field, value, LONGEST_KEY)
+    return _text(field, value, MAX_KEY_CHARACTERS)
 
 
 def _any(field: str, value: object) -> object:
@@ -174,14 +174,14 @@ def _any(field: str, value: object) -> object:
 def _position(field: str, value: object) -> Position:
     if isinstance(value, dict) and value.keys() == {"epoch", "offset"}:
         epoch, offset = value["epoch"], whole_number(value["offset"])
-        if isinstance(epoch, str) and len(epoch) <= LONGEST_NAME and offset is not None and 0 <= offset <= LARGEST:
+        if isinstance(epoch, str) and len(epoch) <= MAX_NAME_CHARACTERS and offset is not None and 0 <= offset <= MAX_WHOLE_NUMBER:
             return Position(epoch, offset)
     raise Fault("bad_message", f'{field}: expected {{"epoch": text, "offset": a whole number}}')
 
 
 def _known(field: str, value: object) -> dict[str, Position]:
-    if not isinstance(value, dict) or len(value) > MOST_KNOWN:
-        raise Fault("bad_message", f"{field}: expected positions by room, of up to {MOST_KNOWN} rooms")
+    if not isinstance(value, dict) or len(value) > MAX_KNOWN_ROOMS:
+        raise Fault("bad_message", f"{field}: expected positions by room, of up to {MAX_KNOWN_ROOMS} rooms")
     return {_name(field, room): _position(field, position) for room, position in value.items()}
 
 

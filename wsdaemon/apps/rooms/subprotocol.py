@@ -23,7 +23,9 @@ import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
+from ...brokers.pages import first_messages
 from ...brokers.rate import RateBucket
 from ...core.closing import POLICY_VIOLATION
 from ...core.connection import Connection
@@ -35,27 +37,34 @@ from .requests import Fault, Id, Request, parse
 if TYPE_CHECKING:
     from .app import RoomsApp
 
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 """Messages in a row that are no requests; with one more the connection is closed."""
 
 BURST_SECONDS = 2
 """Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
 
 
+RECOVERED_PER_TURN = 10
+"""Rooms of one pattern subscription whose history is looked at in one turn of the loop: about two milliseconds."""
+
+
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
     __slots__ = (
-        "_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "connection", "id", "identity", "room", "visitor", "writer",
+        "_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "account", "connection", "id", "identity", "room",
+        "visitor", "writer",
     )  # fmt: skip
 
     structured = True
 
     def __init__(
-        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None
+        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None,
+        account: Account,
     ) -> None:  # fmt: skip
         """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
         self._app = app
+        self.account = account
         self.connection = connection
         self.writer = connection.writer
         self.id = connection.id
@@ -121,7 +130,7 @@ class JsonSession:
         return None
 
     def _close_if_hostile(self) -> None:
-        if self._faults > MOST_FAULTS:
+        if self._faults > MAX_FAULTS:
             self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
         elif self._refusals > BURST_SECONDS * self._app.policy.requests_per_second:
             self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
@@ -181,7 +190,9 @@ class JsonSession:
         if app.hooks is not None:
             await app.hooks.enter_pattern(self.connection, self.visitor, pattern)
         known: dict[str, Position] = dict(request.since or {})
-        for room, position in known.items():
+        for count, (room, position) in enumerate(known.items(), 1):
+            if count % RECOVERED_PER_TURN == 0:
+                await asyncio.sleep(0)  # others have their turn
             known[room] = await app.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
         answer = await app.subscribe_pattern(pattern, self, known)
         if not self.connection.is_open:
@@ -213,12 +224,12 @@ class JsonSession:
             payload, text = changed
         key = None if request.key is None else self._scope + request.key
         echo = app.policy.echo_to_sender if request.echo is None else request.echo
-        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo))
+        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo, account=self.account))
 
     async def _history(self, request: Request) -> Event:
         room = await self._admitted(request)
         page = await self._app.history(room, request.since, request.limit, request.reverse)
-        return events.history(page, self._app.first_bytes(page.messages), request.reverse)
+        return events.history(page, first_messages(page.messages, self._app.page_bytes, events.ENVELOPE_BYTES), request.reverse)
 
     # -- what the broker and the edge call
 

@@ -1,10 +1,10 @@
-"""Who a client is: the ways of the [auth:NAME] sections, each an authenticator, and the chain of them that a mount asks.
+"""Authentication: an authenticator for each [auth:NAME] section, and the chain of them that a mount asks.
 
-    make.make_authenticators(settings)   every section's authenticator by name, or AuthError with all that is wrong
-    chain.Chain                          what a mount's `auth` lists: the first to recognise the client decides
-    contract                             what an authenticator is given, what it gives, and how it refuses
-    core.identity.Identity               what reaches the app
-    expiry.Expiry                        the end of a token, and the warning before it
+    make.make_authenticators(settings)   every section's authenticator by name, or AuthError with every problem
+    chain.Chain                          the authenticators of a mount's `auth`: the first to recognise the client decides
+    contract                             the contract of authenticators
+    core.identity.Identity               the name of a client
+    expiry                               the end of a token, and the warning before it
 
-What is imported here costs next to nothing; each kind loads its library when a section asks for it.
+These imports cost next to nothing; each kind loads its library when a section asks for it.
 """

@@ -23,32 +23,31 @@ from .guesses import Guesses
 from .htpasswd import MAX_FILE_BYTES, Users, read_users, verify
 from .sources import authorization, malformed
 
-LONGEST_PASSWORD = 1024
-"""Bytes."""
+MAX_PASSWORD_BYTES = 1024
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED_USERS = 10_000
 """Users whose last right password is remembered."""
 
-SHARE = 8
+MIN_ADDRESSES = 8
 """Addresses that it takes to hold all places."""
 
 
 class BasicAuthenticator:
     """Hashes passwords in a few threads, with a bound on how many may wait for one.
 
-    A password that was right is remembered for a while, by a keyed hash over user, stored hash and password: clients that come back
-    together would otherwise queue for minutes. A changed line in the file makes its user's entry useless at once. The same password of the
-    same user is hashed once for all who wait for it.
+    A right password is remembered for a while, by a keyed hash over user, stored hash and password: clients that reconnect together would
+    otherwise queue for minutes. A changed line in the file makes its user's entry useless at once. The same password of the same user is
+    hashed once for all clients that wait for it.
 
-    An unknown user costs what a wrong password costs: it is hashed against a hash of the file, and the result dropped.
+    An unknown user costs as much as a wrong password: the password is checked against a hash of the file, and the result dropped.
 
-    Each client address may have so many wrong passwords hashed a minute, and an eighth of the places at once: see `guesses`.
+    `guesses` limits the wrong passwords of each user and address, and the share of the places that one address may have.
     """
 
     subprotocol_prefixes = ()
 
     def __init__(self, settings: BasicAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """FileError when the file cannot be used. No thread is started yet."""
+        """FileError if the file cannot be used. No thread is started yet."""
         assert settings.file is not None
         self.name = settings.name
         self.challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
@@ -66,7 +65,7 @@ class BasicAuthenticator:
         self._threads = settings.threads
         places = settings.threads + settings.max_waiting
         self._room = threading.BoundedSemaphore(places)
-        self._guesses = Guesses(settings.failures_per_minute, max(1, places // SHARE), clock)
+        self._guesses = Guesses(settings.failures_per_minute, max(1, places // MIN_ADDRESSES), clock, settings.address_failures_per_minute)
         self._pool: ThreadPoolExecutor | None = None
         self._key = os.urandom(32)
         self._right: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
@@ -78,8 +77,8 @@ class BasicAuthenticator:
             return None
         user, password = _credentials(found[0])
         if request.address is not None:
-            # Before anything is compared: what is remembered or under way must not be there to be guessed at by whoever has no guess left.
-            self._guesses.check(request.address)
+            # Before anything is compared: a client without a guess left must not guess at remembered passwords and those under way either.
+            self._guesses.check(request.address, user)
         users = self._file.get()
         stored = users.hashes.get(user)
         digest = self._digest(user, stored or "", password)
@@ -103,7 +102,7 @@ class BasicAuthenticator:
         return Identity(user, f"basic:{self.name}")
 
     def _digest(self, user: str, stored: str, password: bytes) -> bytes:
-        # None of the parts but the last can hold a NUL, so no two of them read alike.
+        # Only the last part can hold a NUL, so no two different triples are joined to the same bytes.
         return hmac.digest(self._key, b"\0".join([user.encode(), stored.encode(), password]), "sha256")
 
     def _is_right(self, user: str, digest: bytes) -> bool:
@@ -112,22 +111,22 @@ class BasicAuthenticator:
         return entry is not None and self._clock() < entry[1] and hmac.compare_digest(entry[0], digest)
 
     async def _check(self, guess: _Guess) -> Identity:
-        # Whoever joins others learns no more than they do, and takes no place, so it is no guess of its own.
+        # A client that joins others learns no more than they do, and takes no place, so it makes no guess of its own.
         running = self._running.get(guess.digest) or self._start(guess)
-        # Shielded: others may wait for the same, and a thread that has begun cannot be called back anyhow.
+        # Shielded: other clients may wait for the same check, and a thread that has begun cannot be stopped.
         matched = await asyncio.shield(running)
         if not (matched and guess.known):
             raise Denied("auth_refused", detail="The user or the password is wrong.", user=guess.user)
         if self._remember:
             self._right[guess.user] = (guess.digest, self._clock() + self._remember)
             self._right.move_to_end(guess.user)
-            while len(self._right) > MOST_REMEMBERED:
+            while len(self._right) > MAX_REMEMBERED_USERS:
                 self._right.popitem(last=False)
         return self._identity(guess.user)
 
     def _start(self, guess: _Guess) -> asyncio.Future[bool]:
         if guess.address is not None:
-            self._guesses.check(guess.address)  # again: others may have begun since, for this is a coroutine's first step
+            self._guesses.check(guess.address, guess.user)  # again: other checks may have begun before this coroutine's first step
         if not self._room.acquire(blocking=False):
             raise Unavailable("auth_busy", "Too many clients are being checked at this moment.")
         if self._pool is None:
@@ -139,7 +138,7 @@ class BasicAuthenticator:
             raise
         self._running[guess.digest] = running
         if guess.address is not None:
-            self._guesses.begin(guess.address)
+            self._guesses.begin(guess.address, guess.user)
         running.add_done_callback(lambda done: self._done(guess, done))
         return running
 
@@ -151,17 +150,17 @@ class BasicAuthenticator:
             self._room.release()
 
     def _done(self, guess: _Guess, done: asyncio.Future[bool]) -> None:
-        """Also when everybody who waited has gone away: a client cannot take its guess back."""
+        """The check has ended, even if all its clients are gone: a client cannot take its guess back."""
         self._running.pop(guess.digest, None)
-        # An error that nobody waits for any more is logged by the loop unless somebody has looked at it.
+        # If no client waits any more, the loop would log an exception that was never looked at.
         finished = not done.cancelled() and done.exception() is None
         if guess.address is not None:
-            self._guesses.end(guess.address, wrong=finished and not (done.result() and guess.known))
+            self._guesses.end(guess.address, guess.user, wrong=finished and not (done.result() and guess.known))
 
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """A password that is hashed."""
+    """A password that is being hashed."""
 
     user: str
     stored: str = field(repr=False)
@@ -170,7 +169,7 @@ class _Guess:
     known: bool
     """Whether there is such a user."""
     address: Key | None
-    """What the client's address is counted under; None: it is not counted."""
+    """The key that the client's address is counted under; None: it is not counted."""
 
 
 def _credentials(encoded: str) -> tuple[str, bytes]:
@@ -181,6 +180,6 @@ def _credentials(encoded: str) -> tuple[str, bytes]:
         raise malformed("The Basic credentials are not base64 of UTF-8 text.") from None
     user, colon, password = text.partition(":")
     secret = password.encode()
-    if not colon or not user or has_control_characters(text) or len(secret) > LONGEST_PASSWORD:
+    if not colon or not user or has_control_characters(text) or len(secret) > MAX_PASSWORD_BYTES:
         raise malformed("The Basic credentials are not a user and a password.")
     return user, secret

@@ -1,4 +1,4 @@
-"""What an authenticator is given, what it answers, and how it refuses."""
+"""The contract of authenticators: their input, their answers and their refusals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Outcome: TypeAlias = Identity | Awaitable[Identity | None] | None
 
 
 class Authenticator(Protocol):
-    """One way to find out who a client is: one [auth:NAME] section."""
+    """One [auth:NAME] section: it recognises clients by one kind of credential."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Authenticator(Protocol):
 
     @property
     def challenge(self) -> str | None:
-        """What a 401 says in WWW-Authenticate (RFC 9110 11.6.1); None for a kind without a scheme."""
+        """The challenge in the WWW-Authenticate header of a 401 (RFC 9110 11.6.1); None for a kind without a scheme."""
 
     @property
     def subprotocol_prefixes(self) -> tuple[str, ...]:
@@ -67,10 +67,10 @@ class Authenticator(Protocol):
         """The files that it reads again when they change."""
 
     def authenticate(self, request: Candidate) -> Outcome:
-        """The client's identity; None when it shows no credential of this kind. An awaitable only where finding out takes its time.
+        """The client's identity; None if it shows no credential of this kind. An awaitable only if the check takes time.
 
-        Raises Denied, at once or when awaited, for a credential that is there and bad, and Foreign for one that is another's. Cancelling
-        what was awaited gives up the answer and leaves nothing behind.
+        Raises Denied, at once or when awaited, for a bad credential, and Foreign for one that another issuer made. Cancelling the awaitable
+        gives up the answer and leaves nothing behind.
         """
 
     def refresh(self) -> None:

@@ -8,12 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.logger import Logger
 
+from ...core.rare_lines import RareLines
 from ...settings.auth import HttpAuthSettings
 from .contract import Candidate, Denied, Identity, Unavailable, clean_name
 from .http_client import HttpClient, HttpFailure, RawHeaders, TooManyRequests
-
-COMPLAIN_EVERY = 10.0
-"""Seconds between two lines in the log about a server that fails."""
 
 _HOP_BY_HOP = frozenset(
     {
@@ -33,9 +31,9 @@ log = Logger(namespace="wsdaemon.auth")
 
 
 class HttpAuthenticator:
-    """Asks about every client that reaches it: it finds no credential of its own, so it never passes a client on.
+    """Asks about every client that reaches it, and never passes one on, because it has no credential of its own to look for.
 
-    2xx lets the client in; 401 and 403 refuse it, with the challenge of the answer; everything else, redirects among it, is a failure: 503.
+    2xx admits the client; 401 and 403 refuse it, with the challenge of the answer; every other answer, a redirect too, is a failure: 503.
     """
 
     challenge = None
@@ -46,7 +44,6 @@ class HttpAuthenticator:
         """OSError or ssl.SSLError when ca_file cannot be used. Nothing is connected yet."""
         self.name = settings.name
         self._settings = settings
-        self._clock = clock
         self._client = HttpClient(
             settings.url,
             ca_file=settings.ca_file,
@@ -55,9 +52,9 @@ class HttpAuthenticator:
             max_waiting=settings.max_waiting,
             clock=clock,
         )
-        # What the client sends under the name that the answer's identity has must not look like one on the way either.
+        # A header of the client's under the name of the answer's identity must not reach the server, which could take it for one.
         self._dropped = _HOP_BY_HOP | _OURS | {_plain(settings.identity_header)} | {_plain(name) for name in settings.claim_headers}
-        self._silent_until = 0.0
+        self._lines = RareLines(log, now=clock)
 
     def authenticate(self, request: Candidate) -> Awaitable[Identity]:
         return self._ask(request)
@@ -83,7 +80,7 @@ class HttpAuthenticator:
         raise self._failed(f"it answered {status}")
 
     def _headers(self, request: Candidate) -> RawHeaders:
-        """The request's headers without what belongs to its connection or is ours to say, and with where it came from."""
+        """The request's headers without those of its connection, and with ours about its origin in place of the client's."""
         head, peer = request.head, request.peer
         named = {option.strip().lower() for option in (head.headers.joined("connection") or "").split(",")}
         passed = [
@@ -116,11 +113,9 @@ class HttpAuthenticator:
         return Identity(name, f"http:{self.name}", claims)
 
     def _failed(self, reason: str) -> Unavailable:
-        now = self._clock()
-        if now >= self._silent_until:
-            self._silent_until = now + COMPLAIN_EVERY
-            log.warn("[auth:{name}] cannot ask {url}: {reason}", name=self.name, url=self._settings.url.partition("?")[0], reason=reason)
-        return Unavailable("auth_unavailable", "It cannot be found out at this moment who the client is.")
+        url = self._settings.url.partition("?")[0]
+        self._lines.warn(reason, "[auth:{name}] cannot ask {url}: {problem}", name=self.name, url=url, problem=reason)
+        return Unavailable("auth_unavailable", "The client cannot be recognised at this moment.")
 
 
 def _plain(name: str) -> str:

@@ -30,23 +30,23 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class HttpFailure(Exception):
-    """No answer that could be used. Its text is for the log and has nothing of the request."""
+    """The server gave no usable answer. The text is for the log and repeats nothing of the request."""
 
 
 class TooManyRequests(HttpFailure):
-    """More wait than may."""
+    """`max_waiting` requests wait already."""
 
 
 class _Stale(Exception):
-    """A kept connection was closed by the server before it answered: another one may do better."""
+    """The server closed a kept connection before it answered: another connection may get the answer."""
 
 
 class _Link(asyncio.Protocol):
     """One connection: one request at a time, and one answer to it.
 
-    What arrives when nothing is asked answers nothing: a 408 before an idle connection is closed, or what a server wrote behind an answer,
-    by mistake or because it was made to. Taken for the answer to the next request it would let that client in as somebody else, so it ends
-    the connection (RFC 9112 9.2 and 11.1).
+    Bytes that arrive while no request is under way answer nothing: a 408 before an idle connection is closed, or bytes behind an answer,
+    which a server wrote by mistake or because it was made to. As the answer to the next request they would admit that client under
+    another name, so they end the connection (RFC 9112 9.2 and 11.1).
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class _Link(asyncio.Protocol):
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[h11.Response] | None = None
-        """What is awaited while a request is under way."""
+        """The answer to the request that is under way."""
         self._response: h11.Response | None = None
         self._body = 0
         self._begun = False
@@ -66,12 +66,12 @@ class _Link(asyncio.Protocol):
 
     @property
     def fresh(self) -> bool:
-        """Whether nothing was asked on it before the request that is under way."""
+        """Whether the request that is under way is its first."""
         return self._asked < 2
 
     @property
     def usable(self) -> bool:
-        """Whether another request may follow: it is open, and nothing has come that was not asked for, here or in the socket."""
+        """Whether another request may follow: it is open, and no bytes have arrived since the last answer, here or in the socket."""
         transport = self._transport
         if transport is None or self._ended or transport.is_closing() or self._http.our_state is not h11.IDLE:
             return False
@@ -90,7 +90,7 @@ class _Link(asyncio.Protocol):
         return self._answer
 
     def rest(self, now: float) -> bool:
-        """Get ready for another request after an answer. False where HTTP does not let it be, or there is more than the answer."""
+        """Get ready for another request after an answer. False if HTTP does not allow one, or bytes follow the answer."""
         http = self._http
         if self._ended or http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data[0]:
             return False
@@ -157,7 +157,7 @@ class _Link(asyncio.Protocol):
             self._settle(None)
 
     def _settle(self, error: Exception | None) -> None:
-        """The answer is there, as much of it as is wanted, or will not come."""
+        """As much of the answer is there as is needed, or it will not come."""
         answer, self._answer = self._answer, None
         if answer is None or answer.done():
             return
@@ -214,7 +214,7 @@ class HttpClient:
             self._inside -= 1
 
     async def close(self) -> None:
-        """Close what is kept; what is under way is closed when it is done."""
+        """Close the kept connections; the others are closed when their requests are done."""
         self._closed = True
         kept, self._kept = self._kept, []
         for link in kept:
@@ -234,7 +234,7 @@ class HttpClient:
             raise HttpFailure(UNANSWERED) from None
 
     def _take(self) -> _Link | None:
-        """A kept connection, the one used last first; those kept for too long, and those that cannot be used any more, go."""
+        """A kept connection, the one used last first. Connections that are too old or no longer usable are closed."""
         oldest = self._clock() - KEEP
         while self._kept:
             link = self._kept.pop()
@@ -244,12 +244,12 @@ class HttpClient:
         return None
 
     async def _exchange(self, link: _Link, headers: RawHeaders) -> tuple[int, RawHeaders]:
-        """One request and its answer. The connection is kept after it where HTTP lets it be, and closed otherwise."""
+        """One request and its answer. The connection is kept if HTTP allows it, and closed otherwise."""
         kept = False
         try:
             answer = await link.ask(headers, self._target)
             if answer.status_code == 408 and not link.fresh:
-                raise _Stale  # it was tired of waiting, and has not seen the request (RFC 9110 15.5.9)
+                raise _Stale  # the server gave up waiting and has not seen the request (RFC 9110 15.5.9)
             kept = not self._closed and link.rest(self._clock())
             if kept:
                 self._kept.append(link)
@@ -260,7 +260,7 @@ class HttpClient:
 
 
 def _readable(descriptor: int) -> bool:
-    """Whether a socket has something to read, be it its end, that the loop has not seen yet."""
+    """Whether a socket has bytes, or its end, that the loop has not read yet."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

@@ -132,7 +132,7 @@ class JwtAuthenticator:
             raise self._refused("auth_signature", "The signature of the token is wrong.")
 
     def _check_audience(self, claims: Mapping[str, object]) -> None:
-        """RFC 7519 4.1.3: a token for an audience is for no other, and one that names none is for nobody who asks for one."""
+        """RFC 7519 4.1.3: a token for an audience is for no other, and a path with audiences refuses a token that names none."""
         wanted, audience = self._settings.audience, claims.get("aud")
         if audience is None:
             if wanted:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
 
 from twisted.logger import Logger
 
@@ -19,6 +21,7 @@ from ...settings.auth import (
     TlsAuthSettings,
 )
 from ...settings.model import Settings
+from ...settings.problems import Problem
 from .chain import Chain
 from .contract import Authenticator
 from .files import FileError
@@ -29,11 +32,11 @@ log = Logger(namespace="wsdaemon.auth")
 
 
 class AuthError(Exception):
-    """Sections that cannot be used. `problems` has a line for each; `str()` is all of them."""
+    """Sections that cannot be used. `problems` has all; `str()` is one line for each."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class Authenticators(Mapping[str, Authenticator]):
@@ -84,25 +87,35 @@ def make_authenticators(
     settings: Settings, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
 ) -> Authenticators:
     """Authenticators for all the sections, their files read. `now` gives seconds since 1970. AuthError with every problem."""
-    made, problems = [], []
+    made: list[Authenticator] = []
+    problems: list[Problem] = []
     for section in settings.auths:
-        where = f"{settings.source}: [auth:{section.name}]"
+        where = f"auth:{section.name}"
         missing = [package for module, package in sorted(section.needs.items()) if importlib.util.find_spec(module) is None]
         if missing:
             verb = "is" if len(missing) == 1 else "are"
-            problems.append(
-                f"{where} kind = {section.kind}: needs {' and '.join(missing)}, which {verb} not installed; pip install 'wsdaemon[auth]'"
-            )
+            needs = f"needs {' and '.join(missing)}, which {verb} not installed; pip install 'wsdaemon[auth]'"
+            problems.append(settings.problem(where, needs, "kind", section.kind))
             continue
         try:
             made.append(_make(section, now, clock))
         except FileError as error:
-            problems.append(f"{where} {error}")
+            problems.append(settings.problem(where, str(error), _key_of(section, str(error))))
         except OSError as error:  # ssl.SSLError is one
-            problems.append(f"{where} ca_file: {error.strerror or 'the file cannot be read'}")
+            problems.append(settings.problem(where, error.strerror or "the file cannot be read", "ca_file"))
     if problems:
         raise AuthError(problems)
     return Authenticators(made)
+
+
+def _key_of(section: AuthSettings, text: str) -> str | None:
+    """The key that names the file with which `text` begins."""
+    for each in fields(section):
+        value = getattr(section, each.name)
+        path = getattr(value, "path", value)
+        if isinstance(path, Path) and text.startswith(f"{path}: "):
+            return each.name
+    return None
 
 
 def _make(section: AuthSettings, now: Callable[[], float], clock: Callable[[], float]) -> Authenticator:

@@ -1,4 +1,4 @@
-"""Where a token stands in a request: the Authorization header, a cookie, a query parameter, or an offered subprotocol."""
+"""The places of a token in a request: the Authorization header, a cookie, a query parameter, or an offered subprotocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BASE64_PARTS = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+")
 
 
 def find_token(request: Candidate, sources: Sequence[TokenSource]) -> str | None:
-    """The first token there is, in the order of `sources`. It has the outer form of a signed JWT (RFC 7515 7.1); nothing in it is checked.
+    """The first token of the request, in the order of `sources`. It has the outer form of a signed JWT (RFC 7515 7.1), and is not checked.
 
-    An empty cookie or query parameter counts as none, and so does an Authorization header of another scheme. Denied when the token has
-    another form or is longer than 8 KiB, and where two stand in one place.
+    An empty cookie or query parameter counts as none, and so does an Authorization header of another scheme. Denied if the token has
+    another form or is longer than 8 KiB, and if two stand in one place.
     """
     for source in sources:
         found: list[str] = _LOOK[source.where](request, source.name)
@@ -40,7 +40,7 @@ def malformed(detail: str) -> Denied:
 def authorization(request: Candidate, scheme: str) -> list[str]:
     """The credentials behind `scheme` (in lower case) in the Authorization header (RFC 9110 11.6.2); none for another scheme.
 
-    Denied when there is more than one such header: two readers could take different ones.
+    Denied if there is more than one such header, because two readers could take different ones.
     """
     values = request.head.headers.get_all("authorization")
     if len(values) > 1:

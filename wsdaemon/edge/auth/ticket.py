@@ -1,7 +1,7 @@
 """The kind ticket: a one-time ticket that the daemon's own API made a moment ago.
 
 For browsers, which can send no header: the site's server, which knows its user, asks the API for a ticket, and the page puts it in the URL.
-What is left in a proxy's log is then of no use to anybody.
+The used ticket that stays in a proxy's log opens nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_TICKET = 128
 
 
 class TicketsFull(Exception):
-    """There are as many unused tickets as may be."""
+    """There are `max_tickets` unused tickets already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class _Ticket:
 
 
 class TicketBook:
-    """Tickets that were made and not used yet. Of a ticket only its hash is kept, so that no dump of memory and no bug can give one away.
+    """Tickets that were issued and not used yet. Only the hash of a ticket is kept, so neither a memory dump nor a bug can reveal one.
 
-    They all live equally long, so the oldest is the first to end, and what has ended is dropped from the front.
+    All live equally long, so the oldest ends first, and ended tickets are dropped from the front.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TicketBook:
         return len(self._tickets)
 
     def issue(self, identity: str, claims: Mapping[str, object] = NO_CLAIMS, path: str | None = None, expires: float | None = None) -> str:
-        """A new ticket for whoever is called `identity`. With `path` it opens that path alone, as it reads when decoded.
+        """A new ticket for the user `identity`. With `path`, in decoded form, it opens that path alone.
 
         `expires`, in seconds since 1970, ends the connection that the ticket opens; None: never. ValueError for an identity that is empty,
         has control characters or over 255 characters. TicketsFull.
@@ -74,7 +74,7 @@ class TicketBook:
         return ticket
 
     def redeem(self, ticket: str, path: str) -> Identity | None:
-        """Whom a ticket is for; None when it is unknown, used, too old or for another path. It is used up by this, whatever comes out."""
+        """The identity of a ticket; None if it is unknown, used, too old or for another path. In every case the ticket is used up."""
         self._drop_ended()
         place, proof = _hashed(ticket)
         found = self._tickets.pop(place, None)
@@ -92,13 +92,13 @@ class TicketBook:
 
 
 def _hashed(ticket: str) -> tuple[bytes, bytes]:
-    """Where a ticket is kept, and what proves it: two halves of its SHA-256. The look-up's time can tell of the first at most."""
+    """The key and the proof of a ticket: two halves of its SHA-256. The time of a look-up can reveal the first half at most."""
     digest = hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
     return digest[:16], digest[16:]
 
 
 class TicketAuthenticator:
-    """Lets in whoever brings a ticket out of its book."""
+    """Recognises a client by a ticket of its book."""
 
     challenge = 'Ticket realm="wsdaemon"'
     subprotocol_prefixes = ()

@@ -13,7 +13,7 @@ from .contract import Candidate, Denied, Identity, clean_name
 
 
 class TlsAuthenticator:
-    """Tells who a certificate is for. It ends with the certificate: a connection may be open for longer than that."""
+    """Recognises a client by its certificate. The identity ends with the certificate, because a connection may stay open for longer."""
 
     challenge = None
     subprotocol_prefixes = ()

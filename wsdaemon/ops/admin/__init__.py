@@ -1,8 +1,8 @@
 """The operator's pages: health, metrics, status, and publishing from outside. `site` answers requests, out of one table of routes.
 
-    contract    requests, answers, and how a page says that something is wrong
+    contract    requests, answers and problems
     routes      the table's rows: a route, its parameters, its answers
-    site        who may ask, and which page answers
+    site        the check of the token, and the choice of the page that answers
     health      /livez, /readyz, /status
     exposition  /metrics
     rooms       /api/rooms and /api/publish

@@ -18,7 +18,7 @@ HeaderPairs = tuple[tuple[str, str], ...]
 
 
 class RequestHead(Protocol):
-    """A request's head, as it was read."""
+    """The head of a request."""
 
     @property
     def method(self) -> str: ...
@@ -34,8 +34,8 @@ class RequestHead(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A whole request. `values` are those of its parameters, by name: text, int or bool, as the route says."""
+class PageRequest:
+    """A whole request. `values` has the values of its parameters by name: text, int or bool, as the route defines."""
 
     headers: Headers
     values: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered."""
+    """The answer to a request."""
 
     status: int
     body: bytes = field(repr=False)
@@ -55,8 +55,8 @@ class Answer:
 Page = Answer | Awaitable[Answer]
 
 
-class Problem(Exception):
-    """A request that is answered with an error (RFC 9457). `code` is stable, for programs; `detail` is a sentence for people."""
+class PageProblem(Exception):
+    """The request is answered with an error (RFC 9457). `code` is stable, for programs; `detail` is a sentence for people."""
 
     def __init__(self, status: int, code: str, detail: str, headers: HeaderPairs = ()) -> None:
         super().__init__(status, code, detail)
@@ -69,7 +69,7 @@ class Problem(Exception):
         return f"{self.status} {self.code}: {self.detail}"
 
     def members(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The problem as a JSON object."""
         return {"title": HTTPStatus(self.status).phrase, "status": self.status, "code": self.code, "detail": self.detail}
 
     def answer(self) -> Answer:

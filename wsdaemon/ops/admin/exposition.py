@@ -1,4 +1,4 @@
-"""/metrics, by the library of Prometheus. Imported only where there is an [admin] section."""
+"""/metrics, made with Prometheus's library. Imported only if there is an [admin] section."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ...core.connection import Connection
 from ...core.histogram import Histogram
 from ...core.registry import Count
 from ...core.reloading import Reloading
-from ..metrics import Listening, MountAndListener, Now, Totals, certificates, survey
-from .contract import Answer, Request
+from ..metrics import ListenerView, MountAndListener, Now, Totals, certificates, survey
+from .contract import Answer, PageRequest
 from .health import MountView
 from .routes import Handler, Route
 from .table import METRICS
 
 MOST_REASONS = 100
-"""Reasons for refusals that are told apart on one listener and mount."""
+"""The number of different refusal reasons that one listener and mount may have."""
 
 COUNTED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
     ("connections_opened", "WebSocket connections that were opened.", lambda now: now.opened),
@@ -42,26 +42,26 @@ MEASURED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where the numbers are. `wall` gives seconds since 1970."""
+    """The sources of the numbers. `wall` returns seconds since 1970."""
 
     version: str
     frames: str
-    """What reads frames."""
+    """The frame reader in use."""
     ready: Callable[[], bool]
     count: Count
     totals: Totals
     connections: Iterable[Connection]
-    listeners: Sequence[Listening]
+    listeners: Sequence[ListenerView]
     mounts: Sequence[MountView]
     loop_latency: Histogram
     round_trips: Histogram
     reloading: Callable[[], Iterable[Reloading]] = lambda: ()
-    """The files that are read again when they change."""
+    """The files that the daemon reads again when they change."""
     wall: Callable[[], float] = time.time
 
 
 class MetricsPage:
-    """The page /metrics. `open`: it needs no token."""
+    """The page /metrics. `open`: without a token."""
 
     def __init__(self, sources: Sources, open: bool) -> None:
         self._sources = sources
@@ -74,7 +74,7 @@ class MetricsPage:
     def pages(self) -> list[tuple[Route, Handler]]:
         return [(replace(METRICS, open=self._open), self.metrics)]
 
-    async def metrics(self, request: Request) -> Answer:
+    async def metrics(self, request: PageRequest) -> Answer:
         now = await survey(self._sources.totals, self._sources.connections)
         registry = CollectorRegistry()
         registry.register(_Collected(self._sources, now))
@@ -84,7 +84,7 @@ class MetricsPage:
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """What encodes, and its content type. The library raises for a version that is no number: then as if nothing were asked for."""
+    """The encoder and its content type. The library raises for a version that is no number; the default applies then."""
     try:
         return choose_encoder(accept if accept.isascii() else "")
     except (TypeError, ValueError):
@@ -92,14 +92,14 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
 
 class _Collected(Collector):
-    """One look at the daemon's numbers."""
+    """A collector of the daemon's numbers."""
 
     def __init__(self, sources: Sources, now: Mapping[MountAndListener, Now]) -> None:
         self._sources = sources
         self._now = now
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering collects nothing."""
+        """Nothing, so that the registration collects nothing."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -128,7 +128,7 @@ class _Collected(Collector):
                 counter.add_metric(place, counter_of(now))
             yield counter
         closed = CounterMetricFamily(
-            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and who closed.", labels=(*labels, "code", "by")
+            "wsdaemon_connections_closed", "WebSocket connections that ended, by close code and side.", labels=(*labels, "code", "by")
         )
         for place, now in self._now.items():
             for key, count in now.traffic.closed.items():
@@ -159,7 +159,7 @@ class _Collected(Collector):
 
     def _rooms(self) -> Iterator[Metric]:
         rooms = GaugeMetricFamily("wsdaemon_rooms", "Rooms that there are.", labels=("mount",))
-        members = GaugeMetricFamily("wsdaemon_room_members", "Who is in rooms: each connection once.", labels=("mount",))
+        members = GaugeMetricFamily("wsdaemon_room_members", "Members of rooms: each connection once.", labels=("mount",))
         for mount in self._sources.mounts:
             if mount.rooms is not None:
                 counts = mount.rooms()
@@ -179,7 +179,7 @@ class _Collected(Collector):
 
 
 def _bounded(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """The first so many reasons, and the rest as one: the words are ours, but this is where a mistake would cost."""
+    """The first reasons up to the limit, and the sum of the rest: a bound on labels, in case code ever makes up reasons."""
     pairs = list(counts.items())
     yield from pairs[:MOST_REASONS]
     if len(pairs) > MOST_REASONS:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...core.registry import Count
 from ...core.reloading import Reloading
-from ..metrics import Listening, certificates
-from .contract import Answer, Request, as_json, as_text
+from ..metrics import ListenerView, certificates
+from .contract import Answer, PageRequest, as_json, as_text
 from .routes import Handler, Route
 from .table import LIVE, READY, STATUS
 
@@ -31,7 +31,7 @@ class HealthPages:
     """`state` says how far the daemon is: starting, ready, draining or stopped."""
 
     def __init__(
-        self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[Listening], mounts: Sequence[MountView],
+        self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[ListenerView], mounts: Sequence[MountView],
         reloading: Callable[[], Iterable[Reloading]] = lambda: (), wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
@@ -49,10 +49,10 @@ class HealthPages:
     def pages(self) -> list[tuple[Route, Handler]]:
         return [(LIVE, self.live), (READY, self.ready), (STATUS, self.status)]
 
-    def live(self, request: Request) -> Answer:
+    def live(self, request: PageRequest) -> Answer:
         return as_text("live\n")
 
-    def ready(self, request: Request) -> Answer:
+    def ready(self, request: PageRequest) -> Answer:
         state = self._state()
         # The page is open, so it names the key and neither the file nor the reason. The status stays 200: what is in use works.
         stale = [f"{file.source}: the changed file cannot be used, the old content is in use\n" for file in self._stale()]
@@ -61,7 +61,7 @@ class HealthPages:
     def _stale(self) -> list[Reloading]:
         return [file for file in self._reloading() if file.problem() is not None]
 
-    def status(self, request: Request) -> Answer:
+    def status(self, request: PageRequest) -> Answer:
         return as_json(
             {
                 "version": self._version,
@@ -80,7 +80,7 @@ class HealthPages:
             }
         )
 
-    def _listener(self, listener: Listening) -> dict[str, Any]:
+    def _listener(self, listener: ListenerView) -> dict[str, Any]:
         return {
             "name": listener.name,
             "port": listener.port,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.json_text import TooManyParts, read_json
-from .contract import Problem
+from .contract import PageProblem
 from .routes import expected, is_text
 from .table import MOST_MESSAGES, WANTED
 
@@ -39,22 +39,22 @@ class Wanted:
 
 
 def read_body(body: bytes) -> Any:
-    """The JSON value of a body. Problem 400."""
+    """The JSON value of a body. PageProblem 400."""
     try:
         return read_json(body.decode(), MAX_PARTS)
     except TooManyParts as error:
-        raise Problem(400, "bad_json", f"The body has {error}.") from None
+        raise PageProblem(400, "bad_json", f"The body has {error}.") from None
     except ValueError:
-        raise Problem(400, "bad_json", "The body is not JSON.") from None
+        raise PageProblem(400, "bad_json", "The body is not JSON.") from None
 
 
-def bad(detail: str) -> Problem:
+def bad(detail: str) -> PageProblem:
     """A body that is JSON, but not what was expected."""
-    return Problem(400, "bad_body", detail)
+    return PageProblem(400, "bad_body", detail)
 
 
 def parse(body: bytes) -> list[Wanted]:
-    """The messages in a body. Problem 400."""
+    """The messages in a body. PageProblem 400."""
     given = read_body(body)
     if not isinstance(given, dict) or given.keys() != {"messages"} or not isinstance(given["messages"], list):
         raise bad('Expected {"messages": [...]}.')
@@ -67,7 +67,7 @@ def _messages(given: list[Any]) -> Iterator[Wanted]:
     for number, one in enumerate(given):
         try:
             yield _message(one)
-        except Problem as problem:
+        except PageProblem as problem:
             raise bad(f"messages[{number}]{problem.detail}") from None
 
 

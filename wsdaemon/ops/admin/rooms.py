@@ -1,4 +1,4 @@
-"""Rooms from outside: publish, look into a history, see who is there, and send somebody away."""
+"""Rooms for other programs: publish, read histories, list members and remove them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...brokers.pages import first_messages, has_more
 from . import table
-from .contract import Answer, Problem, Request, as_json
+from .contract import Answer, PageProblem, PageRequest, as_json
 from .publishing import Wanted, parse
 from .routes import Handler, Route
 from .table import LONGEST_TYPE
@@ -19,10 +20,13 @@ from .table import LONGEST_TYPE
 T = TypeVar("T")
 
 PAGE_BYTES = 1 << 20
-"""Payload on one page of a history, unless its first message alone is larger."""
+"""Bytes of payload on one page of a history; a first message that is larger is sent alone."""
 
-STATUSES = {"bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429, "too_many_rooms": 503, "busy": 503, "closed": 503}
-"""Of a broker's errors by code; 409 for the others."""
+STATUSES = {
+    "bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429,
+    "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503,
+}  # fmt: skip
+"""The status of each of a broker's errors, by code; 409 for the others."""
 
 _TEXT_TYPE = re.compile(r"text/.*|application/(?:json|xml|javascript|x-ndjson|x-www-form-urlencoded|.+\+json|.+\+xml)|.+\+xml", re.DOTALL)
 _SINCE = re.compile(r"([^:]+):([0-9]{1,15})", re.ASCII)
@@ -42,7 +46,7 @@ class Rooms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoomsMount:
-    """A mount with rooms. `max_message` in bytes; `closed`: nobody publishes there."""
+    """A mount with rooms. `max_message` in bytes; `closed`: no client may publish there."""
 
     path: str
     rooms: Rooms
@@ -51,11 +55,11 @@ class RoomsMount:
 
 
 Dismiss = Callable[[str, int, str], bool]
-"""Closes the connection with this id, with a code and a reason; False when there is none here."""
+"""Closes the connection with this id, with a code and a reason; False if this daemon has none."""
 
 
 class RoomsPages:
-    """What can be done with the rooms of `mounts`."""
+    """The operations on the rooms of `mounts`."""
 
     def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
         self._mounts = {mount.path: mount for mount in mounts}
@@ -75,36 +79,36 @@ class RoomsPages:
         if path is None and len(self._mounts) == 1:
             return next(iter(self._mounts.values()))
         if path is None and self._mounts:
-            raise Problem(404, "no_mount", f"Several mounts have rooms; say which with mount=: {', '.join(self._mounts)}.")
+            raise PageProblem(404, "no_mount", f"Several mounts have rooms; say which with mount=: {', '.join(self._mounts)}.")
         if path is None or path not in self._mounts:
-            raise Problem(404, "no_mount", "There is no such mount with rooms.")
+            raise PageProblem(404, "no_mount", "There is no such mount with rooms.")
         return self._mounts[path]
 
     # -- publishing
 
-    async def publish(self, request: Request) -> Answer:
+    async def publish(self, request: PageRequest) -> Answer:
         mount = self._mount(request.values["mount"])
         content_type = request.headers.joined("content-type")
         wanted = Wanted(request.values["room"], request.body, *_kind(content_type), request.values["Idempotency-Key"])
         return as_json(await self._publish(mount, wanted))
 
-    async def publish_many(self, request: Request) -> Answer:
+    async def publish_many(self, request: PageRequest) -> Answer:
         results = []
         for wanted in parse(request.body):
             try:
                 results.append(await self._publish(self._mount(wanted.mount), wanted))
-            except Problem as problem:
+            except PageProblem as problem:
                 after = dict(problem.headers).get("Retry-After")
                 results.append({"room": wanted.room, **problem.members(), **({"retry_after": int(after)} if after else {})})
         return as_json({"results": results})
 
     async def _publish(self, mount: RoomsMount, wanted: Wanted) -> dict[str, Any]:
         if mount.closed:
-            raise Problem(403, "forbidden", "This mount has publish = none: no client may publish.")
+            raise PageProblem(403, "forbidden", "This mount has publish = none: no client may publish.")
         if len(wanted.payload) > mount.max_message:
-            raise Problem(413, "message_too_big", f"The message is longer than the mount's max_message, {mount.max_message} bytes.")
+            raise PageProblem(413, "message_too_big", f"The message is longer than the mount's max_message, {mount.max_message} bytes.")
         if wanted.text and not _is_utf8(wanted.payload):
-            raise Problem(400, "not_utf8", "The message is text by its Content-Type, and is not UTF-8.")
+            raise PageProblem(400, "not_utf8", "The message is text by its Content-Type, and is not UTF-8.")
         try:
             done = await mount.rooms.publish(
                 wanted.room, wanted.payload, wanted.text, key=own_key(wanted.key), content_type=wanted.content_type
@@ -113,43 +117,43 @@ class RoomsPages:
             raise _refused(error) from None
         return {"room": wanted.room, "epoch": done.epoch, "offset": done.offset, "duplicate": done.duplicate, "members": done.members}
 
-    # -- looking
+    # -- reading
 
-    async def listing(self, request: Request) -> Answer:
+    async def listing(self, request: PageRequest) -> Answer:
         values = request.values
         page = await self._ask(self._mount(values["mount"]).rooms.rooms(values["after"], values["limit"], values["pattern"]))
         rooms = [room._asdict() for room in page.rooms]
         return as_json({"rooms": rooms} if page.after is None else {"rooms": rooms, "after": page.after})
 
-    async def history(self, request: Request) -> Answer:
+    async def history(self, request: PageRequest) -> Answer:
         values = request.values
         match = _SINCE.fullmatch(values["since"]) if values["since"] else None
         since = None if match is None else Position(match[1], int(match[2]))
         mount = self._mount(values["mount"])
         page = await self._ask(mount.rooms.history(values["room"], since, values["limit"], values["reverse"]))
-        messages = _first_bytes(page.messages)
+        messages = first_messages(page.messages, PAGE_BYTES)
         answer: dict[str, Any] = {"room": page.room, "epoch": page.epoch, "offset": page.offset, "first": page.first}
         answer["messages"] = [_shown(one) for one in messages]
         if page.gap:
             answer["gap"] = True
-        if messages and (messages[-1].offset > page.first if values["reverse"] else messages[-1].offset < page.offset):
+        if has_more(page, messages, values["reverse"]):
             answer["more"] = True
         return as_json(answer)
 
-    async def presence(self, request: Request) -> Answer:
+    async def presence(self, request: PageRequest) -> Answer:
         values = request.values
         page = await self._ask(self._mount(values["mount"]).rooms.presence(values["room"], values["limit"]))
         members = [{"id": who.id, "identity": dict(who.identity) or None} for who in page.members]
         return as_json({"room": values["room"], "count": page.count, "members": members})
 
-    async def remove(self, request: Request) -> Answer:
+    async def remove(self, request: PageRequest) -> Answer:
         values = request.values
         room, member, code = values["room"], values["member"], values["code"]
         page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
         if not any(who.id == member for who in page.members):
-            raise Problem(404, "no_member", "No member of the room has this id.")
+            raise PageProblem(404, "no_member", "No member of the room has this id.")
         if not self._dismiss(member, code, values["reason"]):
-            raise Problem(409, "elsewhere", "The member is connected to another daemon.")
+            raise PageProblem(409, "elsewhere", "The member is connected to another daemon.")
         return as_json({"room": room, "member": member, "code": code})
 
     async def _ask(self, asked: Awaitable[T]) -> T:
@@ -160,34 +164,34 @@ class RoomsPages:
 
 
 def own_key(key: str | None) -> str | None:
-    """An idempotency key that no client can have, for a room's keys are everybody's.
+    """An idempotency key that no client can have, because all publishers of a room share its keys.
 
     Theirs have up to 128 characters, or where it is known whose they are, 33 more in front that end in a colon.
     """
     return None if key is None else "api:" + hashlib.sha512(key.encode()).hexdigest()
 
 
-def _refused(error: BrokerError) -> Problem:
+def _refused(error: BrokerError) -> PageProblem:
     status = STATUSES.get(error.code, 409)
     seconds = error.retry_after if isinstance(error, RateLimited) else 1.0
     headers = (("Retry-After", str(max(1, -int(-seconds // 1)))),) if status in (429, 503) else ()
     text = str(error) or error.code
-    return Problem(status, error.code, text[0].upper() + text[1:] + ".", headers)
+    return PageProblem(status, error.code, text[0].upper() + text[1:] + ".", headers)
 
 
 def _kind(content_type: str | None) -> tuple[bool, str | None]:
-    """Whether a message of this type is text, and the type to keep. Problem 415 for text that is not UTF-8."""
+    """Whether a message of this type is text, and the type to keep. PageProblem 415 for text that is not UTF-8."""
     if content_type is None:
         return False, None
     if len(content_type) > LONGEST_TYPE:
-        raise Problem(400, "bad_parameter", f"Content-Type: expected up to {LONGEST_TYPE} characters.")
+        raise PageProblem(400, "bad_parameter", f"Content-Type: expected up to {LONGEST_TYPE} characters.")
     kind, *parameters = [part.strip().lower() for part in content_type.split(";")]
     if _TEXT_TYPE.fullmatch(kind) is None:
         return False, content_type
     charset = next((one.partition("=")[2].strip('"') for one in parameters if one.startswith("charset=")), "utf-8")
     if charset not in ("utf-8", "utf8", "us-ascii"):
-        raise Problem(415, "charset", "Text is taken as UTF-8 only.")
-    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # what curl says when it knows nothing
+        raise PageProblem(415, "charset", "Text is taken as UTF-8 only.")
+    return True, None if kind == "application/x-www-form-urlencoded" else content_type  # curl's default
 
 
 def _is_utf8(payload: bytes) -> bool:
@@ -196,15 +200,6 @@ def _is_utf8(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _first_bytes(messages: Sequence[Message]) -> Sequence[Message]:
-    size = 0
-    for count, message in enumerate(messages):
-        size += len(message.payload)
-        if size > PAGE_BYTES and count:
-            return messages[:count]
-    return messages
 
 
 def _shown(message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rows of the table of routes, and how a request finds its row. From a row requests are checked and described; see `table`."""
+"""The rows of the table of routes, and the look-up of a request's row. A row checks requests and describes them; see `table`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
-from .contract import Page, Problem, Request, RequestHead
+from .contract import Page, PageProblem, PageRequest, RequestHead
 
-Handler = Callable[[Request], Page]
-"""What answers."""
+Handler = Callable[[PageRequest], Page]
+"""The function that answers."""
 
 Schema = Mapping[str, Any]
-"""JSON Schema. What is checked by it uses type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
+"""JSON Schema. The checks know type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
 
 MOST_FIELDS = 20
-"""Fields of a query string; with more it is refused."""
+"""The most fields of a query string; a longer one is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Parameter:
     required: bool = False
 
     def read(self, text: str) -> Any:
-        """The value in `text`. Problem 400."""
+        """The value in `text`. PageProblem 400."""
         kind = self.schema["type"]
         if kind == "boolean" and text in ("true", "false"):
             return text == "true"
@@ -41,18 +41,18 @@ class Parameter:
                 return number
         if kind == "string" and is_text(text, self.schema):
             return text
-        raise Problem(400, "bad_parameter", f"{self.name}: expected {expected(self.schema)}.")
+        raise PageProblem(400, "bad_parameter", f"{self.name}: expected {expected(self.schema)}.")
 
 
 def is_text(value: object, schema: Schema) -> bool:
-    """Whether `value` is text as the schema has it."""
+    """Whether `value` is text that the schema allows."""
     if not isinstance(value, str) or not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         return False
     return "pattern" not in schema or re.fullmatch(schema["pattern"], value) is not None
 
 
 def expected(schema: Schema) -> str:
-    """What a schema asks for, in words."""
+    """The demands of a schema, in words."""
     if schema["type"] == "boolean":
         return "true or false"
     if schema["type"] == "integer":
@@ -63,23 +63,23 @@ def expected(schema: Schema) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a body holds. Of an answer `schema` None is text."""
+    """The content of a body. In an answer, `schema` None is text."""
 
     about: str
     content_type: str = "application/json"
     schema: Schema | None = None
     others: Mapping[str, Schema] = field(default_factory=dict)
-    """By content type, what else it may hold."""
+    """Other contents, by content type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method on one path. `{name}` stands for a whole segment, which may hold an encoded slash."""
+    """One method on one path. `{name}` stands for a whole segment, which may contain an encoded slash."""
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     name: str
-    """Of the operation, in OpenAPI."""
+    """The id of the operation in OpenAPI."""
     about: str
     open: bool = False
     """Whether no token is needed."""
@@ -87,44 +87,44 @@ class Route:
     body: Content | None = None
     answers: Mapping[int, Content]
     problems: Sequence[int] = ()
-    """Statuses of problems besides those that every route has."""
+    """Statuses of problems in addition to those of every route."""
 
     def values(self, found: Mapping[str, str], head: RequestHead) -> dict[str, Any]:
-        """The values of all parameters that were given, and the defaults of those that were not. Problem 400."""
+        """The values of all given parameters, and the defaults of the others. PageProblem 400."""
         known = {parameter.name: parameter for parameter in self.parameters if parameter.where == "query"}
         values = {parameter.name: parameter.schema.get("default") for parameter in self.parameters}
         for name, text in _fields(head.query_string):
             if name not in known:
                 expected = f"; the parameters here are {', '.join(known)}" if known else ""
-                raise Problem(400, "bad_parameter", f"There is an unknown query parameter{expected}.")
+                raise PageProblem(400, "bad_parameter", f"There is an unknown query parameter{expected}.")
             values[name] = known.pop(name).read(text)
         for parameter in self.parameters:
             if parameter.where == "path":
                 values[parameter.name] = parameter.read(found[parameter.name])
             elif parameter.where == "header" and (lines := head.headers.get_all(parameter.name)):
                 if len(lines) > 1:
-                    raise Problem(400, "bad_parameter", f"{parameter.name}: expected one such header.")
+                    raise PageProblem(400, "bad_parameter", f"{parameter.name}: expected one such header.")
                 values[parameter.name] = parameter.read(lines[0])
         return values
 
 
 def _fields(query_string: bytes) -> Iterable[tuple[str, str]]:
-    """The fields of a query, each with a name of its own or refused as unknown; text is UTF-8."""
+    """The fields of a query. A name that is given twice or unknown is refused; text is UTF-8."""
     if not query_string:
         return
     fields = query_string.split(b"&")
     if len(fields) > MOST_FIELDS:
-        raise Problem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
+        raise PageProblem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
     for one in fields:
         name, _, value = one.replace(b"+", b" ").partition(b"=")
         try:
             yield unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
         except UnicodeDecodeError:
-            raise Problem(400, "bad_parameter", "The query is not UTF-8.") from None
+            raise PageProblem(400, "bad_parameter", "The query is not UTF-8.") from None
 
 
 class Table:
-    """All routes of a site, each with what answers it."""
+    """All routes of a site, each with its function."""
 
     def __init__(self, pairs: Iterable[tuple[Route, Handler]]) -> None:
         self._rows = [(route, handler, route.path.split("/")) for route, handler in pairs]
@@ -134,11 +134,11 @@ class Table:
         return [route for route, _, _ in self._rows]
 
     def find(self, head: RequestHead) -> tuple[Route, Handler, dict[str, str]]:
-        """The route for a request, what answers it, and the segments where it has names. Problem 404, or 405 with what there is."""
+        """The route of a request, its function, and the segments with names. PageProblem 404, or 405 with the methods that exist."""
         try:
             segments = [unquote_to_bytes(segment).decode() for segment in head.raw_path.split(b"/")]
-        except UnicodeDecodeError:  # the edge lets none through
-            raise Problem(400, "bad_path", "The path is not UTF-8.") from None
+        except UnicodeDecodeError:  # the edge refuses such paths
+            raise PageProblem(400, "bad_path", "The path is not UTF-8.") from None
         method = "GET" if head.method == "HEAD" else head.method
         allowed: list[str] = []
         for route, handler, pattern in self._rows:
@@ -148,8 +148,8 @@ class Table:
                     return route, handler, found
                 allowed += ["GET", "HEAD"] if route.method == "GET" else [route.method]
         if allowed:
-            raise Problem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))
-        raise Problem(404, "no_page", "There is no such page; /openapi.json says which there are.")
+            raise PageProblem(405, "method", "This path does not know that method.", (("Allow", ", ".join(allowed)),))
+        raise PageProblem(404, "no_page", "There is no such page; /openapi.json says which there are.")
 
 
 def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:

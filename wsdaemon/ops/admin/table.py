@@ -98,7 +98,7 @@ _LIMIT = Parameter("limit", "query", "The most entries on the page.", _whole(1, 
 _NAME = {"type": "string"}
 _NUMBER = {"type": "integer"}
 _POSITION = {"room": _NAME, "epoch": _NAME, "offset": _NUMBER}
-_IDENTITY = {"type": ["object", "null"], "description": "Who it is, as authentication found; null where nobody was asked."}
+_IDENTITY = {"type": ["object", "null"], "description": "The identity that authentication found; null without authentication."}
 _SHOWN = _object(
     {
         "offset": _NUMBER,
@@ -215,7 +215,7 @@ PRESENCE = Route(
     method="GET",
     path="/api/rooms/{room}/members",
     name="presence",
-    about="Who is in the room.",
+    about="The members of the room.",
     parameters=(_ROOM, _LIMIT, _MOUNT),
     answers={
         200: Content(
@@ -283,10 +283,10 @@ ISSUE_TICKET = Route(
         Parameter("name", "path", "The NAME of a section [auth:NAME] with kind = ticket.", _text(64, pattern="^[A-Za-z0-9_.-]+$")),
     ),
     body=Content(
-        "Whom it is for.",
+        "The user of the ticket.",
         schema=_object(
             {
-                "identity": _text(255, description="Who the client is."),
+                "identity": _text(255, description="The name of the user."),
                 "claims": {"type": "object", "description": "What the app is told of it."},
                 "path": _text(pattern="^/", description="The one path that the ticket opens, decoded. Left out: any."),
                 "expires": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from .contract import Answer, Problem, Request, as_json
+from .contract import Answer, PageProblem, PageRequest, as_json
 from .publishing import bad, read_body
 from .routes import Handler, Route
 from .table import ISSUE_TICKET
@@ -38,17 +38,17 @@ class TicketPages:
         """None where there are no such sections."""
         return [(ISSUE_TICKET, self.issue)] if self._books else []
 
-    def issue(self, request: Request) -> Answer:
+    def issue(self, request: PageRequest) -> Answer:
         book = self._books.get(request.values["name"])
         if book is None:
-            raise Problem(404, "no_tickets", f"No such section with kind = ticket; there are {', '.join(self._books)}.")
+            raise PageProblem(404, "no_tickets", f"No such section with kind = ticket; there are {', '.join(self._books)}.")
         given = _read(request.body)
         try:
             ticket = book.issue(given["identity"], given.get("claims") or {}, given.get("path"), given.get("expires"))
         except ValueError as error:
             raise bad(f"identity: {error}.") from None
         if ticket is None:
-            raise Problem(503, "tickets_full", "There are as many unused tickets as there may be.", (("Retry-After", "1"),))
+            raise PageProblem(503, "tickets_full", "There are as many unused tickets as there may be.", (("Retry-After", "1"),))
         return as_json({"ticket": ticket, "lifetime": book.lifetime})
 
 

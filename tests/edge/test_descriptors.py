@@ -1,0 +1,67 @@
+"""edge/descriptors.py: the limit on open files, and the descriptors that no client gets."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import pytest
+
+from wsdaemon.edge.descriptors import RESERVED_DESCRIPTORS, first_reserved, raise_limit, shortage
+
+INFINITE = resource.RLIM_INFINITY
+
+
+class Limits:
+    """The limits of a process."""
+
+    def __init__(self, soft: int, hard: int, refuses: bool = False) -> None:
+        self.soft, self.hard, self.refuses = soft, hard, refuses
+
+    def get(self, kind: int) -> tuple[int, int]:
+        assert kind == resource.RLIMIT_NOFILE
+        return self.soft, self.hard
+
+    def set(self, kind: int, limits: tuple[int, int]) -> None:
+        assert kind == resource.RLIMIT_NOFILE and limits[1] == self.hard
+        if self.refuses:
+            raise ValueError("not allowed to raise maximum limit")
+        self.soft = limits[0]
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch, request: Any) -> Limits:
+    made = Limits(*request.param)
+    monkeypatch.setattr(resource, "getrlimit", made.get)
+    monkeypatch.setattr(resource, "setrlimit", made.set)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        ((1024, 524_288), 10_064),
+        ((1024, 4096), 4096),
+        ((65_536, 524_288), 65_536),
+        ((1024, INFINITE), 10_064),
+        ((INFINITE, INFINITE), 10_064),
+        ((1024, 524_288, True), 1024),
+    ],
+    indirect=["limits"],
+)
+def test_the_soft_limit_is_raised_as_far_as_it_is_needed(limits: Limits, limit: int) -> None:
+    before = limits.soft
+    assert raise_limit(10_000) == limit
+    assert limits.soft == before or limits.soft == limit
+
+
+@pytest.mark.parametrize(("limits", "first"), [((1024, 1024), 960), ((64, 64), 56), ((INFINITE, INFINITE), 1 << 31)], indirect=["limits"])
+def test_the_last_descriptors_are_no_clients(limits: Limits, first: int) -> None:
+    assert first_reserved() == first
+
+
+def test_the_warning_says_how_to_mend_it() -> None:
+    assert shortage(10_000 + RESERVED_DESCRIPTORS, 10_000) is None
+    warning = shortage(1024, 10_000)
+    assert warning is not None
+    assert "1024 files" in warning and "960" in warning and "LimitNOFILE=11024" in warning

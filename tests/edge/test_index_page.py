@@ -1,0 +1,90 @@
+"""edge/index_page.py: what a person sees who looks at a listener with a web browser."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import house
+from wsdaemon.core.registry import Count
+from wsdaemon.daemon.listeners import ListenerMaker
+from wsdaemon.edge.candidate import Entrance
+from wsdaemon.edge.gate import AnswerPage
+from wsdaemon.edge.index_page import IndexPage
+from wsdaemon.edge.request import Head, parse_head
+from wsdaemon.settings.build import build, section
+
+
+def head(path: str = "/", method: str = "GET") -> Head:
+    return parse_head(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n".encode())
+
+
+def test_the_page() -> None:
+    answer = IndexPage(["/rooms/{room}", "/echo"], secure=False).answer(head())
+    assert answer is not None
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 200 OK\r\n") and b"Content-Type: text/plain" in top and b"nosniff" in top
+    assert body.decode().splitlines()[2:4] == ["  ws://127.0.0.1:8080/echo", "  ws://127.0.0.1:8080/rooms/{room}"]
+    assert b"426" in body
+
+
+def test_a_secure_one_and_many_mounts() -> None:
+    answer = IndexPage([f"/{number:03}" for number in range(120)], secure=True).answer(head())
+    assert answer is not None and b"  wss://127.0.0.1:8080/000\n" in answer and b"and 70 more" in answer
+
+
+def test_the_answer_to_head_has_no_body() -> None:
+    answer = IndexPage(["/echo"], secure=False).answer(head(method="HEAD"))
+    assert answer is not None and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("one", [head("/other"), head("/echo"), head(method="POST")])
+def test_nothing_else_is_answered(one: Head) -> None:
+    assert IndexPage(["/echo"], secure=False).answer(one) is None
+    assert IndexPage(["/"], secure=False).answer(head()) is None, "a mount there answers 426 itself"
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "shown"),
+    [
+        ("127.0.0.1", {}, True),
+        ("127.0.0.1", {"index_page": "off"}, False),
+        ("127.0.0.1", {"trusted_proxies": "127.0.0.1"}, False),
+        ("0.0.0.0", {}, False),
+        ("0.0.0.0", {"index_page": "on"}, True),
+    ],
+)
+def test_by_default_it_is_for_this_machine_alone(address: str, options: dict[str, Any], shown: bool) -> None:
+    pages = pages_of(address, options)
+    assert (pages is not None and pages(head()) is not None) is shown
+
+
+def test_a_unix_socket_has_none_by_default() -> None:
+    assert pages_of("", {}) is None
+
+
+def pages_of(address: str, options: dict[str, Any], beside: AnswerPage | None = None) -> AnswerPage | None:
+    """The pages of a listener with these options."""
+    settings = build([section("listener:a", address="tcp:0", **options), section("mount:/echo", app="echo")], "x").listeners[0]
+    with house() as made, socket.socket(socket.AF_INET if address else socket.AF_UNIX) as sock:
+        if address:
+            sock.bind((address, 0))
+        maker = ListenerMaker(
+            loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=made.turns,
+            send=lambda number, data: 0, pages=beside,
+        )  # fmt: skip
+        wires: Any = _Wires()
+        return maker.make(settings, sock, None, [Entrance("/echo", wires, Count())]).gate.pages
+
+
+class _Wires:
+    def limited(self, limits: object) -> _Wires:
+        return self
+
+
+def test_pages_of_the_daemon_come_first() -> None:
+    pages = pages_of("127.0.0.1", {}, beside=lambda asked: b"mine" if asked.path == "/" else None)
+    assert pages is not None
+    assert pages(head()) == b"mine" and pages(head("/other")) is None

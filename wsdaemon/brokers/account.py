@@ -1,0 +1,31 @@
+"""Accounts: what one address or user holds in the rooms of a mount, so that it cannot hold all of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+OWNERS_SHARE = 8
+"""One address or user may have at most an eighth of each: rooms, idempotency keys, patterns, memory."""
+
+
+def share(total: int) -> int:
+    """How much of `total` one address or user may have: an eighth, and at least one."""
+    return max(1, -(-total // OWNERS_SHARE))
+
+
+class Account:
+    """What one address or user holds in the rooms of a mount. `most`: the bytes that it may hold."""
+
+    __slots__ = ("__weakref__", "bytes", "idle", "keys", "most", "patterns", "rooms")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = 0
+        self.rooms = 0
+        """Rooms that it created."""
+        self.patterns = 0
+        self.idle: OrderedDict[str, Any] = OrderedDict()
+        """Those of its rooms that have no members, least recently used first."""
+        self.keys: OrderedDict[Any, None] = OrderedDict()
+        """Its idempotency keys, oldest first."""

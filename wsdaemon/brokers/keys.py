@@ -1,0 +1,83 @@
+"""Idempotency keys: which publications of the last minutes had which key, in all rooms of one broker."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from .account import Account, share
+from .budget import KEY_BYTES, Budget
+
+
+class Key:
+    """One key of one room. `keys` are the keys of that room, by name."""
+
+    __slots__ = ("account", "cost", "keys", "name", "offset", "time")
+
+    def __init__(self, name: str, offset: int, time: float, account: Account, keys: dict[str, Key]) -> None:
+        self.name = name
+        self.offset = offset
+        self.time = time
+        self.account = account
+        self.keys = keys
+        self.cost = KEY_BYTES + len(name) * (1 if name.isascii() else 4)
+
+
+class KeyTable:
+    """The keys of all rooms, oldest first: bounded by age in seconds, by number for each room and in all, and by the budget.
+
+    Of all keys one account may have an eighth: then its own oldest makes way. `now` never goes back.
+    """
+
+    __slots__ = ("_age", "_budget", "_order", "_per_room", "_total")
+
+    def __init__(self, budget: Budget, age: float, per_room: int, total: int) -> None:
+        self._budget = budget
+        self._age = age
+        self._per_room = per_room
+        self._total = total
+        self._order: OrderedDict[Key, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def find(self, keys: dict[str, Key], name: str, now: float) -> int | None:
+        """The offset that was published with this key in the room with these keys; None for a key that is new, or forgotten."""
+        self.expire(now)
+        found = keys.get(name)
+        return None if found is None else found.offset
+
+    def add(self, keys: dict[str, Key], name: str, offset: int, now: float, account: Account) -> None:
+        """Remember a key that `find` did not know."""
+        if len(keys) >= self._per_room:
+            self.forget(next(iter(keys.values())))
+        if len(account.keys) >= (self._total if account is self._budget.house else share(self._total)):
+            self.forget_oldest_of(account)
+        if len(self._order) >= self._total:
+            self.forget_oldest()
+        key = keys[name] = Key(name, offset, now, account, keys)
+        self._order[key] = account.keys[key] = None
+        self._budget.take(account, key.cost)
+
+    def expire(self, now: float) -> None:
+        """Forget all that are too old."""
+        while self._order and now - next(iter(self._order)).time >= self._age:
+            self.forget_oldest()
+
+    def forget_oldest(self) -> bool:
+        """Forget the oldest of all. Whether there was one."""
+        for key in self._order:
+            self.forget(key)
+            return True
+        return False
+
+    def forget_oldest_of(self, account: Account) -> bool:
+        """Forget the account's oldest key. Whether there was one."""
+        for key in account.keys:
+            self.forget(key)
+            return True
+        return False
+
+    def forget(self, key: Key) -> None:
+        """Forget one key."""
+        del key.keys[key.name], self._order[key], key.account.keys[key]
+        self._budget.give_back(key.account, key.cost)

@@ -1,0 +1,197 @@
+"""The rooms that a broker in memory has: which there are, which may go, and the memory for them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from . import Limits
+from .account import Account, share
+from .budget import Budget
+from .contract import Message, TooManyRooms
+from .keys import KeyTable
+from .patterns import check_room
+from .room import Room, room_cost
+
+MESSAGES_LIKE_A_ROOM = 50
+"""Messages that take as long to forget as an empty room does."""
+
+
+class RoomTable:
+    """The rooms by name. `new_epoch` names the life of a new one. Times are in seconds, on one clock that never goes back."""
+
+    def __init__(self, limits: Limits, budget: Budget, new_epoch: Callable[[], str]) -> None:
+        self._limits = limits
+        self._budget = budget
+        self._new_epoch = new_epoch
+        self.keeps_messages = limits.latest or limits.history_count > 0
+        """Whether a room has a history, or a latest message."""
+        self._rooms: dict[str, Room] = {}
+        self._blank: OrderedDict[str, Room] = OrderedDict()  # without members and never published to, least recently used first
+        self._idle: OrderedDict[str, Room] = OrderedDict()  # without members, but with a past
+        self._aging: OrderedDict[Room, float] = OrderedDict()  # histories with an age, by when to look at them again
+        self._remembering: OrderedDict[Room, None] = OrderedDict()  # rooms that keep messages, least recently published to first
+        self.keys = KeyTable(budget, limits.key_age, limits.max_keys, limits.max_all_keys)
+        self.get = self._rooms.get
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rooms)
+
+    def __getitem__(self, name: str) -> Room:
+        return self._rooms[name]
+
+    def ready(self, name: str, room: Room | None, size: int, account: Account, now: float) -> Room:
+        """The room, created if need be, with room in the budget for `size` bytes that the caller takes next for `account`.
+
+        `room` is what `get` answered. Errors: BadRoom, TooManyRooms, MemoryFull.
+        """
+        if room is not None:
+            self.afford(account, size, room)
+            return room
+        check_room(name, self._limits)
+        self._make_place(account)
+        self.afford(account, size + room_cost(name), None)
+        room = self._rooms[name] = self._blank[name] = Room(name, self._new_epoch(), self._limits, now, self._budget, account)
+        account.idle[name] = room
+        account.rooms += 1
+        self._budget.take(account, room.cost)
+        return room
+
+    def used(self, room: Room, now: float) -> None:
+        """The room was used: it is now the last to be evicted, or not to be evicted at all while it has members."""
+        room.touched = now
+        self._blank.pop(room.name, None)
+        self._idle.pop(room.name, None)
+        room.account.idle.pop(room.name, None)
+        if not room.members:
+            room.account.idle[room.name] = room
+            (self._idle if room.offset else self._blank)[room.name] = room
+
+    def remember(self, room: Room, message: Message, key: str | None, now: float) -> None:
+        """Keep of a publication what the limits say: in the history, as the latest, and its key."""
+        if self.keeps_messages:
+            room.history.append(message, now)
+            self._watch_age(room, now)
+            if self._limits.latest:
+                self._replace_last(room, message)
+            self._remembering[room] = None
+            self._remembering.move_to_end(room)
+        if key is not None:
+            if room.keys is None:
+                room.keys = {}
+            self.keys.add(room.keys, key, message.offset, now, message.account or self._budget.house)
+        if not room.members:
+            self.used(room, now)
+
+    def clear(self) -> None:
+        """Forget all rooms."""
+        for room in list(self._rooms.values()):
+            self._forget(room)
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Forget keys and empty rooms whose time is over, and messages that are too old: up to about `limit` rooms.
+
+        How many rooms it looked at, where MESSAGES_LIKE_A_ROOM messages count as one.
+        """
+        self.keys.expire(now)
+        seen = 0
+        for rooms, keep in ((self._blank, self._limits.room_idle), (self._idle, self._limits.keep)):
+            while rooms and seen < limit:
+                room = next(iter(rooms.values()))
+                if now - room.touched < keep:
+                    break
+                seen += 1 + len(room.history) // MESSAGES_LIKE_A_ROOM
+                if room.pending:
+                    self.used(room, now)
+                else:
+                    self._forget(room)
+        while self._aging and seen < limit:
+            room, due = next(iter(self._aging.items()))
+            if due > now:
+                break
+            seen += 1 + len(room.history) // MESSAGES_LIKE_A_ROOM
+            del self._aging[room]
+            room.history.trim(now)
+            self._watch_age(room, now)
+        return seen
+
+    # -- making room
+
+    def afford(self, account: Account, size: int, spare: Room | None) -> None:
+        """Free what is cheap to make again until `size` bytes fit; MemoryFull when nothing more can go.
+
+        Empty rooms but `spare` go first, then the oldest messages of histories, then the oldest idempotency keys. If the account has its
+        share, only its own rooms and keys go, and the messages of `spare`, the room that it publishes in.
+        """
+        while not self._budget.fits(account, size):
+            if self._budget.is_own_fault(account, size):
+                freed = self._evict(account.idle, spare) or self._shorten(spare) or self.keys.forget_oldest_of(account)
+            else:
+                freed = self._evict(self._blank, spare) or self._evict(self._idle, spare)
+                freed = freed or self._shorten_any(spare) or self.keys.forget_oldest()
+            if not freed:
+                raise self._budget.refusal(account, size)
+
+    def _make_place(self, account: Account) -> None:
+        """TooManyRooms unless one more room may be created, for which an empty one may have to go."""
+        own = account is not self._budget.house and account.rooms >= share(self._limits.max_rooms)
+        if own and not self._evict(account.idle):
+            raise TooManyRooms(f"this address or user has {account.rooms} rooms, an eighth of all, and none that could go")
+        if len(self._rooms) >= self._limits.max_rooms and not (self._evict(self._blank) or self._evict(self._idle)):
+            raise TooManyRooms(f"there are {self._limits.max_rooms} rooms, and none that could go")
+
+    def _evict(self, rooms: OrderedDict[str, Room], spare: Room | None = None) -> bool:
+        """Forget the first of these rooms that may go. Whether there was one."""
+        for room in rooms.values():
+            if not room.pending and room is not spare:
+                self._forget(room)
+                return True
+        return False
+
+    def _shorten(self, room: Room | None) -> bool:
+        """Forget the oldest message that the room keeps, and `latest` last. Whether there was one."""
+        if room is None:
+            return False
+        if room.history:
+            room.history.drop()
+            return True
+        if room.last is not None:
+            self._replace_last(room, None)
+            return True
+        self._remembering.pop(room, None)
+        return False
+
+    def _shorten_any(self, room: Room | None) -> bool:
+        """The same, of this room or of the one that was not published to for the longest time."""
+        while not self._shorten(room):
+            if not self._remembering:
+                return False
+            room = next(iter(self._remembering))
+        return True
+
+    def _forget(self, room: Room) -> None:
+        del self._rooms[room.name]
+        for rooms in (self._blank, self._idle, room.account.idle):
+            rooms.pop(room.name, None)
+        self._aging.pop(room, None)
+        self._remembering.pop(room, None)
+        room.history.clear()
+        self._replace_last(room, None)
+        for key in list((room.keys or {}).values()):
+            self.keys.forget(key)
+        room.account.rooms -= 1
+        self._budget.give_back(room.account, room.cost)
+
+    def _replace_last(self, room: Room, message: Message | None) -> None:
+        if message is not None:
+            self._budget.hold(message)
+        if room.last is not None:
+            self._budget.release(room.last)
+        room.last = message
+
+    def _watch_age(self, room: Room, now: float) -> None:
+        if self._limits.history_age is not None and room.history and room not in self._aging:
+            self._aging[room] = now + self._limits.history_age

@@ -1,0 +1,58 @@
+"""From the app of a mount to the object that serves: a built-in app by its row of the table, or the user's own code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..apps.coroutine import CoroutineApp, Failed
+from ..apps.echo import EchoApp
+from ..apps.loading import LoadError, load, make_app
+from ..apps.ticker import TickerApp
+from ..settings.apps import BUILT_IN
+from ..settings.model import MountSettings
+from ..wire.factory import is_autobahn_protocol
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedApp:
+    """An app that can be mounted: an object with open(), or a user's Autobahn protocol class. The other one is None."""
+
+    app: Any
+    protocol: Any = None
+    factory: Any = None
+    """What makes the Autobahn factory for `protocol`; None for a plain one."""
+
+
+def make_echo(settings: MountSettings, failed: Failed) -> EchoApp:
+    return EchoApp()
+
+
+def make_ticker(settings: MountSettings, failed: Failed) -> TickerApp:
+    return TickerApp(getattr(settings.options, "interval", 1.0))
+
+
+def load_app(settings: MountSettings, failed: Failed) -> LoadedApp:
+    """Import the app of a mount and make it. Nothing of it is started or opened. LoadError if it is no app.
+
+    `failed` is told of exceptions in the user's coroutines.
+    """
+    named = settings.app
+    factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
+    if isinstance(named, str) and named in BUILT_IN:
+        # The built-in's module is imported only if a mount runs it: rooms and its broker are a megabyte.
+        _refuse_factory(settings, factory)
+        return LoadedApp(load(BUILT_IN[named].maker)(settings, failed))
+    target: Any = load(named) if isinstance(named, str) else named
+    if is_autobahn_protocol(target):
+        if factory is not None and not callable(factory):
+            raise LoadError(str(settings.factory), "expected a factory class", "factory")
+        return LoadedApp(None, target, factory)
+    _refuse_factory(settings, factory)
+    name = named if isinstance(named, str) else getattr(target, "__qualname__", repr(target))
+    return LoadedApp(make_app(target, name, lambda function: CoroutineApp(function, failed)))
+
+
+def _refuse_factory(settings: MountSettings, factory: object) -> None:
+    if factory is not None:
+        raise LoadError(str(settings.factory), "a factory needs app = module:Class with an Autobahn WebSocketServerProtocol", "factory")

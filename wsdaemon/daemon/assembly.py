@@ -1,0 +1,142 @@
+"""From settings and resources to the parts of a daemon, in the order of their start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from ..core.contract import ServiceApp
+from ..core.histogram import Histogram
+from ..core.registry import Connections, Count
+from ..core.wheel import Wheel
+from ..edge.descriptors import raise_limit, shortage
+from ..edge.gate import AnswerPage
+from ..edge.listeners import Listener
+from ..settings.admin import AdminSettings
+from ..settings.model import Settings
+from ..wire.turns import Turns
+from ..wire.writer import make_flusher
+from .listeners import ListenerMaker, Listening, make_entrance
+from .mounts import FactoryStep, Mount, MountMaker
+from .parts import AppStep, Drain, StartError, State, Step
+from .resources import ADMIN, Resources
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from .admin import Admin
+
+log = Logger(namespace="wsdaemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of a daemon in the order of their start, with the listeners apart, and those of them that others look at."""
+
+    mounts: Sequence[Mount]
+    listeners: Sequence[Listener]
+    parts: Sequence[Step]
+    listening: Listening
+    reloads: Sequence[Callable[[], None]]
+    """Called on SIGHUP."""
+
+
+def assemble(
+    settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
+    connections: Connections, state: Callable[[], State], pages: AnswerPage | None,
+) -> Assembly:  # fmt: skip
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
+    raise_file_limit(settings)
+    count = Count(settings.daemon.max_connections)
+    round_trips = None if settings.admin is None else Histogram()
+    turns = Turns(loop.call_soon)
+    mount_maker = MountMaker(
+        watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
+        fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, round_trips=round_trips,
+    )  # fmt: skip
+    mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
+    for mount in mounts:
+        prepare(settings, mount)
+    entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
+    listener_maker = ListenerMaker(
+        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
+        turns=turns, send=resources.frames.send, pages=pages,
+    )  # fmt: skip
+    sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
+    listeners = [
+        listener_maker.make(each, bound.sock, resources.certificates.get(each.name), entrances)
+        for each, bound in zip(settings.listeners, sockets, strict=True)
+    ]
+    reader = frame_reader(settings, resources)
+    log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
+    parts: list[Step] = []
+    reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
+    if settings.admin is not None and round_trips is not None:
+        admin = make_admin(
+            settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+        )  # fmt: skip
+        parts.append(admin)
+        reloads.append(admin.refresh)
+    parts += [
+        AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
+        for mount in mounts
+        if isinstance(mount.app, ServiceApp)
+    ]
+    parts += [FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]
+    parts.append(resources.authenticators)
+    if resources.certificates:
+        from ..edge.renewal import CertificateWatch
+
+        renewal = CertificateWatch(list(resources.certificates.values()))
+        parts.append(renewal)
+        reloads.append(renewal.reload)
+    parts.append(Drain(connections, settings.daemon.drain_timeout))
+    return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
+
+
+def prepare(settings: Settings, mount: Mount) -> None:
+    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's."""
+    try:
+        mount.wires.protocols.prepare()
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
+
+
+def raise_file_limit(settings: Settings) -> None:
+    """Raise the soft limit of open files for as many clients as may come. A hard limit that is too low is logged once, with the mend."""
+    connections = settings.daemon.max_connections
+    limit = raise_limit(connections + sum(each.max_handshakes for each in settings.listeners))
+    problem = shortage(limit, connections)
+    if problem is not None:
+        log.warn("{problem}", problem=problem)
+
+
+def frame_reader(settings: Settings, resources: Resources) -> str:
+    """The frame reader in use, in words."""
+    return "Autobahn's own" if settings.daemon.accelerator == "off" else {"c": "compiled", "python": "Python"}[resources.frames.name]
+
+
+def make_admin(
+    settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
+    state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
+    listeners: Sequence[Listener], mounts: Sequence[Mount],
+) -> Admin:  # fmt: skip
+    """The admin pages."""
+    # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
+    from ..ops.metrics import LoopLatency
+    from .admin import Admin, make_pages, make_site
+
+    latency = LoopLatency(loop)
+    site = make_site(
+        settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
+        round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+        authenticators=resources.authenticators, token=resources.token,
+    )  # fmt: skip
+    bound = resources.sockets[ADMIN]
+    pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
+    return Admin(section, bound, pages, loop, latency, resources.token)

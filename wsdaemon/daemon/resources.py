@@ -1,0 +1,144 @@
+"""The modules, files and sockets of a daemon. A start and `--check` take them by the same steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..apps.coroutine import Failed
+from ..apps.loading import LoadError
+from ..edge.auth.files import FileError, WatchedFile
+from ..edge.auth.make import Authenticators, AuthError, make_authenticators
+from ..settings.addresses import Address
+from ..settings.model import ListenerSettings, Settings
+from ..settings.problems import Problem
+from ..wire.frames import Frames, FramesUnavailable
+from ..wire.frames import load as load_frames
+from .apps import LoadedApp, load_app
+from .listeners import load_certificates
+from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
+
+if TYPE_CHECKING:
+    from ..edge.certificates import Certificates
+
+ADMIN = "admin"
+"""The section of the admin pages, in `Resources.sockets`; a listener's is `listener:NAME`."""
+
+
+def find_modules(python_path: Iterable[Path], directory: Path) -> None:
+    """Let imports find modules in `python_path` before all others, and in `directory` after all others."""
+    before = [str(path) for path in python_path]
+    sys.path[:0] = [path for path in before if path not in sys.path]
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))
+
+
+class Resources:
+    """Modules, files and sockets. A fault of one hides no other: all are in `problems`, and nothing may be served if there is any."""
+
+    def __init__(self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path) -> None:
+        """`source` gives the sockets. `directory` is the one that the process was started in.
+
+        Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
+        """
+        self.problems: list[Problem] = []
+        self._settings = settings
+        find_modules(settings.daemon.python_path, directory)
+        self.frames = self._load_frames()
+        self.apps: dict[str, LoadedApp] = {}
+        """By the path of the mount."""
+        self._load_apps(app_failed)
+        self.authenticators = self._load_authenticators()
+        self.certificates: dict[str, Certificates] = {}
+        """By the name of the listener, if it speaks TLS."""
+        for listener in settings.listeners:
+            self._load_certificates(listener)
+        self.token = self._load_token()
+        self.sockets: dict[str, Bound] = {}
+        """By the name of the section."""
+        try:
+            self._take_sockets(source)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the sockets and remove their files."""
+        for bound in self.sockets.values():
+            bound.close()
+
+    def _report(self, section: str, message: str, key: str | None = None, value: str | None = None) -> None:
+        self.problems.append(self._settings.problem(section, message, key, value))
+
+    def _load_frames(self) -> Frames:
+        wanted = self._settings.daemon.accelerator
+        try:
+            return load_frames("python" if wanted == "off" else wanted)
+        except FramesUnavailable as error:
+            self._report("daemon", str(error), "accelerator", wanted)
+            return load_frames("python")
+
+    def _load_apps(self, failed: Failed) -> None:
+        for mount in self._settings.mounts:
+            try:
+                self.apps[mount.path] = load_app(mount, failed)
+            except LoadError as error:
+                self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
+
+    def _load_authenticators(self) -> Authenticators:
+        try:
+            return make_authenticators(self._settings)
+        except AuthError as error:
+            self.problems += error.problems
+            return Authenticators(())
+
+    def _load_certificates(self, listener: ListenerSettings) -> None:
+        if not listener.secure:
+            return
+        from ..edge.tls import CertificateError
+
+        try:
+            certificates = load_certificates(self._settings, listener)
+        except CertificateError as error:
+            for text in error.problems:
+                self._report_file(listener, text)
+        else:
+            if certificates is not None:
+                self.certificates[listener.name] = certificates
+
+    def _report_file(self, listener: ListenerSettings, text: str) -> None:
+        """Report a certificate, a key or a CA file at the key that names it."""
+        places = [(f"listener:{listener.name}", key, getattr(listener, key)) for key in ("tls_certificate", "tls_key", "client_ca")]
+        pairs = [pair for pair in self._settings.tls if pair.name in listener.tls]
+        places += [(f"tls:{pair.name}", key, getattr(pair, key)) for pair in pairs for key in ("certificate", "key")]
+        for section, key, path in places:
+            if path is not None and text.startswith(f"{path}: "):
+                self._report(section, text, key)
+                return
+        self._report(f"listener:{listener.name}", text)
+
+    def _load_token(self) -> WatchedFile[str] | None:
+        admin = self._settings.admin
+        if admin is None or admin.token_file is None:
+            return None
+        from .admin import watch_token
+
+        try:
+            return watch_token(admin.token_file.path)
+        except FileError as error:
+            self._report(ADMIN, str(error), "token_file")
+            return None
+
+    def _take_sockets(self, source: SocketSource) -> None:
+        wanted: list[tuple[str, Address, int]] = [
+            (f"listener:{each.name}", each.address, each.backlog) for each in self._settings.listeners
+        ]
+        if self._settings.admin is not None:
+            wanted.append((ADMIN, self._settings.admin.address, ADMIN_BACKLOG))
+        for section, address, backlog in wanted:
+            try:
+                self.sockets[section] = source.take(address, backlog)
+            except ListenError as error:
+                self._report(section, str(error), "address", str(address))

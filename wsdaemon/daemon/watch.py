@@ -1,0 +1,84 @@
+"""The observer of each connection's beginning and end, and of failures that no caller catches."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.connection import Connection, Counts
+from ..core.rare_lines import LineLog, RareLines
+from ..core.registry import Connections
+from ..core.wheel import Due
+from ..ops.connection_log import connection_closed, record_of
+from ..ops.metrics import Totals
+
+log = Logger(namespace="wsdaemon")
+connection_log = Logger(namespace="wsdaemon.connection")
+app_log = Logger(namespace="wsdaemon.app")
+
+
+class Watch:
+    """Keeps the registry of open connections, adds up the closed ones, and writes the closing line of each."""
+
+    def __init__(self, connections: Connections, lines: bool) -> None:
+        """`lines` is `[logging] connections`."""
+        self._connections = connections
+        self._lines = lines
+        self.totals = Totals()
+        self._failures = RareLines(app_log)
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection, counts: Counts) -> None:
+        self._connections.remove(connection)
+        self.totals.closed(connection, counts)
+        if self._lines:
+            connection_closed(connection_log, record_of(connection, counts))
+
+    def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        self._failures.failure(
+            (connection.handshake.mount, doing, type(error)),
+            "{mount} failed while {doing} for connection {id}",
+            _failure(error),
+            mount=connection.handshake.mount,
+            doing=doing,
+            id=connection.id,
+        )
+
+
+class UncaughtFailures:
+    """Logs failures that no caller caught, once a minute for each kind, because a client may cause them. The daemon goes on."""
+
+    def __init__(self, line_log: LineLog = log) -> None:
+        self._lines = RareLines(line_log)
+
+    def in_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The loop's exception handler: a failure in a callback, a transport or a forgotten task."""
+        message, error = str(context.get("message", "unhandled error")), context.get("exception")
+        if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or "SSL" in message:
+            log.debug("{message}: {error}", message=message, error=str(error))
+        elif isinstance(error, BaseException):
+            self._lines.failure((type(error), _kind(error)), "{message}", _failure(error), message=message)
+        else:
+            self._lines.error("no exception", "{message}", message=message)
+
+    def of_deadline(self, item: Due, error: Exception) -> None:
+        """A failure of one deadline. The others go on."""
+        self._lines.failure((type(item), type(error)), "a timer failed", _failure(error))
+
+
+def _kind(error: BaseException) -> object:
+    """Where the error was raised: two places that fail alike are two reasons."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+
+
+def _failure(error: BaseException) -> Failure:
+    return Failure(error, type(error), error.__traceback__)

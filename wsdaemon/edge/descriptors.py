@@ -1,0 +1,51 @@
+"""Open files: the limit on them is raised at the start, and the last ones are kept for other uses than new clients.
+
+Each connection takes a descriptor. A process that has none left can neither accept nor refuse: newcomers wait in the listening socket
+without an answer, and certificates, key files and the log cannot be opened either.
+"""
+
+from __future__ import annotations
+
+import resource
+
+RESERVED_DESCRIPTORS = 64
+"""Descriptors that no client gets, out of a limit that allows it."""
+
+
+def raise_limit(wanted: int) -> int:
+    """Raise the soft limit of open files to `wanted` and the reserve, as far as the hard limit lets it; the limit that now holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted + RESERVED_DESCRIPTORS
+    target = wanted + RESERVED_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        target = min(target, hard)
+    if target > soft:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        except (OSError, ValueError):  # a container may forbid it
+            return soft
+        soft = target
+    return soft
+
+
+def first_reserved() -> int:
+    """The lowest descriptor that no client gets.
+
+    The system gives out the lowest number that is free, so a client with this number or a higher one shows that all lower ones are in use.
+    """
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 31
+    return soft - min(RESERVED_DESCRIPTORS, soft // 8)
+
+
+def shortage(limit: int, connections: int) -> str | None:
+    """The warning for a limit of open files that is too low for so many connections; None if it is high enough."""
+    if limit >= connections + RESERVED_DESCRIPTORS:
+        return None
+    return (
+        f"only {limit} files may be open, so fewer than {limit - min(RESERVED_DESCRIPTORS, limit // 8)} of max_connections = {connections} "
+        f"clients can be connected, and the others are answered 503: raise the hard limit (LimitNOFILE={connections + 1024} in a unit of "
+        "systemd, ulimit -n in a shell), or lower max_connections"
+    )

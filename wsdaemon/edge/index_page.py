@@ -1,0 +1,42 @@
+"""A short page at `/` of a listener, for a person who looks at it with a web browser: which WebSockets there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .request import Head
+from .responses import http_response
+
+MAX_MOUNTS_SHOWN = 50
+
+
+class IndexPage:
+    """Answers `GET /`, where nothing is mounted. It shows the mounts' patterns and nothing of their settings."""
+
+    __slots__ = ("_paths", "_scheme")
+
+    def __init__(self, mounts: Iterable[str], secure: bool) -> None:
+        """`mounts` are the patterns of the listener's mounts; `secure`: clients come over TLS."""
+        self._paths = tuple(sorted(mounts))
+        self._scheme = "wss" if secure else "ws"
+
+    def answer(self, head: Head) -> bytes | None:
+        """The whole answer; None for another path or method, and if there is a mount at `/`."""
+        if head.path != "/" or head.method not in ("GET", "HEAD") or "/" in self._paths:
+            return None
+        host = head.headers["host"]
+        shown = [f"  {self._scheme}://{host}{path}" for path in self._paths[:MAX_MOUNTS_SHOWN]]
+        if len(self._paths) > MAX_MOUNTS_SHOWN:
+            shown.append(f"  and {len(self._paths) - MAX_MOUNTS_SHOWN} more")
+        text = "\n".join(
+            [
+                "wsdaemon serves WebSockets here:" if shown else "wsdaemon serves WebSockets, and this listener has no mount.",
+                "",
+                *shown,
+                "",
+                "Open them with a WebSocket client. A plain HTTP request for one of them is answered 426 (Upgrade Required).",
+                "",
+            ]
+        )
+        headers = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+        return http_response(200, headers, text, head_only=head.method == "HEAD")

@@ -1,0 +1,56 @@
+"""The TLS handshake of one connection, record by record: a part that is let go when it is over."""
+
+from __future__ import annotations
+
+import enum
+import ssl
+
+from . import tls_failure
+from .tls_hello import UNRECOGNIZED_NAME, HelloReader
+from .tls_records import CHANGE_CIPHER_SPEC
+
+
+class Step(enum.Enum):
+    """What a record did to a handshake."""
+
+    MORE = "more"
+    """The client's next record is needed."""
+    DONE = "done"
+    LEFT = "left"
+    """The client said close_notify: it gave up of its own accord."""
+    FAILED = "failed"
+
+
+class TlsHandshake:
+    """Gives OpenSSL the records of a handshake. What OpenSSL answers is for the owner of its outgoing BIO to send."""
+
+    __slots__ = ("_hello", "_incoming", "_tls", "alert", "detail", "word")
+
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> None:
+        self._tls = tls
+        self._incoming = incoming
+        self._hello = HelloReader()
+        self.word = ""
+        """After a failure: a word of tls_failure."""
+        self.detail = ""
+        self.alert = b""
+        """After a failure that OpenSSL knows nothing of: a record for the client that says so."""
+
+    def take(self, record: bytes) -> Step:
+        """Take one whole record, or what is none: OpenSSL says what is wrong with that."""
+        if not self._hello.acceptable(record):
+            self.word, self.detail, self.alert = tls_failure.SERVER_NAME, "the server name is not ASCII", UNRECOGNIZED_NAME
+            return Step.FAILED
+        self._incoming.write(record)
+        if record[0] == CHANGE_CIPHER_SPEC:
+            return Step.MORE
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return Step.MORE
+        except ssl.SSLZeroReturnError:
+            return Step.LEFT
+        except ssl.SSLError as error:
+            self.word, self.detail = tls_failure.handshake_failure(error), tls_failure.detail(error)
+            return Step.FAILED
+        return Step.DONE
