@@ -92,8 +92,10 @@ class ServerOptions(MountOptions, total=False):
     client_ca: str | PathLike[str] | None
     client_certificate: Literal["none", "optional", "required"]
     proxy_protocol_from: str | Sequence[str]
+    proxy_protocol_secure: bool
     trusted_proxies: str | Sequence[str]
     forwarded_header: Literal["x-forwarded-for", "forwarded"]
+    index_page: Literal["auto", "on", "off"]
     hosts: str | Sequence[str]
     backlog: int
     handshake_timeout: float | str | timedelta

@@ -21,7 +21,7 @@ class LoadedApp:
     app: Any
     protocol: Any = None
     factory: Any = None
-    """What makes the Autobahn factory for `protocol`; None for a plain one."""
+    """Makes the Autobahn factory for `protocol`. None: a plain factory."""
 
 
 def make_echo(settings: MountSettings, failed: Failed) -> EchoApp:
