@@ -99,7 +99,7 @@ def install(python: Path, *what: str | Path, **environment: str) -> None:
 
 
 def probe(python: Path, cwd: Path) -> dict[str, Any]:
-    """What the daemon's plugin and the frame fast path say in that environment."""
+    """The report of the daemon's plugin and the frame reader in that environment."""
     *_, last = run(python, "-c", PROBE, cwd=cwd).splitlines()
     result: dict[str, Any] = json.loads(last)
     assert result["found"] == ["wsdaemon.tap"]

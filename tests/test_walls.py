@@ -15,7 +15,7 @@ import wsdaemon
 
 HOUSE = Path(__file__).resolve().parents[1] / "wsdaemon"
 
-# What stands beside its name may be imported; a room may always import from itself.
+# Each room with the rooms that it may import; it may always import from itself.
 ROOMS = {
     "edge": {"wire", "core", "settings"},
     "wire": {"core", "settings"},

@@ -38,7 +38,7 @@ class Options(usage.Options):
     longdesc = f"Serves WebSockets by the settings in an INI file. {reference_path()} has every key of that file, with its default."
     optParameters = [["config", "c", None, "The INI file with the settings."]]  # noqa: RUF012 - the form that Twisted asks for
     optFlags = [  # noqa: RUF012
-        ["check", None, "Check the file, the imports and the certificates, print the listeners and mounts, and exit."],
+        ["check", None, "Check the file, imports, certificates and addresses, print the listeners and mounts, and exit."],
         ["print-config", None, "Print the effective settings as an INI file, and exit."],
     ]
     settings: Settings
@@ -127,9 +127,10 @@ class DaemonService(Service):
         """After the fork, before privileges are dropped."""
         options = self._options
         reopen_log = (lambda: None) if self._log is None else self._log.reopen
-        self._process = process.Process(
-            options.settings, process.install(), options.signals, reopen_log=reopen_log, directory=options.directory
-        )
+        reactor = process.install()
+        if self._log is not None:
+            self._log.gather(process.loop_of(reactor))
+        self._process = process.Process(options.settings, reactor, options.signals, reopen_log=reopen_log, directory=options.directory)
         self._go_on(self._process.open)
 
     def startService(self) -> None:

@@ -1,4 +1,4 @@
-"""apps/loading.py: from `app =` to an app, and what whoever wrote it is told when that fails."""
+"""apps/loading.py: from `app =` to an app, and the messages for its author if that fails."""
 
 from __future__ import annotations
 
@@ -147,3 +147,56 @@ def test_a_class_that_cannot_be_called() -> None:
     with pytest.raises(LoadError, match="missing 1 required positional argument: 'argument'") as raised:
         make(NeedsArguments)
     assert str(raised.value).startswith("m:x: ")
+
+
+# -- objects that look like apps
+
+
+class Asgi:
+    async def __call__(self, scope: object, receive: object, send: object) -> None: ...
+
+
+async def asgi(scope: object, receive: object, send: object) -> None: ...
+
+
+async def generator(connection: object) -> Any:
+    yield
+
+
+class AsyncOpen:
+    async def open(self, connection: object, handshake: object) -> None: ...
+
+
+class OneArgument:
+    def open(self, connection: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (Asgi, "it looks like an ASGI application"),
+        (Asgi(), "it looks like an ASGI application"),
+        (asgi, "it looks like an ASGI application"),
+        (generator, "its `yield` makes it a generator"),
+        (AsyncOpen, "its open() is a coroutine function"),
+        (AsyncOpen(), "its open() is a coroutine function"),
+        (OneArgument, "its open() does not take two arguments"),
+        (object(), "a object is not an app"),
+    ],
+)
+def test_objects_that_look_like_apps(target: Any, message: str) -> None:
+    with pytest.raises(LoadError) as raised:
+        make(target)
+    assert raised.value.message.startswith(message)
+
+
+def test_an_asyncio_class_of_autobahns_is_refused_with_a_sentence(modules: Path) -> None:
+    """Its own import fails where Twisted is in use, with an error that names neither the class nor the way out."""
+    import txaio
+
+    txaio.use_twisted()
+    write(modules, "app_asyncio", "from autobahn.asyncio.websocket import WebSocketServerProtocol\n")
+    assert "it is written for autobahn.asyncio" in problem("app_asyncio:Chat")
+    elsewhere = type("Protocol", (), {"__module__": "autobahn.asyncio.websocket"})
+    with pytest.raises(LoadError, match=r"it is written for autobahn\.asyncio"):
+        make(type("Chat", (elsewhere,), {}))

@@ -1,4 +1,4 @@
-"""What --against and --bar run, in which order, and what they make of the samples."""
+"""The order in which --against and --bar run samples, and their results."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import Loop
-from wsdaemon.core.wheel import RESOLUTION_SECONDS, Due, Wheel
+from wsdaemon.core.wheel import AWAY_SECONDS, RESOLUTION_SECONDS, Due, Wheel
 
 
 class Item:
@@ -212,3 +212,47 @@ def test_stop_forgets_everything(bench: Bench) -> None:
     bench.wheel.set(items[0], 1)
     bench.loop.advance(2)
     assert len(items[0].times) == 1
+
+
+# -- while the loop is away
+
+
+def test_a_deadline_moves_by_the_time_in_which_the_loop_was_away(bench: Bench) -> None:
+    """A process that was stopped reads what waits in its sockets before a deadline counts."""
+    first, second = bench.item(10.0), bench.item(40.0)
+    start = bench.loop.time()
+    bench.loop.advance(9.0)
+    bench.loop.jump(3600.0)
+    assert first.times == [] and second.times == []
+    bench.loop.advance(2 * RESOLUTION_SECONDS)
+    [time] = first.times
+    assert time - start == pytest.approx(3609.0, abs=3 * RESOLUTION_SECONDS)
+    assert bench.wheel.away == pytest.approx(3599.0, abs=3 * RESOLUTION_SECONDS)
+    bench.loop.advance(29.0)
+    assert second.times == []
+    bench.loop.advance(1.5)
+    assert len(second.times) == 1
+
+
+def test_what_is_read_first_takes_its_deadline_back(bench: Bench) -> None:
+    """The pong that waited in the socket clears the deadline in the turn of the loop that the wheel leaves to it."""
+    item = bench.item(10.0)
+    bench.loop.advance(1.0)
+    bench.loop.call_later(3600.0, bench.wheel.clear, item)  # the socket becomes readable while the process is stopped
+    bench.loop.jump(3600.0)
+    bench.loop.advance(60.0)
+    assert item.times == []
+
+
+def test_a_loop_that_is_always_late_holds_off_no_deadline_for_ever(bench: Bench) -> None:
+    items = [bench.item(float(seconds)) for seconds in range(1, 6)]
+    for _ in range(12):
+        bench.loop.jump(AWAY_SECONDS * 2)
+    assert all(item.times for item in items)
+
+
+def test_a_timer_that_is_a_little_late_moves_nothing(bench: Bench) -> None:
+    item = bench.item(1.0)
+    bench.loop.jump(1.0 + AWAY_SECONDS)
+    assert len(item.times) == 1
+    assert bench.wheel.away == 0.0

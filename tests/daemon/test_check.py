@@ -79,7 +79,7 @@ def test_all_problems_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def problems(directory: Path, text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What the check says, without the file's name."""
+    """The output of the check, without the file's name."""
     assert run(directory, text) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -17,6 +17,7 @@ from wsdaemon.daemon.apps import load_app
 from wsdaemon.daemon.mounts import Mount, MountMaker
 from wsdaemon.settings.apps import TickerOptions
 from wsdaemon.settings.model import MountSettings
+from wsdaemon.wire.deflate.negotiation import negotiate
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
 from wsdaemon.wire.writer import make_flusher
@@ -115,3 +116,12 @@ def test_compression(made: House) -> None:
     assert (deflate.level, deflate.window_bits, deflate.memory_level, deflate.threshold) == (1, 9, 1, 7)
     assert not deflate.server_context_takeover
     assert not deflate.client_context_takeover
+
+
+def test_by_default_no_client_has_to_forget_its_window(made: House) -> None:
+    """Tornado 6.6 overlooks `client_no_context_takeover`, and its second message would refer to bytes that were forgotten here."""
+    deflate = mount(made, "echo").wires.policy.deflate
+    assert deflate is not None
+    agreed = negotiate("permessage-deflate; client_max_window_bits", deflate)
+    assert agreed is not None
+    assert agreed[1] == "permessage-deflate; server_max_window_bits=11; client_max_window_bits=11"

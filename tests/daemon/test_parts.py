@@ -22,7 +22,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """What is logged, line by line."""
+    """The logged lines."""
     lines: list[str] = []
 
     def observe(event: LogEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.daemon.sockets import ListenError, open_tcp, open_unix
-from wsdaemon.settings.addresses import TcpAddress, UnixAddress
+from wsdaemon.daemon import sockets
+from wsdaemon.daemon.sockets import ListenError, Sockets, locked, open_tcp, open_unix
+from wsdaemon.settings.addresses import SystemdAddress, TcpAddress, UnixAddress
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -153,3 +155,72 @@ def test_the_backlog_holds_many_at_once(kept: ExitStack) -> None:
     thread.start()
     thread.join(20)
     assert not thread.is_alive(), "nobody has accepted one of them"
+
+
+# -- the file of a unix socket belongs to one daemon
+
+
+def test_the_file_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "ws.sock"
+    bound = open_unix(UnixAddress(str(path)), 10)
+    bound.release()
+    assert not path.exists()
+    bound.close()
+
+
+def test_the_file_of_a_successor_stays(kept: ExitStack, tmp_path: Path) -> None:
+    path = tmp_path / "ws.sock"
+    mine = open_unix(UnixAddress(str(path)), 10)
+    path.unlink()
+    theirs = open_unix(UnixAddress(str(path)), 10)
+    kept.callback(theirs.close)
+    mine.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))
+
+
+def test_a_hung_daemon_is_not_waited_for(kept: ExitStack, tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "ws.sock"))
+    kept.callback(open_unix(address, 0).close)
+    while True:
+        client = kept.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        client.setblocking(False)
+        try:
+            client.connect(address.path)
+        except BlockingIOError:
+            break
+    with pytest.raises(ListenError, match="accepts no connections: its queue is full"):
+        open_unix(address, 10)
+
+
+def test_an_open_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "ws.sock"
+    with pytest.raises(ListenError):
+        open_unix(UnixAddress(str(path), group="nobody-of-this-name"), 10)
+    assert not path.exists()
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match=r"the path has \d+ bytes; a unix socket's path may have 107"):
+        open_unix(UnixAddress(f"{tmp_path}/{'x' * 107}"), 10)
+
+
+def test_a_lock_that_another_program_keeps_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "LOCK_SECONDS", 0.0)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    open_unix(UnixAddress(str(tmp_path / "ws.sock")), 10).close()
+    os.close(directory)
+
+
+def test_a_directory_without_reading_it(tmp_path: Path) -> None:
+    with locked(str(tmp_path / "none" / "ws.sock")):
+        """There is nothing to lock."""
+
+
+# -- systemd's sockets
+
+
+def test_a_socket_that_systemd_did_not_pass() -> None:
+    with pytest.raises(ListenError, match="systemd passed no socket 'web'"):
+        Sockets({}).take(SystemdAddress(name="web"), 10)

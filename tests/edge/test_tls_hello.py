@@ -1,85 +1,65 @@
-"""edge/tls_hello.py: the server name in a ClientHello, however it is cut into records."""
+"""edge/tls_hello.py: server names that are not ASCII, however the ClientHello is cut into records."""
 
 from __future__ import annotations
-
-import itertools
-import ssl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tls import hello_for
 from wsdaemon.edge.tls_hello import MAX_HELLO, HelloReader, server_name
-from wsdaemon.edge.tls_records import HANDSHAKE, HEADER
 
-NAME = b"www.example.com"
-
-
-def hello(name: str | None = NAME.decode()) -> bytes:
-    """The ClientHello of a real client, as a handshake message."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    outgoing = ssl.MemoryBIO()
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
-    return outgoing.read()[HEADER:]
+HELLO = hello_for("localhost")
+STRANGE = HELLO.replace(b"localhost", b"caf\xc3\xa9.host"[:9])
 
 
-def record(data: bytes, kind: int = HANDSHAKE) -> bytes:
-    return bytes([kind, 3, 1]) + len(data).to_bytes(2, "big") + data
+def fragments(record: bytes, size: int) -> list[bytes]:
+    """The same message in records of so many bytes."""
+    message = record[5:]
+    pieces = [message[at : at + size] for at in range(0, len(message), size)]
+    return [record[:3] + len(piece).to_bytes(2, "big") + piece for piece in pieces]
 
 
-def foreign() -> bytes:
-    """The same with a name that is not ASCII."""
-    return hello().replace(NAME, b"www.\xe9xample.com")
+def test_the_name() -> None:
+    assert server_name(HELLO[5:]) == b"localhost"
+    assert server_name(STRANGE[5:]) == b"caf\xc3\xa9.hos"
+    assert server_name(hello_for("192.0.2.1")[5:]) == b""
 
 
-def test_the_name_is_found() -> None:
-    assert server_name(hello()) == NAME
-    assert server_name(hello(None)) == b""
-
-
-@given(st.lists(st.integers(1, 600), max_size=4))
-def test_a_name_that_is_not_ascii_is_found_however_the_message_is_cut(cuts: list[int]) -> None:
-    message = foreign()
-    places = sorted({0, len(message), *(cut for cut in cuts if cut < len(message))})
-    *early, last = (record(message[start:end]) for start, end in itertools.pairwise(places))
+@pytest.mark.parametrize("size", [1, 3, 100, 16_384])
+def test_records_of_any_size(size: int) -> None:
     reader = HelloReader()
-    assert all(reader.acceptable(one) for one in early), "nothing is said before the message is whole"
-    assert not reader.acceptable(last)
-
-
-def test_a_second_one_is_looked_at_too_and_nothing_behind_the_handshake() -> None:
+    assert all(reader.acceptable(record) for record in fragments(HELLO, size))
     reader = HelloReader()
-    assert reader.acceptable(record(hello()))
-    assert not reader.acceptable(record(foreign()))
+    answers = [reader.acceptable(record) for record in fragments(STRANGE, size)]
+    assert answers == [True] * (len(answers) - 1) + [False]
+
+
+def test_the_second_hello_too() -> None:
+    """After a HelloRetryRequest; a ChangeCipherSpec may come between (RFC 8446 D.4)."""
     reader = HelloReader()
-    assert reader.acceptable(record(b"\x10\0\0\1x"))
-    assert reader.acceptable(record(foreign())), "another message came first: OpenSSL takes no ClientHello any more"
+    assert reader.acceptable(HELLO) and reader.acceptable(b"\x14\x03\x03\x00\x01\x01")
+    assert not reader.acceptable(STRANGE)
 
 
-def test_records_of_other_types_are_openssls_matter() -> None:
-    assert HelloReader().acceptable(record(foreign(), 23))
-
-
-def test_what_is_collected_has_a_bound() -> None:
+def test_other_messages_end_the_search() -> None:
     reader = HelloReader()
-    endless = b"\1\xff\xff\xff" + bytes(16_000)
-    taken = 0
-    while reader._message or not taken:
-        assert reader.acceptable(record(endless if not taken else bytes(16_000)))
-        taken += 16_000
-        assert taken <= MAX_HELLO + 16_004
+    assert reader.acceptable(HELLO)
+    assert reader.acceptable(b"\x16\x03\x03\x00\x05\x10\x00\x00\x01\x00")  # ClientKeyExchange
+    assert reader.acceptable(STRANGE)  # encrypted by now, whatever it looks like
 
 
-@given(st.binary(max_size=200))
-def test_no_bytes_break_it(data: bytes) -> None:
-    assert isinstance(server_name(data), bytes)
-    assert isinstance(HelloReader().acceptable(record(data)), bool)
+def test_no_more_is_kept_than_openssl_takes() -> None:
+    reader = HelloReader()
+    record = b"\x16\x03\x03\x40\x00" + b"\x01\xff\xff\xff" + bytes(16_380)
+    for _ in range(20):
+        assert reader.acceptable(record)
+        assert len(reader._message) <= MAX_HELLO
 
 
-@given(st.integers(0, 600), st.integers(0, 255))
-def test_no_changed_byte_breaks_it(place: int, byte: int) -> None:
-    message = bytearray(hello())
-    message[place % len(message)] = byte
-    assert isinstance(server_name(bytes(message)), bytes)
+@given(st.binary(max_size=300), st.integers(0, len(HELLO) - 6))
+def test_nothing_makes_it_raise(noise: bytes, at: int) -> None:
+    message = HELLO[5:]
+    server_name(message[:at] + noise + message[at + len(noise) :])
+    server_name(noise)
+    HelloReader().acceptable(b"\x16\x03\x03" + len(noise).to_bytes(2, "big") + noise)

@@ -78,6 +78,19 @@ def test_the_plain_transport_is_not_read_while_something_waits(loop: Loop) -> No
     assert not world.plain.paused
 
 
+def test_what_waits_is_one_read_and_no_more_than_is_left_of_it(loop: Loop) -> None:
+    """docs/slow-clients.md: the part of TLS in its formula."""
+    world = open_world(loop)
+    world.upper.on_data = world.layer.pause_reading
+    stream = world.encrypt(b"x" * 2_000_000)
+    world.plain.receive(*(stream[at : at + 262_144] for at in range(0, len(stream), 262_144)))
+    while world.layer._rest:
+        assert len(world.layer._rest) <= 262_144 and world.layer._at * 2 <= len(world.layer._rest)
+        world.layer.resume_reading()
+        loop.settle()
+    assert world.upper.data == b"x" * 2_000_000
+
+
 class Buffered(asyncio.BufferedProtocol):
     """Takes so many bytes into its own buffer, then gives way to another protocol; the way of wire/body.py."""
 

@@ -21,7 +21,7 @@ WORDED = (1002, 1007, 1009)
 
 
 def check(stories: Sequence[Story]) -> None:
-    """Nobody does any harm, nothing stays behind, and no frame reader can be told from another but by the wording of a reason."""
+    """No client does harm, no object stays, and the frame readers differ only in the wording of a reason."""
     outcomes = {reader: lives(reader, list(stories)) for reader in READERS}
     for reader, seen in outcomes.items():
         for pair in zip(outcomes["python"], seen, strict=True):
@@ -43,7 +43,7 @@ def may_differ(one: Outcome, off: Outcome) -> bool:
 
 
 def differences(one: Outcome, other: Outcome) -> Iterator[str]:
-    """What differs, with both values, from shortly before the place where they do."""
+    """The difference, with both values, from shortly before its place."""
     others = asdict(other)
     for name, value in asdict(one).items():
         if value != others[name]:

@@ -117,7 +117,7 @@ def receive(session: Session) -> None:
 
 
 def _echo(deflate: Deflate, message: bytes, bits: int) -> None:
-    """What we send can be read."""
+    """Compressed messages of the daemon can be read."""
     deflate.forget_what_was_sent()
     payload = deflate.deflate(message)
     assert zlib.decompressobj(-bits).decompress(payload + b"\x00\x00\xff\xff") == message, "what we sent cannot be read"

@@ -1,4 +1,4 @@
-"""Rooms: whatever a client says is answered once, with an answer or an error, or its connection is closed; and nobody else is harmed."""
+"""Rooms: each message of a client gets one answer or error, or closes its connection; and no other client is harmed."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def talk(given: Talk) -> None:
 
 
 def _left(made: Hall) -> None:
-    """What is there once everybody has gone, and some time has passed."""
+    """The state after all clients have left, and some time has passed."""
     made.loop.settle()
     broker = made.app._memory
     assert isinstance(broker, MemoryBroker)

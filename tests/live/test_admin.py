@@ -1,4 +1,4 @@
-"""The admin pages of a real daemon: health, metrics, publishing from outside, and what becomes of them while it starts and drains."""
+"""The admin pages of a real daemon: health, metrics, publishing from outside, and all of these while it starts and drains."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Operator:
-    """Somebody who asks the admin pages, on one connection."""
+    """A client of the admin pages, on one connection."""
 
     def __init__(self, daemon: Program, token: str | None = TOKEN, path: Path | None = None) -> None:
         if path is None:
@@ -178,7 +178,7 @@ def test_what_connections_do_is_counted(tmp_path: Path) -> None:
         assert found["wsdaemon_received_messages_total", frozenset(place.items())] == 1
         assert found["wsdaemon_connections_closed_total", frozenset({**place, "code": "3xxx", "by": "client"}.items())] == 1
         with pytest.raises(InvalidStatus, match="404"), daemon.connect("/nowhere"):
-            """Nobody comes in there."""
+            """No client is let in there."""
         assert operator.metric("refused_total", listener="web", mount="", reason="no_mount") == 1
         assert operator.metric("accepted_total", listener="web") == 2
         with daemon.connect() as client:
@@ -190,7 +190,7 @@ def test_what_connections_do_is_counted(tmp_path: Path) -> None:
 
 
 def wait_for_members(operator: Operator, count: int, room: str = "lobby") -> Any:
-    """Who is there, once the room has so many members: a client is one a moment after its handshake."""
+    """The members, once the room has so many: a client is one a moment after its handshake."""
     for _ in range(1000):
         found = operator.json("GET", f"/api/rooms/{room}/members")
         if found["count"] == count:

@@ -48,7 +48,7 @@ async def opened(daemon: Daemon, *parts: bytes, context: ssl.SSLContext | None =
 
 
 async def the_peer(daemon: Daemon, *parts: bytes, context: ssl.SSLContext | None = None) -> Peer:
-    """Whom the app sees; the connection is over afterwards."""
+    """The client that the app sees; the connection is over afterwards."""
     client = await opened(daemon, *parts, context=context)
     await until(lambda: len(daemon.connections) == 1)
     [connection] = daemon.connections
@@ -242,7 +242,7 @@ def test_this_machine_is_not_limited(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_limited_where_a_balancer_names_it(tmp_path: Path) -> None:
-    """Who has a balancer connect from this machine is a client like any other."""
+    """A client whose balancer connects from this machine is a client like any other."""
 
     async def many() -> None:
         async with inside(tmp_path, limited("max_connections_per_address = 1\n")) as daemon:

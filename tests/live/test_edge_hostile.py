@@ -61,7 +61,7 @@ async def nothing_is_left(daemon: Daemon, before: int) -> None:
 async def attack(folder: Path, text: str, mischief: str, hello: bytes) -> None:
     async with inside(folder, text) as daemon:
         listener = daemon.listeners[0]
-        first = await RawClient().connect(listener)  # what is loaded for it is no leak
+        first = await RawClient().connect(listener)  # modules that are loaded for it are no leak
         await first.end()
         first.close()
         await until(lambda: listener.handshakes == 0)

@@ -1,4 +1,4 @@
-"""The examples as somebody sees them: `python -m wsdaemon.examples`, and its pages in real browsers."""
+"""The examples as a visitor sees them: `python -m wsdaemon.examples`, and its pages in real browsers."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_chat_comes_back_and_has_missed_nothing(tabs: Any, server: WebSocketServ
         tab.run("window.socket_before = link.socket")
     server.close_all(1012, "a drop")
     lobby = server.rooms_at("/rooms/{room}")["lobby"]
-    for text in ("one", "two", "three"):  # while nobody is connected
+    for text in ("one", "two", "three"):  # while no page is connected
         lobby.publish(text).result(SECONDS)
     ada.say("four")  # written while there is no connection
     for tab in (ada, bob):

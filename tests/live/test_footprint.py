@@ -1,4 +1,4 @@
-"""What the daemon costs while nobody is there: memory, and the processor time of its start."""
+"""The cost of a daemon without clients: memory, and the CPU time of its start."""
 
 from __future__ import annotations
 

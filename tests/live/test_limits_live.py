@@ -45,7 +45,7 @@ async def come(daemon: Daemon, listener: str, **headers: str) -> tuple[RawClient
 
 
 async def frames(client: RawClient, count: int) -> list[Frame]:
-    """What it is sent: so many messages, or up to the Close frame, which it answers."""
+    """Its messages: so many, or up to the Close frame, which it answers."""
     received, found = b"", list[Frame]()
     while len(found) < count:
         data = await asyncio.get_running_loop().sock_recv(client.sock, 65536)

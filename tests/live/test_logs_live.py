@@ -292,7 +292,7 @@ def noisy(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     assert process.stdout is not None
     try:
-        assert any(b"listening on" in line for line in process.stdout)
+        assert any(b" serving " in line for line in process.stdout)
         with unix_connect(str(folder / "socket"), "ws://localhost/", open_timeout=SECONDS) as client:
             for number in range(1000):
                 client.send(str(number))

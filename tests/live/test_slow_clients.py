@@ -34,7 +34,7 @@ BURST = 10
 SIZE = 1024
 BACKLOG = 64 * 1024
 CONSTANT = 128 * 1024
-"""What a connection may take besides its backlog: the transport's own part of what waits (64 KiB, where messages are dropped), and the
+"""The memory of a connection besides its backlog: the transport's own part of what waits (64 KiB, where messages are dropped), and the
 connection."""
 
 SETTINGS = f"""
@@ -68,7 +68,7 @@ def client_frame(payload: bytes) -> bytes:
 
 
 def member(path: Path, room: int) -> socket.socket:
-    """A client's socket. A unix one, for there the kernel takes 200 KB and not megabytes, as on the loopback interface."""
+    """A client's socket. A unix socket, because its kernel buffer takes 200 KB, and not megabytes as on the loopback interface."""
     made = socket.socket(socket.AF_UNIX)
     made.settimeout(SECONDS)
     made.connect(str(path))

@@ -34,7 +34,7 @@ def builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: ec.Elli
 
 
 def usage(*, signing: bool) -> x509.KeyUsage:
-    """What a key is for: to sign certificates, or to prove who the server is."""
+    """The use of a key: to sign certificates, or to authenticate the server."""
     return x509.KeyUsage(not signing, False, False, False, False, signing, signing, False, False)
 
 

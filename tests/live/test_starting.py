@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 
 def problem(done: subprocess.CompletedProcess[str]) -> str:
-    """What the failed start says besides the lines of its log; there must be no traceback."""
+    """The output of the failed start besides the lines of its log; there must be no traceback."""
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""How a daemon ends: nobody new, 1001 for those who are there, a wait that has an end, and status 0."""
+"""The end of a daemon: no new clients, 1001 for the others, a bounded wait, and status 0."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_a_pidfile_in_the_foreground_goes_with_the_daemon(tmp_path: Path) -> Non
 
 
 def free_privileged_port() -> int:
-    """A port below 1024 that nobody listens on just now."""
+    """A free port below 1024."""
     for port in range(PRIVILEGED - 1, 600, -1):
         with socket.socket() as trial:
             try:

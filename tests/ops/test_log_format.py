@@ -1,4 +1,4 @@
-"""What an event looks like as text and as JSON, whatever somebody put into it."""
+"""Events as text and as JSON, with any content."""
 
 from __future__ import annotations
 

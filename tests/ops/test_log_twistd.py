@@ -1,4 +1,4 @@
-"""What twistd's own options do to the log. tests/live/test_logs_live.py has the same with a real twistd."""
+"""The effect of twistd's own options on the log. tests/live/test_logs_live.py has the same with a real twistd."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_syslog_daemon_that_does_not_read_is_not_waited_for(tmp_path: Path) ->
 def test_a_syslog_daemon_that_is_started_later_or_anew_is_found(tmp_path: Path) -> None:
     log = syslog_log(tmp_path / "log")
     log.open()
-    logger_to(log).info("nobody there")
+    logger_to(log).info("no listener")
     assert log.lost == 1
     for _ in range(2):
         with Syslog(tmp_path / "log") as syslog:

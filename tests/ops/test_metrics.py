@@ -32,7 +32,7 @@ class Own(WebSocketServerProtocol):  # type: ignore[misc]
 
 @dataclass
 class Shown:
-    """What the page needs of a handshake."""
+    """The part of a handshake that the page needs."""
 
     mount: str = PLACE[0]
     listener: str = PLACE[1]
@@ -227,7 +227,7 @@ def test_a_ping_that_is_answered_is_timed_once(made: House, mounted: bool) -> No
     trips = Histogram((1.0, 2.0, 5.0))
     served: dict[str, Any] = {"mounted": Own} if mounted else {"app": App()}
     client = made.make_wire(**served, ping_interval=25.0, ping_timeout=10.0, round_trips=trips)
-    client.send(frame(10, b"ping"))  # nobody asked
+    client.send(frame(10, b"ping"))  # no request asked
     made.loop.advance(25.1)
     [ping] = client.frames()
     assert ping.opcode == 9

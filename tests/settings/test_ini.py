@@ -54,7 +54,7 @@ def test_the_smallest_file_has_the_defaults(tmp_path: Path) -> None:
     assert (mount.compression, mount.compression_level, mount.compression_window_bits, mount.compression_memory_level) == (True, 6, 11, 4)
     assert mount.compression_threshold == 256
     assert mount.compression_server_context_takeover
-    assert not mount.compression_client_context_takeover
+    assert mount.compression_client_context_takeover
 
 
 def test_a_mount_starts_from_the_defaults(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import Settings
-from wsdaemon.settings.network import HostForm, NetworkForm
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import SettingsError
 
 
 def settings(*extra: Section, **listener: object) -> Settings:
@@ -34,50 +33,6 @@ def test_the_defaults_are_safe() -> None:
     assert not listener.secure
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("10.0.0.0/8", "10.0.0.0/8"),
-        ("192.0.2.7", "192.0.2.7"),
-        ("192.0.2.7/32", "192.0.2.7"),
-        ("2001:DB8::/32", "2001:db8::/32"),
-        ("UNIX", "unix"),
-    ],
-)
-def test_networks(text: str, value: str) -> None:
-    assert NetworkForm().parse(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.1-10.0.0.9", "*", "fe80::1%eth0/64"])
-def test_what_is_no_network(text: str) -> None:
-    with pytest.raises(Refused, match=r"10\.0\.0\.0/8"):
-        NetworkForm().parse(text)
-
-
-def test_a_network_with_bits_behind_its_prefix() -> None:
-    with pytest.raises(Refused, match=r"did you mean 10\.1\.0\.0/16"):
-        NetworkForm().parse("10.1.2.3/16")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("WWW.Example.com.", "www.example.com"),
-        ("*.example.com", "*.example.com"),
-        ("bücher.example", "xn--bcher-kva.example"),
-        ("localhost", "localhost"),
-    ],
-)
-def test_hosts(text: str, value: str) -> None:
-    assert HostForm().parse(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "*", "a.*.example", "https://example.com", "example.com:443", "::1", "-a.example", "a b", "a" * 64])
-def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(Refused, match=r"www\.example\.com"):
-        HostForm().parse(text)
-
-
 def test_sections_of_certificates(tmp_path: Path) -> None:
     (tmp_path / "ws.ini").write_text(
         "[listener:web]\naddress = tcp:0\ntls = www, api\nclient_ca = ca.pem\nclient_certificate = optional\n"
@@ -93,19 +48,6 @@ def test_sections_of_certificates(tmp_path: Path) -> None:
 
 
 PAIR = section("tls:www", certificate="c", key="k")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("::ffff:127.0.0.1", "127.0.0.1"),
-        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
-        ("::ffff:0:0/96", "0.0.0.0/0"),
-        ("::fffe:0:0/95", "::fffe:0:0/95"),
-    ],
-)
-def test_a_network_of_mapped_addresses_is_that_of_ipv4(text: str, value: str) -> None:
-    assert NetworkForm().parse(text) == value
 
 
 def test_where_tls_ends_is_stated_beside_the_proxies() -> None:

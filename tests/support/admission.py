@@ -1,4 +1,4 @@
-"""What the tests of admission share: authentication that does what a test says, a gate with one mount, and who comes there."""
+"""Shared by the tests of admission: authentication that a test controls, a gate with one mount, and its clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of authentication share: requests, clocks, keys, and a log that can be searched for secrets."""
+"""Shared by the tests of authentication: requests, clocks, keys, and a log that can be searched for secrets."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(awaitable: Awaitable[T]) -> T:
 
 
 async def outcome(found: Any) -> Identity | None:
-    """What an authenticator came to, at once or later."""
+    """The result of an authenticator, at once or later."""
     result = await found if inspect.isawaitable(found) else found
     assert result is None or isinstance(result, Identity)
     return result
@@ -109,7 +109,7 @@ def logged() -> Iterator[list[str]]:
 
 
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is compared in constant time from now on: the left sides."""
+    """The left sides of all comparisons in constant time from now on."""
     seen: list[object] = []
     real = hmac.compare_digest
 

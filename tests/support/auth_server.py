@@ -1,4 +1,4 @@
-"""What the tests of the kind http share: a server on a free port, and who asks it."""
+"""Shared by the tests of the kind http: a server on a free port, and its client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Server:
             writer.close()
 
     def say(self, data: bytes) -> None:
-        """Write to all connections what nobody asked for."""
+        """Write an unrequested answer to all connections."""
         for writer in self._writers:
             writer.write(data)
 

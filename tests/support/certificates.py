@@ -1,4 +1,4 @@
-"""What the tests of certificates share: pairs on disk that can be renewed, and a listener's certificates with a clock of the test's."""
+"""Shared by the tests of certificates: pairs on disk that can be renewed, and a listener's certificates with a clock of the test's."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Files:
 
 
 class Clock:
-    """What a listener's certificates take for the time; it may be moved on."""
+    """The clock of a listener's certificates; a test may move it."""
 
     def __init__(self) -> None:
         self.days = 0.0
@@ -66,5 +66,5 @@ def watched(*entries: CertificateFiles, now: Callable[[], float] = lambda: NOW, 
 
 
 def looks(certificates: Certificates, times: int = 3) -> list[CertificateEvent]:
-    """What is told in so many looks."""
+    """The warnings of so many looks."""
     return [event for _ in range(times) for event in certificates.poll()]

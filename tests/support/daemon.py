@@ -45,7 +45,7 @@ app = echo
 
 
 def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a daemon finds around it: nothing of systemd's, and modules in its folder are found."""
+    """The environment of a daemon: without systemd's variables, and with its folder on the module path."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     return {**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
 
@@ -70,7 +70,7 @@ def run(folder: Path, text: str, *options: str, twistd: Sequence[str] = FOREGROU
 
 
 class Output:
-    """What a process writes, line by line, and a way to wait for a line."""
+    """The lines that a process writes, and a way to wait for one."""
 
     def __init__(self, stream: Any) -> None:
         self.lines: list[str] = []
@@ -204,7 +204,7 @@ class Daemon(Program):
         return client
 
     def check_echo(self, text: str = "hello") -> None:
-        """Somebody who comes now is served."""
+        """A new client is served."""
         with self.connect() as client:
             check_echo(client, text)
 

@@ -90,7 +90,7 @@ def again(one: Input, check: Check[Input]) -> None:
 
 
 def failure(check: Check[Input], inputs: Sequence[Input]) -> BaseException | None:
-    """What the check raises."""
+    """The exception of the check."""
     try:
         with _last_resort(), own_faults_are_failures():
             check(inputs)
@@ -135,7 +135,7 @@ def shrink(value: Any, check: Check[Any], error: BaseException) -> tuple[Any, Ba
 
 
 def place_of(error: BaseException) -> tuple[type, str, int]:
-    """What kind of error it is, and where it was raised."""
+    """The kind of the error, and the place that raised it."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return type(error), frame.filename, frame.lineno or 0
 

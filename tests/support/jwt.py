@@ -1,4 +1,4 @@
-"""What the tests of signed tokens share: tokens and keys, good and bad, and an authenticator that reads them."""
+"""Shared by the tests of signed tokens: tokens and keys, good and bad, and an authenticator that reads them."""
 
 from __future__ import annotations
 

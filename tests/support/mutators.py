@@ -23,7 +23,7 @@ PIECES = (
     b"\xed\xa0\x80", b"\xf4\x90\x80\x80", "\u2028".encode(), "\ufeff".encode(), "\N{GRINNING FACE}".encode(), b"\x85", b"\x0b", b"\xff\xff",
     b"\x00\x00\xff\xff", b"\x88\x02\x03\xe8", b"{}", b"[[[[", b"null", b"-0", b"1e999", b"NaN", b"A" * 300, b"\x80" * 130,
 )  # fmt: skip
-"""What parsers have tripped over."""
+"""Values that have broken parsers."""
 
 NUMBERS = (
     b"0", b"-1", b"00", b"1.5", b"125", b"126", b"127", b"255", b"256", b"32768", b"65535", b"65536", b"2147483648", b"4294967296",

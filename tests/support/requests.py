@@ -1,4 +1,4 @@
-"""What the tests of the request head share: whole heads, and what the reader makes of them."""
+"""Shared by the tests of the request head: whole heads, and the reader's results for them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class FakePrepared:
 
 
 class FakeWire:
-    """What a session sends, as messages. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
+    """The messages that a session sends. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
         self.writer = self
@@ -123,12 +123,12 @@ class Seat:
 
     @property
     def sent(self) -> list[str | bytes]:
-        """What the client was given, when the loop has come to rest."""
+        """The client's messages, when the loop has come to rest."""
         self.loop.settle()
         return self.wire.sent
 
     def take(self) -> list[str | bytes]:
-        """What came since the last time."""
+        """The messages since the last call."""
         sent, self.wire.sent = self.sent, []
         return sent
 

@@ -298,3 +298,11 @@ class World:
         with suppress(ssl.SSLError):
             self.client.unwrap()
         return self.from_client.read()
+
+
+def hello_for(host: str) -> bytes:
+    """A ClientHello that asks for this host."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host).do_handshake()
+    return outgoing.read()

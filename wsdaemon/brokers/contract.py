@@ -29,6 +29,7 @@ class Position(NamedTuple):
     offset: int
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Message:
     """One publication in a room. Nothing in it changes once it is published, but for `cache`.
 
@@ -38,33 +39,19 @@ class Message:
     sets it to None when the last member was given the message, so that a history holds payloads and no frames.
     """
 
-    __slots__ = ("account", "cache", "content_type", "epoch", "holds", "offset", "payload", "publisher", "room", "text", "time")
-
-    def __init__(
-        self,
-        room: str,
-        epoch: str,
-        offset: int,
-        payload: bytes,
-        text: bool,
-        time: float,
-        publisher: str | None = None,
-        content_type: str | None = None,
-        account: Account | None = None,
-    ) -> None:
-        self.room = room
-        self.epoch = epoch
-        self.offset = offset
-        self.payload = payload
-        self.text = text
-        self.time = time
-        self.publisher = publisher
-        self.content_type = content_type
-        self.account = account
-        """Whose memory it is; None: the program's."""
-        self.holds = 0
-        """How many histories, rooms and deliveries of the broker refer to it: until none does, its bytes count."""
-        self.cache: dict[Any, Any] | None = None
+    room: str
+    epoch: str
+    offset: int
+    payload: bytes
+    text: bool
+    time: float
+    publisher: str | None = None
+    content_type: str | None = None
+    account: Account | None = None
+    """Whose memory it is; None: the program's."""
+    holds: int = 0
+    """How many histories, rooms and deliveries of the broker refer to it: until none does, its bytes count."""
+    cache: dict[Any, Any] | None = None
 
     def __repr__(self) -> str:
         """Without the payload: it may be private, and large."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import secrets
 import time
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -40,7 +41,8 @@ def pattern_cost(pattern: str) -> int:
 class MemoryBroker:
     """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
 
-    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, `later` for one call
+    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, or `loop` answers the
+    loop in whose turns the fan delivers by itself; `later` asks for one call
     after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
     `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
     names a room's life: 64 random bits by default.
@@ -48,13 +50,14 @@ class MemoryBroker:
 
     def __init__(
         self, limits: Limits, failed: contract.Failed, *, wake: Callable[[], None] | None = None,
+        loop: Callable[[], AbstractEventLoop] | None = None,
         later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
         held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self.limits = limits
         self.budget = Budget(limits.memory)
-        self.fan = Fan(self._fail, clock, wake, self.budget, bulk, held)
+        self.fan = Fan(self._fail, clock, wake, self.budget, loop, bulk, held)
         self._report = failed
         self._later = later
         self._clock = clock

@@ -6,6 +6,7 @@ loop.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
@@ -13,7 +14,7 @@ from functools import partial
 from itertools import islice
 from operator import length_hint
 
-from .budget import DELIVERY_BYTES, Budget
+from .budget import DELIVERY_BYTES, MESSAGE_BYTES, Budget
 from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
@@ -147,7 +148,11 @@ class Delivery:
         outbox.waiting -= len(self.messages)
         for message in self.messages:
             message.cache = None
-            budget.release(message)
+            message.holds -= 1
+            if not message.holds:  # as Budget.release, without a call for each message
+                size = len(message.payload) + MESSAGE_BYTES
+                (message.account or budget.house).bytes -= size
+                budget.used -= size
         budget.used -= self.cost
 
 
@@ -163,20 +168,31 @@ MEMBERS_PER_SLICE = 128
 """Deliveries for one room before the fan looks at the time and at the next room."""
 
 
+SLICE_SECONDS = 0.002
+"""How long a fan delivers in one turn of the loop."""
+
+MAX_DELIVERIES_PER_TURN = 1_000_000
+"""More than fit into a slice."""
+
+
 class Fan:
     """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
 
     What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
-    inside a `deliver`) until that answers False. With `held`, a message that one of its members has no room for waits, and with it whatever
+    inside a `deliver`) until that answers False. With `loop`, which answers the running loop, the fan asks that for turns itself, and each
+    takes SLICE_SECONDS at most. With `held`, a message that one of its members has no room for waits, and with it whatever
     comes after it in that outbox. Without `wake` everything is delivered inside the call that causes it. A member's
     `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered. With `bulk`, messages go
     to many members in one call, and those that wait for the same members leave together.
     """
 
-    __slots__ = ("_awake", "_budget", "_bulk", "_clock", "_failed", "_held", "_ready", "_stepping", "_wake", "active")
+    __slots__ = (
+        "_after_turn", "_awake", "_budget", "_bulk", "_clock", "_failed", "_held", "_loop", "_ready", "_stepping", "_wake", "active",
+    )  # fmt: skip
 
     def __init__(
         self, failed: Failed, clock: Callable[[], float], wake: Callable[[], None] | None, budget: Budget,
+        loop: Callable[[], AbstractEventLoop] | None = None,
         bulk: Bulk | None = None, held: Held | None = None,
     ) -> None:  # fmt: skip
         self._failed = failed
@@ -184,7 +200,9 @@ class Fan:
         self._bulk = bulk
         self._held = held
         self._clock = clock
-        self._wake = wake
+        self._wake = wake if loop is None else self._ask_for_a_turn
+        self._loop = loop
+        self._after_turn: list[Callable[[], None]] = []
         self._ready: deque[Outbox] = deque()
         self._awake = False
         self._stepping = False
@@ -195,7 +213,7 @@ class Fan:
         """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
         if isinstance(item, Delivery):
             outbox.waiting += 1
-            self._budget.hold(item.messages[0])
+            self._hold(item.messages[0])
             if self._bulk is not None and outbox.pending and not outbox.settled:
                 tail = outbox.pending[-1]
                 if isinstance(tail, Delivery) and tail.join(item):
@@ -234,6 +252,34 @@ class Fan:
         self._awake = bool(self._ready)
         return self._awake
 
+    def call_after_turn(self, call: Callable[[], None]) -> None:
+        """Call this once, when the next turn has delivered something, or nothing will be delivered any more."""
+        self._after_turn.append(call)
+
+    def _ask_for_a_turn(self) -> None:
+        assert self._loop is not None
+        self._loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Deliver for a slice of time, then let others have their turn."""
+        if self.step(MAX_DELIVERIES_PER_TURN, self._clock() + SLICE_SECONDS):
+            self._ask_for_a_turn()
+        if self._after_turn:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        calls, self._after_turn = self._after_turn, []
+        for call in calls:
+            call()
+
+    def _hold(self, message: Message) -> None:
+        """As Budget.hold, within this file: each publication comes by here."""
+        if not message.holds:
+            size, budget = len(message.payload) + MESSAGE_BYTES, self._budget
+            (message.account or budget.house).bytes += size
+            budget.used += size
+        message.holds += 1
+
     def go_on(self, outbox: Outbox, head: Delivery) -> None:
         """Try again what was held. Nothing happens if it is not held any more."""
         if outbox.held is head and self._wake is not None:
@@ -249,6 +295,7 @@ class Fan:
             outbox.pending.clear()
         self.active.clear()
         self._ready.clear()
+        self._call_back()
 
     def _slice(self, outbox: Outbox, budget: int) -> int:
         if not outbox.pending:

@@ -15,6 +15,9 @@ from .slices import SLICE_SECONDS
 RESOLUTION_SECONDS = 0.05
 """What one bucket spans: nothing is ever early, and at most this much late."""
 
+AWAY_SECONDS = 0.5
+"""If a timer of the loop fires this much too late, the process was stopped, or something held the loop."""
+
 
 class Due(Protocol):
     """What a wheel turns: called when its time has come; it leaves the wheel by that."""
@@ -37,9 +40,14 @@ class Clock(Protocol):
 
 
 class Wheel:
-    """Deadlines of many objects, each with at most one at a time."""
+    """Deadlines of many objects, each with at most one at a time.
 
-    __slots__ = ("_buckets", "_clock", "_failed", "_handle", "_now", "_ready", "_timer_bucket")
+    The wheel's clock stands still while the loop is away: a deadline counts the seconds in which the loop could have read an answer. If
+    the process was stopped for an hour, each deadline moves by that hour, and the loop reads its sockets before the first one counts.
+    `away` is the sum of these seconds, with which a rate can be fair to a client that went on sending.
+    """
+
+    __slots__ = ("_buckets", "_clock", "_failed", "_forgave", "_handle", "_now", "_ready", "_timer_bucket", "away")
 
     def __init__(self, clock: Clock, failed: Callable[[Due, Exception], None], now: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -49,19 +57,21 @@ class Wheel:
         self._ready: set[Due] = set()
         self._handle: Handle | None = None
         self._timer_bucket = 0
+        self._forgave = False
+        self.away = 0.0
 
     def __len__(self) -> int:
         return len(self._ready) + sum(map(len, self._buckets.values()))
 
     def time(self) -> float:
-        """Now, in the seconds of the loop's clock."""
-        return self._clock.time()
+        """Now, in seconds of the loop's clock without those in which the loop was away."""
+        return self._clock.time() - self.away
 
     def set(self, item: Due, delay: float) -> None:
         """Have item.due() called in `delay` seconds; replaces its earlier deadline."""
         if item.due_bucket:
             self.clear(item)
-        bucket = int((self._clock.time() + delay) / RESOLUTION_SECONDS) + 1
+        bucket = int((self.time() + delay) / RESOLUTION_SECONDS) + 1
         item.due_bucket = bucket
         members = self._buckets.get(bucket)
         if members is None:
@@ -85,7 +95,7 @@ class Wheel:
 
     def left(self, item: Due) -> float:
         """Seconds until item is due; 0 when it has no deadline."""
-        return max(0.0, item.due_bucket * RESOLUTION_SECONDS - self._clock.time())
+        return max(0.0, item.due_bucket * RESOLUTION_SECONDS - self.time())
 
     def stop(self) -> None:
         """Forget all deadlines."""
@@ -102,12 +112,26 @@ class Wheel:
         if self._handle is not None:
             self._handle.cancel()
         self._timer_bucket = bucket
-        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION_SECONDS - self._clock.time()), self._turn)
+        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION_SECONDS - self.time()), self._turn)
+
+    def _was_away(self) -> bool:
+        """Whether the timer fires so late that the sockets must be read first. Then every deadline moves, once for each timer.
+
+        Twice in a row would let a flood of work, which makes each turn of the loop long, hold off all deadlines for ever.
+        """
+        late = self.time() - self._timer_bucket * RESOLUTION_SECONDS
+        self._forgave = late > AWAY_SECONDS and not self._forgave
+        if self._forgave:
+            self.away += late + RESOLUTION_SECONDS
+        return self._forgave
 
     def _turn(self) -> None:
         self._handle = None
+        if self._was_away():
+            self._arm(self._timer_bucket)
+            return
         # At a bucket's very time the division may give the bucket before it, and a timer may fire a hair early: never turn for nothing.
-        passed = max(self._timer_bucket, int(self._clock.time() / RESOLUTION_SECONDS))
+        passed = max(self._timer_bucket, int(self.time() / RESOLUTION_SECONDS))
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= passed):
             self._ready |= self._buckets.pop(bucket)
         end = self._now() + SLICE_SECONDS

@@ -59,7 +59,7 @@ def assemble(
     )  # fmt: skip
     mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
     for mount in mounts:
-        prepare(settings, mount)
+        prepare(settings, mount, resources)
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
@@ -98,11 +98,12 @@ def assemble(
     return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
 
 
-def prepare(settings: Settings, mount: Mount) -> None:
-    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's."""
+def prepare(settings: Settings, mount: Mount, resources: Resources) -> None:
+    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's; then no socket is open."""
     try:
         mount.wires.protocols.prepare()
     except Exception as error:
+        resources.close()
         message = f"{type(error).__name__}: {error}"
         raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ from twisted.logger import Logger
 from ..core.registry import Connections
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Listener
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
-from .mounts import Mount
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
 from .sockets import Sockets
@@ -36,28 +34,21 @@ class Daemon:
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages."""
         self.settings, self.loop, self.state = settings, loop, State.STOPPED
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
-        self._failures = UncaughtFailures()
-        self.connections, self.wheel = Connections(), Wheel(loop, self._failures.of_deadline)
-        self._watch = Watch(self.connections, settings.logging.connections)
-        self.notifier = Notifier.from_environment(environ)
-        self.mounts: Sequence[Mount] = ()
-        self.listeners: Sequence[Listener] = ()
+        loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
+        self.connections, self.wheel = Connections(), Wheel(loop, failures.of_deadline)
+        self._watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
+        self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self.loop.set_exception_handler(self._failures.in_loop)
         self._resources = Resources(self.settings, Sockets(self._environ), self._watch.app_failed, self._directory)
-        if self._resources.problems:
+        if problems := self._resources.problems:
             self.close()
-            raise StartError(*self._resources.problems)
-        try:
-            self._assembly = assemble(
-                self.settings, self._resources, self._watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
-                connections=self.connections, state=lambda: self.state, pages=self._pages,
-            )  # fmt: skip
-        except BaseException:
-            self.close()
-            raise
+            raise StartError(*problems)
+        self._assembly = assemble(
+            self.settings, self._resources, self._watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
+            connections=self.connections, state=lambda: self.state, pages=self._pages,
+        )  # fmt: skip
         self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING
 
     async def start(self) -> None:
@@ -68,10 +59,9 @@ class Daemon:
         except BaseException:
             self.close()
             raise
-        # In one turn of the loop: no client comes between the first listener and the state.
-        self._started: Sequence[Step] = [*started, self._assembly.listening]
+        self._started: list[Step] = [*started, self._assembly.listening]
         self._assembly.listening.begin()
-        self.state = State.READY
+        self.state = State.READY  # in the same turn of the loop: no client comes in between
         self.notifier.ready(self._status())
 
     def close(self) -> None:
@@ -94,6 +84,3 @@ class Daemon:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
         for reload in self._assembly.reloads:
             reload()
-
-    def _status(self) -> str:
-        return f"{self.state.value}, {len(self.connections)} connections"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.contract import SubprotocolsApp
 from ..core.histogram import Histogram
 from ..core.registry import Count
 from ..core.slices import Slices
@@ -40,7 +41,8 @@ class Mount:
 
 
 def subprotocols_of(settings: MountSettings, app: Any) -> tuple[str, ...]:
-    return (*settings.subprotocols, *[name for name in getattr(app, "subprotocols", ()) if name not in settings.subprotocols])
+    own = app.subprotocols if isinstance(app, SubprotocolsApp) else ()
+    return (*settings.subprotocols, *[name for name in own if name not in settings.subprotocols])
 
 
 class MountMaker:

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -101,6 +101,24 @@ class DescriptorDestination:
                 self._keep(entry)
             else:
                 self._put(entry)
+
+    def write_together(self, entries: Sequence[bytes]) -> Sequence[bytes]:
+        """Write entries in one system call, as far as the reader takes them at once; the rest is left to `write`. Raises nothing."""
+        with self._lock:
+            if self._backlog or self._torn or self._sink is None:
+                return entries
+            try:
+                written = self._sink.send(b"".join(entries))
+            except OSError:
+                return entries
+            for number, entry in enumerate(entries):
+                if written < len(entry):
+                    if not written:
+                        return entries[number:]
+                    self._keep(entry[written:])  # the rest of one that was cut
+                    return entries[number + 1 :]
+                written -= len(entry)
+            return ()
 
     def take_dropped(self) -> int:
         """How many entries `write` had accepted that were lost afterwards. Each is told once."""

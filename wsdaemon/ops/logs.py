@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -25,6 +27,11 @@ from wsdaemon.ops.log_writing import NeverWaiting
 
 FORMATS: Final = ("auto", "text", "json")
 STANDARD_OUTPUT: Final = 1
+
+MAY_WAIT: Final = frozenset((LogLevel.debug, LogLevel.info))
+"""Levels whose entries may wait for the end of a turn of the loop."""
+
+MAX_GATHERED_BYTES: Final = 64 * 1024
 
 _INFO_RANK: Final = RANKS[LogLevel.info]
 _NAMESPACES_REMEMBERED: Final = 4096
@@ -118,6 +125,10 @@ class DaemonLog:
         self._complain = complain
         self._lost = 0
         self._lock = threading.RLock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         if isinstance(destination, DescriptorDestination):
             destination.drained = self._drained
         self._log = Logger(_NAMESPACE, observer=cast(Any, self))  # mypy does not read zope's interfaces
@@ -140,8 +151,44 @@ class DaemonLog:
             entry = self._renderer(event)
         except Exception as error:
             entry = self._renderer(_event("an event could not be rendered: {problem}", LogLevel.error, problem=type(error).__name__))
-        if entry is not None:
-            self._write(entry)
+        if entry is None:
+            return
+        loop = self._loop
+        if loop is None or self._thread != threading.get_ident() or event.get("log_level") not in MAY_WAIT or not loop.is_running():
+            with self._lock:
+                self.flush()
+                self._write(entry)
+        else:
+            self._gather(entry, loop)
+
+    def gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write the entries of one turn of `loop` together, where the destination is a stream of lines. Call it on the loop's thread.
+
+        Entries of other threads, of level warn and above, and those that come while the loop does not run are written at once, behind the
+        gathered ones. At the end of the process nothing is left.
+        """
+        if isinstance(self._destination, DescriptorDestination):
+            self._loop, self._thread = loop, threading.get_ident()
+            atexit.register(self.flush)
+
+    def flush(self) -> None:
+        """Write the gathered entries now."""
+        with self._lock:
+            entries, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            rest: Sequence[bytes] = entries
+            if len(entries) > 1 and not self._lost and isinstance(self._destination, DescriptorDestination):
+                rest = self._destination.write_together(entries)
+            for entry in rest:
+                self._write(entry)
+
+    def _gather(self, entry: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._gathered.append(entry)
+            self._gathered_bytes += len(entry)
+            if len(self._gathered) == 1:
+                loop.call_soon(self.flush)
+            elif self._gathered_bytes > MAX_GATHERED_BYTES:
+                self.flush()
 
     def open(self) -> None:
         """Open the destination; a second call does nothing. Raises LogError."""
@@ -149,6 +196,7 @@ class DaemonLog:
 
     def reopen(self) -> bool:
         """Open the file anew after it was renamed, for SIGHUP. On failure the log says so, the old file stays, and it is False."""
+        self.flush()
         try:
             self._destination.reopen()
         except OSError as error:
@@ -161,7 +209,8 @@ class DaemonLog:
         return True
 
     def close(self) -> None:
-        """Close the destination."""
+        """Write the gathered entries, and close the destination."""
+        self.flush()
         self._destination.close()
 
     def _write(self, entry: bytes) -> None:

@@ -289,10 +289,11 @@ class MountSettings(SectionSettings):
         ),
     )
     compression_client_context_takeover: bool = field(
-        default=False,
+        default=True,
         metadata=explain(
-            "Let the client keep its compression window between messages, so that later messages compress better. on takes the "
-            "memory of a window here, on every connection."
+            "Let the client keep its compression window between messages, so that later messages compress better. It takes up to a "
+            "window of memory here, on each connection that has sent a compressed message. off saves that memory; but some clients "
+            "overlook the daemon's answer then, and their second compressed message ends the connection (Tornado 6.6)."
         ),
     )
 

@@ -227,7 +227,7 @@ def test_the_same_password_is_hashed_once_for_all_who_wait(tmp_path: Path, monke
     async def visits() -> None:
         tasks = [asyncio.ensure_future(outcome(authenticator.authenticate(login("ada", "x")))) for _ in range(10)]
         await asyncio.sleep(0)
-        tasks[0].cancel()  # who began it goes away; the others get their answer
+        tasks[0].cancel()  # the client that began it disconnects; the others get their answer
         threads.go.release()
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(found[0], asyncio.CancelledError)

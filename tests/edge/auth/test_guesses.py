@@ -1,4 +1,4 @@
-"""edge/auth/guesses.py, and what basic does with it: nobody guesses passwords for long, or has all the hashing for himself."""
+"""edge/auth/guesses.py, and its use by basic: no address guesses passwords for long, or takes all the hashing."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from wsdaemon.edge.auth.http_client import KEEP, LARGEST_BODY
 
 
 def once(answer: bytes | None, asked: Candidate | None = None, **keys: Any) -> Identity | Denied:
-    """What comes of one answer."""
+    """The result of one answer."""
 
     async def test() -> Identity | Denied:
         async with Server(answer) as server:

@@ -32,7 +32,6 @@ from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer
 from ...core.handshake import Handshake
-from ...core.slices import SLICE_SECONDS
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, SUBPROTOCOL, encode, message_event, notice_events
 from .plain import PlainSession
@@ -118,7 +117,9 @@ class RoomsApp:
         self.keeps_handshake = hooks is not None
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
         held = self._hold if policy.waits else None
-        self._memory = MemoryBroker(limits, self._member_failed, wake=self._wake, later=_later, bulk=self._give, held=held, clock=clock)
+        self._memory = MemoryBroker(
+            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock
+        )  # fmt: skip
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -231,6 +232,8 @@ class RoomsApp:
 
     async def _delivered(self) -> None:
         """Wait until some of what is under way was delivered."""
+        if not self._waiters:
+            self._memory.fan.call_after_turn(self._wake_waiters)
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
@@ -290,16 +293,6 @@ class RoomsApp:
         self._send_to_all((session.writer,), notice.cache[JSON])
 
     # -- the loop
-
-    def _wake(self) -> None:
-        asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Deliver for a slice of time, then let others have their turn."""
-        more = self._memory.fan.step(1_000_000, self.clock() + SLICE_SECONDS)
-        self._wake_waiters()
-        if more:
-            self._wake()
 
     def _wake_waiters(self) -> None:
         if self._waiters:
