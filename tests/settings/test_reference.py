@@ -124,7 +124,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case NetworkForm() | ReachedHostForm():
+        case NetworkForm() | ReachedHostForm() | ReferenceForm():
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)
