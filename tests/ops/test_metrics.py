@@ -19,9 +19,9 @@ from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
 from wsdaemon.ops.admin.contract import PageRequest
-from wsdaemon.ops.admin.exposition import MOST_REASONS, MetricsPage, Sources
+from wsdaemon.ops.admin.exposition import MAX_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
-from wsdaemon.ops.metrics import AT_ONCE, EVERY, MOST_CODES, LoopLatency, Totals, code_label, survey
+from wsdaemon.ops.metrics import CONNECTIONS_PER_LOOK, MAX_CODES, MEASURE_SECONDS, LoopLatency, Totals, code_label, survey
 
 PLACE = ("/chat", "here")
 
@@ -125,11 +125,13 @@ def test_backlogs_are_added_up() -> None:
 def test_a_survey_lets_others_have_their_turn() -> None:
     with Loop() as loop:
         turns = iter(range(1_000_000))
-        task = loop.create_task(survey(Totals(), [connection(FakeWire()) for _ in range(AT_ONCE * 5)], lambda: float(next(turns)), 1.0))
+        task = loop.create_task(
+            survey(Totals(), [connection(FakeWire()) for _ in range(CONNECTIONS_PER_LOOK * 5)], lambda: float(next(turns)), 1.0)
+        )
         loop.settle()
         assert not task.done()
         loop.advance(60)
-        assert task.result()[PLACE].open == AT_ONCE * 5
+        assert task.result()[PLACE].open == CONNECTIONS_PER_LOOK * 5
 
 
 @given(st.lists(st.sampled_from(["open", "close", "traffic", "look"]), max_size=40))
@@ -145,7 +147,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
             wires.append((connection(wire), wire))
             connections.add(wires[-1][0])
 
-        for _ in range(AT_ONCE + 1):
+        for _ in range(CONNECTIONS_PER_LOOK + 1):
             come()
         ticks = iter(range(1_000_000))
         for event in events:
@@ -178,8 +180,8 @@ def test_close_codes_of_clients_have_a_bound() -> None:
         one.ended(code, "", "server")
         totals.closed(one, FakeWire().counts())
     closed = totals.snapshot()[PLACE].closed
-    assert len(closed) == MOST_CODES + 1
-    assert closed["other", "server"] == 2000 - MOST_CODES
+    assert len(closed) == MAX_CODES + 1
+    assert closed["other", "server"] == 2000 - MAX_CODES
 
 
 def test_what_a_slow_client_was_not_given_counts(made: House) -> None:
@@ -209,11 +211,11 @@ def test_a_histogram_counts_each_once(durations: list[float]) -> None:
 
 
 def test_the_loop_is_measured_once_a_second() -> None:
-    late = iter([0.0, EVERY + 0.3, 10.0, 10.0 + EVERY - 0.001, 20.0])
+    late = iter([0.0, MEASURE_SECONDS + 0.3, 10.0, 10.0 + MEASURE_SECONDS - 0.001, 20.0])
     with Loop() as loop:
         latency = LoopLatency(loop, lambda: next(late))
         begin = loop.create_task(latency.start())
-        loop.advance(2 * EVERY)
+        loop.advance(2 * MEASURE_SECONDS)
         assert begin.done()
         assert sum(latency.latency.counts) == 2
         assert latency.latency.total == pytest.approx(0.3)  # a timer that is early by a hair is not late
@@ -364,9 +366,9 @@ def test_a_version_that_is_none_is_as_good_as_no_wish(version: str) -> None:
 
 def test_reasons_have_a_bound() -> None:
     with Loop() as loop:
-        answer = page(loop, listener=Listener(gate=Gate({"/chat": {f"reason{number}": 1 for number in range(MOST_REASONS + 50)}})))
+        answer = page(loop, listener=Listener(gate=Gate({"/chat": {f"reason{number}": 1 for number in range(MAX_REASONS + 50)}})))
     found = samples(answer.body.decode())
-    assert sum(name == "wsdaemon_refused_total" for name, _ in found) == MOST_REASONS + 1
+    assert sum(name == "wsdaemon_refused_total" for name, _ in found) == MAX_REASONS + 1
     assert found[key("refused_total", listener="here", mount="/chat", reason="other")] == 50
 
 

@@ -81,7 +81,7 @@ class CoroutineConnection(Connection):
 
     # -- the session's side
 
-    def put(self, message: str | bytes) -> Awaitable[None] | None:
+    def _put(self, message: str | bytes) -> Awaitable[None] | None:
         """One message for the coroutine; what is returned is done when there is room for more."""
         self._inbox.append(message)
         self._inbox_size += len(message)
@@ -92,7 +92,7 @@ class CoroutineConnection(Connection):
         self._space = asyncio.get_running_loop().create_future()
         return self._space
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """No message will come any more; those that wait can still be received."""
         self._over = True
         self._on_warning = None  # it most often holds the connection, which would be freed late
@@ -109,11 +109,11 @@ class CoroutineSession:
     def __init__(self, app: CoroutineApp, connection: CoroutineConnection) -> None:
         self._app = app
         self._connection = connection
-        self.received = connection.put
+        self.received = connection._put
         self._task = self._run(app.function(connection), self._done)
 
     def closed(self, code: int, reason: str) -> None:
-        self._connection.finish()
+        self._connection._finish()
 
     def expiring(self, seconds: float) -> None:
         callback = self._connection._on_warning

@@ -67,7 +67,7 @@ class Presence(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Somebody came or went."""
+    """A member joined or left."""
 
     kind: Literal["joined", "left"]
     who: Presence
@@ -257,7 +257,7 @@ class Broker(Protocol):
         """
 
     def presence(self, room: str, limit: int | None = None) -> Answer[PresencePage]:
-        """Who is in the room: up to `limit` members, None for all. A room that does not exist is empty."""
+        """The members of the room: up to `limit` members, None for all. A room that does not exist is empty."""
 
     def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Answer[RoomPage]:
         """Up to `limit` (1 to MAX_PAGE) rooms, sorted by name, that match `pattern` and whose names come after `after`.

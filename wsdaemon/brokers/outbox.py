@@ -65,7 +65,7 @@ MAX_JOINED_BYTES = 64 * 1024
 
 
 class Delivery:
-    """Messages on their way to those who were members when they were published, but for `skip`. Whoever is given one is given all."""
+    """Messages on their way to those who were members when they were published, but for `skip`. A member that is given one is given all."""
 
     __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "cost", "messages")
 
@@ -84,7 +84,7 @@ class Delivery:
         return length_hint(self._rest)
 
     def owed(self, outbox: Outbox) -> Sequence[Member]:
-        """To whom it goes, if it is not begun."""
+        """The members that it goes to, if it is not begun."""
         skip, settled, last = self._skip, outbox.settled, self.messages[-1].offset
         if skip is None and not settled:
             return self._targets

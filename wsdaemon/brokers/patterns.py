@@ -143,7 +143,7 @@ class PatternIndex(Generic[T]):
             del below[tokens.pop()]
 
     def match(self, name: str) -> dict[str, T]:
-        """Everyone with at least one pattern that matches the name, by key: each once."""
+        """The subscribers with at least one pattern that matches the name, by key: each once."""
         found: dict[str, T] = {}
         for here in self._matching(name.split(".", MAX_TOKENS)):
             found.update(here)

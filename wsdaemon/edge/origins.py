@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..settings.origins import DEFAULT_PORTS, OPAQUE_HOST, WEB_SCHEMES, WORDS, OriginPattern, parse_host, parse_pattern, parse_port
 
@@ -74,6 +75,13 @@ def _split_host(host: str) -> tuple[str, str | None] | None:
     return None if match is None or name is None else (name, match[2])
 
 
+REMEMBERED_LENGTH = 128
+"""Longest Origin and Host header, in characters, that are remembered in parsed form: most clients of a listener send the same ones."""
+
+_parsed = lru_cache(maxsize=256)(parse_origin)
+_own = lru_cache(maxsize=256)(own_site)
+
+
 @dataclass(frozen=True, slots=True)
 class Origins:
     """The sites that may connect."""
@@ -104,10 +112,11 @@ class Origins:
             return True
         if origin == "null":
             return self.null
-        site = parse_origin(origin)
+        remembered = len(origin) <= REMEMBERED_LENGTH and len(host) <= REMEMBERED_LENGTH
+        site = (_parsed if remembered else parse_origin)(origin)
         if site is None:
             return False
-        if self.same_origin and site == own_site(host, secure):
+        if self.same_origin and site == (_own if remembered else own_site)(host, secure):
             return True
         return any(_fits(pattern, site, secure) for pattern in self.patterns)
 

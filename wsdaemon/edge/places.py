@@ -31,7 +31,10 @@ class Places:
 
     def check(self, entrance: Entrance) -> None:
         """BadRequest, 503, where the mount, the listener or the daemon is full."""
-        if entrance.count.full or any(count.full for count in self._counts):
+        full = entrance.count.full
+        for count in self._counts:
+            full = full or count.full
+        if full:
             raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
 
     def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -42,6 +43,24 @@ _ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?]+)(.*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~]{1,255})(?::([0-9]{0,5}))?")
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _PROTOCOL = re.compile(_TOKEN.decode())
+
+_PICKED = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"host",
+        b"origin",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers whose values are taken down while the lines are read: a look-up later would search all of them again."""
+
+_NONE: list[str] = []
 
 _UPGRADE_HEADERS = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"))
 
@@ -86,6 +105,8 @@ class Head:
     """Bytes of body that follow; 0 for nearly every request."""
     raw: bytes = field(repr=False)
     """The head as it was sent, its last empty line included."""
+    picked: Mapping[bytes, list[str]] = field(default_factory=dict, repr=False, compare=False)
+    """The values of the headers that are read here, by name in lower case, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +214,7 @@ def parse_head(raw: bytes, max_body: int = 0) -> Head:
     method, target, version = line.groups()
     if version != b"1.1":
         raise _bad_version(version)
-    headers = _headers(raw, line_end + 2)
+    headers, picked = _headers(raw, line_end + 2)
     raw_path, query_string = _split_target(method, target, headers)
     return Head(
         method.decode("ascii"),
@@ -203,13 +224,14 @@ def parse_head(raw: bytes, max_body: int = 0) -> Head:
         _decode_path(raw_path),
         raw_path,
         query_string,
-        _content_length(headers, max_body),
+        _content_length(picked, max_body),
         raw,
+        picked,
     )
 
 
-def _headers(raw: bytes, start: int) -> Headers:
-    """The header lines from `start` on, checked in one pass by one expression; Host is there once and well-formed."""
+def _headers(raw: bytes, start: int) -> tuple[Headers, dict[bytes, list[str]]]:
+    """The header lines from `start` on, checked by one expression, and the values of _PICKED. Host is there once, well-formed."""
     if not _HEADER_LINES.fullmatch(raw, start, len(raw) - 2):
         raise _bad_header(raw[start:-4])
     lines = raw[start:-4].split(b"\r\n") if start < len(raw) - 2 else []
@@ -217,18 +239,20 @@ def _headers(raw: bytes, start: int) -> Headers:
         raise BadRequest(431, "header_count", f"The request has more than {MAX_HEADERS} headers.")
     if b"\x85" in raw:
         _check_next_line(lines)
-    parts = []
+    parts, picked = [], dict[bytes, list[str]]()
     for line in lines:
         name, _, value = line.partition(b":")
-        parts.append(name.lower() + b":" + value.strip(b" \t"))
-    headers = Headers.trusted(parts)
-    hosts = headers.get_all("host")
+        name, value = name.lower(), value.strip(b" \t")
+        parts.append(name + b":" + value)
+        if name in _PICKED:
+            picked.setdefault(name, []).append(value.decode("latin-1"))
+    hosts = picked.get(b"host", _NONE)
     if len(hosts) != 1:
         raise BadRequest(400, "host", "The request has no Host header." if not hosts else "The request has more than one Host header.")
     host = _HOST.fullmatch(hosts[0])
     if host is None or int(host[1] or 0) > 65535:
         raise BadRequest(400, "host", "The Host header is not a host with an optional port.")
-    return headers
+    return Headers.trusted(parts), picked
 
 
 def _check_next_line(lines: list[bytes]) -> None:
@@ -272,11 +296,11 @@ def _decode_path(raw_path: bytes) -> str:
     return path
 
 
-def _content_length(headers: Headers, max_body: int) -> int:
+def _content_length(picked: Mapping[bytes, list[str]], max_body: int) -> int:
     """RFC 9112 6.1 and 6.3. Anything by which two readers could see different ends of the body is refused."""
-    if "transfer-encoding" in headers:
+    if b"transfer-encoding" in picked:
         raise BadRequest(400, "body", "A request with Transfer-Encoding is not accepted here.")
-    values = headers.get_all("content-length")
+    values = picked.get(b"content-length")
     if not values:
         return 0
     if len(values) > 1 or not (values[0].isascii() and values[0].isdigit()) or len(values[0]) > 15:
@@ -331,39 +355,27 @@ def _bad_header(lines: bytes) -> BadRequest:
     return BadRequest(400, "header", "A header line is not NAME: VALUE.")
 
 
-def _tokens(value: str | None) -> list[str]:
+def _tokens(value: str) -> list[str]:
     """A list header's members in lower case (RFC 9110 5.6.1)."""
-    return [token.strip(" \t") for token in value.lower().split(",")] if value else []
+    return [token.strip(" \t") for token in value.lower().split(",")]
 
 
 def wants_upgrade(head: Head) -> bool:
     """Whether this is an opening handshake at all, good or bad: it asks to upgrade to `websocket` (RFC 9110 7.8). Else it is plain HTTP."""
-    wanted = head.headers.joined("upgrade")
-    return wanted is not None and "websocket" in _tokens(wanted) and "upgrade" in _tokens(head.headers.joined("connection"))
+    return _names("websocket", head.picked.get(b"upgrade", _NONE)) and _names("upgrade", head.picked.get(b"connection", _NONE))
 
 
-_OF_THE_UPGRADE = frozenset(
-    {
-        b"connection",
-        b"origin",
-        b"sec-websocket-extensions",
-        b"sec-websocket-key",
-        b"sec-websocket-protocol",
-        b"sec-websocket-version",
-        b"upgrade",
-    }
-)
-_NONE: list[str] = []
+def _names(token: str, lines: list[str]) -> bool:
+    """Whether a list header has this token among its members, in whatever case."""
+    return any(line.lower() == token or token in _tokens(line) for line in lines)
 
 
 def upgrade(head: Head) -> Upgrade:
     """The opening handshake in `head` (RFC 6455 4.2.1). Raises BadRequest: 405, 426 or 400."""
     if head.method != "GET":
         raise BadRequest(405, "method", "A WebSocket is opened with GET.", (("Allow", "GET"),))
-    lines = head.headers.pick(_OF_THE_UPGRADE)
-    if "websocket" not in _tokens(", ".join(lines.get(b"upgrade", _NONE))) or "upgrade" not in _tokens(
-        ", ".join(lines.get(b"connection", _NONE))
-    ):
+    lines = head.picked
+    if not wants_upgrade(head):
         raise BadRequest(426, "upgrade", "This path speaks WebSocket only: ask for it with Upgrade: websocket.", _UPGRADE_HEADERS)
     if head.content_length:
         raise BadRequest(400, "body", "An opening handshake has no body.")

@@ -16,13 +16,13 @@ from ..core.connection import Connection, Counts
 from ..core.histogram import Histogram
 from ..core.slices import SLICE_SECONDS
 
-AT_ONCE = 64
+CONNECTIONS_PER_LOOK = 64
 """Connections that a survey reads between two looks at the clock."""
 
-MOST_CODES = 100
+MAX_CODES = 100
 """The number of different close codes of the daemon's side per mount and listener, because an app can choose any."""
 
-EVERY = 1.0
+MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the loop's latency."""
 
 MountAndListener = tuple[str, str]
@@ -73,7 +73,7 @@ class Totals:
         traffic.add(counts)
         by = connection.closed_by
         key = code_label(connection.close_code or 0, by), by
-        if key not in traffic.closed and len(traffic.closed) >= MOST_CODES:
+        if key not in traffic.closed and len(traffic.closed) >= MAX_CODES:
             key = "other", by
         traffic.closed[key] = traffic.closed.get(key, 0) + 1
 
@@ -116,7 +116,7 @@ async def survey(
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
     end = clock() + SLICE_SECONDS
     for number, connection in enumerate(list(connections)):
-        if number % AT_ONCE == 0 and clock() > end:
+        if number % CONNECTIONS_PER_LOOK == 0 and clock() > end:
             await asyncio.sleep(pause)
             end = clock() + SLICE_SECONDS
         handshake = connection.handshake
@@ -151,8 +151,8 @@ class LoopLatency:
             self._handle = None
 
     def _wait(self) -> None:
-        self._due = self._clock() + EVERY
-        self._handle = self._loop.call_later(EVERY, self._measure)
+        self._due = self._clock() + MEASURE_SECONDS
+        self._handle = self._loop.call_later(MEASURE_SECONDS, self._measure)
 
     def _measure(self) -> None:
         self.latency.observe(max(0.0, self._clock() - self._due))

@@ -63,14 +63,14 @@ class RoomsPolicy:
     """What the app is told besides the broker's limits. Sizes in bytes, times in seconds."""
 
     publish: Literal["clients", "server", "none"] = "clients"
-    """Who may publish."""
+    """The publishers that the mount allows."""
     echo_to_sender: bool = False
     parameters: tuple[str, ...] = ()
     """Those of the path: their values, with a / between them, name the room. None: only the subprotocol is served."""
     drops_messages: bool = False
     """The mount would rather drop messages than a slow connection."""
     waits: bool = False
-    """Whoever publishes waits until the slowest member has room."""
+    """A publisher waits until the slowest member has room."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
     requests_per_second: float = 50.0
@@ -112,7 +112,7 @@ class RoomsApp:
     ) -> None:  # fmt: skip
         self.policy = policy
         self.open_to_all = hooks is None and policy.publish == "clients"
-        """Whoever is in a room may publish there, and nobody has to be asked."""
+        """Whether every member may publish without a hook."""
         self.hooks = None if hooks is None else Policy(hooks, policy.hook_timeout, failed)
         self.keeps_handshake = hooks is not None
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
@@ -138,7 +138,7 @@ class RoomsApp:
         self._sweeper = self.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     async def stop(self) -> None:
-        """After the drain: nobody is there any more to be given anything."""
+        """Stop after the drain, when no member is left."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -163,7 +163,7 @@ class RoomsApp:
         return session
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work that nobody waits for; it sees to its own errors."""
+        """Run `work` in a task of its own; it handles its own errors."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -287,7 +287,7 @@ class RoomsApp:
             self._send_to_all((writer,), [_prepare(message, form, writer) for message in messages])
 
     def tell(self, session: JsonSession, notice: Notice) -> None:
-        """Tell one member who came and went. The others that are told the same share the frames."""
+        """Tell one member of changes in a room's presence. Members that are told the same share the frames."""
         if notice.cache is None:
             notice.cache = {JSON: [session.writer.prepare(encode(event), True, object()) for event in notice_events(notice)]}
         self._send_to_all((session.writer,), notice.cache[JSON])

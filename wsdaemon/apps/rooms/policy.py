@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class Visitor:
-    """A client as hooks see it."""
+    """The client that a hook decides about. Its `handshake` is whole for as long as the connection is open."""
 
     __slots__ = ("handshake", "id")
 
@@ -41,7 +41,7 @@ class Visitor:
 
     @property
     def identity(self) -> Identity | None:
-        """Who it is, where the mount asks for that."""
+        """The authenticated user; None on a mount without `auth`."""
         return self.handshake.identity
 
     @property
