@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.fakes import App, Client, Loop, Watcher, closing, house, request
-from wsdaemon.core.registry import Connections, Count, take_place
+from wsdaemon.core.registry import Connections, Count, Place
 
 
-def test_a_place_is_taken_in_all_counts_or_in_none() -> None:
+def test_a_place_is_taken_in_all_counts() -> None:
     wide, narrow = Count(), Count(1)
-    place = take_place(wide, narrow)
-    assert place is not None
+    place = Place((wide, narrow))
     assert (wide.now, narrow.now, narrow.full, wide.full) == (1, 1, True, False)
-    assert take_place(wide, narrow) is None
-    assert (wide.now, wide.total) == (1, 1)
     place.leave()
-    assert (wide.now, narrow.now, narrow.total) == (0, 0, 1)
-    assert take_place(wide, narrow) is not None
+    assert (wide.now, narrow.now, narrow.full, narrow.total) == (0, 0, False, 1)
 
 
 def test_a_place_is_given_back_once() -> None:
     count = Count(5)
-    place, _other = take_place(count), take_place(count)
-    assert place is not None
+    place, _other = Place((count,)), Place((count,))
     place.leave()
     place.leave()
     assert count.now == 1

@@ -235,6 +235,21 @@ def test_where_a_turn_is_used_up_a_long_read_waits(loop: Loop) -> None:
     assert world.upper.data == b"x" * 250_000
 
 
+def test_a_fault_of_the_protocol_above_in_a_later_turn_ends_the_connection(loop: Loop) -> None:
+    world = open_world(loop)
+    world.turns.spend(1.0)
+    world.plain.receive(world.encrypt(b"x" * 250_000))
+
+    def fail() -> None:
+        raise RuntimeError("ours")
+
+    world.upper.on_data = fail
+    loop.settle()
+    assert world.layer.state is GONE and world.upper.events == ["made", "lost"]
+    assert [str(problem["exception"]) for problem in loop.problems] == ["ours"]
+    loop.problems.clear()
+
+
 def test_handshakes_are_charged_to_the_turn(loop: Loop) -> None:
     world = World(loop)
     hello = world.flight()

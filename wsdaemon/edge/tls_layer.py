@@ -195,7 +195,11 @@ class TlsLayer(asyncio.Protocol):
         """It is this connection's turn."""
         self._deferred = False
         if self.state in READING and not self._paused:
-            self._work()
+            try:
+                self._work()
+            except BaseException:  # the loop's transport would do so; nothing would ever read this one again
+                self.abort()
+                raise
         if self.state not in READING or self._paused or self._deferred or self._plain is None:
             return
         if not self._eof:
