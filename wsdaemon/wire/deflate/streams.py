@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
+from .budget import Budget, compress
 from .negotiation import EXTENSION_NAME, DeflateParameters
 
 if TYPE_CHECKING:
@@ -57,12 +58,15 @@ def _compressor(parameters: DeflateParameters, sent: bytes = b"") -> _Compress:
     return zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)
 
 
-def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
-    """One message compressed without context: right for every connection with these parameters and `server_no_context_takeover`."""
+def deflate_message(payload: bytes, parameters: DeflateParameters, budget: Budget, taken: float = 0.0) -> tuple[bytes, float]:
+    """One message compressed without context, and the seconds that it took (`compress`).
+
+    It is right for every connection with these parameters and `server_no_context_takeover`.
+    """
     if not payload:
-        return EMPTY_MESSAGE
-    compressor = _compressor(parameters)
-    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        return EMPTY_MESSAGE, 0.0
+    data, took, _ = compress(_compressor(parameters), payload, parameters.level, budget, taken)
+    return data, took
 
 
 def _last(pieces: list[bytes], size: int) -> bytes:
@@ -216,21 +220,24 @@ class Deflate:
             self._window = message[-size:] if len(message) >= size else (window + message)[-size:]
         return message
 
-    def deflate(self, payload: bytes) -> bytes:
+    def deflate(self, payload: bytes, budget: Budget) -> bytes:
         """One message as a compressed payload, without its last four bytes (RFC 7692 7.2.1)."""
-        if self.parameters.server_no_context_takeover:
-            return deflate_message(payload, self.parameters)
+        parameters = self.parameters
+        if parameters.server_no_context_takeover:
+            return deflate_message(payload, parameters, budget)[0]
         if not payload:
             return EMPTY_MESSAGE
         self.used = True
         compressor = self._compressing
         if compressor is None:
-            compressor = _compressor(self.parameters, self._sent)
-            if self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
-                self._remember(payload)
-            else:
-                self._compressing = compressor
-        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            compressor = _compressor(parameters, self._sent)
+        data, _, cut = compress(compressor, payload, parameters.level, budget)
+        if cut or parameters.server_window_bits <= SMALL_WINDOW_BITS:
+            self._compressing = None
+            self._remember(payload)
+        else:
+            self._compressing, self._sent = compressor, b""
+        return data
 
     def _remember(self, payload: bytes) -> None:
         size = 1 << self.parameters.server_window_bits
