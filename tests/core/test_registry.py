@@ -40,8 +40,8 @@ def test_the_registry_of_open_connections() -> None:
         clients = [made.make_wire(App()) for _ in range(3)]
         connections = Connections()
         for client in clients:
-            connections.add(client.wire.wire_connection)
-        first = clients[0].wire.wire_connection
+            connections.add(client.connection)
+        first = clients[0].connection
         assert len(connections) == 3
         assert first in connections
         connections.remove(first)
@@ -68,7 +68,7 @@ def test_who_opens_while_all_are_closed_is_closed_too() -> None:
         made.loop.settle()
         app = App()
         client = made.make_wire(app)
-        connections.add(client.wire.wire_connection)
+        connections.add(client.connection)
         assert client.frames() == [closing(1001, "server is shutting down")]
         client.answer_close()
         assert app.ends == [(1001, "server is shutting down")]
@@ -83,8 +83,8 @@ def test_who_opens_late_and_does_not_answer_is_dropped_in_time() -> None:
         made.loop.settle()
         app, watcher = App(), Watcher()
         watcher.opened = connections.add  # type: ignore[method-assign]
-        wire = made.make_class(app, watcher, ping_interval=25.0, close_timeout=1.0)
-        client = Client(made.loop, wire, watcher, wire.wire_policy.wheel, request(), -1)
+        wire = made.make_wires(app, watcher, ping_interval=25.0, close_timeout=1.0)
+        client = Client(made.loop, wire, watcher, wire.policy.wheel, request(), -1)
         assert client.frames() == [closing(1001, "server is shutting down")]
         made.loop.advance(1.1)
         assert client.transport.aborted
@@ -96,8 +96,8 @@ def test_a_drain_ends_with_the_last_close() -> None:
         connections = Connections()
         clients = [made.make_wire(App()) for _ in range(2)]
         for client in clients:
-            client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
-            connections.add(client.wire.wire_connection)
+            client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
+            connections.add(client.connection)
         task = made.loop.create_task(connections.drain(10))
         made.loop.settle()
         for client in clients:
@@ -112,8 +112,8 @@ def test_a_drain_drops_those_that_do_not_close() -> None:
     with house() as made:
         connections = Connections()
         client = made.make_wire(App(), close_timeout=60.0)
-        client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
-        connections.add(client.wire.wire_connection)
+        client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
+        connections.add(client.connection)
         task = asyncio.ensure_future(connections.drain(3, 1012, "restart"))
         made.loop.advance(2.9)
         assert not task.done()

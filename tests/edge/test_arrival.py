@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +19,6 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.arrival import LINGER, Arrival
 from wsdaemon.edge.candidate import Entrance
-from wsdaemon.wire.factory import Wires
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Door:
@@ -39,12 +31,12 @@ class Door:
         self.mount_count, self.count = Count(most_here), Count(most)
         self.open = True
         self.left: list[Arrival] = []
-        wire = made.make_class(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
-        rooms = made.make_class(EchoApp())
+        wire = made.make_wires(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
+        rooms = made.make_wires(EchoApp())
         routes = Routes(
             [
-                ("/", Entrance("/", Wires(wire), self.mount_count, ("b", "c"))),
-                ("/rooms/{room}", Entrance("/rooms/{room}", Wires(rooms), Count())),
+                ("/", Entrance("/", wire, self.mount_count, ("b", "c"))),
+                ("/rooms/{room}", Entrance("/rooms/{room}", rooms, Count())),
             ]
         )
         self.gate = make_gate(
@@ -95,7 +87,7 @@ def test_parameters_of_the_path(made: House) -> None:
     door = Door(made)
     transport, _ = door.arrive()
     transport.receive(request("/rooms/r%C3%A9d"))
-    connection = transport.protocol.wire_connection
+    connection = transport.protocol.wire.connection
     assert connection.params == {"room": "réd"}
     assert connection.handshake.mount == "/rooms/{room}"
     assert door.mount_count.now == 0
@@ -308,7 +300,7 @@ def test_on_whom_a_mounted_class_never_decides_is_counted(made: House) -> None:
 
 def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door(made)
-    monkeypatch.setattr("wsdaemon.wire.protocol.Wire._attach", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("wsdaemon.wire.wire.Wire.attach", lambda *arguments: 1 / 0)
     transport, arrival = door.arrive()
     transport.receive(request())
     made.loop.advance(LINGER + 1)

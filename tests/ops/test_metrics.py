@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.support.fakes import App, Client, House, Loop, frame, house, request, text
-from wsdaemon.core.connection import Connection
+from tests.support.fakes import App, Client, House, Loop, frame, request, text
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
@@ -23,7 +22,6 @@ from wsdaemon.ops.admin.contract import PageRequest
 from wsdaemon.ops.admin.exposition import MAX_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
 from wsdaemon.ops.metrics import CONNECTIONS_PER_LOOK, MAX_CODES, MEASURE_SECONDS, LoopLatency, Totals, code_label, survey
-from wsdaemon.wire.protocol import Wire
 
 PLACE = ("/chat", "here")
 
@@ -52,6 +50,13 @@ class FakeWire:
     def unsent(self) -> int:
         return self.waiting
 
+    def counts(self) -> Counts:
+        return Counts(self.messages_in, self.messages_out, self.bytes_in, self.bytes_out)
+
+    @property
+    def writer(self) -> FakeWire:
+        return self
+
 
 def connection(wire: FakeWire, number: str = "1") -> Connection:
     return Connection(wire, Shown(), number)  # type: ignore[arg-type]
@@ -67,18 +72,12 @@ class Watch:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self.connections.remove(connection)
-        self.totals.closed(connection, wire)
+        self.totals.closed(connection, counts)
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         raise AssertionError(doing)
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 def echo(connection: Connection, message: Any) -> None:
@@ -110,8 +109,8 @@ def test_a_connection_counts_while_it_is_open_and_when_it_is_over(made: House) -
 
 
 def opened(made: House, app: App, watcher: Any, **options: Any) -> Client:
-    wire_class = made.make_class(app, watcher, **options)
-    return Client(made.loop, wire_class, watcher, wire_class.wire_policy.wheel, request(), -1)
+    wires = made.make_wires(app, watcher, **options)
+    return Client(made.loop, wires, watcher, wires.policy.wheel, request(), -1)
 
 
 def test_backlogs_are_added_up() -> None:
@@ -159,7 +158,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
                 wire.messages_in += 1
                 gone.ended(1000, "", "client")
                 connections.remove(gone)
-                totals.closed(gone, wire)
+                totals.closed(gone, wire.counts())
             elif event == "traffic":
                 for _, wire in wires:
                     wire.messages_in += 1
@@ -179,7 +178,7 @@ def test_close_codes_of_clients_have_a_bound() -> None:
     for code in range(3000, 5000):
         one = connection(FakeWire())
         one.ended(code, "", "server")
-        totals.closed(one, FakeWire())
+        totals.closed(one, FakeWire().counts())
     closed = totals.snapshot()[PLACE].closed
     assert len(closed) == MAX_CODES + 1
     assert closed["other", "server"] == 2000 - MAX_CODES
@@ -230,16 +229,17 @@ def test_a_ping_that_is_answered_is_timed_once(made: House, mounted: bool) -> No
     trips = Histogram((1.0, 2.0, 5.0))
     served: dict[str, Any] = {"mounted": Own} if mounted else {"app": App()}
     client = made.make_wire(**served, ping_interval=25.0, ping_timeout=10.0, round_trips=trips)
-    pong = frame(10, b"ping")
-    client.send(pong)  # no request asked
+    client.send(frame(10, b"ping"))  # no request asked
     made.loop.advance(25.1)
-    assert [one.opcode for one in client.frames()] == [9]
+    [ping] = client.frames()
+    assert ping.opcode == 9
+    pong = frame(10, ping.payload)
     made.loop.advance(1.5)
     client.send(frame(10, b"something else"), pong, pong)
     assert trips.counts == [0, 1, 0, 0]
     assert trips.total == pytest.approx(1.5, abs=0.1)
     made.loop.advance(25.1)
-    client.send(pong)
+    client.send(frame(10, client.frames()[0].payload))
     assert sum(trips.counts) == 2
 
 
@@ -376,7 +376,7 @@ def test_closes_are_shown_by_code_and_by_whom() -> None:
     totals = Totals()
     ended = connection(FakeWire())
     ended.ended(1001, "", "client")
-    totals.closed(ended, FakeWire(5))
+    totals.closed(ended, FakeWire(5).counts())
     with Loop() as loop:
         found = samples(page(loop, totals=totals).body.decode())
     assert found[key("connections_closed_total", mount="/chat", listener="here", code="1001", by="client")] == 1

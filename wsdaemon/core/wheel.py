@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-RESOLUTION = 0.05
-"""Seconds that one bucket spans: nothing is ever early, and at most this much late."""
+from .slices import SLICE_SECONDS
 
-SLICE = 0.003
-"""Seconds the wheel may take at once before it lets the loop look after other connections."""
+RESOLUTION_SECONDS = 0.05
+"""What one bucket spans: nothing is ever early, and at most this much late."""
 
 AWAY_SECONDS = 0.5
 """If a timer of the loop fires this much too late, the process was stopped, or something held the loop."""
@@ -72,7 +71,7 @@ class Wheel:
         """Have item.due() called in `delay` seconds; replaces its earlier deadline."""
         if item.due_bucket:
             self.clear(item)
-        bucket = int((self.time() + delay) / RESOLUTION) + 1
+        bucket = int((self.time() + delay) / RESOLUTION_SECONDS) + 1
         item.due_bucket = bucket
         members = self._buckets.get(bucket)
         if members is None:
@@ -96,7 +95,7 @@ class Wheel:
 
     def left(self, item: Due) -> float:
         """Seconds until item is due; 0 when it has no deadline."""
-        return max(0.0, item.due_bucket * RESOLUTION - self.time())
+        return max(0.0, item.due_bucket * RESOLUTION_SECONDS - self.time())
 
     def stop(self) -> None:
         """Forget all deadlines."""
@@ -113,17 +112,17 @@ class Wheel:
         if self._handle is not None:
             self._handle.cancel()
         self._timer_bucket = bucket
-        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION - self.time()), self._turn)
+        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION_SECONDS - self.time()), self._turn)
 
     def _was_away(self) -> bool:
         """Whether the timer fires so late that the sockets must be read first. Then every deadline moves, once for each timer.
 
         Twice in a row would let a flood of work, which makes each turn of the loop long, hold off all deadlines for ever.
         """
-        late = self.time() - self._timer_bucket * RESOLUTION
+        late = self.time() - self._timer_bucket * RESOLUTION_SECONDS
         self._forgave = late > AWAY_SECONDS and not self._forgave
         if self._forgave:
-            self.away += late + RESOLUTION
+            self.away += late + RESOLUTION_SECONDS
         return self._forgave
 
     def _turn(self) -> None:
@@ -132,10 +131,10 @@ class Wheel:
             self._arm(self._timer_bucket)
             return
         # At a bucket's very time the division may give the bucket before it, and a timer may fire a hair early: never turn for nothing.
-        passed = max(self._timer_bucket, int(self.time() / RESOLUTION))
+        passed = max(self._timer_bucket, int(self.time() / RESOLUTION_SECONDS))
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= passed):
             self._ready |= self._buckets.pop(bucket)
-        end = self._now() + SLICE
+        end = self._now() + SLICE_SECONDS
         while self._ready:
             item = self._ready.pop()
             item.due_bucket = 0

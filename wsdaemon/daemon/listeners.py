@@ -28,7 +28,6 @@ from ..edge.places import Places
 from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
-from ..wire.factory import Wires
 from ..wire.turns import Turns
 from .mounts import Mount
 from .sockets import Bound
@@ -69,7 +68,7 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
     settings = mount.settings
     return Entrance(
         mount=mount.path,
-        wires=Wires(mount.wire_class),
+        wires=mount.wires,
         count=mount.count,
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ..core.handshake import Peer
 from ..core.identity import Identity
-from ..wire.output import Native
+from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key

@@ -16,7 +16,7 @@ Bytes from the network are given to OpenSSL one record at a time, so that the la
 it, how many records carry no data, and that OpenSSL holds at most one record. Bytes that wait stay here, as they came.
 
     delivery   in order; never while reading is paused; never inside resume_reading(); all that came, without another byte from the network
-    fairness   a connection decrypts for SLICE seconds, then it waits for its turn with all others (wire.turns.Turns)
+    fairness   a connection decrypts for SLICE_SECONDS, then it waits for its turn with all others (wire.turns.Turns)
     memory     one read of the plain transport, and what OpenSSL keeps for a connection; none of OpenSSL's after the end
 """
 
@@ -28,6 +28,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.slices import SLICE_SECONDS
 from . import tls_failure
 from .tls_handshake import Step, TlsHandshake
 from .tls_output import MAX_GATHERED, MAX_WRITE, chunks
@@ -47,16 +48,13 @@ from .tls_state import (
     TurnsOfReading,
 )  # fmt: skip
 
-SLICE = 0.002
-"""Seconds of decrypting after which other connections have their turn. A record that is begun is finished."""
-
 LONG = 4_096
 """Bytes of a read from which it is worth a look at the clock."""
 
 FULL = 256_000
 """Bytes of a read that filled the loop's buffer: the loop would read again at once, up to 32 times, before others have their turn."""
 
-BRIEF = SLICE / 10
+BRIEF_SECONDS = SLICE_SECONDS / 10
 """Seconds that such a read may take."""
 
 RECORDS = 16
@@ -156,7 +154,7 @@ class TlsLayer(asyncio.Protocol):
             return
         began = self._turns.now() if size >= FULL else 0.0
         self._work()
-        if began and self._turns.now() - began > BRIEF and self.state in READING:
+        if began and self._turns.now() - began > BRIEF_SECONDS and self.state in READING:
             self._defer()
 
     def eof_received(self) -> bool:
@@ -193,11 +191,15 @@ class TlsLayer(asyncio.Protocol):
 
     # -- turns
 
-    def wire_read_on(self) -> None:
+    def read_on(self) -> None:
         """It is this connection's turn."""
         self._deferred = False
         if self.state in READING and not self._paused:
-            self._work()
+            try:
+                self._work()
+            except BaseException:  # the loop's transport would do so; nothing would ever read this one again
+                self.abort()
+                raise
         if self.state not in READING or self._paused or self._deferred or self._plain is None:
             return
         if not self._eof:
@@ -252,7 +254,7 @@ class TlsLayer(asyncio.Protocol):
         """Take records until there are no more, or reading is paused, or others have their turn."""
         now = self._turns.now
         moment = now()
-        until = moment + SLICE
+        until = moment + SLICE_SECONDS
         while self.state in READING and not self._paused and not self._deferred:
             if self.state is HANDSHAKE:
                 more = self._greet()

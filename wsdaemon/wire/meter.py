@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-BURST = 2.0
-"""Seconds' worth that a client may send at once, after it has been quiet."""
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings.model import MountSettings
+
+BURST_SECONDS = 2.0
+"""So much of its rate a client may send at once, after it has been quiet."""
 
 
 class Meter:
@@ -22,22 +27,27 @@ class Meter:
         "_messages_rate",
         "_messages_seen",
         "_then",
-        "messages_count",
+        "counts_messages",
     )
 
     def __init__(self, messages_rate: float, bytes_rate: float, controls_rate: float, now: float) -> None:
         self._messages_rate, self._bytes_rate, self._controls_rate = messages_rate, bytes_rate, controls_rate
-        self._messages, self._bytes, self._controls = messages_rate * BURST, bytes_rate * BURST, controls_rate * BURST
+        self._messages, self._bytes, self._controls = (rate * BURST_SECONDS for rate in (messages_rate, bytes_rate, controls_rate))
         self._messages_seen = self._bytes_seen = 0
         self._then = now
-        self.messages_count = messages_rate > 0 or bytes_rate > 0
+        self.counts_messages = messages_rate > 0 or bytes_rate > 0
         """False: only control frames have a limit."""
+
+    @classmethod
+    def of(cls, settings: MountSettings, now: float) -> Meter:
+        """One with the rates of a mount."""
+        return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
 
     def _earn(self, now: float) -> None:
         passed, self._then = max(0.0, now - self._then), now
-        self._messages = min(self._messages_rate * BURST, self._messages + passed * self._messages_rate)
-        self._bytes = min(self._bytes_rate * BURST, self._bytes + passed * self._bytes_rate)
-        self._controls = min(self._controls_rate * BURST, self._controls + passed * self._controls_rate)
+        self._messages = min(self._messages_rate * BURST_SECONDS, self._messages + passed * self._messages_rate)
+        self._bytes = min(self._bytes_rate * BURST_SECONDS, self._bytes + passed * self._bytes_rate)
+        self._controls = min(self._controls_rate * BURST_SECONDS, self._controls + passed * self._controls_rate)
 
     def spend(self, messages: int, received: int, now: float) -> float:
         """Pay for what came so far: the connection's counts of messages and of bytes."""

@@ -31,7 +31,7 @@ from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
 from ...core.absence import no_grace
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Wire
+from ...core.connection import Connection, Prepared, Writer
 from ...core.handshake import Handshake
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, SUBPROTOCOL, encode, message_event, notice_events
@@ -52,7 +52,7 @@ PAGE_BYTES = 256 * 1024
 
 T = TypeVar("T")
 Failed = Callable[[Connection, str, BaseException], None]
-SendToAll = Callable[[Sequence[Wire], Sequence[Prepared]], None]
+SendToAll = Callable[[Sequence[Writer], Sequence[Prepared]], None]
 """Sends all of the messages to each of the wires, in one write for each, and raises nothing."""
 
 PLAIN, JSON = "plain", "json"
@@ -265,17 +265,17 @@ class RoomsApp:
     def _give(self, members: Sequence[Member], messages: Sequence[Message]) -> None:
         """The broker: give each of the members all of the messages."""
         sessions = cast("Sequence[PlainSession | JsonSession]", members)
-        plain = [session.wire for session in sessions if type(session) is PlainSession]
+        plain = [session.writer for session in sessions if type(session) is PlainSession]
         if plain:
             self._send_to_all(plain, [_prepared(message, PLAIN, plain[0]) for message in messages])
         if len(plain) < len(sessions):
-            structured = [session.wire for session in sessions if session.structured]
+            structured = [session.writer for session in sessions if session.structured]
             self._send_to_all(structured, [_prepared(message, JSON, structured[0]) for message in messages])
 
     def _hold(self, members: Sequence[Member], go_on: Callable[[], None]) -> bool:
         """The broker: whether some of the members have no room for a message; it goes on when they have, or are gone."""
         sessions = cast("Sequence[PlainSession | JsonSession]", members)
-        slow = [session.connection for session in sessions if session.wire.queued and session.wire.live]
+        slow = [session.connection for session in sessions if session.writer.queued and session.writer.live]
         if slow:
             self.in_background(_when_all_have_room(slow, go_on))
         return bool(slow)
@@ -287,14 +287,14 @@ class RoomsApp:
     def give_missed(self, session: PlainSession | JsonSession, messages: Sequence[Message]) -> None:
         """Give one member messages out of a history, which keeps no frames."""
         if messages:
-            form, wire = JSON if session.structured else PLAIN, session.wire
-            self._send_to_all((wire,), [_prepare(message, form, wire) for message in messages])
+            form, writer = JSON if session.structured else PLAIN, session.writer
+            self._send_to_all((writer,), [_prepare(message, form, writer) for message in messages])
 
     def tell(self, session: JsonSession, notice: Notice) -> None:
         """Tell one member of changes in a room's presence. Members that are told the same share the frames."""
         if notice.cache is None:
-            notice.cache = {JSON: [session.wire.prepare(encode(event), True, object()) for event in notice_events(notice)]}
-        self._send_to_all((session.wire,), notice.cache[JSON])
+            notice.cache = {JSON: [session.writer.prepare(encode(event), True, object()) for event in notice_events(notice)]}
+        self._send_to_all((session.writer,), notice.cache[JSON])
 
     # -- the loop
 
@@ -323,21 +323,21 @@ async def _when_all_have_room(connections: Sequence[Connection], go_on: Callable
     go_on()
 
 
-def _prepared(message: Message, form: str, wire: Wire) -> Prepared:
+def _prepared(message: Message, form: str, writer: Writer) -> Prepared:
     """The message as all members of one kind are given it, made once."""
     cache = message.cache
     if cache is None:
         cache = message.cache = {}
     prepared: Prepared | None = cache.get(form)
     if prepared is None:
-        prepared = cache[form] = _prepare(message, form, wire)
+        prepared = cache[form] = _prepare(message, form, writer)
     return prepared
 
 
-def _prepare(message: Message, form: str, wire: Wire) -> Prepared:
+def _prepare(message: Message, form: str, writer: Writer) -> Prepared:
     if form == PLAIN:
-        return wire.prepare(message.payload, message.text, message.room)
-    return wire.prepare(encode(message_event(message)), True, message.room)
+        return writer.prepare(message.payload, message.text, message.room)
+    return writer.prepare(encode(message_event(message)), True, message.room)
 
 
 async def answer_of(answer: Answer[T]) -> T:

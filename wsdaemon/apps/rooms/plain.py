@@ -47,7 +47,7 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "account", "connection", "id", "identity", "room", "visitor", "wire")
+    __slots__ = ("_app", "_entering", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
@@ -58,7 +58,7 @@ class PlainSession:
         self._app = app
         self.account = account
         self.connection = connection
-        self.wire = connection.wire
+        self.writer = connection.writer
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -177,7 +177,7 @@ class PlainSession:
 
     def _leave(self, code: int, reason: str) -> None:
         self._app.remove(self)
-        self.wire.close(code, reason)
+        self.connection.wire.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
         self._app.remove(self)
