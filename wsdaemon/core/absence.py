@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from .wheel import AWAY_SECONDS, Clock, Handle
+from collections.abc import Callable
+from typing import Protocol
+
+AWAY_SECONDS = 0.5
+"""If a timer of the loop fires this much too late, the process was stopped, or something held the loop."""
 
 BEAT_SECONDS = 1.0
 """The interval at which the loop shows that it turns. An absence is known to this precision, and is never taken for shorter than it was."""
 
 GRACE_SECONDS = 2.0
 """After an absence, the time within which the loop must have read the data that gathered meanwhile."""
+
+
+class Handle(Protocol):
+    def cancel(self) -> object: ...
+
+
+class Clock(Protocol):
+    """The part of an asyncio loop that timers need."""
+
+    def time(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Handle: ...
 
 
 class Absence:
