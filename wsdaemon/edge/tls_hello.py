@@ -56,7 +56,7 @@ class HelloReader:
 
 
 def server_name(hello: bytes) -> bytes:
-    """What the server_name extension of a ClientHello holds, its list's header left out; empty when there is none.
+    """The content of a ClientHello's server_name extension without the header of its list; empty if there is none.
 
     OpenSSL judges whether the message is well-formed: of one that is not this is empty, too.
     """

@@ -17,7 +17,7 @@ it, how many records carry no data, and that OpenSSL holds at most one record. B
 
     delivery   in order; never while reading is paused; never inside resume_reading(); all that came, without another byte from the network
     fairness   a connection decrypts for SLICE_SECONDS, then it waits for its turn with all others (wire.turns.Turns)
-    memory     one read of the plain transport, and what OpenSSL keeps for a connection; none of OpenSSL's after the end
+    memory     one read of the plain transport and OpenSSL's own state; after the end, none of OpenSSL's
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class TlsLayer(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client's end of the TCP connection. True keeps ours open."""
         self._eof = True
-        if (self._paused or self._deferred) and self.state in READING:  # what came before may wait for its delivery
+        if (self._paused or self._deferred) and self.state in READING:  # earlier data may wait for its delivery
             return True
         return self._ended()
 
@@ -269,7 +269,7 @@ class TlsLayer(asyncio.Protocol):
             moment = now()
             if moment > until and self.state in READING:
                 self._defer()
-        if self._at > len(self._rest) // 2:  # what was taken must not stay in memory beside what waits
+        if self._at > len(self._rest) // 2:  # bytes that were taken must not stay in memory beside those that wait
             self._rest, self._at = self._rest[self._at :], 0
 
     def _taken(self, size: int) -> None:
@@ -295,7 +295,7 @@ class TlsLayer(asyncio.Protocol):
         return 0 if self._missing else self._size
 
     def _read(self, size: int, *buffer: memoryview) -> Any:
-        """What OpenSSL makes of a record: data (bytes, or how many are in `buffer`), None for a record without any, else nothing more."""
+        """The data of a record (in `buffer`: its length); None if the record has none; empty if OpenSSL reads no further (see `_fault`)."""
         try:
             return self._decrypt(size, *buffer)
         except ssl.SSLWantReadError:
@@ -350,7 +350,7 @@ class TlsLayer(asyncio.Protocol):
         return more
 
     def _take_left(self) -> bool:
-        """Deliver what OpenSSL holds since a BufferedProtocol had no room for it."""
+        """Deliver the data that OpenSSL holds because a BufferedProtocol had no room for it."""
         self._left = False
         plain = self._read(MAX_RECORD)
         if plain:
@@ -428,7 +428,7 @@ class TlsLayer(asyncio.Protocol):
     # -- writing
 
     def _flush(self) -> None:
-        """Send what OpenSSL has made."""
+        """Send the records that OpenSSL has made."""
         data = self._encrypted()
         if data:
             self._send_out(data)
@@ -543,7 +543,7 @@ class TlsLayer(asyncio.Protocol):
         return self.state is CLOSING or self.state is GONE
 
     def close(self) -> None:
-        """Send what was written and close_notify, and end the connection."""
+        """Send the written data and close_notify, then end the connection."""
         if self.state in WRITING:
             self._say_close_notify()
         if not self.is_closing():
@@ -552,7 +552,7 @@ class TlsLayer(asyncio.Protocol):
                 self._plain.close()
 
     def abort(self) -> None:
-        """End the connection at once. What was written and has not left is dropped."""
+        """End the connection at once. Unsent data is dropped."""
         if self.state is not GONE:
             self._let_go()
             if self._plain is not None:
@@ -570,7 +570,7 @@ class TlsLayer(asyncio.Protocol):
             self._plain.close()
 
     def _let_go(self) -> None:
-        """Nothing is read or written any more: OpenSSL's buffers go now, whoever holds this object still."""
+        """The layer reads and writes no more: OpenSSL's buffers go now, even if another object still holds the layer."""
         self.state, self._descriptor = CLOSING, -1
         self._rest, self._at, self._left, self._missing = b"", 0, False, 0
         self._tls = self._handshake = self._allowance = None
@@ -578,5 +578,5 @@ class TlsLayer(asyncio.Protocol):
 
 
 def _nothing(*_: object) -> Any:
-    """In the place of OpenSSL's functions, for what is still on its way when a connection ends."""
+    """Stands in for OpenSSL's functions after the end."""
     return b""
