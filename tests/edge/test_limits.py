@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -165,7 +166,7 @@ def test_a_grace_that_was_not_used_ends() -> None:
 
 
 def make_limits(**limits: int) -> AddressLimits:
-    values = {"max_connections": 0, "max_handshakes": 0, "per_second": 0} | limits
+    values: dict[str, Any] = {"max_connections": 0, "max_handshakes": 0, "per_second": 0} | limits
     return AddressLimits(exempt=Networks.parse("10.0.0.0/8"), now=Clock(), **values)
 
 
