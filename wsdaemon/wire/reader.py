@@ -299,10 +299,10 @@ class Reader:
     def control(self, opcode: int, payload: bytes) -> None:
         """A ping or a pong."""
         self.heard = True
-        policy = self.policy
+        policy, absence = self.policy, self.policy.wheel.absence
         if self.meter is None and policy.settings.control_frames_per_second:
-            self.meter = Meter.of(policy.settings, policy.wheel.time())
-        if self.meter is not None and not self.meter.spend_control(policy.wheel.time()):
+            self.meter = Meter.of(policy.settings, absence.time())
+        if self.meter is not None and not self.meter.spend_control(absence.time(), absence.grace()):
             self.wire.close(POLICY_VIOLATION, "too many control frames")
         elif opcode == 9:
             self.wire.protocol._onPing(payload)
@@ -344,8 +344,8 @@ class Reader:
         """A client that sends faster than it may is read more slowly, or sent away."""
         if not meter.counts_messages:
             return
-        policy = self.policy
-        debt = meter.spend(self.messages_in, self.bytes_in, policy.wheel.time())
+        policy, absence = self.policy, self.policy.wheel.absence
+        debt = meter.spend(self.messages_in, self.bytes_in, absence.time(), absence.grace())
         if debt > LEAST_PAUSE_SECONDS and self.writer.live:
             if policy.settings.over_rate == "close":
                 self.wire.close(POLICY_VIOLATION, "too many messages")
