@@ -28,3 +28,21 @@ def test_a_bucket_is_full_after_a_pause() -> None:
     assert bucket.is_full(0.0)
     bucket.take(0.0)
     assert not bucket.is_full(0.25) and bucket.is_full(0.5)
+
+
+def test_a_bucket_earns_above_its_burst_what_came_while_the_loop_was_away() -> None:
+    bucket = RateBucket(2.0, 4.0, 0.0, "")
+    for _ in range(124):
+        bucket.take(60.0, 60.0)
+    with pytest.raises(RateLimited):
+        bucket.take(60.0, 60.0)
+    bucket.take(60.5)
+
+
+def test_what_is_not_taken_within_the_grace_is_lost() -> None:
+    bucket = RateBucket(2.0, 4.0, 0.0, "")
+    bucket.take(60.0, 60.0)
+    for _ in range(4):
+        bucket.take(63.0)
+    with pytest.raises(RateLimited):
+        bucket.take(63.0)

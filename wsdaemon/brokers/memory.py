@@ -45,7 +45,7 @@ class MemoryBroker:
     loop in whose turns the fan delivers by itself; `later` asks for one call
     after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
     `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
-    names a room's life: 64 random bits by default.
+    names a room's life: 64 random bits by default. `grace`: see RateBucket.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MemoryBroker:
         loop: Callable[[], AbstractEventLoop] | None = None,
         later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
         held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8), grace: Callable[[], float] = lambda: 0.0,
     ) -> None:  # fmt: skip
         self.limits = limits
         self.budget = Budget(limits.memory)
@@ -62,6 +62,7 @@ class MemoryBroker:
         self._later = later
         self._clock = clock
         self._wall = wall
+        self._grace = grace
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders: dict[str, Holder] = {}
         self._patterns: PatternIndex[Member] = PatternIndex()
@@ -198,7 +199,7 @@ class MemoryBroker:
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
-            state.bucket.take(now)
+            state.bucket.take(now, self._grace())
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:

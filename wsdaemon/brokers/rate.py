@@ -12,7 +12,8 @@ class RateBucket:
     """A token bucket: `rate` tokens per second, and up to `burst` of them at once after a pause.
 
     It has no clock of its own: `now` comes with each call, in seconds, and never goes back. `limit` names the limit in the error, such as
-    "the room takes 5 publications a second".
+    "the room takes 5 publications a second". `grace`: seconds for which the loop was away just before, while clients went on sending. So
+    many seconds' worth of tokens are earned above `burst`; those that are not taken until the grace ends are lost.
     """
 
     __slots__ = ("_burst", "_limit", "_rate", "_time", "_tokens")
@@ -24,9 +25,9 @@ class RateBucket:
         self._time = now
         self._limit = limit
 
-    def take(self, now: float) -> None:
+    def take(self, now: float, grace: float = 0.0) -> None:
         """Take a token, or raise RateLimited and take none."""
-        tokens = min(self._burst, self._tokens + (now - self._time) * self._rate)
+        tokens = min(self._burst + grace * self._rate, self._tokens + (now - self._time) * self._rate)
         self._time = now
         if tokens < 1 - ROUNDING_ERROR:
             self._tokens = tokens

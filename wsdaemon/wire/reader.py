@@ -138,6 +138,7 @@ class Reader:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
         position, end = 0, len(data)
         turns = self.policy.turns
+        take = self.take  # into a local: CPython 3.11 does not specialise the call of an object in a slot
         mark = turns.now() if end >= LONG_READ_BYTES else 0.0
         until = mark + SLICE_SECONDS
         while position < end:
@@ -158,7 +159,7 @@ class Reader:
                 data, position = self._fall_back(data, position)
                 end = len(data)
             else:
-                messages, position = self.take(data, position, self.maximum, self.flags, MAX_FRAMES_PER_PASS)
+                messages, position = take(data, position, self.maximum, self.flags, MAX_FRAMES_PER_PASS)
                 if messages:
                     if len(messages) == 2 and messages[0] < 3:  # type: ignore[operator]
                         self.hand_over(messages[1], messages[0] == 1)
@@ -279,8 +280,9 @@ class Reader:
         """Give one message to the session."""
         self.heard = True
         self.messages_in += 1
+        received = self.received
         try:
-            result = self.received(payload) if self.flags & TEXT else self.received(payload, text)  # type: ignore[misc]
+            result = received(payload) if self.flags & TEXT else received(payload, text)  # type: ignore[misc]
         except Exception as error:
             self._refused(error)
         else:
@@ -297,10 +299,10 @@ class Reader:
     def control(self, opcode: int, payload: bytes) -> None:
         """A ping or a pong."""
         self.heard = True
-        policy = self.policy
+        policy, absence = self.policy, self.policy.wheel.absence
         if self.meter is None and policy.settings.control_frames_per_second:
-            self.meter = Meter.of(policy.settings, policy.wheel.time())
-        if self.meter is not None and not self.meter.spend_control(policy.wheel.time()):
+            self.meter = Meter.of(policy.settings, absence.time())
+        if self.meter is not None and not self.meter.spend_control(absence.time(), absence.grace()):
             self.wire.close(POLICY_VIOLATION, "too many control frames")
         elif opcode == 9:
             self.wire.protocol._onPing(payload)
@@ -342,8 +344,8 @@ class Reader:
         """A client that sends faster than it may is read more slowly, or sent away."""
         if not meter.counts_messages:
             return
-        policy = self.policy
-        debt = meter.spend(self.messages_in, self.bytes_in, policy.wheel.time())
+        policy, absence = self.policy, self.policy.wheel.absence
+        debt = meter.spend(self.messages_in, self.bytes_in, absence.time(), absence.grace())
         if debt > LEAST_PAUSE_SECONDS and self.writer.live:
             if policy.settings.over_rate == "close":
                 self.wire.close(POLICY_VIOLATION, "too many messages")

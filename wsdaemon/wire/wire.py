@@ -149,7 +149,7 @@ class Wire:
         if not getattr(policy.app, "keeps_handshake", True):
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
-            self.reader.meter = Meter.of(settings, policy.wheel.time())
+            self.reader.meter = Meter.of(settings, policy.wheel.absence.time())
         take_payload = getattr(self.session, "received_payload", None)
         self.reader.received = self.session.received if take_payload is None else take_payload
         if take_payload is None:

@@ -29,6 +29,7 @@ from ...brokers.contract import (
 )
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
+from ...core.absence import no_grace
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer
 from ...core.handshake import Handshake
@@ -108,7 +109,7 @@ class RoomsApp:
 
     def __init__(
         self, policy: RoomsPolicy, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None = None, *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.open_to_all = hooks is None and policy.publish == "clients"
@@ -118,13 +119,16 @@ class RoomsApp:
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
         held = self._hold if policy.waits else None
         self._memory = MemoryBroker(
-            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock
+            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock,
+            grace=grace,
         )  # fmt: skip
         self.broker: Broker = self._memory
         self.page_bytes = max(1, min(PAGE_BYTES, policy.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, Queue] = {}
         self.clock = clock
+        self.grace = grace
+        """Seconds by which the loop was away just now: rates let through so much more at once."""
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None

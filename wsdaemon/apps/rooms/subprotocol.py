@@ -123,7 +123,7 @@ class JsonSession:
         if self._refusals and self._bucket.is_full(now):
             self._refusals = 0
         try:
-            self._bucket.take(now)
+            self._bucket.take(now, self._app.grace())
         except RateLimited as limit:
             self._refusals += 1
             return limit
