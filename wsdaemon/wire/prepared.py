@@ -17,7 +17,8 @@ class Prepared:
     def __init__(self, payload: bytes, text: bool, frame: Callable[[int, bytes, bool], bytes], turns: Turns, key: object = None) -> None:
         """`payload` is UTF-8 if `text`; `frame` makes a frame from opcode, payload and RSV1; compressing is charged to `turns`.
 
-        `key` names the subject of the message: on a mount that keeps only the latest for a slow client, a message replaces one with the same key.
+        `key` names the subject of the message: where a mount keeps only the latest for a slow client, a message replaces an earlier one
+        with the same key.
         """
         self.key = key
         self._payload = payload

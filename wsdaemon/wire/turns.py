@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.slices import Slices
-from .deflate.budget import Budget
+from .deflate.compressor import Budget
 
 TURN_SECONDS = 0.005
 """Seconds that all connections together may take in one turn of the loop for work that is long: long reads, compressed messages, bytes

@@ -106,7 +106,7 @@ class Writer:
         else:
             turns = self.policy.turns
             began = turns.now()
-            compressed, payload = True, deflate.deflate(payload, turns.deflating)
+            compressed, payload = True, deflate.deflate(payload)
             turns.spend(turns.now() - began)
             if not deflate.watched:
                 self.policy.resting.watch(deflate)
