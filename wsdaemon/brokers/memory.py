@@ -23,7 +23,7 @@ from . import Limits, contract
 from .account import Account, share
 from .budget import MEMBER_BYTES, MESSAGE_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .outbox import Delivery, Fan
+from .outbox import Fan
 from .patterns import PatternIndex, check_known, check_pattern, matches
 from .presence import NoticePass, PresenceChanges
 from .room import Holder, Room
@@ -31,6 +31,8 @@ from .table import RoomTable
 
 PATTERNS_KEPT = 64
 """A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
+
+CLOSED = "the broker is closed"
 
 
 def pattern_cost(pattern: str) -> int:
@@ -184,15 +186,17 @@ class MemoryBroker:
         publisher: str | None = None, key: str | None = None, content_type: str | None = None, echo: bool = True,
         account: Account | None = None,
     ) -> Published:  # fmt: skip
-        now = self._open()
-        state = self._rooms.get(room)
+        if self._closed:
+            raise contract.BrokerClosed(CLOSED)
+        now, rooms = self._clock(), self._rooms
+        state = rooms.get(room)
         if key is not None:
             if not 0 < len(key) <= contract.MAX_KEY:
                 raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
-            if state is not None and state.keys and (first := self._rooms.keys.find(state.keys, key, now)) is not None:
+            if state is not None and state.keys and (first := rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
-        payer = account or self.budget.house
-        size, budget, rooms = len(payload) + MESSAGE_BYTES, self.budget, self._rooms
+        size, budget = len(payload) + MESSAGE_BYTES, self.budget
+        payer = budget.house if account is None else account
         if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
             state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
@@ -203,13 +207,17 @@ class MemoryBroker:
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:
             rooms.remember(state, message, key, now)
-        targets = self._targets(state)
-        count = len(targets)
-        skip = None if echo or publisher is None else self._holders.get(publisher)
-        answer = Published(state.epoch, state.offset, False, count - (skip is not None and self._serves(state, skip)))
-        if answer.members:
-            self.fan.submit(state, Delivery(message, targets, None if skip is None else skip.member), count <= self.limits.inline)
-        return answer
+        targets = state.targets
+        if targets is None or state.targets_version != self._patterns.version:
+            targets = self._targets(state)
+        count = given = len(targets)
+        skip = None
+        if not echo and publisher is not None and (holder := self._holders.get(publisher)) is not None:
+            skip = holder.member
+            given -= state in holder.rooms or holder.hears(room)
+        if given:
+            self.fan.submit(state, message, targets, skip, count <= self.limits.inline)
+        return Published(state.epoch, message.offset, False, given)
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
         now = self._open()
@@ -265,7 +273,7 @@ class MemoryBroker:
     def _open(self) -> float:
         """The time now, if the broker is open."""
         if self._closed:
-            raise contract.BrokerClosed("the broker is closed")
+            raise contract.BrokerClosed(CLOSED)
         return self._clock()
 
     def _holder(self, member: Member, account: Account | None) -> Holder:
@@ -302,9 +310,7 @@ class MemoryBroker:
             raise contract.TooManyPatterns(f"there are {self.limits.max_all_patterns} patterns, and there may be no more")
 
     def _targets(self, room: Room) -> tuple[Member, ...]:
-        """Everyone who is to be given what is published in the room now. The same object until something changes."""
-        if room.targets is not None and room.targets_version == self._patterns.version:
-            return room.targets
+        """The members that are given a message published in the room now, kept in `room.targets` until something changes."""
         found = self._patterns.match(room.name) if self._patterns else {}
         extra = [member for key, member in found.items() if key not in room.members]
         targets = (*room.members.values(), *extra)
@@ -369,7 +375,7 @@ class MemoryBroker:
         presence.timed = False
         if len(presence) and presence.queued is None and not self._closed:
             presence.queued = NoticePass(presence)
-            self.fan.submit(room, presence.queued, False)
+            self.fan.submit_notices(room, presence.queued)
 
     def _present(self, room: Room, limit: int | None) -> tuple[Presence, ...]:
         return tuple([self._holders[key].presence for key in islice(room.members, limit)])
