@@ -202,7 +202,9 @@ class MemoryBroker:
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
-            state.bucket.take(now)
+            wait = state.bucket.take(now)
+            if wait:
+                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:
