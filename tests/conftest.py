@@ -6,11 +6,14 @@ Conformance alone may skip: Python 2.7 and container engines cannot be installed
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.fakes import House
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
@@ -39,3 +42,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _skip_is_failure((yield))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "readers(*names): run with each of these frame readers of fakes.READERS; without names, with all")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("readers")
+    if marker is not None and "made" in metafunc.fixturenames:
+        from tests.support.fakes import READERS
+
+        metafunc.parametrize("made", [name for name in marker.args or READERS if name in READERS], indirect=True)
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest) -> Iterator[House]:
+    """A loop whose time stands still, and a maker of wires on it; with the Python frame reader, or those of the mark `readers`."""
+    from tests.support.fakes import house
+
+    with house(getattr(request, "param", "python")) as made:
+        yield made

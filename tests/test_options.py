@@ -14,11 +14,11 @@ import wsdaemon.options
 from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.form import ChoiceForm, DurationForm, FlagForm, Form, ListForm, SizeForm, WholeForm
+from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.settings.values import DestinationForm, FileForm, LevelsForm, PathForm, SecretForm
+from wsdaemon.settings.values import DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
 
 TARGET = Path(wsdaemon.options.__file__)
 
@@ -51,13 +51,14 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     LevelsForm: "Mapping[str, str]",
     AddressForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
+    ReferenceForm: "str | type[object] | None",
     HooksForm: "str | Hooks | type[Hooks] | None",
 }
 
 
 def python_type(form: Form[Any]) -> str:
     """The annotation for values of this form."""
-    if isinstance(form, ChoiceForm):
+    if isinstance(form, ChoiceForm | EnumForm):
         return f"Literal[{', '.join(f'{word!r}' for word in form.words)}]".replace("'", '"')
     if isinstance(form, ListForm):
         return f"str | Sequence[{SIMPLE.get(type(form.item), 'str')}]"

@@ -120,7 +120,8 @@ def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_p
     assert "Root-Is-Purelib: false" in tags
     assert f"\nVersion: {wsdaemon.__version__}\n" in metadata
     assert {"twisted/plugins/wsdaemon_plugin.py", "wsdaemon/py.typed"} <= set(names)
-    shipped = {f"wsdaemon/data/{path.relative_to(ROOT)}" for folder in ("etc", "systemd") for path in (ROOT / folder).iterdir()}
+    files = [path for folder in ("etc", "systemd") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    shipped = {f"wsdaemon/data/{path.relative_to(ROOT)}" for path in files}
     assert {name for name in names if name.startswith("wsdaemon/data/")} == shipped
     assert not {"twisted/__init__.py", "twisted/plugins/__init__.py"} & set(names)
     assert {name.split("/")[0] for name in names} == {"twisted", "wsdaemon", f"wsdaemon-{wsdaemon.__version__}.dist-info"}

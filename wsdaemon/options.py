@@ -17,6 +17,8 @@ from .apps.rooms.hooks import Hooks
 class RouteOptions(TypedDict, total=False):
     """The options of a [mount:PATH] section that runs the user's code."""
 
+    factory: str | type[object] | None
+    on_message: Literal["concurrent", "in_order"]
     subprotocols: str | Sequence[str]
     origins: str | Sequence[str]
     auth: str | Sequence[str]

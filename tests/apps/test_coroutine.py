@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import Client, Frame, House, binary, close, closing, house, text
+from tests.support.fakes import Client, Frame, House, binary, close, closing, text
 from wsdaemon.apps.coroutine import READ_AHEAD, READ_AHEAD_BYTES, CoroutineApp, CoroutineConnection
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import Connection
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Run:
@@ -169,7 +163,7 @@ def test_the_read_ahead_is_bounded(made: House, message: bytes, most: int) -> No
         run.client.send(message)
     made.loop.settle()
     assert not run.client.transport.reading
-    assert run.client.wire.messages_in == most
+    assert run.client.reader.messages_in == most
     go_on.set_result(None)
     made.loop.settle()
     assert len(seen) == 100

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.fakes import READERS, Frame, House, binary, close, house, text
+from tests.support.fakes import Frame, House, binary, close, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.contract import PayloadSession
+from wsdaemon.wire.frames import TEXT
 
-
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def test_text_comes_back_as_text_and_binary_as_binary(made: House) -> None:
@@ -26,8 +21,8 @@ def test_text_comes_back_as_text_and_binary_as_binary(made: House) -> None:
 def test_text_is_not_decoded(made: House) -> None:
     """Its session takes payloads as they came: nothing is paid for a str that nobody looks at."""
     client = made.make_wire(EchoApp())
-    assert isinstance(client.wire.wire_session, PayloadSession)
-    assert client.wire.payloads
+    assert isinstance(client.wire.session, PayloadSession)
+    assert not client.reader.flags & TEXT
 
 
 def test_a_client_that_does_not_read_is_not_read_either(made: House) -> None:
@@ -39,7 +34,7 @@ def test_a_client_that_does_not_read_is_not_read_either(made: House) -> None:
     client.transport.drain()
     made.loop.settle()
     assert client.transport.reading
-    assert client.wire.messages_in == client.wire.messages_out == 50
+    assert client.reader.messages_in == client.writer.messages_out == 50
 
 
 def test_messages_behind_a_close_frame_are_dropped(made: House) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import pytest
-
-from tests.support.fakes import Client, House, close, house, text
+from tests.support.fakes import Client, House, close, text
 from wsdaemon.apps.ticker import TickerApp
-from wsdaemon.wire.output import HIGH_WATER
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
+from wsdaemon.wire.policy import HIGH_WATER_BYTES
 
 
 def ticks(client: Client) -> list[int]:
@@ -87,7 +78,7 @@ def test_a_connection_that_is_closing_gets_nothing_and_hinders_no_other(made: Ho
 def test_a_slow_client_misses_ticks_rather_than_getting_old_ones_late(made: House) -> None:
     client = made.make_wire(TickerApp(1.0), ping_interval=0.0)
     client.transport.stuck = True
-    client.wire.wire_connection.send(bytes(HIGH_WATER + 1))
+    client.connection.send(bytes(HIGH_WATER_BYTES + 1))
     made.loop.advance(3.0)
     client.transport.drain()
     made.loop.advance(1.0)

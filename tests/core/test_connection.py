@@ -1,4 +1,4 @@
-"""core/connection.py: what an app sees of a connection. Sending, closing and waiting with a real wire are in test_protocol_*.py."""
+"""core/connection.py: what an app sees of a connection. Sending, closing and waiting with a real wire are in tests/wire/."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Wire:
     """What a connection needs of the wire, and nothing else: the core knows no Autobahn."""
 
     def __init__(self) -> None:
+        self.writer = self
         self.live = True
         self.congested = False
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
@@ -35,7 +36,7 @@ class Wire:
     def send_payload(self, payload: bytes, text: bool) -> Any:
         if not self.live:
             assert self.connection is not None
-            raise self.connection.gone()
+            raise self.connection.closed_error()
         self.sent.append((payload, text))
         return None
 
@@ -124,7 +125,7 @@ def test_waiting_for_room_costs_nothing_until_it_is_awaited(loop: Loop) -> None:
     assert connection.writable() is READY
     wire.congested = True
     assert connection.writable() is not READY
-    assert connection._waiters_list is None
+    assert connection._waiters is None
 
 
 def test_who_waits_looks_again_when_woken(loop: Loop) -> None:
@@ -137,11 +138,11 @@ def test_who_waits_looks_again_when_woken(loop: Loop) -> None:
 
     task = loop.create_task(wait())
     loop.settle()
-    connection.has_room()
+    connection.wake()
     loop.settle()
     assert not task.done()
     wire.congested = False
-    connection.has_room()
+    connection.wake()
     loop.settle()
     assert task.done()
 

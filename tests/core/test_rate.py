@@ -22,3 +22,19 @@ def test_a_bucket_is_full_after_a_pause() -> None:
     assert bucket.is_full(0.0)
     bucket.take(0.0)
     assert not bucket.is_full(0.25) and bucket.is_full(0.5)
+
+
+def test_a_bucket_earns_above_its_burst_what_came_while_the_loop_was_away() -> None:
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    for _ in range(124):
+        assert bucket.take(60.0, 60.0) == 0
+    assert bucket.take(60.0, 60.0) > 0
+    assert bucket.take(60.5) == 0
+
+
+def test_tokens_that_are_not_taken_within_the_grace_are_lost() -> None:
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    assert bucket.take(60.0, 60.0) == 0
+    for _ in range(4):
+        assert bucket.take(63.0) == 0
+    assert bucket.take(63.0) > 0

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.fakes import App, Client, Loop, Watcher, closing, house, request
-from wsdaemon.core.registry import Connections, Count, take_place
+from wsdaemon.core.registry import Connections, Count, Place
 
 
-def test_a_place_is_taken_in_all_counts_or_in_none() -> None:
+def test_a_place_is_taken_in_all_counts() -> None:
     wide, narrow = Count(), Count(1)
-    place = take_place(wide, narrow)
-    assert place is not None
+    place = Place((wide, narrow))
     assert (wide.now, narrow.now, narrow.full, wide.full) == (1, 1, True, False)
-    assert take_place(wide, narrow) is None
-    assert (wide.now, wide.total) == (1, 1)
     place.leave()
-    assert (wide.now, narrow.now, narrow.total) == (0, 0, 1)
-    assert take_place(wide, narrow) is not None
+    assert (wide.now, narrow.now, narrow.full, narrow.total) == (0, 0, False, 1)
 
 
 def test_a_place_is_given_back_once() -> None:
     count = Count(5)
-    place, _other = take_place(count), take_place(count)
-    assert place is not None
+    place, _other = Place((count,)), Place((count,))
     place.leave()
     place.leave()
     assert count.now == 1
@@ -45,8 +40,8 @@ def test_the_registry_of_open_connections() -> None:
         clients = [made.make_wire(App()) for _ in range(3)]
         connections = Connections()
         for client in clients:
-            connections.add(client.wire.wire_connection)
-        first = clients[0].wire.wire_connection
+            connections.add(client.connection)
+        first = clients[0].connection
         assert len(connections) == 3
         assert first in connections
         connections.remove(first)
@@ -73,7 +68,7 @@ def test_who_opens_while_all_are_closed_is_closed_too() -> None:
         made.loop.settle()
         app = App()
         client = made.make_wire(app)
-        connections.add(client.wire.wire_connection)
+        connections.add(client.connection)
         assert client.frames() == [closing(1001, "server is shutting down")]
         client.answer_close()
         assert app.ends == [(1001, "server is shutting down")]
@@ -88,8 +83,8 @@ def test_who_opens_late_and_does_not_answer_is_dropped_in_time() -> None:
         made.loop.settle()
         app, watcher = App(), Watcher()
         watcher.opened = connections.add  # type: ignore[method-assign]
-        wire = made.make_class(app, watcher, ping_interval=25.0, close_timeout=1.0)
-        client = Client(made.loop, wire, watcher, wire.wire_policy.wheel, request(), -1)
+        wire = made.make_wires(app, watcher, ping_interval=25.0, close_timeout=1.0)
+        client = Client(made.loop, wire, watcher, wire.policy.wheel, request(), -1)
         assert client.frames() == [closing(1001, "server is shutting down")]
         made.loop.advance(1.1)
         assert client.transport.aborted
@@ -101,8 +96,8 @@ def test_a_drain_ends_with_the_last_close() -> None:
         connections = Connections()
         clients = [made.make_wire(App()) for _ in range(2)]
         for client in clients:
-            client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
-            connections.add(client.wire.wire_connection)
+            client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
+            connections.add(client.connection)
         task = made.loop.create_task(connections.drain(10))
         made.loop.settle()
         for client in clients:
@@ -117,8 +112,8 @@ def test_a_drain_drops_those_that_do_not_close() -> None:
     with house() as made:
         connections = Connections()
         client = made.make_wire(App(), close_timeout=60.0)
-        client.watcher.closed = lambda connection, wire: connections.remove(connection)  # type: ignore[method-assign]
-        connections.add(client.wire.wire_connection)
+        client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
+        connections.add(client.connection)
         task = asyncio.ensure_future(connections.drain(3, 1012, "restart"))
         made.loop.advance(2.9)
         assert not task.done()

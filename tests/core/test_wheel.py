@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import Loop
-from wsdaemon.core.wheel import AWAY_SECONDS, RESOLUTION, Due, Wheel
+from wsdaemon.core.absence import AWAY_SECONDS
+from wsdaemon.core.wheel import RESOLUTION_SECONDS, Due, Wheel
 
 
 class Item:
@@ -50,9 +51,9 @@ def bench() -> Iterator[Bench]:
 
 def test_how_long_is_left(bench: Bench) -> None:
     item = bench.item(10.0)
-    assert bench.wheel.left(item) == pytest.approx(10.0, abs=2 * RESOLUTION)
+    assert bench.wheel.left(item) == pytest.approx(10.0, abs=2 * RESOLUTION_SECONDS)
     bench.loop.advance(7.5)
-    assert bench.wheel.left(item) == pytest.approx(2.5, abs=2 * RESOLUTION)
+    assert bench.wheel.left(item) == pytest.approx(2.5, abs=2 * RESOLUTION_SECONDS)
     bench.loop.advance(3.0)
     assert bench.wheel.left(item) == bench.wheel.left(bench.item()) == 0.0
 
@@ -68,7 +69,7 @@ def test_nothing_is_early_and_nothing_is_later_than_a_bucket(delays: list[float]
         loop.advance(200)
         for item, delay in zip(items, delays, strict=True):
             [time] = item.times
-            assert start + delay - 1e-6 <= time <= start + delay + RESOLUTION + 1e-6
+            assert start + delay - 1e-6 <= time <= start + delay + RESOLUTION_SECONDS + 1e-6
         assert len(bench.wheel) == 0
         assert loop.timers == 0
 
@@ -78,8 +79,8 @@ def test_a_timer_at_the_very_time_of_a_bucket_does_not_turn_for_nothing() -> Non
     with Loop() as loop:
         bench = Bench(loop)
         for bucket in range(20_001, 20_400):
-            item = bench.item(bucket * RESOLUTION - loop.time() - RESOLUTION / 2)
-            loop.advance(RESOLUTION)
+            item = bench.item(bucket * RESOLUTION_SECONDS - loop.time() - RESOLUTION_SECONDS / 2)
+            loop.advance(RESOLUTION_SECONDS)
             assert len(item.times) == 1
 
 
@@ -224,10 +225,10 @@ def test_a_deadline_moves_by_the_time_in_which_the_loop_was_away(bench: Bench) -
     bench.loop.advance(9.0)
     bench.loop.jump(3600.0)
     assert first.times == [] and second.times == []
-    bench.loop.advance(2 * RESOLUTION)
+    bench.loop.advance(2 * RESOLUTION_SECONDS)
     [time] = first.times
-    assert time - start == pytest.approx(3609.0, abs=3 * RESOLUTION)
-    assert bench.wheel.away == pytest.approx(3599.0, abs=3 * RESOLUTION)
+    assert time - start == pytest.approx(3609.0, abs=3 * RESOLUTION_SECONDS)
+    assert bench.wheel.away == pytest.approx(3599.0, abs=3 * RESOLUTION_SECONDS)
     bench.loop.advance(29.0)
     assert second.times == []
     bench.loop.advance(1.5)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, binary, house, request, text
+from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, binary, request, text
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.rooms import RoomsApp, Visitor
 from wsdaemon.apps.rooms.requests import FIELDS
@@ -26,14 +25,8 @@ from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.reference import effective
 from wsdaemon.settings.rooms import RoomsOptions
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.turns import Turns
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
+from wsdaemon.wire.writer import make_flusher
 
 
 class Gate:
@@ -50,7 +43,7 @@ def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = No
     settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
     watcher = watcher or Watcher()
     maker = MountMaker(
-        watcher=watcher, wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(),
     )  # fmt: skip
@@ -64,6 +57,7 @@ class Room:
         self.made = made
         self.watcher = Watcher()
         self.mount = mount(made, watcher=self.watcher, **options)
+        self.mount.wires.protocols.prepare()
         open_it = self.mount.app.open
 
         def opened(connection: Connection, handshake: Handshake) -> Any:
@@ -72,8 +66,8 @@ class Room:
         self.mount.app.open = opened
 
     def client(self, room: str = "lobby", **headers: str) -> Client:
-        made_class = self.mount.wire_class
-        return Client(self.made.loop, made_class, self.watcher, made_class.wire_policy.wheel, request(f"/rooms/{room}", **headers), -1)
+        wires = self.mount.wires
+        return Client(self.made.loop, wires, self.watcher, wires.policy.wheel, request(f"/rooms/{room}", **headers), -1)
 
 
 def frames(made: House, client: Client) -> list[Frame]:
@@ -126,9 +120,9 @@ def test_a_long_history_is_not_too_much_for_a_small_backlog(made: House) -> None
     slow.transport.stuck = True
     slow.send(text(json.dumps({"type": "subscribe", "since": {"epoch": page.epoch, "offset": 0}})))
     rounds = 0
-    while slow.wire.wire_waiting is not None:
+    while slow.reader.waiting is not None:
         made.loop.settle()
-        assert slow.wire.live and 0 < slow.transport.unsent < 64 * 1024
+        assert slow.writer.live and 0 < slow.transport.unsent < 64 * 1024
         slow.transport.drain()
         slow.transport.stuck = True
         made.loop.settle()
@@ -174,7 +168,7 @@ def test_the_policy_is_loaded(made: House, policy: object) -> None:
     room = Room(made, policy=policy)
     late = room.client("other")
     made.loop.settle()
-    assert late.wire.localCloseCode == 1008
+    assert late.protocol.localCloseCode == 1008
     assert isinstance(room.mount.app, RoomsApp)
 
 

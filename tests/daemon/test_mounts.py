@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
-from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, house, request, text
+from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, request, text
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.loading import LoadError
@@ -18,16 +17,10 @@ from wsdaemon.daemon.apps import load_app
 from wsdaemon.daemon.mounts import Mount, MountMaker
 from wsdaemon.settings.apps import TickerOptions
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.wire.agreement import negotiate
-from wsdaemon.wire.output import Flusher
+from wsdaemon.wire.deflate.negotiation import negotiate
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
+from wsdaemon.wire.writer import make_flusher
 
 
 async def chat(connection: CoroutineConnection) -> None:
@@ -51,7 +44,7 @@ def settings(app: Any, **values: Any) -> MountSettings:
 def mount(made: House, app: Any, **values: Any) -> Mount:
     watcher = Watcher()
     maker = MountMaker(
-        watcher=watcher, wheel=made.wheel(), flusher=Flusher(made.loop.call_soon),
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
         reactor=object(),
     )  # fmt: skip
@@ -60,8 +53,9 @@ def mount(made: House, app: Any, **values: Any) -> Mount:
 
 
 def connect(made: House, mounted: Mount, **headers: str) -> Client:
-    made_class = mounted.wire_class
-    return Client(made.loop, made_class, Watcher(), made_class.wire_policy.wheel, request("/chat", **headers), -1)
+    wires = mounted.wires
+    wires.protocols.prepare()
+    return Client(made.loop, wires, Watcher(), wires.policy.wheel, request("/chat", **headers), -1)
 
 
 def test_built_in_apps(made: House) -> None:
@@ -83,7 +77,7 @@ def test_what_becomes_of_each(made: House) -> None:
     app = OwnApp()
     assert mount(made, app).app is app
     assert mount(made, Mounted).app is None
-    assert issubclass(mount(made, Mounted).wire_class, Mounted)
+    assert mount(made, Mounted).wires.protocols.mounted is Mounted
 
 
 def test_what_cannot_be_loaded(made: House) -> None:
@@ -100,16 +94,12 @@ def test_failures_of_a_coroutine_go_to_the_watcher(made: House) -> None:
 
 
 def test_the_settings_reach_the_wire(made: House) -> None:
-    """Each limit of [mount:PATH] that the wire has under the same name is handed on."""
-    defaults = settings("echo")
-    names = {field.name for field in fields(WirePolicy)} & {field.name for field in fields(MountSettings)} - {"app"}
-    assert {"max_message", "ping_interval", "send_backlog"} <= names
-    values: dict[str, Any] = {
-        name: value + 7 for name in names if type(value := getattr(defaults, name)) in (int, float)
-    } | {"subprotocols": ("one", "two")}  # fmt: skip
-    mounted = mount(made, "echo", max_connections=5, **values)
-    policy = mounted.wire_class.wire_policy
-    assert {name: getattr(policy, name) for name in values} == values
+    """As the very object that was read: the wire has no defaults of its own that could drift."""
+    mounted = mount(made, "echo", max_connections=5, subprotocols=("one", "two"))
+    policy = mounted.wires.policy
+    assert policy.settings is mounted.settings
+    assert policy.subprotocols == ("one", "two")
+    assert {field.name for field in fields(WirePolicy)} & {field.name for field in fields(MountSettings)} == {"app", "subprotocols"}
     assert mounted.count.most == 5
     assert mounted.path == "/chat"
 
@@ -121,7 +111,7 @@ def test_compression(made: House) -> None:
     deflate = mount(
         made, "echo", compression_level=1, compression_window_bits=9, compression_memory_level=1, compression_threshold=7,
         compression_server_context_takeover=False, compression_client_context_takeover=False,
-    ).wire_class.wire_policy.deflate  # fmt: skip
+    ).wires.policy.deflate  # fmt: skip
     assert deflate is not None
     assert (deflate.level, deflate.window_bits, deflate.memory_level, deflate.threshold) == (1, 9, 1, 7)
     assert not deflate.server_context_takeover
@@ -130,7 +120,7 @@ def test_compression(made: House) -> None:
 
 def test_by_default_no_client_has_to_forget_its_window(made: House) -> None:
     """Tornado 6.6 overlooks `client_no_context_takeover`, and its second message would refer to bytes that were forgotten here."""
-    deflate = mount(made, "echo").wire_class.wire_policy.deflate
+    deflate = mount(made, "echo").wires.policy.deflate
     assert deflate is not None
     agreed = negotiate("permessage-deflate; client_max_window_bits", deflate)
     assert agreed is not None

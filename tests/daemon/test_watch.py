@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import PEER
 from tests.support.lines import Lines
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.core.registry import Connections
 from wsdaemon.daemon import watch as module
@@ -19,6 +19,10 @@ from wsdaemon.daemon.watch import UncaughtFailures, Watch
 class Wire:
     messages_in = messages_out = bytes_in = bytes_out = 1
     live = congested = False
+
+    @property
+    def writer(self) -> Wire:
+        return self
 
 
 def connection(mount: str = "/chat") -> Connection:
@@ -33,7 +37,7 @@ def test_a_connection_is_in_the_registry_while_it_is_open() -> None:
     watch.opened(one)
     assert one in connections
     one.ended(1000, "", "client")
-    watch.closed(one, one.wire)  # type: ignore[arg-type]
+    watch.closed(one, Counts(1, 1, 1, 1))
     assert one not in connections
     assert watch.totals.place("/chat", "web").closed == {("1000", "client"): 1}
 

@@ -6,12 +6,11 @@ What waiting for authentication leaves behind has its tests in test_admission_wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from tests.support.admission import ADA, Chain, Door, Visitor, Warned, refuse
-from tests.support.fakes import PEER, App, House, house, request
+from tests.support.fakes import PEER, App, House, request
 from wsdaemon.core.handshake import ClientCertificate, Peer
 from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Denied, Identity
@@ -19,14 +18,7 @@ from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.limits import AddressLimits, Rate, Tally
 from wsdaemon.edge.origins import Origins
 from wsdaemon.wire.factory import Wires
-from wsdaemon.wire.output import Native
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
-
+from wsdaemon.wire.writer import Native
 
 # -- the right answer
 

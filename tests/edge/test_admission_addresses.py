@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
 
 from tests.support.admission import Door, Visitor
-from tests.support.fakes import House, house, request
+from tests.support.fakes import House, request
 from wsdaemon.core.handshake import UNIX, Peer
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.limits import AddressLimits
 
 PROXIES = "10.0.0.0/8, 127.0.0.1, unix"
 PROXY = Peer("10.0.0.1", 1)
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 def behind_proxies(made: House, **options: Any) -> tuple[Door, AddressLimits]:

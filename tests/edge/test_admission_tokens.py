@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 
 from tests.support.admission import ADA, Answer, Chain, Door, Visitor, Warned
-from tests.support.fakes import Frame, House, closing, house, request, text
+from tests.support.fakes import Frame, House, closing, request, text
 from tests.support.mounted_classes import Recording
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.core.connection import Connection
@@ -19,12 +19,6 @@ from wsdaemon.edge.auth.contract import Candidate, Identity
 
 EXPIRED = closing(4401, "token expired")
 FAILED = closing(1011, "internal error")
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 def ending(made: House, seconds: float) -> dict[str, Any]:
@@ -152,9 +146,7 @@ def test_a_token_that_ends_while_on_connect_thinks(made: House, think: Callable[
     assert door.count.now == 0 and len(door.wheel) == 0 and visitor.transport.lost
 
 
-def test_an_on_connect_that_outlasts_the_token_and_never_answers(
-    made: House, think: Callable[..., tuple[Door, Visitor, Thinking]]
-) -> None:
+def test_an_on_connect_that_outlasts_the_token_and_never_answers(made: House, think: Callable[..., tuple[Door, Visitor, Thinking]]) -> None:
     door, visitor, wire = think(2.0)
     made.loop.advance(10.2)
     assert visitor.transport.aborted and door.count.now == 0 and len(door.wheel) == 0
@@ -163,9 +155,7 @@ def test_an_on_connect_that_outlasts_the_token_and_never_answers(
     assert visitor.answer == "" and wire.events == []
 
 
-def test_a_token_that_is_good_when_on_connect_answers_ends_later(
-    made: House, think: Callable[..., tuple[Door, Visitor, Thinking]]
-) -> None:
+def test_a_token_that_is_good_when_on_connect_answers_ends_later(made: House, think: Callable[..., tuple[Door, Visitor, Thinking]]) -> None:
     _, visitor, wire = think(8.0)
     made.loop.advance(5)
     wire.thought.callback(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,17 +10,11 @@ from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 
 from tests.support.admission import ADA, Chain, Door, refuse
-from tests.support.fakes import House, house, request, text
+from tests.support.fakes import House, request, text
 from tests.support.mounted_classes import Recording
 from wsdaemon.core.registry import Count
 from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 class Slow:

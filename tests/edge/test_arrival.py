@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,31 +19,26 @@ from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.arrival import LINGER, Arrival
 from wsdaemon.edge.candidate import Entrance
-from wsdaemon.wire.factory import Wires
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 class Door:
     """A gate with a mount at / and one at /rooms/{room}, and the listener behind it."""
 
-    def __init__(self, made: House, *, secure: bool = False, mounted: Any = None, most: int = 0, most_here: int = 0) -> None:
+    def __init__(
+        self, made: House, *, secure: bool = False, mounted: Any = None, factory: Any = None, most: int = 0, most_here: int = 0
+    ) -> None:  # fmt: skip
         self.loop = made.loop
         self.app = App()
         self.wheel: Wheel = made.wheel()
         self.mount_count, self.count = Count(most_here), Count(most)
         self.open = True
         self.left: list[Arrival] = []
-        wire = made.make_class(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
-        rooms = made.make_class(EchoApp())
+        wire = made.make_wires(None if mounted else self.app, mounted=mounted, factory=factory, subprotocols=("b", "c"))
+        rooms = made.make_wires(EchoApp())
         routes = Routes(
             [
-                ("/", Entrance("/", Wires(wire), self.mount_count, ("b", "c"))),
-                ("/rooms/{room}", Entrance("/rooms/{room}", Wires(rooms), Count())),
+                ("/", Entrance("/", wire, self.mount_count, ("b", "c"))),
+                ("/rooms/{room}", Entrance("/rooms/{room}", rooms, Count())),
             ]
         )
         self.gate = make_gate(
@@ -95,7 +89,7 @@ def test_parameters_of_the_path(made: House) -> None:
     door = Door(made)
     transport, _ = door.arrive()
     transport.receive(request("/rooms/r%C3%A9d"))
-    connection = transport.protocol.wire_connection
+    connection = transport.protocol.wire.connection
     assert connection.params == {"room": "réd"}
     assert connection.handshake.mount == "/rooms/{room}"
     assert door.mount_count.now == 0
@@ -306,9 +300,27 @@ def test_on_whom_a_mounted_class_never_decides_is_counted(made: House) -> None:
     assert door.count.now == 0
 
 
+class Full(WebSocketServerFactory):  # type: ignore[misc]
+    """Serves no client."""
+
+    def buildProtocol(self, addr: Any) -> None:
+        return None
+
+
+def test_a_factory_without_a_protocol_for_the_client_gives_503_and_takes_no_place(made: House) -> None:
+    door = Door(made, mounted=Denying, factory=Full)
+    transport, _ = door.arrive()
+    transport.receive(request())
+    status, headers, _ = answer(transport)
+    assert status == "HTTP/1.1 503 Service Unavailable"
+    assert headers["Retry-After"] == "5"
+    assert door.gate.refused == {"factory": 1}
+    assert (door.count.now, door.mount_count.now) == (0, 0)
+
+
 def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door(made)
-    monkeypatch.setattr("wsdaemon.wire.protocol.Wire._attach", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("wsdaemon.wire.wire.Wire.attach", lambda *arguments: 1 / 0)
     transport, arrival = door.arrive()
     transport.receive(request())
     made.loop.advance(LINGER + 1)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from tests.support.admission import ADA, Chain, Door
-from tests.support.fakes import PEER, App, House, house, request
+from tests.support.fakes import PEER, App, House, request
 from tests.support.lines import Lines
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.edge.origins import Origins
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 class Making:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.admission import ADA, Chain, Door
-from tests.support.fakes import House, house, request
+from tests.support.fakes import House, request
 from wsdaemon.core.handshake import Peer
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.hosts import Hosts
@@ -65,12 +64,6 @@ def test_no_host_breaks_the_check(host: str) -> None:
 
 
 # -- the gate
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 def test_a_page_of_a_rebound_name_may_not_connect(made: House) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import pytest
@@ -84,12 +84,6 @@ class Far:
             answers.append(f"{status} {data[:length].decode()}".rstrip())
             data = data[length:]
         return answers
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 @pytest.fixture

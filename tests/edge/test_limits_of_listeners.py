@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Self
 
@@ -27,16 +25,9 @@ from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
 from wsdaemon.settings.listener import CONNECTION_LIMITS
 from wsdaemon.settings.model import ListenerSettings
-from wsdaemon.wire.factory import Wires, limited, lower
+from wsdaemon.wire.factory import Wires, lower
 from wsdaemon.wire.policy import WirePolicy
-from wsdaemon.wire.protocol import Wire
 from wsdaemon.wire.turns import Turns
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as one:
-        yield one
 
 
 def listener_settings(**values: Any) -> ListenerSettings:
@@ -65,27 +56,27 @@ of_connections = st.fixed_dictionaries(dict.fromkeys(CONNECTION_LIMITS, limits))
 @given(of_connections, of_connections)
 def test_each_limit_by_itself(of_mount: dict[str, Any], of_listener: dict[str, Any]) -> None:
     with house() as made:
-        mounts = made.make_class(App(), **of_mount)
-        here = limited(mounts, of_listener)
-        assert {name: getattr(here.wire_policy, name) for name in CONNECTION_LIMITS} == {
+        mounts = made.make_wires(App(), **of_mount)
+        here = mounts.limited(of_listener)
+        assert {name: getattr(here.policy.settings, name) for name in CONNECTION_LIMITS} == {
             name: lower(of_mount[name], of_listener[name]) for name in CONNECTION_LIMITS
         }
-        assert {name: getattr(mounts.wire_policy, name) for name in CONNECTION_LIMITS} == of_mount
-        others = {each.name for each in fields(WirePolicy)} - {*CONNECTION_LIMITS}
-        assert all(getattr(here.wire_policy, name) is getattr(mounts.wire_policy, name) for name in others)
+        assert {name: getattr(mounts.policy.settings, name) for name in CONNECTION_LIMITS} == of_mount
+        others = {each.name for each in fields(WirePolicy)} - {"settings"}
+        assert all(getattr(here.policy, name) is getattr(mounts.policy, name) for name in others)
 
 
 def test_where_the_mounts_limits_are_lower_nothing_is_made(made: House) -> None:
-    mounts = made.make_class(App(), messages_per_second=5.0, max_fragments=10)
-    assert limited(mounts, dict.fromkeys(CONNECTION_LIMITS, 0)) is mounts
-    assert limited(mounts, {"messages_per_second": 5.0, "max_fragments": 11}) is mounts
+    mounts = made.make_wires(App(), messages_per_second=5.0, max_fragments=10)
+    assert mounts.limited(dict.fromkeys(CONNECTION_LIMITS, 0)) is mounts
+    assert mounts.limited({"messages_per_second": 5.0, "max_fragments": 11}) is mounts
 
 
 def test_a_connection_takes_no_more_memory_with_them(made: House) -> None:
-    mounts = made.make_class(App())
-    here, there = limited(mounts, {"lifetime": 5.0}).make(), mounts.make()
-    assert type(here) is not type(there)
-    assert sys.getsizeof(here) == sys.getsizeof(there) and vars(here).keys() == vars(there).keys()
+    mounts = made.make_wires(App())
+    here, there = connect(made, mounts.limited({"lifetime": 5.0})), connect(made, mounts)
+    assert here.wire.policy is not there.wire.policy and here.protocol.factory is there.protocol.factory
+    assert {type(here.wire), type(here.reader), type(here.protocol)} == {type(there.wire), type(there.reader), type(there.protocol)}
 
 
 # -- each of them at work
@@ -100,14 +91,14 @@ class Echo(WebSocketServerProtocol):  # type: ignore[misc]
 
 
 @pytest.fixture(params=["app", "mounted class"])
-def mount_class(made: House, request: pytest.FixtureRequest) -> type[Wire]:
+def mount_class(made: House, request: pytest.FixtureRequest) -> Wires:
     """A mount whose own limits are far away."""
     options: dict[str, Any] = {"ping_interval": 0.0, "messages_per_second": 500, "over_rate": "close", "lifetime": 9000.0}
-    return made.make_class(App(), **options) if request.param == "app" else made.make_class(None, mounted=Echo, **options)
+    return made.make_wires(App(), **options) if request.param == "app" else made.make_wires(None, mounted=Echo, **options)
 
 
-def connect(made: House, wire_class: type[Wire]) -> Client:
-    return Client(made.loop, wire_class, Watcher(), wire_class.wire_policy.wheel, request(), -1)
+def connect(made: House, wires: Wires) -> Client:
+    return Client(made.loop, wires, Watcher(), wires.policy.wheel, request(), -1)
 
 
 def close_code(client: Client) -> int:
@@ -125,16 +116,16 @@ FLOODS = [
 
 
 @pytest.mark.parametrize(("limit", "sent", "code"), FLOODS)
-def test_what_a_client_may_send(made: House, mount_class: type[Wire], limit: dict[str, float], sent: list[bytes], code: int) -> None:
-    here, elsewhere = connect(made, limited(mount_class, limit)), connect(made, mount_class)
+def test_what_a_client_may_send(made: House, mount_class: Wires, limit: dict[str, float], sent: list[bytes], code: int) -> None:
+    here, elsewhere = connect(made, mount_class.limited(limit)), connect(made, mount_class)
     for client in (here, elsewhere):
         client.send(*sent)
     assert (close_code(here), close_code(elsewhere)) == (code, 0)
 
 
 @pytest.mark.parametrize("limit", ["idle_timeout", "lifetime"])
-def test_how_long_it_may_stay(made: House, mount_class: type[Wire], limit: str) -> None:
-    here, elsewhere = connect(made, limited(mount_class, {limit: 20.0})), connect(made, mount_class)
+def test_how_long_it_may_stay(made: House, mount_class: Wires, limit: str) -> None:
+    here, elsewhere = connect(made, mount_class.limited({limit: 20.0})), connect(made, mount_class)
     made.loop.advance(19)
     assert close_code(here) == 0
     made.loop.advance(7)
@@ -143,7 +134,7 @@ def test_how_long_it_may_stay(made: House, mount_class: type[Wire], limit: str) 
 
 def test_what_becomes_of_a_fast_client_is_the_mounts_choice(made: House) -> None:
     app = App()
-    client = connect(made, limited(made.make_class(app, ping_interval=0.0, over_rate="slow"), {"messages_per_second": 5}))
+    client = connect(made, made.make_wires(app, ping_interval=0.0, over_rate="slow").limited({"messages_per_second": 5}))
     client.send(*[text("x")] * 11)
     assert not client.transport.reading and close_code(client) == 0
     made.loop.advance(1)
@@ -151,19 +142,19 @@ def test_what_becomes_of_a_fast_client_is_the_mounts_choice(made: House) -> None
 
 
 def test_a_mounted_class_shares_its_factory_between_listeners(made: House) -> None:
-    mounts = made.make_class(None, mounted=Echo)
-    for client in (connect(made, mounts), connect(made, limited(mounts, {"lifetime": 5.0}))):
+    mounts = made.make_wires(None, mounted=Echo)
+    for client in (connect(made, mounts), connect(made, mounts.limited({"lifetime": 5.0}))):
         client.send(text("x"))
         assert client.frames() == [Frame(1, b"x")]
-    assert mounts.factory.seen == [b"x", b"x"]
-    assert mounts.factory.protocol is mounts
+    factory: Any = mounts.protocols.factory
+    assert factory.seen == [b"x", b"x"]
 
 
 # -- a listener
 
 
 def entrance(made: House, mount: str = "/chat", **options: Any) -> Entrance:
-    return Entrance(mount, Wires(made.make_class(App(), ping_interval=0.0)), Count(), **options)
+    return Entrance(mount, made.make_wires(App(), ping_interval=0.0), Count(), **options)
 
 
 def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
@@ -179,7 +170,7 @@ def test_a_mounts_limits_come_from_its_settings(made: House) -> None:
 def test_a_listener_has_its_own_classes_and_everybodys_counts(made: House) -> None:
     chat = entrance(made, users=Tally(1), addresses=Tally(1), rate=Rate(1, 3), handshakes=Count(1))
     [here] = entrances_by(listener_settings(idle_timeout=5.0), [chat])
-    assert here.wires.made is not chat.wires.made and here.wires.made.wire_policy.idle_timeout == 5.0
+    assert here.wires is not chat.wires and here.wires.policy.settings.idle_timeout == 5.0
     assert all(getattr(here, name) is getattr(chat, name) for name in ("count", "users", "addresses", "rate", "handshakes"))
     [there] = entrances_by(listener_settings(), [chat])
     assert there == chat

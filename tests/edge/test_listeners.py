@@ -27,10 +27,12 @@ from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.edge.proxy_protocol import SIGNATURE
 from wsdaemon.settings.addresses import TcpAddress, UnixAddress
-from wsdaemon.wire.factory import Wires, wire_class
-from wsdaemon.wire.output import Flusher
+from wsdaemon.settings.model import MountSettings
+from wsdaemon.wire.deflate.resting import Resting
+from wsdaemon.wire.factory import Protocols, Wires
 from wsdaemon.wire.policy import WirePolicy
 from wsdaemon.wire.turns import Turns
+from wsdaemon.wire.writer import make_flusher
 
 LONGEST = 10.0
 """Seconds after which a wait has failed."""
@@ -45,11 +47,14 @@ class Served:
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
         self.watcher = Watcher()
         policy = WirePolicy(
-            app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=Flusher(loop.call_soon),
+            settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel),
+            app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=make_flusher(loop.call_soon),
             turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
         self.count = Count()
-        entrance = Entrance("/", Wires(wire_class(policy, object())), self.count)
+        wires = Wires(policy, Protocols(policy, object()))
+        wires.protocols.prepare()
+        entrance = Entrance("/", wires, self.count)
         gate = make_gate(
             listener="here", secure=False, routes=Routes([("/", entrance)]), counts=(), wheel=self.wheel, handshake_timeout=LONGEST,
             retry_after=5.0,

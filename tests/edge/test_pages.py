@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.fakes import LOCAL, PEER, App, House, Transport, house, request
+from tests.support.fakes import LOCAL, PEER, App, House, Transport, request
 from tests.support.gates import make_gate
 from wsdaemon import WebSocketServer
 from wsdaemon.core.registry import Count
@@ -18,7 +17,6 @@ from wsdaemon.edge.arrival import LINGER, Arrival
 from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.pages import Pages, content_security_policy
 from wsdaemon.edge.request import BadRequest, parse_head
-from wsdaemon.wire.factory import Wires
 
 HTML = "<!DOCTYPE html><style>p { color: red }</style>\n<p>grüße</p><script>alert(1)</script>".encode()
 TIMEOUT = 10.0
@@ -130,20 +128,14 @@ def test_only_the_scripts_and_styles_of_the_page_itself_may_run(pages: Pages) ->
 # -- through the gate
 
 
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
-
-
 class Door:
     """A gate with a mount at / and a page there."""
 
     def __init__(self, made: House, pages: Pages, secure: bool = False) -> None:
         self.loop, self.count, self.left = made.loop, Count(), list[Arrival]()
-        wire = made.make_class(App())
+        wire = made.make_wires(App())
         self.gate = make_gate(
-            listener="here", secure=secure, routes=Routes([("/", Entrance("/", Wires(wire), self.count))]), counts=(), wheel=made.wheel(),
+            listener="here", secure=secure, routes=Routes([("/", Entrance("/", wire, self.count))]), counts=(), wheel=made.wheel(),
             handshake_timeout=TIMEOUT, retry_after=1.0, pages=pages.answer,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from tests.support.fakes import Loop
 from wsdaemon.edge.certificates import CertificateFiles, Certificates
-from wsdaemon.edge.renewal import EVERY, CertificateWatch
+from wsdaemon.edge.renewal import LOOK_SECONDS, CertificateWatch
 
 
 @implementer(ILogObserver)
@@ -62,10 +62,10 @@ def test_a_renewed_pair_is_taken_by_itself(tmp_path: Path, loop: Loop, lines: li
     certificates = Certificates([write(tmp_path, "a", authority)])
     started(loop, certificates)
     before = certificates.context
-    loop.advance(EVERY + 1)
+    loop.advance(LOOK_SECONDS + 1)
     assert certificates.context is before and lines == []
     write(tmp_path, "a", authority)
-    loop.advance(EVERY + 1)
+    loop.advance(LOOK_SECONDS + 1)
     assert certificates.context is not before
     assert [level for level, _ in lines] == ["info"] and "renewed" in lines[0][1]
 
@@ -77,11 +77,11 @@ def test_a_bad_pair_is_told_once_and_the_old_one_stays(tmp_path: Path, loop: Loo
     started(loop, certificates)
     before = certificates.context
     files.certificate.write_text("-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
-    loop.advance(5 * EVERY)
+    loop.advance(5 * LOOK_SECONDS)
     assert certificates.context is before
     assert [level for level, _ in lines] == ["warn"] and "the old certificate stays in use" in lines[0][1]
     write(tmp_path, "a", authority)
-    loop.advance(EVERY + 1)
+    loop.advance(LOOK_SECONDS + 1)
     assert certificates.context is not before
 
 

@@ -19,8 +19,8 @@ from tests.support.fake_loop import Loop
 from tests.support.fakes import LOCAL, PEER, Frame, binary, house, request, server_frames
 from tests.support.tls import Keys, Upper, World, authority
 from wsdaemon.apps.echo import EchoApp
+from wsdaemon.core.slices import SLICE_SECONDS
 from wsdaemon.edge.arrival import Arrival
-from wsdaemon.edge.tls_layer import SLICE
 from wsdaemon.edge.tls_records import BURST, EMPTY_COST, PER_SECOND
 from wsdaemon.edge.tls_state import GONE, OPEN, SERVER_ENDED, TlsError
 
@@ -145,7 +145,7 @@ SIZES = st.one_of(st.integers(1, 40), st.integers(1, 5_000), st.integers(16_300,
     cuts=st.lists(st.integers(1, 100_000), max_size=12),
     pauses=st.lists(st.integers(0, 3), max_size=30),
     protocols=st.lists(st.tuples(st.booleans(), st.integers(1, 40_000), st.integers(1, 40_000)), max_size=6),
-    step=st.sampled_from([0.0, SLICE / 3, SLICE * 2]),
+    step=st.sampled_from([0.0, SLICE_SECONDS / 3, SLICE_SECONDS * 2]),
     version=st.sampled_from([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]),
     ends=st.booleans(),
 )
@@ -209,7 +209,7 @@ def test_all_that_was_sent_is_delivered_in_order(
 
 def test_one_read_takes_a_slice_and_then_others_have_their_turn(loop: Loop) -> None:
     world = open_world(loop)
-    world.clock_step = SLICE
+    world.clock_step = SLICE_SECONDS
     data = world.encrypt(b"x" * 250_000)
     world.plain.receive(data)
     assert 0 < len(world.upper.data) <= 65_536 + 16_384 and len(world.turns) == 1 and world.plain.paused
@@ -233,6 +233,21 @@ def test_where_a_turn_is_used_up_a_long_read_waits(loop: Loop) -> None:
     world.plain.receive(b"")
     loop.settle()
     assert world.upper.data == b"x" * 250_000
+
+
+def test_a_fault_of_the_protocol_above_in_a_later_turn_ends_the_connection(loop: Loop) -> None:
+    world = open_world(loop)
+    world.turns.spend(1.0)
+    world.plain.receive(world.encrypt(b"x" * 250_000))
+
+    def fail() -> None:
+        raise RuntimeError("ours")
+
+    world.upper.on_data = fail
+    loop.settle()
+    assert world.layer.state is GONE and world.upper.events == ["made", "lost"]
+    assert [str(problem["exception"]) for problem in loop.problems] == ["ours"]
+    loop.problems.clear()
 
 
 def test_handshakes_are_charged_to_the_turn(loop: Loop) -> None:
@@ -315,10 +330,10 @@ def test_a_flood_takes_only_so_much_at_once(loop: Loop, tmp_path: Path) -> None:
     """However much lies in one read: a slice of it in each turn of the loop, and the connection is ended before a tenth of it."""
     world, keys = forging(loop, tmp_path)
     flood = b"".join(keys.key_update() for _ in range(11_000))
-    world.clock_step = SLICE / 40  # for each look at the clock
+    world.clock_step = SLICE_SECONDS / 40  # for each look at the clock
     world.looks, began = 0, world.now
     world.plain.receive(flood[:260_000])
-    assert world.layer.state is OPEN and len(world.turns) == 1 and world.now - began < 2 * SLICE
+    assert world.layer.state is OPEN and len(world.turns) == 1 and world.now - began < 2 * SLICE_SECONDS
     assert len(flood[:260_000]) - len(world.layer._rest) + world.layer._at < 100 * 30
     loop.settle()
     assert world.layer.state is GONE and world.plain.aborted and world.looks < 4 * BURST // EMPTY_COST
@@ -379,7 +394,7 @@ def test_renegotiation_is_refused(loop: Loop) -> None:
 @given(
     sizes=st.lists(st.one_of(st.integers(0, 300), st.integers(60_000, 400_000)), min_size=1, max_size=5),
     cuts=st.lists(st.integers(1, 262_144), max_size=6),
-    step=st.sampled_from([0.0, SLICE / 3]),
+    step=st.sampled_from([0.0, SLICE_SECONDS / 3]),
 )
 def test_echoes_of_any_size(sizes: list[int], cuts: list[int], step: float) -> None:
     """From the request on, and large messages by way of the wire's Body, which is a BufferedProtocol."""

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
-import pytest
-
-from tests.support.fakes import Client, House, house, text
+from tests.support.fakes import Client, House, text
 from wsdaemon.examples.vitals import INTERVAL, KEPT, Vitals, resident_memory
 
 FIELDS = {"time", "cpu", "memory", "delay", "watching"}
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 def samples(client: Client) -> list[list[dict[str, float]]]:

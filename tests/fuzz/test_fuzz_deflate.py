@@ -9,8 +9,8 @@ from random import Random
 
 from tests.support.fuzzing import again, run
 from tests.support.mutators import cut, mutate
-from wsdaemon.wire.agreement import DeflateParameters
-from wsdaemon.wire.deflate import FINAL_BLOCK, CorruptMessage, Deflate, MessageTooBig
+from wsdaemon.wire.deflate.negotiation import DeflateParameters
+from wsdaemon.wire.deflate.streams import FINAL_BLOCK, CorruptMessage, Deflate, MessageTooBig
 
 Session = tuple[int, bool, int, list[list[bytes]]]
 """Window bits, whether the client forgets its window after each message, the limit (0: none), and messages in pieces."""

@@ -27,7 +27,7 @@ AT_ONCE = 50
 KINDS = (
     "SSLObject", "_SSLSocket", "MemoryBIO", "TlsLayer", "TlsHandshake", "Arrival", "SSLError", "Task", "traceback", "frame", "TCPTransport",
 )  # fmt: skip
-"""What may hold a native buffer, and what a cycle around it is made of."""
+"""The types that may hold a native buffer, and those of a cycle around it."""
 
 TEXT = """
 [logging]
@@ -133,7 +133,7 @@ def test_nothing_of_a_thousand_attempts_stays(tmp_path: Path, way: str, several:
                 for _ in range(10):
                     await asyncio.sleep(0)
 
-            await attempts(100)  # what is loaded for them is no leak
+            await attempts(100)  # modules that are loaded for them are no leak
             gc.collect()
             gc.disable()
             try:

@@ -15,7 +15,7 @@ from tests.support.daemon import make_certificate
 from tests.support.inside import inside, run_inside, until
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.daemon import Daemon
-from wsdaemon.wire.input import FULL
+from wsdaemon.wire.reader import FULL_READ_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -108,14 +108,14 @@ async def flood(folder: Path, work: str, context: ssl.SSLContext | None) -> None
     ):
         tasks = [asyncio.create_task(hog.send_for_ever(WORK[work])), asyncio.create_task(hog.read_all())]
         wire = connection.wire
-        await until(lambda: wire.messages_in > 0)
+        await until(lambda: wire.counts().messages_in > 0)
         for _ in range(ANSWERS):
-            messages, received = wire.messages_in, wire.bytes_in
+            messages, received = wire.counts().messages_in, wire.counts().bytes_in
             await guest.echo()
-            assert wire.live
-            assert wire.bytes_in - received <= 10 * FULL
+            assert wire.writer.live
+            assert wire.counts().bytes_in - received <= 10 * FULL_READ_BYTES
             if work == "bombs":
-                assert wire.messages_in - messages <= MOST_BOMBS
+                assert wire.counts().messages_in - messages <= MOST_BOMBS
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

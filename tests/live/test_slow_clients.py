@@ -18,7 +18,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.support.daemon import SECONDS, Daemon, check_echo
-from wsdaemon.wire.shelf import COST
+from wsdaemon.wire.shelf import FRAME_COST_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -216,7 +216,7 @@ def check_what_came(policy: str, got: list[tuple[int, bytes]]) -> None:
         assert got[-1] == (8, struct.pack("!H", 1013) + b"client reads too slowly")
     elif policy == "drop_oldest":
         assert rest == list(range(MESSAGES - len(rest), MESSAGES)), "the newest, without a hole"
-        assert BACKLOG - 1200 < sum(len(payload) + 4 + COST for _, payload in got[kernel:]) <= BACKLOG
+        assert BACKLOG - 1200 < sum(len(payload) + 4 + FRAME_COST_BYTES for _, payload in got[kernel:]) <= BACKLOG
     else:
         assert rest == [MESSAGES - 1]
 

@@ -102,6 +102,10 @@ class Sums:
     congested = False
     live = False
 
+    @property
+    def writer(self) -> Sums:
+        return self
+
 
 def test_each_field_stands_on_its_own_in_json() -> None:
     parsed = json_of(RECORD)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +13,15 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.support.fakes import App, Client, House, Loop, frame, house, request, text
-from wsdaemon.core.connection import Connection
+from tests.support.fakes import App, Client, House, Loop, frame, request, text
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Headers
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
 from wsdaemon.ops.admin.contract import PageRequest
-from wsdaemon.ops.admin.exposition import MOST_REASONS, MetricsPage, Sources
+from wsdaemon.ops.admin.exposition import MAX_REASONS, MetricsPage, Sources
 from wsdaemon.ops.admin.health import MountView
-from wsdaemon.ops.metrics import AT_ONCE, EVERY, MOST_CODES, LoopLatency, Totals, code_label, survey
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.ops.metrics import CONNECTIONS_PER_LOOK, MAX_CODES, MEASURE_SECONDS, LoopLatency, Totals, code_label, survey
 
 PLACE = ("/chat", "here")
 
@@ -52,6 +50,13 @@ class FakeWire:
     def unsent(self) -> int:
         return self.waiting
 
+    def counts(self) -> Counts:
+        return Counts(self.messages_in, self.messages_out, self.bytes_in, self.bytes_out)
+
+    @property
+    def writer(self) -> FakeWire:
+        return self
+
 
 def connection(wire: FakeWire, number: str = "1") -> Connection:
     return Connection(wire, Shown(), number)  # type: ignore[arg-type]
@@ -67,18 +72,12 @@ class Watch:
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self.connections.remove(connection)
-        self.totals.closed(connection, wire)
+        self.totals.closed(connection, counts)
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         raise AssertionError(doing)
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 def echo(connection: Connection, message: Any) -> None:
@@ -110,8 +109,8 @@ def test_a_connection_counts_while_it_is_open_and_when_it_is_over(made: House) -
 
 
 def opened(made: House, app: App, watcher: Any, **options: Any) -> Client:
-    wire_class = made.make_class(app, watcher, **options)
-    return Client(made.loop, wire_class, watcher, wire_class.wire_policy.wheel, request(), -1)
+    wires = made.make_wires(app, watcher, **options)
+    return Client(made.loop, wires, watcher, wires.policy.wheel, request(), -1)
 
 
 def test_backlogs_are_added_up() -> None:
@@ -126,11 +125,13 @@ def test_backlogs_are_added_up() -> None:
 def test_a_survey_lets_others_have_their_turn() -> None:
     with Loop() as loop:
         turns = iter(range(1_000_000))
-        task = loop.create_task(survey(Totals(), [connection(FakeWire()) for _ in range(AT_ONCE * 5)], lambda: float(next(turns)), 1.0))
+        task = loop.create_task(
+            survey(Totals(), [connection(FakeWire()) for _ in range(CONNECTIONS_PER_LOOK * 5)], lambda: float(next(turns)), 1.0)
+        )
         loop.settle()
         assert not task.done()
         loop.advance(60)
-        assert task.result()[PLACE].open == AT_ONCE * 5
+        assert task.result()[PLACE].open == CONNECTIONS_PER_LOOK * 5
 
 
 @given(st.lists(st.sampled_from(["open", "close", "traffic", "look"]), max_size=40))
@@ -146,7 +147,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
             wires.append((connection(wire), wire))
             connections.add(wires[-1][0])
 
-        for _ in range(AT_ONCE + 1):
+        for _ in range(CONNECTIONS_PER_LOOK + 1):
             come()
         ticks = iter(range(1_000_000))
         for event in events:
@@ -157,7 +158,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
                 wire.messages_in += 1
                 gone.ended(1000, "", "client")
                 connections.remove(gone)
-                totals.closed(gone, wire)
+                totals.closed(gone, wire.counts())
             elif event == "traffic":
                 for _, wire in wires:
                     wire.messages_in += 1
@@ -177,10 +178,10 @@ def test_close_codes_of_clients_have_a_bound() -> None:
     for code in range(3000, 5000):
         one = connection(FakeWire())
         one.ended(code, "", "server")
-        totals.closed(one, FakeWire())
+        totals.closed(one, FakeWire().counts())
     closed = totals.snapshot()[PLACE].closed
-    assert len(closed) == MOST_CODES + 1
-    assert closed["other", "server"] == 2000 - MOST_CODES
+    assert len(closed) == MAX_CODES + 1
+    assert closed["other", "server"] == 2000 - MAX_CODES
 
 
 def test_what_a_slow_client_was_not_given_counts(made: House) -> None:
@@ -210,11 +211,11 @@ def test_a_histogram_counts_each_once(durations: list[float]) -> None:
 
 
 def test_the_loop_is_measured_once_a_second() -> None:
-    late = iter([0.0, EVERY + 0.3, 10.0, 10.0 + EVERY - 0.001, 20.0])
+    late = iter([0.0, MEASURE_SECONDS + 0.3, 10.0, 10.0 + MEASURE_SECONDS - 0.001, 20.0])
     with Loop() as loop:
         latency = LoopLatency(loop, lambda: next(late))
         begin = loop.create_task(latency.start())
-        loop.advance(2 * EVERY)
+        loop.advance(2 * MEASURE_SECONDS)
         assert begin.done()
         assert sum(latency.latency.counts) == 2
         assert latency.latency.total == pytest.approx(0.3)  # a timer that is early by a hair is not late
@@ -228,16 +229,17 @@ def test_a_ping_that_is_answered_is_timed_once(made: House, mounted: bool) -> No
     trips = Histogram((1.0, 2.0, 5.0))
     served: dict[str, Any] = {"mounted": Own} if mounted else {"app": App()}
     client = made.make_wire(**served, ping_interval=25.0, ping_timeout=10.0, round_trips=trips)
-    pong = frame(10, b"ping")
-    client.send(pong)  # no request asked
+    client.send(frame(10, b"ping"))  # no request asked
     made.loop.advance(25.1)
-    assert [one.opcode for one in client.frames()] == [9]
+    [ping] = client.frames()
+    assert ping.opcode == 9
+    pong = frame(10, ping.payload)
     made.loop.advance(1.5)
     client.send(frame(10, b"something else"), pong, pong)
     assert trips.counts == [0, 1, 0, 0]
     assert trips.total == pytest.approx(1.5, abs=0.1)
     made.loop.advance(25.1)
-    client.send(pong)
+    client.send(frame(10, client.frames()[0].payload))
     assert sum(trips.counts) == 2
 
 
@@ -364,9 +366,9 @@ def test_a_version_that_is_none_is_as_good_as_no_wish(version: str) -> None:
 
 def test_reasons_have_a_bound() -> None:
     with Loop() as loop:
-        answer = page(loop, listener=Listener(gate=Gate({"/chat": {f"reason{number}": 1 for number in range(MOST_REASONS + 50)}})))
+        answer = page(loop, listener=Listener(gate=Gate({"/chat": {f"reason{number}": 1 for number in range(MAX_REASONS + 50)}})))
     found = samples(answer.body.decode())
-    assert sum(name == "wsdaemon_refused_total" for name, _ in found) == MOST_REASONS + 1
+    assert sum(name == "wsdaemon_refused_total" for name, _ in found) == MAX_REASONS + 1
     assert found[key("refused_total", listener="here", mount="/chat", reason="other")] == 50
 
 
@@ -374,7 +376,7 @@ def test_closes_are_shown_by_code_and_by_whom() -> None:
     totals = Totals()
     ended = connection(FakeWire())
     ended.ended(1001, "", "client")
-    totals.closed(ended, FakeWire(5))
+    totals.closed(ended, FakeWire(5).counts())
     with Loop() as loop:
         found = samples(page(loop, totals=totals).body.decode())
     assert found[key("connections_closed_total", mount="/chat", listener="here", code="1001", by="client")] == 1

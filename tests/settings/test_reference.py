@@ -18,7 +18,7 @@ from wsdaemon.settings.addresses import AddressForm, SystemdAddress, TcpAddress,
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AuthNameForm
 from wsdaemon.settings.build import Section, build, section
-from wsdaemon.settings.form import ChoiceForm, DurationForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
+from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
 from wsdaemon.settings.network import NameForm, NetworkForm, ReachedHostForm
@@ -26,7 +26,17 @@ from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.paths import path_shape
 from wsdaemon.settings.reference import effective, reference
 from wsdaemon.settings.schema import SectionSettings, explain, keys_of
-from wsdaemon.settings.values import AppForm, DestinationForm, FileForm, LevelsForm, MountPathForm, PathForm, Secret, SecretFile
+from wsdaemon.settings.values import (
+    AppForm,
+    DestinationForm,
+    FileForm,
+    LevelsForm,
+    MountPathForm,
+    PathForm,
+    ReferenceForm,
+    Secret,
+    SecretFile,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "etc" / "ws.reference.ini"
@@ -79,6 +89,7 @@ levels = st.sampled_from(["debug", "info", "warn", "error", "critical"])
 names = st.from_regex(r"[a-z_]{1,6}(\.[a-z_]{1,6}){0,2}", fullmatch=True)
 
 samples: dict[type[Form[Any]], list[str]] = {
+    ReferenceForm: ["", "my.module:Factory"],
     NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
     ReachedHostForm: ["www.Example.com", "*.example.com", "bücher.example", "192.0.2.7", "::1", "[2001:DB8::7]"],
 }
@@ -95,7 +106,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
             return st.floats(0.001, 365 * 86400.0) | st.sampled_from(["500ms", "30s", "5m"]) | st.just(0 if form.zero else 1)
         case FlagForm():
             return st.booleans() | st.sampled_from(["on", "No", "TRUE"])
-        case ChoiceForm():
+        case ChoiceForm() | EnumForm():
             return st.sampled_from(form.words)
         case FileForm() | PathForm():
             return simple_paths | simple_paths.map(Path)
@@ -113,7 +124,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case NetworkForm() | ReachedHostForm():
+        case NetworkForm() | ReachedHostForm() | ReferenceForm():
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)

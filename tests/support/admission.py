@@ -15,7 +15,6 @@ from wsdaemon.core.wheel import Wheel
 from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Candidate, Identity
 from wsdaemon.edge.candidate import Entrance
-from wsdaemon.wire.factory import Wires
 
 ADA = Identity("ada", "test:way")
 
@@ -50,10 +49,10 @@ class Door:
         self.draining = False
         self.watcher = Watcher()
         mounted = options.pop("mounted", None)
-        wire = made.make_class(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
+        wire = made.make_wires(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
         names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
-        routes = Routes([("/chat", Entrance("/chat", Wires(wire), self.count, **entrance))])
+        routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])
         self.gate = make_gate(
             listener="web", secure=options.pop("secure", False), routes=routes, counts=(Count(),), wheel=self.wheel, handshake_timeout=10.0,
             retry_after=5.0, closed=lambda: self.draining, **options,

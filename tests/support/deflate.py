@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.wire.agreement import DeflateParameters
-from wsdaemon.wire.deflate import Deflate
+from wsdaemon.wire.deflate.negotiation import DeflateParameters
+from wsdaemon.wire.deflate.streams import Deflate
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c9070000")

@@ -56,15 +56,15 @@ class Members:
             self.apps.append(app)
 
     @property
-    def wires(self) -> list[Any]:
-        return [client.wire for client in self.clients]
+    def writers(self) -> list[Any]:
+        return [client.writer for client in self.clients]
 
     def prepare(self, payload: str | bytes, key: object = None) -> Prepared:
-        made: Prepared = self.wires[0].prepare(payload.encode() if isinstance(payload, str) else payload, isinstance(payload, str), key)
+        made: Prepared = self.writers[0].prepare(payload.encode() if isinstance(payload, str) else payload, isinstance(payload, str), key)
         return made
 
     def publish(self, *payloads: str | bytes) -> None:
-        send_to_all(self.wires, [self.prepare(payload) for payload in payloads])
+        send_to_all(self.writers, [self.prepare(payload) for payload in payloads])
 
     def got(self, number: int) -> list[str]:
         """What a member was sent since the last time, in text messages."""

@@ -6,6 +6,7 @@ returns, timers run in `advance`, and callbacks and tasks in `settle`.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,17 +16,19 @@ from twisted.internet.task import Clock
 
 from tests.support.fake_frames import MASK, Frame, binary, close, closing, frame, server_frames, text
 from tests.support.fake_loop import Loop, Transport
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count, Place
 from wsdaemon.core.wheel import Due, Wheel
 from wsdaemon.edge.request import parse_head, upgrade
-from wsdaemon.wire.factory import Wires, wire_class
+from wsdaemon.settings.model import MountSettings
+from wsdaemon.settings.slow_client import SlowClient
+from wsdaemon.wire.deflate.resting import Resting
+from wsdaemon.wire.factory import Protocols, Wires
 from wsdaemon.wire.frames import Frames, FramesUnavailable, load
-from wsdaemon.wire.output import Flusher
 from wsdaemon.wire.policy import WirePolicy
-from wsdaemon.wire.protocol import Wire
 from wsdaemon.wire.turns import Turns
+from wsdaemon.wire.writer import make_flusher
 
 __all__ = [
     "ACCEPT", "KEY", "LOCAL", "MASK", "PEER", "PYTHON", "READERS", "App", "Client", "Frame", "House", "Loop", "Transport", "Watcher",
@@ -60,7 +63,7 @@ class Watcher:
     def opened(self, connection: Connection) -> None:
         self.opened_ones.append(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self.closed_ones.append(connection)
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
@@ -135,7 +138,7 @@ class Client:
     """The far end of one wire, and what stands around that wire."""
 
     def __init__(
-        self, loop: Loop, made: type[Wire], watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False,
+        self, loop: Loop, wires: Wires, watcher: Watcher, wheel: Wheel, opening: bytes, descriptor: int, secure: bool = False,
         handshake_timeout: float = 10.0,
     ) -> None:  # fmt: skip
         self.loop = loop
@@ -148,15 +151,21 @@ class Client:
         self._read = 0
         head = parse_head(opening)
         wanted = upgrade(head)
-        chosen = next((name for name in made.wire_policy.subprotocols if name in wanted.subprotocols), None)
+        chosen = next((name for name in wires.protocols.policy.subprotocols if name in wanted.subprotocols), None)
         self.handshake = Handshake(
             target=head.target, path=head.path, raw_path=head.raw_path, query_string=head.query_string, headers=head.headers,
             peer=PEER, local=LOCAL, secure=secure, subprotocols=wanted.subprotocols, subprotocol=chosen, listener="here", mount=head.path,
         )  # fmt: skip
-        self.wire: Any = Wires(made).open(
+        self.wire: Any = wires.open(
             self.transport, descriptor, self.handshake, Place((self.count,)),
             key=wanted.key, extensions=wanted.extensions, time_left=handshake_timeout, refusals=None,
         )  # fmt: skip
+        self.connection: Connection = self.wire.connection
+        self.reader: Any = self.wire.reader
+        self.writer: Any = self.wire.writer
+        self.protocol: Any = self.wire.protocol
+        self.fast = self.reader.fallback is None
+        self.turns: Turns = self.wire.policy.turns
         self.head = ""
         self.read_head()
 
@@ -190,7 +199,7 @@ class Client:
 
     def answer_close(self) -> None:
         """Take part in the closing handshake that the server began, up to the end of the connection."""
-        code = self.wire.localCloseCode
+        code = self.protocol.localCloseCode
         self.send(close(code))
         self.loop.settle()
 
@@ -200,7 +209,7 @@ class Client:
     @property
     def ended(self) -> tuple[int | None, str, str]:
         """Close code, reason, and who closed."""
-        connection = self.wire.wire_connection
+        connection = self.connection
         return connection.close_code, connection.close_reason, connection.closed_by
 
 
@@ -215,14 +224,22 @@ class House:
         self.turns = Turns(loop.call_soon, now=lambda: self.now)
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
+        """`options` are those of MountSettings and WirePolicy, and `reader`, one of READERS. Control frames have no limit by default."""
         frames, fast = READERS[options.pop("reader", self.reader)]
         numbers = itertools.count(1)
+        names = {field.name for field in dataclasses.fields(MountSettings)} - {"subprotocols"}
+        settings = {"control_frames_per_second": 0} | {name: options.pop(name) for name in names & set(options)}
+        if "slow_client" in settings:
+            settings["slow_client"] = SlowClient(settings["slow_client"])
+        wheel = self.wheel()
         return WirePolicy(
+            settings=MountSettings(path="/", app="echo", **settings),
             app=app,
             watcher=watcher,
-            wheel=self.wheel(),
-            flusher=Flusher(self.loop.call_soon, now=lambda: 0.0),
+            wheel=wheel,
+            flusher=make_flusher(self.loop.call_soon, now=lambda: 0.0),
             turns=self.turns,
+            resting=Resting(wheel),
             frames=options.pop("frames", frames),
             fast=fast,
             next_id=lambda: f"test-{next(numbers)}",
@@ -235,17 +252,26 @@ class House:
 
         return Wheel(self.loop, failed, now=lambda: 0.0)
 
-    def make_class(self, app: Any, watcher: Watcher | None = None, mounted: Any = None, **options: Any) -> type[Wire]:
-        return wire_class(self.policy(app, watcher or Watcher(), **options), Clock(), mounted)
+    def make_wires(self, app: Any, watcher: Watcher | None = None, mounted: Any = None, factory: Any = None, **options: Any) -> Wires:
+        """What opens the connections of a mount: of an app, or of an Autobahn class and the user's factory for it."""
+        policy = self.policy(app, watcher or Watcher(), **options)
+        wires = Wires(policy, Protocols(policy, Clock(), mounted, factory))
+        wires.protocols.prepare()
+        return wires
+
+    def connect(self, wires: Wires, opening: bytes = b"", descriptor: int = -1) -> Client:
+        """One more connection of a mount."""
+        policy: Any = wires.protocols.policy
+        return Client(self.loop, wires, policy.watcher, policy.wheel, opening or request(), descriptor)
 
     def make_wire(
         self, app: Any = None, *, mounted: Any = None, opening: bytes = b"", descriptor: int = -1, secure: bool = False, **options: Any
     ) -> Client:  # fmt: skip
-        """A wire that is open, seen from its client. `options` are WirePolicy's, `handshake_timeout`, and `reader`, one of READERS."""
+        """A wire that is open, seen from its client. `options` are those of policy(), `factory` and `handshake_timeout`."""
         watcher = Watcher()
         patience = options.pop("handshake_timeout", 10.0)
-        made = self.make_class(app, watcher, mounted, **options)
-        return Client(self.loop, made, watcher, made.wire_policy.wheel, opening or request(), descriptor, secure, patience)
+        wires = self.make_wires(app, watcher, mounted, **options)
+        return Client(self.loop, wires, watcher, wires.protocols.policy.wheel, opening or request(), descriptor, secure, patience)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
 
@@ -31,6 +31,7 @@ class FakeWire:
     """The messages that a session sends. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
+        self.writer = self
         self.live = True
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.congested = self.queued = False
@@ -64,6 +65,9 @@ class FakeWire:
 
     def unsent(self) -> int:
         return 0
+
+    def counts(self) -> Counts:
+        return Counts(0, len(self.sent), 0, 0)
 
 
 def send_to_all(wires: Sequence[Any], messages: Sequence[Any]) -> None:
@@ -144,7 +148,7 @@ class Seat:
     def read(self) -> None:
         """A client that did not read does so now."""
         self.wire.congested = self.wire.queued = False
-        self.connection.has_room()
+        self.connection.wake()
 
     def drop(self) -> None:
         """The connection is gone."""

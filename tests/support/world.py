@@ -23,9 +23,8 @@ from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.gate import Gate
-from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.factory import Wires
-from wsdaemon.wire.protocol import Wire
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from wsdaemon.wire.wire import Wire
 
 PATIENCE = 120.0
 """Seconds after which nothing may be left of a client that is silent: more than all timeouts of a mount together."""
@@ -127,11 +126,12 @@ class World:
         return app
 
     def _mount(self, path: str, app: Any, *, chain: Any = None, mounted: Any = None, **options: Any) -> tuple[str, Entrance]:
-        made: Any = self.house.make_class(app, self.watcher, mounted, frames=self.frames, **options)
-        made.processData = _counted_method(made.processData, self.budget)
+        made: Any = self.house.make_wires(app, self.watcher, mounted, frames=self.frames, **options)
+        protocol = made.protocols.factory.protocol
+        protocol.processData = _counted_method(protocol.processData, self.budget)
         count = Count()
         self.counts.append(count)
-        return path, Entrance(path, Wires(made), count, options.get("subprotocols", ()), chain=chain)
+        return path, Entrance(path, made, count, options.get("subprotocols", ()), chain=chain)
 
     def _gate(self, secure: bool) -> Gate:
         return make_gate(

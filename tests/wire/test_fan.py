@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import App, Client, Frame, House, Watcher, house, request, server_frames
-from wsdaemon.wire.agreement import DeflateOptions
+from tests.support.fakes import App, Client, Frame, House, Watcher, request, server_frames
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.fan import send_to_all
 
 DEFLATE = DeflateOptions(threshold=10)
 OFFER = request(sec_websocket_extensions="permessage-deflate")
-
-
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
 
 
 @pytest.fixture
@@ -37,19 +31,17 @@ class Members:
     def __init__(self, made: House, **options: Any) -> None:
         self.made = made
         self.watcher = Watcher()
-        self.made_class = made.make_class(App(), self.watcher, **options)
+        self.made_class = made.make_wires(App(), self.watcher, **options)
         self.clients: list[Client] = []
 
     def add(self, opening: bytes = b"", descriptor: int = -1) -> Client:
-        client = Client(
-            self.made.loop, self.made_class, self.watcher, self.made_class.wire_policy.wheel, opening or request(), descriptor
-        )
+        client = Client(self.made.loop, self.made_class, self.watcher, self.made_class.policy.wheel, opening or request(), descriptor)
         self.clients.append(client)
         return client
 
     def send(self, *messages: bytes, key: object = None) -> None:
-        wires = [client.wire for client in self.clients]
-        send_to_all(wires, [wires[0].prepare(message, True, key) for message in messages])
+        writers = [client.writer for client in self.clients]
+        send_to_all(writers, [writers[0].prepare(message, True, key) for message in messages])
         self.made.loop.settle()
 
 
@@ -66,7 +58,7 @@ def test_all_get_all_in_order_and_in_one_write(made: House) -> None:
     for client, writes in zip(clients, before, strict=True):
         assert len(client.transport.writes) == writes + 1
         assert client.frames() == [Frame(1, b"one"), Frame(1, b"two")]
-        assert client.wire.messages_out == 2
+        assert client.writer.messages_out == 2
 
 
 def test_straight_to_the_socket_when_nothing_waits(made: House, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -74,11 +66,11 @@ def test_straight_to_the_socket_when_nothing_waits(made: House, pair: tuple[sock
     members = Members(made)
     client = members.add(descriptor=near.fileno())
     far.recv(4096)  # the answer to the opening handshake
-    before = client.wire.bytes_out
+    before = client.writer.bytes_out
     members.send(b"one", b"two")
     assert list(server_frames(far.recv(4096))) == [Frame(1, b"one"), Frame(1, b"two")]
-    assert client.wire.bytes_out == before + 10
-    client.wire.write(b"\x81\x01x")  # something waits for the loop's next turn: what comes after it must stay after it
+    assert client.writer.bytes_out == before + 10
+    client.writer.write(b"\x81\x01x")  # something waits for the loop's next turn: what comes after it must stay after it
     members.send(b"three")
     assert [frame.payload for frame in server_frames(far.recv(4096))] == [b"x", b"three"]
 
@@ -120,7 +112,7 @@ def test_one_that_is_closing_gets_nothing(made: House) -> None:
     gone.wire.close(1000, "")
     gone.frames()
     members.send(b"x")
-    assert gone.sent == b"" and gone.wire.messages_out == 0
+    assert gone.sent == b"" and gone.writer.messages_out == 0
     assert there.frames() == [Frame(1, b"x")]
 
 
@@ -131,7 +123,7 @@ def test_a_slow_one_is_closed_and_holds_up_nobody(made: House) -> None:
     for _ in range(5):
         members.send(b"x" * 400)
     assert len(quick.frames()) == 5
-    assert slow.wire.localCloseCode == 1013
+    assert slow.protocol.localCloseCode == 1013
 
 
 @pytest.mark.parametrize("opening", [b"", OFFER])
@@ -140,10 +132,10 @@ def test_a_slow_one_misses_messages_where_the_mount_drops_them(made: House, poli
     deflate = DeflateOptions(threshold=0, server_context_takeover=False)
     members = Members(made, send_backlog=30, slow_client=policy, deflate=deflate)
     slow, quick = members.add(opening), members.add(opening)
-    slow.wire.pause_writing()
+    slow.reader.pause_writing()
     for start in (0, 5):
         members.send(*[str(number).encode() * 8 for number in range(start, start + 5)], key="room")
-    slow.wire.resume_writing()
+    slow.reader.resume_writing()
     got = [(inflated(frame) if frame.rsv else frame.payload)[:1] for frame in slow.frames()]
     assert got == list(map(str.encode, "0123456789"))[-len(got) :]
     assert len(got) == 1 if policy == "latest" else 0 < len(got) < 6
@@ -153,7 +145,7 @@ def test_a_slow_one_misses_messages_where_the_mount_drops_them(made: House, poli
 def test_one_that_breaks_harms_nobody(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
     members = Members(made)
     first, second = members.add(), members.add()
-    monkeypatch.setattr(type(first.wire), "write", lambda wire, data: 1 / 0 if wire is first.wire else wire.native.write(data))
+    monkeypatch.setattr(type(first.writer), "write", lambda writer, data: 1 / 0 if writer is first.writer else writer.native.write(data))
     members.send(b"x")
     assert second.frames() == [Frame(1, b"x")]
     assert [(doing, type(error)) for doing, error in members.watcher.failures] == [("reading", ZeroDivisionError)]

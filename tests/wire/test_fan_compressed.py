@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,20 +12,15 @@ from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
-from tests.support.fakes import READERS, App, Client, Frame, House, frame, house, request
-from wsdaemon.wire.agreement import DeflateOptions, DeflateParameters
-from wsdaemon.wire.deflate import deflate_message
+from tests.support.fakes import READERS, Client, Frame, House, house, request
+from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
+from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
-from wsdaemon.wire.prepared import Prepared
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 NARROW_OFFER = request(sec_websocket_extensions="permessage-deflate; server_max_window_bits=9")
 
-
-@pytest.fixture(params=[name for name in READERS if name != "off"])
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers("python", "c")
 
 
 def inflated(client: Client, peer: Peer) -> list[bytes]:
@@ -55,14 +47,14 @@ def test_it_is_compressed_once_for_all_who_agreed_alike(made: House, calls: list
     wide = Members(made, 4, opening=OFFER, deflate=DeflateOptions())
     without = Members(made, 2, deflate=DeflateOptions())
     message = wide.prepare(b"to everyone " * 50)
-    wires = [wire for pair in zip(wide.wires, narrow.wires, strict=True) for wire in pair] + without.wires
-    send_to_all(wires, [message])
+    writers = [writer for pair in zip(wide.writers, narrow.writers, strict=True) for writer in pair] + without.writers
+    send_to_all(writers, [message])
     made.loop.settle()
     assert calls == [b"to everyone " * 50] * 2, "one for each window"
     for members, bits in ((narrow, 9), (wide, 11)):
         assert [inflated(client, Peer(False, False, bits, 15)) for client in members.clients] == [[b"to everyone " * 50]] * 4
     assert [client.frames() for client in without.clients] == [[Frame(2, b"to everyone " * 50)]] * 2
-    send_to_all(wide.wires, [message])
+    send_to_all(wide.writers, [message])
     assert len(calls) == 2, "and it is kept"
 
 
@@ -74,40 +66,17 @@ def test_small_messages_of_a_burst_stay_plain(made: House) -> None:
         assert [(one.rsv, one.payload == b"small") for one in client.frames()] == [(0, True), (4, False)]
 
 
-def test_a_prepared_message_is_the_same_for_whoever_has_the_same_window(calls: list[bytes]) -> None:
-    """Takeover and threshold do not change how it is compressed."""
-    varied: list[dict[str, Any]] = [{}, {"threshold": 5}, {"server_context_takeover": False}, {"level": 1}, {"memory_level": 1}]
-    varied += [{"window_bits": 9}]
-
-    def make(opcode: int, payload: bytes, rsv1: bool) -> bytes:
-        return frame(opcode, payload, rsv=4 if rsv1 else 0, mask=None)
-
-    with house() as made:
-        wires = [
-            made.make_wire(App(), opening=OFFER, deflate=replace(DeflateOptions(), **options)).wire
-            for options in varied
-        ]
-        message = Prepared("grün ".encode() * 100, True, make, key="k")
-        assert (message.size, message.key, message.plain[:2]) == (600, "k", b"\x81\x7e")
-        parameters = [wire._perMessageCompress.parameters for wire in wires]
-        frames = [message.compressed(one) for one in parameters]
-        assert all(frame is frames[0] for frame in frames[:3])
-        assert len(calls) == 4
-        assert frames[0][0] == 0xC1
-        assert message.compressed(parameters[3]) is frames[3]
-
-
 def test_a_prepared_message_to_one(made: House) -> None:
     members = Members(made, 2, opening=OFFER, deflate=DeflateOptions(threshold=100))
     peer = Peer(False, False, 11, 11)
-    wire = members.wires[0]
+    writer = members.writers[0]
     for payload in (b"small", b"large " * 50, b"large " * 50):
-        wire.send_prepared(members.prepare(payload))
+        writer.send_prepared(members.prepare(payload))
     assert inflated(members.clients[0], peer) == [b"small", b"large " * 50, b"large " * 50]
-    assert wire.messages_out == 3
+    assert writer.messages_out == 3
     members.apps[0].connection.abort()
-    wire.send_prepared(members.prepare("too late"))
-    assert (members.clients[0].frames(), wire.messages_out) == ([], 3)
+    writer.send_prepared(members.prepare("too late"))
+    assert (members.clients[0].frames(), writer.messages_out) == ([], 3)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -174,11 +143,11 @@ def test_each_client_can_inflate_what_it_gets(
                 members.publish(*numbered)
             elif doing == "stick":
                 client.transport.stuck = True
-                members.sockets.room[client.wire.descriptor] = 0
+                members.sockets.room[client.writer.descriptor] = 0
             elif doing == "room":
-                members.sockets.room[client.wire.descriptor] = 50
+                members.sockets.room[client.writer.descriptor] = 50
             elif doing == "drain":
-                members.sockets.room[client.wire.descriptor] = PLENTY
+                members.sockets.room[client.writer.descriptor] = PLENTY
                 client.transport.drain()
             elif doing == "rest":
                 made.loop.advance(5.0)

@@ -5,34 +5,29 @@ What is compressed has its tests in test_fan_compressed.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.fake_members import PLENTY, Members
-from tests.support.fakes import READERS, Frame, House, closing, house, request, text
-from wsdaemon.wire.agreement import DeflateOptions
+from tests.support.fakes import Frame, House, closing, request, text
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.fan import send_to_all
-from wsdaemon.wire.shelf import COST
+from wsdaemon.wire.shelf import FRAME_COST_BYTES
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 
 
-@pytest.fixture(params=[name for name in READERS if name != "off"])
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
-
-
 # -- to all
+
+pytestmark = pytest.mark.readers("python", "c")
 
 
 def test_everybody_gets_it(made: House) -> None:
     members = Members(made)
     members.publish("hello")
     assert members.all_got() == [["hello"]] * 6
-    assert [wire.messages_out for wire in members.wires] == [1] * 6
+    assert [writer.messages_out for writer in members.writers] == [1] * 6
     members.publish(b"\x00\xff")
     made.loop.settle()
     assert [client.frames() for client in members.clients] == [[Frame(2, b"\x00\xff")]] * 6
@@ -49,13 +44,13 @@ def test_who_has_a_free_socket_has_it_at_once(made: House) -> None:
 def test_a_burst_is_one_write(made: House) -> None:
     members = Members(made)
     before = [len(client.transport.writes) for client in members.clients]
-    sizes = [wire.bytes_out for wire in members.wires]
+    sizes = [writer.bytes_out for writer in members.writers]
     members.publish("1", "2", "3")
     made.loop.settle()
     assert [len(client.transport.writes) for client in members.clients] == [count + 1 for count in before]
     assert members.all_got() == [["1", "2", "3"]] * 6
-    assert [wire.messages_out for wire in members.wires] == [3] * 6
-    assert [wire.bytes_out for wire in members.wires] == [size + 9 for size in sizes]
+    assert [writer.messages_out for writer in members.writers] == [3] * 6
+    assert [writer.bytes_out for writer in members.writers] == [size + 9 for size in sizes]
 
 
 def test_bursts_in_one_turn_leave_together_where_there_is_no_free_socket(made: House) -> None:
@@ -118,7 +113,7 @@ def test_it_comes_after_what_waits_in_the_transport(made: House) -> None:
     made.loop.settle()
     members.sockets.room[0] = PLENTY
     members.publish("two")
-    assert members.clients[0].wire.unsent() == 2 + 5
+    assert members.clients[0].writer.unsent() == 2 + 5
     made.loop.settle()
     for client in members.clients:
         client.transport.drain()
@@ -138,7 +133,7 @@ def test_a_socket_that_does_not_take_it_all(made: House, room: int) -> None:
     members.sockets.room[2] = PLENTY
     members.publish("again")
     assert members.all_got() == [["hello", "again"]] * 6
-    assert members.wires[2].bytes_out == members.wires[0].bytes_out
+    assert members.writers[2].bytes_out == members.writers[0].bytes_out
 
 
 def test_whoever_is_closing_is_passed_over(made: House) -> None:
@@ -152,7 +147,7 @@ def test_whoever_is_closing_is_passed_over(made: House) -> None:
     assert [members.clients[number].frames() for number in (0, 1)] == [[closing(1000)]] * 2
     assert [members.clients[number].frames() for number in (2, 3, 4, 5)] == [[]] * 4
     assert [members.got(number) for number in (6, 7)] == [["hello"]] * 2
-    assert [wire.messages_out for wire in members.wires] == [0] * 6 + [1, 1]
+    assert [writer.messages_out for writer in members.writers] == [0] * 6 + [1, 1]
 
 
 def test_one_that_is_closed_in_the_middle(made: House) -> None:
@@ -231,10 +226,10 @@ def stuck(members: Members) -> None:
 @pytest.mark.parametrize("opening", [request(), OFFER], ids=["plain", "compressed"])
 def test_messages_of_one_burst_are_dropped_one_by_one(made: House, opening: bytes) -> None:
     deflate = DeflateOptions(threshold=1000, server_context_takeover=False)
-    members = Members(made, 2, slow_client="drop_oldest", send_backlog=3 * (100 + COST), opening=opening, deflate=deflate)
+    members = Members(made, 2, slow_client="drop_oldest", send_backlog=3 * (100 + FRAME_COST_BYTES), opening=opening, deflate=deflate)
     stuck(members)
     members.publish(*(f"{number:098}" for number in range(4)))
-    assert [wire.shelf.dropped for wire in members.wires] == [1, 1]
+    assert [writer.shelf.dropped for writer in members.writers] == [1, 1]
     for client in members.clients:
         client.transport.drain()
     assert members.all_got() == [["first", *(f"{number:098}" for number in range(1, 4))]] * 2
@@ -245,8 +240,8 @@ def test_of_each_room_in_a_burst_the_latest(made: House, opening: bytes) -> None
     deflate = DeflateOptions(threshold=1000, server_context_takeover=False)
     members = Members(made, 2, slow_client="latest", opening=opening, deflate=deflate)
     stuck(members)
-    send_to_all(members.wires, [members.prepare(f"{key}{number}", key) for number in range(3) for key in ("red", "blue")])
-    send_to_all(members.wires, [members.prepare("red3", "red"), members.prepare("green0", "green")])
+    send_to_all(members.writers, [members.prepare(f"{key}{number}", key) for number in range(3) for key in ("red", "blue")])
+    send_to_all(members.writers, [members.prepare("red3", "red"), members.prepare("green0", "green")])
     for client in members.clients:
         client.transport.drain()
     assert members.all_got() == [["first", "blue2", "red3", "green0"]] * 2
@@ -256,7 +251,7 @@ def test_nothing_is_put_aside_for_one_that_became_too_slow_just_then(made: House
     members = Members(made, 2, slow_client="drop_oldest", send_backlog=1000)
     stuck(members)
     for client in members.clients:
-        client.wire.write((bytes([0x8A, 100]) + bytes(100)) * 20)
+        client.writer.write((bytes([0x8A, 100]) + bytes(100)) * 20)
     members.publish("1", "2", "3")
     for client in members.clients:
         client.transport.drain()

@@ -22,7 +22,7 @@ from wsdaemon.wire.frames import COMPRESSED, RSV1, TEXT, Frames, FramesUnavailab
 
 MAXIMUM = 70_000
 MANY = 1000
-SLICE = 16
+SLICE_SECONDS = 16
 """Bytes given to Autobahn at once; more than the longest header, which it may still hold."""
 
 PYTHON = load("python")
@@ -141,8 +141,8 @@ class Driven:
                 self.partial = self.frames.begin(data, position, MAXIMUM, self.flags)
                 if self.partial is not None:
                     return
-            autobahn.dataReceived(data[position : position + SLICE])
-            position += SLICE
+            autobahn.dataReceived(data[position : position + SLICE_SECONDS])
+            position += SLICE_SECONDS
 
     def _grown(self, partial: loader.Partial) -> None:
         if not partial.valid:

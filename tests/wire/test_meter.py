@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.wire.meter import BURST, Meter
+from wsdaemon.wire.meter import BURST_SECONDS, Meter
 
 rates = st.sampled_from([0, 1, 3, 10, 1000, 1_000_000])
 waits = st.one_of(st.just(0.0), st.floats(0, 5), st.sampled_from([0.1, 1.0, 100.0]))
@@ -30,10 +30,10 @@ def test_never_more_than_the_rate_and_a_burst(messages_rate: int, bytes_rate: in
         assert debt >= 0
         now += debt
         for sent, rate in ((messages, messages_rate), (received, bytes_rate)):
-            assert not rate or sent <= rate * (BURST + now - start) * (1 + ERROR)
+            assert not rate or sent <= rate * (BURST_SECONDS + now - start) * (1 + ERROR)
 
 
-@given(messages_rate=rates, bytes_rate=rates, steps=st.lists(st.tuples(st.floats(0, BURST), *[st.floats(0, 1)] * 2), max_size=40))
+@given(messages_rate=rates, bytes_rate=rates, steps=st.lists(st.tuples(st.floats(0, BURST_SECONDS), *[st.floats(0, 1)] * 2), max_size=40))
 def test_a_client_within_its_rate_is_never_slowed(messages_rate: int, bytes_rate: int, steps: list[tuple[float, float, float]]) -> None:
     """At each moment it sends at most what it could have since the one before; these are not further apart than a burst."""
     now = 1000.0
@@ -67,7 +67,7 @@ def test_control_frames(rate: int, waits: list[float]) -> None:
     for wait in waits:
         now += wait
         passed += meter.spend_control(now)
-        assert not rate or passed <= rate * (BURST + now - start) * (1 + ERROR)
+        assert not rate or passed <= rate * (BURST_SECONDS + now - start) * (1 + ERROR)
     assert rate or passed == len(waits)
 
 
@@ -99,5 +99,20 @@ def test_no_limit_at_all() -> None:
     meter = Meter(0, 0, 0, 0.0)
     assert meter.spend(10**9, 10**12, 0.0) == 0
     assert all(meter.spend_control(0.0) for _ in range(1000))
-    assert not meter.messages_count
-    assert Meter(1, 0, 0, 0.0).messages_count and Meter(0, 1, 0, 0.0).messages_count
+    assert not meter.counts_messages
+    assert Meter(1, 0, 0, 0.0).counts_messages and Meter(0, 1, 0, 0.0).counts_messages
+
+
+def test_a_client_that_went_on_sending_while_the_loop_was_away_has_earned_it() -> None:
+    meter = Meter(10, 1000, 5, 0.0)
+    assert meter.spend(620, 62_000, 60.0, 60.0) == 0
+    assert all(meter.spend_control(60.0, 60.0) for _ in range(310))
+    assert not meter.spend_control(60.0, 60.0)
+    assert meter.spend(621, 62_000, 60.0, 60.0) == pytest.approx(0.1)
+
+
+def test_a_client_that_was_quiet_meanwhile_keeps_no_more_than_a_burst() -> None:
+    meter = Meter(10, 0, 0, 0.0)
+    assert meter.spend(1, 0, 60.0, 60.0) == 0
+    assert meter.spend(21, 0, 63.0) == 0
+    assert meter.spend(22, 0, 63.0) == pytest.approx(0.1)

@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.wire.shelf import COST, Shelf
+from wsdaemon.wire.shelf import FRAME_COST_BYTES, Shelf
 
 keys = st.sampled_from([None, "a", "b", ("room", 1)])
 puts = st.tuples(st.integers(1, 40), keys)
@@ -28,7 +28,7 @@ class Model:
 
     @property
     def cost(self) -> int:
-        return sum(len(frame) + COST for _, frame in self.frames)
+        return sum(len(frame) + FRAME_COST_BYTES for _, frame in self.frames)
 
     def put(self, frame: bytes, key: object) -> None:
         before = len(self.frames)
@@ -46,7 +46,7 @@ class Model:
         return taken
 
 
-@given(most=st.integers(0, 6 * COST), latest=st.booleans(), steps=st.lists(st.one_of(puts, takes), max_size=60))
+@given(most=st.integers(0, 6 * FRAME_COST_BYTES), latest=st.booleans(), steps=st.lists(st.one_of(puts, takes), max_size=60))
 def test_it_does_what_a_list_would(most: int, latest: bool, steps: list[tuple[int, object] | int]) -> None:
     shelf, model = Shelf(most, latest), Model(most, latest)
     for number, step in enumerate(steps):
@@ -57,20 +57,20 @@ def test_it_does_what_a_list_would(most: int, latest: bool, steps: list[tuple[in
             frame = number.to_bytes(2, "big") * size
             shelf.put(frame, key)
             model.put(frame, key)
-            assert shelf.size + COST * len(shelf) <= max(most, len(frame) + COST)
+            assert shelf.size + FRAME_COST_BYTES * len(shelf) <= max(most, len(frame) + FRAME_COST_BYTES)
         assert (shelf.size, len(shelf), shelf.dropped) == (model.size, len(model.frames), model.dropped)
     assert shelf.take(shelf.size) == [frame for _, frame in model.frames]
     assert (shelf.size, len(shelf)) == (0, 0)
 
 
 def test_the_oldest_pay_for_the_newest() -> None:
-    shelf = Shelf(3 * COST + 6, latest=False)
+    shelf = Shelf(3 * FRAME_COST_BYTES + 6, latest=False)
     for frame in (b"11", b"22", b"33", b"44"):
         shelf.put(frame)
     assert shelf.dropped == 1
-    shelf.put(b"5" * (2 * COST))
+    shelf.put(b"5" * (2 * FRAME_COST_BYTES))
     assert shelf.dropped == 4
-    assert shelf.take(1000) == [b"5" * (2 * COST)]
+    assert shelf.take(1000) == [b"5" * (2 * FRAME_COST_BYTES)]
 
 
 def test_the_newest_stays_even_when_it_alone_is_too_large() -> None:

@@ -1,4 +1,4 @@
-"""wire/turns.py and wire/input.py: however much a client sends, and however much work that is, others have their turn.
+"""wire/turns.py and wire/reader.py: however much a client sends, and however much work that is, others have their turn.
 
 The clock is looked at, never waited for: here each look, or each message, makes it later.
 """
@@ -6,7 +6,7 @@ The clock is looked at, never waited for: here each look, or each message, makes
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import READERS, App, Client, House, binary, close, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.agreement import DeflateOptions
-from wsdaemon.wire.input import BRIEF, FULL, LONG
-from wsdaemon.wire.turns import SLICE, TURN, Turns
+from wsdaemon.core.slices import SLICE_SECONDS
+from wsdaemon.wire.deflate.negotiation import DeflateOptions
+from wsdaemon.wire.reader import BRIEF_SECONDS, FULL_READ_BYTES, LONG_READ_BYTES, TURN
+from wsdaemon.wire.turns import TURN_SECONDS, Turns
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_no_context_takeover")
 MANY = 1000
@@ -36,10 +37,7 @@ class Work:
         self.house.now += self.seconds
 
 
-@pytest.fixture(params=READERS)
-def made(request: pytest.FixtureRequest) -> Iterator[House]:
-    with house(request.param) as made:
-        yield made
+pytestmark = pytest.mark.readers()
 
 
 def numbered(count: int) -> tuple[list[str], bytes]:
@@ -47,18 +45,11 @@ def numbered(count: int) -> tuple[list[str], bytes]:
     return messages, b"".join(map(text, messages))
 
 
-@pytest.fixture(params=["python", "c"])
-def made_fast(request: pytest.FixtureRequest) -> Iterator[House]:
-    """Without Autobahn's parser, of which a piece is not interrupted: only its size bounds it."""
-    with house(request.param) as made:
-        yield made
-
-
 # -- one connection
 
 
 def test_many_small_messages_are_taken_in_slices(made: House) -> None:
-    work = Work(made, SLICE / 16)
+    work = Work(made, SLICE_SECONDS / 16)
     messages, data = numbered(MANY)
     client = made.make_wire(work.app)
     client.send(data)
@@ -69,25 +60,26 @@ def test_many_small_messages_are_taken_in_slices(made: House) -> None:
     made.loop.settle()
     assert work.app.messages == [*messages, "last"]
     assert client.transport.reading
-    assert len(client.wire.wire_turns) == 0
+    assert len(client.turns) == 0
 
 
 def most_at_once(client: Client) -> int:
     """Tiny messages between two looks at the time, twice; a piece for Autobahn's parser holds more of them."""
-    return 80 if client.wire.fast else 400
+    return 80 if client.fast else 400
 
 
-def test_a_client_that_sends_little_costs_no_look_at_the_time(made_fast: House) -> None:
+@pytest.mark.readers("python", "c")
+def test_a_client_that_sends_little_costs_no_look_at_the_time(made: House) -> None:
     def now() -> float:
         raise AssertionError("nobody asks")
 
     app = App()
-    client = made_fast.make_wire(app)
-    made_fast.turns.now = now
+    client = made.make_wire(app)
+    made.turns.now = now
     client.send(text("x"))
     client.send(frame(9))
-    client.send(binary(bytes(LONG - 10)))
-    assert client.wire.live and len(app.messages) == 2
+    client.send(binary(bytes(LONG_READ_BYTES - 10)))
+    assert client.writer.live and len(app.messages) == 2
 
 
 def compressed(payload: bytes) -> bytes:
@@ -99,7 +91,7 @@ def compressed(payload: bytes) -> bytes:
 
 def test_of_messages_that_grow_only_a_few_are_taken_at_once(made: House) -> None:
     """A thousand bytes that inflate to a megabyte each take milliseconds, and hundreds of them come in one read."""
-    work = Work(made, SLICE / 2)
+    work = Work(made, SLICE_SECONDS / 2)
     client = made.make_wire(work.app, opening=OFFER, deflate=DeflateOptions(), max_message=1 << 20)
     assert "permessage-deflate" in client.head
     bomb = compressed(bytes(1 << 20))
@@ -114,17 +106,18 @@ def test_of_messages_that_grow_only_a_few_are_taken_at_once(made: House) -> None
     assert len(work.app.messages) == 50
 
 
-def test_of_messages_that_take_long_only_a_few_are_taken_at_once(made_fast: House) -> None:
-    work = Work(made_fast, SLICE / 2)
+@pytest.mark.readers("python", "c")
+def test_of_messages_that_take_long_only_a_few_are_taken_at_once(made: House) -> None:
+    work = Work(made, SLICE_SECONDS / 2)
     messages, data = numbered(100)
-    client = made_fast.make_wire(work.app)
+    client = made.make_wire(work.app)
     client.send(data)
     assert 0 < len(work.app.messages) <= 5
-    made_fast.loop.settle()
+    made.loop.settle()
     assert work.app.messages == messages
 
 
-def ticking(client: Client, step: float = SLICE) -> None:
+def ticking(client: Client, step: float = SLICE_SECONDS) -> None:
     """Each look at the clock makes it later."""
     now = 0.0
 
@@ -133,7 +126,7 @@ def ticking(client: Client, step: float = SLICE) -> None:
         now += step
         return now
 
-    client.wire.wire_turns.now = look
+    client.turns.now = look
 
 
 def test_many_small_fragments_are_taken_in_slices(made: House) -> None:
@@ -143,10 +136,10 @@ def test_many_small_fragments_are_taken_in_slices(made: House) -> None:
     ticking(client)
     client.send(frame(1, b"a", fin=False), *[frame(0, b"b", fin=False)] * 3 * MANY, frame(0, b"c"))
     for _ in range(3):
-        before = len(client.wire.unread)
+        before = len(client.reader.unread)
         assert before > MANY
         made.loop.turn()
-        assert before - 5000 < len(client.wire.unread) < before
+        assert before - 5000 < len(client.reader.unread) < before
     made.loop.settle()
     assert app.messages == ["a" + "b" * 3 * MANY + "c"]
 
@@ -154,19 +147,19 @@ def test_many_small_fragments_are_taken_in_slices(made: House) -> None:
 def test_after_a_read_that_filled_the_buffer_others_have_their_turn(made: House) -> None:
     app = App()
     client = made.make_wire(app)
-    data = binary(bytes(FULL - 14))
-    assert len(data) == FULL
+    data = binary(bytes(FULL_READ_BYTES - 14))
+    assert len(data) == FULL_READ_BYTES
     made.now = 1.0
-    client.wire.data_received(data)
+    client.reader.data_received(data)
     assert client.transport.reading, "it took no time"
-    ticking(client, BRIEF * 1.1)
-    client.wire.data_received(data[: FULL - 1])
+    ticking(client, BRIEF_SECONDS * 1.1)
+    client.reader.data_received(data[: FULL_READ_BYTES - 1])
     assert client.transport.reading, "nothing more is there to be read"
-    client.wire.data_received(data[FULL - 1 :] + data[: FULL - 1])
+    client.reader.data_received(data[FULL_READ_BYTES - 1 :] + data[: FULL_READ_BYTES - 1])
     assert not client.transport.reading
     made.loop.settle()
     assert client.transport.reading
-    assert app.messages == [bytes(FULL - 14)] * 2
+    assert app.messages == [bytes(FULL_READ_BYTES - 14)] * 2
 
 
 def sliced(made: House, **options: Any) -> tuple[Client, App]:
@@ -177,7 +170,7 @@ def sliced(made: House, **options: Any) -> tuple[Client, App]:
     ticking(client)
     client.send(data)
     assert 0 < len(app.messages) < MANY
-    assert client.wire.wire_deferred
+    assert client.reader.stops & TURN
     return client, app
 
 
@@ -185,7 +178,7 @@ def test_what_comes_although_reading_is_paused_waits_behind(made: House) -> None
     """As over TLS, where what was decrypted already may still come."""
     client, app = sliced(made)
     before = len(app.messages)
-    client.wire.data_received(text("late"))
+    client.reader.data_received(text("late"))
     assert len(app.messages) == before
     made.loop.settle()
     assert len(app.messages) == MANY + 1 and app.messages[-1] == "late"
@@ -194,7 +187,7 @@ def test_what_comes_although_reading_is_paused_waits_behind(made: House) -> None
 def test_the_close_of_the_client_is_the_last(made: House) -> None:
     client, app = sliced(made)
     client.send(close(3000))
-    assert client.wire.live
+    assert client.writer.live
     made.loop.settle()
     assert len(app.messages) == MANY
     assert client.frames() == [closing(3000)]
@@ -219,18 +212,18 @@ def test_one_that_is_gone_is_told_once_and_has_no_more_turns(made: House) -> Non
     made.loop.settle()
     assert len(app.messages) == before
     assert len(app.ends) == 1
-    assert len(client.wire.wire_turns) == 0
-    assert client.wire.unread == b"" and client.wire.held is None
+    assert len(client.turns) == 0
+    assert client.reader.unread == b"" and client.reader.held is None
 
 
 def test_one_that_waits_for_its_turn_is_not_dead(made: House) -> None:
     """Its pong may be among what was not read yet."""
     client, _ = sliced(made, ping_interval=25.0, ping_timeout=10.0)
     turns: list[Any] = []
-    client.wire.wire_turns._call_soon = turns.append
+    client.turns._postponed._call_soon = turns.append
     made.loop.turn()
     made.loop.advance(40.0)
-    assert client.wire.live
+    assert client.writer.live
     assert client.transport.aborted is False
 
 
@@ -277,15 +270,15 @@ def test_others_have_their_turn_in_between(made: House) -> None:
     assert all(0 < later - earlier < MANY / 2 for earlier, later in pairwise(places))
 
 
-def test_many_that_send_much_share_the_turn(made_fast: House) -> None:
+@pytest.mark.readers("python", "c")
+def test_many_that_send_much_share_the_turn(made: House) -> None:
     """Each has its slice, but a hundred slices in a row would be a long time for everybody else."""
-    made = made_fast
-    work = Work(made, SLICE / 16)
+    work = Work(made, SLICE_SECONDS / 16)
     messages, data = numbered(MANY)
     clients = [made.make_wire(work.app) for _ in range(50)]
     for client in clients:
         client.send(data)
-    assert made.now < TURN + 3 * SLICE
+    assert made.now < TURN_SECONDS + 3 * SLICE_SECONDS
     guest = App()
     visitor = made.make_wire(guest)
     visitor.send(text("hello"))
@@ -293,7 +286,7 @@ def test_many_that_send_much_share_the_turn(made_fast: House) -> None:
     for _ in range(10):
         before = made.now
         made.loop.turn()
-        assert made.now - before < 4 * SLICE
+        assert made.now - before < 4 * SLICE_SECONDS
     made.loop.settle()
     assert sorted(work.app.messages) == sorted(messages * 50)
     assert all(client.transport.reading for client in clients)
@@ -301,12 +294,12 @@ def test_many_that_send_much_share_the_turn(made_fast: House) -> None:
 
 def test_those_who_wait_have_their_turn_although_others_always_have_something_new(made: House) -> None:
     _, data = numbered(MANY)
-    work = Work(made, SLICE / 16)
+    work = Work(made, SLICE_SECONDS / 16)
     first = made.make_wire(work.app)
     first.send(data)
     for _ in range(100):
         made.loop.turn()
-        made.turns.spend(2 * TURN)  # somebody else, as soon as the turn begins
+        made.turns.spend(2 * TURN_SECONDS)  # somebody else, as soon as the turn begins
     assert len(work.app.messages) == MANY
 
 
@@ -316,7 +309,7 @@ class Sink:
     def __init__(self, bench: Bench, left: int, seconds: float, action: Callable[[], object] = lambda: None) -> None:
         self.bench, self.left, self.seconds, self.action = bench, left, seconds, action
 
-    def wire_read_on(self) -> None:
+    def read_on(self) -> None:
         self.bench.now += self.seconds
         self.bench.order.append(self)
         self.left -= 1
@@ -353,7 +346,7 @@ def test_each_has_one_slice_and_then_the_next_one() -> None:
 
 def test_with_many_connections_the_loop_goes_on_in_between() -> None:
     bench = Bench()
-    sinks = [Sink(bench, 1, SLICE / 2) for _ in range(100)]
+    sinks = [Sink(bench, 1, SLICE_SECONDS / 2) for _ in range(100)]
     for sink in sinks:
         bench.turns.add(sink)
     turns = 0
@@ -386,7 +379,8 @@ STREAM = st.lists(st.sampled_from([text("a"), binary(b"b" * 300), FRAGMENTS, fra
 
 @given(
     reader=st.sampled_from(list(READERS)), stream=STREAM, cuts=st.lists(st.integers(0, 2000), max_size=6),
-    step=st.sampled_from([0.0, SLICE / 3, SLICE]), end=st.sampled_from(["", "client", "server", "gone"]), wait=st.booleans(),
+    step=st.sampled_from([0.0, SLICE_SECONDS / 3, SLICE_SECONDS]),
+    end=st.sampled_from(["", "client", "server", "gone"]), wait=st.booleans(),
 )  # fmt: skip
 def test_slices_change_nothing(reader: str, stream: list[bytes], cuts: list[int], step: float, end: str, wait: bool) -> None:
     """What the app and the client are given is what they are given without."""
@@ -416,4 +410,4 @@ def test_slices_change_nothing(reader: str, stream: list[bytes], cuts: list[int]
             assert app.messages == plain.messages
             assert client.frames() == expected.frames() + [closing(3000)] * (end == "client")
         assert len(app.ends) == (end != "")
-        assert len(client.wire.wire_turns) == 0
+        assert len(client.turns) == 0

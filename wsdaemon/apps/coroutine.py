@@ -51,7 +51,7 @@ class CoroutineConnection(Connection):
         inbox = self._inbox
         while not inbox:
             if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
-                raise self.gone()
+                raise self.closed_error()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
             self._reader = asyncio.get_running_loop().create_future()

@@ -63,7 +63,7 @@ class TickerSession:
 
     def push(self, line: bytes) -> None:
         # A client that is slow misses ticks rather than getting old ones late.
-        if self._connection.is_open and not self._connection.wire.congested:
+        if self._connection.is_open and not self._connection.writer.congested:
             try:
                 self._connection.send_payload(line, True)
             except ConnectionClosed:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
+from ..core.absence import no_grace
 from . import Limits, contract
 from .account import Account, share
 from .budget import MEMBER_BYTES, MESSAGE_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, WAITING_BYTES, Budget
@@ -47,7 +48,7 @@ class MemoryBroker:
     loop in whose turns the fan delivers by itself; `later` asks for one call
     after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
     `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
-    names a room's life: 64 random bits by default.
+    names a room's life: 64 random bits by default. `grace`: see TokenBucket.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class MemoryBroker:
         loop: Callable[[], AbstractEventLoop] | None = None,
         later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
         held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8), grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
         self.limits = limits
         self.budget = Budget(limits.memory)
@@ -64,6 +65,7 @@ class MemoryBroker:
         self._later = later
         self._clock = clock
         self._wall = wall
+        self._grace = grace
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders: dict[str, Holder] = {}
         self._patterns: PatternIndex[Member] = PatternIndex()
@@ -202,7 +204,7 @@ class MemoryBroker:
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
-            wait = state.bucket.take(now)
+            wait = state.bucket.take(now, self._grace())
             if wait:
                 raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         state.offset += 1

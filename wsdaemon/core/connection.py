@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .closing import NORMAL, ConnectionClosed, checked_code
 
@@ -21,19 +21,19 @@ class Prepared(Protocol):
     """Bytes of payload."""
 
 
-class Wire(Protocol):
-    """What a connection needs of the wire."""
+class Writer(Protocol):
+    """The sending half of a wire. An app sends through its Connection; apps of the house also send here, past it."""
 
     live: bool
     """False as soon as a Close frame went out or came in, or the transport is gone."""
     queued: bool
     """Something waits that the system has not taken yet."""
-    messages_in: int
-    messages_out: int
-    bytes_in: int
-    bytes_out: int
 
-    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None: ...
+    def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        """Send one message; `payload` is UTF-8 when `text`. When the client is slow, the result is something to wait for, else None.
+
+        Raises ConnectionClosed when the connection is over.
+        """
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message that can be sent to any number of connections of this mount.
@@ -41,18 +41,41 @@ class Wire(Protocol):
         `key` says what it is about: where only the latest is kept for a slow client, it takes the place of one with the same key.
         """
 
-    def send_prepared(self, prepared: Prepared) -> None:
-        """Send such a message. Nothing happens once the connection closes."""
+    def send_prepared(self, prepared: Any) -> None:
+        """Send a message that prepare() made. Nothing happens once the connection closes."""
 
-    def close(self, code: int, reason: str) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def unsent(self) -> int: ...
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
 
     @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than it is sent."""
+
+
+class Counts(NamedTuple):
+    """What a connection has carried. Bytes are those of the transport, compressed and framed."""
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    dropped: int = 0
+    """Messages that a slow client was not sent."""
+
+
+class Wire(Protocol):
+    """What a connection needs of the wire."""
+
+    @property
+    def writer(self) -> Writer: ...
+
+    def counts(self) -> Counts: ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake with any code that a server may send. Nothing happens unless the connection is open."""
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
 
 
 class Ready:
@@ -88,16 +111,19 @@ class _Waiting:
         connection = self._connection
         while not self._is_over(connection):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            connection._waiters.append(future)
+            waiters = connection._waiters
+            if waiters is None:
+                waiters = connection._waiters = []
+            waiters.append(future)
             try:
                 yield from future
             finally:
-                if future in connection._waiters:
+                if connection._waiters is not None and future in connection._waiters:
                     connection._waiters.remove(future)
 
 
 def _is_writable(connection: Connection) -> bool:
-    return not (connection.wire.congested and connection.wire.live)
+    return not (connection.writer.congested and connection.writer.live)
 
 
 def _is_closed(connection: Connection) -> bool:
@@ -112,7 +138,7 @@ class Connection:
 
     __slots__ = (
         "_state",
-        "_waiters_list",
+        "_waiters",
         "close_code",
         "close_reason",
         "closed_by",
@@ -120,10 +146,12 @@ class Connection:
         "number",
         "opened_at",
         "wire",
+        "writer",
     )
 
     def __init__(self, wire: Wire, handshake: Handshake, number: str) -> None:
         self.wire = wire
+        self.writer = wire.writer
         self.handshake = handshake
         self.number = number
         self.opened_at = time.monotonic()
@@ -131,7 +159,7 @@ class Connection:
         self.close_reason = ""
         self.closed_by = ""
         self._state: dict[str, Any] | None = None
-        self._waiters_list: list[asyncio.Future[None]] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def __repr__(self) -> str:
         return f"<connection {self.id} {self.handshake.peer} {self.handshake.path}>"
@@ -197,7 +225,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """False from the moment that either side began to close."""
-        return self.wire.live
+        return self.writer.live
 
     # -- sending
 
@@ -208,20 +236,28 @@ class Connection:
         room for more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
         """
         if isinstance(message, str):
-            return self.wire.send_payload(message.encode(), True) or READY
+            return self.writer.send_payload(message.encode(), True) or READY
         if isinstance(message, bytes):
-            return self.wire.send_payload(message, False) or READY
+            return self.writer.send_payload(message, False) or READY
         if isinstance(message, (bytearray, memoryview)):
-            return self.wire.send_payload(bytes(message), False) or READY
+            return self.writer.send_payload(bytes(message), False) or READY
         raise TypeError(f"a message is str (text) or bytes (binary), not {type(message).__name__}")
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
         """As send(), for a payload that is UTF-8 already when `text`: no copy is made and nothing is checked again."""
-        return self.wire.send_payload(payload, text) or READY
+        return self.writer.send_payload(payload, text) or READY
+
+    def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
+        """A message for any number of connections of this mount, framed and compressed once; see Writer.prepare."""
+        return self.writer.prepare(payload, text, key)
+
+    def send_prepared(self, prepared: Prepared) -> None:
+        """Send a message that prepare() made, of any connection of the mount. Nothing happens once the connection closes."""
+        self.writer.send_prepared(prepared)
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of what was sent, or the connection is over."""
-        return _Waiting(self, _is_writable) if self.wire.congested else READY
+        return _Waiting(self, _is_writable) if self.writer.congested else READY
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Begin the closing handshake; nothing more is sent or received. Await the result to wait until the connection is over.
@@ -235,30 +271,20 @@ class Connection:
         """Drop the connection at once, without a closing handshake."""
         self.wire.abort()
 
-    def gone(self) -> ConnectionClosed:
+    def closed_error(self) -> ConnectionClosed:
         """The exception for this connection's end; 1006 while it is not known how it ends."""
         return ConnectionClosed(1006 if self.close_code is None else self.close_code, self.close_reason)
 
     # -- what the wire tells
 
-    @property
-    def _waiters(self) -> list[asyncio.Future[None]]:
-        if self._waiters_list is None:
-            self._waiters_list = []
-        return self._waiters_list
-
-    def has_room(self) -> None:
-        """The wire: what waited has been sent, or nothing will ever be."""
-        waiters, self._waiters_list = self._waiters_list, None
-        _wake(waiters)
+    def wake(self) -> None:
+        """The wire: the client has caught up, or the connection closes, or is over."""
+        waiters, self._waiters = self._waiters, None
+        for future in waiters or ():
+            if not future.done():
+                future.set_result(None)
 
     def ended(self, code: int, reason: str, by: str) -> None:
-        """The wire: it is over. `by` is client, server or network."""
+        """The wire: the connection is over. `by` is client, server or network."""
         self.close_code, self.close_reason, self.closed_by = code, reason, by
-        self.has_room()
-
-
-def _wake(futures: list[asyncio.Future[None]] | None) -> None:
-    for future in futures or ():
-        if not future.done():
-            future.set_result(None)
+        self.wake()

@@ -9,7 +9,9 @@ ROUNDING_ERROR_TOKENS = 1e-6
 class TokenBucket:
     """A token bucket: `rate` tokens per second, and up to `burst` of them at once after a pause.
 
-    It has no clock of its own: `now` comes with each call, in seconds, and never goes back.
+    It has no clock of its own: `now` comes with each call, in seconds, and never goes back. `grace`: the seconds for which the loop was
+    away just before, while clients went on sending. So many seconds' worth of tokens are earned above `burst`; tokens that are not taken
+    until the grace ends are lost.
     """
 
     __slots__ = ("_burst", "_rate", "_time", "_tokens")
@@ -20,9 +22,9 @@ class TokenBucket:
         self._tokens = burst
         self._time = now
 
-    def take(self, now: float) -> float:
+    def take(self, now: float, grace: float = 0.0) -> float:
         """Take a token and return 0, or take none and return the seconds until there is one."""
-        tokens = min(self._burst, self._tokens + (now - self._time) * self._rate)
+        tokens = min(self._burst + grace * self._rate, self._tokens + (now - self._time) * self._rate)
         self._time = now
         if tokens < 1 - ROUNDING_ERROR_TOKENS:
             self._tokens = tokens

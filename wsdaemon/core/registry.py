@@ -43,14 +43,6 @@ class Place:
             count.now -= 1
 
 
-def take_place(*counts: Count) -> Place | None:
-    """A place in all the counts, or None when one of them is full."""
-    for count in counts:
-        if count.full:
-            return None
-    return Place(counts)
-
-
 class Connections:
     """All open connections of one daemon."""
 

@@ -10,14 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-RESOLUTION = 0.05
-"""Seconds that one bucket spans: nothing is ever early, and at most this much late."""
+from .absence import AWAY_SECONDS, Absence, Clock, Handle
+from .slices import SLICE_SECONDS
 
-SLICE = 0.003
-"""Seconds the wheel may take at once before it lets the loop look after other connections."""
-
-AWAY_SECONDS = 0.5
-"""If a timer of the loop fires this much too late, the process was stopped, or something held the loop."""
+RESOLUTION_SECONDS = 0.05
+"""What one bucket spans: nothing is ever early, and at most this much late."""
 
 
 class Due(Protocol):
@@ -28,27 +25,15 @@ class Due(Protocol):
     def due(self) -> None: ...
 
 
-class Handle(Protocol):
-    def cancel(self) -> object: ...
-
-
-class Clock(Protocol):
-    """The part of an asyncio loop that the wheel needs."""
-
-    def time(self) -> float: ...
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Handle: ...
-
-
 class Wheel:
     """Deadlines of many objects, each with at most one at a time.
 
     The wheel's clock stands still while the loop is away: a deadline counts the seconds in which the loop could have read an answer. If
     the process was stopped for an hour, each deadline moves by that hour, and the loop reads its sockets before the first one counts.
-    `away` is the sum of these seconds, with which a rate can be fair to a client that went on sending.
+    `away` is the sum of these seconds. Rates ask `absence`, whose grace makes them fair to clients that went on sending.
     """
 
-    __slots__ = ("_buckets", "_clock", "_failed", "_forgave", "_handle", "_now", "_ready", "_timer_bucket", "away")
+    __slots__ = ("_buckets", "_clock", "_failed", "_forgave", "_handle", "_now", "_ready", "_timer_bucket", "absence", "away")
 
     def __init__(self, clock: Clock, failed: Callable[[Due, Exception], None], now: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -60,6 +45,7 @@ class Wheel:
         self._timer_bucket = 0
         self._forgave = False
         self.away = 0.0
+        self.absence = Absence(clock)
 
     def __len__(self) -> int:
         return len(self._ready) + sum(map(len, self._buckets.values()))
@@ -72,7 +58,7 @@ class Wheel:
         """Have item.due() called in `delay` seconds; replaces its earlier deadline."""
         if item.due_bucket:
             self.clear(item)
-        bucket = int((self.time() + delay) / RESOLUTION) + 1
+        bucket = int((self.time() + delay) / RESOLUTION_SECONDS) + 1
         item.due_bucket = bucket
         members = self._buckets.get(bucket)
         if members is None:
@@ -96,10 +82,11 @@ class Wheel:
 
     def left(self, item: Due) -> float:
         """Seconds until item is due; 0 when it has no deadline."""
-        return max(0.0, item.due_bucket * RESOLUTION - self.time())
+        return max(0.0, item.due_bucket * RESOLUTION_SECONDS - self.time())
 
     def stop(self) -> None:
         """Forget all deadlines."""
+        self.absence.stop()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -113,17 +100,17 @@ class Wheel:
         if self._handle is not None:
             self._handle.cancel()
         self._timer_bucket = bucket
-        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION - self.time()), self._turn)
+        self._handle = self._clock.call_later(max(0.0, bucket * RESOLUTION_SECONDS - self.time()), self._turn)
 
     def _was_away(self) -> bool:
         """Whether the timer fires so late that the sockets must be read first. Then every deadline moves, once for each timer.
 
         Twice in a row would let a flood of work, which makes each turn of the loop long, hold off all deadlines for ever.
         """
-        late = self.time() - self._timer_bucket * RESOLUTION
+        late = self.time() - self._timer_bucket * RESOLUTION_SECONDS
         self._forgave = late > AWAY_SECONDS and not self._forgave
         if self._forgave:
-            self.away += late + RESOLUTION
+            self.away += late + RESOLUTION_SECONDS
         return self._forgave
 
     def _turn(self) -> None:
@@ -132,10 +119,10 @@ class Wheel:
             self._arm(self._timer_bucket)
             return
         # At a bucket's very time the division may give the bucket before it, and a timer may fire a hair early: never turn for nothing.
-        passed = max(self._timer_bucket, int(self.time() / RESOLUTION))
+        passed = max(self._timer_bucket, int(self.time() / RESOLUTION_SECONDS))
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= passed):
             self._ready |= self._buckets.pop(bucket)
-        end = self._now() + SLICE
+        end = self._now() + SLICE_SECONDS
         while self._ready:
             item = self._ready.pop()
             item.due_bucket = 0

@@ -11,7 +11,6 @@ from ..apps.loading import LoadError, load, make_app
 from ..apps.ticker import TickerApp
 from ..settings.apps import BUILT_IN
 from ..settings.model import MountSettings
-from ..wire.clashes import clashes
 from ..wire.factory import is_autobahn_protocol
 
 
@@ -21,6 +20,8 @@ class LoadedApp:
 
     app: Any
     protocol: Any = None
+    factory: Any = None
+    """Makes the Autobahn factory for `protocol`. None: a plain factory."""
 
 
 def make_echo(settings: MountSettings, failed: Failed) -> EchoApp:
@@ -37,14 +38,21 @@ def load_app(settings: MountSettings, failed: Failed) -> LoadedApp:
     `failed` is told of exceptions in the user's coroutines.
     """
     named = settings.app
+    factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
     if isinstance(named, str) and named in BUILT_IN:
         # The built-in's module is imported only if a mount runs it: rooms and its broker are a megabyte.
+        _refuse_factory(settings, factory)
         return LoadedApp(load(BUILT_IN[named].maker)(settings, failed))
     target: Any = load(named) if isinstance(named, str) else named
     if is_autobahn_protocol(target):
-        if taken := clashes(target):
-            names = ", ".join(taken)
-            raise LoadError(str(named), f"a mounted Autobahn class shares its object with the daemon, which needs these names: {names}")
-        return LoadedApp(None, target)
+        if factory is not None and not callable(factory):
+            raise LoadError(str(settings.factory), "expected a factory class", "factory")
+        return LoadedApp(None, target, factory)
+    _refuse_factory(settings, factory)
     name = named if isinstance(named, str) else getattr(target, "__qualname__", repr(target))
     return LoadedApp(make_app(target, name, lambda function: CoroutineApp(function, failed)))
+
+
+def _refuse_factory(settings: MountSettings, factory: object) -> None:
+    if factory is not None:
+        raise LoadError(str(settings.factory), "a factory needs app = module:Class with an Autobahn WebSocketServerProtocol", "factory")

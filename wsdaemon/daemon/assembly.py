@@ -18,11 +18,11 @@ from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
-from ..wire.output import Flusher
 from ..wire.turns import Turns
+from ..wire.writer import make_flusher
 from .listeners import ListenerMaker, Listening, make_entrance
-from .mounts import Mount, MountMaker
-from .parts import AppStep, Drain, State, Step
+from .mounts import FactoryStep, Mount, MountMaker
+from .parts import AppStep, Drain, StartError, State, Step
 from .resources import ADMIN, Resources
 from .watch import Watch
 
@@ -54,10 +54,12 @@ def assemble(
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
-        watcher=watch, wheel=wheel, flusher=Flusher(loop.call_soon), turns=turns, frames=resources.frames,
+        watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, round_trips=round_trips,
     )  # fmt: skip
     mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
+    for mount in mounts:
+        prepare(settings, mount, resources)
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
@@ -84,6 +86,7 @@ def assemble(
         for mount in mounts
         if isinstance(mount.app, ServiceApp)
     ]
+    parts += [FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]
     parts.append(resources.authenticators)
     if resources.certificates:
         from ..edge.renewal import CertificateWatch
@@ -93,6 +96,16 @@ def assemble(
         reloads.append(renewal.reload)
     parts.append(Drain(connections, settings.daemon.drain_timeout))
     return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
+
+
+def prepare(settings: Settings, mount: Mount, resources: Resources) -> None:
+    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's; then no socket is open."""
+    try:
+        mount.wires.protocols.prepare()
+    except Exception as error:
+        resources.close()
+        message = f"{type(error).__name__}: {error}"
+        raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
 
 
 def raise_file_limit(settings: Settings) -> None:

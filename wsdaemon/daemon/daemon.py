@@ -61,6 +61,7 @@ class Daemon:
             raise
         self._started: list[Step] = [*started, self._assembly.listening]
         self._assembly.listening.begin()
+        self.wheel.absence.start()
         self.state = State.READY  # in the same turn of the loop: no client comes in between
         self.notifier.ready(self._status())
 

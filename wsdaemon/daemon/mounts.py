@@ -1,4 +1,4 @@
-"""From a mount's settings and its app to the object that serves it: its policy and its wire class."""
+"""From a mount's settings and its app to the object that serves it: its policy and the maker of its connections."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from ..core.contract import SubprotocolsApp
 from ..core.histogram import Histogram
 from ..core.registry import Count
+from ..core.slices import Slices
 from ..core.wheel import Wheel
 from ..settings.model import MountSettings
-from ..wire.agreement import DeflateOptions
-from ..wire.factory import wire_class
+from ..wire.deflate.negotiation import DeflateOptions
+from ..wire.deflate.resting import Resting
+from ..wire.factory import Protocols, Wires
 from ..wire.frames import Frames
-from ..wire.output import Flusher
-from ..wire.policy import Watcher, WirePolicy
-from ..wire.protocol import Wire
+from ..wire.policy import Flushed, Watcher, WirePolicy
 from ..wire.turns import Turns
 from .apps import LoadedApp
 
@@ -28,7 +28,7 @@ class Mount:
     settings: MountSettings
     app: Any
     count: Count
-    wire_class: type[Wire]
+    wires: Wires
 
     @property
     def path(self) -> str:
@@ -49,8 +49,8 @@ class MountMaker:
     """Makes the mounts of one daemon. Their connections share its wheel, its turns and its flusher."""
 
     def __init__(
-        self, *, watcher: Watcher, wheel: Wheel, flusher: Flusher, turns: Turns, frames: Frames, fast: bool, next_id: Callable[[], str],
-        reactor: Any, round_trips: Histogram | None = None,
+        self, *, watcher: Watcher, wheel: Wheel, flusher: Slices[Flushed], turns: Turns, frames: Frames, fast: bool,
+        next_id: Callable[[], str], reactor: Any, round_trips: Histogram | None = None,
     ) -> None:  # fmt: skip
         """`fast`: whether `frames` are used at all, or Autobahn's own parser. `round_trips` counts the times of pings, if it is given."""
         self._watcher = watcher
@@ -66,33 +66,36 @@ class MountMaker:
     def make(self, settings: MountSettings, loaded: LoadedApp) -> Mount:
         """The mount of these settings."""
         policy = WirePolicy(
+            settings=settings,
             app=loaded.app,
             watcher=self._watcher,
             wheel=self._wheel,
             flusher=self._flusher,
             turns=self._turns,
+            resting=Resting(self._wheel),
             frames=self._frames,
             fast=self._fast,
             next_id=self._next_id,
             round_trips=self._round_trips,
-            max_message=settings.max_message,
-            max_fragments=settings.max_fragments,
-            ping_interval=settings.ping_interval,
-            ping_timeout=settings.ping_timeout,
-            close_timeout=settings.close_timeout,
-            send_backlog=settings.send_backlog,
-            send_backlog_age=settings.send_backlog_age,
-            slow_client=settings.slow_client,
-            messages_per_second=settings.messages_per_second,
-            bytes_per_second=settings.bytes_per_second,
-            over_rate=settings.over_rate,
-            control_frames_per_second=settings.control_frames_per_second,
-            idle_timeout=settings.idle_timeout,
-            lifetime=settings.lifetime,
             deflate=_deflate(settings),
             subprotocols=subprotocols_of(settings, loaded.app),
         )
-        return Mount(settings, loaded.app, Count(settings.max_connections), wire_class(policy, self._reactor, loaded.protocol))
+        wires = Wires(policy, Protocols(policy, self._reactor, loaded.protocol, loaded.factory))
+        return Mount(settings, loaded.app, Count(settings.max_connections), wires)
+
+
+class FactoryStep:
+    """The Autobahn factory of one mount as a part of a daemon: it is told of the start and of the end, as Twisted tells it."""
+
+    def __init__(self, mount: Mount) -> None:
+        self.name = f"factory of {mount.path}"
+        self._protocols = mount.wires.protocols
+
+    async def start(self) -> None:
+        self._protocols.start()
+
+    async def stop(self) -> None:
+        self._protocols.stop()
 
 
 def _deflate(settings: MountSettings) -> DeflateOptions | None:
@@ -104,6 +107,6 @@ def _deflate(settings: MountSettings) -> DeflateOptions | None:
         memory_level=settings.compression_memory_level,
         threshold=settings.compression_threshold,
         # A message that may be dropped must not be one that later ones refer to.
-        server_context_takeover=settings.compression_server_context_takeover and settings.slow_client in ("close", "wait"),
+        server_context_takeover=settings.compression_server_context_takeover and not settings.slow_client.drops,
         client_context_takeover=settings.compression_client_context_takeover,
     )

@@ -9,13 +9,12 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..core.connection import Connection
+from ..core.connection import Connection, Counts
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.metrics import Totals
-from ..wire.protocol import Wire
 
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
@@ -35,11 +34,11 @@ class Watch:
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
 
-    def closed(self, connection: Connection, wire: Wire) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         self._connections.remove(connection)
-        self.totals.closed(connection, wire)
+        self.totals.closed(connection, counts)
         if self._lines:
-            connection_closed(connection_log, record_of(connection, wire))
+            connection_closed(connection_log, record_of(connection, counts))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self._failures.failure(

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from ..core.handshake import Peer
 from ..core.identity import Identity
-from ..wire.output import Native
+from ..wire.factory import NotServed
+from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key
@@ -188,6 +189,9 @@ class Arrival(asyncio.Protocol):
                 native, self._descriptor, handshake, place,
                 key=wanted.key, extensions=wanted.extensions, time_left=time_left, refusals=gate.refusals, early=early,
             )  # fmt: skip
+        except NotServed:
+            place.leave()
+            raise gate.admission.unavailable("factory", "the mount's factory serves no more clients now") from None
         except BaseException:
             place.leave()
             if native.get_protocol() is not self:  # it was the wire's already, and may have been answered

@@ -24,7 +24,7 @@ from .request import BadRequest, Head
 from .responses import error_response
 
 if TYPE_CHECKING:
-    from ..wire.protocol import Wire
+    from ..wire.wire import Wire
 
 AnswerPage = Callable[[Head], bytes | None]
 """The whole answer to a request for a web page; None where there is no such page. May raise BadRequest."""

@@ -30,7 +30,7 @@ from ..core.failed_logins import FailedLogins
 from ..core.rare_lines import RareLines
 from ..core.wheel import Wheel
 from ..settings.origins import parse_host
-from ..wire.output import Native
+from ..wire.writer import Native
 from .hosts import Hosts
 from .origins import host_of
 from .request import BadRequest, Head, HeadReader

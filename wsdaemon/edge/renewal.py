@@ -12,14 +12,14 @@ from .tls import CertificateError
 
 __all__ = ["CertificateError", "CertificateWatch"]
 
-EVERY = 30.0
+LOOK_SECONDS = 30.0
 """Seconds between two looks at the certificates' files."""
 
 log = Logger(namespace="wsdaemon.tls")
 
 
 class CertificateWatch:
-    """Looks every EVERY seconds for renewed certificates, and lets new handshakes use them."""
+    """Looks every LOOK_SECONDS for renewed certificates, and lets new handshakes use them."""
 
     def __init__(self, certificates: Sequence[Certificates]) -> None:
         self._certificates = certificates
@@ -43,7 +43,7 @@ class CertificateWatch:
 
     def _schedule(self) -> None:
         if self._certificates:
-            self._handle = asyncio.get_running_loop().call_later(EVERY, self._look)
+            self._handle = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         self._schedule()

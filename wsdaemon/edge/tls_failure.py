@@ -23,10 +23,10 @@ RECORDS = "tls_records"
 """The client sent more records without data than it may."""
 
 HANDSHAKE = "tls_handshake"
-"""Whatever else goes wrong in a handshake."""
+"""Any other fault in a handshake."""
 
 BROKEN = "tls_broken"
-"""What came after the handshake could not be decrypted, or must not come there."""
+"""After the handshake, the client sent a record that cannot be decrypted or is not allowed."""
 
 _WORDS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": CLIENT_CERTIFICATE,

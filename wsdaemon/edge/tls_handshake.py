@@ -11,7 +11,7 @@ from .tls_records import CHANGE_CIPHER_SPEC
 
 
 class Step(enum.Enum):
-    """What a record did to a handshake."""
+    """The effect of a record on a handshake."""
 
     MORE = "more"
     """The client's next record is needed."""
@@ -22,7 +22,7 @@ class Step(enum.Enum):
 
 
 class TlsHandshake:
-    """Gives OpenSSL the records of a handshake. What OpenSSL answers is for the owner of its outgoing BIO to send."""
+    """Gives OpenSSL the records of a handshake. The owner of the outgoing BIO sends OpenSSL's answers."""
 
     __slots__ = ("_hello", "_incoming", "_tls", "alert", "detail", "word")
 
@@ -37,7 +37,7 @@ class TlsHandshake:
         """After a failure that OpenSSL knows nothing of: a record for the client that says so."""
 
     def take(self, record: bytes) -> Step:
-        """Take one whole record, or what is none: OpenSSL says what is wrong with that."""
+        """Take one whole record. If the bytes are no record, OpenSSL finds the fault."""
         if not self._hello.acceptable(record):
             self.word, self.detail, self.alert = tls_failure.SERVER_NAME, "the server name is not ASCII", UNRECOGNIZED_NAME
             return Step.FAILED

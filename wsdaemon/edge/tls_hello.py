@@ -6,6 +6,8 @@ not ASCII must not reach OpenSSL (RFC 6066 3: a HostName is ASCII, other scripts
 
 from __future__ import annotations
 
+import struct
+
 from .tls_records import HANDSHAKE, HEADER
 
 CLIENT_HELLO = 1
@@ -19,6 +21,10 @@ MAX_HELLO = 131_396
 
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 """A record with the fatal alert 112 (RFC 6066 3), which nothing encrypts yet."""
+
+
+_EXTENSION = struct.Struct(">HH").unpack_from
+"""The type of an extension and its size."""
 
 
 class HelloReader:
@@ -50,7 +56,7 @@ class HelloReader:
 
 
 def server_name(hello: bytes) -> bytes:
-    """What the server_name extension of a ClientHello holds, its list's header left out; empty when there is none.
+    """The content of a ClientHello's server_name extension without the header of its list; empty if there is none.
 
     OpenSSL judges whether the message is well-formed: of one that is not this is empty, too.
     """
@@ -61,7 +67,7 @@ def server_name(hello: bytes) -> bytes:
         at += 1 + hello[at]  # compression methods
         at += 2  # length of all extensions
         while at + 4 <= len(hello):
-            kind, size = int.from_bytes(hello[at : at + 2], "big"), int.from_bytes(hello[at + 2 : at + 4], "big")
+            kind, size = _EXTENSION(hello, at)
             at += 4
             if kind == SERVER_NAME:
                 return hello[at : at + size][5:]

@@ -16,8 +16,8 @@ Bytes from the network are given to OpenSSL one record at a time, so that the la
 it, how many records carry no data, and that OpenSSL holds at most one record. Bytes that wait stay here, as they came.
 
     delivery   in order; never while reading is paused; never inside resume_reading(); all that came, without another byte from the network
-    fairness   a connection decrypts for SLICE seconds, then it waits for its turn with all others (wire.turns.Turns)
-    memory     one read of the plain transport, and what OpenSSL keeps for a connection; none of OpenSSL's after the end
+    fairness   a connection decrypts for SLICE_SECONDS, then it waits for its turn with all others (wire.turns.Turns)
+    memory     one read of the plain transport and OpenSSL's own state; after the end, none of OpenSSL's
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.slices import SLICE_SECONDS
 from . import tls_failure
 from .tls_handshake import Step, TlsHandshake
 from .tls_output import MAX_GATHERED, MAX_WRITE, chunks
@@ -47,16 +48,13 @@ from .tls_state import (
     TurnsOfReading,
 )  # fmt: skip
 
-SLICE = 0.002
-"""Seconds of decrypting after which other connections have their turn. A record that is begun is finished."""
-
 LONG = 4_096
 """Bytes of a read from which it is worth a look at the clock."""
 
 FULL = 256_000
 """Bytes of a read that filled the loop's buffer: the loop would read again at once, up to 32 times, before others have their turn."""
 
-BRIEF = SLICE / 10
+BRIEF_SECONDS = SLICE_SECONDS / 10
 """Seconds that such a read may take."""
 
 RECORDS = 16
@@ -156,13 +154,13 @@ class TlsLayer(asyncio.Protocol):
             return
         began = self._turns.now() if size >= FULL else 0.0
         self._work()
-        if began and self._turns.now() - began > BRIEF and self.state in READING:
+        if began and self._turns.now() - began > BRIEF_SECONDS and self.state in READING:
             self._defer()
 
     def eof_received(self) -> bool:
         """The client's end of the TCP connection. True keeps ours open."""
         self._eof = True
-        if (self._paused or self._deferred) and self.state in READING:  # what came before may wait for its delivery
+        if (self._paused or self._deferred) and self.state in READING:  # earlier data may wait for its delivery
             return True
         return self._ended()
 
@@ -193,11 +191,15 @@ class TlsLayer(asyncio.Protocol):
 
     # -- turns
 
-    def wire_read_on(self) -> None:
+    def read_on(self) -> None:
         """It is this connection's turn."""
         self._deferred = False
         if self.state in READING and not self._paused:
-            self._work()
+            try:
+                self._work()
+            except BaseException:  # the loop's transport would do so; nothing would ever read this one again
+                self.abort()
+                raise
         if self.state not in READING or self._paused or self._deferred or self._plain is None:
             return
         if not self._eof:
@@ -252,7 +254,7 @@ class TlsLayer(asyncio.Protocol):
         """Take records until there are no more, or reading is paused, or others have their turn."""
         now = self._turns.now
         moment = now()
-        until = moment + SLICE
+        until = moment + SLICE_SECONDS
         while self.state in READING and not self._paused and not self._deferred:
             if self.state is HANDSHAKE:
                 more = self._greet()
@@ -267,7 +269,7 @@ class TlsLayer(asyncio.Protocol):
             moment = now()
             if moment > until and self.state in READING:
                 self._defer()
-        if self._at > len(self._rest) // 2:  # what was taken must not stay in memory beside what waits
+        if self._at > len(self._rest) // 2:  # bytes that were taken must not stay in memory beside those that wait
             self._rest, self._at = self._rest[self._at :], 0
 
     def _taken(self, size: int) -> None:
@@ -293,7 +295,7 @@ class TlsLayer(asyncio.Protocol):
         return 0 if self._missing else self._size
 
     def _read(self, size: int, *buffer: memoryview) -> Any:
-        """What OpenSSL makes of a record: data (bytes, or how many are in `buffer`), None for a record without any, else nothing more."""
+        """The data of a record (in `buffer`: its length); None if the record has none; empty if OpenSSL reads no further (see `_fault`)."""
         try:
             return self._decrypt(size, *buffer)
         except ssl.SSLWantReadError:
@@ -348,7 +350,7 @@ class TlsLayer(asyncio.Protocol):
         return more
 
     def _take_left(self) -> bool:
-        """Deliver what OpenSSL holds since a BufferedProtocol had no room for it."""
+        """Deliver the data that OpenSSL holds because a BufferedProtocol had no room for it."""
         self._left = False
         plain = self._read(MAX_RECORD)
         if plain:
@@ -426,7 +428,7 @@ class TlsLayer(asyncio.Protocol):
     # -- writing
 
     def _flush(self) -> None:
-        """Send what OpenSSL has made."""
+        """Send the records that OpenSSL has made."""
         data = self._encrypted()
         if data:
             self._send_out(data)
@@ -541,7 +543,7 @@ class TlsLayer(asyncio.Protocol):
         return self.state is CLOSING or self.state is GONE
 
     def close(self) -> None:
-        """Send what was written and close_notify, and end the connection."""
+        """Send the written data and close_notify, then end the connection."""
         if self.state in WRITING:
             self._say_close_notify()
         if not self.is_closing():
@@ -550,7 +552,7 @@ class TlsLayer(asyncio.Protocol):
                 self._plain.close()
 
     def abort(self) -> None:
-        """End the connection at once. What was written and has not left is dropped."""
+        """End the connection at once. Unsent data is dropped."""
         if self.state is not GONE:
             self._let_go()
             if self._plain is not None:
@@ -568,7 +570,7 @@ class TlsLayer(asyncio.Protocol):
             self._plain.close()
 
     def _let_go(self) -> None:
-        """Nothing is read or written any more: OpenSSL's buffers go now, whoever holds this object still."""
+        """The layer reads and writes no more: OpenSSL's buffers go now, even if another object still holds the layer."""
         self.state, self._descriptor = CLOSING, -1
         self._rest, self._at, self._left, self._missing = b"", 0, False, 0
         self._tls = self._handshake = self._allowance = None
@@ -576,5 +578,5 @@ class TlsLayer(asyncio.Protocol):
 
 
 def _nothing(*_: object) -> Any:
-    """In the place of OpenSSL's functions, for what is still on its way when a connection ends."""
+    """Stands in for OpenSSL's functions after the end."""
     return b""

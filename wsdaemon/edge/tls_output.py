@@ -1,4 +1,4 @@
-"""Cuts what is written into pieces that OpenSSL encrypts at once: few records, no large copies."""
+"""Cuts written data into pieces that OpenSSL encrypts at once: few records, no large copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a TLS connection has come, the ways it can end, and what it needs of the loop."""
+"""How far a TLS connection has come, the ways it can end, and the parts of the loop that it uses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TlsState(enum.Enum):
     CLIENT_ENDED = "client_ended"
     """The client said close_notify: it sends no more, and may be sent to."""
     SERVER_ENDED = "server_ended"
-    """We said close_notify: nothing more is sent, and what the client sends is delivered."""
+    """The server sent close_notify and sends no more; the client's data is still delivered."""
     CLOSING = "closing"
-    """Nothing is delivered or taken any more; what was written leaves."""
+    """The layer delivers and takes no more data; written data leaves."""
     GONE = "gone"
 
 
@@ -32,7 +32,7 @@ WRITING = (OPEN, CLIENT_ENDED)
 
 
 class TruncatedError(ConnectionError):
-    """The connection ended without close_notify: an attacker may have cut it, and what would have come is not known (RFC 8446 6.1)."""
+    """The connection ended without close_notify: an attacker may have cut it, and data may be missing (RFC 8446 6.1)."""
 
 
 class TlsError(ConnectionError):

@@ -7,11 +7,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from twisted.logger import LogEvent, Logger, LogLevel
 
-from ..core.connection import Connection
+from ..core.connection import Connection, Counts
 from .log_format import cut, printable
 
 USER_AGENT_LIMIT: Final = 256
@@ -22,15 +22,6 @@ PATH_LIMIT: Final = 512
 
 _PLAIN: Final = re.compile(r"[!#-\[\]-~]+")
 """Text that needs no quotes in the line."""
-
-
-class WireSums(Protocol):
-    """A wire's counters, at the end of its connection."""
-
-    messages_in: int
-    messages_out: int
-    bytes_in: int
-    bytes_out: int
 
 
 @dataclass(slots=True)
@@ -86,7 +77,7 @@ class ConnectionRecord:
         )
 
 
-def record_of(connection: Connection, wire: WireSums) -> ConnectionRecord:
+def record_of(connection: Connection, counts: Counts) -> ConnectionRecord:
     """The record of a connection that has just ended."""
     handshake = connection.handshake
     params, identity = handshake.params, handshake.identity
@@ -97,10 +88,10 @@ def record_of(connection: Connection, wire: WireSums) -> ConnectionRecord:
         handshake.mount,
         handshake.user_agent,
         time.monotonic() - connection.opened_at,
-        wire.messages_in,
-        wire.messages_out,
-        wire.bytes_in,
-        wire.bytes_out,
+        counts.messages_in,
+        counts.messages_out,
+        counts.bytes_in,
+        counts.bytes_out,
         connection.close_code or 0,
         connection.close_reason,
         connection.closed_by,

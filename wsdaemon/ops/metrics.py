@@ -12,34 +12,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core.connection import Connection
+from ..core.connection import Connection, Counts
 from ..core.histogram import Histogram
+from ..core.slices import SLICE_SECONDS
 
-SLICE = 0.002
-"""Seconds that one slice of a survey takes; then the loop serves the others."""
-
-AT_ONCE = 64
+CONNECTIONS_PER_LOOK = 64
 """Connections that a survey reads between two looks at the clock."""
 
-MOST_CODES = 100
+MAX_CODES = 100
 """The number of different close codes of the daemon's side per mount and listener, because an app can choose any."""
 
-EVERY = 1.0
+MEASURE_SECONDS = 1.0
 """Seconds between two measurements of the loop's latency."""
 
 MountAndListener = tuple[str, str]
 """A mount and a listener."""
-
-
-class WireCounts(Protocol):
-    """A wire's counters, at the end of its connection."""
-
-    messages_in: int
-    messages_out: int
-    bytes_in: int
-    bytes_out: int
-
-    def unsent(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -55,14 +42,12 @@ class Traffic:
     closed: dict[tuple[str, str], int] = field(default_factory=dict)
     """Ended connections by close code and by the side that ended them: client, server or network."""
 
-    def add(self, wire: WireCounts) -> None:
-        self.messages_in += wire.messages_in
-        self.messages_out += wire.messages_out
-        self.bytes_in += wire.bytes_in
-        self.bytes_out += wire.bytes_out
-        shelf = getattr(wire, "shelf", None)
-        if shelf is not None:
-            self.dropped += shelf.dropped
+    def add(self, counts: Counts) -> None:
+        self.messages_in += counts.messages_in
+        self.messages_out += counts.messages_out
+        self.bytes_in += counts.bytes_in
+        self.bytes_out += counts.bytes_out
+        self.dropped += counts.dropped
 
     def copy(self) -> Traffic:
         return Traffic(self.messages_in, self.messages_out, self.bytes_in, self.bytes_out, self.dropped, dict(self.closed))
@@ -81,14 +66,14 @@ class Totals:
             traffic = self._places[mount, listener] = Traffic()
         return traffic
 
-    def closed(self, connection: Connection, wire: WireCounts) -> None:
+    def closed(self, connection: Connection, counts: Counts) -> None:
         """A connection is over."""
         handshake = connection.handshake
         traffic = self.place(handshake.mount, handshake.listener)
-        traffic.add(wire)
+        traffic.add(counts)
         by = connection.closed_by
         key = code_label(connection.close_code or 0, by), by
-        if key not in traffic.closed and len(traffic.closed) >= MOST_CODES:
+        if key not in traffic.closed and len(traffic.closed) >= MAX_CODES:
             key = "other", by
         traffic.closed[key] = traffic.closed.get(key, 0) + 1
 
@@ -129,19 +114,19 @@ async def survey(
     ever smaller than it was.
     """
     found = {place: Now(traffic) for place, traffic in totals.snapshot().items()}
-    end = clock() + SLICE
+    end = clock() + SLICE_SECONDS
     for number, connection in enumerate(list(connections)):
-        if number % AT_ONCE == 0 and clock() > end:
+        if number % CONNECTIONS_PER_LOOK == 0 and clock() > end:
             await asyncio.sleep(pause)
-            end = clock() + SLICE
-        handshake, wire = connection.handshake, connection.wire
+            end = clock() + SLICE_SECONDS
+        handshake = connection.handshake
         place = handshake.mount, handshake.listener
         now = found.get(place)
         if now is None:
             now = found[place] = Now(Traffic())
         now.open += 1
-        now.traffic.add(wire)
-        waiting = wire.unsent()
+        now.traffic.add(connection.wire.counts())
+        waiting = connection.writer.unsent()
         now.backlog += waiting
         now.largest_backlog = max(now.largest_backlog, waiting)
     return found
@@ -166,8 +151,8 @@ class LoopLatency:
             self._handle = None
 
     def _wait(self) -> None:
-        self._due = self._clock() + EVERY
-        self._handle = self._loop.call_later(EVERY, self._measure)
+        self._due = self._clock() + MEASURE_SECONDS
+        self._handle = self._loop.call_later(MEASURE_SECONDS, self._measure)
 
     def _measure(self) -> None:
         self.latency.observe(max(0.0, self._clock() - self._due))

@@ -12,8 +12,8 @@ from wsdaemon.settings.network import ReachedHosts
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import MIB, AddressText, PositiveCount, PositiveDuration, PositiveSize, SecretFile
 
-SHORTEST_TOKEN = 16
-"""Characters."""
+MIN_TOKEN_CHARACTERS = 16
+"""Shorter tokens could be guessed."""
 
 TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 """The syntax of a bearer token in a header (RFC 6750 2.1)."""
@@ -21,7 +21,7 @@ TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 
 def is_token(text: str) -> bool:
     """Whether `text` can be a bearer token and is too long to be guessed."""
-    return len(text) >= SHORTEST_TOKEN and TOKEN.fullmatch(text) is not None
+    return len(text) >= MIN_TOKEN_CHARACTERS and TOKEN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class AdminSettings(SectionSettings):
             if not isinstance(self.address, UnixAddress):
                 yield ("address", "token_file"), "expected token_file too: only a unix socket can do without a token"
         elif not is_token(self.token_file.reveal()):
-            message = f"expected a file with one line of at least {SHORTEST_TOKEN} letters, digits and -._~+/"
+            message = f"expected a file with one line of at least {MIN_TOKEN_CHARACTERS} letters, digits and -._~+/"
             yield ("token_file",), message
 
 

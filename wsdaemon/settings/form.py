@@ -6,6 +6,7 @@ A form turns text into a value and back. It hangs on the annotation of a datacla
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -257,6 +258,24 @@ class ChoiceForm(Form[str]):
         if text.lower() not in self.words:
             raise self.refusal(did_you_mean(text, self.words))
         return text.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class EnumForm(Form[enum.StrEnum]):
+    """A member of an enum whose values are words. Case makes no difference. A field annotated with such an enum has this form."""
+
+    members: type[enum.StrEnum]
+
+    @property
+    def expected(self) -> str:
+        return ChoiceForm(self.words).expected
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple([member.value for member in self.members])
+
+    def parse(self, text: str) -> enum.StrEnum:
+        return self.members(ChoiceForm(self.words).parse(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from wsdaemon.settings.listener import TlsSettings as TlsSettings
 from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.problems import Problem
 from wsdaemon.settings.schema import SectionSettings, explain
+from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.settings.values import (
     MIB,
     App,
@@ -34,6 +35,7 @@ from wsdaemon.settings.values import (
     PositiveCount,
     PositiveDuration,
     PositiveSize,
+    Reference,
     Size,
     Tokens,
     WholeForm,
@@ -119,6 +121,21 @@ class MountSettings(SectionSettings):
             inherited=False,
             example="echo",
         )
+    )
+    factory: Reference = field(
+        default=None,
+        metadata=explain(
+            "With app = module:Class of Autobahn's kind: module:Factory makes its protocols and holds what they share. Empty: a plain "
+            "factory.",
+            inherited=False,
+        ),
+    )
+    on_message: Literal["concurrent", "in_order"] = field(
+        default="concurrent",
+        metadata=explain(
+            "With app = module:Class of Autobahn's kind. concurrent: the next message comes while coroutines and Deferreds of earlier ones "
+            "are under way; up to 32 coroutines for a client. in_order: it comes when onMessage() is done with the one before."
+        ),
     )
     subprotocols: Tokens = field(
         default=(), metadata=explain("The subprotocols that the daemon may choose from, the preferred one first. Empty: it chooses none.")
@@ -210,8 +227,8 @@ class MountSettings(SectionSettings):
             "With slow_client = close and wait: how long unsent data may wait before the client is closed with 1013. 0: no limit."
         ),
     )
-    slow_client: Literal["close", "drop_oldest", "latest", "wait"] = field(
-        default="close",
+    slow_client: SlowClient = field(
+        default=SlowClient.CLOSE,
         metadata=explain(
             "The policy for a client that reads more slowly than messages are sent to it. close: when send_backlog is full, the "
             "client is closed with 1013. drop_oldest: the oldest waiting messages are dropped. latest: only the newest message of "

@@ -1,10 +1,11 @@
 """The types of settings. An annotation from here decides how a field is read, checked, shown and described.
 
-`bool` and `Literal[...]` are used as they are; the rest are the names below. `get_form` finds the form of an annotation.
+`bool`, `Literal[...]` and a `StrEnum` are used as they are; the rest are the names below. `get_form` finds the form of an annotation.
 """
 
 from __future__ import annotations
 
+import enum
 import keyword
 import os
 import re
@@ -21,6 +22,7 @@ from wsdaemon.settings.form import (
     TIB,
     ChoiceForm,
     DurationForm,
+    EnumForm,
     FlagForm,
     Form,
     ListForm,
@@ -54,6 +56,7 @@ __all__ = [
     "PositiveCount",
     "PositiveDuration",
     "PositiveSize",
+    "Reference",
     "Secret",
     "SecretFile",
     "Size",
@@ -232,6 +235,28 @@ class AppForm(Form[object]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceForm(Form[object]):
+    """The user's own class: `module:Class`, or nothing. In Python also the class itself."""
+
+    @property
+    def expected(self) -> str:
+        return "module:Class, or nothing"
+
+    def parse(self, text: str) -> object:
+        if text and not is_reference(text):
+            raise self.refusal()
+        return text or None
+
+    def accept(self, value: object) -> object:
+        if value is not None and not callable(value):
+            raise self.refusal()
+        return value
+
+    def show(self, value: object) -> str:
+        return "" if value is None else app_text(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """A secret from a file. Only `reveal()` returns it; text and repr show the path of the file."""
 
@@ -302,6 +327,7 @@ AddressText: TypeAlias = Annotated[Address, AddressForm()]
 Destination: TypeAlias = Annotated[str | Path, DestinationForm()]
 Levels: TypeAlias = Annotated[Mapping[str, str], LevelsForm()]
 App: TypeAlias = Annotated[object, AppForm()]
+Reference: TypeAlias = Annotated[object, ReferenceForm()]
 SecretFile: TypeAlias = Annotated[Secret | None, SecretForm()]
 
 
@@ -309,6 +335,8 @@ def get_form(annotation: object) -> Form[Any]:
     """The form of a field's annotation. Raises TypeError for an annotation without one: a mistake in a dataclass, not in a file."""
     if annotation is bool:
         return FlagForm()
+    if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum):
+        return EnumForm(annotation)
     if get_origin(annotation) is Literal:
         return ChoiceForm(get_args(annotation))
     for extra in getattr(annotation, "__metadata__", ()):

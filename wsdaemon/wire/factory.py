@@ -1,24 +1,30 @@
-"""Autobahn's server factory with every option set, and the wire class of a mount."""
+"""What opens the connections of a mount, and its Autobahn factory, with every option set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
 
-from .mounted import AutobahnWire, needs_autobahns_parser, reported
-from .output import HIGH_WATER
-from .policy import WirePolicy
-from .protocol import Wire
-from .resting import Resting
+from .autobahn.mounted import needs_autobahns_parser, stage_class
+from .autobahn.slim import Slim
+from .autobahn.stage import Stage
+from .autobahn.transport import address
+from .wire import Wire
 
 if TYPE_CHECKING:
     from ..core.handshake import Handshake
     from ..core.registry import Place
-    from .output import Native
-    from .policy import Refusing
+    from .policy import Refusing, WirePolicy
+    from .writer import Native
+
+
+class NotServed(Exception):
+    """A factory of the user's answers no protocol for this client: 503."""
 
 
 def is_autobahn_protocol(target: object) -> bool:
@@ -26,90 +32,162 @@ def is_autobahn_protocol(target: object) -> bool:
     return isinstance(target, type) and issubclass(target, WebSocketServerProtocol)
 
 
-def make_factory(policy: WirePolicy, reactor: Any) -> WebSocketServerFactory:
-    """A factory whose options are all explicit: Autobahn's defaults have no limits, drop without a close code and serve a status page."""
-    factory = WebSocketServerFactory(
-        url=None, protocols=list(policy.subprotocols), server="wsdaemon", headers={}, externalPort=None, reactor=reactor
-    )
-    factory.setProtocolOptions(
-        versions=[13],
-        webStatus=False,
-        utf8validateIncoming=True,
-        maskServerFrames=False,
-        requireMaskedClientFrames=True,
-        applyMask=True,
-        maxFramePayloadSize=policy.max_message,
-        maxMessagePayloadSize=policy.max_message,
-        autoFragmentSize=0,
-        failByDrop=False,
-        echoCloseCodeReason=True,
+def protocol_options(policy: WirePolicy) -> dict[str, Any]:
+    """Every option of setProtocolOptions(): Autobahn's defaults have no limits, drop without a close code and serve a status page."""
+    return {
+        "versions": [13],
+        "webStatus": False,
+        "utf8validateIncoming": True,
+        "maskServerFrames": False,
+        "requireMaskedClientFrames": True,
+        "applyMask": True,
+        "maxFramePayloadSize": policy.settings.max_message,
+        "maxMessagePayloadSize": policy.settings.max_message,
+        "autoFragmentSize": 0,
+        "failByDrop": False,
+        "echoCloseCodeReason": True,
         # The wheel keeps these times for all connections, so Autobahn makes no timers of its own.
-        openHandshakeTimeout=0,
-        closeHandshakeTimeout=0,
-        autoPingInterval=0,
-        autoPingTimeout=0,
-        autoPingSize=12,
-        autoPingRestartOnAnyTraffic=True,
-        tcpNoDelay=True,  # the listener sets it
-        perMessageCompressionAccept=lambda offers: None,  # the wire negotiates by itself
-        serveFlashSocketPolicy=False,
-        flashSocketPolicy="",
+        "openHandshakeTimeout": 0,
+        "closeHandshakeTimeout": 0,
+        "autoPingInterval": 0,
+        "autoPingTimeout": 0,
+        "autoPingSize": 12,
+        "autoPingRestartOnAnyTraffic": True,
+        "tcpNoDelay": True,  # the listener sets it
+        "perMessageCompressionAccept": lambda offers: None,  # the wire negotiates by itself
+        "serveFlashSocketPolicy": False,
+        "flashSocketPolicy": "",
         # Origin, number and address were judged before Autobahn sees the request.
-        allowedOrigins=["*"],
-        allowNullOrigin=True,
-        maxConnections=0,
-        trustXForwardedFor=0,
-    )
+        "allowedOrigins": ["*"],
+        "allowNullOrigin": True,
+        "maxConnections": 0,
+        "trustXForwardedFor": 0,
+    }
+
+
+class SlimFactory(WebSocketServerFactory):
+    """The Autobahn factory of a mount with an app of ours. Its protocols are of one class, which has the options as attributes."""
+
+    def __init__(self, policy: WirePolicy, reactor: Any) -> None:
+        super().__init__(url=None, protocols=list(policy.subprotocols), server="wsdaemon", headers={}, externalPort=None, reactor=reactor)
+        self.setProtocolOptions(**protocol_options(policy))
+        self.protocol = type("MountProtocol", (Slim,), {"factory": self, **class_options(self)})
+
+    def buildProtocol(self, addr: object) -> Stage:
+        """As Twisted's, without a reference to the factory on each protocol."""
+        protocol: Stage = self.protocol()
+        return protocol
+
+
+def class_options(factory: WebSocketServerFactory) -> dict[str, Any]:
+    """The factory's options as class attributes, so that Autobahn copies none of them into each protocol."""
+    return {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+
+
+def make_users_factory(make: Callable[..., Any], url: str) -> WebSocketServerFactory:
+    """Call a factory class of the user's, with `url` if it takes an argument. TypeError when it makes no Autobahn factory."""
+    try:
+        inspect.signature(make).bind(url)
+        takes_url = True
+    except (TypeError, ValueError):
+        takes_url = False
+    factory = make(url) if takes_url else make()
+    if not isinstance(factory, WebSocketServerFactory):
+        raise TypeError(f"expected a WebSocketServerFactory, got {factory!r}")
     return factory
 
 
-def wire_class(policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerProtocol] | None = None) -> type[Wire]:
-    """The class of a mount's connections; `mounted` is the user's own Autobahn protocol class, served unchanged."""
-    factory = make_factory(policy, reactor)
-    fast = policy.fast and (mounted is None or not needs_autobahns_parser(mounted))
-    options: dict[str, Any] = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-    options |= {
-        "wire_policy": policy,
-        "factory": factory,
-        "flusher": policy.flusher,
-        "wire_turns": policy.turns,
-        "resting": Resting(policy.wheel),
-        "send_backlog_age": policy.send_backlog_age if policy.slow_client in ("close", "wait") else 0.0,
-        # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
-        "high_water": 0 if policy.slow_client == "wait" else min(HIGH_WATER, policy.send_backlog // 2),
-        "drops_messages": policy.slow_client in ("drop_oldest", "latest"),
-        "keeps_latest": policy.slow_client == "latest",
-        "send_backlog": policy.send_backlog,
-        "maximum": policy.max_message,
-    }
-    frames = policy.frames
-    options["fast"] = fast
-    for name in ("take", "begin", "frame", "header"):
-        options[name] = staticmethod(getattr(frames, name))
-    options["send_direct"] = staticmethod(frames.send)
-    if mounted is None:
-        options["__slots__"] = ()
-        made = type("MountWire", (Wire,), options)
-    else:
-        options["onConnect"] = reported(mounted.onConnect)
-        made = type(mounted.__name__, (mounted, AutobahnWire), options)
-    factory.protocol = made
-    return made
+class Protocols:
+    """Makes the Autobahn protocols of one mount, one for each connection, by the mount's Autobahn factory."""
+
+    __slots__ = ("_classes", "_make_factory", "_reactor", "factory", "mounted", "policy", "streaming")
+
+    def __init__(
+        self, policy: WirePolicy, reactor: Any, mounted: type[WebSocketServerProtocol] | None = None,
+        make_factory: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`mounted` is an Autobahn class of the user's in the place of an app, and `make_factory` the user's factory for it, if any."""
+        self.mounted = mounted
+        self.factory: WebSocketServerFactory | None = None
+        self.policy = policy
+        self._reactor = reactor
+        self._make_factory = make_factory
+        self._classes: dict[type, type[Stage]] = {}
+        self.streaming: set[type[Stage]] = set()
+        """Classes that take part in parsing."""
+
+    def prepare(self) -> None:
+        """Make the factory. Called once, when the daemon opens; an exception of a factory of the user's is raised here."""
+        if self.mounted is None:
+            self.factory = SlimFactory(self.policy, self._reactor)
+            return
+        if self._make_factory is None:
+            self.factory = WebSocketServerFactory(
+                url=None, protocols=list(self.policy.subprotocols), server="wsdaemon", headers={}, reactor=self._reactor
+            )
+        else:
+            self.factory = make_users_factory(self._make_factory, f"ws://localhost{self.policy.settings.path}")
+            self.factory.server = "wsdaemon"
+        self.factory.setProtocolOptions(**protocol_options(self.policy))
+        self.factory.protocol = self._staged(self.mounted)
+
+    def start(self) -> None:
+        """The daemon serves: startFactory() of a factory of the user's."""
+        assert self.factory is not None
+        self.factory.noisy = False
+        self.factory.doStart()
+
+    def stop(self) -> None:
+        """The daemon has served: stopFactory()."""
+        assert self.factory is not None
+        self.factory.doStop()
+
+    def _staged(self, mounted: type[WebSocketServerProtocol]) -> type[Stage]:
+        if mounted not in self._classes:
+            made = self._classes[mounted] = stage_class(mounted, class_options(self.factory))
+            if needs_autobahns_parser(mounted):
+                self.streaming.add(made)
+        return self._classes[mounted]
+
+    def make(self, handshake: Handshake) -> Stage:
+        """The protocol of one connection. NotServed; an exception of the user's __init__ or buildProtocol()."""
+        factory = self.factory
+        assert factory is not None, "prepare() was not called"
+        if self.mounted is None:
+            return factory.buildProtocol(handshake.peer)  # type: ignore[no-any-return]
+        protocol = factory.buildProtocol(address(handshake.peer))
+        if protocol is None:
+            raise NotServed
+        if not isinstance(protocol, Stage):  # the user's factory makes its protocols itself
+            if not isinstance(protocol, WebSocketServerProtocol):
+                raise TypeError(f"{type(factory).__qualname__}.buildProtocol() made {protocol!r}, not a WebSocketServerProtocol")
+            protocol.__class__ = self._staged(type(protocol))
+            if "is_open" not in vars(protocol):  # its __init__ does not call its base's
+                WebSocketProtocol.__init__(protocol)
+        if protocol.factory is None:
+            protocol.factory = factory
+        return protocol  # type: ignore[no-any-return]
 
 
 class Wires:
     """Opens the connections of one mount."""
 
-    __slots__ = ("made",)
+    __slots__ = ("policy", "protocols")
 
-    def __init__(self, made: type[Wire]) -> None:
-        """`made` is what wire_class() made."""
-        self.made = made
+    def __init__(self, policy: WirePolicy, protocols: Protocols) -> None:
+        self.policy = policy
+        self.protocols = protocols
 
     def limited(self, limits: Mapping[str, float]) -> Wires:
-        """The same for connections that come by a listener with limits of its own: see limited()."""
-        made = limited(self.made, limits)
-        return self if made is self.made else Wires(made)
+        """The same for connections that come by a listener with limits of its own: of each limit the lower one counts.
+
+        `limits` have the names of the mount's settings, of those that the wire looks up while it runs. The same object when none is lower
+        than the mount's. All else stays the mount's, and so does the factory, where a mounted class may keep what its connections share.
+        """
+        settings = self.policy.settings
+        lowered: dict[str, Any] = {name: lower(getattr(settings, name), limit) for name, limit in limits.items()}
+        lowered = {name: value for name, value in lowered.items() if value != getattr(settings, name)}
+        return Wires(replace(self.policy, settings=replace(settings, **lowered)), self.protocols) if lowered else self
 
     def open(
         self, native: Native, descriptor: int, handshake: Handshake, place: Place, *, key: str, extensions: str, time_left: float,
@@ -122,29 +200,20 @@ class Wires:
         seconds, `refusals` counts a client that a mounted class turns away. `early` are bytes that followed the request. The transport
         is not paused.
 
-        An exception of a mounted class's constructor is raised before the transport has changed its protocol.
+        An exception of a mounted class's constructor is raised before the transport has changed its protocol, and so is NotServed.
         """
-        wire = self.made.make()
-        wire.open(native, descriptor, handshake, place, key=key, extensions=extensions, time_left=time_left, refusals=refusals)
+        protocol = self.protocols.make(handshake)
+        wire = Wire(self.policy, protocol, native, descriptor, handshake, place)
+        wire.attach(native, not self.policy.fast or type(protocol) in self.protocols.streaming)
+        if self.protocols.mounted is None:
+            wire.open(key, extensions)
+        else:
+            wire.ask(extensions, time_left, refusals)
         if early:
-            wire.data_received(early)
+            wire.reader.data_received(early)
         return wire
 
 
 def lower(one: float, other: float) -> float:
     """The lower of two limits, of which 0 is none."""
     return min(one, other) if one and other else one or other
-
-
-def limited(made: type[Wire], limits: Mapping[str, float]) -> type[Wire]:
-    """A mount's wire class for connections that come by a listener with limits of its own: of each limit the lower one counts.
-
-    `limits` have the names of a WirePolicy's fields, of those that the wire looks up there while it runs. The same class when none is lower
-    than the mount's. All else stays the mount's, and so does the factory, where a mounted class may keep what its connections share.
-    """
-    policy = made.wire_policy
-    lowered: dict[str, Any] = {name: lower(getattr(policy, name), limit) for name, limit in limits.items()}
-    lowered = {name: value for name, value in lowered.items() if value != getattr(policy, name)}
-    if not lowered:
-        return made
-    return type(made.__name__, (made,), {"__slots__": (), "wire_policy": replace(policy, **lowered)})

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-BURST = 2.0
-"""Seconds' worth that a client may send at once, after it has been quiet."""
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings.model import MountSettings
+
+BURST_SECONDS = 2.0
+"""A client that was quiet may send this many seconds' worth of its rate at once."""
 
 
 class Meter:
     """Messages and bytes per second of one connection, and its control frames. 0 means no limit.
 
     Spending never fails: it gives the seconds until what was spent is earned again, 0 as long as the client keeps to its rate.
+
+    `now` is the time of a clock that runs on while the loop is away, and `grace` the seconds of an absence that has just ended: a client
+    that went on sending meanwhile has earned as many seconds' worth above the burst. It loses the rest when the grace ends.
     """
 
     __slots__ = (
@@ -22,26 +30,32 @@ class Meter:
         "_messages_rate",
         "_messages_seen",
         "_then",
-        "messages_count",
+        "counts_messages",
     )
 
     def __init__(self, messages_rate: float, bytes_rate: float, controls_rate: float, now: float) -> None:
         self._messages_rate, self._bytes_rate, self._controls_rate = messages_rate, bytes_rate, controls_rate
-        self._messages, self._bytes, self._controls = messages_rate * BURST, bytes_rate * BURST, controls_rate * BURST
+        self._messages, self._bytes, self._controls = (rate * BURST_SECONDS for rate in (messages_rate, bytes_rate, controls_rate))
         self._messages_seen = self._bytes_seen = 0
         self._then = now
-        self.messages_count = messages_rate > 0 or bytes_rate > 0
+        self.counts_messages = messages_rate > 0 or bytes_rate > 0
         """False: only control frames have a limit."""
 
-    def _earn(self, now: float) -> None:
-        passed, self._then = max(0.0, now - self._then), now
-        self._messages = min(self._messages_rate * BURST, self._messages + passed * self._messages_rate)
-        self._bytes = min(self._bytes_rate * BURST, self._bytes + passed * self._bytes_rate)
-        self._controls = min(self._controls_rate * BURST, self._controls + passed * self._controls_rate)
+    @classmethod
+    def of(cls, settings: MountSettings, now: float) -> Meter:
+        """One with the rates of a mount."""
+        return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
 
-    def spend(self, messages: int, received: int, now: float) -> float:
+    def _earn(self, now: float, grace: float) -> None:
+        passed, self._then = max(0.0, now - self._then), now
+        most = BURST_SECONDS + grace
+        self._messages = min(self._messages_rate * most, self._messages + passed * self._messages_rate)
+        self._bytes = min(self._bytes_rate * most, self._bytes + passed * self._bytes_rate)
+        self._controls = min(self._controls_rate * most, self._controls + passed * self._controls_rate)
+
+    def spend(self, messages: int, received: int, now: float, grace: float = 0.0) -> float:
         """Pay for what came so far: the connection's counts of messages and of bytes."""
-        self._earn(now)
+        self._earn(now, grace)
         self._messages -= messages - self._messages_seen
         self._bytes -= received - self._bytes_seen
         self._messages_seen, self._bytes_seen = messages, received
@@ -52,10 +66,10 @@ class Meter:
             debt = max(debt, -self._bytes / self._bytes_rate)
         return debt
 
-    def spend_control(self, now: float) -> bool:
+    def spend_control(self, now: float, grace: float = 0.0) -> bool:
         """Pay for one control frame; False when there are too many of them."""
         if not self._controls_rate:
             return True
-        self._earn(now)
+        self._earn(now, grace)
         self._controls -= 1
         return self._controls >= 0

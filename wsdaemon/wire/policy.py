@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.connection import Connection
-from ..core.contract import App
-from ..core.handshake import Peer
-from ..core.histogram import Histogram
-from ..core.wheel import Wheel
-from .agreement import DeflateOptions
-from .frames import Frames
-from .output import Flusher
-from .turns import Turns
-
 if TYPE_CHECKING:
-    from .protocol import Wire
+    from ..core.connection import Connection, Counts
+    from ..core.contract import App
+    from ..core.handshake import Peer
+    from ..core.histogram import Histogram
+    from ..core.slices import Slices
+    from ..core.wheel import Wheel
+    from ..settings.model import MountSettings
+    from .deflate.negotiation import DeflateOptions
+    from .deflate.resting import Resting
+    from .frames import Frames
+    from .turns import Turns
+
+
+HIGH_WATER_BYTES = 128 * 1024
+"""A sender that awaits waits from so many unsent bytes on, until all are gone, unless the mount says otherwise."""
+
+
+class Flushed(Protocol):
+    """A writer whose frames leave in the loop's next turn."""
+
+    def flush(self) -> None: ...
 
 
 class Watcher(Protocol):
@@ -25,43 +35,46 @@ class Watcher(Protocol):
 
     def opened(self, connection: Connection) -> None: ...
 
-    def closed(self, connection: Connection, wire: Wire) -> None: ...
+    def closed(self, connection: Connection, counts: Counts) -> None: ...
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WirePolicy:
-    """Limits and options of one mount. Sizes in bytes, times in seconds; 0 means no limit, for `ping_interval` never."""
+    """Settings and tools of one mount."""
 
+    settings: MountSettings
+    """Its limits and times: of them the wire reads `max_message` and `max_fragments`, all about pings, slow clients and rates,
+    `close_timeout`, `idle_timeout`, `lifetime` and `on_message`."""
     app: App | None
+    """None for an Autobahn class of the user's."""
     watcher: Watcher
     wheel: Wheel
-    flusher: Flusher
+    flusher: Slices[Flushed]
     turns: Turns
+    resting: Resting
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""
     next_id: Callable[[], str]
-    max_message: int = 1024 * 1024
-    max_fragments: int = 100_000
-    ping_interval: float = 25.0
-    ping_timeout: float = 10.0
-    close_timeout: float = 5.0
-    send_backlog: int = 1024 * 1024
-    send_backlog_age: float = 60.0
-    slow_client: str = "close"
-    messages_per_second: float = 0.0
-    bytes_per_second: float = 0.0
-    over_rate: str = "slow"
-    control_frames_per_second: float = 0.0
-    idle_timeout: float = 0.0
-    lifetime: float = 0.0
     deflate: DeflateOptions | None = None
     subprotocols: tuple[str, ...] = ()
-    response_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
     round_trips: Histogram | None = None
     """Where the times from a ping to its answer are counted, if at all."""
+
+    @property
+    def high_water(self) -> int:
+        """Unsent bytes from which a sender that can wait should; 0: as soon as there are any."""
+        settings = self.settings
+        # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
+        return 0 if settings.slow_client.waits else min(HIGH_WATER_BYTES, settings.send_backlog // 2)
+
+    @property
+    def backlog_age(self) -> float:
+        """Seconds for which something may wait for a client before it is closed; 0: for ever."""
+        return 0.0 if self.settings.slow_client.drops else self.settings.send_backlog_age
 
 
 class Refusing(Protocol):

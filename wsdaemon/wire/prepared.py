@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .agreement import DeflateParameters
-from .deflate import deflate_message
+from .deflate.negotiation import DeflateParameters
+from .deflate.streams import deflate_message
 
 
 class Prepared:

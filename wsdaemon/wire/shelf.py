@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-COST = 160
-"""Bytes of memory that a frame on a shelf takes besides its own: with messages of ten bytes that is most of it."""
+FRAME_COST_BYTES = 160
+"""Memory that a frame on a shelf takes besides its own: with messages of ten bytes that is most of it."""
 
 
 class Shelf:
     """Whole frames, oldest first, that take at most `most` bytes of memory; what does not fit is paid for by the oldest.
 
-    `size` is the frames' own bytes, without COST; `dropped` counts frames.
+    `size` is the frames' own bytes, without FRAME_COST_BYTES; `dropped` counts frames.
 
     With `latest` a frame takes the place of the one with the same key, so that a client that catches up gets one of each.
     """
@@ -40,7 +40,7 @@ class Shelf:
             self.dropped += 1
         self._frames[key] = frame
         self.size += len(frame)
-        while self.size + COST * len(self._frames) > self._most and len(self._frames) > 1:
+        while self.size + FRAME_COST_BYTES * len(self._frames) > self._most and len(self._frames) > 1:
             _, oldest = self._frames.popitem(last=False)
             self.size -= len(oldest)
             self.dropped += 1

@@ -7,43 +7,41 @@ them inflate to a megabyte, and six are a whole frame. So a connection that has 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-SLICE = 0.002
-"""Seconds of reading after which other connections have their turn. What is begun, a message, is finished."""
+from ..core.slices import Slices
 
-TURN = 0.005
-"""Seconds that all connections together may take in one turn of the loop for what is a lot of work: long reads, what is compressed, what
-goes to Autobahn's parser. Whatever else comes is always taken."""
+TURN_SECONDS = 0.005
+"""Seconds that all connections together may take in one turn of the loop for work that is long: long reads, compressed messages, bytes
+that go to Autobahn's parser. Everything else is always taken."""
 
 
-class Deferred(Protocol):
-    """A connection that has more to read."""
+class Postponed(Protocol):
+    """A reader that has more to read."""
 
-    def wire_read_on(self) -> None: ...
+    def read_on(self) -> None: ...
 
 
 class Turns:
-    """Connections that have more to read than they may at once: each has one slice, first come, first served, a few in each turn."""
+    """Readers that have more to read than they may at once: each has one slice, first come, first served, a few in each turn."""
 
-    __slots__ = ("_call_soon", "_renewing", "_scheduled", "_waiting", "now", "spent")
+    __slots__ = ("_call_soon", "_postponed", "_renewing", "now", "spent")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: Callable[[], float] = time.perf_counter) -> None:
         self._call_soon = call_soon
-        self._waiting: deque[Deferred] = deque()
-        self._scheduled = self._renewing = False
+        self._postponed: Slices[Postponed] = Slices(call_soon, self._give, now=now)
+        self._renewing = False
         self.now = now
         self.spent = 0.0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._postponed)
 
     @property
     def used_up(self) -> bool:
         """Whether there is no time left in this turn of the loop."""
-        return self.spent > TURN
+        return self.spent > TURN_SECONDS
 
     def spend(self, seconds: float) -> None:
         """So much of this turn went into one connection."""
@@ -55,25 +53,10 @@ class Turns:
     def _renew(self) -> None:
         self.spent, self._renewing = 0.0, False
 
-    def add(self, connection: Deferred) -> None:
-        """Call its wire_read_on() in a later turn of the loop, once."""
-        self._waiting.append(connection)
-        self._schedule()
+    def add(self, reader: Postponed) -> None:
+        """Call its read_on() in a later turn of the loop, once."""
+        self._postponed.add(reader)
 
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._run)
-
-    def _run(self) -> None:
-        self._scheduled = False
-        self.spent = 0.0  # or they would starve while others always have something new
-        end = self.now() + SLICE
-        try:
-            for _ in range(len(self._waiting)):  # those that come meanwhile are for a later turn
-                self._waiting.popleft().wire_read_on()
-                if self.now() > end:
-                    break
-        finally:
-            if self._waiting:
-                self._schedule()
+    def _give(self, reader: Postponed) -> None:
+        self.spent = 0.0  # or the postponed would starve while others always have something new
+        reader.read_on()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.daemon.test_brokers import Room
-from tests.support.fakes import Client, House, binary, closing, frame, house
+from tests.support.fakes import Client, House, binary, closing, frame
 from tests.support.rooms import Hall, Seat, hall
-from wsdaemon.wire.output import JOIN
+from wsdaemon.wire.writer import JOINED_BYTES
 
 WAITS = {"waits": True}
 BACKLOG = 64 * 1024
@@ -133,12 +129,6 @@ def test_an_app_that_stops_leaves_nothing_behind() -> None:
 # -- with real wires
 
 
-@pytest.fixture
-def made() -> Iterator[House]:
-    with house() as made:
-        yield made
-
-
 def payload(number: int) -> bytes:
     return b"%06d" % number + bytes(1018)
 
@@ -156,16 +146,16 @@ def test_what_waits_for_a_member_has_a_bound_and_nothing_is_lost(made: House) ->
     for message in messages:
         publisher.send(message)
         made.loop.settle()
-        assert slow.wire.unsent() <= JOIN + 2000
-    assert slow.wire.live
+        assert slow.writer.unsent() <= JOINED_BYTES + 2000
+    assert slow.writer.live
     assert not publisher.transport.reading
     got = [frame.payload for frame in fast.frames()]
     assert len(got) < 100, "the others wait with it"
     for _ in range(1000):
         slow.transport.unsent, slow.transport.writing_paused = 0, False
-        slow.wire.resume_writing()
+        slow.reader.resume_writing()
         made.loop.settle()
-        assert slow.wire.unsent() <= JOIN + 2000
+        assert slow.writer.unsent() <= JOINED_BYTES + 2000
     everything = [payload(number) for number in range(1000)]
     assert [frame.payload for frame in slow.frames()] == everything
     assert got + [frame.payload for frame in fast.frames()] == everything
@@ -179,11 +169,11 @@ def test_one_who_takes_nothing_is_not_waited_for_for_ever(made: House) -> None:
     made.loop.settle()
     for _ in range(6):
         made.loop.advance(10.0)
-        assert slow.wire.live
+        assert slow.writer.live
         for client in (slow, fast):  # it is alive, it only does not read
             client.send(frame(10, b"I am here"))
     made.loop.advance(0.1)
     assert slow.frames()[-1] == closing(1013, "client reads too slowly")
     made.loop.settle()
     assert [frame.payload for frame in fast.frames() if frame.opcode == 2] == [payload(number) for number in range(200)]
-    assert publisher.wire.live, publisher.ended
+    assert publisher.writer.live, publisher.ended

@@ -80,7 +80,7 @@ def test_a_message_passes_few_files() -> None:
 
         frames = replace(READERS["c" if "c" in READERS else "python"][0], send=send)
         clients = [made.make_wire(app, frames=frames, descriptor=number) for number in range(3)]
-        session = clients[0].wire.wire_session
+        session = clients[0].wire.session
 
         def publish() -> None:
             assert session.received_payload(b"hello", True) is None

@@ -16,7 +16,7 @@ from tests.support.auth import Clock, logged, request
 from tests.support.auth_server import OK, Server, ask, refused, run, way
 from wsdaemon.core.handshake import UNIX, Peer
 from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
-from wsdaemon.edge.auth.http_client import KEEP, LARGEST_BODY
+from wsdaemon.edge.auth.http_client import KEEP_SECONDS, MAX_BODY_BYTES
 
 
 def once(answer: bytes | None, asked: Candidate | None = None, **keys: Any) -> Identity | Denied:
@@ -160,7 +160,7 @@ def test_failures(answer: bytes | None, reason: str) -> None:
 def test_a_body_that_ends_early_and_one_that_is_long() -> None:
     async def test() -> None:
         head = b"HTTP/1.1 200 OK\r\nX-Auth-User: ada\r\n"
-        long = head + b"Content-Length: 9999999\r\n\r\n" + b"x" * (LARGEST_BODY * 2)
+        long = head + b"Content-Length: 9999999\r\n\r\n" + b"x" * (MAX_BODY_BYTES * 2)
         closing = head + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
         async with Server(long, closing, OK) as server:
             authenticator = way(server.url)
@@ -190,7 +190,7 @@ def test_a_connection_is_not_kept_for_ever() -> None:
         async with Server(OK) as server:
             authenticator = way(server.url, clock)
             await ask(authenticator)
-            clock.now += KEEP
+            clock.now += KEEP_SECONDS
             await ask(authenticator)
             assert server.connections == 2
             await authenticator.close()

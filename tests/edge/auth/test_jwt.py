@@ -18,7 +18,7 @@ from tests.support.jwt import ALL, SECRET, ask, hand_made, jwk, refused, token, 
 from wsdaemon.edge.auth.contract import Denied, Foreign
 from wsdaemon.edge.auth.jwt import JwtAuthenticator
 from wsdaemon.edge.auth.keys import read_key
-from wsdaemon.edge.auth.sources import LARGEST_TOKEN, find_token
+from wsdaemon.edge.auth.sources import MAX_TOKEN_CHARACTERS, find_token
 from wsdaemon.settings.auth import TokenSource
 
 
@@ -261,7 +261,7 @@ def test_the_first_place_decides(tmp_path: Path) -> None:
         request("Authorization: Bearer a.b.c.d.e"),
         request("Authorization: Bearer a.b.c d"),
         request("Authorization: Bearer a.b.\xe9"),
-        request("Authorization: Bearer " + "a" * LARGEST_TOKEN + ".b.c"),
+        request("Authorization: Bearer " + "a" * MAX_TOKEN_CHARACTERS + ".b.c"),
         request(target="/?token=a.b.c&token=a.b.c"),
         request(target="/?token=nonsense"),
         request(subprotocols=("bearer.a.b.c", "bearer.d.e.f")),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.auth import request
 from wsdaemon.edge.auth.contract import Candidate, Denied
-from wsdaemon.edge.auth.sources import LARGEST_TOKEN, authorization, find_token
+from wsdaemon.edge.auth.sources import MAX_TOKEN_CHARACTERS, authorization, find_token
 from wsdaemon.settings.auth import TokenSource
 
 TOKEN = "eyJ0.eyJ1.c2ln"
@@ -61,7 +61,7 @@ def test_another_form_is_refused(token: str) -> None:
 
 
 def test_the_length_is_looked_at_first() -> None:
-    longest = "a.b." + "c" * (LARGEST_TOKEN - 4)
+    longest = "a.b." + "c" * (MAX_TOKEN_CHARACTERS - 4)
     assert find_token(request(f"Authorization: Bearer {longest}"), EVERYWHERE) == longest
     assert refusal(request(f"Authorization: Bearer {longest}.")) == "The token is too long."
 

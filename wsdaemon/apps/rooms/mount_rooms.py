@@ -28,7 +28,7 @@ from ...brokers.contract import (
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Wire
+from ...core.connection import Connection, Prepared, Writer
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, encode, message_event, notice_events
 from .policy import Policy
@@ -55,7 +55,7 @@ T = TypeVar("T")
 Failed = Callable[[Connection, str, BaseException], None]
 """Called with a connection that cannot be served, the part of the work that failed, and the error."""
 
-SendToAll = Callable[[Sequence[Wire], Sequence[Prepared]], None]
+SendToAll = Callable[[Sequence[Writer], Sequence[Prepared]], None]
 """Sends all of the messages to each of the wires, in one write for each, and raises nothing."""
 
 PLAIN, JSON = "plain", "json"
@@ -88,7 +88,7 @@ class RoomSession(Protocol):
     def connection(self) -> Connection: ...
 
     @property
-    def wire(self) -> Wire: ...
+    def writer(self) -> Writer: ...
 
     @property
     def structured(self) -> bool: ...
@@ -130,6 +130,7 @@ class MountRooms:
 
     def __init__(
         self, rules: RoomsRules, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None, clock: Callable[[], float],
+        grace: Callable[[], float],
     ) -> None:  # fmt: skip
         self.rules = rules
         self.open_to_all = hooks is None and rules.publish == "clients"
@@ -137,13 +138,16 @@ class MountRooms:
         self.policy = None if hooks is None else Policy(hooks, rules.hook_timeout, failed)
         held = self._hold if rules.waits else None
         self.memory = MemoryBroker(
-            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock
+            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock,
+            grace=grace,
         )  # fmt: skip
         self.broker: Broker = self.memory
         self.page_bytes = max(1, min(PAGE_BYTES, rules.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, PublisherQueue] = {}
         self.clock = clock
+        self.grace = grace
+        """Seconds by which the loop was away just now: rates let through so much more at once."""
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -269,17 +273,17 @@ class MountRooms:
     def _give(self, members: Sequence[Member], messages: Sequence[Message]) -> None:
         """The broker's `bulk`: give each of the members all of the messages."""
         sessions = cast("Sequence[RoomSession]", members)
-        plain = [session.wire for session in sessions if not session.structured]
+        plain = [session.writer for session in sessions if not session.structured]
         if plain:
             self._send_to_all(plain, [_prepared(message, PLAIN, plain[0]) for message in messages])
         if len(plain) < len(sessions):
-            structured = [session.wire for session in sessions if session.structured]
+            structured = [session.writer for session in sessions if session.structured]
             self._send_to_all(structured, [_prepared(message, JSON, structured[0]) for message in messages])
 
     def _hold(self, members: Sequence[Member], go_on: Callable[[], None]) -> bool:
         """The broker's `held`: whether some members have no room for a message. `go_on` is called when they have, or are closed."""
         sessions = cast("Sequence[RoomSession]", members)
-        slow = [session.connection for session in sessions if session.wire.queued and session.wire.live]
+        slow = [session.connection for session in sessions if session.writer.queued and session.writer.live]
         if slow:
             self.in_background(_when_all_have_room(slow, go_on))
         return bool(slow)
@@ -291,14 +295,14 @@ class MountRooms:
     def give_missed(self, session: RoomSession, messages: Sequence[Message]) -> None:
         """Give one member messages from a history, which keeps no frames."""
         if messages:
-            form, wire = JSON if session.structured else PLAIN, session.wire
-            self._send_to_all((wire,), [_prepare(message, form, wire) for message in messages])
+            form, writer = JSON if session.structured else PLAIN, session.writer
+            self._send_to_all((writer,), [_prepare(message, form, writer) for message in messages])
 
     def tell(self, session: RoomSession, notice: Notice) -> None:
         """Tell one member of changes in a room's presence. Members that are given the same notice share its frames."""
         if notice.cache is None:
-            notice.cache = {JSON: [session.wire.prepare(encode(event), True, object()) for event in notice_events(notice)]}
-        self._send_to_all((session.wire,), notice.cache[JSON])
+            notice.cache = {JSON: [session.writer.prepare(encode(event), True, object()) for event in notice_events(notice)]}
+        self._send_to_all((session.writer,), notice.cache[JSON])
 
     # -- called by the loop and the broker
 
@@ -328,21 +332,21 @@ async def _when_all_have_room(connections: Sequence[Connection], go_on: Callable
     go_on()
 
 
-def _prepared(message: Message, form: str, wire: Wire) -> Prepared:
+def _prepared(message: Message, form: str, writer: Writer) -> Prepared:
     """The message in the form that all members of one kind are given, made once."""
     cache = message.cache
     if cache is None:
         cache = message.cache = {}
     prepared: Prepared | None = cache.get(form)
     if prepared is None:
-        prepared = cache[form] = _prepare(message, form, wire)
+        prepared = cache[form] = _prepare(message, form, writer)
     return prepared
 
 
-def _prepare(message: Message, form: str, wire: Wire) -> Prepared:
+def _prepare(message: Message, form: str, writer: Writer) -> Prepared:
     if form == PLAIN:
-        return wire.prepare(message.payload, message.text, message.room)
-    return wire.prepare(encode(message_event(message)), True, message.room)
+        return writer.prepare(message.payload, message.text, message.room)
+    return writer.prepare(encode(message_event(message)), True, message.room)
 
 
 async def answer_of(answer: Answer[T]) -> T:

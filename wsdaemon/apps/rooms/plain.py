@@ -45,7 +45,7 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_entering", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "wire")
+    __slots__ = ("_entering", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
@@ -56,7 +56,7 @@ class PlainSession:
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.wire = connection.wire
+        self.writer = connection.writer
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -177,7 +177,7 @@ class PlainSession:
 
     def _leave(self, code: int, reason: str) -> None:
         self._rooms.remove(self)
-        self.wire.close(code, reason)
+        self.connection.wire.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
         self._rooms.remove(self)

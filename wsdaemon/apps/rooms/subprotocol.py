@@ -51,7 +51,7 @@ class JsonSession:
 
     __slots__ = (
         "_bucket", "_faults", "_inside", "_refusals", "_rooms", "_scope", "account", "connection", "id", "identity", "room",
-        "visitor", "wire",
+        "visitor", "writer",
     )  # fmt: skip
 
     structured = True
@@ -64,7 +64,7 @@ class JsonSession:
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.wire = connection.wire
+        self.writer = connection.writer
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -103,12 +103,12 @@ class JsonSession:
             answer = _error(error.code, error) | {"retry_after": round(error.retry_after, 3)}
         except BrokerError as error:
             answer = _error(error.code, error)
-        if self.wire.live:
+        if self.writer.live:
             self._send(answer if id is None else {"type": answer["type"], "id": id, **answer})
             self._close_if_hostile()
-        if pause and self.wire.live:
+        if pause and self.writer.live:
             await asyncio.sleep(pause)
-        if self.wire.congested:
+        if self.writer.congested:
             await self.connection.writable()
 
     def _over_rate(self) -> RateLimited | None:
@@ -118,7 +118,7 @@ class JsonSession:
         now = self._rooms.clock()
         if self._refusals and self._bucket.is_full(now):
             self._refusals = 0
-        wait = self._bucket.take(now)
+        wait = self._bucket.take(now, self._rooms.grace())
         if not wait:
             return None
         self._refusals += 1
@@ -126,16 +126,16 @@ class JsonSession:
 
     def _close_if_hostile(self) -> None:
         if self._faults > MAX_FAULTS:
-            self.wire.close(POLICY_VIOLATION, "too_many_errors")
+            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
         elif self._refusals > BURST_SECONDS * self._rooms.rules.requests_per_second:
-            self.wire.close(POLICY_VIOLATION, RateLimited.code)
+            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
         if self._rooms.rules.drops_messages:  # what is dropped for newer ones are messages, not answers
-            self.wire.send_prepared(self.wire.prepare(payload, True, object()))
+            self.writer.send_prepared(self.writer.prepare(payload, True, object()))
         else:
-            self.wire.send_payload(payload, True)
+            self.writer.send_payload(payload, True)
 
     # -- requests
 
@@ -237,7 +237,7 @@ class JsonSession:
 
     def expiring(self, seconds: float) -> None:
         """The client's token ends in so many seconds."""
-        if self.wire.live:
+        if self.writer.live:
             self._send({"type": "expiring", "seconds": round(seconds)})
 
     def closed(self, code: int, reason: str) -> None:

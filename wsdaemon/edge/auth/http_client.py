@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import h11
 
-LARGEST_HEAD = 16 * 1024
+MAX_HEAD_BYTES = 16 * 1024
 """Bytes of an answer's head."""
-LARGEST_BODY = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 """Bytes of a body that are read so that the connection can be kept; over a longer one it is closed."""
-KEEP = 30.0
+KEEP_SECONDS = 30.0
 """Seconds that an unused connection is kept."""
 
 UNANSWERED = "the server closed the connection without an answer"
@@ -54,7 +54,7 @@ class _Link(asyncio.Protocol):
         """Done when the connection is closed."""
         self.since = 0.0
         """When it began to be idle."""
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[h11.Response] | None = None
         """The answer to the request that is under way."""
@@ -151,7 +151,7 @@ class _Link(asyncio.Protocol):
             self._response = event
         elif isinstance(event, h11.Data):
             self._body += len(event.data)
-            if self._body > LARGEST_BODY:
+            if self._body > MAX_BODY_BYTES:
                 self._settle(None)
         elif not isinstance(event, h11.InformationalResponse):
             self._settle(None)
@@ -235,7 +235,7 @@ class HttpClient:
 
     def _take(self) -> _Link | None:
         """A kept connection, the one used last first. Connections that are too old or no longer usable are closed."""
-        oldest = self._clock() - KEEP
+        oldest = self._clock() - KEEP_SECONDS
         while self._kept:
             link = self._kept.pop()
             if link.since > oldest and link.usable:

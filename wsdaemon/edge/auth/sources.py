@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...settings.auth import TokenSource
 from .contract import Candidate, Denied
 
-LARGEST_TOKEN = 8 * 1024
+MAX_TOKEN_CHARACTERS = 8 * 1024
 """Characters; a longer token is refused before anything looks into it."""
 
 _BASE64_PARTS = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+")
@@ -25,7 +25,7 @@ def find_token(request: Candidate, sources: Sequence[TokenSource]) -> str | None
         if len(found) > 1:
             raise malformed("The request has more than one token in one place.")
         if found:
-            if len(found[0]) > LARGEST_TOKEN:
+            if len(found[0]) > MAX_TOKEN_CHARACTERS:
                 raise malformed("The token is too long.")
             if not _BASE64_PARTS.fullmatch(found[0]):
                 raise malformed("The token is not a signed JWT.")

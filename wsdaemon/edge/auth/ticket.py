@@ -20,7 +20,7 @@ from .sources import malformed
 PARAMETER = "ticket"
 """The query parameter that carries a ticket."""
 
-LONGEST_TICKET = 128
+MAX_TICKET_CHARACTERS = 128
 """Characters; ours have 43."""
 
 
@@ -113,7 +113,7 @@ class TicketAuthenticator:
         found = request.query(PARAMETER)
         if not found:
             return None
-        if len(found) > 1 or len(found[0]) > LONGEST_TICKET:
+        if len(found) > 1 or len(found[0]) > MAX_TICKET_CHARACTERS:
             raise malformed("The request does not have one ticket.")
         identity = self.book.redeem(found[0], request.head.path)
         if identity is None or (identity.expires is not None and self._now() >= identity.expires):

@@ -21,7 +21,7 @@ from .health import MountView
 from .routes import Handler, Route
 from .table import METRICS
 
-MOST_REASONS = 100
+MAX_REASONS = 100
 """The number of different refusal reasons that one listener and mount may have."""
 
 COUNTED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
@@ -181,9 +181,9 @@ class _Collected(Collector):
 def _bounded(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """The first reasons up to the limit, and the sum of the rest: a bound on labels, in case code ever makes up reasons."""
     pairs = list(counts.items())
-    yield from pairs[:MOST_REASONS]
-    if len(pairs) > MOST_REASONS:
-        yield "other", sum(count for _, count in pairs[MOST_REASONS:])
+    yield from pairs[:MAX_REASONS]
+    if len(pairs) > MAX_REASONS:
+        yield "other", sum(count for _, count in pairs[MAX_REASONS:])
 
 
 def _histogram(name: str, about: str, histogram: Histogram) -> Metric:

@@ -16,7 +16,7 @@ Handler = Callable[[PageRequest], Page]
 Schema = Mapping[str, Any]
 """JSON Schema. The checks know type, minimum, maximum, minLength, maxLength, pattern (of the whole text), default and title."""
 
-MOST_FIELDS = 20
+MAX_FIELDS = 20
 """The most fields of a query string; a longer one is refused."""
 
 
@@ -113,8 +113,8 @@ def _fields(query_string: bytes) -> Iterable[tuple[str, str]]:
     if not query_string:
         return
     fields = query_string.split(b"&")
-    if len(fields) > MOST_FIELDS:
-        raise PageProblem(400, "bad_parameter", f"The query has more than {MOST_FIELDS} fields.")
+    if len(fields) > MAX_FIELDS:
+        raise PageProblem(400, "bad_parameter", f"The query has more than {MAX_FIELDS} fields.")
     for one in fields:
         name, _, value = one.replace(b"+", b" ").partition(b"=")
         try:

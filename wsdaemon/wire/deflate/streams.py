@@ -1,0 +1,286 @@
+"""permessage-deflate (RFC 7692): the two directions of one connection. What is agreed before is in negotiation.py.
+
+Three things differ from Autobahn's own class, besides the memory it takes: a message of more than the limit is never cut short, a stream
+that ends in the middle of a block is an error, and DEFLATE blocks with BFINAL=1 (RFC 7692 7.2.3.4) may end a stream anywhere.
+
+All three follow from one choice. The decoder lives for one message only; what lasts from message to message is the window, kept as plain
+bytes, and the next decoder gets it as its dictionary. So at the end of a message the decoder may be driven into a final block, and whether
+it gets there says exactly if the message was whole; a stream that was ended by BFINAL goes on with the window in a fresh decoder; and the
+inflating half of an idle connection is its window (2 KiB at 11 bits), nothing else.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
+
+from .negotiation import EXTENSION_NAME, DeflateParameters
+
+if TYPE_CHECKING:
+    from zlib import _Compress, _Decompress
+
+TAIL = b"\x00\x00\xff\xff"
+"""What the sender took away (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
+
+FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
+"""An empty stored block with BFINAL=1, from a byte boundary."""
+
+END = TAIL + FINAL_BLOCK
+
+EMPTY_MESSAGE = b"\x00"
+"""RFC 7692 7.2.3.6"""
+
+MAX_FINAL_BLOCKS = 1000
+"""BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
+
+BFINAL_STEP_BYTES = 4096
+"""Bytes given to a decoder after a BFINAL block: zlib copies what it leaves over, the square of a message full of such blocks."""
+
+
+class MessageTooBig(PayloadExceededError):
+    """A message inflates to more than the limit: close with 1009."""
+
+
+class CorruptMessage(PayloadCorruptError):
+    """A message is not valid DEFLATE data, or ends in the middle of a block: close with 1007."""
+
+
+SMALL_WINDOW_BITS = 12
+"""Up to this window, in bits, what was sent is kept as bytes, for a compressor that each message makes: at 11 bits 2 KiB instead of 16."""
+
+
+def _compressor(parameters: DeflateParameters, sent: bytes = b"") -> _Compress:
+    """A compressor that may refer to `sent`, the last that the client got from us."""
+    arguments = parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_DEFAULT_STRATEGY
+    return zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)
+
+
+def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
+    """One message compressed without context: right for every connection with these parameters and `server_no_context_takeover`."""
+    if not payload:
+        return EMPTY_MESSAGE
+    compressor = _compressor(parameters)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def _last(pieces: list[bytes], size: int) -> bytes:
+    """The last `size` bytes of all the pieces together."""
+    taken: list[bytes] = []
+    missing = size
+    for piece in reversed(pieces):
+        taken.append(piece)
+        missing -= len(piece)
+        if missing <= 0:
+            break
+    taken.reverse()
+    return b"".join(taken)[-size:]
+
+
+def _ended_well(decoder: _Decompress) -> bool:
+    """Whether what `decoder` was given is a whole number of blocks once the tail is added. The decoder is then used up.
+
+    The tail must not yield a byte, and the final block after it must be read as one, to its last byte (or be left over whole, when the
+    empty block of the tail had BFINAL=1 itself). A message cut short fails. Within a stored block, the tail comes out as data. Within a
+    Huffman block, either it decodes to data, or it starts with the end-of-block code; that code ends in the first 8 of the tail's 16 zero
+    bits (n trailing zeros mean 2 ** n symbols with codes as long, of 286), and the zeros after it read as a stored block, whose lengths
+    are then FF00 and 01FF, or FFFF and 0001: not each other's complement. Within the code lengths of a dynamic block, these nine bytes
+    would have to make up a complete code by accident.
+    """
+    return not decoder.decompress(END, 1) and decoder.eof and decoder.unused_data in (b"", FINAL_BLOCK)
+
+
+class _Incoming:
+    """A message that comes in pieces, or in several DEFLATE streams. `pieces`: the window before it, then what came out of it so far."""
+
+    __slots__ = ("bits", "decoder", "pieces", "streams")
+
+    def __init__(self, bits: int, pieces: list[bytes], decoder: _Decompress | None = None) -> None:
+        self.bits = bits
+        self.pieces = pieces
+        self.decoder = decoder
+        self.streams = 0 if decoder is None else 1
+
+    def feed(self, data: bytes, room: int | None) -> bytes:
+        """Inflate to at most `room` bytes, None for no limit. MessageTooBig, CorruptMessage."""
+        view, position, step = memoryview(data), 0, len(data)
+        made = []
+        while position < len(data):
+            decoder = self.decoder
+            if decoder is None or decoder.eof:
+                decoder = self._next_decoder()
+            part = view[position : position + step]
+            piece = decoder.decompress(part, 0 if room is None else room + 1)
+            if room is not None:
+                room -= len(piece)
+                if room < 0:
+                    raise MessageTooBig("message inflates to more than the limit")
+            if piece:
+                made.append(piece)
+                self.pieces.append(piece)
+            position += len(part) - len(decoder.unused_data)
+            step = BFINAL_STEP_BYTES
+        return made[0] if len(made) == 1 else b"".join(made)
+
+    def _next_decoder(self) -> _Decompress:
+        """The window goes on after a BFINAL block, for it is the messages' (RFC 7692 7.2.2). A sender that starts anew ignores it."""
+        if self.streams > MAX_FINAL_BLOCKS:
+            raise CorruptMessage(f"more than {MAX_FINAL_BLOCKS} blocks with BFINAL=1 in one message")
+        self.streams += 1
+        window = _last(self.pieces, 1 << self.bits)
+        self.pieces = [window]
+        self.decoder = zlib.decompressobj(-self.bits, window)
+        return self.decoder
+
+    def end(self) -> None:
+        """CorruptMessage when the message is not whole.
+
+        Right after a BFINAL block it is, even without the empty block that RFC 7692 7.2.1 puts behind it: some senders leave that out.
+        """
+        if self.decoder is not None and not self.decoder.eof and not _ended_well(self.decoder):
+            raise CorruptMessage("DEFLATE stream ends in the middle of a block")
+
+
+class Deflate:
+    """Compression on one connection, server's side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
+
+    Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
+    zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
+    with a large window of ours the compressor itself stays, for filling it anew for each message would cost more than the message.
+    """
+
+    __slots__ = ("_compressing", "_incoming", "_sent", "_window", "parameters", "used", "watched")
+
+    EXTENSION_NAME = EXTENSION_NAME
+
+    def __init__(self, parameters: DeflateParameters) -> None:
+        self.parameters = parameters
+        self._compressing: _Compress | None = None
+        self.used = False
+        """Whether something was compressed since somebody last looked."""
+        self.watched = False
+        """Whether somebody looks, to let go of what was sent when nothing more is."""
+        self._sent = b""
+        self._incoming: _Incoming | None = None
+        self._window = b""
+
+    @classmethod
+    def server(cls, parameters: DeflateParameters) -> Deflate:
+        return cls(parameters)
+
+    @property
+    def threshold(self) -> int:
+        """Smaller messages, in bytes, are to be sent uncompressed."""
+        return self.parameters.threshold
+
+    def forget_what_was_sent(self) -> None:
+        """Begin a new context for what we send: allowed at any time, for a sender may refer to its window and does not have to.
+
+        Needed when the client was sent a message that did not come from here, and welcome where memory is short.
+        """
+        self._compressing = None
+        self._sent = b""
+
+    def release(self) -> None:
+        """Free everything: the connection is closed."""
+        self._compressing = self._incoming = None
+        self._window = self._sent = b""
+
+    # -- whole messages
+
+    def inflate(self, payload: bytes, maximum: int = 0) -> bytes:
+        """The message of a compressed payload, of at most `maximum` bytes, 0 for no limit. MessageTooBig, CorruptMessage.
+
+        An empty payload is an empty message: zlib gives nothing for a second flush in a row, and not every sender minds that.
+        """
+        if not payload:
+            return b""
+        parameters, window = self.parameters, self._window
+        bits = parameters.client_window_bits
+        try:
+            decoder = zlib.decompressobj(-bits, window)
+            message = decoder.decompress(payload, maximum + 1 if maximum else 0)
+            if maximum and len(message) > maximum:
+                raise MessageTooBig(f"message inflates to more than {maximum} bytes")
+            if decoder.eof:
+                incoming = _Incoming(bits, [window, message], decoder)
+                message += incoming.feed(decoder.unused_data, maximum - len(message) if maximum else None)
+                incoming.end()
+            elif not _ended_well(decoder):
+                raise CorruptMessage("DEFLATE stream ends in the middle of a block")
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        if not parameters.client_no_context_takeover:
+            size = 1 << bits
+            self._window = message[-size:] if len(message) >= size else (window + message)[-size:]
+        return message
+
+    def deflate(self, payload: bytes) -> bytes:
+        """One message as a compressed payload, without its last four bytes (RFC 7692 7.2.1)."""
+        if self.parameters.server_no_context_takeover:
+            return deflate_message(payload, self.parameters)
+        if not payload:
+            return EMPTY_MESSAGE
+        self.used = True
+        compressor = self._compressing
+        if compressor is None:
+            compressor = _compressor(self.parameters, self._sent)
+            if self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+                self._remember(payload)
+            else:
+                self._compressing = compressor
+        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def _remember(self, payload: bytes) -> None:
+        size = 1 << self.parameters.server_window_bits
+        self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
+
+    # -- messages in pieces, as Autobahn calls it
+
+    def start_decompress_message(self) -> None:
+        self._incoming = _Incoming(self.parameters.client_window_bits, [self._window])
+
+    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
+        """Inflate to at most `max_output_len` bytes, None for no limit. MessageTooBig, CorruptMessage, and again for all that follows."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            raise CorruptMessage("the message has failed already")
+        try:
+            output = incoming.feed(data, None if max_output_len is None else max(max_output_len, 0))
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        self._incoming = incoming
+        return output
+
+    def end_decompress_message(self) -> None:
+        """CorruptMessage when the message is not whole."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            raise CorruptMessage("the message has failed already")
+        try:
+            incoming.end()
+        except zlib.error as error:
+            raise CorruptMessage(str(error)) from error
+        if not self.parameters.client_no_context_takeover:
+            self._window = _last(incoming.pieces, 1 << incoming.bits)
+
+    def start_compress_message(self) -> None:
+        if self._compressing is None:
+            self._compressing = _compressor(self.parameters, self._sent)
+
+    def compress_message_data(self, data: bytes) -> bytes:
+        assert self._compressing is not None
+        self._remember(data)
+        return self._compressing.compress(data)
+
+    def end_compress_message(self) -> bytes:
+        assert self._compressing is not None
+        data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        if self.parameters.server_no_context_takeover:
+            self._compressing, self._sent = None, b""
+        elif self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+            self._compressing = None
+        else:
+            self._sent = b""
+        return data or EMPTY_MESSAGE  # zlib gives nothing for a second flush in a row
