@@ -33,7 +33,7 @@ class TickerApp:
         self._sessions.pop(session, None)
 
     async def start(self) -> None:
-        """Nothing to start: the timer runs while somebody listens."""
+        """Nothing to start: the timer runs while there are clients."""
 
     async def stop(self) -> None:
         if self._handle is not None:
@@ -70,7 +70,7 @@ class TickerSession:
                 self._app.leave(self)
 
     def received_payload(self, payload: bytes, text: bool) -> None:
-        """What a client sends to a ticker is not looked at."""
+        """Messages of clients are ignored."""
 
     def closed(self, code: int, reason: str) -> None:
         self._app.leave(self)
