@@ -104,7 +104,10 @@ class Writer:
         if deflate is None or size < deflate.threshold:
             compressed = False
         else:
+            turns = self.policy.turns
+            began = turns.now()
             compressed, payload = True, deflate.deflate(payload)
+            turns.spend(turns.now() - began)
             if not deflate.watched:
                 self.policy.resting.watch(deflate)
             size = len(payload)
