@@ -156,7 +156,7 @@ def test_nothing_that_only_grows_ever_shrinks(events: list[str]) -> None:
             elif event == "close" and wires:
                 gone, wire = wires.pop()
                 wire.messages_in += 1
-                gone.ended(1000, "", "client")
+                gone._ended(1000, "", "client")
                 connections.remove(gone)
                 totals.closed(gone, wire.counts())
             elif event == "traffic":
@@ -177,7 +177,7 @@ def test_close_codes_of_clients_have_a_bound() -> None:
     totals = Totals()
     for code in range(3000, 5000):
         one = connection(FakeWire())
-        one.ended(code, "", "server")
+        one._ended(code, "", "server")
         totals.closed(one, FakeWire().counts())
     closed = totals.snapshot()[PLACE].closed
     assert len(closed) == MAX_CODES + 1
@@ -375,7 +375,7 @@ def test_reasons_have_a_bound() -> None:
 def test_closes_are_shown_by_code_and_by_whom() -> None:
     totals = Totals()
     ended = connection(FakeWire())
-    ended.ended(1001, "", "client")
+    ended._ended(1001, "", "client")
     totals.closed(ended, FakeWire(5).counts())
     with Loop() as loop:
         found = samples(page(loop, totals=totals).body.decode())

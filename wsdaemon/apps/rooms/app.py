@@ -179,7 +179,7 @@ class RoomsApp:
     def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         """One connection cannot be served: it is told to the operator, and that one is closed."""
         self._failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
 
     # -- publishing and recovering
 

@@ -28,7 +28,7 @@ from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimi
 from ...brokers.pages import first_messages
 from ...brokers.rate import RateBucket
 from ...core.closing import POLICY_VIOLATION
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from . import events
 from .events import Event, encode
 from .policy import Refused, Visitor
@@ -66,7 +66,7 @@ class JsonSession:
         self._app = app
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -131,9 +131,9 @@ class JsonSession:
 
     def _close_if_hostile(self) -> None:
         if self._faults > MAX_FAULTS:
-            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+            self.connection.close(POLICY_VIOLATION, "too_many_errors")
         elif self._refusals > BURST_SECONDS * self._app.policy.requests_per_second:
-            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
+            self.connection.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
