@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from ..core.closing import ConnectionClosed
-from ..core.connection import Connection
+from ..core.connection import Connection, writer_of
 from ..core.handshake import Handshake
 
 
@@ -63,7 +63,7 @@ class TickerSession:
 
     def push(self, line: bytes) -> None:
         # A client that is slow misses ticks rather than getting old ones late.
-        if self._connection.is_open and not self._connection.writer.congested:
+        if self._connection.is_open and not writer_of(self._connection).congested:
             try:
                 self._connection.send_payload(line, True)
             except ConnectionClosed:

@@ -185,7 +185,7 @@ class MountRooms:
     def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         """Report a connection that cannot be served, and close it."""
         self._failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
 
     # -- publishing and recovering
 

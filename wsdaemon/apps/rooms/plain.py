@@ -30,7 +30,7 @@ from ...brokers.contract import (
     TooManyRooms,
 )
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
 from .mount_rooms import MountRooms
@@ -56,7 +56,7 @@ class PlainSession:
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -177,7 +177,7 @@ class PlainSession:
 
     def _leave(self, code: int, reason: str) -> None:
         self._rooms.remove(self)
-        self.connection.wire.close(code, reason)
+        self.connection.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
         self._rooms.remove(self)

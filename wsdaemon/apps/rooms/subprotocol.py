@@ -27,7 +27,7 @@ from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.pages import first_messages
 from ...core.closing import POLICY_VIOLATION
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
 from . import events
 from .events import Event, encode
@@ -63,7 +63,7 @@ class JsonSession:
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -125,9 +125,9 @@ class JsonSession:
 
     def _close_if_hostile(self) -> None:
         if self._faults > MAX_FAULTS:
-            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+            self.connection.close(POLICY_VIOLATION, "too_many_errors")
         elif self._refusals > BURST_SECONDS * self._rooms.rules.requests_per_second:
-            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
+            self.connection.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
