@@ -208,11 +208,11 @@ class Fan:
     """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
 
     When a delivery has to wait, the fan calls `wake` once. The owner then calls `step` in later turns of its loop, and never within a
-    `deliver`, until that returns False. With `loop`, which returns the running loop, the fan asks for turns itself, and each takes SLICE_SECONDS at
-    most. Without either, the fan delivers everything within the call that causes it. With `held`, a message waits if one of its members has
-    no room for it, and so do all items behind it in that outbox. A member's `deliver` may call the broker: messages that it publishes in
-    the same room wait behind the one being delivered. With `bulk`, messages go to many members in one call, and messages that wait for the
-    same members leave together.
+    `deliver`, until that returns False. With `loop`, which returns the running loop, the fan asks for turns itself, and each takes
+    SLICE_SECONDS at most. Without either, the fan delivers everything within the call that causes it. With `held`, a message waits if one
+    of its members has no room for it, and so do all items behind it in that outbox. A member's `deliver` may call the broker: messages that
+    it publishes in the same room wait behind the one being delivered. With `bulk`, messages go to many members in one call, and messages
+    that wait for the same members leave together.
     """
 
     __slots__ = (
