@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -105,6 +105,14 @@ def test_of_messages_that_grow_only_a_few_are_taken_at_once(made: House) -> None
         assert len(work.app.messages) <= before + 8
     made.loop.settle()
     assert len(work.app.messages) == 50
+
+
+def test_compressing_is_charged_to_the_turn(made: House) -> None:
+    client = made.make_wire(App(), opening=OFFER, deflate=DeflateOptions(threshold=0))
+    clock = count()
+    client.turns.now = lambda: float(next(clock))
+    client.connection.send("x" * 1000)
+    assert client.turns.spent == 1.0
 
 
 def test_of_messages_that_take_long_to_compress_only_a_few_are_echoed_at_once(made: House) -> None:

@@ -98,7 +98,7 @@ class Writer:
         When the client is slow, the result is something to wait for, else None. Raises ConnectionClosed when the connection is over.
         """
         if not self.live:
-            raise self.wire.connection.closed_error()
+            raise self.wire.connection._closed_error()
         size = len(payload)
         deflate = self.deflate
         if deflate is None or size < deflate.threshold:
