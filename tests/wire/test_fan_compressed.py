@@ -14,7 +14,7 @@ from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
 from tests.support.fakes import READERS, Client, Frame, House, house, request
-from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, Budget
+from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
 from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
@@ -36,7 +36,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Payloads that were compressed for many."""
     made: list[bytes] = []
 
-    def counted(payload: bytes, parameters: DeflateParameters, budget: Budget, taken: float) -> tuple[bytes, float]:
+    def counted(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float) -> tuple[bytes, float]:
         made.append(payload)
         return deflate_message(payload, parameters, budget, taken)
 
@@ -86,7 +86,7 @@ def test_own_messages_go_on_after_those_to_all(made: House, seed: int) -> None:
     """Each with context takeover: what goes to all moves the client's window, and ours must not refer past it."""
     chance = random.Random(seed)
     worked = itertools.accumulate(chance.random() * MESSAGE_SECONDS for _ in itertools.count())
-    made.turns.deflating = Budget(lambda: 0.0, lambda: next(worked))  # long messages are stored from somewhere on
+    made.turns.deflating = DeflateBudget(lambda: 0.0, lambda: next(worked))  # long messages are stored from somewhere on
     members = Members(made, 2, opening=OFFER, deflate=DeflateOptions(threshold=100))
     peers = [Peer(False, False, 11, 11) for _ in range(2)]
     sent: list[list[bytes]] = [[], []]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.deflate import parameters as agreed
 from tests.support.fakes import App, frame, house, request
-from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, PIECE_BYTES, Budget
+from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, PIECE_BYTES, DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
 from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.prepared import Prepared
@@ -25,7 +25,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Payloads that were compressed for many."""
     made: list[bytes] = []
 
-    def counted(payload: bytes, parameters: DeflateParameters, budget: Budget, taken: float) -> tuple[bytes, float]:
+    def counted(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float) -> tuple[bytes, float]:
         made.append(payload)
         return deflate_message(payload, parameters, budget, taken)
 
@@ -64,7 +64,7 @@ def test_all_windows_of_a_message_share_its_time() -> None:
             made.now += MESSAGE_SECONDS / 4
             return made.now
 
-        made.turns.deflating = Budget(lambda: 0.0, work)
+        made.turns.deflating = DeflateBudget(lambda: 0.0, work)
         made.turns.deflating.charge(1.0)  # nothing is to spare
 
         def prepare(payload: bytes) -> Prepared:

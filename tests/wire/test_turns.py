@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import READERS, App, Client, House, binary, close, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.slices import SLICE_SECONDS
-from wsdaemon.wire.deflate.compressor import Budget
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.reader import BRIEF_SECONDS, FULL_READ_BYTES, LONG_READ_BYTES, TURN
 from wsdaemon.wire.turns import TURN_SECONDS, Turns
@@ -122,15 +122,15 @@ def test_of_messages_that_take_long_to_compress_only_a_few_are_echoed_at_once(ma
         made.now += SLICE_SECONDS / 4
         return made.now
 
-    made.turns.deflating = Budget(lambda: 0.0, work)
+    made.turns.deflating = DeflateBudget(lambda: 0.0, work)
     made.turns.deflating.charge(1.0)  # nothing is to spare
     app = App(lambda connection, message: connection.send(message))
     client = made.make_wire(app, opening=OFFER, deflate=DeflateOptions(), max_message=1 << 20, send_backlog=1 << 30)
     client.send(compressed(bytes(1 << 20)) * 20)
     assert len(app.messages) == 1
-    for count in range(2, 20):
+    for turn in range(2, 20):
         made.loop.turn()
-        assert len(app.messages) <= count
+        assert len(app.messages) <= turn
     made.loop.settle()
     assert len(app.messages) == 20
 

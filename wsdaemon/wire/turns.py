@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.slices import Slices
-from .deflate.compressor import Budget
+from .deflate.compressor import DeflateBudget
 
 TURN_SECONDS = 0.005
 """Seconds that all connections together may take in one turn of the loop for work that is long: long reads, compressed messages, bytes
@@ -35,7 +35,7 @@ class Turns:
         self._renewing = False
         self.now = now
         self.spent = 0.0
-        self.deflating = Budget(now)
+        self.deflating = DeflateBudget(now)
 
     def __len__(self) -> int:
         return len(self._postponed)

@@ -22,8 +22,8 @@ from wsdaemon.wire.deflate.compressor import (
     PIECE_BYTES,
     SLOW_PIECE_BYTES,
     SPARE_SHARE,
-    Budget,
     Compressor,
+    DeflateBudget,
 )
 from wsdaemon.wire.deflate.negotiation import DeflateParameters
 from wsdaemon.wire.deflate.streams import Deflate
@@ -39,7 +39,7 @@ class Clocks:
         self.piece = piece
         self.time = self.worked = 0.0
         self.looks = 0
-        self.budget = Budget(lambda: self.time, self.work)
+        self.budget = DeflateBudget(lambda: self.time, self.work)
 
     def work(self) -> float:
         self.looks += 1

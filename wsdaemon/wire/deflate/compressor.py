@@ -37,7 +37,7 @@ EMPTY_MESSAGE = b"\x00"
 """RFC 7692 7.2.3.6"""
 
 
-class Budget:
+class DeflateBudget:
     """Processor time for compressing, of one process. `now` is a clock in seconds, and `work` the processor's clock of this thread."""
 
     __slots__ = ("_filled", "_now", "_spare", "work")
@@ -72,7 +72,7 @@ class Compressor:
 
     __slots__ = ("_budget", "_limit", "_step", "_stream", "_taken", "begun", "cut", "took")
 
-    def __init__(self, parameters: DeflateParameters, budget: Budget, sent: bytes = b"") -> None:
+    def __init__(self, parameters: DeflateParameters, budget: DeflateBudget, sent: bytes = b"") -> None:
         """The stream may refer to `sent`, the last bytes that the client got from us."""
         arguments = parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_DEFAULT_STRATEGY
         self._stream = zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
-from .compressor import Budget, Compressor
+from .compressor import Compressor, DeflateBudget
 from .negotiation import EXTENSION_NAME, DeflateParameters
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ SMALL_WINDOW_BITS = 12
 """Up to this window, in bits, what was sent is kept as bytes, for a compressor that each message makes: at 11 bits 2 KiB instead of 16."""
 
 
-def deflate_message(payload: bytes, parameters: DeflateParameters, budget: Budget, taken: float = 0.0) -> tuple[bytes, float]:
+def deflate_message(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float = 0.0) -> tuple[bytes, float]:
     """One message compressed without context, and the processor time that it took; `taken`: the time that other windows took, in seconds.
 
     It is right for every connection with these parameters and `server_no_context_takeover`.
@@ -147,7 +147,7 @@ class Deflate:
 
     EXTENSION_NAME = EXTENSION_NAME
 
-    def __init__(self, parameters: DeflateParameters, budget: Budget) -> None:
+    def __init__(self, parameters: DeflateParameters, budget: DeflateBudget) -> None:
         self.parameters = parameters
         self._budget = budget
         self._compressor: Compressor | None = None
@@ -160,7 +160,7 @@ class Deflate:
         self._window = b""
 
     @classmethod
-    def server(cls, parameters: DeflateParameters, budget: Budget) -> Deflate:
+    def server(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
         return cls(parameters, budget)
 
     @property
