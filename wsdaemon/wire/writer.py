@@ -261,7 +261,7 @@ class Writer:
             self.native.write(data)
 
     def leave_out_the_answer(self) -> None:
-        """All that was written so far is the answer to the opening handshake: `bytes_out` counts frames, as the reader's `bytes_in` does."""
+        """The bytes so far are the answer to the opening handshake. `bytes_out` counts frames, as the reader's `bytes_in` does."""
         self.bytes_out = 0 if self.out is None else -self.out_size
 
     @property
