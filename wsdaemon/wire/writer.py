@@ -260,6 +260,10 @@ class Writer:
             self.bytes_out += len(data)
             self.native.write(data)
 
+    def leave_out_the_answer(self) -> None:
+        """The bytes so far are the answer to the opening handshake. `bytes_out` counts frames, as the reader's `bytes_in` does."""
+        self.bytes_out = 0 if self.out is None else -self.out_size
+
     @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than it is sent: then a sender that can wait should."""
