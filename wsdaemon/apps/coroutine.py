@@ -51,7 +51,7 @@ class CoroutineConnection(Connection):
         inbox = self._inbox
         while not inbox:
             if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
-                raise self.closed_error()
+                raise self._closed_error()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
             self._reader = asyncio.get_running_loop().create_future()
@@ -129,7 +129,7 @@ class CoroutineSession:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         if self._went_well(task, "running"):
-            self._connection.wire.close(NORMAL, "")
+            self._connection.close(NORMAL, "")
 
     def _warned(self, task: asyncio.Task[Any]) -> None:
         self._went_well(task, "warning the client")
@@ -142,7 +142,7 @@ class CoroutineSession:
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
             return True
         self._app.failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
         return False
 
 

@@ -123,11 +123,16 @@ class _Waiting:
 
 
 def _is_writable(connection: Connection) -> bool:
-    return not (connection.writer.congested and connection.writer.live)
+    return not (connection._writer.congested and connection._writer.live)
 
 
 def _is_closed(connection: Connection) -> bool:
     return connection.close_code is not None
+
+
+def writer_of(connection: Connection) -> Writer:
+    """The sending half of a connection's wire, for apps of the house that send past the connection, as Writer says."""
+    return connection._writer
 
 
 class Connection:
@@ -137,23 +142,23 @@ class Connection:
     """
 
     __slots__ = (
+        "_number",
         "_state",
         "_waiters",
+        "_wire",
+        "_writer",
         "close_code",
         "close_reason",
         "closed_by",
         "handshake",
-        "number",
         "opened_at",
-        "wire",
-        "writer",
     )
 
     def __init__(self, wire: Wire, handshake: Handshake, number: str) -> None:
-        self.wire = wire
-        self.writer = wire.writer
+        self._wire = wire
+        self._writer = wire.writer
         self.handshake = handshake
-        self.number = number
+        self._number = number
         self.opened_at = time.monotonic()
         self.close_code: int | None = None
         self.close_reason = ""
@@ -169,7 +174,7 @@ class Connection:
     @property
     def id(self) -> str:
         """Names this connection in the log; unique within a daemon's life."""
-        return self.number
+        return self._number
 
     @property
     def path(self) -> str:
@@ -225,7 +230,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """False from the moment that either side began to close."""
-        return self.writer.live
+        return self._writer.live
 
     # -- sending
 
@@ -236,55 +241,65 @@ class Connection:
         room for more. Raises ConnectionClosed when the connection is over, TypeError for anything that is not str or bytes.
         """
         if isinstance(message, str):
-            return self.writer.send_payload(message.encode(), True) or READY
+            return self._writer.send_payload(message.encode(), True) or READY
         if isinstance(message, bytes):
-            return self.writer.send_payload(message, False) or READY
+            return self._writer.send_payload(message, False) or READY
         if isinstance(message, (bytearray, memoryview)):
-            return self.writer.send_payload(bytes(message), False) or READY
+            return self._writer.send_payload(bytes(message), False) or READY
         raise TypeError(f"a message is str (text) or bytes (binary), not {type(message).__name__}")
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
         """As send(), for a payload that is UTF-8 already when `text`: no copy is made and nothing is checked again."""
-        return self.writer.send_payload(payload, text) or READY
+        return self._writer.send_payload(payload, text) or READY
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message for any number of connections of this mount, framed and compressed once; see Writer.prepare."""
-        return self.writer.prepare(payload, text, key)
+        return self._writer.prepare(payload, text, key)
 
     def send_prepared(self, prepared: Prepared) -> None:
         """Send a message that prepare() made, of any connection of the mount. Nothing happens once the connection closes."""
-        self.writer.send_prepared(prepared)
+        self._writer.send_prepared(prepared)
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of what was sent, or the connection is over."""
-        return _Waiting(self, _is_writable) if self.writer.congested else READY
+        return _Waiting(self, _is_writable) if self._writer.congested else READY
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Begin the closing handshake; nothing more is sent or received. Await the result to wait until the connection is over.
 
         `reason` is cut to 123 bytes of UTF-8. Does nothing on a connection that is closing. ValueError for a code that may not be sent.
         """
-        self.wire.close(checked_code(code), reason)
+        self._wire.close(checked_code(code), reason)
         return _Waiting(self, _is_closed)
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""
-        self.wire.abort()
+        self._wire.abort()
 
-    def closed_error(self) -> ConnectionClosed:
+    def _closed_error(self) -> ConnectionClosed:
         """The exception for this connection's end; 1006 while it is not known how it ends."""
         return ConnectionClosed(1006 if self.close_code is None else self.close_code, self.close_reason)
 
+    # -- what it has carried
+
+    def counts(self) -> Counts:
+        """Messages and bytes in both directions, until now."""
+        return self._wire.counts()
+
+    def unsent(self) -> int:
+        """Bytes that were sent and that the kernel has not taken yet: the client is behind by at least so much."""
+        return self._writer.unsent()
+
     # -- what the wire tells
 
-    def wake(self) -> None:
+    def _wake_waiters(self) -> None:
         """The wire: the client has caught up, or the connection closes, or is over."""
         waiters, self._waiters = self._waiters, None
         for future in waiters or ():
             if not future.done():
                 future.set_result(None)
 
-    def ended(self, code: int, reason: str, by: str) -> None:
+    def _ended(self, code: int, reason: str, by: str) -> None:
         """The wire: the connection is over. `by` is client, server or network."""
         self.close_code, self.close_reason, self.closed_by = code, reason, by
-        self.wake()
+        self._wake_waiters()

@@ -1,4 +1,4 @@
-"""The rooms of one mount: their broker, the publishers that wait, and the way of a message to many members."""
+"""The rooms of one mount: their broker, the publishers that wait, and the sending of one message to many members."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class MountRooms:
         self.crowded: dict[str, PublisherQueue] = {}
         self.clock = clock
         self.grace = grace
-        """Seconds by which the loop was away just now: rates let through so much more at once."""
+        """Returns the seconds for which the loop was away just now. Rates let through so much more at once."""
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -185,7 +185,7 @@ class MountRooms:
     def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         """Report a connection that cannot be served, and close it."""
         self._failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
 
     # -- publishing and recovering
 
