@@ -118,7 +118,7 @@ class Wire:
         agreed = negotiate(offered, self.policy.deflate) if offered and self.policy.deflate is not None else None
         if agreed is not None:
             parameters, headers["Sec-WebSocket-Extensions"] = agreed
-            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters)
+            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters, self.policy.turns.deflating)
             self.reader.flags |= RSV1
 
     def admitted(self) -> None:

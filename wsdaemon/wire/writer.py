@@ -129,7 +129,7 @@ class Writer:
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message that can be sent to any number of connections with send_prepared(); for `key` see Prepared."""
-        return Prepared(payload, text, self.frame, key)
+        return Prepared(payload, text, self.frame, self.policy.turns, key)
 
     def send_prepared(self, prepared: Prepared) -> None:
         """Send a message that goes to many. Nothing happens once the connection closes."""
