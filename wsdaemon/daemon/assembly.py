@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from ..core.contract import ServiceApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
+from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
@@ -22,7 +23,7 @@ from ..wire.turns import Turns
 from ..wire.writer import make_flusher
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
-from .parts import AppStep, Drain, StartError, State, Step
+from .parts import AppStep, Drain, StartError, State, Step, Timers
 from .resources import ADMIN, Resources
 from .watch import Watch
 
@@ -46,7 +47,7 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, state: Callable[[], State], pages: AnswerPage | None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     raise_file_limit(settings)
@@ -55,7 +56,8 @@ def assemble(
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
         watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
-        fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, round_trips=round_trips,
+        fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
+        background=connections.background, round_trips=round_trips,
     )  # fmt: skip
     mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
     for mount in mounts:
@@ -72,7 +74,7 @@ def assemble(
     ]
     reader = frame_reader(settings, resources)
     log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
-    parts: list[Step] = []
+    parts: list[Step] = [Timers(wheel)]
     reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(

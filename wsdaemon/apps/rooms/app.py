@@ -166,9 +166,11 @@ class RoomsApp:
         session.enter(handshake)
         return session
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in a task of its own; it handles its own errors."""
+    def in_background(self, work: Coroutine[Any, Any, None], connection: Connection | None = None) -> None:
+        """Run `work` in a task of its own; it handles its own errors. A stopping daemon waits for the work of connections."""
         task = asyncio.get_running_loop().create_task(work)
+        if connection is not None:
+            connection.wire.background.add(task, connection)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -232,7 +234,7 @@ class RoomsApp:
         """The member has left all that it was in. May be called twice."""
         gone = self.broker.remove(member)
         if gone is not None:
-            self.in_background(answer_of(gone))
+            self.in_background(answer_of(gone), member.connection)
 
     async def _delivered(self) -> None:
         """Wait until some of what is under way was delivered."""
