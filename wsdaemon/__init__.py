@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .apps.coroutine import CoroutineConnection
     from .apps.rooms.handle import RoomHandle, RoomsHandle
     from .apps.rooms.hooks import EnterHook, EnterPatternHook, PublishHook
-    from .apps.rooms.policy import Refused, Visitor
+    from .apps.rooms.visitor import Refused, Visitor
     from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
     from .core.closing import ConnectionClosed
     from .core.connection import Connection
@@ -92,7 +92,7 @@ _HOMES = {
     "PresencePage": "brokers.contract",
     "PublishHook": "apps.rooms.hooks",
     "Published": "brokers.contract",
-    "Refused": "apps.rooms.policy",
+    "Refused": "apps.rooms.visitor",
     "RoomHandle": "apps.rooms.handle",
     "RoomPage": "brokers.contract",
     "RoomsHandle": "apps.rooms.handle",
@@ -104,7 +104,7 @@ _HOMES = {
     "SettingsError": "settings.problems",
     "StartError": "daemon.parts",
     "SubprotocolsApp": "core.contract",
-    "Visitor": "apps.rooms.policy",
+    "Visitor": "apps.rooms.visitor",
     "WebSocketServer": "server",
 }
 """The module of each public name."""

@@ -272,7 +272,7 @@ class WebSocketServer:
         daemon = self._running()
         if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
             raise KeyError(f"no mount at {where}")
-        broadcast(daemon.calls, daemon.connections, message, where, daemon.app_failed)
+        broadcast(daemon.calls, daemon.connections, message, where, daemon.watch.app_failed)
 
     def close_all(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Begin the closing handshake on all connections, from any thread, after the messages that it has sent.

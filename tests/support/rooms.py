@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.fakes import PEER, Loop
-from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsPolicy
+from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
@@ -167,10 +167,10 @@ class Hall:
         self.now = 1000.0
         self.failures: list[tuple[str, str, str]] = []
         self.app = RoomsApp(
-            RoomsPolicy(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
+            RoomsRules(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
             clock=lambda: self.now,
         )  # fmt: skip
-        self.app.loop = loop
+        self.app.rooms.loop = loop
         self._number = 0
 
     def advance(self, seconds: float) -> None:
@@ -189,7 +189,7 @@ class Hall:
         identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=peer, subprotocol=subprotocol,
-            identity=identity, params={"room": room} if self.app.policy.parameters else {},
+            identity=identity, params={"room": room} if self.app.rooms.rules.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 
@@ -201,7 +201,7 @@ class Hall:
 def hall(
     *, hooks: object = None, send: Callable[..., None] = send_to_all, policy: Mapping[str, Any] | None = None, **limits: Any
 ) -> Iterator[Hall]:  # fmt: skip
-    """An app whose clock stands still. `policy`: RoomsPolicy's fields; `limits`: Limits'."""
+    """An app whose clock stands still. `policy`: RoomsRules's fields; `limits`: Limits'."""
     with Loop() as loop:
         made = Hall(loop, policy or {}, limits, hooks, send)
         yield made

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +12,10 @@ from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
-from tests.support.fakes import READERS, App, Client, Frame, House, frame, house, request
+from tests.support.fakes import READERS, Client, Frame, House, house, request
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
 from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
-from wsdaemon.wire.prepared import Prepared
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 NARROW_OFFER = request(sec_websocket_extensions="permessage-deflate; server_max_window_bits=9")
@@ -67,26 +64,6 @@ def test_small_messages_of_a_burst_stay_plain(made: House) -> None:
     made.loop.settle()
     for client in members.clients:
         assert [(one.rsv, one.payload == b"small") for one in client.frames()] == [(0, True), (4, False)]
-
-
-def test_a_prepared_message_is_the_same_for_whoever_has_the_same_window(calls: list[bytes]) -> None:
-    """Takeover and threshold do not change how it is compressed."""
-    varied: list[dict[str, Any]] = [{}, {"threshold": 5}, {"server_context_takeover": False}, {"level": 1}, {"memory_level": 1}]
-    varied += [{"window_bits": 9}]
-
-    def make(opcode: int, payload: bytes, rsv1: bool) -> bytes:
-        return frame(opcode, payload, rsv=4 if rsv1 else 0, mask=None)
-
-    with house() as made:
-        writers = [made.make_wire(App(), opening=OFFER, deflate=replace(DeflateOptions(), **options)).writer for options in varied]
-        message = Prepared("grün ".encode() * 100, True, make, key="k")
-        assert (message.size, message.key, message.plain[:2]) == (600, "k", b"\x81\x7e")
-        parameters = [writer.deflate.parameters for writer in writers]
-        frames = [message.compressed(one) for one in parameters]
-        assert all(frame is frames[0] for frame in frames[:3])
-        assert len(calls) == 4
-        assert frames[0][0] == 0xC1
-        assert message.compressed(parameters[3]) is frames[3]
 
 
 def test_a_prepared_message_to_one(made: House) -> None:

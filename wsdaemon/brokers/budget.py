@@ -96,6 +96,18 @@ class Budget:
             account.bytes -= size
             self.used -= size
 
+    def exchange(self, message: Message, former: Message) -> None:
+        """Hold `message` and release `former`: one addition if both are of one account, and one is new and the other goes."""
+        if message.holds or former.holds != 1 or message.account is not former.account:
+            self.hold(message)
+            self.release(former)
+            return
+        message.holds, former.holds = 1, 0
+        change = len(message.payload) - len(former.payload)
+        if change:
+            (message.account or self.house).bytes += change
+            self.used += change
+
     def refusal(self, account: Account, size: int) -> MemoryFull:
         """The error for bytes that do not fit: it says whose limit that is."""
         if self.is_own_fault(account, size):

@@ -39,14 +39,19 @@ class History:
         """Keep the message whose offset follows the last one, and drop what is then too much."""
         if not self._count:
             return
-        self._messages.append(message)
-        self._budget.hold(message)
+        messages = self._messages
+        messages.append(message)
         if self._age is not None:
             self._stamps.append(now)
         self.bytes += len(message.payload)
-        while len(self._messages) - self._head > self._count or self.bytes > self._size:
+        if len(messages) - self._head > self._count:
+            self._budget.exchange(message, self._take_oldest())
+        else:
+            self._budget.hold(message)
+        while self.bytes > self._size:
             self.drop()
-        self.trim(now)
+        if self._age is not None:
+            self.trim(now)
 
     def trim(self, now: float) -> None:
         """Drop what is as old as `age`, or older."""
@@ -84,13 +89,17 @@ class History:
 
     def drop(self) -> None:
         """Drop the oldest message; there must be one."""
-        message = self._messages[self._head]
+        self._budget.release(self._take_oldest())
+
+    def _take_oldest(self) -> Message:
+        messages, head = self._messages, self._head
+        message = messages[head]
         assert message is not None
-        self._messages[self._head] = None
+        messages[head] = None
         self.bytes -= len(message.payload)
-        self._head += 1
-        if self._head * 2 >= len(self._messages):
-            del self._messages[: self._head]
-            del self._stamps[: self._head]
+        self._head = head = head + 1
+        if head * 2 >= len(messages):
+            del messages[:head]
+            del self._stamps[:head]
             self._head = 0
-        self._budget.release(message)
+        return message

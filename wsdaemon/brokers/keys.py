@@ -8,12 +8,12 @@ from .account import Account, share
 from .budget import KEY_BYTES, Budget
 
 
-class Key:
+class IdempotencyKey:
     """One key of one room. `keys` are the keys of that room, by name."""
 
     __slots__ = ("account", "cost", "keys", "name", "offset", "time")
 
-    def __init__(self, name: str, offset: int, time: float, account: Account, keys: dict[str, Key]) -> None:
+    def __init__(self, name: str, offset: int, time: float, account: Account, keys: dict[str, IdempotencyKey]) -> None:
         self.name = name
         self.offset = offset
         self.time = time
@@ -35,18 +35,18 @@ class KeyTable:
         self._age = age
         self._per_room = per_room
         self._total = total
-        self._order: OrderedDict[Key, None] = OrderedDict()
+        self._order: OrderedDict[IdempotencyKey, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def find(self, keys: dict[str, Key], name: str, now: float) -> int | None:
+    def find(self, keys: dict[str, IdempotencyKey], name: str, now: float) -> int | None:
         """The offset that was published with this key in the room with these keys; None for a key that is new, or forgotten."""
         self.expire(now)
         found = keys.get(name)
         return None if found is None else found.offset
 
-    def add(self, keys: dict[str, Key], name: str, offset: int, now: float, account: Account) -> None:
+    def add(self, keys: dict[str, IdempotencyKey], name: str, offset: int, now: float, account: Account) -> None:
         """Remember a key that `find` did not know."""
         if len(keys) >= self._per_room:
             self.forget(next(iter(keys.values())))
@@ -54,7 +54,7 @@ class KeyTable:
             self.forget_oldest_of(account)
         if len(self._order) >= self._total:
             self.forget_oldest()
-        key = keys[name] = Key(name, offset, now, account, keys)
+        key = keys[name] = IdempotencyKey(name, offset, now, account, keys)
         self._order[key] = account.keys[key] = None
         self._budget.take(account, key.cost)
 
@@ -77,7 +77,7 @@ class KeyTable:
             return True
         return False
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: IdempotencyKey) -> None:
         """Forget one key."""
         del key.keys[key.name], self._order[key], key.account.keys[key]
         self._budget.give_back(key.account, key.cost)

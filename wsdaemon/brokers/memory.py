@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
+from ..core.absence import no_grace
 from . import Limits, contract
 from .account import Account, share
 from .budget import MEMBER_BYTES, MESSAGE_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .outbox import Delivery, Fan
+from .outbox import Fan
 from .patterns import PatternIndex, check_known, check_pattern, matches
 from .presence import NoticePass, PresenceChanges
 from .room import Holder, Room
@@ -31,6 +32,8 @@ from .table import RoomTable
 
 PATTERNS_KEPT = 64
 """A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
+
+CLOSED = "the broker is closed"
 
 
 def pattern_cost(pattern: str) -> int:
@@ -45,7 +48,7 @@ class MemoryBroker:
     loop in whose turns the fan delivers by itself; `later` asks for one call
     after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
     `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
-    names a room's life: 64 random bits by default. `grace`: see RateBucket.
+    names a room's life: 64 random bits by default. `grace`: see TokenBucket.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class MemoryBroker:
         loop: Callable[[], AbstractEventLoop] | None = None,
         later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
         held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8), grace: Callable[[], float] = lambda: 0.0,
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8), grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
         self.limits = limits
         self.budget = Budget(limits.memory)
@@ -185,32 +188,40 @@ class MemoryBroker:
         publisher: str | None = None, key: str | None = None, content_type: str | None = None, echo: bool = True,
         account: Account | None = None,
     ) -> Published:  # fmt: skip
-        now = self._open()
-        state = self._rooms.get(room)
+        if self._closed:
+            raise contract.BrokerClosed(CLOSED)
+        now, rooms = self._clock(), self._rooms
+        state = rooms.get(room)
         if key is not None:
             if not 0 < len(key) <= contract.MAX_KEY:
                 raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
-            if state is not None and state.keys and (first := self._rooms.keys.find(state.keys, key, now)) is not None:
+            if state is not None and state.keys and (first := rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
-        payer = account or self.budget.house
-        size, budget, rooms = len(payload) + MESSAGE_BYTES, self.budget, self._rooms
+        size, budget = len(payload) + MESSAGE_BYTES, self.budget
+        payer = budget.house if account is None else account
         if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
             state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
-            state.bucket.take(now, self._grace())
+            wait = state.bucket.take(now, self._grace())
+            if wait:
+                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:
             rooms.remember(state, message, key, now)
-        targets = self._targets(state)
-        count = len(targets)
-        skip = None if echo or publisher is None else self._holders.get(publisher)
-        answer = Published(state.epoch, state.offset, False, count - (skip is not None and self._serves(state, skip)))
-        if answer.members:
-            self.fan.submit(state, Delivery(message, targets, None if skip is None else skip.member), count <= self.limits.inline)
-        return answer
+        targets = state.targets
+        if targets is None or state.targets_version != self._patterns.version:
+            targets = self._targets(state)
+        count = given = len(targets)
+        skip = None
+        if not echo and publisher is not None and (holder := self._holders.get(publisher)) is not None:
+            skip = holder.member
+            given -= state in holder.rooms or holder.hears(room)
+        if given:
+            self.fan.submit(state, message, targets, skip, count <= self.limits.inline)
+        return Published(state.epoch, message.offset, False, given)
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
         now = self._open()
@@ -266,7 +277,7 @@ class MemoryBroker:
     def _open(self) -> float:
         """The time now, if the broker is open."""
         if self._closed:
-            raise contract.BrokerClosed("the broker is closed")
+            raise contract.BrokerClosed(CLOSED)
         return self._clock()
 
     def _holder(self, member: Member, account: Account | None) -> Holder:
@@ -303,9 +314,7 @@ class MemoryBroker:
             raise contract.TooManyPatterns(f"there are {self.limits.max_all_patterns} patterns, and there may be no more")
 
     def _targets(self, room: Room) -> tuple[Member, ...]:
-        """Everyone who is to be given what is published in the room now. The same object until something changes."""
-        if room.targets is not None and room.targets_version == self._patterns.version:
-            return room.targets
+        """The members that are given a message published in the room now, kept in `room.targets` until something changes."""
         found = self._patterns.match(room.name) if self._patterns else {}
         extra = [member for key, member in found.items() if key not in room.members]
         targets = (*room.members.values(), *extra)
@@ -370,7 +379,7 @@ class MemoryBroker:
         presence.timed = False
         if len(presence) and presence.queued is None and not self._closed:
             presence.queued = NoticePass(presence)
-            self.fan.submit(room, presence.queued, False)
+            self.fan.submit_notices(room, presence.queued)
 
     def _present(self, room: Room, limit: int | None) -> tuple[Presence, ...]:
         return tuple([self._holders[key].presence for key in islice(room.members, limit)])

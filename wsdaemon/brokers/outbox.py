@@ -71,12 +71,11 @@ class Delivery:
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
         self.messages = [message]
-        self._size = len(message.payload)
         self._targets = targets
         self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
         self._skip = skip
         self.begun = False
-        self.cost = DELIVERY_BYTES + 8 * len(targets)
+        self.cost = self._size = 0
 
     @property
     def left(self) -> int:
@@ -90,15 +89,29 @@ class Delivery:
             return self._targets
         return [member for member in self._targets if member is not skip and settled.get(member.id, 0) < last]
 
-    def join(self, later: Delivery) -> bool:
-        """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self.begun or later._targets is not self._targets or later._skip is not self._skip:
+    def join(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> bool:
+        """Take along a message for the very same members, unless the delivery has begun or would be too large."""
+        if self.begun or targets is not self._targets or skip is not self._skip:
             return False
-        if self._size + later._size > MAX_JOINED_BYTES:
+        size = self._size + len(message.payload)
+        if size > MAX_JOINED_BYTES:
             return False
-        self.messages += later.messages
-        self._size += later._size
+        self.messages.append(message)
+        self._size = size
         return True
+
+    def wait(self, budget: Budget) -> None:
+        """Count while it waits. A delivery that is made inside the call that publishes does not count."""
+        message = self.messages[0]
+        size = self._size = len(message.payload)
+        self.cost = cost = DELIVERY_BYTES + 8 * len(self._targets)
+        if message.holds:
+            budget.used += cost
+        else:
+            size += MESSAGE_BYTES
+            (message.account or budget.house).bytes += size
+            budget.used += cost + size
+        message.holds += 1
 
     def owes(self, member: Member) -> bool:
         """Whether this member has not had its turn yet."""
@@ -106,6 +119,8 @@ class Delivery:
 
     def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
         """Deliver to the next `budget` members, or to all. How many that were."""
+        if not self.begun and (budget is None or len(self._targets) <= budget):
+            return self._run_whole(outbox, failed, bulk)
         self.begun = True
         before = self.left
         if bulk is None:
@@ -113,6 +128,15 @@ class Delivery:
         else:
             self._in_bulk(list(islice(self._rest, budget)), outbox, bulk, failed)
         return before - self.left
+
+    def _run_whole(self, outbox: Outbox, failed: Failed, bulk: Bulk | None) -> int:
+        self.begun = True
+        if bulk is None:
+            self._one_by_one(self._rest, outbox, failed)
+        else:
+            self._rest = iter(())
+            self._in_bulk(self._targets, outbox, bulk, failed)
+        return len(self._targets)
 
     def _one_by_one(self, members: Iterator[Member], outbox: Outbox, failed: Failed) -> None:
         skip, settled = self._skip, outbox.settled
@@ -128,7 +152,7 @@ class Delivery:
                     failed(member, error)
                     break
 
-    def _in_bulk(self, members: list[Member], outbox: Outbox, bulk: Bulk, failed: Failed) -> None:
+    def _in_bulk(self, members: Sequence[Member], outbox: Outbox, bulk: Bulk, failed: Failed) -> None:
         skip, settled, messages = self._skip, outbox.settled, self.messages
         if skip is not None:
             members = [member for member in members if member is not skip]
@@ -144,16 +168,22 @@ class Delivery:
 
     def finish(self, outbox: Outbox, budget: Budget) -> None:
         """Every member was given the messages, or none is to be given them any more."""
-        deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
-        outbox.waiting -= len(self.messages)
-        for message in self.messages:
+        messages, freed = self.messages, self.cost
+        outbox.waiting -= len(messages)
+        for message in messages:
             message.cache = None
+            if not freed:  # it did not wait
+                return
             message.holds -= 1
-            if not message.holds:  # as Budget.release, without a call for each message
+            if not message.holds:  # as Budget.release, with one addition to `used` for all messages
                 size = len(message.payload) + MESSAGE_BYTES
                 (message.account or budget.house).bytes -= size
-                budget.used -= size
-        budget.used -= self.cost
+                freed += size
+        budget.used -= freed
+
+    def halt(self) -> None:
+        """Give the messages to no other member: a run that goes on around this call stops here."""
+        deque(self._rest, maxlen=0)
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
@@ -209,29 +239,52 @@ class Fan:
         self.active: set[Outbox] = set()
         """The outboxes in which something waits, or is being delivered."""
 
-    def submit(self, outbox: Outbox, item: Delivery | NoticePass, at_once: bool) -> None:
-        """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
-        if isinstance(item, Delivery):
-            outbox.waiting += 1
-            self._hold(item.messages[0])
-            if self._bulk is not None and outbox.pending and not outbox.settled:
-                tail = outbox.pending[-1]
-                if isinstance(tail, Delivery) and tail.join(item):
+    def submit(self, outbox: Outbox, message: Message, targets: tuple[Member, ...], skip: Member | None, at_once: bool) -> None:
+        """Deliver `message` to `targets`, but for `skip`, after the items that wait in this outbox.
+
+        If none waits and the message may go `at_once`, the members are given it before this call returns.
+        """
+        pending, wake = outbox.pending, None if at_once else self._wake
+        outbox.waiting += 1
+        if pending:
+            if self._bulk is not None and not outbox.settled:
+                tail = pending[-1]
+                if isinstance(tail, Delivery) and tail.join(message, targets, skip):
+                    self._budget.hold(message)
                     return
-            self._budget.used += item.cost
-        outbox.pending.append(item)
-        if len(outbox.pending) > 1:
+            delivery = Delivery(message, targets, skip)
+            delivery.wait(self._budget)
+            pending.append(delivery)
             return
+        delivery = Delivery(message, targets, skip)
+        pending.append(delivery)
         self.active.add(outbox)
-        if self._wake is not None and not at_once:
-            self._enqueue(outbox, self._wake)
-            return
-        while outbox.pending:
-            head = outbox.pending[0]
+        if wake is None:
+            self._deliver(outbox)
+        else:
+            delivery.wait(self._budget)
+            self._enqueue(outbox, wake)
+
+    def submit_notices(self, outbox: Outbox, notices: NoticePass) -> None:
+        """Tell the watchers of a room after the items that wait in its outbox and, with `wake`, in a later turn."""
+        outbox.pending.append(notices)
+        if len(outbox.pending) == 1:
+            self.active.add(outbox)
+            if self._wake is None:
+                self._deliver(outbox)
+            else:
+                self._enqueue(outbox, self._wake)
+
+    def _deliver(self, outbox: Outbox) -> None:
+        """Deliver the head of the outbox now; without `wake` also the items that come in meanwhile."""
+        pending = outbox.pending
+        while pending:
+            head = pending[0]
             head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
-            if self._wake is not None and outbox.pending:
-                self._enqueue(outbox, self._wake)
+            if self._wake is not None:
+                if pending:
+                    self._enqueue(outbox, self._wake)
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
@@ -272,14 +325,6 @@ class Fan:
         for call in calls:
             call()
 
-    def _hold(self, message: Message) -> None:
-        """As Budget.hold, within this file: each publication comes by here."""
-        if not message.holds:
-            size, budget = len(message.payload) + MESSAGE_BYTES, self._budget
-            (message.account or budget.house).bytes += size
-            budget.used += size
-        message.holds += 1
-
     def go_on(self, outbox: Outbox, head: Delivery) -> None:
         """Try again what was held. Nothing happens if it is not held any more."""
         if outbox.held is head and self._wake is not None:
@@ -291,6 +336,8 @@ class Fan:
         """Deliver nothing more of what waits."""
         for outbox in self.active:
             for item in outbox.pending:
+                if isinstance(item, Delivery):
+                    item.halt()
                 item.finish(outbox, self._budget)
             outbox.pending.clear()
         self.active.clear()
@@ -301,7 +348,7 @@ class Fan:
         if not outbox.pending:
             return 0
         head = outbox.pending[0]
-        if self._must_wait(outbox, head):
+        if self._held is not None and self._must_wait(outbox, head, self._held):
             return 1
         used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
@@ -310,21 +357,22 @@ class Fan:
             self._ready.append(outbox)
         return max(1, used)
 
-    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
+    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass, held: Held) -> bool:
         """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
-        if self._held is None or not isinstance(head, Delivery) or head.begun or outbox.overdue:
+        if not isinstance(head, Delivery) or head.begun or outbox.overdue:
             return False
-        if self._held(head.owed(outbox), partial(self.go_on, outbox, head)):
+        if held(head.owed(outbox), partial(self.go_on, outbox, head)):
             outbox.held = head
         return outbox.held is head
 
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
-        if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
-            del outbox.pending[0]
+        pending = outbox.pending
+        if pending and pending[0] is head:  # not so when `stop` came in between
+            del pending[0]
             head.finish(outbox, self._budget)
         if outbox.settled:
             outbox.forget_settled()
-        if not outbox.pending:
+        if not pending:
             self.active.discard(outbox)
 
     def _enqueue(self, outbox: Outbox, wake: Callable[[], None]) -> None:

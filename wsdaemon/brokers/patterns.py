@@ -81,13 +81,13 @@ def matches(pattern: str, name: str) -> bool:
     return all(want in ("*", token) for want, token in zip(wanted, tokens, strict=False))
 
 
-class _Node(Generic[T]):
+class _TokenNode(Generic[T]):
     """Where the tokens so far lead. `here`: who subscribed to the pattern that ends here, by id."""
 
     __slots__ = ("below", "here")
 
     def __init__(self) -> None:
-        self.below: dict[str, _Node[T]] | None = None
+        self.below: dict[str, _TokenNode[T]] | None = None
         self.here: dict[str, T] | None = None
 
 
@@ -101,7 +101,7 @@ class PatternIndex(Generic[T]):
     __slots__ = ("_count", "_root", "version")
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
+        self._root: _TokenNode[T] = _TokenNode()
         self._count = 0
         self.version = 0
 
@@ -117,7 +117,7 @@ class PatternIndex(Generic[T]):
                 node.below = {}
             found = node.below.get(token)
             if found is None:
-                found = node.below[token] = _Node()
+                found = node.below[token] = _TokenNode()
             node = found
         if node.here is None:
             node.here = {}
@@ -152,7 +152,7 @@ class PatternIndex(Generic[T]):
     def _matching(self, tokens: list[str]) -> Iterator[dict[str, T]]:
         level = [self._root]
         for token in tokens:
-            following: list[_Node[T]] = []
+            following: list[_TokenNode[T]] = []
             for node in level:
                 below = node.below
                 if below is None:

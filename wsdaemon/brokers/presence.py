@@ -30,7 +30,7 @@ MAX_UNDONE_CHANGES = 1000
 """Changes that were undone and that a newcomer must hear of, in one room; with more the next pass does not wait."""
 
 
-class Watch:
+class PresenceWatch:
     """A member that asked for a room's presence. `seen`: the number of the last change that it knows of."""
 
     __slots__ = ("left", "member", "seen")
@@ -71,7 +71,7 @@ class PresenceChanges:
         """The pass that waits in the outbox and takes later changes along, if any."""
         self.timed = False
         """Whether a timer runs for the next pass."""
-        self.watchers: dict[str, Watch] = {}
+        self.watchers: dict[str, PresenceWatch] = {}
 
     def __len__(self) -> int:
         """Changes that are kept for the next pass."""
@@ -80,7 +80,7 @@ class PresenceChanges:
     def watch(self, member: Member) -> None:
         """Make a newcomer a watcher. It was shown the members of this moment and itself, so its own arrival, noted next, is no news."""
         self._newest_watch = self._number
-        self.watchers[member.id] = Watch(member, self._number + 1)
+        self.watchers[member.id] = PresenceWatch(member, self._number + 1)
 
     def unwatch(self, key: str) -> None:
         """Tell this member nothing more. Nothing happens if it does not watch."""
@@ -128,7 +128,7 @@ class NoticePass:
 
     def __init__(self, presence: PresenceChanges) -> None:
         self._presence = presence
-        self._rest: Iterator[Watch] | None = None
+        self._rest: Iterator[PresenceWatch] | None = None
         self._frozen = False
         self._changes: list[tuple[int, Change]] = []
         self._undone: list[Undone] = []

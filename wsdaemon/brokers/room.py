@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from ..core.rate import TokenBucket
 from . import Limits
 from .account import Account
 from .budget import ROOM_BYTES, Budget
 from .contract import Member, Message, Position, Presence, Subscribed
 from .history import History
-from .keys import Key
+from .keys import IdempotencyKey
 from .outbox import Outbox
 from .patterns import matches
-from .rate import RateBucket
 
 
 class Room(Outbox):
@@ -41,10 +41,10 @@ class Room(Outbox):
         self.epoch = epoch
         self.offset = 0
         self.history = History(limits.history_count, limits.history_age, limits.history_bytes, budget)
-        self.keys: dict[str, Key] | None = None
-        self.bucket: RateBucket | None = None
+        self.keys: dict[str, IdempotencyKey] | None = None
+        self.bucket: TokenBucket | None = None
         if limits.rate is not None:
-            self.bucket = RateBucket(limits.rate, limits.burst, now, f"the room takes {limits.rate:g} publications a second")
+            self.bucket = TokenBucket(limits.rate, limits.burst, now)
         self.last: Message | None = None
         self.members: dict[str, Member] = {}
         self.targets: tuple[Member, ...] | None = None

@@ -74,11 +74,14 @@ class RoomTable:
         """Keep of a publication what the limits say: in the history, as the latest, and its key."""
         if self.keeps_messages:
             room.history.append(message, now)
-            self._watch_age(room, now)
+            if self._limits.history_age is not None:
+                self._watch_age(room, now)
             if self._limits.latest:
                 self._replace_last(room, message)
-            self._remembering[room] = None
-            self._remembering.move_to_end(room)
+            try:
+                self._remembering.move_to_end(room)
+            except KeyError:
+                self._remembering[room] = None
         if key is not None:
             if room.keys is None:
                 room.keys = {}
@@ -186,11 +189,13 @@ class RoomTable:
         self._budget.give_back(room.account, room.cost)
 
     def _replace_last(self, room: Room, message: Message | None) -> None:
-        if message is not None:
+        former, room.last = room.last, message
+        if message is not None and former is not None:
+            self._budget.exchange(message, former)
+        elif message is not None:
             self._budget.hold(message)
-        if room.last is not None:
-            self._budget.release(room.last)
-        room.last = message
+        elif former is not None:
+            self._budget.release(former)
 
     def _watch_age(self, room: Room, now: float) -> None:
         if self._limits.history_age is not None and room.history and room not in self._aging:

@@ -38,17 +38,18 @@ class Daemon:
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
-        self._watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
+        self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = Resources(self.settings, Sockets(self._environ), self._watch.app_failed, self._directory)
+        sockets, grace = Sockets(self._environ), self.wheel.absence.grace
+        self._resources = Resources(self.settings, sockets, self.watch.app_failed, self._directory, grace)
         if problems := self._resources.problems:
             self.close()
             raise StartError(*problems)
         self._assembly = assemble(
-            self.settings, self._resources, self._watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
+            self.settings, self._resources, self.watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
             connections=self.connections, calls=self.calls, state=lambda: self.state, pages=self._pages,
         )  # fmt: skip
         self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING

@@ -11,7 +11,7 @@ import pytest
 from tests.support.fake_frames import text
 from tests.support.fakes import house, request
 from tests.support.rooms import Hall, hall
-from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsPolicy, SendToAll, Visitor
+from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsRules, SendToAll, Visitor
 from wsdaemon.apps.rooms.policy import Policy
 from wsdaemon.brokers import Limits
 from wsdaemon.wire.fan import send_to_all
@@ -55,7 +55,7 @@ class Everything:
 
 
 def present(made: Hall, room: str = "lobby") -> int:
-    return made.app._memory.presence(room).count
+    return made.app.rooms.memory.presence(room).count
 
 
 @pytest.mark.parametrize(("room", "reason"), [("closed", "not allowed here"), ("broken", "not allowed here"), ("told", "members only")])
@@ -224,7 +224,7 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
     """Over a real wire, which lets go of handshakes: a rule on a cookie must not let a client in because the cookie is gone."""
     hooks = NotBanned()
     with house() as made:
-        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
+        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
         opening = request("/rooms?x=1", cookie=cookie, x_tag="seen", origin="https://a.example", sec_websocket_protocol=SUBPROTOCOL)
         client = made.make_wire(app, opening=opening, subprotocols=(SUBPROTOCOL,))
         client.send(text(json.dumps({"type": "subscribe", "room": "lobby"})))
@@ -241,6 +241,6 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
 
 def test_without_hooks_the_handshake_is_let_go() -> None:
     with house() as made:
-        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
+        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
         client = made.make_wire(app, opening=request(sec_websocket_protocol=SUBPROTOCOL), subprotocols=(SUBPROTOCOL,))
         assert client.handshake.was_let_go

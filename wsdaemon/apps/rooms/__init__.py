@@ -7,9 +7,10 @@ wants more offers the subprotocol rooms.v1.json (`subprotocol`, and `requests` a
 
 from __future__ import annotations
 
-from .app import RoomsApp, RoomsPolicy, SendToAll
+from .app import RoomsApp
 from .events import SUBPROTOCOL
 from .handle import RoomHandle, RoomsHandle
-from .policy import Refused, Visitor
+from .mount_rooms import RoomsRules, SendToAll
+from .visitor import Refused, Visitor
 
-__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "RoomsPolicy", "SendToAll", "Visitor"]
+__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "RoomsRules", "SendToAll", "Visitor"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...brokers.contract import HistoryPage, Position, PresencePage, Published, RoomPage
-from .policy import Refused
-
-if TYPE_CHECKING:
-    from .app import RoomsApp
+from .app import RoomsApp
+from .visitor import Refused
 
 T = TypeVar("T")
 
@@ -23,24 +21,24 @@ class RoomsHandle:
     the daemon's own loop write `await asyncio.wrap_future(...)`; or do not wait at all.
     """
 
-    __slots__ = ("_app",)
+    __slots__ = ("mount_rooms",)
 
     def __init__(self, app: RoomsApp) -> None:
         """RuntimeError unless the daemon runs."""
-        if app.loop is None:
+        if app.rooms.loop is None:
             raise RuntimeError("the server does not run")
-        self._app = app
+        self.mount_rooms = app.rooms
 
     def __getitem__(self, name: str) -> RoomHandle:
         return RoomHandle(self, name)
 
     def list(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Future[RoomPage]:
         """Up to `limit` rooms that there are now, by name, from just behind the name `after`."""
-        return self.call(self._app.rooms(after, limit, pattern))
+        return self.call(self.mount_rooms.rooms(after, limit, pattern))
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Do `work` on the daemon's loop."""
-        loop = self._app.loop
+        loop = self.mount_rooms.loop
         assert loop is not None
         try:
             future = asyncio.run_coroutine_threadsafe(work, loop)
@@ -77,18 +75,18 @@ class RoomHandle:
         return self._rooms.call(self._publish(payload, text, key))
 
     async def _publish(self, payload: bytes, text: bool, key: str | None) -> Published:
-        app = self._rooms._app
-        if app.policy.publish == "none":
+        rooms = self._rooms.mount_rooms
+        if rooms.rules.publish == "none":
             raise Refused("nobody publishes here: the mount says publish = none")
-        return await app.publish(self.name, payload, text, key=key)
+        return await rooms.publish(self.name, payload, text, key=key)
 
     def history(self, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Future[HistoryPage]:
         """A page of what the room remembers: oldest first from just after `since`, or with `reverse` newest first."""
-        return self._rooms.call(self._rooms._app.history(self.name, since, limit, reverse))
+        return self._rooms.call(self._rooms.mount_rooms.history(self.name, since, limit, reverse))
 
     def presence(self, limit: int | None = None) -> Future[PresencePage]:
         """Who is in the room."""
-        return self._rooms.call(self._rooms._app.presence(self.name, limit))
+        return self._rooms.call(self._rooms.mount_rooms.presence(self.name, limit))
 
     def position(self) -> Future[Position]:
         """Where the room stands now. A page made from what is known now can give it to its client, which then connects with
@@ -96,5 +94,5 @@ class RoomHandle:
         return self._rooms.call(self._position())
 
     async def _position(self) -> Position:
-        page = await self._rooms._app.history(self.name, None, 1, False)
+        page = await self._rooms.mount_rooms.history(self.name, None, 1, False)
         return Position(page.epoch, page.offset)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...brokers.account import Account
 from ...brokers.contract import (
@@ -33,10 +33,8 @@ from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection
 from ...core.handshake import Handshake
 from .eager import eagerly
-from .policy import Refused, Visitor
-
-if TYPE_CHECKING:
-    from .app import RoomsApp
+from .mount_rooms import MountRooms
+from .visitor import Refused, Visitor
 
 GAP = 4410
 """Close code for `?since=` with a position that is lost; as 410 Gone."""
@@ -47,15 +45,15 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "account", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = ("_entering", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
     def __init__(
-        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None,
+        self, rooms: MountRooms, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None,
         account: Account,
     ) -> None:  # fmt: skip
-        self._app = app
+        self._rooms = rooms
         self.account = account
         self.connection = connection
         self.writer = connection.writer
@@ -81,32 +79,32 @@ class PlainSession:
                 return
             since = Position(match[1], int(match[2]))
         rest: Any = self._enter(since)
-        if self._app.hooks is None:
+        if self._rooms.policy is None:
             rest = eagerly(rest)
         if rest is not None:
             self._entering = asyncio.get_running_loop().create_future()
-            self._app.in_background(self._finish_entering(rest), self.connection)
+            self._rooms.in_background(self._finish_entering(rest), self.connection)
 
     async def _finish_entering(self, rest: Awaitable[None]) -> None:
         try:
             await rest
         except Exception as error:
-            self._app.failed(self.connection, "opening", error)
+            self._rooms.failed(self.connection, "opening", error)
         finally:
             entering, self._entering = self._entering, None
             if entering is not None and not entering.done():
                 entering.set_result(None)
 
     async def _enter(self, since: Position | None) -> None:
-        app = self._app
+        rooms = self._rooms
         try:
-            if app.hooks is not None:
-                await app.hooks.enter(self.connection, self.visitor, self.room)
+            if rooms.policy is not None:
+                await rooms.policy.enter(self.connection, self.visitor, self.room)
             if since is not None:
-                since = await app.catch_up(self.room, since, self.connection, lambda messages: app.give_missed(self, messages))
+                since = await rooms.catch_up(self.room, since, self.connection, lambda messages: rooms.give_missed(self, messages))
             if not self.connection.is_open:
                 return
-            answer = await app.subscribe(self.room, self, since)
+            answer = await rooms.subscribe(self.room, self, since)
         except (BrokerError, Refused) as error:
             self._refuse(error)
             return
@@ -115,16 +113,17 @@ class PlainSession:
         elif answer.gap:
             self._leave(GAP, "gap")
         else:
-            app.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
+            rooms.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
 
     # -- publishing
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
-        app = self._app
-        if not app.open_to_all or self._entering is not None or self.room in app.crowded:
+        rooms, room = self._rooms, self.room
+        if not rooms.open_to_all or self._entering is not None or room in rooms.crowded:
             return self._publish_patiently(payload, text)
+        echo = rooms.rules.echo_to_sender
         try:
-            answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
+            answer = rooms.broker.publish(room, payload, text, publisher=self.id, echo=echo, account=self.account)
         except (Busy, RateLimited):
             return self._publish_patiently(payload, text)
         except BrokerError as error:
@@ -134,23 +133,24 @@ class PlainSession:
 
     async def _publish_patiently(self, payload: bytes, text: bool) -> None:
         """Publish once it may: the client is not read meanwhile, and nothing of it is lost."""
-        app = self._app
+        rooms = self._rooms
         if self._entering is not None:
             await asyncio.wait([self._entering])
             if not self.connection.is_open:
                 return
-        if app.policy.publish != "clients":
+        if rooms.rules.publish != "clients":
             self._leave(POLICY_VIOLATION, "forbidden")
             return
         try:
-            if app.hooks is not None:
-                changed = await app.hooks.publish(self.connection, self.visitor, self.room, payload, text)
+            if rooms.policy is not None:
+                changed = await rooms.policy.publish(self.connection, self.visitor, self.room, payload, text)
                 if changed is None:
                     return
                 payload, text = changed
+            echo = rooms.rules.echo_to_sender
             while True:
                 try:
-                    await app.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
+                    await rooms.publish(self.room, payload, text, publisher=self.id, echo=echo, account=self.account)
                     return
                 except RateLimited as limit:
                     await asyncio.sleep(limit.retry_after)
@@ -160,7 +160,7 @@ class PlainSession:
     # -- what the broker calls
 
     def deliver(self, message: Message) -> None:
-        self._app.give_one(self, message)
+        self._rooms.give_one(self, message)
 
     def presence_changed(self, notice: Notice) -> None:
         """A plain client asks for no presence."""
@@ -176,8 +176,8 @@ class PlainSession:
             self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms | MemoryFull) else POLICY_VIOLATION, error.code)
 
     def _leave(self, code: int, reason: str) -> None:
-        self._app.remove(self)
+        self._rooms.remove(self)
         self.connection.wire.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
-        self._app.remove(self)
+        self._rooms.remove(self)

@@ -52,8 +52,8 @@ class Recovery(RuleBasedStateMachine):
     def build(self, history: int, echo: bool, page: int, pending: int) -> None:
         self.stack = ExitStack()
         self.hall = self.stack.enter_context(hall(policy={"echo_to_sender": echo}, history=history, max_pending=pending))
-        self.hall.app.page_bytes = page
-        self.broker = self.hall.app._memory
+        self.hall.app.rooms.page_bytes = page
+        self.broker = self.hall.app.rooms.memory
         self.history, self.echo = history, echo
         self.clients = [Client(number) for number in range(4)]
         self.logs: dict[str, list[str]] = {"a": [], "b": []}
