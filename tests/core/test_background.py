@@ -9,24 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import LOCAL, PEER, Loop
+from tests.support.lines import Lines
 from wsdaemon.core.background import CANCEL_SECONDS, MAX_LINES, Background
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Headers
-
-
-class Log:
-    """Keeps the lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, format: str, **fields: Any) -> None:
-        self.lines.append(format.format(**fields))
-
-    debug = info = error = warn
-
-    def failure(self, format: str, failure: Any, **fields: Any) -> None:
-        raise AssertionError(format)
 
 
 @pytest.fixture
@@ -72,7 +58,7 @@ def test_a_future_that_several_connections_wait_for(loop: Loop) -> None:
 
 
 def test_saving_to_a_database_is_finished_at_a_stop(loop: Loop) -> None:
-    background, log = Background(), Log()
+    background, log = Background(), Lines()
     saving = start(loop, background, 8)
     stopping = loop.create_task(background.finish(10, log))
     loop.advance(7.9)
@@ -84,7 +70,7 @@ def test_saving_to_a_database_is_finished_at_a_stop(loop: Loop) -> None:
 
 def test_work_that_begins_meanwhile_is_waited_for(loop: Loop) -> None:
     """A closing callback that the end of other work calls."""
-    background, log, begun = Background(), Log(), []
+    background, log, begun = Background(), Lines(), []
 
     start(loop, background, 3).add_done_callback(lambda done: begun.append(start(loop, background, 4)))
     stopping = loop.create_task(background.finish(10, log))
@@ -95,7 +81,7 @@ def test_work_that_begins_meanwhile_is_waited_for(loop: Loop) -> None:
 
 
 def test_what_takes_longer_is_cancelled_and_named(loop: Loop) -> None:
-    background, log = Background({"/chat": "good:chat"}), Log()
+    background, log = Background({"/chat": "good:chat"}), Lines()
     task = start(loop, background, 1000)
     stopping = loop.create_task(background.finish(10, log))
     loop.advance(9.9)
@@ -106,7 +92,7 @@ def test_what_takes_longer_is_cancelled_and_named(loop: Loop) -> None:
 
 
 def test_the_lines_are_bounded(loop: Loop) -> None:
-    background, log = Background(), Log()
+    background, log = Background(), Lines()
     for number in range(100):
         start(loop, background, 1000, number)
     loop.create_task(background.finish(0, log))
@@ -125,7 +111,7 @@ def test_work_that_does_not_end_when_it_is_cancelled(loop: Loop) -> None:
                 continue
             return
 
-    background, log = Background({"/chat": "good:chat"}), Log()
+    background, log = Background({"/chat": "good:chat"}), Lines()
     background.add(loop.create_task(stubborn()), connection())
     stopping = loop.create_task(background.finish(1, log))
     loop.advance(1 + CANCEL_SECONDS + 0.1)
@@ -135,7 +121,7 @@ def test_work_that_does_not_end_when_it_is_cancelled(loop: Loop) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_second_signal_waits_no_longer(loop: Loop, before: bool) -> None:
-    background, log = Background(), Log()
+    background, log = Background(), Lines()
     task = start(loop, background, 1000)
     if before:
         background.hurry()

@@ -1,4 +1,4 @@
-"""Work of apps that goes on by itself: coroutines of connections, hooks, callbacks. A stopping daemon gives it time, and then cancels it."""
+"""Work of apps that goes on by itself, such as coroutines, hooks and callbacks. A stopping daemon gives it time, and then cancels it."""
 
 from __future__ import annotations
 

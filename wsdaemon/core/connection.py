@@ -171,8 +171,8 @@ class Connection:
         "handshake",
         "number",
         "opened_at",
-        "work",
         "wire",
+        "work",
         "writer",
     )
 

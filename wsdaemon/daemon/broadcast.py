@@ -16,6 +16,8 @@ CONNECTIONS_AT_ONCE = 64
 Where = str | Callable[[Connection], object]
 """The path of a mount, as it was mounted; or a function that says whether a connection is sent the message."""
 
+Sendable = str | bytes | bytearray | memoryview
+
 Failed = Callable[[Connection, str, BaseException], None]
 
 
@@ -56,7 +58,7 @@ class Broadcast:
 
 
 def broadcast(
-    calls: ThreadCalls, connections: Iterable[Connection], message: str | bytes | bytearray | memoryview, where: Where | None, failed: Failed
+    calls: ThreadCalls, connections: Iterable[Connection], message: Sendable, where: Where | None, failed: Failed
 ) -> None:  # fmt: skip
     """Leave the message for the loop. TypeError if it is no message, SendQueueFull at the bound."""
     payload, text = payload_of(message)

@@ -46,6 +46,7 @@ def make_rooms(settings: MountSettings, failed: Failed, grace: Callable[[], floa
     )
     hooks = load(options.policy, "policy") if isinstance(options.policy, str) else options.policy
     try:
-        return RoomsApp(rules, limits, cast("SendToAll", fan.send_to_all), failed, hooks() if isinstance(hooks, type) else hooks)
+        made = hooks() if isinstance(hooks, type) else hooks
+        return RoomsApp(rules, limits, cast("SendToAll", fan.send_to_all), failed, made, grace=grace)
     except Exception as error:
         raise LoadError(hooks_text(options.policy), f"{type(error).__name__}: {error}", "policy") from error

@@ -43,8 +43,7 @@ class Daemon:
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        sockets, grace = Sockets(self._environ), self.wheel.absence.grace
-        self._resources = Resources(self.settings, sockets, self.watch.app_failed, self._directory, grace)
+        self._resources = Resources(self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace)
         if problems := self._resources.problems:
             self.close()
             raise StartError(*problems)

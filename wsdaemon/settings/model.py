@@ -268,8 +268,8 @@ class MountSettings(SectionSettings):
     on_disconnect: Literal["cancel", "finish"] = field(
         default="cancel",
         metadata=explain(
-            "What happens to coroutines of your own code that are still running when their client has left. cancel: they are cancelled "
-            "after disconnect_grace. finish: they run until they return. A stopping daemon gives both until drain_timeout."
+            "The policy for coroutines of your own code that still run when their client has left. cancel: they are cancelled "
+            "after disconnect_grace. finish: they run until they return. While the daemon stops, both have until drain_timeout."
         ),
     )
     disconnect_grace: Duration = field(

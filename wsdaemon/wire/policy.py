@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ..core.background import Background
     from ..core.connection import Connection, Counts
     from ..core.contract import App
     from ..core.handshake import Peer
-    from ..core.background import Background
     from ..core.histogram import Histogram
     from ..core.slices import Slices
     from ..core.threads import ThreadCalls
