@@ -330,6 +330,21 @@ def test_other_names_are_not_there() -> None:
         wsdaemon.Conection  # noqa: B018
 
 
+REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
+SENDING = {"prepare", "send", "send_payload", "send_prepared", "writable"}
+LIFE = {"abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "opened_at", "state", "unsent"}
+
+
+def test_users_see_nothing_of_a_connections_inside() -> None:
+    """A new name is a promise: it is added here on purpose."""
+
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(wsdaemon.Connection) == REQUEST | SENDING | LIFE
+    assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive"}
+
+
 @pytest.mark.parametrize("name", keys_of(MountSettings))
 def test_an_editor_completes_every_option_of_a_mount(name: str) -> None:
     assert name == "app" or name in wsdaemon.RouteOptions.__annotations__

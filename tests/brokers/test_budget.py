@@ -21,7 +21,7 @@ COUNT = 700
 
 
 class Quiet:
-    """A member that takes everything and keeps nothing; made before the measurement, as a connection is."""
+    """A member that takes messages and keeps none; it is made before the measurement, as a connection is."""
 
     __slots__ = ("id", "identity")
 
@@ -198,7 +198,7 @@ def test_one_owner_has_an_eighth_of_the_memory() -> None:
     assert caught.value.code == "memory" and one.bytes <= one.most
     made.publish("1", bytes(3000), False, account=other)
     made.publish("2", bytes(30_000), False)
-    assert made.history("1").offset == 1  # what was refused changed nothing
+    assert made.history("1").offset == 1  # the refused publication changed nothing
 
 
 def test_histories_go_before_anything_is_refused() -> None:

@@ -39,11 +39,11 @@ def test_work_is_forgotten_when_it_is_done(loop: Loop) -> None:
     background, one = Background(), connection()
     for seconds in (1, 2):
         background.add(loop.create_task(asyncio.sleep(seconds)), one)
-    assert len(background) == len(one.work) == 2
+    assert len(background) == len(one._work) == 2
     loop.advance(1)
-    assert len(background) == len(one.work) == 1
+    assert len(background) == len(one._work) == 1
     loop.advance(1)
-    assert len(background) == len(one.work) == 0
+    assert len(background) == len(one._work) == 0
 
 
 def test_a_future_that_several_connections_wait_for(loop: Loop) -> None:
@@ -51,7 +51,7 @@ def test_a_future_that_several_connections_wait_for(loop: Loop) -> None:
     future = loop.create_future()
     background.add(future, one, own=False)
     background.add(future, other, own=False)
-    assert one.work == other.work == ()
+    assert one._work == other._work == ()
     future.set_result(None)
     loop.settle()
     assert len(background) == 0

@@ -38,7 +38,7 @@ class Wire:
     def send_payload(self, payload: bytes, text: bool) -> Any:
         if not self.live:
             assert self.connection is not None
-            raise self.connection.closed_error()
+            raise self.connection._closed_error()
         self.sent.append((payload, text))
         return None
 
@@ -104,7 +104,7 @@ def test_after_the_end() -> None:
     connection, wire = connect()
     wire.live = False
     assert not connection.is_open
-    connection.ended(4001, "why", "client")
+    connection._ended(4001, "why", "client")
     with pytest.raises(ConnectionClosed) as raised:
         connection.send("x")
     assert (raised.value.code, raised.value.reason) == (4001, "why")
@@ -156,7 +156,7 @@ def test_the_thread_is_told_of_a_mistake(loop: Loop) -> None:
     with pytest.raises(ValueError, match="close code 1006"):
         threaded.call(threaded.connection.close, 1006)
     threaded.wire.live = False
-    threaded.connection.ended(4001, "why", "client")
+    threaded.connection._ended(4001, "why", "client")
     with pytest.raises(ConnectionClosed):
         threaded.call(threaded.connection.send, "x")
 
@@ -229,11 +229,11 @@ def test_who_waits_looks_again_when_woken(loop: Loop) -> None:
 
     task = loop.create_task(wait())
     loop.settle()
-    connection.wake()
+    connection._wake_waiters()
     loop.settle()
     assert not task.done()
     wire.congested = False
-    connection.wake()
+    connection._wake_waiters()
     loop.settle()
     assert task.done()
 
@@ -243,7 +243,7 @@ def test_waiting_for_the_end(loop: Loop) -> None:
     waiting = loop.create_task(connection.wait_closed())
     loop.settle()
     assert not waiting.done()
-    connection.ended(1001, "", "client")
+    connection._ended(1001, "", "client")
     loop.settle()
     assert waiting.done()
     again = loop.create_task(connection.wait_closed())
@@ -263,7 +263,7 @@ def test_closing(loop: Loop) -> None:
     cancelled.cancel()
     loop.settle()
     assert not task.done()
-    connection.ended(1001, "bye", "server")
+    connection._ended(1001, "bye", "server")
     loop.settle()
     assert task.done()
     assert cancelled.cancelled()
@@ -299,7 +299,7 @@ def test_the_end_wakes_everybody(loop: Loop) -> None:
     loop.settle()
     tasks[0].cancel()
     wire.live = False
-    connection.ended(1006, "", "network")
+    connection._ended(1006, "", "network")
     loop.settle()
     assert tasks[0].cancelled()
     assert [task.result() for task in tasks[1:]] == ["woken"] * 2

@@ -155,14 +155,14 @@ class Seat:
     def read(self) -> None:
         """A client that did not read does so now."""
         self.wire.congested = self.wire.queued = False
-        self.connection.wake()
+        self.connection._wake_waiters()
 
     def drop(self) -> None:
         """The connection is gone."""
         self.wire.live = False
         if not self._ended:
             self._ended = True
-            self.connection.ended(1006, "", "network")
+            self.connection._ended(1006, "", "network")
             self.session.closed(1006, "")
 
 

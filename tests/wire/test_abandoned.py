@@ -40,7 +40,7 @@ class Endings:
 def test_a_coroutine_of_a_mounted_class(made: House, on_message: str, on_disconnect: str, ending: str) -> None:
     endings = Endings()
 
-    class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
+    class Mounted(WebSocketServerProtocol):
         async def onMessage(self, payload: bytes, isBinary: bool) -> None:
             await endings.wait(1000)
 
@@ -58,7 +58,7 @@ def test_a_closing_callback_is_not_abandoned(made: House) -> None:
     """It begins with the end of its client, to save what the client did."""
     endings = Endings()
 
-    class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
+    class Mounted(WebSocketServerProtocol):
         async def onClose(self, wasClean: bool, code: int, reason: str) -> None:
             await endings.wait(60)
 
@@ -73,7 +73,7 @@ def test_a_closing_callback_is_not_abandoned(made: House) -> None:
 def test_a_deferred_of_a_closing_callback_is_waited_for_at_a_stop(made: House) -> None:
     deferred: Deferred[str] = Deferred()
 
-    class Mounted(WebSocketServerProtocol):  # type: ignore[misc]
+    class Mounted(WebSocketServerProtocol):
         def onClose(self, wasClean: bool, code: int, reason: str) -> Deferred[str]:
             return deferred
 

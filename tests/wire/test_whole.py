@@ -21,4 +21,4 @@ def test_each_part_finds_what_it_asks_for(made: House, seam: type) -> None:
 def test_no_part_of_a_wire_keeps_another_wire(made: House) -> None:
     client = made.make_wire(App())
     assert client.reader.wire is client.writer.wire is client.protocol._wsdaemon_wire is client.wire
-    assert client.connection.wire is client.wire and client.connection.writer is client.writer
+    assert client.connection._wire is client.wire and client.connection._writer is client.writer

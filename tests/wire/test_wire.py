@@ -261,7 +261,7 @@ def test_a_client_that_vanishes(made: House, error: Exception | None) -> None:
     assert client.ended == (1006, "connection lost without a Close frame", "network")
     assert client.count.now == 0
     assert len(client.wheel) == 0
-    assert app.connection.closed_error().code == 1006
+    assert app.connection._closed_error().code == 1006
 
 
 def test_a_client_that_does_not_answer_our_close_is_dropped(made: House) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from threading import get_ident
 from typing import Any
 
+from ..core.background import background_of
 from ..core.closing import INTERNAL_ERROR, NORMAL, ConnectionClosed
 from ..core.connection import Connection
 from ..core.handshake import Handshake
@@ -42,7 +43,7 @@ class CoroutineConnection(Connection):
         It is a function or a coroutine function; a later one takes the place of an earlier. Name it before the first await: a warning that
         was given already does not come again. Its exception is the app's: the connection closes with 1011. RuntimeError in another thread.
         """
-        self.must_be_on_loop("connection.on_expiring()")
+        self._must_be_on_loop("connection.on_expiring()")
         self._on_warning = None if self._over else callback
 
     async def receive(self) -> str | bytes:
@@ -51,11 +52,11 @@ class CoroutineConnection(Connection):
         RuntimeError when another task is waiting in receive() on the same connection, and in another thread than the loop's.
         """
         if get_ident() != self._thread:
-            self.must_be_on_loop("connection.receive()")
+            self._must_be_on_loop("connection.receive()")
         inbox = self._inbox
         while not inbox:
             if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
-                raise self.closed_error()
+                raise self._closed_error()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
             self._reader = asyncio.get_running_loop().create_future()
@@ -83,9 +84,9 @@ class CoroutineConnection(Connection):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def ended(self, code: int, reason: str, by: str) -> None:
+    def _ended(self, code: int, reason: str, by: str) -> None:
         """The wire: the connection is over. No message will come any more; those that wait can still be received."""
-        super().ended(code, reason, by)
+        super()._ended(code, reason, by)
         self._over = True
         self._on_warning = None  # it most often holds the connection, which would be freed late
         self._wake()
@@ -129,13 +130,13 @@ class CoroutineSession:
     def _run(self, coroutine: Coroutine[Any, Any, object], done: Callable[[asyncio.Task[Any]], object]) -> asyncio.Task[Any]:
         connection = self._connection
         task = asyncio.get_running_loop().create_task(coroutine, name=f"wsdaemon connection {connection.id}")
-        connection.wire.background.add(task, connection)
+        background_of(connection).add(task, connection)
         task.add_done_callback(done)
         return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         if self._went_well(task, "running"):
-            self._connection.wire.close(NORMAL, "")
+            self._connection.close(NORMAL, "")
 
     def _warned(self, task: asyncio.Task[Any]) -> None:
         self._went_well(task, "warning the client")
@@ -147,7 +148,7 @@ class CoroutineSession:
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
             return True
         self._app.failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
         return False
 
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: which publications of the last minutes had which key, in all rooms of one broker."""
+"""Idempotency keys: the keys of the publications of the last minutes, in all rooms of one broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .budget import KEY_BYTES, Budget
 
 
 class IdempotencyKey:
-    """One key of one room. `keys` are the keys of that room, by name."""
+    """One key of one room. `keys`: all keys of that room, by name."""
 
     __slots__ = ("account", "cost", "keys", "name", "offset", "time")
 
@@ -25,7 +25,7 @@ class IdempotencyKey:
 class KeyTable:
     """The keys of all rooms, oldest first: bounded by age in seconds, by number for each room and in all, and by the budget.
 
-    Of all keys one account may have an eighth: then its own oldest makes way. `now` never goes back.
+    An account may have an eighth of all keys; a new one then replaces its own oldest. `now` never goes back.
     """
 
     __slots__ = ("_age", "_budget", "_order", "_per_room", "_total")
@@ -41,13 +41,13 @@ class KeyTable:
         return len(self._order)
 
     def find(self, keys: dict[str, IdempotencyKey], name: str, now: float) -> int | None:
-        """The offset that was published with this key in the room with these keys; None for a key that is new, or forgotten."""
+        """The offset of the publication that had this key, in the room with these keys; None if the key is new, or forgotten."""
         self.expire(now)
         found = keys.get(name)
         return None if found is None else found.offset
 
     def add(self, keys: dict[str, IdempotencyKey], name: str, offset: int, now: float, account: Account) -> None:
-        """Remember a key that `find` did not know."""
+        """Remember a key for which `find` returned None."""
         if len(keys) >= self._per_room:
             self.forget(next(iter(keys.values())))
         if len(account.keys) >= (self._total if account is self._budget.house else share(self._total)):
@@ -59,12 +59,12 @@ class KeyTable:
         self._budget.take(account, key.cost)
 
     def expire(self, now: float) -> None:
-        """Forget all that are too old."""
+        """Forget all keys that are too old."""
         while self._order and now - next(iter(self._order)).time >= self._age:
             self.forget_oldest()
 
     def forget_oldest(self) -> bool:
-        """Forget the oldest of all. Whether there was one."""
+        """Forget the oldest of all keys. Whether there was one."""
         for key in self._order:
             self.forget(key)
             return True

@@ -1,4 +1,4 @@
-"""What the broker in memory knows of a room, and of a member."""
+"""A room of the broker in memory, and the rooms and patterns of a member."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .patterns import matches
 class Room(Outbox):
     """One life of a room. `account`: of the address or user that created it; the room counts there with `cost` bytes.
 
-    `touched`: when it was last published to, joined or left, kept up to date while it is empty.
+    `touched`: the time of its last publication, join or leave, kept up to date while it is empty.
     """
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Room(Outbox):
         self.touched = now
 
     def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
-        """What came after `since`, and whether there is a gap."""
+        """The messages after `since`, and whether there is a gap."""
         if since is None:
             return (), False
         self.history.trim(now)
@@ -71,7 +71,7 @@ def room_cost(name: str) -> int:
 
 
 class Holder:
-    """What one member has. `account` counts it."""
+    """The rooms and patterns of one member, which count in `account`."""
 
     __slots__ = ("account", "member", "patterns", "presence", "rooms")
 
@@ -79,7 +79,7 @@ class Holder:
         self.account = account
         self.member = member
         self.presence = Presence(member.id, member.identity)
-        self.rooms: dict[Room, None] = {}  # in the order it came, which is the order it leaves in
+        self.rooms: dict[Room, None] = {}  # in the order of its subscriptions, in which it leaves them
         self.patterns: set[str] = set()
 
     def hears(self, room: str) -> bool:

@@ -20,7 +20,7 @@ MAX_LINES = 20
 class Background:
     """Work that is under way, each with its connection. Work is forgotten when it is done; its outcome belongs to the code that began it.
 
-    A connection's `work` are those that may be cancelled once it is over.
+    A connection's `_work` may be cancelled once the connection is over.
     """
 
     __slots__ = ("_apps", "_emptied", "_hurried", "_work", "ending")
@@ -41,7 +41,7 @@ class Background:
         """Keep `work` until it is done. `own`: it belongs to this connection alone, so it may be cancelled once that is over."""
         self._work[work] = connection
         if own:
-            connection.work += (work,)
+            connection._work += (work,)
         work.add_done_callback(partial(self._done, connection))
 
     async def finish(self, patience: float, log: LineLog) -> None:
@@ -71,8 +71,8 @@ class Background:
 
     def _done(self, connection: Connection, work: asyncio.Future[Any]) -> None:
         self._work.pop(work, None)  # an app may let several connections wait for one future
-        if connection.work:
-            connection.work = tuple([other for other in connection.work if other is not work])
+        if connection._work:
+            connection._work = tuple([other for other in connection._work if other is not work])
         if not self._work:
             self._wake()
 
@@ -83,3 +83,8 @@ class Background:
     def _describe(self, connection: Connection) -> str:
         mount = connection.handshake.mount
         return f"{self._apps.get(mount, 'an app')} at {mount}, connection {connection.id}"
+
+
+def background_of(connection: Connection) -> Background:
+    """Where the work for this connection is kept, for apps of the house."""
+    return connection._wire.background

@@ -73,7 +73,7 @@ class Connections:
         """Add a connection. During a drain it is closed at once: it may have been admitted before the drain began."""
         self._open[connection] = None
         if self._ending is not None:
-            connection.wire.close(*self._ending)
+            connection.close(*self._ending)
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection, None)
@@ -83,7 +83,7 @@ class Connections:
     def close_all(self, code: int = GOING_AWAY, reason: str = "") -> int:
         """Begin the closing handshake on all connections; returns their number."""
         for connection in self:
-            connection.wire.close(code, reason)
+            connection.close(code, reason)
         return len(self._open)
 
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
@@ -96,7 +96,7 @@ class Connections:
         await asyncio.wait([self._emptied], timeout=patience)
         left = list(self._open)
         for connection in left:
-            connection.wire.abort()
+            connection.abort()
         if left:
             await asyncio.wait([self._emptied], timeout=1.0)  # an abort ends within one turn of the loop
         self._emptied = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ..core.connection import Connection, payload_of
+from ..core.connection import Connection, payload_of, writer_of
 from ..core.threads import ThreadCalls
 from ..wire.fan import send_to_all
 
@@ -38,7 +38,7 @@ class Broadcast:
         if self._left is None:
             self._left = iter(self._connections)
         some = list(islice(self._left, CONNECTIONS_AT_ONCE))
-        writers: list[Any] = [connection.writer for connection in some if connection.is_open and self._chosen(connection)]
+        writers: list[Any] = [writer_of(connection) for connection in some if connection.is_open and self._chosen(connection)]
         if writers:
             if self._prepared is None:
                 self._prepared = writers[0].prepare(self._payload, self._text)

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.connection import Connection
+from ..core.contract import ConnectionClassApp, HandshakeApp
+
 if TYPE_CHECKING:
     from ..core.background import Background
-    from ..core.connection import Connection, Counts
+    from ..core.connection import Counts
     from ..core.contract import App
     from ..core.handshake import Peer
     from ..core.histogram import Histogram
@@ -68,6 +71,16 @@ class WirePolicy:
     response_headers: Mapping[str, str] = field(default_factory=dict)
     round_trips: Histogram | None = None
     """Where the times from a ping to its answer are counted, if at all."""
+    connection_class: type[Connection] = field(init=False)
+    """The class of the app's connections."""
+    keeps_handshake: bool = field(init=False)
+    """Whether the app needs handshakes for longer than its `open`."""
+
+    def __post_init__(self) -> None:
+        """Ask the app once: its Protocols cost too much for each connection."""
+        app = self.app
+        object.__setattr__(self, "connection_class", app.connection_class if isinstance(app, ConnectionClassApp) else Connection)
+        object.__setattr__(self, "keeps_handshake", app.keeps_handshake if isinstance(app, HandshakeApp) else True)
 
     @property
     def high_water(self) -> int:

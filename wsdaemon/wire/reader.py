@@ -19,7 +19,7 @@ from ..core.slices import SLICE_SECONDS
 from .autobahn.fallback import Fallback
 from .body import BODY_BYTES, Body
 from .deflate.streams import CorruptMessage, MessageTooBig
-from .frames import TEXT
+from .frames import COMPRESSED, TEXT
 from .meter import Meter
 from .waits import Pause, Wait
 
@@ -45,9 +45,6 @@ BRIEF_SECONDS = SLICE_SECONDS / 10
 
 CLOSE = 0x88
 """The first byte of a whole Close frame."""
-
-COMPRESSED = 0x40
-"""Added by the frame reader to the opcode of a compressed frame."""
 
 LEAST_PAUSE_SECONDS = 0.001
 """A smaller debt is left to be paid with the next."""

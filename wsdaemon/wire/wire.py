@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
-from ..core.connection import Connection, Counts
+from ..core.connection import Counts
 from ..core.contract import ExpiringSession, open_session
 from .abandoned import Abandoned
 from .answer import answer
@@ -66,7 +66,7 @@ class Wire:
         self.session: Any = None
         self.asking: Asking | None = None
         self.opened = False
-        self.connection: Connection = getattr(policy.app, "connection_class", Connection)(self, handshake, policy.next_id())
+        self.connection = policy.connection_class(self, handshake, policy.next_id())
         protocol._wsdaemon_wire = self
 
     # -- opening
@@ -149,7 +149,7 @@ class Wire:
         except Exception as error:
             self.app_failed("opening", error)
             return
-        if not getattr(policy.app, "keeps_handshake", True):
+        if not policy.keeps_handshake:
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
             self.reader.meter = Meter.of(settings, policy.wheel.absence.time())
@@ -229,7 +229,7 @@ class Wire:
         self.writer.resume_writing()
         if self.policy.app is None:
             self.protocol.transport.congested(False)
-        self.connection.wake()
+        self.connection._wake_waiters()
 
     # -- closing
 
@@ -243,7 +243,7 @@ class Wire:
     def closing(self) -> None:
         """A Close frame was sent."""
         self.writer.live = False
-        self.connection.wake()
+        self.connection._wake_waiters()
         self.timer().expect(self.policy.settings.close_timeout)
         self.reader.look_for_the_answer()
 
@@ -310,11 +310,11 @@ class Wire:
             self.place = None
         if connection.close_code is not None:
             return
-        connection.ended(*self._verdict(was_clean, reason))
+        connection._ended(*self._verdict(was_clean, reason))
         if self.opened:
             self.policy.watcher.closed(connection, self.counts())
-        if connection.work and self.policy.cancels_work:
-            Abandoned(connection.work, self.policy.background, self.policy.wheel, self.policy.settings.disconnect_grace)
+        if connection._work and self.policy.cancels_work:
+            Abandoned(connection._work, self.policy.background, self.policy.wheel, self.policy.settings.disconnect_grace)
         if self.reader.waiting is None:
             self.close_session()
         elif isinstance(self.reader.waiting, Wait):

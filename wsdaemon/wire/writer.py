@@ -98,13 +98,16 @@ class Writer:
         When the client is slow, the result is something to wait for, else None. Raises ConnectionClosed when the connection is over.
         """
         if not self.live:
-            raise self.wire.connection.closed_error()
+            raise self.wire.connection._closed_error()
         size = len(payload)
         deflate = self.deflate
         if deflate is None or size < deflate.threshold:
             compressed = False
         else:
+            turns = self.policy.turns
+            began = turns.now()
             compressed, payload = True, deflate.deflate(payload)
+            turns.spend(turns.now() - began)
             if not deflate.watched:
                 self.policy.resting.watch(deflate)
             size = len(payload)

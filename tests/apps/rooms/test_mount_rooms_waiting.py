@@ -1,4 +1,4 @@
-"""`slow_client = wait`: whoever publishes waits until the slowest member has room."""
+"""`slow_client = wait`: a publisher waits until the slowest member has room."""
 
 from __future__ import annotations
 

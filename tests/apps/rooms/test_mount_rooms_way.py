@@ -63,7 +63,7 @@ class Lobby(RoomsApp):
 
     def open(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
         self.opened += 1
-        connection.number = f"m{self.opened}"
+        connection._number = f"m{self.opened}"
         return super().open(connection, replace(handshake, params={"room": "lobby"}))
 
 

@@ -18,7 +18,7 @@ from wsdaemon.wire.fan import send_to_all
 
 
 class Everything:
-    """What each hook does is the test's to say, by the name of the room or the text of the message."""
+    """A test chooses the behaviour of each hook, by the name of the room or the text of the message."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []

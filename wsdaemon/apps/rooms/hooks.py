@@ -1,4 +1,4 @@
-"""What a rooms policy may have, as Protocols: any of these methods, each a plain function or a coroutine function."""
+"""Protocols of a rooms policy, which has at least one of these methods, each a plain function or a coroutine function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms of one mount: their broker, the publishers that wait, and the way of a message to many members."""
+"""The rooms of one mount: their broker, the publishers that wait, and the sending of one message to many members."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ...brokers.contract import (
 )
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
+from ...core.background import background_of
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer
 from .eager import eagerly
@@ -147,7 +148,7 @@ class MountRooms:
         self.crowded: dict[str, PublisherQueue] = {}
         self.clock = clock
         self.grace = grace
-        """Seconds by which the loop was away just now: rates let through so much more at once."""
+        """Returns the seconds for which the loop was away just now. Rates let through so much more at once."""
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
@@ -176,7 +177,7 @@ class MountRooms:
         """Run `work`, which handles its own errors, in a task of its own. A stopping daemon waits for the work of connections."""
         task = asyncio.get_running_loop().create_task(work)
         if connection is not None:
-            connection.wire.background.add(task, connection)
+            background_of(connection).add(task, connection)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -187,7 +188,7 @@ class MountRooms:
     def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         """Report a connection that cannot be served, and close it."""
         self._failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
 
     # -- publishing and recovering
 

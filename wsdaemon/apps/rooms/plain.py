@@ -1,11 +1,11 @@
-"""A client without a library: it is in the room that its path names, and what it sends goes to all others as it came.
+"""A client without a library: it is in the room that its path names, and its messages go to all other members unchanged.
 
-What it cannot be given as a message it is told with the end of the connection. Close codes and reasons:
+Errors close its connection, with these codes and reasons:
 
-    1008 CODE           it may not do what it asked for: bad_room, forbidden (or the reason that the policy gave), bad_since,
-                        subprotocol_required (the path names no room)
+    1008 CODE           the client may not: bad_room, forbidden (or the policy's reason), bad_since, subprotocol_required (the path names
+                        no room)
     1013 CODE           not now: room_full, too_many_rooms, memory
-    4410 gap            what `?since=` asks for is not to be had any more: come again without it
+    4410 gap            the room no longer has all messages after `?since=`: connect again without it
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ...brokers.contract import (
     TooManyRooms,
 )
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
 from .mount_rooms import MountRooms
 from .visitor import Refused, Visitor
 
 GAP = 4410
-"""Close code for `?since=` with a position that is lost; as 410 Gone."""
+"""Close code if the position in `?since=` is lost; as HTTP's 410 Gone."""
 
 SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 
@@ -56,7 +56,7 @@ class PlainSession:
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -66,7 +66,7 @@ class PlainSession:
     # -- entering
 
     def enter(self, handshake: Handshake) -> None:
-        """Become a member, as the path and `?since=EPOCH:OFFSET` say. Where that takes time, what the client sends meanwhile waits."""
+        """Enter the room that the path names, from `?since=EPOCH:OFFSET` on. If that takes time, messages of the client wait meanwhile."""
         if not self.room:
             self._leave(POLICY_VIOLATION, "subprotocol_required")
             return
@@ -132,7 +132,7 @@ class PlainSession:
         return None if isinstance(answer, Published) else answer
 
     async def _publish_patiently(self, payload: bytes, text: bool) -> None:
-        """Publish once it may: the client is not read meanwhile, and nothing of it is lost."""
+        """Publish as soon as the room takes the message. The client is not read meanwhile, so none of its messages is lost."""
         rooms = self._rooms
         if self._entering is not None:
             await asyncio.wait([self._entering])
@@ -157,13 +157,13 @@ class PlainSession:
         except (BrokerError, Refused) as error:
             self._refuse(error)
 
-    # -- what the broker calls
+    # -- called by the broker
 
     def deliver(self, message: Message) -> None:
         self._rooms.give_one(self, message)
 
     def presence_changed(self, notice: Notice) -> None:
-        """A plain client asks for no presence."""
+        """Never called, because a plain client does not ask for presence."""
 
     # -- the end
 
@@ -177,7 +177,7 @@ class PlainSession:
 
     def _leave(self, code: int, reason: str) -> None:
         self._rooms.remove(self)
-        self.connection.wire.close(code, reason)
+        self.connection.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
         self._rooms.remove(self)

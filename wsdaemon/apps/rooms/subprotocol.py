@@ -1,7 +1,7 @@
 """rooms.v1.json: many rooms on one connection, patterns, acknowledged publications, positions, presence and history.
 
-`requests` has what a client says, `events` what it is told. One connection's requests are done one after the other, and answered in that
-order. For each room, or pattern, of a connection:
+`requests` has the format of the client's messages, `events` that of the daemon's. The daemon handles the requests of one connection one
+after the other, and answers them in that order. The states of each room, or pattern, of a connection:
 
                      subscribe, granted: "subscribed"
       +---------+ ----------------------------------------> +------------+ ---+
@@ -12,8 +12,8 @@ order. For each room, or pattern, of a connection:
         +-----+
       subscribe, refused: "error"
 
-While a long history is sent before the answer "subscribed", the client is still outside, and the "message" events that it is given are that
-history. Publishing, and asking for history or presence, need no subscription.
+While a long history is sent before the answer "subscribed", the client is still outside, and its "message" events are that history.
+Publishing, and asking for history or presence, need no subscription.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.pages import first_messages
 from ...core.closing import POLICY_VIOLATION
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
 from . import events
 from .events import Event, encode
@@ -36,14 +36,13 @@ from .requests import Fault, Id, Request, parse
 from .visitor import Refused, Visitor
 
 MAX_FAULTS = 20
-"""Messages in a row that are no requests; with one more the connection is closed."""
+"""Messages in a row that are no requests. After one more the daemon closes the connection."""
 
 BURST_SECONDS = 2
 """Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
 
-
 RECOVERED_PER_TURN = 10
-"""Rooms of one pattern subscription whose history is looked at in one turn of the loop: about two milliseconds."""
+"""Rooms of one pattern subscription that are recovered in one turn of the loop: about two milliseconds."""
 
 
 class JsonSession:
@@ -60,11 +59,11 @@ class JsonSession:
         self, rooms: MountRooms, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None,
         account: Account,
     ) -> None:  # fmt: skip
-        """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
+        """`room`: the room that the path names, if any. `scope`: the user whose idempotency keys these are; empty without `auth`."""
         self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -79,7 +78,7 @@ class JsonSession:
         return self._rooms.run(self._handle(payload, text))
 
     async def _handle(self, payload: bytes, text: bool) -> None:
-        """Do one request and answer it. A request over the rate is refused, and the next one is read when the rate allows it."""
+        """Answer one request. A request over the rate is refused, and the next one is read when the rate allows it."""
         id: Id = None
         pause = 0.0
         try:
@@ -112,7 +111,7 @@ class JsonSession:
             await self.connection.writable()
 
     def _over_rate(self) -> RateLimited | None:
-        """The error for a request that comes too soon. Refusals are counted until the connection has paused."""
+        """The error for a request that comes too soon, else None. Refusals are counted until the connection has paused."""
         if self._bucket is None:
             return None
         now = self._rooms.clock()
@@ -126,13 +125,13 @@ class JsonSession:
 
     def _close_if_hostile(self) -> None:
         if self._faults > MAX_FAULTS:
-            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
+            self.connection.close(POLICY_VIOLATION, "too_many_errors")
         elif self._refusals > BURST_SECONDS * self._rooms.rules.requests_per_second:
-            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
+            self.connection.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
-        if self._rooms.rules.drops_messages:  # what is dropped for newer ones are messages, not answers
+        if self._rooms.rules.drops_messages:  # a mount may drop messages, but no answers
             self.writer.send_prepared(self.writer.prepare(payload, True, object()))
         else:
             self.writer.send_payload(payload, True)
@@ -162,7 +161,7 @@ class JsonSession:
         return room
 
     async def _admitted(self, request: Request) -> str:
-        """The room that is meant, once it is known that this client may be there."""
+        """The room that the request means. Raises Refused unless the policy lets this client enter it."""
         room = self._room(request)
         if self._rooms.policy is not None and room not in self._inside:
             await self._rooms.policy.enter(self.connection, self.visitor, room)
@@ -187,7 +186,7 @@ class JsonSession:
         known: dict[str, Position] = dict(request.since or {})
         for count, (room, position) in enumerate(known.items(), 1):
             if count % RECOVERED_PER_TURN == 0:
-                await asyncio.sleep(0)  # others have their turn
+                await asyncio.sleep(0)  # other clients have their turn
             known[room] = await rooms.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
         answer = await rooms.subscribe_pattern(pattern, self, known)
         if not self.connection.is_open:
@@ -227,7 +226,7 @@ class JsonSession:
         page = await self._rooms.history(room, request.since, request.limit, request.reverse)
         return events.history(page, first_messages(page.messages, self._rooms.page_bytes, events.ENVELOPE_BYTES), request.reverse)
 
-    # -- what the broker and the edge call
+    # -- called by the broker and the edge
 
     def deliver(self, message: Message) -> None:
         self._rooms.give_one(self, message)
@@ -236,7 +235,7 @@ class JsonSession:
         self._rooms.tell(self, notice)
 
     def expiring(self, seconds: float) -> None:
-        """The client's token ends in so many seconds."""
+        """Tell the client that its token expires in so many seconds."""
         if self.writer.live:
             self._send({"type": "expiring", "seconds": round(seconds)})
 
