@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from threading import get_ident
 from typing import Any
 
-from ..core.background import background_of
 from ..core.closing import INTERNAL_ERROR, NORMAL, ConnectionClosed
-from ..core.connection import Connection
+from ..core.connection import Connection, background_of
 from ..core.handshake import Handshake
 
 READ_AHEAD = 32

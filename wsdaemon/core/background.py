@@ -83,8 +83,3 @@ class Background:
     def _describe(self, connection: Connection) -> str:
         mount = connection.handshake.mount
         return f"{self._apps.get(mount, 'an app')} at {mount}, connection {connection.id}"
-
-
-def background_of(connection: Connection) -> Background:
-    """Where the work for this connection is kept, for apps of the house."""
-    return connection._wire.background

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from .closing import NORMAL, ConnectionClosed, checked_code
 
 if TYPE_CHECKING:
-    from .background import Background
     from .handshake import Handshake, Headers, Peer
     from .identity import Identity
     from .threads import ThreadCalls
@@ -67,6 +66,12 @@ class Counts(NamedTuple):
     """Messages that a slow client was not sent."""
 
 
+class WorkKeeper(Protocol):
+    """Keeps the work that the app does for connections, so that a stopping daemon can wait for it; see Background."""
+
+    def add(self, work: asyncio.Future[Any], connection: Connection, own: bool = True) -> None: ...
+
+
 class Wire(Protocol):
     """What a connection needs of the wire."""
 
@@ -78,7 +83,7 @@ class Wire(Protocol):
         """The way from other threads to the loop."""
 
     @property
-    def background(self) -> Background:
+    def background(self) -> WorkKeeper:
         """Where work is kept that the app does for connections."""
 
     def counts(self) -> Counts: ...
@@ -146,6 +151,11 @@ def _is_closed(connection: Connection) -> bool:
 def writer_of(connection: Connection) -> Writer:
     """The sending half of a connection's wire, for apps of the house that send past the connection, as Writer says."""
     return connection._writer
+
+
+def background_of(connection: Connection) -> WorkKeeper:
+    """The keeper of the work for this connection, for apps of the house."""
+    return connection._wire.background
 
 
 def payload_of(message: str | bytes | bytearray | memoryview) -> tuple[bytes, bool]:

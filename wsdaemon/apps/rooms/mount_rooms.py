@@ -27,9 +27,8 @@ from ...brokers.contract import (
 )
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
-from ...core.background import background_of
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Writer
+from ...core.connection import Connection, Prepared, Writer, background_of
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, encode, message_event, notice_events
 from .policy import Policy
