@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ..core.closing import GOING_AWAY
+from ..core.contract import StartingApp, StoppingApp
 from ..core.registry import Connections
 from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
@@ -149,13 +150,15 @@ class Timers:
 
 
 class AppStep:
-    """An app that has work of its own to start and stop. When it fails, the user's traceback is the reason that the daemon gives."""
+    """An app with work of its own to start, to stop, or both. If its start fails, the daemon gives the user's traceback as the reason."""
 
     def __init__(self, app: Any, where: str) -> None:
         self.name = where
         self._app = app
 
     async def start(self) -> None:
+        if not isinstance(self._app, StartingApp):
+            return
         try:
             await self._app.start()
         except StartError:
@@ -166,7 +169,8 @@ class AppStep:
             raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error
 
     async def stop(self) -> None:
-        await self._app.stop()
+        if isinstance(self._app, StoppingApp):
+            await self._app.stop()
 
 
 class Drain:
