@@ -26,6 +26,7 @@ from typing import Any
 from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.pages import first_messages
+from ...brokers.patterns import check_known, check_pattern
 from ...core.closing import POLICY_VIOLATION
 from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
@@ -184,6 +185,8 @@ class JsonSession:
         if rooms.policy is not None:
             await rooms.policy.enter_pattern(self.connection, self.visitor, pattern)
         known: dict[str, Position] = dict(request.since or {})
+        check_pattern(pattern)
+        check_known(pattern, known)  # before any of their messages is given: the policy allowed the pattern, not these rooms
         for count, (room, position) in enumerate(known.items(), 1):
             if count % RECOVERED_PER_TURN == 0:
                 await asyncio.sleep(0)  # other clients have their turn
