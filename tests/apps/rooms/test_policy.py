@@ -168,7 +168,7 @@ def test_patterns_need_a_hook_of_their_own() -> None:
 
 @pytest.mark.parametrize("pattern", ["open.*", "*", "bad.pat*ern"])
 def test_a_pattern_recovers_no_room_that_it_does_not_match(pattern: str) -> None:
-    """A client that may use a pattern, and knows the epoch of a room that it may no longer enter, must not be given that room's messages."""
+    """A client that may use a pattern, and knows the epoch of a room that it may not enter, must not be given that room's messages."""
 
     class Patterns:
         def enter(self, visitor: Visitor, room: str) -> bool:
