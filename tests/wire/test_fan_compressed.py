@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -13,6 +14,7 @@ from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
 from tests.support.fakes import READERS, Client, Frame, House, house, request
+from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
 from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
@@ -34,9 +36,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Payloads that were compressed for many."""
     made: list[bytes] = []
 
-    def counted(payload: bytes, parameters: DeflateParameters) -> bytes:
+    def counted(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float) -> tuple[bytes, float]:
         made.append(payload)
-        return deflate_message(payload, parameters)
+        return deflate_message(payload, parameters, budget, taken)
 
     monkeypatch.setattr("wsdaemon.wire.prepared.deflate_message", counted)
     return made
@@ -83,11 +85,15 @@ def test_a_prepared_message_to_one(made: House) -> None:
 def test_own_messages_go_on_after_those_to_all(made: House, seed: int) -> None:
     """Each with context takeover: what goes to all moves the client's window, and ours must not refer past it."""
     chance = random.Random(seed)
+    worked = itertools.accumulate(chance.random() * MESSAGE_SECONDS for _ in itertools.count())
+    made.turns.deflating = DeflateBudget(lambda: 0.0, lambda: next(worked))  # long messages are stored from somewhere on
     members = Members(made, 2, opening=OFFER, deflate=DeflateOptions(threshold=100))
     peers = [Peer(False, False, 11, 11) for _ in range(2)]
     sent: list[list[bytes]] = [[], []]
     for step in range(60):
-        payloads = [b"%d " % step + b"what is said again and again " * chance.randrange(1, 9) for _ in range(chance.randrange(1, 4))]
+        payloads = [
+            b"%d " % step + b"what is said again and again " * chance.choice([1, 5, 9, 900, 4000]) for _ in range(chance.randrange(1, 4))
+        ]
         if chance.random() < 0.4:
             members.publish(*payloads)
             sent[0] += payloads

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from ..core.contract import ServiceApp
+from ..core.contract import StartingApp, StoppingApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.wheel import Wheel
@@ -17,7 +17,8 @@ from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
-from ..settings.model import Settings
+from ..settings.model import MountSettings, Settings
+from ..settings.problems import Problem
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
 from .listeners import ListenerMaker, Listening, make_entrance
@@ -84,7 +85,7 @@ def assemble(
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
-        if isinstance(mount.app, ServiceApp)
+        if isinstance(mount.app, (StartingApp, StoppingApp))
     ]
     parts += [FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]
     parts.append(resources.authenticators)
@@ -104,8 +105,12 @@ def prepare(settings: Settings, mount: Mount, resources: Resources) -> None:
         mount.wires.protocols.prepare()
     except Exception as error:
         resources.close()
-        message = f"{type(error).__name__}: {error}"
-        raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
+        raise StartError(factory_problem(settings, mount.settings, error)) from error
+
+
+def factory_problem(settings: Settings, mount: MountSettings, error: Exception) -> Problem:
+    """The problem of a mount whose `factory` fails when it is made."""
+    return settings.problem(f"mount:{mount.path}", f"{type(error).__name__}: {error}", "factory", str(mount.factory))
 
 
 def raise_file_limit(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ..core.closing import GOING_AWAY
+from ..core.contract import StartingApp, StoppingApp
 from ..core.registry import Connections
 from ..ops.systemd import Notifier
 
@@ -133,13 +134,15 @@ class Watchdog:
 
 
 class AppStep:
-    """An app that has work of its own to start and stop. When it fails, the user's traceback is the reason that the daemon gives."""
+    """An app with work of its own to start, to stop, or both. If its start fails, the daemon gives the user's traceback as the reason."""
 
     def __init__(self, app: Any, where: str) -> None:
         self.name = where
         self._app = app
 
     async def start(self) -> None:
+        if not isinstance(self._app, StartingApp):
+            return
         try:
             await self._app.start()
         except StartError:
@@ -150,7 +153,8 @@ class AppStep:
             raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error
 
     async def stop(self) -> None:
-        await self._app.stop()
+        if isinstance(self._app, StoppingApp):
+            await self._app.stop()
 
 
 class Drain:

@@ -71,9 +71,9 @@ class Arrival(asyncio.Protocol):
         """Whether the client came over TLS, here or at a load balancer that says so in a PROXY header."""
         self.due_bucket = 0
         self.connecting: asyncio.Task[None] | None = None
-        """What makes the transport, for as long as that takes."""
+        """The task that reads a PROXY header, while it does."""
         self.stop_connecting: Callable[[], object] | None = None
-        """Ends that early. None before it has begun: then it ends by itself when it sees that this is gone."""
+        """Gives up the header or the transport that is being made. None before that has begun, because it then sees `gone` by itself."""
         gate.wheel.set(self, gate.handshake_timeout)
 
     @property
@@ -84,6 +84,7 @@ class Arrival(asyncio.Protocol):
     # -- the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.stop_connecting = None
         if self._progress is Progress.GONE:  # dropped while the transport was made
             transport.abort()  # type: ignore[attr-defined]
         else:

@@ -162,7 +162,9 @@ def _load_key(path: Path) -> Any:
     if b"PRIVATE KEY-----" not in content:
         raise CertificateError(f"{path}: holds no private key in PEM form")
     if b"-----BEGIN ENCRYPTED" in content or b"Proc-Type: 4,ENCRYPTED" in content:
-        raise CertificateError(f"{path}: the private key is encrypted, and a daemon has nobody to ask for its passphrase")
+        raise CertificateError(
+            f"{path}: the private key is encrypted; expected one without a passphrase (`openssl pkey -in KEY -out NEW` removes it)"
+        )
     try:
         return load_pem_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -118,7 +118,7 @@ class Wire:
         agreed = negotiate(offered, self.policy.deflate) if offered and self.policy.deflate is not None else None
         if agreed is not None:
             parameters, headers["Sec-WebSocket-Extensions"] = agreed
-            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters)
+            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters, self.policy.turns.deflating)
             self.reader.flags |= RSV1
 
     def admitted(self) -> None:
@@ -136,6 +136,7 @@ class Wire:
         """The 101 is on its way: the connection is open."""
         policy, connection, settings = self.policy, self.connection, self.policy.settings
         self.writer.live = self.opened = True
+        self.writer.leave_out_the_answer()
         policy.watcher.opened(connection)
         if self.deadlines is not None or settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
@@ -174,7 +175,8 @@ class Wire:
     def counts(self) -> Counts:
         reader, writer = self.reader, self.writer
         dropped = 0 if writer.shelf is None else writer.shelf.dropped
-        return Counts(reader.messages_in, writer.messages_out, reader.bytes_in, writer.bytes_out, dropped)
+        bytes_out = max(0, writer.bytes_out)  # below 0 until the answer has been written
+        return Counts(reader.messages_in, writer.messages_out, reader.bytes_in, bytes_out, dropped)
 
     def together(self, work: Callable[[], object]) -> None:
         """Do `work`; what it sends leaves in one write at its end. Its exception is our own fault, and ends this connection alone."""

@@ -129,7 +129,7 @@ class Writer:
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message that can be sent to any number of connections with send_prepared(); for `key` see Prepared."""
-        return Prepared(payload, text, self.frame, key)
+        return Prepared(payload, text, self.frame, self.policy.turns, key)
 
     def send_prepared(self, prepared: Prepared) -> None:
         """Send a message that goes to many. Nothing happens once the connection closes."""
@@ -259,6 +259,10 @@ class Writer:
             data = b"".join(frames)
             self.bytes_out += len(data)
             self.native.write(data)
+
+    def leave_out_the_answer(self) -> None:
+        """The bytes so far are the answer to the opening handshake. `bytes_out` counts frames, as the reader's `bytes_in` does."""
+        self.bytes_out = 0 if self.out is None else -self.out_size
 
     @property
     def congested(self) -> bool:

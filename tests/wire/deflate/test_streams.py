@@ -20,6 +20,7 @@ from autobahn.websocket.compress_deflate import PerMessageDeflateOfferAccept
 from twisted.internet.testing import StringTransport
 
 from tests.support.deflate import HELLO, HELLO_FINAL, Receive, both_ways, deflate, final, in_pieces, parameters, sync_flushed
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
 from wsdaemon.wire.deflate.streams import MAX_FINAL_BLOCKS, CorruptMessage, Deflate, MessageTooBig, deflate_message
 
@@ -178,13 +179,13 @@ def test_what_we_send_is_as_in_the_rfc() -> None:
     assert pmce.deflate(b"") == b"\x00"
     alone = deflate(takeover=False)
     assert [alone.deflate(message) for message in (b"Hello", b"Hello", b"")] == [HELLO, HELLO, b"\x00"]
-    assert deflate_message(b"Hello", parameters(takeover=False)) == HELLO
+    assert deflate_message(b"Hello", parameters(takeover=False), DeflateBudget())[0] == HELLO
 
 
 def test_a_message_from_elsewhere_may_be_sent_between_ours() -> None:
     """One compressed for many: after it our context begins anew, and the client's window holds what it holds."""
     pmce, client = deflate(), zlib.decompressobj(-15)
-    payloads = [pmce.deflate(b"Hello"), deflate_message(b"to everyone " * 9, parameters())]
+    payloads = [pmce.deflate(b"Hello"), deflate_message(b"to everyone " * 9, parameters(), DeflateBudget())[0]]
     pmce.forget_what_was_sent()
     payloads += [pmce.deflate(b"Hello"), pmce.deflate(b"Hello")]
     assert payloads[2:] == [HELLO, bytes.fromhex("f200110000")]
@@ -280,7 +281,7 @@ def cost_of_idle(options: DeflateOptions, offered: str) -> int:
     held: list[Deflate | None] = [None] * 300
     before = allocated()
     for place in range(len(held)):
-        held[place] = pmce = Deflate.server(agreed[0])
+        held[place] = pmce = Deflate.server(agreed[0], DeflateBudget())
         pmce.inflate(payload)
         pmce.deflate(text)
         in_pieces(pmce, [HELLO])
@@ -320,4 +321,4 @@ def test_release_frees_everything() -> None:
 
 
 def test_threshold_is_at_hand() -> None:
-    assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0]).threshold == 99  # type: ignore[index]
+    assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0], DeflateBudget()).threshold == 99  # type: ignore[index]

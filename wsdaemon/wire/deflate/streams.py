@@ -11,18 +11,16 @@ inflating half of an idle connection is its window (2 KiB at 11 bits), nothing e
 
 from __future__ import annotations
 
-import time
 import zlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
-from ...core.slices import SLICE_SECONDS
+from .compressor import Compressor, DeflateBudget
 from .negotiation import EXTENSION_NAME, DeflateParameters
 
 if TYPE_CHECKING:
-    from zlib import _Compress, _Decompress
+    from zlib import _Decompress
 
 TAIL = b"\x00\x00\xff\xff"
 """What the sender took away (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
@@ -32,21 +30,11 @@ FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
 
 END = TAIL + FINAL_BLOCK
 
-EMPTY_MESSAGE = b"\x00"
-"""RFC 7692 7.2.3.6"""
-
 MAX_FINAL_BLOCKS = 1000
 """BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
 
 BFINAL_STEP_BYTES = 4096
 """Bytes given to a decoder after a BFINAL block: zlib copies what it leaves over, the square of a message full of such blocks."""
-
-
-STEP_BYTES = 8192
-"""A payload is compressed in steps of this size, with a look at the clock after each."""
-
-SECONDS_PER_BYTE = 50e-9
-"""Besides one slice, a payload may take so long for each byte: JSON takes 15 to 25 ns, the worst payloads more than 100."""
 
 
 class MessageTooBig(PayloadExceededError):
@@ -61,38 +49,13 @@ SMALL_WINDOW_BITS = 12
 """Up to this window, in bits, what was sent is kept as bytes, for a compressor that each message makes: at 11 bits 2 KiB instead of 16."""
 
 
-def _compressor(parameters: DeflateParameters, sent: bytes = b"") -> _Compress:
-    """A compressor that may refer to `sent`, the last that the client got from us."""
-    arguments = parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_DEFAULT_STRATEGY
-    return zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)
+def deflate_message(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float = 0.0) -> tuple[bytes, float]:
+    """One message compressed without context, and the processor time that it took; `taken`: the time that other windows took, in seconds.
 
-
-def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
-    """One message compressed without context: right for every connection with these parameters and `server_no_context_takeover`."""
-    if not payload:
-        return EMPTY_MESSAGE
-    return compress(_compressor(parameters), payload, parameters)[0]
-
-
-def compress(
-    compressor: _Compress, payload: bytes, parameters: DeflateParameters, now: Callable[[], float] = time.thread_time
-) -> tuple[bytes, bool]:
-    """One message without its last four bytes (RFC 7692 7.2.1), and whether `compressor` may go on with the next one.
-
-    Some payloads, such as a long period through a small window, cost five times as much as others. When a payload has used up its budget,
-    the rest is coded without a search for repeats, which takes a twentieth of that. `now` gives seconds of this thread's CPU time.
+    It is right for every connection with these parameters and `server_no_context_takeover`.
     """
-    if len(payload) <= STEP_BYTES:
-        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], True
-    view, made, began = memoryview(payload), [], now()
-    for end in range(STEP_BYTES, len(payload) + STEP_BYTES, STEP_BYTES):
-        made.append(compressor.compress(view[end - STEP_BYTES : end]))
-        if end < len(payload) and now() - began > SLICE_SECONDS + end * SECONDS_PER_BYTE:
-            quick = zlib.compressobj(1, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_HUFFMAN_ONLY)
-            made += [compressor.flush(zlib.Z_SYNC_FLUSH), quick.compress(view[end:]), quick.flush(zlib.Z_SYNC_FLUSH)]
-            return b"".join(made)[:-4], False
-    made.append(compressor.flush(zlib.Z_SYNC_FLUSH))
-    return b"".join(made)[:-4], True
+    compressor = Compressor(parameters, budget)
+    return compressor.message(payload, taken), compressor.took
 
 
 def _last(pieces: list[bytes], size: int) -> bytes:
@@ -177,27 +140,28 @@ class Deflate:
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
     zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
-    with a large window of ours the compressor itself stays, for filling it anew for each message would cost more than the message.
+    with a large window of ours the compressor itself stays, because filling it anew for each message would cost more than the message.
     """
 
-    __slots__ = ("_compressing", "_incoming", "_sent", "_window", "parameters", "used", "watched")
+    __slots__ = ("_budget", "_compressor", "_incoming", "_sent", "_window", "parameters", "used", "watched")
 
     EXTENSION_NAME = EXTENSION_NAME
 
-    def __init__(self, parameters: DeflateParameters) -> None:
+    def __init__(self, parameters: DeflateParameters, budget: DeflateBudget) -> None:
         self.parameters = parameters
-        self._compressing: _Compress | None = None
+        self._budget = budget
+        self._compressor: Compressor | None = None
         self.used = False
-        """Whether something was compressed since somebody last looked."""
+        """Whether a message was compressed since `Resting` last looked."""
         self.watched = False
-        """Whether somebody looks, to let go of what was sent when nothing more is."""
+        """Whether `Resting` watches this connection, to free the compressor once it is not used."""
         self._sent = b""
         self._incoming: _Incoming | None = None
         self._window = b""
 
     @classmethod
-    def server(cls, parameters: DeflateParameters) -> Deflate:
-        return cls(parameters)
+    def server(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        return cls(parameters, budget)
 
     @property
     def threshold(self) -> int:
@@ -205,16 +169,17 @@ class Deflate:
         return self.parameters.threshold
 
     def forget_what_was_sent(self) -> None:
-        """Begin a new context for what we send: allowed at any time, for a sender may refer to its window and does not have to.
+        """Begin a new context for our messages, unless one is under way: a sender may refer to its window, but does not have to.
 
-        Needed when the client was sent a message that did not come from here, and welcome where memory is short.
+        This is needed after the client was sent a message that another compressor made, and welcome where memory is short.
         """
-        self._compressing = None
-        self._sent = b""
+        if self._compressor is None or not self._compressor.begun:
+            self._compressor = None
+            self._sent = b""
 
     def release(self) -> None:
         """Free everything: the connection is closed."""
-        self._compressing = self._incoming = None
+        self._compressor = self._incoming = None
         self._window = self._sent = b""
 
     # -- whole messages
@@ -248,26 +213,29 @@ class Deflate:
 
     def deflate(self, payload: bytes) -> bytes:
         """One message as a compressed payload, without its last four bytes (RFC 7692 7.2.1)."""
-        if self.parameters.server_no_context_takeover:
-            return deflate_message(payload, self.parameters)
-        if not payload:
-            return EMPTY_MESSAGE
-        self.used = True
-        compressor = self._compressing
+        parameters = self.parameters
+        compressor = self._compressor
         if compressor is None:
-            compressor = _compressor(self.parameters, self._sent)
-            if self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+            compressor = Compressor(parameters, self._budget, self._sent)
+        data = compressor.message(payload)
+        if not parameters.server_no_context_takeover:
+            self.used = True
+            if self._keep(compressor):
                 self._remember(payload)
-            else:
-                self._compressing = compressor
-        data, in_step = compress(compressor, payload, self.parameters)
-        if not in_step:  # a large window of the compressor's own lacks the rest: the next message begins a new context
-            self._compressing = None
         return data
 
     def _remember(self, payload: bytes) -> None:
         size = 1 << self.parameters.server_window_bits
         self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
+
+    def _keep(self, compressor: Compressor) -> bool:
+        """A message has ended. Keep the compressor, which has the window inside, and return False; or let it go, and return True: then the
+        next one needs the window as bytes."""
+        if compressor.cut or self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+            self._compressor = None
+            return True
+        self._compressor, self._sent = compressor, b""
+        return False
 
     # -- messages in pieces, as Autobahn calls it
 
@@ -299,21 +267,21 @@ class Deflate:
             self._window = _last(incoming.pieces, 1 << incoming.bits)
 
     def start_compress_message(self) -> None:
-        if self._compressing is None:
-            self._compressing = _compressor(self.parameters, self._sent)
+        if self._compressor is None:
+            self._compressor = Compressor(self.parameters, self._budget, self._sent)
+        self._compressor.begin()
 
     def compress_message_data(self, data: bytes) -> bytes:
-        assert self._compressing is not None
+        assert self._compressor is not None
         self._remember(data)
-        return self._compressing.compress(data)
+        return self._compressor.add(data)
 
     def end_compress_message(self) -> bytes:
-        assert self._compressing is not None
-        data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        compressor = self._compressor
+        assert compressor is not None
+        data = compressor.end()
         if self.parameters.server_no_context_takeover:
-            self._compressing, self._sent = None, b""
-        elif self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
-            self._compressing = None
+            self.forget_what_was_sent()
         else:
-            self._sent = b""
-        return data or EMPTY_MESSAGE  # zlib gives nothing for a second flush in a row
+            self._keep(compressor)
+        return data
