@@ -104,6 +104,11 @@ class Seat:
 
     def send(self, message: str | bytes) -> None:
         """One message, done with when this returns, unless the app makes the client wait."""
+        self.begin(message)
+        self.loop.settle()
+
+    def begin(self, message: str | bytes) -> None:
+        """One message, of which the app does as much as it does at once."""
         assert self.waiting is None, "the client is not read"
         payload = message.encode() if isinstance(message, str) else message
         result = self._take(payload, isinstance(message, str))
@@ -111,7 +116,6 @@ class Seat:
             task = self.loop.create_task(self._wait(result))
             self.waiting = task
             task.add_done_callback(self._waited)
-        self.loop.settle()
 
     async def _wait(self, result: Awaitable[object]) -> None:
         await result
