@@ -216,7 +216,7 @@ class Coroutine:
         """The events after the warning."""
         before = len(self.visitor.frames)
         self.made.loop.advance(30)
-        assert self.door.count.now == 0 and len(self.door.wheel) == 0 and self.app.tasks == set()
+        assert self.door.count.now == 0 and len(self.door.wheel) == 0 and len(self.made.background) == 0
         return self.visitor.frames[before:]
 
 

@@ -16,9 +16,11 @@ from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, 
 from tests.support.gates import make_gate
 from tests.support.lines import Lines
 from wsdaemon.apps.echo import EchoApp
+from wsdaemon.core.background import Background
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
+from wsdaemon.core.threads import ThreadCalls
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.daemon.sockets import open_tcp, open_unix
 from wsdaemon.edge import listeners
@@ -47,7 +49,7 @@ class Served:
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
         self.watcher = Watcher()
         policy = WirePolicy(
-            settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel),
+            settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel), calls=ThreadCalls(loop), background=Background(),
             app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=make_flusher(loop.call_soon),
             turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
