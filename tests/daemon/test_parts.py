@@ -158,6 +158,35 @@ def test_an_apps_own_start_error_stays_as_it_is(loop: Loop) -> None:
         run(loop, AppStep(FailingApp(StartError("mine")), "here").start())
 
 
+class StartsOnly:
+    """An app with `start` and no `stop`."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def start(self) -> None:
+        self.done.append("start")
+
+
+class StopsOnly:
+    """An app with `stop` and no `start`."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def stop(self) -> None:
+        self.done.append("stop")
+
+
+@pytest.mark.parametrize(("kind", "done"), [(StartsOnly, "start"), (StopsOnly, "stop")])
+def test_an_app_may_have_one_of_the_two_methods(loop: Loop, kind: Callable[[], Any], done: str) -> None:
+    app = kind()
+    step = AppStep(app, "here")
+    run(loop, step.start())
+    run(loop, step.stop())
+    assert app.done == [done]
+
+
 # -- systemd
 
 

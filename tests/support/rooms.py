@@ -12,9 +12,11 @@ from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
+from wsdaemon.core.background import Background
 from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.threads import ThreadCalls
 
 Json = dict[str, Any]
 
@@ -38,6 +40,7 @@ class FakeWire:
         self.sent: list[str | bytes] = []
         self.prepared: list[FakePrepared] = []
         self.writes = 0
+        self.background = Background()
         self.close_calls: list[tuple[int, str]] = []
 
     def put(self, payload: bytes, text: bool) -> None:
@@ -65,6 +68,10 @@ class FakeWire:
 
     def unsent(self) -> int:
         return 0
+
+    @property
+    def calls(self) -> ThreadCalls:
+        raise AssertionError("rooms are on the loop's thread")
 
     def counts(self) -> Counts:
         return Counts(0, len(self.sent), 0, 0)
@@ -97,6 +104,11 @@ class Seat:
 
     def send(self, message: str | bytes) -> None:
         """One message, done with when this returns, unless the app makes the client wait."""
+        self.begin(message)
+        self.loop.settle()
+
+    def begin(self, message: str | bytes) -> None:
+        """One message, of which the app does as much as it does at once."""
         assert self.waiting is None, "the client is not read"
         payload = message.encode() if isinstance(message, str) else message
         result = self._take(payload, isinstance(message, str))
@@ -104,7 +116,6 @@ class Seat:
             task = self.loop.create_task(self._wait(result))
             self.waiting = task
             task.add_done_callback(self._waited)
-        self.loop.settle()
 
     async def _wait(self, result: Awaitable[object]) -> None:
         await result

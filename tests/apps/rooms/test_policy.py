@@ -166,6 +166,28 @@ def test_patterns_need_a_hook_of_their_own() -> None:
         made.json().ask("publish", data="x")
 
 
+@pytest.mark.parametrize("pattern", ["open.*", "*", "bad.pat*ern"])
+def test_a_pattern_recovers_no_room_that_it_does_not_match(pattern: str) -> None:
+    """A client that may use a pattern, and knows the epoch of a room that it may not enter, must not be given that room's messages."""
+
+    class Patterns:
+        def enter(self, visitor: Visitor, room: str) -> bool:
+            return False
+
+        def enter_pattern(self, visitor: Visitor, pattern: str) -> bool:
+            return True
+
+    with hall(hooks=Patterns(), history=10) as made:
+        epoch = made.app.rooms.memory.publish("secret.room", b"private", True).epoch
+        made.app.rooms.memory.publish("secret.room", b"private", True)
+        a = made.json()
+        a.ask("ping")
+        a.take()
+        answer = a.ask("subscribe", pattern=pattern, since={"secret.room": {"epoch": epoch, "offset": 0}})
+        assert answer["code"] == ("bad_pattern" if pattern.startswith("bad") else "bad_room")
+        assert [event for event in a.take_events() if event["type"] == "message"] == []
+
+
 @pytest.mark.parametrize("request_", [{"type": "publish", "data": "x"}, {"type": "history"}, {"type": "presence"}])
 def test_a_room_that_one_may_not_enter_shows_and_takes_nothing(request_: dict[str, str]) -> None:
     hooks = Everything()

@@ -28,9 +28,10 @@ from ...brokers.contract import (
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Writer
+from ...core.connection import Connection, Prepared, Writer, background_of
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, encode, message_event, notice_events
+from .long_answers import LongAnswers
 from .policy import Policy
 
 SWEEP_INTERVAL_SECONDS = 5.0
@@ -145,6 +146,7 @@ class MountRooms:
         self.page_bytes = max(1, min(PAGE_BYTES, rules.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, PublisherQueue] = {}
+        self.long_answers = LongAnswers()
         self.clock = clock
         self.grace = grace
         """Returns the seconds for which the loop was away just now. Rates let through so much more at once."""
@@ -172,9 +174,11 @@ class MountRooms:
         await answer_of(self.broker.close())
         self._wake_waiters()
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, which handles its own errors, in a task of its own."""
+    def in_background(self, work: Coroutine[Any, Any, None], connection: Connection | None = None) -> None:
+        """Run `work`, which handles its own errors, in a task of its own. A stopping daemon waits for the work of connections."""
         task = asyncio.get_running_loop().create_task(work)
+        if connection is not None:
+            background_of(connection).add(task, connection)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -254,10 +258,13 @@ class MountRooms:
     ) -> Position:
         """Give a client the messages after `since` as fast as it reads, except the last page, which fits into one answer.
 
-        With `all_of_it` the last page too. Returns the position that the client then has. If a gap opens meanwhile, the client is told of
-        it when it subscribes from that position.
+        With `all_of_it` the last page too. When it returns, this turn of the loop is the caller's for that answer. Returns the position
+        that the client then has. If a gap opens meanwhile, the client is told of it when it subscribes from that position.
         """
-        while connection.is_open:
+        while True:
+            await self.long_answers.turn()
+            if not connection.is_open:
+                break
             page: HistoryPage = await answer_of(self.broker.history(room, since, PAGE_MESSAGES))
             messages = first_messages(page.messages, self.page_bytes, ENVELOPE_BYTES)
             if page.gap or not messages or (messages[-1].offset == page.offset and not all_of_it):

@@ -26,6 +26,7 @@ from typing import Any
 from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.pages import first_messages
+from ...brokers.patterns import check_known, check_pattern
 from ...core.closing import POLICY_VIOLATION
 from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
@@ -40,10 +41,6 @@ MAX_FAULTS = 20
 
 BURST_SECONDS = 2
 """Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
-
-RECOVERED_PER_TURN = 10
-"""Rooms of one pattern subscription that are recovered in one turn of the loop: about two milliseconds."""
-
 
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
@@ -150,6 +147,7 @@ class JsonSession:
                 return await self._history(request)
             case "presence":
                 room = await self._admitted(request)
+                await self._rooms.long_answers.turn()
                 return events.presence(room, await self._rooms.presence(room, request.limit))
             case _:
                 return {"type": "pong"}
@@ -170,7 +168,9 @@ class JsonSession:
     async def _subscribe(self, request: Request) -> Event:
         rooms, since = self._rooms, request.since
         room = await self._admitted(request)
-        if since is not None:
+        if since is None:
+            await rooms.long_answers.turn()
+        else:
             since = await rooms.catch_up(room, since, self.connection, self._give_missed)
         answer = await rooms.subscribe(room, self, since, request.presence)
         if not self.connection.is_open:
@@ -184,9 +184,9 @@ class JsonSession:
         if rooms.policy is not None:
             await rooms.policy.enter_pattern(self.connection, self.visitor, pattern)
         known: dict[str, Position] = dict(request.since or {})
-        for count, (room, position) in enumerate(known.items(), 1):
-            if count % RECOVERED_PER_TURN == 0:
-                await asyncio.sleep(0)  # other clients have their turn
+        check_pattern(pattern)
+        check_known(pattern, known)  # before any of their messages is given: the policy allowed the pattern, not these rooms
+        for room, position in known.items():
             known[room] = await rooms.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
         answer = await rooms.subscribe_pattern(pattern, self, known)
         if not self.connection.is_open:
@@ -223,6 +223,7 @@ class JsonSession:
 
     async def _history(self, request: Request) -> Event:
         room = await self._admitted(request)
+        await self._rooms.long_answers.turn()
         page = await self._rooms.history(room, request.since, request.limit, request.reverse)
         return events.history(page, first_messages(page.messages, self._rooms.page_bytes, events.ENVELOPE_BYTES), request.reverse)
 
