@@ -38,6 +38,7 @@ __all__ = [
     "RoomPage",
     "RoomsHandle",
     "RouteOptions",
+    "SendQueueFull",
     "ServerOptions",
     "ServiceApp",
     "Session",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .core.contract import App, ConnectionClassApp, ExpiringSession, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp
     from .core.handshake import ClientCertificate, Handshake, Headers, Peer
     from .core.identity import Identity
+    from .core.threads import SendQueueFull
     from .daemon.parts import StartError
     from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
     from .server import WebSocketServer
@@ -95,6 +97,7 @@ _HOMES = {
     "RoomPage": "brokers.contract",
     "RoomsHandle": "apps.rooms.handle",
     "RouteOptions": "options",
+    "SendQueueFull": "core.threads",
     "ServerOptions": "options",
     "ServiceApp": "core.contract",
     "Session": "core.contract",

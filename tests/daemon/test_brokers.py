@@ -45,7 +45,7 @@ def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = No
     maker = MountMaker(
         watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
-        next_id=iter(map(str, range(1000))).__next__, reactor=object(),
+        next_id=iter(map(str, range(1000))).__next__, reactor=object(), calls=made.calls, background=made.background,
     )  # fmt: skip
     return maker.make(settings, load_app(settings, watcher.app_failed))
 

@@ -12,9 +12,11 @@ from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
+from wsdaemon.core.background import Background
 from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.threads import ThreadCalls
 
 Json = dict[str, Any]
 
@@ -38,6 +40,7 @@ class FakeWire:
         self.sent: list[str | bytes] = []
         self.prepared: list[FakePrepared] = []
         self.writes = 0
+        self.background = Background()
         self.close_calls: list[tuple[int, str]] = []
 
     def put(self, payload: bytes, text: bool) -> None:
@@ -65,6 +68,10 @@ class FakeWire:
 
     def unsent(self) -> int:
         return 0
+
+    @property
+    def calls(self) -> ThreadCalls:
+        raise AssertionError("rooms are on the loop's thread")
 
     def counts(self) -> Counts:
         return Counts(0, len(self.sent), 0, 0)

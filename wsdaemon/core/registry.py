@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from .background import Background
 from .closing import GOING_AWAY
 from .connection import Connection
 
@@ -44,9 +45,11 @@ class Place:
 
 
 class Connections:
-    """All open connections of one daemon."""
+    """All open connections of one daemon, and the work that apps do for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, apps: Mapping[str, str] | None = None) -> None:
+        """`apps`: the name of the app at each mount's path, for the log."""
+        self.background = Background(apps)
         self._open: dict[Connection, None] = {}
         self._boot = secrets.token_hex(2)
         self._numbers = itertools.count(1)

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from ..core.closing import GOING_AWAY
 from ..core.contract import StartingApp, StoppingApp
 from ..core.registry import Connections
+from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
 
 LINE_SECONDS = 10.0
@@ -133,6 +134,21 @@ class Watchdog:
         self._handle = asyncio.get_running_loop().call_later(min(self._interval or 10.0, 10.0), self._tell)
 
 
+class Timers:
+    """The wheel as a part of the daemon: while it serves, the wheel knows whether the loop was away."""
+
+    name = "timers"
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+
+    async def start(self) -> None:
+        self._wheel.absence.start()
+
+    async def stop(self) -> None:
+        self._wheel.absence.stop()
+
+
 class AppStep:
     """An app with work of its own to start, to stop, or both. If its start fails, the daemon gives the user's traceback as the reason."""
 
@@ -158,12 +174,12 @@ class AppStep:
 
 
 class Drain:
-    """The open connections as a part of the daemon: it begins empty, and at the end each connection is closed."""
+    """The open connections and their work as a part of the daemon: it begins empty, and at the end each connection is closed."""
 
     name = "connections"
 
     def __init__(self, connections: Connections, patience: float) -> None:
-        """`patience`: seconds for connections to close by themselves; the rest is dropped then."""
+        """`patience`: seconds for connections to close by themselves, and for apps to finish their work; the rest is dropped then."""
         self._connections = connections
         self._patience = patience
 
@@ -171,6 +187,10 @@ class Drain:
         """Nothing to do."""
 
     async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience
+        self._connections.background.ending = True
         aborted = await self._connections.drain(self._patience, GOING_AWAY)
         if aborted:
             log.warn("{count} connections did not close in time and were dropped", count=aborted)
+        await self._connections.background.finish(end - loop.time(), log)

@@ -21,7 +21,7 @@ _NO_PARAMS: Mapping[str, str] = {}
 
 
 class Authentication(Protocol):
-    """Finds out who a client is: see auth.chain."""
+    """Authenticates clients: see auth.chain."""
 
     def authenticate(self, request: Candidate) -> Identity | Awaitable[Identity | None] | None: ...
 

@@ -83,7 +83,7 @@ class BadRequest(Exception):
 
 
 def unavailable(reason: str, detail: str, retry_after: float) -> BadRequest:
-    """The 503 (RFC 9110 15.6.4) for what is not the client's fault. `retry_after` in seconds."""
+    """The 503 (RFC 9110 15.6.4) for a fault that is not the client's. `retry_after` in seconds."""
     return BadRequest(503, reason, detail, (("Retry-After", str(max(1, math.ceil(retry_after)))),))
 
 
@@ -194,7 +194,7 @@ class HeadReader:
 
 
 def _check_stranger(buffer: bytes | bytearray) -> None:
-    """Another protocol on this port: say which, for that is what the reader of the answer needs."""
+    """Refuse another protocol on this port by its name, because the reader of the answer needs that."""
     if buffer.startswith(b"\x16"):
         raise BadRequest(400, "tls", "This port speaks plain HTTP, and the client began a TLS handshake: use ws:// or http://.")
     if buffer.startswith((b"\r\n\r\n\0", b"PROXY ")):

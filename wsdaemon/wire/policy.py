@@ -10,11 +10,13 @@ from ..core.connection import Connection
 from ..core.contract import ConnectionClassApp, HandshakeApp
 
 if TYPE_CHECKING:
+    from ..core.background import Background
     from ..core.connection import Counts
     from ..core.contract import App
     from ..core.handshake import Peer
     from ..core.histogram import Histogram
     from ..core.slices import Slices
+    from ..core.threads import ThreadCalls
     from ..core.wheel import Wheel
     from ..settings.model import MountSettings
     from .deflate.negotiation import DeflateOptions
@@ -49,7 +51,7 @@ class WirePolicy:
 
     settings: MountSettings
     """Its limits and times: of them the wire reads `max_message` and `max_fragments`, all about pings, slow clients and rates,
-    `close_timeout`, `idle_timeout`, `lifetime` and `on_message`."""
+    `close_timeout`, `idle_timeout`, `lifetime`, `on_message`, `on_disconnect` and `disconnect_grace`."""
     app: App | None
     """None for an Autobahn class of the user's."""
     watcher: Watcher
@@ -57,6 +59,9 @@ class WirePolicy:
     flusher: Slices[Flushed]
     turns: Turns
     resting: Resting
+    calls: ThreadCalls
+    background: Background
+    """Where work of apps is kept that goes on by itself."""
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""
@@ -83,6 +88,11 @@ class WirePolicy:
         settings = self.settings
         # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
         return 0 if settings.slow_client.waits else min(HIGH_WATER_BYTES, settings.send_backlog // 2)
+
+    @property
+    def cancels_work(self) -> bool:
+        """Whether the work of the user's code for a connection is cancelled some time after that is over."""
+        return self.settings.on_disconnect == "cancel" and self.settings.options is None
 
     @property
     def backlog_age(self) -> float:

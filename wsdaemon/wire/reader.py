@@ -21,7 +21,7 @@ from .body import BODY_BYTES, Body
 from .deflate.streams import CorruptMessage, MessageTooBig
 from .frames import COMPRESSED, TEXT
 from .meter import Meter
-from .waits import Pause
+from .waits import Pause, Wait
 
 if TYPE_CHECKING:
     from .frames import Partial
@@ -355,6 +355,9 @@ class Reader:
             awaitable = awaitable.asFuture(asyncio.get_running_loop())
         self.held = messages
         self.waiting = asyncio.ensure_future(awaitable)
+        if not isinstance(awaitable, Wait):
+            # A future of the app may be waited for by others, too, but a task that was made here has this connection alone.
+            self.policy.background.add(self.waiting, self.wire.connection, own=self.waiting is not awaitable)
         self.waiting.add_done_callback(self._go_on_after)
         if self.writer.live:
             self.stop(APP)

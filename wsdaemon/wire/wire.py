@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
 from ..core.connection import Counts
 from ..core.contract import ExpiringSession, open_session
+from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head
 from .autobahn.fallback import Fallback
@@ -30,8 +31,10 @@ from .waits import Wait
 from .writer import Native, Writer
 
 if TYPE_CHECKING:
+    from ..core.background import Background
     from ..core.handshake import Handshake
     from ..core.registry import Place
+    from ..core.threads import ThreadCalls
     from .autobahn.stage import Stage
     from .policy import Refusing, WirePolicy
 
@@ -172,6 +175,14 @@ class Wire:
             self.deadlines = Deadlines(self)
         return self.deadlines
 
+    @property
+    def calls(self) -> ThreadCalls:
+        return self.policy.calls
+
+    @property
+    def background(self) -> Background:
+        return self.policy.background
+
     def counts(self) -> Counts:
         reader, writer = self.reader, self.writer
         dropped = 0 if writer.shelf is None else writer.shelf.dropped
@@ -304,6 +315,8 @@ class Wire:
         connection._ended(*self._verdict(was_clean, reason))
         if self.opened:
             self.policy.watcher.closed(connection, self.counts())
+        if connection._work and self.policy.cancels_work:
+            Abandoned(connection._work, self.policy.background, self.policy.wheel, self.policy.settings.disconnect_grace)
         if self.reader.waiting is None:
             self.close_session()
         elif isinstance(self.reader.waiting, Wait):

@@ -28,7 +28,7 @@ from ...brokers.contract import (
 from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Writer
+from ...core.connection import Connection, Prepared, Writer, background_of
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, encode, message_event, notice_events
 from .long_answers import LongAnswers
@@ -174,9 +174,11 @@ class MountRooms:
         await answer_of(self.broker.close())
         self._wake_waiters()
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, which handles its own errors, in a task of its own."""
+    def in_background(self, work: Coroutine[Any, Any, None], connection: Connection | None = None) -> None:
+        """Run `work`, which handles its own errors, in a task of its own. A stopping daemon waits for the work of connections."""
         task = asyncio.get_running_loop().create_task(work)
+        if connection is not None:
+            background_of(connection).add(task, connection)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -83,7 +83,7 @@ class PlainSession:
             rest = eagerly(rest)
         if rest is not None:
             self._entering = asyncio.get_running_loop().create_future()
-            self._rooms.in_background(self._finish_entering(rest))
+            self._rooms.in_background(self._finish_entering(rest), self.connection)
 
     async def _finish_entering(self, rest: Awaitable[None]) -> None:
         try:
