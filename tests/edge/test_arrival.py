@@ -213,7 +213,7 @@ def test_a_handshake_that_takes_too_long(made: House, data: bytes) -> None:
 
 
 def test_the_deadline_does_not_move(made: House) -> None:
-    """One byte now and then keeps nobody in."""
+    """One byte now and then keeps no client in."""
     transport, _ = Door(made).arrive()
     for byte in request()[:9]:
         transport.receive(bytes([byte]))
@@ -267,7 +267,7 @@ def test_a_mounted_class_that_cannot_be_made_gives_500_and_takes_no_place(made: 
 
 
 class Denying(WebSocketServerProtocol):  # type: ignore[misc]
-    """Lets nobody in."""
+    """Lets no client in."""
 
     def onConnect(self, request: ConnectionRequest) -> None:
         raise ConnectionDeny(403, "not you")
@@ -283,7 +283,7 @@ def test_whom_a_mounted_class_turns_away_is_counted(made: House) -> None:
 
 
 class Undecided(WebSocketServerProtocol):  # type: ignore[misc]
-    """Never says whether it lets somebody in."""
+    """Never decides."""
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         return Deferred()

@@ -81,7 +81,7 @@ class Client:
         assert (await self.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
 
     async def ended(self) -> bytes:
-        """What comes until the end."""
+        """All bytes until the end."""
         try:
             return await self.reader.read()
         except ConnectionResetError:
@@ -156,7 +156,7 @@ def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_one_that_waited_longest_makes_room(run: Any) -> None:
-    """Silent clients lock nobody out."""
+    """Silent clients lock no other client out."""
 
     async def test() -> None:
         served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 100), max_handshakes=5)

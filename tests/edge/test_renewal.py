@@ -18,7 +18,7 @@ from wsdaemon.edge.renewal import LOOK_SECONDS, CertificateWatch
 
 @implementer(ILogObserver)
 class Lines:
-    """What is logged, as (level, text)."""
+    """The log, as (level, text)."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []

@@ -19,7 +19,8 @@ from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key
-from .request import BadRequest, Head, HeadReader, read_head, wants_upgrade
+from .request import BadRequest, Head, HeadReader, read_head
+from .upgrade import wants_upgrade
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
@@ -37,9 +38,9 @@ class Progress(enum.Enum):
     READING = "reading"
     """Its transport is being made, or its request read."""
     ASKING = "asking"
-    """Somebody finds out who it is."""
+    """Authentication is under way."""
     REFUSED = "refused"
-    """It was answered, with a page or a refusal, and may read that before it is dropped."""
+    """The client was answered, with a page or a refusal, and may read that before the connection is dropped."""
     GONE = "gone"
     """It is a connection, or nothing any more."""
 
@@ -146,7 +147,7 @@ class Arrival(asyncio.Protocol):
             self._wait(answer)
 
     def _wait(self, answer: Awaitable[Identity | None]) -> None:
-        """Until it is known who the client is. The deadline of the handshake runs on."""
+        """Wait for authentication. The deadline of the handshake runs on."""
         self._progress = Progress.ASKING
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
@@ -154,9 +155,9 @@ class Arrival(asyncio.Protocol):
             self._keep(b"")
 
     def _keep(self, data: bytes) -> None:
-        """What a client sends before it was let in waits, and with that nothing more is read from it.
+        """Keep bytes that a client sends before it was let in, and then read no more of them.
 
-        Until then its socket is read, for only so is it seen that a client goes away.
+        Until then its socket is read, because only reading shows that a client goes away.
         """
         self._early += data
         self._native.pause_reading()  # type: ignore[union-attr]
@@ -165,7 +166,7 @@ class Arrival(asyncio.Protocol):
         self._question = None
         if self._progress is not Progress.ASKING:
             if not question.cancelled():
-                question.exception()  # seen: nobody is there any more to be told
+                question.exception()  # read, or the loop would log it: the client is gone
             return
         assert self._candidate is not None
         try:
@@ -173,7 +174,7 @@ class Arrival(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            self._refuse(self._gate.admission.unavailable("auth_cancelled", "it could not be found out who the client is"))
+            self._refuse(self._gate.admission.unavailable("auth_cancelled", "authentication was given up"))
         except Exception:
             self._broken(Failure())
 
@@ -229,7 +230,7 @@ class Arrival(asyncio.Protocol):
         self._gate.wheel.set(self, linger)
 
     def _broken(self, failure: Failure) -> None:
-        """Our own fault, or an authenticator's."""
+        """A fault of the daemon, or of an authenticator."""
         self._gate.broken(failure, self.peer)
         self._refuse(BadRequest(500, "internal_error", "internal error"))
 
@@ -241,7 +242,7 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            self._refuse(self._gate.admission.unavailable("auth_timeout", "it took too long to find out who the client is"))
+            self._refuse(self._gate.admission.unavailable("auth_timeout", "authentication took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 

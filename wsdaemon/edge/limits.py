@@ -1,7 +1,7 @@
 """How much one address, or one user, may have: connections, opening handshakes, new connections per second.
 
-Everything is bounded. What is counted has an entry only while the count is above zero; what is remembered of rates fits into a table of
-fixed size and goes by itself, without a timer.
+Everything is bounded. A count has an entry only while it is above zero. Rates are remembered in a table of fixed size, from which they go
+by themselves, without a timer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .forwarded import Networks
 from .request import BadRequest
 
 Key = str | bytes
-"""What is counted under: an IPv4 address as text, the first 8 bytes of an IPv6 address, the name of a user."""
+"""The key of a count: an IPv4 address as text, the first 8 bytes of an IPv6 address, the name of a user."""
 
 MOST_RATES = 64 * 1024
 """Addresses whose rate is remembered. About 100 bytes each."""
@@ -44,7 +44,7 @@ def too_many(reason: str, retry_after: float) -> BadRequest:
 
 
 def address_key(host: str) -> Key:
-    """What an address is counted under: IPv4 by itself, IPv6 by its /64, which one customer has whole."""
+    """The key of an address: IPv4 by itself, IPv6 by its /64, which one customer has whole."""
     if ":" in host:
         try:
             return socket.inet_pton(socket.AF_INET6, host)[:8]
@@ -120,7 +120,7 @@ class Rate:
         return len(self._young) + len(self._old)
 
     def take(self, key: Key) -> bool:
-        """Take a token; False when there is none. What is refused takes none."""
+        """Take a token; False when there is none. A refused connection takes none."""
         now = self._now()
         young = self._young
         if now >= self._turn_at or len(young) >= self._half:
@@ -162,9 +162,9 @@ def address_rate(
 class AddressLimits:
     """The limits of one listener on single addresses.
 
-    They are for the client's true address. Exempt is only whom we see ourselves: who connects from this machine, which most often is a
-    proxy that brings everybody, and a trusted proxy until it has told who comes. What a proxy tells is always counted, loopback addresses
-    too: a client may have got the proxy to tell that.
+    They are for the client's true address. Only far ends of sockets are exempt: clients on this machine, which most often are proxies that
+    bring all others, and a trusted proxy until it has named the client. An address that a proxy names is always counted, even a loopback
+    address: the client may have made the proxy name it.
     """
 
     __slots__ = ("_exempt", "connections", "handshakes", "rate")
@@ -180,15 +180,15 @@ class AddressLimits:
         self._exempt = exempt if exempt is not None else Networks()
 
     def key(self, peer: Peer) -> Key | None:
-        """What the far end of a socket is counted under; None for one that is not counted."""
+        """The key of the far end of a socket; None if it is not counted."""
         return None if on_this_machine(peer.host) else self.named_key(peer)
 
     def named_key(self, peer: Peer) -> Key | None:
-        """The same for an address that a load balancer named in a PROXY header. A trusted proxy there has yet to tell who comes."""
+        """The same for an address that a load balancer named in a PROXY header. A trusted proxy there has yet to name the client."""
         return None if peer in self._exempt else address_key(peer.host)
 
     def told_key(self, peer: Peer) -> Key:
-        """The same for what a trusted proxy told. One that hides its clients' addresses is counted itself, in their place."""
+        """The same for an address that a trusted proxy named. A proxy that hides its clients' addresses is itself counted."""
         return address_key(peer.host)
 
     def begin(self, key: Key) -> str | None:

@@ -42,7 +42,7 @@ OF_THE_NETWORK = frozenset(
         errno.ENETUNREACH, errno.EPERM,
     }
 )  # fmt: skip
-"""What accept() on Linux passes on from the new connection, or from a firewall: that one is lost, and the listener is not."""
+"""Errors of accept() on Linux that are the new connection's, or a firewall's: that connection is lost, and the listener goes on."""
 
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
@@ -72,8 +72,8 @@ class TurnedAway(Exception):
 class Listener:
     """One listening socket.
 
-    At most `max_handshakes` opening handshakes are under way; the one that has waited longest makes room for a new one, so that silent
-    clients lock nobody out.
+    At most `max_handshakes` opening handshakes are under way. The one that has waited longest makes room for a new one, so that silent
+    clients lock no other client out.
     """
 
     def __init__(
@@ -209,9 +209,9 @@ class Listener:
         return None
 
     def _count(self, peer: Peer, named: bool = False) -> Key | None:
-        """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many.
+        """Enter a handshake for the client's address; returns the key that it is counted under. TurnedAway if that address has too many.
 
-        `named`: a load balancer named it, and it is not the far end of the socket.
+        `named`: a load balancer named the address, which is not that of the far end of the socket.
         """
         clients = self.gate.clients
         key, reason = clients.begin_named(peer) if named else clients.begin(peer)
@@ -220,13 +220,13 @@ class Listener:
         return key
 
     def _turn_away(self, sock: socket.socket, peer: Peer, refused: TurnedAway) -> None:
-        """Close an accepted socket. Where that is plain HTTP the answer is given as well as it can be without keeping the client."""
+        """Close an accepted socket. A plain listener first answers, as far as it can without waiting for the client."""
         self.gate.refusals.add(refused.reason, peer, refused.detail, refused.told)
         try:
             if refused.reason in ANSWERED and self.certificates is None:
                 sock.send(self._answer(refused.reason))
                 sock.shutdown(socket.SHUT_WR)
-                sock.recv(4096)  # what is left unread would turn the end into a reset
+                sock.recv(4096)  # unread bytes would turn the end into a reset
         except OSError:
             pass
         finally:
@@ -290,7 +290,7 @@ class Listener:
             arrival.connecting = None
 
     async def _read_proxy_header(self, arrival: Arrival, sock: socket.socket) -> None:
-        """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
+        """Take exactly the PROXY header off the socket, and with it the client's address. All bytes behind it, TLS or not, stay there."""
         reader = ProxyHeaderReader()
         header: ProxyHeader | None = None
         try:
@@ -305,7 +305,7 @@ class Listener:
             arrival.secure = self._proxies_secure if header.secure is None else header.secure
         if header.destination is not None:
             arrival.local = header.destination
-        if header.source is not None:  # else the proxy speaks for itself, and is not counted
+        if header.source is not None:  # else the connection is the proxy's own, and is not counted
             arrival.peer = header.source
             arrival.key = self._count(header.source, named=True)
 

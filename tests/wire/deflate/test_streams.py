@@ -300,6 +300,29 @@ def test_an_idle_connection_costs_no_more_than_40_kib() -> None:
         assert cost_of_idle(DeflateOptions(), offered) <= 8 * 1024, "promised are 40 KiB"
 
 
+def test_after_one_message_each_way_a_connection_holds_them_compressed() -> None:
+    """At the defaults, which keep both windows: 1 KiB of JSON would be 1 KiB each."""
+    agreed = negotiate(OFFERED, DeflateOptions())
+    assert agreed is not None
+    messages = [b"".join(b'{"id": %d, "price": %d},' % (number, number * 7919 % 997) for number in range(n, n + 40)) for n in (100, 140)]
+    payloads = sync_flushed(*messages, bits=11)
+    pmce, client = Deflate.server(agreed[0], DeflateBudget()), zlib.decompressobj(-11)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        pmce.inflate(payloads[0])
+        sent = len(pmce.deflate(messages[0]))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < len(payloads[0]) + sent + 150 < len(messages[0])
+    again = Deflate.server(agreed[0], DeflateBudget())
+    assert [again.inflate(payload) for payload in payloads] == messages
+    compressed = [again.deflate(message) for message in (messages[0], messages[0], messages[1])]
+    assert len(compressed[1]) < 20, "the context goes on"
+    assert [client.decompress(payload + b"\x00\x00\xff\xff") for payload in compressed] == [messages[0], messages[0], messages[1]]
+
+
 @needs_mallinfo
 def test_without_context_takeover_an_idle_connection_costs_nothing_more() -> None:
     options = DeflateOptions(server_context_takeover=False, client_context_takeover=False)
