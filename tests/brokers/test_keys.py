@@ -52,3 +52,19 @@ def test_keys_count_with_their_characters_and_for_their_owner() -> None:
     assert keys.forget_oldest_of(one) and list(room) == ["über"]
     assert keys.forget_oldest() and not keys.forget_oldest() and not keys.forget_oldest_of(one)
     assert one.bytes == budget.used == 0
+
+
+def test_an_account_cannot_push_the_keys_of_others_out_of_a_room() -> None:
+    budget = Budget(1 << 30)
+    keys = KeyTable(budget, 60.0, 80, 10_000)
+    room: dict[str, IdempotencyKey] = {}
+    one, other = budget.account("one"), budget.account("other")
+    for number in range(70):
+        keys.add(room, f"other-{number}", number, 0.0, other)
+    for number in range(500):
+        keys.add(room, f"one-{number}", number, 1.0, one)
+    assert len(room) == 80 and [key.name for key in one.keys] == [f"one-{number}" for number in range(490, 500)]
+    assert len(other.keys) == 70
+    for number in range(100):
+        keys.add(room, f"program-{number}", number, 2.0, budget.house)
+    assert len(room) == 80 and keys.find(room, "program-99", 2.0) == 99

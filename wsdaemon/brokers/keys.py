@@ -25,7 +25,8 @@ class IdempotencyKey:
 class KeyTable:
     """The keys of all rooms, oldest first: bounded by age in seconds, by number for each room and in all, and by the budget.
 
-    An account may have an eighth of all keys; a new one then replaces its own oldest. `now` never goes back.
+    An account may have an eighth of all keys, and of the keys of a room that is full; a new one then replaces its own oldest. `now` never
+    goes back.
     """
 
     __slots__ = ("_age", "_budget", "_order", "_per_room", "_total")
@@ -49,7 +50,7 @@ class KeyTable:
     def add(self, keys: dict[str, IdempotencyKey], name: str, offset: int, now: float, account: Account) -> None:
         """Remember a key for which `find` returned None."""
         if len(keys) >= self._per_room:
-            self.forget(next(iter(keys.values())))
+            self.forget(self._oldest_of_room(keys, account))
         if len(account.keys) >= (self._total if account is self._budget.house else share(self._total)):
             self.forget_oldest_of(account)
         if len(self._order) >= self._total:
@@ -57,6 +58,14 @@ class KeyTable:
         key = keys[name] = IdempotencyKey(name, offset, now, account, keys)
         self._order[key] = account.keys[key] = None
         self._budget.take(account, key.cost)
+
+    def _oldest_of_room(self, keys: dict[str, IdempotencyKey], account: Account) -> IdempotencyKey:
+        """The key that makes way for one more of `account`, so that an account with its share of a room replaces its own."""
+        if account is not self._budget.house:
+            own = [key for key in keys.values() if key.account is account]
+            if len(own) >= share(self._per_room):
+                return own[0]
+        return next(iter(keys.values()))
 
     def expire(self, now: float) -> None:
         """Forget all keys that are too old."""

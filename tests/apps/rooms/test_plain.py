@@ -207,6 +207,45 @@ def test_a_rooms_rate_makes_its_publishers_wait() -> None:
         assert b.sent == ["1", "2"]
 
 
+def test_of_many_publishers_that_wait_for_the_rate_one_tries_again() -> None:
+    """Were each to try at each token, a thousand clients would take all of the loop's time."""
+    with hall(rate=2.0, burst=1) as made:
+        reader, *publishers = [made.seat() for _ in range(41)]
+        tried: list[str] = []
+        publish = made.app.rooms.memory.publish
+
+        def count(room: str, payload: bytes, text: bool, **options: Any) -> Any:
+            tried.append(payload.decode())
+            return publish(room, payload, text, **options)
+
+        made.app.rooms.memory.publish = count  # type: ignore[method-assign]
+        for publisher in publishers:
+            publisher.send(publisher.id)
+        del tried[:]
+        for _ in range(39):
+            made.advance(0.5)
+        assert reader.sent == [publisher.id for publisher in publishers]
+        assert len(tried) <= 2 * 39
+        assert made.app.rooms.throttled == {}
+
+
+def test_publishers_that_wait_for_the_rate_count_and_have_a_bound() -> None:
+    with hall(rate=1.0, burst=1, memory=200_000) as made:
+        publishers = [made.seat() for _ in range(20)]
+        for publisher in publishers:
+            publisher.send("x" * 1000)
+        waiting = [publisher for publisher in publishers if publisher.waiting is not None]
+        assert 3 < len(waiting) < 10
+        assert {publisher.closed for publisher in publishers if publisher.closed} == {(1013, "memory")}
+        for publisher in waiting[:-1]:
+            publisher.drop()
+        made.advance(1.0)
+        made.advance(1.0)
+        assert waiting[-1].waiting is None, "messages of lost connections take no part of the rate"
+        assert made.app.rooms.memory.history("lobby").offset == 2
+        assert made.app.rooms.throttled == {}
+
+
 def test_one_that_fails_harms_no_one_else() -> None:
     def send(wires: Any, messages: Any) -> None:
         raise ValueError("broken")

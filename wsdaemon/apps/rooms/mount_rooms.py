@@ -22,6 +22,7 @@ from ...brokers.contract import (
     Position,
     PresencePage,
     Published,
+    RateLimited,
     RoomPage,
     Subscribed,
 )
@@ -103,7 +104,7 @@ class AccountedMember(Member, Protocol):
 
 
 class PublisherQueue:
-    """The publishers that wait until their room can take more."""
+    """The publishers that wait until their room can take more. Only the first of them tries again."""
 
     __slots__ = ("length", "turn")
 
@@ -146,6 +147,9 @@ class MountRooms:
         self.page_bytes = max(1, min(PAGE_BYTES, rules.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, PublisherQueue] = {}
+        """Rooms that are busy, and their publishers."""
+        self.throttled: dict[str, PublisherQueue] = {}
+        """Rooms whose rate is used up, and their plain publishers."""
         self.long_answers = LongAnswers()
         self.clock = clock
         self.grace = grace
@@ -215,6 +219,35 @@ class MountRooms:
                     except Busy:
                         with self.memory.waiting(len(payload), account):
                             await self._delivered()
+            finally:
+                queue.turn.release()
+
+    async def publish_in_rate(
+        self, connection: Connection, room: str, payload: bytes, text: bool, *, account: Account, **options: Any
+    ) -> None:  # fmt: skip
+        """Publish. While the room's rate is used up, publishers wait, first come, first served.
+
+        If the connection is lost meanwhile, the message is dropped, so that a client that comes again and again does not use up the rate.
+        Errors: those of `publish` but RateLimited.
+        """
+        queue = self.throttled.get(room)
+        if queue is None:
+            try:
+                await self.publish(room, payload, text, account=account, **options)
+                return
+            except RateLimited:
+                queue = self.throttled[room] = PublisherQueue()
+        with queue.waiter(self.throttled, room):
+            with self.memory.waiting(len(payload), account):
+                await queue.turn.acquire()
+            try:
+                while connection.is_open:
+                    try:
+                        await self.publish(room, payload, text, account=account, **options)
+                        return
+                    except RateLimited as limit:
+                        with self.memory.waiting(len(payload), account):
+                            await asyncio.sleep(limit.retry_after)
             finally:
                 queue.turn.release()
 

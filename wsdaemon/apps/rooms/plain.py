@@ -119,7 +119,7 @@ class PlainSession:
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         rooms, room = self._rooms, self.room
-        if not rooms.open_to_all or self._entering is not None or room in rooms.crowded:
+        if not rooms.open_to_all or self._entering is not None or room in rooms.crowded or room in rooms.throttled:
             return self._publish_patiently(payload, text)
         echo = rooms.rules.echo_to_sender
         try:
@@ -148,12 +148,7 @@ class PlainSession:
                     return
                 payload, text = changed
             echo = rooms.rules.echo_to_sender
-            while True:
-                try:
-                    await rooms.publish(self.room, payload, text, publisher=self.id, echo=echo, account=self.account)
-                    return
-                except RateLimited as limit:
-                    await asyncio.sleep(limit.retry_after)
+            await rooms.publish_in_rate(self.connection, self.room, payload, text, publisher=self.id, echo=echo, account=self.account)
         except (BrokerError, Refused) as error:
             self._refuse(error)
 
