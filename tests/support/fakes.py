@@ -22,7 +22,8 @@ from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count, Place
 from wsdaemon.core.threads import ThreadCalls
 from wsdaemon.core.wheel import Due, Wheel
-from wsdaemon.edge.request import parse_head, upgrade
+from wsdaemon.edge.request import parse_head
+from wsdaemon.edge.upgrade import upgrade
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.wire.deflate.resting import Resting

@@ -25,7 +25,8 @@ from .clients import Clients
 from .hosts import Hosts
 from .limits import PER_SECOND, too_many
 from .places import Places
-from .request import BadRequest, unavailable, upgrade
+from .request import BadRequest, unavailable
+from .upgrade import upgrade
 
 SHOWN_ORIGIN = 200
 """Characters of a refused origin in the log."""

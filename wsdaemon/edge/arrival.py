@@ -19,7 +19,8 @@ from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key
-from .request import BadRequest, Head, HeadReader, read_head, wants_upgrade
+from .request import BadRequest, Head, HeadReader, read_head
+from .upgrade import wants_upgrade
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
