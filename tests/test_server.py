@@ -57,6 +57,20 @@ def test_a_route_is_refused_where_it_is_written() -> None:
         server.mount("/chat", cast(Any, 5))
 
 
+def test_a_plain_function_is_refused_where_it_is_decorated() -> None:
+    """Not at the start, and not when the first client comes."""
+
+    def plain(connection: CoroutineConnection) -> None:
+        """A function that is no coroutine function."""
+
+    server = WebSocketServer()
+    with pytest.raises(SettingsError) as refused:
+        server.route("/chat")(cast(Any, plain))
+    assert "[mount:/chat] app = " in str(refused.value)
+    assert "plain: expected a coroutine function: write `async def`" in str(refused.value)
+    server.mount("/chat", app)  # the path is still free
+
+
 def test_two_routes_for_one_path_are_refused_and_the_first_stays() -> None:
     server = WebSocketServer()
     server.mount("/rooms/{room}", "rooms")

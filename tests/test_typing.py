@@ -143,12 +143,16 @@ def describe(connection: Connection) -> str:
 async def greet(connection: CoroutineConnection) -> None:
     await connection.send(describe(connection))
     await connection.close(1000, "bye")
+    await connection.wait_closed()
+    connection.loop.call_soon_threadsafe(connection.abort)
 ''',
     "main.py": '''
 from datetime import timedelta
 from pathlib import Path
 
-from wsdaemon import AdminOptions, BrokerError, CoroutineConnection, MountOptions, Position, SettingsError, StartError, WebSocketServer
+from wsdaemon import (
+    AdminOptions, BrokerError, CoroutineConnection, MountOptions, Position, SendQueueFull, SettingsError, StartError, WebSocketServer,
+)
 
 import auth
 import classes
@@ -159,7 +163,7 @@ admin: AdminOptions = {"token_file": Path("token"), "metrics_open": True}
 server = WebSocketServer(port=0, admin=admin, max_message="64KiB", ping_interval=timedelta(seconds=30), level="debug", max_connections=5)
 
 
-@server.route("/greet/{name}", slow_client="drop_oldest", max_message=1024, origins=["https://example.com"])
+@server.route("/greet/{name}", slow_client="drop_oldest", max_message=1024, origins=["https://example.com"], on_disconnect="finish")
 async def greet(connection: CoroutineConnection) -> None:
     await connection.send(connection.params["name"])
 
@@ -179,8 +183,10 @@ def main() -> None:
         with server:
             position: Position = server.rooms_at("/rooms/{room}")["lobby"].position().result()
             published = server.rooms["lobby"].publish("hello", key=f"{position.epoch}:{position.offset}").result()
+            server.broadcast("hello", where="/chat")
+            server.broadcast(b"hello", where=lambda connection: connection.is_open)
             print(published.epoch, published.offset, published.members, [c.peer for c in server.connections])
-    except (SettingsError, StartError, BrokerError) as error:
+    except (SettingsError, StartError, BrokerError, SendQueueFull) as error:
         print(error)
 ''',
 }
@@ -322,6 +328,21 @@ def test_every_public_name_is_typed() -> None:
 def test_other_names_are_not_there() -> None:
     with pytest.raises(AttributeError, match="wsdaemon has no attribute Conection"):
         wsdaemon.Conection  # noqa: B018
+
+
+REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
+SENDING = {"prepare", "send", "send_payload", "send_prepared", "writable"}
+LIFE = {"abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "opened_at", "state", "unsent"}
+
+
+def test_users_see_nothing_of_a_connections_inside() -> None:
+    """A new name is a promise: it is added here on purpose."""
+
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(wsdaemon.Connection) == REQUEST | SENDING | LIFE
+    assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive"}
 
 
 @pytest.mark.parametrize("name", keys_of(MountSettings))

@@ -38,6 +38,7 @@ __all__ = [
     "RoomPage",
     "RoomsHandle",
     "RouteOptions",
+    "SendQueueFull",
     "ServerOptions",
     "ServiceApp",
     "Session",
@@ -52,13 +53,14 @@ if TYPE_CHECKING:
     from .apps.coroutine import CoroutineConnection
     from .apps.rooms.handle import RoomHandle, RoomsHandle
     from .apps.rooms.hooks import EnterHook, EnterPatternHook, PublishHook
-    from .apps.rooms.policy import Refused, Visitor
+    from .apps.rooms.visitor import Refused, Visitor
     from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
     from .core.closing import ConnectionClosed
     from .core.connection import Connection
     from .core.contract import App, ConnectionClassApp, ExpiringSession, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp
     from .core.handshake import ClientCertificate, Handshake, Headers, Peer
     from .core.identity import Identity
+    from .core.threads import SendQueueFull
     from .daemon.parts import StartError
     from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
     from .server import WebSocketServer
@@ -90,18 +92,19 @@ _HOMES = {
     "PresencePage": "brokers.contract",
     "PublishHook": "apps.rooms.hooks",
     "Published": "brokers.contract",
-    "Refused": "apps.rooms.policy",
+    "Refused": "apps.rooms.visitor",
     "RoomHandle": "apps.rooms.handle",
     "RoomPage": "brokers.contract",
     "RoomsHandle": "apps.rooms.handle",
     "RouteOptions": "options",
+    "SendQueueFull": "core.threads",
     "ServerOptions": "options",
     "ServiceApp": "core.contract",
     "Session": "core.contract",
     "SettingsError": "settings.problems",
     "StartError": "daemon.parts",
     "SubprotocolsApp": "core.contract",
-    "Visitor": "apps.rooms.policy",
+    "Visitor": "apps.rooms.visitor",
     "WebSocketServer": "server",
 }
 """The module of each public name."""

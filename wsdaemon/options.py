@@ -42,6 +42,8 @@ class RouteOptions(TypedDict, total=False):
     control_frames_per_second: int
     idle_timeout: float | str | timedelta
     lifetime: float | str | timedelta
+    on_disconnect: Literal["cancel", "finish"]
+    disconnect_grace: float | str | timedelta
     compression: bool
     compression_level: int
     compression_window_bits: int

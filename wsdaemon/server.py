@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
@@ -19,10 +20,11 @@ from twisted.logger import globalLogBeginner
 from .apps.coroutine import CoroutineConnection
 from .apps.loading import is_coroutine_function
 from .apps.rooms import RoomsApp, RoomsHandle
-from .core.closing import GOING_AWAY
+from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
 from .daemon import process
+from .daemon.broadcast import broadcast
 from .daemon.daemon import Daemon
 from .daemon.parts import State
 from .daemon.process import Process, Signals, StartStopped, stop_reactor
@@ -251,13 +253,34 @@ class WebSocketServer:
 
     @property
     def connections(self) -> list[Connection]:
-        """The open connections, as they are now; empty when the server does not run."""
+        """The open connections, as they are now; empty when the server does not run. In any thread."""
         return [] if self._daemon is None else list(self._daemon.connections)
 
-    def close_all(self, code: int = GOING_AWAY, reason: str = "") -> None:
-        """Begin the closing handshake on all connections. From any thread."""
+    def broadcast(
+        self, message: str | bytes | bytearray | memoryview, *, where: str | Callable[[Connection], object] | None = None
+    ) -> None:
+        """Send a message to many connections, from any thread, and wait for no client.
+
+        `where` is the path of a mount, written as it was mounted, or a function that is called on the loop with each open connection and
+        says whether it gets the message; None: all connections of the server. The message leaves in later turns of the loop, in slices
+        between which all else goes on. Broadcasts keep their order, also among the messages that the same thread sends with
+        `connection.send()`. The mount's `slow_client` decides what happens to a client that reads too slowly.
+
+        TypeError if it is no message, KeyError if no mount has the path, SendQueueFull if too many messages wait, RuntimeError if the
+        server does not run.
+        """
         daemon = self._running()
-        daemon.loop.call_soon_threadsafe(daemon.connections.close_all, code, reason)
+        if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
+            raise KeyError(f"no mount at {where}")
+        broadcast(daemon.calls, daemon.connections, message, where, daemon.watch.app_failed)
+
+    def close_all(self, code: int = GOING_AWAY, reason: str = "") -> None:
+        """Begin the closing handshake on all connections, from any thread, after the messages that it has sent.
+
+        ValueError for a code that may not be sent, SendQueueFull if too many messages wait.
+        """
+        daemon = self._running()
+        daemon.calls.add(partial(daemon.connections.close_all, checked_code(code), reason))
 
     def _running(self) -> Daemon:
         if self._daemon is None:

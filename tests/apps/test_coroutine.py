@@ -50,7 +50,7 @@ def test_iteration_ends_when_the_client_closes(made: House) -> None:
     run.client.send(text("1"), close(3000, "bye"))
     made.loop.settle()
     assert seen == ["1", (3000, "bye", False)]
-    assert run.app.tasks == set()
+    assert len(made.background) == 0
     assert run.client.frames() == [closing(3000, "bye")]
     assert run.failures == []
 
@@ -101,7 +101,7 @@ def test_messages_that_waited_are_still_received_after_the_close(made: House) ->
             seen.append(message)  # noqa: PERF401 - one by one, as apps do
         seen.append(connection.close_code)
 
-    run = Run(made, app)
+    run = Run(made, app, on_disconnect="finish")
     run.client.send(text("1"), text("2"), close(1000))
     made.loop.settle()
     assert run.client.transport.lost
@@ -187,7 +187,7 @@ def test_a_client_that_vanishes_while_the_read_ahead_is_full(made: House) -> Non
     go_on.set_result(None)
     made.loop.settle()
     assert seen == ["x"] * READ_AHEAD + [1006]
-    assert run.app.tasks == set()
+    assert len(made.background) == 0
 
 
 def test_returning_closes_with_1000(made: House) -> None:
@@ -198,7 +198,7 @@ def test_returning_closes_with_1000(made: House) -> None:
     assert run.client.frames() == [Frame(1, b"bye"), closing(1000)]
     run.client.answer_close()
     assert run.client.ended == (1000, "", "server")
-    assert run.app.tasks == set()
+    assert len(made.background) == 0
 
 
 def test_returning_while_the_read_ahead_is_full(made: House) -> None:
@@ -235,7 +235,7 @@ def test_a_connection_closed_that_is_let_through_at_the_end_is_no_failure(made: 
     run.client.send(close(1000))
     made.loop.settle()
     assert run.failures == []
-    assert run.app.tasks == set()
+    assert len(made.background) == 0
 
 
 def test_a_slow_client_makes_a_coroutine_wait_that_awaits_its_sends(made: House) -> None:
@@ -259,42 +259,117 @@ def test_a_slow_client_makes_a_coroutine_wait_that_awaits_its_sends(made: House)
     assert len(sent) == 100
 
 
-def test_stop_cancels_what_still_runs(made: House) -> None:
-    seen: list[str] = []
+def test_a_client_that_left_ends_a_coroutine_that_waits_for_something_else(made: House) -> None:
+    """A coroutine that waits for a queue never receives, so it would stay for ever."""
+    seen: list[object] = []
 
     async def app(connection: CoroutineConnection) -> None:
         try:
-            await asyncio.sleep(1000)
+            await asyncio.Queue[str]().get()
         except asyncio.CancelledError:
-            seen.append("cancelled")
+            seen.append(connection.close_code)
             raise
 
     run = Run(made, app)
-    run.client.vanish()
+    clients = [run.client, *[made.make_wire(run.app) for _ in range(49)]]
     made.loop.settle()
-    assert len(run.app.tasks) == 1
-    stopping = made.loop.create_task(run.app.stop())
-    made.loop.settle()
-    assert stopping.done()
-    assert seen == ["cancelled"]
-    assert run.app.tasks == set()
+    for client in clients:
+        client.vanish()
+    made.loop.advance(4.9)
+    assert len(made.background) == 50 and seen == []
+    made.loop.advance(0.2)
+    assert seen == [1006] * 50
+    assert len(made.background) == 0
     assert run.failures == []
+    assert all(len(client.wheel) == 0 for client in clients)
 
 
-def test_stop_does_not_wait_for_ever(made: House) -> None:
+def test_a_read_ahead_that_is_full_does_not_hide_that_the_client_left(made: House) -> None:
     async def app(connection: CoroutineConnection) -> None:
-        while True:
-            try:
-                await asyncio.sleep(4)
-            except asyncio.CancelledError:
-                continue
-            return
+        await asyncio.Queue[str]().get()
 
     run = Run(made, app)
-    made.loop.create_task(run.app.start())
-    stopping = made.loop.create_task(run.app.stop())
-    made.loop.advance(5)
-    assert stopping.done()
+    run.client.send(*[text("x")] * (READ_AHEAD + 5))
+    assert not run.client.transport.reading
+    run.client.vanish()
+    made.loop.advance(5.1)
+    assert len(made.background) == 0
+
+
+@pytest.mark.parametrize("grace", [0.5, 30.0])
+def test_the_grace_is_the_mounts(made: House, grace: float) -> None:
+    async def app(connection: CoroutineConnection) -> None:
+        await asyncio.sleep(1000)
+
+    run = Run(made, app, disconnect_grace=grace)
+    run.client.vanish()
+    made.loop.advance(grace - 0.1)
+    assert len(made.background) == 1
+    made.loop.advance(0.2)
+    assert len(made.background) == 0
+
+
+def test_work_within_the_grace_is_finished(made: House) -> None:
+    seen: list[object] = []
+
+    async def app(connection: CoroutineConnection) -> None:
+        async for _ in connection:
+            pass
+        await asyncio.sleep(4)
+        seen.append("saved")
+
+    run = Run(made, app)
+    run.client.send(close(1000))
+    made.loop.advance(10)
+    assert seen == ["saved"]
+    assert len(run.client.wheel) == 0
+
+
+def test_a_mount_may_let_coroutines_finish(made: House) -> None:
+    seen: list[object] = []
+
+    async def app(connection: CoroutineConnection) -> None:
+        await connection.wait_closed()
+        await asyncio.sleep(3600)
+        seen.append(connection.close_code)
+
+    run = Run(made, app, on_disconnect="finish")
+    run.client.vanish()
+    made.loop.advance(3601)
+    assert seen == [1006]
+
+
+def test_wait_closed_beside_a_queue(made: House) -> None:
+    """The way for a coroutine that waits for something else than its client."""
+    seen: list[object] = []
+
+    async def app(connection: CoroutineConnection) -> None:
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        waiting = {asyncio.ensure_future(queue.get()), asyncio.ensure_future(connection.wait_closed())}
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        seen.append((len(done), connection.close_code, connection.is_open))
+        await connection.wait_closed()  # at once by now
+
+    run = Run(made, app)
+    run.client.send(close(4000))
+    made.loop.settle()
+    assert seen == [(1, 4000, False)]
+    assert len(made.background) == 0
+
+
+def test_while_the_daemon_stops_a_coroutine_has_the_drains_time(made: House) -> None:
+    async def app(connection: CoroutineConnection) -> None:
+        await asyncio.sleep(8)
+
+    run = Run(made, app)
+    made.background.ending = True
+    run.client.vanish()
+    made.loop.advance(7.9)
+    assert len(made.background) == 1
+    made.loop.advance(0.2)
+    assert len(made.background) == 0
 
 
 def test_no_task_runs_for_a_connection_whose_app_has_ended(made: House) -> None:

@@ -19,7 +19,7 @@ def test_text_comes_back_as_text_and_binary_as_binary(made: House) -> None:
 
 
 def test_text_is_not_decoded(made: House) -> None:
-    """Its session takes payloads as they came: nothing is paid for a str that nobody looks at."""
+    """The session takes payloads as bytes, so no str is made that the app does not need."""
     client = made.make_wire(EchoApp())
     assert isinstance(client.wire.session, PayloadSession)
     assert not client.reader.flags & TEXT

@@ -1,4 +1,4 @@
-"""apps/ticker.py: one timer for all who listen, and none when nobody does."""
+"""apps/ticker.py: one timer for all clients, and none without clients."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ COUNT = 700
 
 
 class Quiet:
-    """A member that takes everything and keeps nothing; made before the measurement, as a connection is."""
+    """A member that takes messages and keeps none; it is made before the measurement, as a connection is."""
 
     __slots__ = ("id", "identity")
 
@@ -198,7 +198,7 @@ def test_one_owner_has_an_eighth_of_the_memory() -> None:
     assert caught.value.code == "memory" and one.bytes <= one.most
     made.publish("1", bytes(3000), False, account=other)
     made.publish("2", bytes(30_000), False)
-    assert made.history("1").offset == 1  # what was refused changed nothing
+    assert made.history("1").offset == 1  # the refused publication changed nothing
 
 
 def test_histories_go_before_anything_is_refused() -> None:
@@ -312,3 +312,67 @@ def test_when_the_broker_is_closed_nothing_counts() -> None:
     made.publish("a.b", b"x", True, key="k", account=one)
     made.close()
     assert made.budget.used == one.bytes == one.rooms == one.patterns == len(one.keys) == 0
+
+
+class Speaker(Quiet):
+    """A member that answers the first message, and keeps the bytes of an account as they were at each."""
+
+    __slots__ = ("account", "counted", "made")
+
+    def __init__(self, number: int, made: MemoryBroker, account: Account) -> None:
+        super().__init__(number)
+        self.made, self.account, self.counted = made, account, list[int]()
+
+    def deliver(self, message: Message) -> None:
+        self.counted.append(self.account.bytes)
+        if len(self.counted) == 1:
+            self.made.publish("room", bytes(1000), False, account=self.account)
+            self.counted.append(self.account.bytes)
+
+
+def test_a_message_counts_while_it_waits_and_not_while_the_call_that_publishes_delivers_it() -> None:
+    made, one, _ = house(inline=100, memory=1 << 20)
+    made.subscribe("room", Speaker(1, made, one))
+    speaker = made._rooms["room"].members["member-1"]
+    assert isinstance(speaker, Speaker)
+    used = made.budget.used
+    made.publish("room", bytes(5000), False, account=one)
+    while made.fan.step():
+        pass
+    waiting = 1000 + budget.MESSAGE_BYTES
+    assert speaker.counted == [0, waiting, waiting]
+    assert one.bytes == 0 and made.budget.used == used
+
+
+def test_messages_that_join_a_delivery_count_beside_it() -> None:
+    made, one, _ = house(memory=1 << 20)
+    made.fan._bulk = lambda members, messages: None
+    made.subscribe("room", Quiet(1))
+    used = made.budget.used
+    for _ in range(3):
+        made.publish("room", bytes(100), False, account=one)
+    assert one.bytes == 3 * (100 + budget.MESSAGE_BYTES)
+    assert made.budget.used - used == one.bytes + budget.DELIVERY_BYTES + 8
+    made.fan.step()
+    assert one.bytes == 0 and made.budget.used == used
+
+
+@pytest.mark.parametrize("limits", [{"history": 3}, {"latest": True}, {"history": 3, "latest": True}, {"history": 5, "history_bytes": 700}])
+def test_messages_that_replace_each_other_count_for_those_that_published_them(limits: dict[str, Any]) -> None:
+    made, one, other = house(memory=1 << 20, **limits)
+    made.subscribe("room", Quiet(1))
+    for number in range(60):
+        payer, size = (one, other)[number // 3 % 2], 100 + number % 4 * 50
+        made.publish("room", bytes(size), False, account=payer)
+        if number % 5:
+            made.fan.step()
+        waiting = made.fan.active and [message for item in made._rooms["room"].pending for message in getattr(item, "messages", ())]
+        room = made._rooms["room"]
+        held = {id(message): message for message in (*made.history("room").messages, *(waiting or ()), *([room.last] if room.last else []))}
+        kept = [(message.account or made.budget.house, len(message.payload) + budget.MESSAGE_BYTES) for message in held.values()]
+        for account in (one, other):
+            assert account.bytes == sum(size for payer, size in kept if payer is account)
+    while made.fan.step():
+        pass
+    made.close()
+    assert one.bytes == other.bytes == made.budget.used == 0

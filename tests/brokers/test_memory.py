@@ -332,7 +332,7 @@ def test_only_empty_rooms_are_evicted_and_the_least_recently_used_first() -> Non
     bench.publish("new")
     assert [room.room for room in bench.broker.rooms().rooms] == ["full", "new", "old"]
     bench.broker.remove(a)
-    bench.publish("newer")  # the room that nobody ever published to goes before those with a past
+    bench.publish("newer")  # a room that was never published to goes before rooms with a past
     assert [room.room for room in bench.broker.rooms().rooms] == ["new", "newer", "old"]
     assert bench.publish("older").epoch == "e6"  # a new life
 

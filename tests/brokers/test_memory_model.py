@@ -26,7 +26,7 @@ KEYS = st.sampled_from("012")
 
 
 class BrokerModel(Model):
-    """What may happen, in any order."""
+    """Everything that may happen, in any order."""
 
     @rule(key=KEYS, name=ROOMS, resume=st.booleans(), presence=st.booleans(), shift=st.sampled_from([0, 0, 0, -1, -2, 1]))
     def subscribe(self, key: str, name: str, resume: bool, presence: bool, shift: int) -> None:
@@ -225,7 +225,7 @@ class BrokerModel(Model):
 
     @rule()
     def sweep(self) -> None:
-        self.drain()  # what is still delivered is not swept away
+        self.drain()  # rooms with pending deliveries are not swept away
         self.broker.sweep()
         keep = self.limits.keep
         assert keep == math.inf or keep >= 4.0
@@ -273,7 +273,7 @@ class BrokerModel(Model):
         return sum(item.cost for item in waiting if isinstance(item, Delivery))
 
     def counted(self) -> int:
-        """What all that there is counts for, from the beginning."""
+        """The bytes of everything that the broker holds, counted anew."""
         broker, messages = self.broker, dict[int, Message]()
         for outbox in broker.fan.active:
             for item in outbox.pending:

@@ -1,4 +1,4 @@
-"""Delivery that waits for members without room: nothing is lost or reordered, nobody is waited for for ever, and other rooms go on."""
+"""Delivery that waits for members without room: no message is lost or reordered, the wait has an end, and other rooms go on."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.fakes import LOCAL, PEER, Loop
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import READY, Connection
 from wsdaemon.core.handshake import Handshake, Headers
+from wsdaemon.core.threads import SendQueueFull, ThreadCalls
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ class Wire:
     def send_payload(self, payload: bytes, text: bool) -> Any:
         if not self.live:
             assert self.connection is not None
-            raise self.connection.closed_error()
+            raise self.connection._closed_error()
         self.sent.append((payload, text))
         return None
 
@@ -102,11 +104,100 @@ def test_after_the_end() -> None:
     connection, wire = connect()
     wire.live = False
     assert not connection.is_open
-    connection.ended(4001, "why", "client")
+    connection._ended(4001, "why", "client")
     with pytest.raises(ConnectionClosed) as raised:
         connection.send("x")
     assert (raised.value.code, raised.value.reason) == (4001, "why")
     assert connection.closed_by == "client"
+
+
+# -- other threads
+
+
+class Threaded:
+    """A connection, and calls on it from another thread."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.connection, self.wire = connect()
+        self.wire.calls = ThreadCalls(loop, max_calls=3, max_bytes=100)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns in another thread; its exception is raised here."""
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function, *arguments).result()
+
+
+def test_messages_from_another_thread_wait_for_the_loop_and_keep_their_order(loop: Loop) -> None:
+    threaded = Threaded(loop)
+    assert threaded.call(threaded.connection.send, "a") is READY
+    threaded.call(threaded.connection.send_payload, b"b", True)
+    threaded.call(threaded.connection.close, 4000, "bye")
+    assert threaded.wire.sent == [] and threaded.wire.closes == []
+    loop.settle()
+    assert threaded.wire.sent == [(b"a", True), (b"b", True)]
+    assert threaded.wire.closes == [(4000, "bye")]
+    threaded.call(threaded.connection.abort)
+    loop.settle()
+    assert threaded.wire.aborted
+
+
+def test_a_message_from_another_thread_is_what_it_was_when_it_was_sent(loop: Loop) -> None:
+    threaded, message = Threaded(loop), bytearray(b"before")
+    threaded.call(threaded.connection.send, message)
+    message[:] = b"after!"
+    loop.settle()
+    assert threaded.wire.sent == [(b"before", False)]
+
+
+def test_the_thread_is_told_of_a_mistake(loop: Loop) -> None:
+    threaded = Threaded(loop)
+    with pytest.raises(TypeError, match="a message is str"):
+        threaded.call(threaded.connection.send, 5)
+    with pytest.raises(ValueError, match="close code 1006"):
+        threaded.call(threaded.connection.close, 1006)
+    threaded.wire.live = False
+    threaded.connection._ended(4001, "why", "client")
+    with pytest.raises(ConnectionClosed):
+        threaded.call(threaded.connection.send, "x")
+
+
+def test_a_connection_that_ends_while_a_message_waits(loop: Loop) -> None:
+    threaded = Threaded(loop)
+    threaded.call(threaded.connection.send, "x")
+    threaded.wire.live = False
+    loop.settle()
+    assert threaded.wire.sent == [] and loop.problems == []
+
+
+def test_a_thread_that_sends_too_much_is_told(loop: Loop) -> None:
+    threaded = Threaded(loop)
+    threaded.call(threaded.connection.send, bytes(60))
+    with pytest.raises(SendQueueFull):
+        threaded.call(threaded.connection.send, bytes(60))
+    for _ in range(2):
+        threaded.call(threaded.connection.send, b"")
+    with pytest.raises(SendQueueFull):
+        threaded.call(threaded.connection.close)
+    loop.settle()
+    assert len(threaded.wire.sent) == 3
+
+
+def test_what_does_not_work_in_another_thread_says_how_to_do_it(loop: Loop) -> None:
+    threaded = Threaded(loop)
+    connection = threaded.connection
+
+    def wait_here(coroutine: Coroutine[Any, Any, None]) -> None:
+        coroutine.send(None)
+
+    threaded.wire.congested = True
+    closing = threaded.call(connection.close)
+    for function, arguments in (
+        (lambda: connection.state, ()), (connection.writable, ()), (wait_here, (connection.wait_closed(),)),
+        (closing.__await__().send, (None,)),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match=r"asyncio\.run_coroutine_threadsafe\(coroutine, connection\.loop\)"):
+            threaded.call(function, *arguments)
+    assert connection.loop is loop
 
 
 def test_ready_can_be_awaited_again_and_again(loop: Loop) -> None:
@@ -138,13 +229,26 @@ def test_who_waits_looks_again_when_woken(loop: Loop) -> None:
 
     task = loop.create_task(wait())
     loop.settle()
-    connection.wake()
+    connection._wake_waiters()
     loop.settle()
     assert not task.done()
     wire.congested = False
-    connection.wake()
+    connection._wake_waiters()
     loop.settle()
     assert task.done()
+
+
+def test_waiting_for_the_end(loop: Loop) -> None:
+    connection, _ = connect()
+    waiting = loop.create_task(connection.wait_closed())
+    loop.settle()
+    assert not waiting.done()
+    connection._ended(1001, "", "client")
+    loop.settle()
+    assert waiting.done()
+    again = loop.create_task(connection.wait_closed())
+    loop.settle()
+    assert again.done()
 
 
 def test_closing(loop: Loop) -> None:
@@ -159,7 +263,7 @@ def test_closing(loop: Loop) -> None:
     cancelled.cancel()
     loop.settle()
     assert not task.done()
-    connection.ended(1001, "bye", "server")
+    connection._ended(1001, "bye", "server")
     loop.settle()
     assert task.done()
     assert cancelled.cancelled()
@@ -195,7 +299,7 @@ def test_the_end_wakes_everybody(loop: Loop) -> None:
     loop.settle()
     tasks[0].cancel()
     wire.live = False
-    connection.ended(1006, "", "network")
+    connection._ended(1006, "", "network")
     loop.settle()
     assert tasks[0].cancelled()
     assert [task.result() for task in tasks[1:]] == ["woken"] * 2

@@ -73,7 +73,7 @@ def test_what_the_built_in_apps_have() -> None:
     async def function(connection: CoroutineConnection) -> None: ...
 
     coroutine = CoroutineApp(function, lambda connection, doing, error: None)
-    assert isinstance(coroutine, ServiceApp)
+    assert not isinstance(coroutine, ServiceApp), "the drain finishes its coroutines"
     assert isinstance(coroutine, ConnectionClassApp) and coroutine.connection_class is CoroutineConnection
     for app in (EchoApp(), TickerApp(1.0)):
         assert isinstance(app, HandshakeApp) and not app.keeps_handshake

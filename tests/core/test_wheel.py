@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import Loop
-from wsdaemon.core.wheel import AWAY_SECONDS, RESOLUTION_SECONDS, Due, Wheel
+from wsdaemon.core.absence import AWAY_SECONDS
+from wsdaemon.core.wheel import RESOLUTION_SECONDS, Due, Wheel
 
 
 class Item:

@@ -25,6 +25,10 @@ address = unix:./admin.sock
 app = echo
 [mount:/service]
 app = {__name__}:Service
+[mount:/starting]
+app = {__name__}:Starting
+[mount:/stopping]
+app = {__name__}:Stopping
 """
 
 
@@ -42,17 +46,40 @@ class Service:
     def open(self, connection: Connection, handshake: Any) -> Any: ...
 
 
+class Starting:
+    """An app with `start` and no `stop`."""
+
+    started = 0
+
+    async def start(self) -> None:
+        Starting.started += 1
+
+    def open(self, connection: Connection, handshake: Any) -> Any: ...
+
+
+class Stopping:
+    """An app with `stop` and no `start`."""
+
+    stopped = 0
+
+    async def stop(self) -> None:
+        Stopping.stopped += 1
+
+    def open(self, connection: Connection, handshake: Any) -> Any: ...
+
+
 def test_the_parts_are_started_in_order_and_only_those_that_have_work(tmp_path: Path) -> None:
     async def life() -> None:
         async with inside(tmp_path, INI) as daemon:
             assembly = daemon._assembly
-            assert [type(part).__name__ for part in assembly.parts] == ["Admin", "AppStep", "Authenticators", "Drain"]
+            parts = ["Timers", "Admin", "AppStep", "AppStep", "AppStep", "Authenticators", "Drain"]
+            assert [type(part).__name__ for part in assembly.parts] == parts
             assert [listener.name for listener in assembly.listeners] == ["web", "other"]
-            assert [mount.path for mount in assembly.mounts] == ["/plain", "/service"]
-            assert Service.running == 1
+            assert [mount.path for mount in assembly.mounts] == ["/plain", "/service", "/starting", "/stopping"]
+            assert (Service.running, Starting.started, Stopping.stopped) == (1, 1, 0)
             for reload in assembly.reloads:
                 reload()
-        assert Service.running == 0
+        assert (Service.running, Starting.started, Stopping.stopped) == (0, 1, 1)
 
     run_inside(life())
 

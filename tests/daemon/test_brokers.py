@@ -45,7 +45,7 @@ def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = No
     maker = MountMaker(
         watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
         turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
-        next_id=iter(map(str, range(1000))).__next__, reactor=object(),
+        next_id=iter(map(str, range(1000))).__next__, reactor=object(), calls=made.calls, background=made.background,
     )  # fmt: skip
     return maker.make(settings, load_app(settings, watcher.app_failed))
 
@@ -90,7 +90,7 @@ def test_one_that_leaves_is_a_member_no_more(made: House) -> None:
     b.vanish()
     a.send(text("x"))
     made.loop.settle()
-    assert room.mount.app._memory.presence("lobby").count == 1
+    assert room.mount.app.rooms.memory.presence("lobby").count == 1
     assert room.watcher.failures == []
 
 
@@ -115,7 +115,7 @@ def test_a_long_history_is_not_too_much_for_a_small_backlog(made: House) -> None
     for number in range(200):
         a.send(binary(bytes([number]) * 5000))
     made.loop.settle()
-    page = room.mount.app._memory.history("lobby")
+    page = room.mount.app.rooms.memory.history("lobby")
     slow = room.client(sec_websocket_protocol="rooms.v1.json")
     slow.transport.stuck = True
     slow.send(text(json.dumps({"type": "subscribe", "since": {"epoch": page.epoch, "offset": 0}})))
@@ -148,19 +148,19 @@ def test_the_options_reach_the_broker(made: House) -> None:
         room_messages_per_second=9, history=10, history_age="1h", history_bytes="1KiB", latest=True, room_idle="5s", hook_timeout="3s",
         slow_client="latest", send_backlog="40KiB",
     ).app  # fmt: skip
-    limits, policy = app._memory.limits, app.policy
+    limits, rules = app.rooms.memory.limits, app.rooms.rules
     assert (limits.max_rooms, limits.max_members, limits.max_subscriptions, limits.max_patterns) == (5, 6, 7, 8)
     assert (limits.rate, limits.burst, limits.room_idle, limits.latest) == (9, 18, 5.0, True)
     assert (limits.history, limits.history_age, limits.history_bytes, limits.name_pattern.pattern) == (10, 3600.0, 1024, "[a-z]+")
-    assert (policy.publish, policy.echo_to_sender, policy.parameters, policy.drops_messages) == ("server", True, ("room",), True)
-    assert (policy.hook_timeout, app.page_bytes) == (3.0, 10 * 1024)
+    assert (rules.publish, rules.echo_to_sender, rules.parameters, rules.drops_messages) == ("server", True, ("room",), True)
+    assert (rules.hook_timeout, app.rooms.page_bytes) == (3.0, 10 * 1024)
 
 
 def test_history_by_age_alone_or_not_at_all(made: House) -> None:
-    assert mount(made).app._memory.limits.history_count == 0
-    assert mount(made, history_age="1h").app._memory.limits.history_count == 10_000
-    assert mount(made, history=5).app._memory.limits.history_count == 5
-    assert mount(made, "/a/{x}/{y}").app.policy.parameters == ("x", "y")
+    assert mount(made).app.rooms.memory.limits.history_count == 0
+    assert mount(made, history_age="1h").app.rooms.memory.limits.history_count == 10_000
+    assert mount(made, history=5).app.rooms.memory.limits.history_count == 5
+    assert mount(made, "/a/{x}/{y}").app.rooms.rules.parameters == ("x", "y")
 
 
 @pytest.mark.parametrize("policy", [f"{__name__}:Gate", Gate, Gate()])

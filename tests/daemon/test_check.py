@@ -6,9 +6,11 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from trustme import CA
 
 from wsdaemon.daemon import check as checking
 from wsdaemon.daemon.check import check, may_bind, problems_beyond, tcp_in_use, unix_in_use
@@ -36,9 +38,9 @@ GOOD = """
 [daemon]
 python_path = .
 [listener:main]
-address = tcp:8080:interface=127.0.0.1
+address = tcp:0:interface=127.0.0.1
 [listener:inner]
-address = tcp:8081:interface=127.0.0.1
+address = tcp:0:interface=127.0.0.2
 mounts = /echo
 [mount:/echo]
 app = echo
@@ -52,10 +54,10 @@ def test_what_would_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(tmp_path, GOOD) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        "listener main: ws on tcp:8080:interface=127.0.0.1",
+        "listener main: ws on tcp:0:interface=127.0.0.1",
         "  /echo  echo",
         "  /chat  checked_app:chat",
-        "listener inner: ws on tcp:8081:interface=127.0.0.1",
+        "listener inner: ws on tcp:0:interface=127.0.0.2",
         "  /echo  echo",
         f"{tmp_path}/ws.ini is good",
     ]
@@ -116,7 +118,7 @@ def test_a_port_that_needs_a_privilege(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_group_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [line] = problems(tmp_path, listen("unix:./ws.sock:group=nobody-of-this-name"), capsys)
-    assert "there is no such user or group" in line
+    assert "there is no group nobody-of-this-name on this machine" in line
 
 
 def test_a_group_that_cannot_be_set(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +179,43 @@ def test_an_app_is_neither_started_nor_opened(tmp_path: Path, capsys: pytest.Cap
         "    async def stop(self): raise AssertionError\n"
     )
     assert run(tmp_path, "[daemon]\npython_path = .\n" + listen("tcp:0:interface=127.0.0.1", "quiet_app:App")) == 0
+
+
+FACTORIES = """
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+
+class Mine(WebSocketServerProtocol): ...
+
+class Good(WebSocketServerFactory):
+    def __init__(self, url):
+        super().__init__(url)
+
+class Failing(WebSocketServerFactory):
+    def __init__(self):
+        raise RuntimeError("no database")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("Failing", "RuntimeError: no database"), ("Mine", "TypeError: expected a WebSocketServerFactory, got ")]
+)
+def test_a_factory_that_a_start_could_not_make(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, problem: str) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    text = "[daemon]\npython_path = .\n" + listen("tcp:0:interface=127.0.0.1", "factories:Mine")
+    assert run(tmp_path, text + "factory = factories:Good\n") == 0
+    capsys.readouterr()
+    [line] = problems(tmp_path, text + f"factory = factories:{name}\n", capsys)
+    assert line.startswith(f"7: [mount:/] factory = factories:{name}: {problem}")
+
+
+def test_the_warnings_about_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = CA().issue_cert("localhost", not_after=datetime(2020, 1, 2, tzinfo=UTC), not_before=datetime(2020, 1, 1, tzinfo=UTC))
+    pair.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "key.pem").chmod(0o600)
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = "[listener:main]\naddress = tcp:0:interface=127.0.0.1\ntls_certificate = cert.pem\ntls_key = key.pem\n"
+    assert run(tmp_path, tls + "[mount:/]\napp = echo\n") == 0
+    assert capsys.readouterr().err == f"warning: {tmp_path}/cert.pem: expired on 2020-01-02\n"
 
 
 def test_what_a_running_daemon_uses_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,35 @@ def test_an_apps_own_start_error_stays_as_it_is(loop: Loop) -> None:
         run(loop, AppStep(FailingApp(StartError("mine")), "here").start())
 
 
+class StartsOnly:
+    """An app with `start` and no `stop`."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def start(self) -> None:
+        self.done.append("start")
+
+
+class StopsOnly:
+    """An app with `stop` and no `start`."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def stop(self) -> None:
+        self.done.append("stop")
+
+
+@pytest.mark.parametrize(("kind", "done"), [(StartsOnly, "start"), (StopsOnly, "stop")])
+def test_an_app_may_have_one_of_the_two_methods(loop: Loop, kind: Callable[[], Any], done: str) -> None:
+    app = kind()
+    step = AppStep(app, "here")
+    run(loop, step.start())
+    run(loop, step.stop())
+    assert app.done == [done]
+
+
 # -- systemd
 
 
@@ -187,6 +216,19 @@ def test_a_sign_of_life_at_the_interval_and_a_status_when_it_changes(loop: Loop)
     loop.advance(10)
     assert len(notifier.told) == 6
     assert loop.timers == 0
+
+
+def test_after_a_stop_of_the_process_one_sign_of_life_comes_at_once(loop: Loop) -> None:
+    """A stop longer than WatchdogSec: the next sign is not delayed further, and the missed ones do not come in a burst."""
+    notifier = Notifier()
+    alive = watchdog(notifier, 2.0)
+    run(loop, alive.start())
+    before = notifier.told.count("alive")
+    loop.jump(3600.0)
+    assert notifier.told.count("alive") == before + 1
+    loop.advance(2.0)
+    assert notifier.told.count("alive") == before + 2
+    run(loop, alive.stop())
 
 
 def test_without_a_watchdog_only_the_status(loop: Loop) -> None:

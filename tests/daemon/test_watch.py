@@ -36,7 +36,7 @@ def test_a_connection_is_in_the_registry_while_it_is_open() -> None:
     watch = Watch(connections, lines=False)
     watch.opened(one)
     assert one in connections
-    one.ended(1000, "", "client")
+    one._ended(1000, "", "client")
     watch.closed(one, Counts(1, 1, 1, 1))
     assert one not in connections
     assert watch.totals.place("/chat", "web").closed == {("1000", "client"): 1}

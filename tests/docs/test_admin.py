@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.ops.test_metrics import page, samples
+from tests.ops.admin.test_exposition import page, samples
 from tests.support.admin import EVERYTHING, head, shown
 from tests.support.fakes import Loop
 from wsdaemon.ops.admin.publishing import parse

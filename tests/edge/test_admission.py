@@ -1,6 +1,6 @@
 """Admission: which answer a request gets, and in which order things are asked.
 
-What waiting for authentication leaves behind has its tests in test_admission_waiting.py.
+Candidates that wait for authentication have their tests in test_admission_waiting.py.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def test_the_client_certificate_reaches_authentication_and_the_app(made: House) 
     assert [one.client_certificate for one in chain.requests] == [certificate, None]
 
 
-# -- who it is
+# -- authentication
 
 
 def test_the_identity_reaches_the_app(made: House) -> None:

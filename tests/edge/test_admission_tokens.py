@@ -1,4 +1,4 @@
-"""Admission: what apps see of a token, and what becomes of connections whose token ends. All of it through a gate, on a fake clock."""
+"""Admission: the parts of a token that apps see, and the end of connections whose token ends. All of it through a gate, on a fake clock."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ thinkers: list[Thinking] = []
 
 @pytest.fixture
 def think(made: House) -> Callable[..., tuple[Door, Visitor, Thinking]]:
-    """Somebody at a mounted class that is still thinking."""
+    """A client at a mounted class whose onConnect() has not answered yet."""
     thinkers.clear()
 
     def arrive(seconds: float, **options: Any) -> tuple[Door, Visitor, Thinking]:
@@ -186,7 +186,7 @@ def test_a_token_that_has_ended_when_its_bearer_is_let_in(made: House) -> None:
     assert visitor.frames == [EXPIRED]
 
 
-# -- whoever is told before it ends
+# -- the warning before the end
 
 
 class Coroutine:
@@ -213,10 +213,10 @@ class Coroutine:
         self.failures.append((doing, str(error)))
 
     def rest(self) -> list[Frame]:
-        """What comes after the warning."""
+        """The events after the warning."""
         before = len(self.visitor.frames)
         self.made.loop.advance(30)
-        assert self.door.count.now == 0 and len(self.door.wheel) == 0 and self.app.tasks == set()
+        assert self.door.count.now == 0 and len(self.door.wheel) == 0 and len(self.made.background) == 0
         return self.visitor.frames[before:]
 
 

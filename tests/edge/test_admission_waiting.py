@@ -66,7 +66,7 @@ def test_what_comes_while_it_waits_is_read_afterwards_and_no_more_is_taken(made:
 def test_a_first_early_byte_stops_the_reading(made: House) -> None:
     door, slow = slow_door(made)
     visitor = door.arrive(request("/chat"))
-    assert visitor.transport.reading  # or nobody would see that the client goes away
+    assert visitor.transport.reading  # or the daemon would not see that the client goes away
     visitor.transport.receive(text("one"))
     assert not visitor.transport.reading
     slow.future.set_result(ADA)

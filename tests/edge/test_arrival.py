@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,14 +24,16 @@ from wsdaemon.edge.candidate import Entrance
 class Door:
     """A gate with a mount at / and one at /rooms/{room}, and the listener behind it."""
 
-    def __init__(self, made: House, *, secure: bool = False, mounted: Any = None, most: int = 0, most_here: int = 0) -> None:
+    def __init__(
+        self, made: House, *, secure: bool = False, mounted: Any = None, factory: Any = None, most: int = 0, most_here: int = 0
+    ) -> None:  # fmt: skip
         self.loop = made.loop
         self.app = App()
         self.wheel: Wheel = made.wheel()
         self.mount_count, self.count = Count(most_here), Count(most)
         self.open = True
         self.left: list[Arrival] = []
-        wire = made.make_wires(None if mounted else self.app, mounted=mounted, subprotocols=("b", "c"))
+        wire = made.make_wires(None if mounted else self.app, mounted=mounted, factory=factory, subprotocols=("b", "c"))
         rooms = made.make_wires(EchoApp())
         routes = Routes(
             [
@@ -211,7 +213,7 @@ def test_a_handshake_that_takes_too_long(made: House, data: bytes) -> None:
 
 
 def test_the_deadline_does_not_move(made: House) -> None:
-    """One byte now and then keeps nobody in."""
+    """One byte now and then keeps no client in."""
     transport, _ = Door(made).arrive()
     for byte in request()[:9]:
         transport.receive(bytes([byte]))
@@ -265,7 +267,7 @@ def test_a_mounted_class_that_cannot_be_made_gives_500_and_takes_no_place(made: 
 
 
 class Denying(WebSocketServerProtocol):  # type: ignore[misc]
-    """Lets nobody in."""
+    """Lets no client in."""
 
     def onConnect(self, request: ConnectionRequest) -> None:
         raise ConnectionDeny(403, "not you")
@@ -281,7 +283,7 @@ def test_whom_a_mounted_class_turns_away_is_counted(made: House) -> None:
 
 
 class Undecided(WebSocketServerProtocol):  # type: ignore[misc]
-    """Never says whether it lets somebody in."""
+    """Never decides."""
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         return Deferred()
@@ -296,6 +298,24 @@ def test_on_whom_a_mounted_class_never_decides_is_counted(made: House) -> None:
     assert door.gate.refused == {"handshake_timeout": 1}
     assert door.gate.refused_by_mount == {"/": {"handshake_timeout": 1}}
     assert door.count.now == 0
+
+
+class Full(WebSocketServerFactory):  # type: ignore[misc]
+    """Serves no client."""
+
+    def buildProtocol(self, addr: Any) -> None:
+        return None
+
+
+def test_a_factory_without_a_protocol_for_the_client_gives_503_and_takes_no_place(made: House) -> None:
+    door = Door(made, mounted=Denying, factory=Full)
+    transport, _ = door.arrive()
+    transport.receive(request())
+    status, headers, _ = answer(transport)
+    assert status == "HTTP/1.1 503 Service Unavailable"
+    assert headers["Retry-After"] == "5"
+    assert door.gate.refused == {"factory": 1}
+    assert (door.count.now, door.mount_count.now) == (0, 0)
 
 
 def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""edge/certificates.py: a renewed pair that is good by itself, and would serve nobody, or not everybody, that the old one served."""
+"""edge/certificates.py: a renewed pair that is good by itself, but would not serve all clients of the old one."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def headers_of(lines: Sequence[tuple[str, str]]) -> Headers:
 def client(
     *lines: tuple[str, str], peer: Peer = PROXY, secure: bool = False, trusted: Networks = TRUSTED, header: ForwardedHeader | None = None
 ) -> tuple[str, bool]:
-    """Who that is, and whether over TLS. Where no kind of header is named it is that of the first line."""
+    """The client's address, and whether it came over TLS. Where no kind of header is named it is that of the first line."""
     kind = header or ("forwarded" if lines and lines[0][0] == "Forwarded" else "x-forwarded-for")
     found, over_tls, _ = true_client(headers_of(lines), peer, secure, trusted, kind)
     return str(found), over_tls
@@ -95,7 +95,7 @@ def test_membership_is_that_of_the_standard_library(
     assert (str(probe) in Networks(networks)) == any(probe in network for network in networks)
 
 
-# -- who is believed
+# -- trusted proxies
 
 
 @pytest.mark.parametrize("header", KINDS)

@@ -69,7 +69,7 @@ def test_no_host_breaks_the_check(host: str) -> None:
 def test_a_page_of_a_rebound_name_may_not_connect(made: House) -> None:
     evil = request("/chat", host="evil.example:8080", origin="http://evil.example:8080")
     origins, chain = Origins.parse(["same-origin"]), Chain(lambda request: ADA)
-    assert Door(made, origins=origins, chain=chain).arrive(evil).status == 101  # what the check of origins can see is all well
+    assert Door(made, origins=origins, chain=chain).arrive(evil).status == 101  # the check of origins sees nothing wrong
     door = Door(made, origins=origins, chain=chain, hosts=hosts("ws.example.com"))
     visitor = door.arrive(evil)
     assert visitor.answer.startswith("HTTP/1.1 421 Misdirected Request\r\n") and "Content-Type: text/plain" in visitor.answer

@@ -34,7 +34,7 @@ class Text:
 
 @dataclass
 class Pages:
-    """A site: it echoes what it was asked. What is under /later is answered when the test says so."""
+    """A site: it echoes what it was asked. The test decides when a request for /later is answered."""
 
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     later: list[asyncio.Future[PlainPage]] = field(default_factory=list)

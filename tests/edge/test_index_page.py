@@ -1,4 +1,4 @@
-"""edge/index_page.py: what a person sees who looks at a listener with a web browser."""
+"""edge/index_page.py: the page that a web browser shows for a listener."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -141,8 +142,31 @@ def test_an_attacker_with_a_steady_rate_stays_in_the_table() -> None:
     assert taken <= 3 + 60
 
 
+def test_connections_that_waited_while_the_loop_was_away_are_let_in() -> None:
+    """An address that kept to its rate during a stop of a minute comes all at once afterwards; then its rate holds again."""
+    clock, grace = Clock(), [0.0]
+    rate = Rate(4, 12, now=clock, grace=lambda: grace[0])
+    assert rate.take("a")
+    clock.now += 60
+    grace[0] = 60.0
+    assert [rate.take("a") for _ in range(253)] == [True] * 252 + [False]
+    assert rate.take("newcomer")
+    clock.now += 2
+    grace[0] = 0.0
+    assert [rate.take("a") for _ in range(9)] == [True] * 8 + [False]
+
+
+def test_a_grace_that_was_not_used_ends() -> None:
+    clock, grace = Clock(), [60.0]
+    rate = Rate(4, 12, now=clock, grace=lambda: grace[0])
+    assert rate.take("a")
+    grace[0] = 0.0
+    clock.now += 5
+    assert [rate.take("a") for _ in range(13)] == [True] * 12 + [False]
+
+
 def make_limits(**limits: int) -> AddressLimits:
-    values = {"max_connections": 0, "max_handshakes": 0, "per_second": 0} | limits
+    values: dict[str, Any] = {"max_connections": 0, "max_handshakes": 0, "per_second": 0} | limits
     return AddressLimits(exempt=Networks.parse("10.0.0.0/8"), now=Clock(), **values)
 
 

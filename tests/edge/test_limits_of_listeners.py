@@ -178,7 +178,7 @@ def test_a_listener_has_its_own_classes_and_everybodys_counts(made: House) -> No
 
 
 class Served:
-    """A listener as the daemon makes it, on a socket that nobody can connect to, and arrivals at it."""
+    """A listener as the daemon makes it, on a socket that no client can connect to, and arrivals at it."""
 
     def __init__(self, made: House, entrances: list[Entrance], **settings: Any) -> None:
         self.house = made

@@ -16,9 +16,11 @@ from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, 
 from tests.support.gates import make_gate
 from tests.support.lines import Lines
 from wsdaemon.apps.echo import EchoApp
+from wsdaemon.core.background import Background
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
+from wsdaemon.core.threads import ThreadCalls
 from wsdaemon.core.wheel import Wheel
 from wsdaemon.daemon.sockets import open_tcp, open_unix
 from wsdaemon.edge import listeners
@@ -47,7 +49,7 @@ class Served:
         self.wheel = Wheel(loop, lambda item, error: self.errors.append(error))
         self.watcher = Watcher()
         policy = WirePolicy(
-            settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel),
+            settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel), calls=ThreadCalls(loop), background=Background(),
             app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=make_flusher(loop.call_soon),
             turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
@@ -79,7 +81,7 @@ class Client:
         assert (await self.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
 
     async def ended(self) -> bytes:
-        """What comes until the end."""
+        """All bytes until the end."""
         try:
             return await self.reader.read()
         except ConnectionResetError:
@@ -154,7 +156,7 @@ def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_one_that_waited_longest_makes_room(run: Any) -> None:
-    """Silent clients lock nobody out."""
+    """Silent clients lock no other client out."""
 
     async def test() -> None:
         served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 100), max_handshakes=5)

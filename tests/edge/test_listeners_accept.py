@@ -1,4 +1,4 @@
-"""What accept() may fail with, and what a listener makes of it."""
+"""edge/listeners.py: errors of accept(), and the listener's answers to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsdaemon.edge.listeners import Listener
 
 
 class Failing:
-    """A listening socket whose accept() fails in these ways, and then has nobody waiting."""
+    """A listening socket whose accept() fails in these ways, and then has no client waiting."""
 
     family = socket.AF_UNIX
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from wsdaemon.edge.renewal import LOOK_SECONDS, CertificateWatch
 
 @implementer(ILogObserver)
 class Lines:
-    """What is logged, as (level, text)."""
+    """The log, as (level, text)."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -68,6 +69,16 @@ def test_a_renewed_pair_is_taken_by_itself(tmp_path: Path, loop: Loop, lines: li
     loop.advance(LOOK_SECONDS + 1)
     assert certificates.context is not before
     assert [level for level, _ in lines] == ["info"] and "renewed" in lines[0][1]
+
+
+def test_a_start_tells_each_flaw_once(tmp_path: Path, loop: Loop, lines: list[tuple[str, str]]) -> None:
+    files = CertificateFiles(tmp_path / "a.pem", tmp_path / "a-key.pem")
+    pair = CA().issue_cert("localhost", not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2020, 1, 2, tzinfo=UTC))
+    pair.private_key_pem.write_to_path(files.key)
+    files.key.chmod(0o600)
+    pair.cert_chain_pems[0].write_to_path(files.certificate)
+    started(loop, Certificates([files]))
+    assert lines == [("warn", f"{files.certificate}: expired on 2020-01-02")]
 
 
 def test_a_bad_pair_is_told_once_and_the_old_one_stays(tmp_path: Path, loop: Loop, lines: list[tuple[str, str]]) -> None:

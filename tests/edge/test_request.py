@@ -1,4 +1,4 @@
-"""edge/request.py: the strict request head. What it refuses matters as much as what it reads."""
+"""edge/request.py: the strict request head. The refused requests matter as much as the good ones."""
 
 from __future__ import annotations
 

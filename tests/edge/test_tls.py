@@ -1,4 +1,4 @@
-"""edge/tls.py: what is accepted from files, what a client is offered, who a client is. Handshakes run in memory."""
+"""edge/tls.py: the files that are accepted, the offers to clients, and their certificates. Handshakes run in memory."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_a_client_without_a_name(
     key = ec.generate_private_key(ec.SECP256R1())
     both = tmp_path / "both.pem"
     both.write_bytes(self_signed(key, names=False) + key_pem(key))
-    # A certificate in the file of authorities is trusted itself, whoever signed it.
+    # A certificate in the file of authorities is trusted itself, with any signature.
     client_ca[0].write_bytes(both.read_bytes())
     client_side = client_context(authority)
     client_side.load_cert_chain(both)

@@ -55,7 +55,7 @@ def test_data_goes_both_ways(loop: Loop, version: ssl.TLSVersion) -> None:
 
 
 def test_a_request_behind_the_end_of_the_handshake_is_delivered(loop: Loop) -> None:
-    """A balancer that passes TLS through joins them: where nobody looks, the request waits until the handshake times out."""
+    """A balancer that passes TLS through joins them: if the layer does not look, the request waits until the handshake times out."""
     world = World(loop)
     world.plain.receive(world.flight())
     finished = world.flight()

@@ -104,7 +104,7 @@ def make(random: Random) -> Visit:
 
 def site(hall: Hall) -> AdminSite:
     """All pages there are, over one mount with rooms."""
-    broker = hall.app._memory
+    broker = hall.app.rooms.memory
     assert isinstance(broker, MemoryBroker)
     views = [MountView("/r", "rooms", Count(5), lambda: {"rooms": broker.room_count, "members": broker.member_count})]
     health = HealthPages(version="1", state=lambda: "ready", count=Count(), listeners=(), mounts=views)
@@ -112,7 +112,7 @@ def site(hall: Hall) -> AdminSite:
         version="1", frames="c", ready=lambda: True, count=Count(10), totals=Totals(), connections=(), listeners=(), mounts=views,
         loop_latency=Histogram(), round_trips=Histogram(),
     )  # fmt: skip
-    rooms = RoomsPages([RoomsMount("/r", hall.app, 1000)], lambda id, code, reason: id == "m1")
+    rooms = RoomsPages([RoomsMount("/r", hall.app.rooms, 1000)], lambda id, code, reason: id == "m1")
     pages = [*health.pages(), *MetricsPage(sources, False).pages(), *rooms.pages(), *TicketPages({"t": Book()}).pages()]
     return AdminSite(pages, lambda: TOKEN, "1")
 

@@ -9,6 +9,7 @@ from random import Random
 
 from tests.support.fuzzing import again, run
 from tests.support.mutators import cut, mutate
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateParameters
 from wsdaemon.wire.deflate.streams import FINAL_BLOCK, CorruptMessage, Deflate, MessageTooBig
 
@@ -99,7 +100,7 @@ def in_pieces(deflate: Deflate, pieces: list[bytes], limit: int) -> bytes | str:
 def receive(session: Session) -> None:
     bits, forgets, limit, messages = session
     parameters = DeflateParameters(6, bits, bits, 4, False, forgets, 0)
-    one, other = Deflate(parameters), Deflate(parameters)
+    one, other = Deflate(parameters, DeflateBudget()), Deflate(parameters, DeflateBudget())
     for pieces in messages:
         message = whole(one, pieces, limit)
         same = in_pieces(other, pieces, limit) if any(pieces) else message

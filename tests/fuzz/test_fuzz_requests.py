@@ -16,7 +16,8 @@ from tests.support.streams import STRANGERS, opening
 from wsdaemon.core.handshake import UNIX, Headers, Peer
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks, true_client
 from wsdaemon.edge.proxy_protocol import MAX_V2, SIGNATURE, ProxyHeader, ProxyHeaderError, ProxyHeaderReader
-from wsdaemon.edge.request import MAX_HEAD, BadRequest, Head, HeadReader, parse_head, upgrade
+from wsdaemon.edge.request import MAX_HEAD, BadRequest, Head, HeadReader, parse_head
+from wsdaemon.edge.upgrade import upgrade
 
 Reads = list[bytes]
 

@@ -182,10 +182,10 @@ def talk(given: Talk) -> None:
 def _left(made: Hall) -> None:
     """The state after all clients have left, and some time has passed."""
     made.loop.settle()
-    broker = made.app._memory
+    broker = made.app.rooms.memory
     assert isinstance(broker, MemoryBroker)
     assert broker.member_count == 0, "a member is left"
-    assert made.app.crowded == {}, "somebody still waits to publish"
+    assert made.app.rooms.crowded == {}, "somebody still waits to publish"
     made.now += 1e6
     while broker.sweep(1000) == 1000:
         pass

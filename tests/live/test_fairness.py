@@ -107,7 +107,7 @@ async def flood(folder: Path, work: str, context: ssl.SSLContext | None) -> None
         client(daemon, 0, b"/echo", None) as (guest, _),
     ):
         tasks = [asyncio.create_task(hog.send_for_ever(WORK[work])), asyncio.create_task(hog.read_all())]
-        wire = connection.wire
+        wire = connection._wire
         await until(lambda: wire.counts().messages_in > 0)
         for _ in range(ANSWERS):
             messages, received = wire.counts().messages_in, wire.counts().bytes_in

@@ -65,7 +65,7 @@ async def close_code(client: RawClient) -> int | None:
 
 def closed(daemon: Daemon, listener: str) -> dict[tuple[str, str], int]:
     """How many connections ended, by code and by whom, as /metrics has it."""
-    return daemon._watch.totals.place("/echo", listener).closed
+    return daemon.watch.totals.place("/echo", listener).closed
 
 
 def test_messages_per_second_of_one_listener(tmp_path: Path) -> None:

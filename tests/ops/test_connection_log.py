@@ -86,7 +86,7 @@ def test_a_record_is_of_its_connection() -> None:
     )  # fmt: skip
     wire: Any = Sums()
     connection = Connection(wire, handshake, "c4f2")
-    connection.ended(1001, "bye", "server")
+    connection._ended(1001, "bye", "server")
     record = record_of(connection, wire)
     assert (record.id, record.peer, record.user, record.path, record.room) == ("c4f2", "192.0.2.7:5", "ada", "/rooms/réd", "réd")
     assert (record.listener, record.mount, record.user_agent) == ("web", "/rooms/{room}", "x")

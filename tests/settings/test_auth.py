@@ -72,6 +72,7 @@ def test_problems_of_sections() -> None:
         section("auth:three", kind="jwt", algorithms="RS256", key_file="k", jwks_file="k"),
         section("auth:four", kind="http", url="http://user:secret@auth.example/"),
         section("auth:five", kind="basic"),
+        section("auth:six", kind="basic", file=""),
         section("auth:bad name", kind="basic"),
     )
     assert found == [
@@ -85,7 +86,8 @@ def test_problems_of_sections() -> None:
         f"x: [auth:two] token_from = header:x, kookie:y: expected {SOURCE}; the header is always Authorization",
         "x: [auth:three] key_file = k: expected either key_file or jwks_file",
         f"x: [auth:four] url = http://user:secret@auth.example/: expected {URL}",
-        "x: [auth:five] file: missing key; expected the path of a file, or nothing",
+        "x: [auth:five] file: missing key; expected the path of a file",
+        "x: [auth:six] file = (empty): expected the path of a file",
         "x: [mount:/] auth = staf: no [auth:staf] section; did you mean staff?",
     ]
 

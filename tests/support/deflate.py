@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateParameters
 from wsdaemon.wire.deflate.streams import Deflate
 
@@ -20,7 +21,7 @@ def parameters(*, bits: int = 15, server_bits: int = 15, takeover: bool = True, 
 
 
 def deflate(**wanted: Any) -> Deflate:
-    return Deflate.server(parameters(**wanted))
+    return Deflate.server(parameters(**wanted), DeflateBudget())
 
 
 def sync_flushed(*messages: bytes, bits: int = 15, level: int = 6) -> list[bytes]:

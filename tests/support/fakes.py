@@ -16,11 +16,14 @@ from twisted.internet.task import Clock
 
 from tests.support.fake_frames import MASK, Frame, binary, close, closing, frame, server_frames, text
 from tests.support.fake_loop import Loop, Transport
+from wsdaemon.core.background import Background
 from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count, Place
+from wsdaemon.core.threads import ThreadCalls
 from wsdaemon.core.wheel import Due, Wheel
-from wsdaemon.edge.request import parse_head, upgrade
+from wsdaemon.edge.request import parse_head
+from wsdaemon.edge.upgrade import upgrade
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.wire.deflate.resting import Resting
@@ -222,6 +225,8 @@ class House:
         self.now = 0.0
         self.timer_failures: list[Exception] = []
         self.turns = Turns(loop.call_soon, now=lambda: self.now)
+        self.calls = ThreadCalls(loop, now=lambda: self.now)
+        self.background = Background()
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
         """`options` are those of MountSettings and WirePolicy, and `reader`, one of READERS. Control frames have no limit by default."""
@@ -240,6 +245,8 @@ class House:
             flusher=make_flusher(self.loop.call_soon, now=lambda: 0.0),
             turns=self.turns,
             resting=Resting(wheel),
+            calls=self.calls,
+            background=self.background,
             frames=options.pop("frames", frames),
             fast=fast,
             next_id=lambda: f"test-{next(numbers)}",

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.fakes import PEER, Loop
-from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsPolicy
+from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
+from wsdaemon.core.background import Background
 from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.threads import ThreadCalls
 
 Json = dict[str, Any]
 
@@ -38,6 +40,7 @@ class FakeWire:
         self.sent: list[str | bytes] = []
         self.prepared: list[FakePrepared] = []
         self.writes = 0
+        self.background = Background()
         self.close_calls: list[tuple[int, str]] = []
 
     def put(self, payload: bytes, text: bool) -> None:
@@ -65,6 +68,10 @@ class FakeWire:
 
     def unsent(self) -> int:
         return 0
+
+    @property
+    def calls(self) -> ThreadCalls:
+        raise AssertionError("rooms are on the loop's thread")
 
     def counts(self) -> Counts:
         return Counts(0, len(self.sent), 0, 0)
@@ -97,6 +104,11 @@ class Seat:
 
     def send(self, message: str | bytes) -> None:
         """One message, done with when this returns, unless the app makes the client wait."""
+        self.begin(message)
+        self.loop.settle()
+
+    def begin(self, message: str | bytes) -> None:
+        """One message, of which the app does as much as it does at once."""
         assert self.waiting is None, "the client is not read"
         payload = message.encode() if isinstance(message, str) else message
         result = self._take(payload, isinstance(message, str))
@@ -104,7 +116,6 @@ class Seat:
             task = self.loop.create_task(self._wait(result))
             self.waiting = task
             task.add_done_callback(self._waited)
-        self.loop.settle()
 
     async def _wait(self, result: Awaitable[object]) -> None:
         await result
@@ -148,14 +159,14 @@ class Seat:
     def read(self) -> None:
         """A client that did not read does so now."""
         self.wire.congested = self.wire.queued = False
-        self.connection.wake()
+        self.connection._wake_waiters()
 
     def drop(self) -> None:
         """The connection is gone."""
         self.wire.live = False
         if not self._ended:
             self._ended = True
-            self.connection.ended(1006, "", "network")
+            self.connection._ended(1006, "", "network")
             self.session.closed(1006, "")
 
 
@@ -167,10 +178,10 @@ class Hall:
         self.now = 1000.0
         self.failures: list[tuple[str, str, str]] = []
         self.app = RoomsApp(
-            RoomsPolicy(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
+            RoomsRules(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
             clock=lambda: self.now,
         )  # fmt: skip
-        self.app.loop = loop
+        self.app.rooms.loop = loop
         self._number = 0
 
     def advance(self, seconds: float) -> None:
@@ -189,7 +200,7 @@ class Hall:
         identity = None if who is None else Identity(who, "jwt:test", {"secret": 1})
         handshake = Handshake(
             target="/", path="/", raw_path=b"/", query_string=query.encode(), peer=peer, subprotocol=subprotocol,
-            identity=identity, params={"room": room} if self.app.policy.parameters else {},
+            identity=identity, params={"room": room} if self.app.rooms.rules.parameters else {},
         )  # fmt: skip
         return Seat(self, handshake, f"m{self._number}", congested)
 
@@ -201,7 +212,7 @@ class Hall:
 def hall(
     *, hooks: object = None, send: Callable[..., None] = send_to_all, policy: Mapping[str, Any] | None = None, **limits: Any
 ) -> Iterator[Hall]:  # fmt: skip
-    """An app whose clock stands still. `policy`: RoomsPolicy's fields; `limits`: Limits'."""
+    """An app whose clock stands still. `policy`: RoomsRules's fields; `limits`: Limits'."""
     with Loop() as loop:
         made = Hall(loop, policy or {}, limits, hooks, send)
         yield made

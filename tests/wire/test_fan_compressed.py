@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +13,11 @@ from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
 
 from tests.support.fake_members import PLENTY, Members
-from tests.support.fakes import READERS, App, Client, Frame, House, frame, house, request
+from tests.support.fakes import READERS, Client, Frame, House, house, request
+from wsdaemon.wire.deflate.compressor import MESSAGE_SECONDS, DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, DeflateParameters
 from wsdaemon.wire.deflate.streams import deflate_message
 from wsdaemon.wire.fan import send_to_all
-from wsdaemon.wire.prepared import Prepared
 
 OFFER = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
 NARROW_OFFER = request(sec_websocket_extensions="permessage-deflate; server_max_window_bits=9")
@@ -37,9 +36,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Payloads that were compressed for many."""
     made: list[bytes] = []
 
-    def counted(payload: bytes, parameters: DeflateParameters) -> bytes:
+    def counted(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float) -> tuple[bytes, float]:
         made.append(payload)
-        return deflate_message(payload, parameters)
+        return deflate_message(payload, parameters, budget, taken)
 
     monkeypatch.setattr("wsdaemon.wire.prepared.deflate_message", counted)
     return made
@@ -69,26 +68,6 @@ def test_small_messages_of_a_burst_stay_plain(made: House) -> None:
         assert [(one.rsv, one.payload == b"small") for one in client.frames()] == [(0, True), (4, False)]
 
 
-def test_a_prepared_message_is_the_same_for_whoever_has_the_same_window(calls: list[bytes]) -> None:
-    """Takeover and threshold do not change how it is compressed."""
-    varied: list[dict[str, Any]] = [{}, {"threshold": 5}, {"server_context_takeover": False}, {"level": 1}, {"memory_level": 1}]
-    varied += [{"window_bits": 9}]
-
-    def make(opcode: int, payload: bytes, rsv1: bool) -> bytes:
-        return frame(opcode, payload, rsv=4 if rsv1 else 0, mask=None)
-
-    with house() as made:
-        writers = [made.make_wire(App(), opening=OFFER, deflate=replace(DeflateOptions(), **options)).writer for options in varied]
-        message = Prepared("grün ".encode() * 100, True, make, key="k")
-        assert (message.size, message.key, message.plain[:2]) == (600, "k", b"\x81\x7e")
-        parameters = [writer.deflate.parameters for writer in writers]
-        frames = [message.compressed(one) for one in parameters]
-        assert all(frame is frames[0] for frame in frames[:3])
-        assert len(calls) == 4
-        assert frames[0][0] == 0xC1
-        assert message.compressed(parameters[3]) is frames[3]
-
-
 def test_a_prepared_message_to_one(made: House) -> None:
     members = Members(made, 2, opening=OFFER, deflate=DeflateOptions(threshold=100))
     peer = Peer(False, False, 11, 11)
@@ -106,11 +85,15 @@ def test_a_prepared_message_to_one(made: House) -> None:
 def test_own_messages_go_on_after_those_to_all(made: House, seed: int) -> None:
     """Each with context takeover: what goes to all moves the client's window, and ours must not refer past it."""
     chance = random.Random(seed)
+    worked = itertools.accumulate(chance.random() * MESSAGE_SECONDS for _ in itertools.count())
+    made.turns.deflating = DeflateBudget(lambda: 0.0, lambda: next(worked))  # long messages are stored from somewhere on
     members = Members(made, 2, opening=OFFER, deflate=DeflateOptions(threshold=100))
     peers = [Peer(False, False, 11, 11) for _ in range(2)]
     sent: list[list[bytes]] = [[], []]
     for step in range(60):
-        payloads = [b"%d " % step + b"what is said again and again " * chance.randrange(1, 9) for _ in range(chance.randrange(1, 4))]
+        payloads = [
+            b"%d " % step + b"what is said again and again " * chance.choice([1, 5, 9, 900, 4000]) for _ in range(chance.randrange(1, 4))
+        ]
         if chance.random() < 0.4:
             members.publish(*payloads)
             sent[0] += payloads

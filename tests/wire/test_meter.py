@@ -101,3 +101,18 @@ def test_no_limit_at_all() -> None:
     assert all(meter.spend_control(0.0) for _ in range(1000))
     assert not meter.counts_messages
     assert Meter(1, 0, 0, 0.0).counts_messages and Meter(0, 1, 0, 0.0).counts_messages
+
+
+def test_a_client_that_went_on_sending_while_the_loop_was_away_has_earned_it() -> None:
+    meter = Meter(10, 1000, 5, 0.0)
+    assert meter.spend(620, 62_000, 60.0, 60.0) == 0
+    assert all(meter.spend_control(60.0, 60.0) for _ in range(310))
+    assert not meter.spend_control(60.0, 60.0)
+    assert meter.spend(621, 62_000, 60.0, 60.0) == pytest.approx(0.1)
+
+
+def test_a_client_that_was_quiet_meanwhile_keeps_no_more_than_a_burst() -> None:
+    meter = Meter(10, 0, 0, 0.0)
+    assert meter.spend(1, 0, 60.0, 60.0) == 0
+    assert meter.spend(21, 0, 63.0) == 0
+    assert meter.spend(22, 0, 63.0) == pytest.approx(0.1)

@@ -177,6 +177,32 @@ def test_a_flood_in_one_read_is_cut_off(made: House) -> None:
     assert len(app.messages) <= MAX_FRAMES_PER_PASS
 
 
+def test_a_client_that_kept_to_its_rate_while_the_process_was_stopped(made: House) -> None:
+    """The loop reads what waits in the socket before its late timers run."""
+    app = App()
+    client = made.make_wire(app, over_rate="close", messages_per_second=10.0, ping_interval=0.0)
+    client.wheel.absence.start()
+    made.loop._now += 60.0
+    client.send(*[text("x")] * 600)
+    made.loop.settle()
+    assert len(app.messages) == 600
+    assert client.writer.live
+    made.loop.advance(5.0)
+    client.send(*[text("x")] * 30)
+    made.loop.settle()
+    assert client.frames() == [closing(1008, "too many messages")], "afterwards its rate holds again"
+
+
+def test_control_frames_that_came_while_the_process_was_stopped(made: House) -> None:
+    client = made.make_wire(App(), control_frames_per_second=5.0, ping_interval=0.0)
+    client.wheel.absence.start()
+    client.send(frame(10, b""))
+    made.loop._now += 60.0
+    client.send(*[frame(10, b"")] * 300)
+    made.loop.settle()
+    assert client.writer.live
+
+
 # -- control frames
 
 

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import ACCEPT, READERS, App, Frame, House, binary, close, closing, frame, house, request, server_frames, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
-from wsdaemon.wire.body import BODY_BYTES, Body
-from wsdaemon.wire.policy import HIGH_WATER_BYTES
+from wsdaemon.wire.body import BODY_BYTES
 from wsdaemon.wire.reader import MAX_FRAMES_PER_PASS
 
 pytestmark = pytest.mark.readers()
@@ -182,58 +181,6 @@ def test_a_frame_in_pieces(made: House, opcode: int, size: int, piece: int) -> N
     assert client.frames() == [Frame(opcode, payload), Frame(1, b"next")]
     assert client.reader.bytes_in == len(data)
     assert client.transport.protocol is client.reader
-
-
-@pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
-def test_a_large_payload_is_received_into_the_message(reader: str) -> None:
-    with house(reader) as made:
-        client = made.make_wire(EchoApp())
-        data = binary(LARGE)
-        client.send(data[:1000])
-        assert isinstance(client.transport.protocol, Body)
-        client.send(data[1000:])
-        assert client.transport.protocol is client.reader
-        assert client.frames() == [Frame(2, LARGE)]
-
-
-@pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
-@pytest.mark.parametrize("secure", [False, True])
-def test_over_tls_the_protocol_never_changes_while_a_large_payload_comes(
-    reader: str, secure: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What TLS has decrypted already would wait for the next bytes from the network."""
-    with house(reader) as made:
-        client = made.make_wire(EchoApp(), secure=secure)
-        change, changes = client.transport.set_protocol, list[type]()
-
-        def set_protocol(protocol: object) -> None:
-            changes.append(type(protocol))
-            change(protocol)
-
-        monkeypatch.setattr(client.transport, "set_protocol", set_protocol)
-        data = binary(LARGE) + text("next")
-        client.send_each(*[data[start : start + 16 * 1024] for start in range(0, len(data), 16 * 1024)])
-        assert client.frames() == [Frame(2, LARGE), Frame(1, b"next")]
-        assert client.reader.bytes_in == len(data)
-        assert changes == [Body, type(client.reader)]
-
-
-@pytest.mark.parametrize("reader", [name for name, (_, fast) in READERS.items() if fast])
-def test_pauses_of_writing_reach_the_wire_while_a_large_payload_comes(reader: str) -> None:
-    with house(reader) as made:
-        app = App()
-        client = made.make_wire(app)
-        client.send(binary(LARGE)[:1000])
-        assert isinstance(client.transport.protocol, Body)
-        client.transport.stuck = True
-        app.connection.send(bytes(HIGH_WATER_BYTES + 1))
-        made.loop.settle()
-        assert client.writer.congested
-        client.transport.drain()
-        assert not client.writer.congested
-        client.transport.protocol.eof_received()
-        client.vanish()
-        assert app.ends == [(1006, "connection lost without a Close frame")]
 
 
 def test_fragments_are_one_message(made: House) -> None:

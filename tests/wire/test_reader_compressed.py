@@ -220,7 +220,7 @@ def test_memory_is_given_back_at_the_end(made: House) -> None:
     assert deflate._window
     client.vanish()
     assert not deflate._window
-    assert deflate._compressing is None
+    assert deflate._compressor is None
 
 
 def test_without_context_takeover_every_message_stands_for_itself(made: House) -> None:

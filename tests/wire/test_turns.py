@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import READERS, App, Client, House, binary, close, closing, frame, house, request, text
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.slices import SLICE_SECONDS
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.reader import BRIEF_SECONDS, FULL_READ_BYTES, LONG_READ_BYTES, TURN
 from wsdaemon.wire.turns import TURN_SECONDS, Turns
@@ -104,6 +105,34 @@ def test_of_messages_that_grow_only_a_few_are_taken_at_once(made: House) -> None
         assert len(work.app.messages) <= before + 8
     made.loop.settle()
     assert len(work.app.messages) == 50
+
+
+def test_compressing_is_charged_to_the_turn(made: House) -> None:
+    client = made.make_wire(App(), opening=OFFER, deflate=DeflateOptions(threshold=0))
+    clock = count()
+    client.turns.now = lambda: float(next(clock))
+    client.connection.send("x" * 1000)
+    assert client.turns.spent == 1.0
+
+
+def test_of_messages_that_take_long_to_compress_only_a_few_are_echoed_at_once(made: House) -> None:
+    """The app takes no time of its own: what is compressed on its way out is charged to the turn, and others have theirs."""
+
+    def work() -> float:
+        made.now += SLICE_SECONDS / 4
+        return made.now
+
+    made.turns.deflating = DeflateBudget(lambda: 0.0, work)
+    made.turns.deflating.charge(1.0)  # nothing is to spare
+    app = App(lambda connection, message: connection.send(message))
+    client = made.make_wire(app, opening=OFFER, deflate=DeflateOptions(), max_message=1 << 20, send_backlog=1 << 30)
+    client.send(compressed(bytes(1 << 20)) * 20)
+    assert len(app.messages) == 1
+    for turn in range(2, 20):
+        made.loop.turn()
+        assert len(app.messages) <= turn
+    made.loop.settle()
+    assert len(app.messages) == 20
 
 
 @pytest.mark.readers("python", "c")

@@ -174,6 +174,26 @@ def test_an_exception_in_closed_is_told_and_the_place_is_left(made: House) -> No
     assert app.ends == [(1006, "connection lost without a Close frame")]
 
 
+def test_bytes_in_and_out_are_those_of_frames_and_leave_the_opening_handshake_out(made: House) -> None:
+    counted: list[int] = []
+
+    class Greeting(App):
+        def open(self, connection: Connection, handshake: Any) -> Any:
+            connection.send("hello")
+            counted.append(client_counts(connection))
+            return super().open(connection, handshake)
+
+    def client_counts(connection: Any) -> int:
+        out: int = connection.wire.counts().bytes_out
+        return out
+
+    client = made.make_wire(Greeting())
+    assert counted == [0], "the answer and the greeting leave in one write, later"
+    assert client.wire.counts().bytes_out == 2 + len("hello")
+    client.send(text("x"))
+    assert (client.wire.counts().bytes_in, client.wire.counts().bytes_out) == (len(text("x")), 2 + len("hello"))
+
+
 def test_an_app_that_closes_while_it_opens(made: House) -> None:
     class Refusing(App):
         def open(self, connection: Connection, handshake: Any) -> Any:
@@ -261,7 +281,7 @@ def test_a_client_that_vanishes(made: House, error: Exception | None) -> None:
     assert client.ended == (1006, "connection lost without a Close frame", "network")
     assert client.count.now == 0
     assert len(client.wheel) == 0
-    assert app.connection.closed_error().code == 1006
+    assert app.connection._closed_error().code == 1006
 
 
 def test_a_client_that_does_not_answer_our_close_is_dropped(made: House) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from threading import get_ident
 from typing import Any
 
 from ..core.closing import INTERNAL_ERROR, NORMAL, ConnectionClosed
-from ..core.connection import Connection
+from ..core.connection import Connection, background_of
 from ..core.handshake import Handshake
 
 READ_AHEAD = 32
@@ -39,19 +40,22 @@ class CoroutineConnection(Connection):
         """Have `callback(seconds)` called once, on the loop, when the client's token ends in so many seconds (`expiry_warning`).
 
         It is a function or a coroutine function; a later one takes the place of an earlier. Name it before the first await: a warning that
-        was given already does not come again. Its exception is the app's: the connection closes with 1011.
+        was given already does not come again. Its exception is the app's: the connection closes with 1011. RuntimeError in another thread.
         """
+        self._must_be_on_loop("connection.on_expiring()")
         self._on_warning = None if self._over else callback
 
     async def receive(self) -> str | bytes:
         """The next message: `str` for text, `bytes` for binary. Waits for it; raises ConnectionClosed when there will be none.
 
-        RuntimeError when another task is waiting in receive() on the same connection.
+        RuntimeError when another task is waiting in receive() on the same connection, and in another thread than the loop's.
         """
+        if get_ident() != self._thread:
+            self._must_be_on_loop("connection.receive()")
         inbox = self._inbox
         while not inbox:
             if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
-                raise self.closed_error()
+                raise self._closed_error()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
             self._reader = asyncio.get_running_loop().create_future()
@@ -79,6 +83,15 @@ class CoroutineConnection(Connection):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
+    def _ended(self, code: int, reason: str, by: str) -> None:
+        """The wire: the connection is over. No message will come any more; those that wait can still be received."""
+        super()._ended(code, reason, by)
+        self._over = True
+        self._on_warning = None  # it most often holds the connection, which would be freed late
+        self._wake()
+        if self._space is not None and not self._space.done():
+            self._space.set_result(None)
+
     # -- the session's side
 
     def _put(self, message: str | bytes) -> Awaitable[None] | None:
@@ -91,14 +104,6 @@ class CoroutineConnection(Connection):
             return None
         self._space = asyncio.get_running_loop().create_future()
         return self._space
-
-    def _finish(self) -> None:
-        """No message will come any more; those that wait can still be received."""
-        self._over = True
-        self._on_warning = None  # it most often holds the connection, which would be freed late
-        self._wake()
-        if self._space is not None and not self._space.done():
-            self._space.set_result(None)
 
 
 class CoroutineSession:
@@ -113,7 +118,7 @@ class CoroutineSession:
         self._task = self._run(app.function(connection), self._done)
 
     def closed(self, code: int, reason: str) -> None:
-        self._connection._finish()
+        """Nothing to do: the connection was told itself, and wakes the coroutine."""
 
     def expiring(self, seconds: float) -> None:
         callback = self._connection._on_warning
@@ -122,27 +127,27 @@ class CoroutineSession:
             self._run(outcome, self._warned)
 
     def _run(self, coroutine: Coroutine[Any, Any, object], done: Callable[[asyncio.Task[Any]], object]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(coroutine, name=f"wsdaemon connection {self._connection.id}")
-        self._app.tasks.add(task)
+        connection = self._connection
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"wsdaemon connection {connection.id}")
+        background_of(connection).add(task, connection)
         task.add_done_callback(done)
         return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         if self._went_well(task, "running"):
-            self._connection.wire.close(NORMAL, "")
+            self._connection.close(NORMAL, "")
 
     def _warned(self, task: asyncio.Task[Any]) -> None:
         self._went_well(task, "warning the client")
 
     def _went_well(self, task: asyncio.Task[Any], doing: str) -> bool:
-        """Forget the task. Its exception is told to the operator, and closes the connection."""
-        self._app.tasks.discard(task)
+        """Whether the task has ended without a failure. Its exception is told to the operator, and closes the connection."""
         connection = self._connection
         error = None if task.cancelled() else task.exception()
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
             return True
         self._app.failed(connection, doing, error)
-        connection.wire.close(INTERNAL_ERROR, "internal error")
+        connection.close(INTERNAL_ERROR, "internal error")
         return False
 
 
@@ -157,18 +162,7 @@ class CoroutineApp:
     def __init__(self, function: Callable[[CoroutineConnection], Coroutine[Any, Any, object]], failed: Failed) -> None:
         self.function = function
         self.failed = failed
-        self.tasks: set[asyncio.Task[Any]] = set()
 
     def open(self, connection: Connection, handshake: Handshake) -> CoroutineSession:
         assert isinstance(connection, CoroutineConnection)
         return CoroutineSession(self, connection)
-
-    async def start(self) -> None:
-        """Nothing to start."""
-
-    async def stop(self) -> None:
-        """After the drain: coroutines that still run, for their connection is gone but they do not end, are cancelled."""
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=5.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.connection import Connection
+from ..core.connection import Connection, writer_of
 from ..core.handshake import Handshake
 
 
@@ -21,7 +21,7 @@ class EchoSession:
     def __init__(self, connection: Connection) -> None:
         # Sending is all there is to do with a message, so that is what receives it. While the client does not read what it gets back,
         # it returns something to wait for, and the client is not read either.
-        self.received_payload = connection.writer.send_payload
+        self.received_payload = writer_of(connection).send_payload
 
     def closed(self, code: int, reason: str) -> None:
         """Nothing to clean up."""

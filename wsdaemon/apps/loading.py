@@ -73,13 +73,13 @@ def _imports_autobahn_asyncio(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(name.startswith("autobahn.asyncio") for name in inside)
 
 
-def _failed(error: BaseException) -> str:
+def _failed(error: BaseException, headline: str = "the import failed") -> str:
     """The traceback from the user's module on: how it came to be imported is of no interest."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__ and "importlib" not in frame.filename
     ]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]
-    return "the import failed\n" + "".join(lines).rstrip()
+    return f"{headline}\n" + "".join(lines).rstrip()
 
 
 def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
@@ -89,10 +89,14 @@ def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     """
     if inspect.isclass(target):
         refuse_class(target, name)
+        if not takes(target, 0):
+            raise LoadError(
+                name, "its __init__() needs arguments; the daemon makes one object of the class for the mount, without arguments"
+            )
         try:
             target = target()
         except Exception as error:
-            raise LoadError(name, _failed(error)) from error
+            raise LoadError(name, _failed(error, "the class could not be called")) from error
         if callable(getattr(target, "open", None)):
             check_open(target, name)
             return target

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from ..core.closing import ConnectionClosed
-from ..core.connection import Connection
+from ..core.connection import Connection, writer_of
 from ..core.handshake import Handshake
 
 
@@ -33,7 +33,7 @@ class TickerApp:
         self._sessions.pop(session, None)
 
     async def start(self) -> None:
-        """Nothing to start: the timer runs while somebody listens."""
+        """Nothing to start: the timer runs while there are clients."""
 
     async def stop(self) -> None:
         if self._handle is not None:
@@ -63,14 +63,14 @@ class TickerSession:
 
     def push(self, line: bytes) -> None:
         # A client that is slow misses ticks rather than getting old ones late.
-        if self._connection.is_open and not self._connection.writer.congested:
+        if self._connection.is_open and not writer_of(self._connection).congested:
             try:
                 self._connection.send_payload(line, True)
             except ConnectionClosed:
                 self._app.leave(self)
 
     def received_payload(self, payload: bytes, text: bool) -> None:
-        """What a client sends to a ticker is not looked at."""
+        """Messages of clients are ignored."""
 
     def closed(self, code: int, reason: str) -> None:
         self._app.leave(self)

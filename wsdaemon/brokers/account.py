@@ -1,4 +1,4 @@
-"""Accounts: what one address or user holds in the rooms of a mount, so that it cannot hold all of them."""
+"""Accounts: the share of one address or user in the rooms of a mount, so that none can fill all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def share(total: int) -> int:
 
 
 class Account:
-    """What one address or user holds in the rooms of a mount. `most`: the bytes that it may hold."""
+    """The share of one address or user in the rooms of a mount. `most`: the bytes that it may hold."""
 
     __slots__ = ("__weakref__", "bytes", "idle", "keys", "most", "patterns", "rooms")
 
@@ -23,9 +23,9 @@ class Account:
         self.most = most
         self.bytes = 0
         self.rooms = 0
-        """Rooms that it created."""
+        """The number of rooms that it created."""
         self.patterns = 0
         self.idle: OrderedDict[str, Any] = OrderedDict()
-        """Those of its rooms that have no members, least recently used first."""
+        """Its rooms without members, least recently used first."""
         self.keys: OrderedDict[Any, None] = OrderedDict()
         """Its idempotency keys, oldest first."""

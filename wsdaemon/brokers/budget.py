@@ -1,7 +1,8 @@
-"""What the rooms of one mount hold in memory: counted as it is taken and given back, in all and for each address or user.
+"""The memory that the rooms of one mount hold, counted as it is taken and given back, in all and for each address or user.
 
-The figures are what CPython 3.11 to 3.13 allocates on a 64-bit machine, rounded up; a test compares them with what tracemalloc measures.
-Frames that exist while a message is written to its members are not counted, because the loop writes a few messages at a time.
+The figures are the sizes that CPython 3.11 to 3.13 allocates on a 64-bit machine, rounded up; a test compares them with tracemalloc's.
+A message that is delivered within the call that publishes it is not counted, nor are the frames made while messages are written to
+members, because the loop writes only a few messages at a time.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ ROOM_BYTES = 1200
 """A room, besides its name."""
 
 MEMBER_BYTES = 500
-"""A connection that is in a room or has a pattern, once."""
+"""A connection that is in any room or has any pattern."""
 
 SUBSCRIPTION_BYTES = 550
-"""A connection's place in one room, with presence."""
+"""A connection's subscription to one room, with presence."""
 
 PATTERN_BYTES = 150
 """A connection's subscription to a pattern, besides its tokens."""
@@ -54,32 +55,32 @@ class Budget:
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
 
     def account(self, owner: str) -> Account:
-        """The account of an address or a user. It exists for as long as a connection or anything that it holds refers to it."""
+        """The account of an address or a user. It exists for as long as a session, room, key or message refers to it."""
         account = self._accounts.get(owner)
         if account is None:
             account = self._accounts[owner] = Account(share(self.limit))
         return account
 
     def fits(self, account: Account, size: int) -> bool:
-        """Whether the account may take so many bytes more now."""
+        """Whether the account may take `size` more bytes now."""
         return self.used + size <= self.limit and account.bytes + size <= account.most
 
     def is_own_fault(self, account: Account, size: int) -> bool:
-        """Whether the account's own share is what so many bytes more do not fit into."""
+        """Whether `size` more bytes do not fit because the account has its share."""
         return account is not self.house and account.bytes + size > account.most
 
     def take(self, account: Account, size: int) -> None:
-        """Count bytes, whether they fit or not."""
+        """Count `size` bytes, even if they do not fit."""
         account.bytes += size
         self.used += size
 
     def give_back(self, account: Account, size: int) -> None:
-        """Count bytes no longer."""
+        """Count `size` bytes no longer."""
         account.bytes -= size
         self.used -= size
 
     def hold(self, message: Message) -> None:
-        """A history, a room or a delivery refers to the message: it counts once, however many do."""
+        """Count one more reference to a message, by a history, a room or a delivery. Its bytes count once."""
         if not message.holds:
             size = len(message.payload) + MESSAGE_BYTES
             account = message.account or self.house
@@ -88,7 +89,7 @@ class Budget:
         message.holds += 1
 
     def release(self, message: Message) -> None:
-        """What referred to the message does so no longer."""
+        """Count one reference to a message less. With the last one its bytes count no longer."""
         message.holds -= 1
         if not message.holds:
             size = len(message.payload) + MESSAGE_BYTES
@@ -96,8 +97,20 @@ class Budget:
             account.bytes -= size
             self.used -= size
 
+    def exchange(self, message: Message, former: Message) -> None:
+        """Hold `message` and release `former`: one addition if `message` is new, and `former` of the same account goes."""
+        if message.holds or former.holds != 1 or message.account is not former.account:
+            self.hold(message)
+            self.release(former)
+            return
+        message.holds, former.holds = 1, 0
+        change = len(message.payload) - len(former.payload)
+        if change:
+            (message.account or self.house).bytes += change
+            self.used += change
+
     def refusal(self, account: Account, size: int) -> MemoryFull:
-        """The error for bytes that do not fit: it says whose limit that is."""
+        """The error for `size` bytes that do not fit. Its text names the limit."""
         if self.is_own_fault(account, size):
             return MemoryFull(f"this address or user holds an eighth of the rooms' memory, {account.most} bytes, and may hold no more")
         return MemoryFull(f"the rooms here hold all of their memory, {self.limit} bytes")

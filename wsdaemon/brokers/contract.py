@@ -1,11 +1,11 @@
-"""What a broker is: the few methods behind which memory, Redis and NATS stand alike, and the values that pass through them.
+"""The interface of a broker: its methods, which each kind of broker has, and their values.
 
-A broker carries messages between members of rooms. In each room there is one total order: every publication gets the next offset, and
-every member is given what it gets in the order of offsets. Offsets count from 1 and grow by one; the epoch names one life of a room. A
-member that comes back says which epoch and offset it has, and is given exactly what it missed, or is told that there is a gap.
+A broker carries messages between members of rooms. Each room has one total order: every publication gets the next offset, and every member
+is given its messages in the order of offsets. Offsets count from 1 and grow by one; the epoch names one life of a room. A member that comes
+back gives its epoch and offset, and is given exactly the messages that it missed, or is told that there is a gap.
 
-A method gives its value, or an awaitable of it where a broker has to ask another machine: the memory broker pays for no task and no future.
-Test with `isinstance(answer, Published)` and the like, and await only what is not yet the value. Errors come the same two ways.
+A method returns its value, or an awaitable of it if the broker has to ask another process, so that the memory broker needs no task and no
+future. Test with `isinstance(answer, Published)` and the like, and await an answer only if it is not the value. Errors come both ways too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Answer = Union[T, Awaitable[T]]  # noqa: UP007 (a type variable knows no |)
 
 
 class Position(NamedTuple):
-    """A place in a room's order: what a client has seen up to and including `offset`. Offset 0 is the place before the first message."""
+    """A place in a room's order: a client has seen all messages up to `offset`. Offset 0 is the place before the first message."""
 
     epoch: str
     offset: int
@@ -31,12 +31,12 @@ class Position(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Message:
-    """One publication in a room. Nothing in it changes once it is published, but for `cache`.
+    """One publication in a room. Nothing in it changes once it is published, except `holds` and `cache`.
 
-    `payload` holds UTF-8 when `text` is true; whoever publishes has checked it, the broker does not look again. `time` is in seconds since
-    1970. `publisher` is the id of the member that published, or None. `cache` is where the wire side may keep the frames that it made for
-    all members (framed once, compressed once for all who agreed on the same parameters): fill it only while it is delivered. The broker
-    sets it to None when the last member was given the message, so that a history holds payloads and no frames.
+    `payload` holds UTF-8 if `text` is true; the publisher has checked it, and the broker does not check again. `time` is in seconds since
+    1970. `publisher` is the id of the member that published, or None. In `cache` the app may keep the frames that it made for all members,
+    but only while the message is delivered. When the last member was given the message, the broker sets `cache` to None, so that a
+    history holds payloads and no frames.
     """
 
     room: str
@@ -48,9 +48,9 @@ class Message:
     publisher: str | None = None
     content_type: str | None = None
     account: Account | None = None
-    """Whose memory it is; None: the program's."""
+    """The account in which it counts; None is the program's."""
     holds: int = 0
-    """How many histories, rooms and deliveries of the broker refer to it: until none does, its bytes count."""
+    """The number of histories, rooms and deliveries of the broker that refer to it. While it is above 0, its bytes count."""
     cache: dict[Any, Any] | None = None
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Change(NamedTuple):
 
 
 class Notice:
-    """What changed in a room's presence, in order. `cache` is as in `Message`: one notice object serves many members."""
+    """Changes of a room's presence, in order. `cache` is as in `Message`: one notice object serves many members."""
 
     __slots__ = ("cache", "changes", "room")
 
@@ -85,7 +85,7 @@ class Notice:
 
 
 class Member(Protocol):
-    """One who is given messages: for a WebSocket, an app's side of one connection.
+    """A receiver of messages: for a WebSocket, the session of a connection.
 
     `id` is unique among all members of the broker and does not change. `identity` is shown to others as presence.
     """
@@ -97,9 +97,9 @@ class Member(Protocol):
     def identity(self) -> Mapping[str, Any]: ...
 
     def deliver(self, message: Message) -> None:
-        """Take one message: at once, without blocking. It may call the broker again, for instance to remove itself.
+        """Take one message at once, without blocking. The member may call the broker again, for instance to remove itself.
 
-        It should not raise: a member that does has missed a message, so it is removed from the broker and reported as failed.
+        It should not raise: if it does, it has missed a message, so the broker removes it and reports it as failed.
         """
 
     def presence_changed(self, notice: Notice) -> None:
@@ -107,10 +107,10 @@ class Member(Protocol):
 
 
 class Published(NamedTuple):
-    """The answer to a publish: where the message stands.
+    """The answer to a publish: the position of the message.
 
-    `duplicate`: this key was published before; epoch and offset are those of the first time, and nothing was sent. `members`: to how many
-    it is given, as far as this broker knows.
+    `duplicate`: this key was published before; epoch and offset are those of the first time, and nothing was sent. `members`: the number of
+    members that are given it, as far as this broker knows.
     """
 
     epoch: str
@@ -123,10 +123,10 @@ class Published(NamedTuple):
 class Subscribed:
     """The answer to a subscribe. Live messages follow with `offset + 1`, with nothing lost or doubled in between.
 
-    `messages`: what was missed since the position that was given, in order, up to and including `offset`. `gap`: that position cannot be
-    served (another epoch, or history no longer holds all of it); then `messages` is empty. `latest`: the room's last message, for
-    newcomers and after a gap, where the room keeps it. `present`: everyone in the room, the new member too, if presence was asked for;
-    notices count from there. An `epoch` of "" is a room that does not exist now.
+    `messages`: the messages after the position in the request, in order, up to and including `offset`. `gap`: that position cannot be
+    served (another epoch, or the history no longer holds all of them); then `messages` is empty. `latest`: the room's last message, for
+    newcomers and after a gap, if the room keeps it. `present`: all members of the room, the new one included, if the request asked for
+    presence; notices count from there. If `epoch` is "", the room does not exist now.
     """
 
     room: str
@@ -150,8 +150,8 @@ class PatternSubscribed:
 class HistoryPage:
     """A part of a room's history. `epoch` is "" and `offset` 0 for a room that does not exist now.
 
-    `offset`: of the room's last message. `first`: the oldest offset that is held (`offset + 1` when none is). `gap`: messages between the
-    position asked for and `first` are lost, or the position is of another epoch; the page is then what it would be without a position.
+    `offset` is that of the room's last message. `first`: the oldest offset that is held (`offset + 1` if none is). `gap`: messages between
+    the position in the request and `first` are lost, or the position is of another epoch; the page is then that without a position.
     """
 
     room: str
@@ -164,7 +164,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class PresencePage:
-    """Who is in a room: `count` is everyone, `members` as many as were asked for, in the order they came."""
+    """The members of a room: `count` is their number, `members` lists as many as the request asked for, in the order they came."""
 
     count: int
     members: tuple[Presence, ...]
@@ -182,7 +182,7 @@ class RoomInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoomPage:
-    """Some rooms, sorted by name. `after`: give this to have the next page; None when this was the last."""
+    """Some rooms, sorted by name. `after`: the `after` of the next page; None if this was the last."""
 
     rooms: tuple[RoomInfo, ...]
     after: str | None
@@ -191,43 +191,43 @@ class RoomPage:
 class Broker(Protocol):
     """Rooms, members and messages.
 
-    A broker whose answer to `subscribe` is an awaitable holds that room's live messages back until the caller has resumed with the answer,
-    so that a member is never given a live message before it knows what it missed.
+    If the answer to `subscribe` is an awaitable, the broker holds that room's live messages back until the caller has resumed with the
+    answer, so that a member is never given a live message before the messages that it missed.
     """
 
     def account(self, owner: str) -> Account:
-        """The account of an address or a user, for whom the calls below count what they make; without one it counts for the program."""
+        """The account of an address or a user. The calls below count memory in their `account`; without one, in the program's."""
 
     def subscribe(
         self, room: str, member: Member, since: Position | None = None, *, presence: bool = False, account: Account | None = None
     ) -> Answer[Subscribed]:
-        """Make `member` a member of `room`; the room is created if need be. With `since`, also answer what was missed.
+        """Make `member` a member of `room`, which is created if need be. With `since` the answer has the messages after it.
 
-        One step: no message is lost or doubled between what is answered and what comes live. `presence`: be told who is there, comes and
-        goes. Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, MemoryFull,
+        No message is lost or doubled between the answer and the live messages. `presence`: the answer lists the members, and notices tell
+        the member of changes. Errors: BadRoom, AlreadySubscribed, RoomFull, TooManyRooms, TooManySubscriptions, MemoryFull,
         DuplicateMember.
         """
 
     def subscribe_pattern(
         self, pattern: str, member: Member, since: Mapping[str, Position] | None = None, *, account: Account | None = None
     ) -> Answer[PatternSubscribed]:
-        """Give `member` what is published from now on in every room that matches, now or later; see `patterns` for what matches.
+        """Give `member` the messages published from now on in every room that matches, now or later; see `patterns`.
 
         A member gets each message once, however many of its subscriptions match. It is no member of those rooms: presence and max_members
-        do not count it, and they may be evicted while it listens. `since`: for rooms that it knows, answer what it missed there, as
-        `subscribe` does. Rooms that it does not know are in `rooms(pattern=...)`, and their messages in `history`. Errors: BadPattern,
+        do not count it, and they may be evicted while it listens. `since`: positions by room, for which the answer has the messages that
+        it missed, as that of `subscribe`. `rooms(pattern=...)` lists other rooms, and `history` has their messages. Errors: BadPattern,
         BadRoom (a room in `since` that does not match), AlreadySubscribed, TooManyPatterns, TooManyRooms (more than MAX_PAGE rooms in
         `since`), MemoryFull, DuplicateMember.
         """
 
     def unsubscribe(self, room: str, member: Member) -> Answer[None]:
-        """Leave: what is not yet delivered will not be. Errors: NotSubscribed."""
+        """Leave a room. Messages that are not delivered yet will not be. Errors: NotSubscribed."""
 
     def unsubscribe_pattern(self, pattern: str, member: Member) -> Answer[None]:
-        """The same for a pattern. Errors: NotSubscribed."""
+        """Give up a pattern. Errors: NotSubscribed."""
 
     def remove(self, member: Member) -> Answer[None]:
-        """Leave everything: call it when a connection is over. Never an error, and may be called twice."""
+        """Leave all rooms and patterns, at the end of a connection. Raises nothing, and may be called twice."""
 
     def publish(
         self,
@@ -244,9 +244,9 @@ class Broker(Protocol):
         """Give the message its offset, keep it in history and give it to all members, in the room's order.
 
         The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY
-        characters; the same key again in this room, while it is remembered, publishes nothing and answers as the first time did. Keys are
-        one room's, not one publisher's: put something into the key that no other publisher can have. `echo=False`: the publisher is not
-        given its own message live (history and recovery hold it all the same). Refused as a whole or done as a whole. Errors: BadRoom,
+        characters. While the room remembers a key, publishing with it again sends nothing and has the answer of the first time. The keys
+        of a room are those of all its publishers: put something into the key that no other publisher can have. `echo=False`: the publisher
+        is not given its own message live (history and recovery have it nevertheless). After an error nothing was changed. Errors: BadRoom,
         BadKey, TooManyRooms, MemoryFull, RateLimited, Busy.
         """
 
@@ -257,7 +257,7 @@ class Broker(Protocol):
         """
 
     def presence(self, room: str, limit: int | None = None) -> Answer[PresencePage]:
-        """The members of the room: up to `limit` members, None for all. A room that does not exist is empty."""
+        """Up to `limit` members of the room, or with None all. A room that does not exist has none."""
 
     def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Answer[RoomPage]:
         """Up to `limit` (1 to MAX_PAGE) rooms, sorted by name, that match `pattern` and whose names come after `after`.
@@ -266,34 +266,34 @@ class Broker(Protocol):
         """
 
     def close(self) -> Answer[None]:
-        """End: forget everything, deliver no more. Every later call, but for `remove` and `close`, raises BrokerClosed."""
+        """Forget all rooms and deliver no more. Every later call, except `remove` and `close`, raises BrokerClosed."""
 
 
 MAX_PAGE = 1000
-"""The most messages or rooms on one page, and the most rooms that one pattern subscription can recover."""
+"""The most messages or rooms of one page, and the most rooms that one pattern subscription can recover."""
 
 MAX_KEY = 256
 """The longest idempotency key, in characters."""
 
 
 def check_limit(limit: int) -> None:
-    """ValueError unless a page may have so many entries."""
+    """Raise ValueError unless a page may have `limit` entries."""
     if not 1 <= limit <= MAX_PAGE:
         raise ValueError(f"a limit is from 1 to {MAX_PAGE}, not {limit}")
 
 
 Failed = Callable[[Member, Exception], None]
-"""Told of a member whose `deliver` raised; it is already removed from the broker. Should close that member's connection."""
+"""Called with a member whose `deliver` raised, after the broker has removed it. Closes that member's connection."""
 
 
 Bulk = Callable[[Sequence[Member], Sequence[Message]], None]
-"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other would.
+"""Gives each of the members all of the messages, which are of one room and in order, faster than one `deliver` after the other.
 
-It sees to members that it cannot serve by itself, and does not raise. Should it do so, all of the members are taken for failed.
+It handles members that it cannot serve, and does not raise. If it does, all of the members count as failed.
 """
 
 Held = Callable[[Sequence[Member], Callable[[], None]], bool]
-"""Whether one of the members has no room for a message now. If so, what comes with them is called later, when that may be over."""
+"""Returns whether one of the members has no room for a message now. If so, it calls the function later, when that may be over."""
 
 
 class BrokerError(Exception):

@@ -14,9 +14,9 @@ class History:
     A list and the index of its oldest element: appending and dropping cost O(1) on average (dropped slots are cut off once they are half
     of the list), and any slice of k messages is one copy of k references. The offsets held are always contiguous.
 
-    `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; a message
-    larger than that is not held, and neither is anything before it. What it holds
-    counts in `budget`. It has no clock of its own: `now` comes with each call, in seconds, and never goes back.
+    `count`: messages held at most; 0 holds none. `age`: seconds, None for no limit. `size`: bytes of payload held at most; if a message
+    is larger, neither it nor any message before it is held. The messages count in `budget`. The history has no clock of its own: `now`
+    comes with each call, in seconds, and never goes back.
     """
 
     __slots__ = ("_age", "_budget", "_count", "_head", "_messages", "_size", "_stamps", "bytes")
@@ -36,20 +36,25 @@ class History:
         return len(self._messages) - self._head
 
     def append(self, message: Message, now: float) -> None:
-        """Keep the message whose offset follows the last one, and drop what is then too much."""
+        """Keep the message whose offset follows the last one, and drop the oldest messages above the limits."""
         if not self._count:
             return
-        self._messages.append(message)
-        self._budget.hold(message)
+        messages = self._messages
+        messages.append(message)
         if self._age is not None:
             self._stamps.append(now)
         self.bytes += len(message.payload)
-        while len(self._messages) - self._head > self._count or self.bytes > self._size:
+        if len(messages) - self._head > self._count:
+            self._budget.exchange(message, self._take_oldest())
+        else:
+            self._budget.hold(message)
+        while self.bytes > self._size:
             self.drop()
-        self.trim(now)
+        if self._age is not None:
+            self.trim(now)
 
     def trim(self, now: float) -> None:
-        """Drop what is as old as `age`, or older."""
+        """Drop the messages that are as old as `age`, or older."""
         if self._age is None:
             return
         stamps = self._stamps
@@ -57,21 +62,21 @@ class History:
             self.drop()
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all messages."""
         while self._head < len(self._messages):
             self.drop()
 
     def first(self, offset: int) -> int:
-        """The oldest offset held, where `offset` is the newest of the room; `offset + 1` when none is held."""
+        """The oldest offset held, if `offset` is the newest of the room; `offset + 1` if none is held."""
         return offset - len(self) + 1
 
     def between(self, start: int, stop: int, offset: int) -> Sequence[Message]:
-        """What is held of the offsets start to stop - 1, in order, where `offset` is the newest of the room."""
+        """The messages held with offsets from `start` to `stop - 1`, in order, if `offset` is the newest of the room."""
         shift = self._head - self.first(offset)
         return self._messages[max(self._head, start + shift) : max(self._head, stop + shift)]  # type: ignore[return-value]
 
     def page(self, position: int | None, limit: int, reverse: bool, offset: int) -> tuple[tuple[Message, ...], bool]:
-        """Up to `limit` messages, oldest first, from just after `position` or from the oldest; and whether some before these are lost.
+        """Up to `limit` messages, oldest first, from just after `position` or from the oldest; and whether messages before these are lost.
 
         With `reverse`: newest first, from just before `position` or from the newest. `offset` is the newest of the room.
         """
@@ -83,14 +88,18 @@ class History:
         return tuple(self.between(start, start + limit, offset)), position is not None and position + 1 < first
 
     def drop(self) -> None:
-        """Drop the oldest message; there must be one."""
-        message = self._messages[self._head]
+        """Drop the oldest message, which must exist."""
+        self._budget.release(self._take_oldest())
+
+    def _take_oldest(self) -> Message:
+        messages, head = self._messages, self._head
+        message = messages[head]
         assert message is not None
-        self._messages[self._head] = None
+        messages[head] = None
         self.bytes -= len(message.payload)
-        self._head += 1
-        if self._head * 2 >= len(self._messages):
-            del self._messages[: self._head]
-            del self._stamps[: self._head]
+        self._head = head = head + 1
+        if head * 2 >= len(messages):
+            del messages[:head]
+            del self._stamps[:head]
             self._head = 0
-        self._budget.release(message)
+        return message

@@ -1,4 +1,4 @@
-"""Idempotency keys: which publications of the last minutes had which key, in all rooms of one broker."""
+"""Idempotency keys: the keys of the publications of the last minutes, in all rooms of one broker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .account import Account, share
 from .budget import KEY_BYTES, Budget
 
 
-class Key:
-    """One key of one room. `keys` are the keys of that room, by name."""
+class IdempotencyKey:
+    """One key of one room. `keys`: all keys of that room, by name."""
 
     __slots__ = ("account", "cost", "keys", "name", "offset", "time")
 
-    def __init__(self, name: str, offset: int, time: float, account: Account, keys: dict[str, Key]) -> None:
+    def __init__(self, name: str, offset: int, time: float, account: Account, keys: dict[str, IdempotencyKey]) -> None:
         self.name = name
         self.offset = offset
         self.time = time
@@ -25,7 +25,8 @@ class Key:
 class KeyTable:
     """The keys of all rooms, oldest first: bounded by age in seconds, by number for each room and in all, and by the budget.
 
-    Of all keys one account may have an eighth: then its own oldest makes way. `now` never goes back.
+    An account may have an eighth of all keys, and of the keys of a room that is full; a new one then replaces its own oldest. `now` never
+    goes back.
     """
 
     __slots__ = ("_age", "_budget", "_order", "_per_room", "_total")
@@ -35,36 +36,44 @@ class KeyTable:
         self._age = age
         self._per_room = per_room
         self._total = total
-        self._order: OrderedDict[Key, None] = OrderedDict()
+        self._order: OrderedDict[IdempotencyKey, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def find(self, keys: dict[str, Key], name: str, now: float) -> int | None:
-        """The offset that was published with this key in the room with these keys; None for a key that is new, or forgotten."""
+    def find(self, keys: dict[str, IdempotencyKey], name: str, now: float) -> int | None:
+        """The offset of the publication that had this key, in the room with these keys; None if the key is new, or forgotten."""
         self.expire(now)
         found = keys.get(name)
         return None if found is None else found.offset
 
-    def add(self, keys: dict[str, Key], name: str, offset: int, now: float, account: Account) -> None:
-        """Remember a key that `find` did not know."""
+    def add(self, keys: dict[str, IdempotencyKey], name: str, offset: int, now: float, account: Account) -> None:
+        """Remember a key for which `find` returned None."""
         if len(keys) >= self._per_room:
-            self.forget(next(iter(keys.values())))
+            self.forget(self._oldest_of_room(keys, account))
         if len(account.keys) >= (self._total if account is self._budget.house else share(self._total)):
             self.forget_oldest_of(account)
         if len(self._order) >= self._total:
             self.forget_oldest()
-        key = keys[name] = Key(name, offset, now, account, keys)
+        key = keys[name] = IdempotencyKey(name, offset, now, account, keys)
         self._order[key] = account.keys[key] = None
         self._budget.take(account, key.cost)
 
+    def _oldest_of_room(self, keys: dict[str, IdempotencyKey], account: Account) -> IdempotencyKey:
+        """The key that makes way for one more of `account`, so that an account with its share of a room replaces its own."""
+        if account is not self._budget.house:
+            own = [key for key in keys.values() if key.account is account]
+            if len(own) >= share(self._per_room):
+                return own[0]
+        return next(iter(keys.values()))
+
     def expire(self, now: float) -> None:
-        """Forget all that are too old."""
+        """Forget all keys that are too old."""
         while self._order and now - next(iter(self._order)).time >= self._age:
             self.forget_oldest()
 
     def forget_oldest(self) -> bool:
-        """Forget the oldest of all. Whether there was one."""
+        """Forget the oldest of all keys. Whether there was one."""
         for key in self._order:
             self.forget(key)
             return True
@@ -77,7 +86,7 @@ class KeyTable:
             return True
         return False
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: IdempotencyKey) -> None:
         """Forget one key."""
         del key.keys[key.name], self._order[key], key.account.keys[key]
         self._budget.give_back(key.account, key.cost)

@@ -1,11 +1,11 @@
-"""The broker that lives in this process's memory: rooms, members and patterns, with nothing to start and nothing to wait for.
+"""The broker in the memory of this process: rooms, members and patterns. It needs no start, and its answers need no wait.
 
-Not thread-safe: call it from one thread, the loop's. Times come from an injected clock; whoever owns the broker calls `sweep` now and then.
+Not thread-safe: call it from the loop's thread alone. Times come from an injected clock. The owner calls `sweep` every few seconds.
 
-How the order holds. A publish gives the message its offset, puts it into history and into its room's outbox, together with the members of
-that moment; the fan delivers each outbox strictly from its head. A member that joins is not among the members of what waits, so it is
-given exactly the later offsets, and recovers the earlier ones from history. A member that leaves while something waits is settled up to
-the room's offset: the fan passes it over until then, even if it has joined again since.
+How the order holds. A publication gives the message its offset and puts it into the history and into the room's outbox, together with the
+members of that moment. The fan delivers each outbox strictly from its head. A member that joins is not among the members of the messages
+that wait, so it is given exactly the later offsets, and recovers the earlier ones from the history. A member that leaves while messages
+wait is settled up to the room's offset: the fan passes it over up to there, even if it has joined again since.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
+from ..core.absence import no_grace
 from . import Limits, contract
 from .account import Account, share
 from .budget import MEMBER_BYTES, MESSAGE_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
-from .outbox import Delivery, Fan
+from .outbox import Fan
 from .patterns import PatternIndex, check_known, check_pattern, matches
 from .presence import NoticePass, PresenceChanges
 from .room import Holder, Room
 from .table import RoomTable
 
 PATTERNS_KEPT = 64
-"""A room keeps the list of whom it serves, unless more of them than this, and than its own members, come from patterns."""
+"""A room keeps the list of members it serves, unless more of them than this, and than its own members, come from patterns."""
+
+CLOSED = "the broker is closed"
 
 
 def pattern_cost(pattern: str) -> int:
@@ -39,13 +42,11 @@ def pattern_cost(pattern: str) -> int:
 
 
 class MemoryBroker:
-    """A `contract.Broker` whose answers are all values, never awaitables. What its methods do, take and raise is written there.
+    """A `contract.Broker`, which documents its methods. Its answers are all values, never awaitables.
 
-    `failed` is told of a member whose `deliver` raised. `wake` asks for calls of `fan.step`, or `loop` answers the
-    loop in whose turns the fan delivers by itself; `later` asks for one call
-    after some seconds (without it a room tells of its presence as often as it changes), `bulk` takes the place of single calls of
-    `deliver`, `held` says who has no room for more; see `Fan`. `clock` is monotonic, in seconds, `wall` in seconds since 1970. `new_epoch`
-    names a room's life: 64 random bits by default.
+    `failed` is called with a member whose `deliver` raised. `wake`, `loop`, `bulk` and `held` are those of `Fan`. `later` asks for one call
+    after some seconds; without it a room tells its presence as often as it changes. `clock` is monotonic, in seconds, and `wall` in seconds
+    since 1970. `new_epoch` names a room's life, with 64 random bits by default. `grace` is that of TokenBucket.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class MemoryBroker:
         loop: Callable[[], AbstractEventLoop] | None = None,
         later: Callable[[float, Callable[[], None]], object] | None = None, bulk: contract.Bulk | None = None,
         held: contract.Held | None = None, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8), grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
         self.limits = limits
         self.budget = Budget(limits.memory)
@@ -62,6 +63,7 @@ class MemoryBroker:
         self._later = later
         self._clock = clock
         self._wall = wall
+        self._grace = grace
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders: dict[str, Holder] = {}
         self._patterns: PatternIndex[Member] = PatternIndex()
@@ -73,7 +75,7 @@ class MemoryBroker:
 
     @property
     def member_count(self) -> int:
-        """Members that have a room or a pattern, each once."""
+        """The number of members that have a room or a pattern."""
         return len(self._holders)
 
     def account(self, owner: str) -> Account:
@@ -81,7 +83,7 @@ class MemoryBroker:
 
     @contextmanager
     def waiting(self, size: int, account: Account | None) -> Iterator[None]:
-        """A publication of `size` bytes waits outside, until the room can take more. MemoryFull if there is no memory for that."""
+        """Count a publication of `size` bytes that waits until the room can take more. MemoryFull if there is no memory for that."""
         payer, cost = account or self.budget.house, WAITING_BYTES + size
         self._rooms.afford(payer, cost, None)
         self.budget.take(payer, cost)
@@ -176,7 +178,7 @@ class MemoryBroker:
         for room in left:
             self._leave(room, holder, now)
         self._drop_holder(holder)
-        for room in left:  # last, for those who are told may call the broker
+        for room in left:  # last, because a watcher that is told may call the broker
             self._note(room, Change("left", holder.presence))
 
     def publish(
@@ -184,32 +186,40 @@ class MemoryBroker:
         publisher: str | None = None, key: str | None = None, content_type: str | None = None, echo: bool = True,
         account: Account | None = None,
     ) -> Published:  # fmt: skip
-        now = self._open()
-        state = self._rooms.get(room)
+        if self._closed:
+            raise contract.BrokerClosed(CLOSED)
+        now, rooms = self._clock(), self._rooms
+        state = rooms.get(room)
         if key is not None:
             if not 0 < len(key) <= contract.MAX_KEY:
                 raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
-            if state is not None and state.keys and (first := self._rooms.keys.find(state.keys, key, now)) is not None:
+            if state is not None and state.keys and (first := rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
-        payer = account or self.budget.house
-        size, budget, rooms = len(payload) + MESSAGE_BYTES, self.budget, self._rooms
+        size, budget = len(payload) + MESSAGE_BYTES, self.budget
+        payer = budget.house if account is None else account
         if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
             state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
             raise contract.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
-            state.bucket.take(now)
+            wait = state.bucket.take(now, self._grace())
+            if wait:
+                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:
             rooms.remember(state, message, key, now)
-        targets = self._targets(state)
-        count = len(targets)
-        skip = None if echo or publisher is None else self._holders.get(publisher)
-        answer = Published(state.epoch, state.offset, False, count - (skip is not None and self._serves(state, skip)))
-        if answer.members:
-            self.fan.submit(state, Delivery(message, targets, None if skip is None else skip.member), count <= self.limits.inline)
-        return answer
+        targets = state.targets
+        if targets is None or state.targets_version != self._patterns.version:
+            targets = self._targets(state)
+        count = given = len(targets)
+        skip = None
+        if not echo and publisher is not None and (holder := self._holders.get(publisher)) is not None:
+            skip = holder.member
+            given -= state in holder.rooms or holder.hears(room)
+        if given:
+            self.fan.submit(state, message, targets, skip, count <= self.limits.inline)
+        return Published(state.epoch, message.offset, False, given)
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
         now = self._open()
@@ -228,7 +238,7 @@ class MemoryBroker:
         return PresencePage(0, ()) if state is None else PresencePage(len(state.members), self._present(state, limit))
 
     def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> contract.RoomPage:
-        """Looks at every name: about a tenth of a microsecond for each room that there is."""
+        """As in `contract`. Looks at every name, at about a tenth of a microsecond each."""
         now = self._open()
         contract.check_limit(limit)
         if pattern is not None:
@@ -242,7 +252,7 @@ class MemoryBroker:
         return contract.RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
 
     def close(self) -> None:
-        """To deliver first what waits, call `fan.step` until it answers False."""
+        """As in `contract`. To deliver the waiting messages first, call `fan.step` until it returns False."""
         self._closed = True
         self.fan.stop()
         self._rooms.clear()
@@ -255,17 +265,17 @@ class MemoryBroker:
         self._patterns = PatternIndex()
 
     def sweep(self, limit: int = 1000) -> int:
-        """Forget empty rooms whose time is over, and free what is too old in histories: up to about `limit` rooms. How many it looked at.
+        """Forget empty rooms whose time is over, and messages that are too old: up to about `limit` rooms. Returns their number.
 
-        Call it every few seconds, and again soon if it answers `limit` or more. What is too old is never given out, whether it was swept
-        or not; with regular calls a message is freed after at most twice its age.
+        Call it every few seconds, and again soon if it returns `limit` or more. A message that is too old is never given out, swept or
+        not. With regular calls it is freed after at most twice its age.
         """
         return self._rooms.sweep(self._clock(), limit)
 
     def _open(self) -> float:
-        """The time now, if the broker is open."""
+        """The time now. Raises BrokerClosed if the broker is closed."""
         if self._closed:
-            raise contract.BrokerClosed("the broker is closed")
+            raise contract.BrokerClosed(CLOSED)
         return self._clock()
 
     def _holder(self, member: Member, account: Account | None) -> Holder:
@@ -277,7 +287,7 @@ class MemoryBroker:
         return holder
 
     def _cost_of(self, holder: Holder) -> int:
-        """Bytes that this member counts for by itself, unless it is counted already."""
+        """The bytes of the member itself; 0 if they are counted already."""
         return 0 if holder.member.id in self._holders else MEMBER_BYTES
 
     def _keep_holder(self, holder: Holder) -> None:
@@ -289,22 +299,20 @@ class MemoryBroker:
             self.budget.give_back(holder.account, MEMBER_BYTES)
 
     def _catch_up(self, room: Room, holder: Holder) -> None:
-        """Before a member gets an answer with an offset, deliver what another of its subscriptions still owes it up to there."""
+        """Deliver the messages that another subscription still owes a member, before it gets an answer with a later offset."""
         room.catch_up(holder.member)
         if self._holders.get(holder.member.id) is not holder:
             raise contract.NotSubscribed("the member was removed while it was given what waited for it")
 
     def _check_patterns(self, account: Account) -> None:
-        """TooManyPatterns unless there may be one more."""
+        """Raise TooManyPatterns unless the account may have one more."""
         if account is not self.budget.house and account.patterns >= share(self.limits.max_all_patterns):
             raise contract.TooManyPatterns(f"this address or user has {account.patterns} patterns, an eighth of all that there may be")
         if len(self._patterns) >= self.limits.max_all_patterns:
             raise contract.TooManyPatterns(f"there are {self.limits.max_all_patterns} patterns, and there may be no more")
 
     def _targets(self, room: Room) -> tuple[Member, ...]:
-        """Everyone who is to be given what is published in the room now. The same object until something changes."""
-        if room.targets is not None and room.targets_version == self._patterns.version:
-            return room.targets
+        """The members that are given a message published in the room now, kept in `room.targets` until something changes."""
         found = self._patterns.match(room.name) if self._patterns else {}
         extra = [member for key, member in found.items() if key not in room.members]
         targets = (*room.members.values(), *extra)
@@ -317,7 +325,7 @@ class MemoryBroker:
         return room in holder.rooms or holder.hears(room.name)
 
     def _leave(self, room: Room, holder: Holder, now: float) -> None:
-        """Without telling others: `_note` does that when all is in order."""
+        """Take a member out of a room. `_note` tells the others afterwards."""
         key = holder.member.id
         self.budget.give_back(holder.account, SUBSCRIPTION_BYTES)
         del holder.rooms[room]
@@ -342,12 +350,12 @@ class MemoryBroker:
                 self._not_for_ever(room)
 
     def _not_for_ever(self, room: Room) -> None:
-        """A room that is held gathers what happens meanwhile, and that has a bound."""
+        """Let a held room go on if it has gathered too many changes meanwhile."""
         if room.held is not None and room.overdue:
             self.fan.go_on(room, room.held)
 
     def _note(self, room: Room, change: Change) -> None:
-        """Tell those who watch this room, after what waits there and, where the fan can be woken, not inside this call."""
+        """Note a change for the watchers of a room. They are told after the waiting messages and, with `wake`, in a later turn."""
         presence = room.presence
         if presence is None or not presence.watchers:
             return
@@ -365,11 +373,11 @@ class MemoryBroker:
             self._later(wait, partial(self._tell, room, presence))
 
     def _tell(self, room: Room, presence: PresenceChanges) -> None:
-        """Put a pass over the watchers into the room's outbox, unless one waits there."""
+        """Put a pass over the watchers into the room's outbox, unless a pass waits there."""
         presence.timed = False
         if len(presence) and presence.queued is None and not self._closed:
             presence.queued = NoticePass(presence)
-            self.fan.submit(room, presence.queued, False)
+            self.fan.submit_notices(room, presence.queued)
 
     def _present(self, room: Room, limit: int | None) -> tuple[Presence, ...]:
         return tuple([self._holders[key].presence for key in islice(room.members, limit)])

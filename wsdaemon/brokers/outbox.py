@@ -1,6 +1,6 @@
-"""What a room still owes its members: what was published and is not yet delivered to everyone.
+"""Deliveries: the messages of a room that not every member has been given yet.
 
-It waits in the room's `Outbox`, a queue that the `Fan` delivers in slices, so that a room of ten thousand members does not hold up the
+They wait in the room's `Outbox`, a queue that the `Fan` delivers in slices, so that a room of ten thousand members does not hold up the
 loop.
 """
 
@@ -19,15 +19,15 @@ from .contract import Bulk, Failed, Held, Member, Message
 from .presence import NoticePass, PresenceChanges
 
 MAX_CHANGES_WHILE_HELD = 1000
-"""Changes of presence, and members who left, that gather while a room waits for slow members; with one more it waits no longer."""
+"""Changes of presence, or members that left, while a room waits for slow members. After one more it waits no longer."""
 
 
 class Outbox:
-    """What a room owes its members, in order. The head of `pending` may be half delivered.
+    """The deliveries and notices that a room owes its members, in order. The head of `pending` may be half delivered.
 
-    `settled`: members, by id, that are owed nothing up to an offset, though they are among those that a waiting delivery was meant for.
-    `presence`: watchers and changes, in a room that was ever watched. `waiting`: messages that not every member was given yet. `held`:
-    the first of `pending`, while it waits for members that have no room for it.
+    `settled`: offsets by the id of a member. Though the member is among the targets of a waiting delivery, it is owed no message up to that
+    offset. `presence`: watchers and changes, once a member has watched the room. `waiting`: the number of messages that not every member
+    was given yet. `held`: the head of `pending`, while it waits for members that have no room for it.
     """
 
     __slots__ = ("held", "name", "pending", "presence", "settled", "waiting")
@@ -46,13 +46,13 @@ class Outbox:
         return len(self.settled) > MAX_CHANGES_WHILE_HELD or (self.presence is not None and len(self.presence) > MAX_CHANGES_WHILE_HELD)
 
     def forget_settled(self) -> None:
-        """Drop from `settled` what no waiting delivery needs any more: a room that is never at rest must not gather those who left it."""
+        """Drop the entries of `settled` that no waiting delivery needs, so that a room that is never at rest does not gather them."""
         oldest = next((item.messages[0].offset for item in self.pending if isinstance(item, Delivery)), None)
         self.settled = {key: offset for key, offset in self.settled.items() if oldest is not None and offset >= oldest}
 
     def catch_up(self, member: Member) -> None:
-        """Deliver at once what waits for this one member. What its `deliver` raises comes through."""
-        for item in self.pending:  # not a copy: what the member publishes meanwhile is its too
+        """Deliver the waiting messages to this one member at once. Errors of its `deliver` come through."""
+        for item in self.pending:  # not a copy, because messages that the member publishes meanwhile are owed to it too
             if isinstance(item, Delivery) and item.owes(member):
                 for message in item.messages:
                     if self.settled.get(member.id, 0) < message.offset:
@@ -65,47 +65,62 @@ MAX_JOINED_BYTES = 64 * 1024
 
 
 class Delivery:
-    """Messages on their way to those who were members when they were published, but for `skip`. A member that is given one is given all."""
+    """Messages on their way to the members at their publication, except `skip`. A member that is given one is given all."""
 
     __slots__ = ("_rest", "_size", "_skip", "_targets", "begun", "cost", "messages")
 
     def __init__(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> None:
         self.messages = [message]
-        self._size = len(message.payload)
         self._targets = targets
-        self._rest = iter(targets)  # the iterator is the cursor: it moves before each deliver, whatever that does
+        self._rest = iter(targets)  # the iterator is the cursor: it moves before each `deliver`, which may call the broker
         self._skip = skip
         self.begun = False
-        self.cost = DELIVERY_BYTES + 8 * len(targets)
+        self.cost = self._size = 0
 
     @property
     def left(self) -> int:
-        """How many members are not yet looked at."""
+        """The number of members that the delivery has not reached yet."""
         return length_hint(self._rest)
 
     def owed(self, outbox: Outbox) -> Sequence[Member]:
-        """The members that it goes to, if it is not begun."""
+        """The members that it goes to, before it begins."""
         skip, settled, last = self._skip, outbox.settled, self.messages[-1].offset
         if skip is None and not settled:
             return self._targets
         return [member for member in self._targets if member is not skip and settled.get(member.id, 0) < last]
 
-    def join(self, later: Delivery) -> bool:
-        """Take the message of a delivery to the very same members along, if nobody was given anything yet and it is not too much."""
-        if self.begun or later._targets is not self._targets or later._skip is not self._skip:
+    def join(self, message: Message, targets: tuple[Member, ...], skip: Member | None) -> bool:
+        """Take along a message for the very same members, unless the delivery has begun or would be too large."""
+        if self.begun or targets is not self._targets or skip is not self._skip:
             return False
-        if self._size + later._size > MAX_JOINED_BYTES:
+        size = self._size + len(message.payload)
+        if size > MAX_JOINED_BYTES:
             return False
-        self.messages += later.messages
-        self._size += later._size
+        self.messages.append(message)
+        self._size = size
         return True
 
+    def wait(self, budget: Budget) -> None:
+        """Count in the budget until `finish`. A delivery that is made within the call that publishes does not wait, nor count."""
+        message = self.messages[0]
+        size = self._size = len(message.payload)
+        self.cost = cost = DELIVERY_BYTES + 8 * len(self._targets)
+        if message.holds:
+            budget.used += cost
+        else:
+            size += MESSAGE_BYTES
+            (message.account or budget.house).bytes += size
+            budget.used += cost + size
+        message.holds += 1
+
     def owes(self, member: Member) -> bool:
-        """Whether this member has not had its turn yet."""
+        """Whether the delivery has not reached this member yet."""
         return member is not self._skip and member in copy(self._rest)
 
     def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
-        """Deliver to the next `budget` members, or to all. How many that were."""
+        """Deliver to the next `budget` members, or to all, and return their number."""
+        if not self.begun and (budget is None or len(self._targets) <= budget):
+            return self._run_whole(outbox, failed, bulk)
         self.begun = True
         before = self.left
         if bulk is None:
@@ -113,6 +128,15 @@ class Delivery:
         else:
             self._in_bulk(list(islice(self._rest, budget)), outbox, bulk, failed)
         return before - self.left
+
+    def _run_whole(self, outbox: Outbox, failed: Failed, bulk: Bulk | None) -> int:
+        self.begun = True
+        if bulk is None:
+            self._one_by_one(self._rest, outbox, failed)
+        else:
+            self._rest = iter(())
+            self._in_bulk(self._targets, outbox, bulk, failed)
+        return len(self._targets)
 
     def _one_by_one(self, members: Iterator[Member], outbox: Outbox, failed: Failed) -> None:
         skip, settled = self._skip, outbox.settled
@@ -124,11 +148,11 @@ class Delivery:
                     continue
                 try:
                     member.deliver(message)
-                except Exception as error:  # one member's fault must not keep the message from the others
+                except Exception as error:  # one member's error must not keep the message from the others
                     failed(member, error)
                     break
 
-    def _in_bulk(self, members: list[Member], outbox: Outbox, bulk: Bulk, failed: Failed) -> None:
+    def _in_bulk(self, members: Sequence[Member], outbox: Outbox, bulk: Bulk, failed: Failed) -> None:
         skip, settled, messages = self._skip, outbox.settled, self.messages
         if skip is not None:
             members = [member for member in members if member is not skip]
@@ -143,47 +167,52 @@ class Delivery:
             _give(members, messages, bulk, failed)
 
     def finish(self, outbox: Outbox, budget: Budget) -> None:
-        """Every member was given the messages, or none is to be given them any more."""
-        deque(self._rest, maxlen=0)  # a run that goes on around this call stops here
-        outbox.waiting -= len(self.messages)
-        for message in self.messages:
+        """End the delivery: every member was given the messages, or none is to be given them any more."""
+        messages, freed = self.messages, self.cost
+        outbox.waiting -= len(messages)
+        for message in messages:
             message.cache = None
+            if not freed:  # it did not wait, so it was not counted
+                return
             message.holds -= 1
-            if not message.holds:  # as Budget.release, without a call for each message
+            if not message.holds:  # as Budget.release, with one addition to `used` for all messages
                 size = len(message.payload) + MESSAGE_BYTES
                 (message.account or budget.house).bytes -= size
-                budget.used -= size
-        budget.used -= self.cost
+                freed += size
+        budget.used -= freed
+
+    def halt(self) -> None:
+        """Give the messages to no other member. A run around this call ends."""
+        deque(self._rest, maxlen=0)
 
 
 def _give(members: Sequence[Member], messages: Sequence[Message], bulk: Bulk, failed: Failed) -> None:
     try:
         bulk(members, messages)
-    except Exception as error:  # nobody knows who was served
+    except Exception as error:  # the members that were served are not known
         for member in members:
             failed(member, error)
 
 
 MEMBERS_PER_SLICE = 128
-"""Deliveries for one room before the fan looks at the time and at the next room."""
-
+"""Deliveries in one room before the fan looks at the time and at the next room."""
 
 SLICE_SECONDS = 0.002
-"""How long a fan delivers in one turn of the loop."""
+"""How long the fan delivers in one turn of the loop."""
 
 MAX_DELIVERIES_PER_TURN = 1_000_000
-"""More than fit into a slice."""
+"""More than fit into SLICE_SECONDS."""
 
 
 class Fan:
     """Delivers outboxes: each strictly in order, several of them in turn, a slice at a time.
 
-    What may not be delivered at once waits: `wake` is called once, and its owner then calls `step` in later turns of its loop (never from
-    inside a `deliver`) until that answers False. With `loop`, which answers the running loop, the fan asks that for turns itself, and each
-    takes SLICE_SECONDS at most. With `held`, a message that one of its members has no room for waits, and with it whatever
-    comes after it in that outbox. Without `wake` everything is delivered inside the call that causes it. A member's
-    `deliver` may call the broker: what that publishes in the same room waits behind the message being delivered. With `bulk`, messages go
-    to many members in one call, and those that wait for the same members leave together.
+    When a delivery has to wait, the fan calls `wake` once. The owner then calls `step` in later turns of its loop, and never within a
+    `deliver`, until that returns False. With `loop`, which returns the running loop, the fan asks for turns itself, and each takes
+    SLICE_SECONDS at most. Without either, the fan delivers everything within the call that causes it. With `held`, a message waits if one
+    of its members has no room for it, and so do all items behind it in that outbox. A member's `deliver` may call the broker: messages that
+    it publishes in the same room wait behind the one being delivered. With `bulk`, messages go to many members in one call, and messages
+    that wait for the same members leave together.
     """
 
     __slots__ = (
@@ -207,37 +236,60 @@ class Fan:
         self._awake = False
         self._stepping = False
         self.active: set[Outbox] = set()
-        """The outboxes in which something waits, or is being delivered."""
+        """The outboxes with items that wait, or are being delivered."""
 
-    def submit(self, outbox: Outbox, item: Delivery | NoticePass, at_once: bool) -> None:
-        """Deliver `item` after what waits in this outbox: before this call returns, if it may be `at_once` and nothing waits."""
-        if isinstance(item, Delivery):
-            outbox.waiting += 1
-            self._hold(item.messages[0])
-            if self._bulk is not None and outbox.pending and not outbox.settled:
-                tail = outbox.pending[-1]
-                if isinstance(tail, Delivery) and tail.join(item):
+    def submit(self, outbox: Outbox, message: Message, targets: tuple[Member, ...], skip: Member | None, at_once: bool) -> None:
+        """Deliver `message` to `targets`, except `skip`, after the items that wait in this outbox.
+
+        If none waits and the message may go `at_once`, the members are given it before this call returns.
+        """
+        pending, wake = outbox.pending, None if at_once else self._wake
+        outbox.waiting += 1
+        if pending:
+            if self._bulk is not None and not outbox.settled:
+                tail = pending[-1]
+                if isinstance(tail, Delivery) and tail.join(message, targets, skip):
+                    self._budget.hold(message)
                     return
-            self._budget.used += item.cost
-        outbox.pending.append(item)
-        if len(outbox.pending) > 1:
+            delivery = Delivery(message, targets, skip)
+            delivery.wait(self._budget)
+            pending.append(delivery)
             return
+        delivery = Delivery(message, targets, skip)
+        pending.append(delivery)
         self.active.add(outbox)
-        if self._wake is not None and not at_once:
-            self._enqueue(outbox, self._wake)
-            return
-        while outbox.pending:
-            head = outbox.pending[0]
+        if wake is None:
+            self._deliver(outbox)
+        else:
+            delivery.wait(self._budget)
+            self._enqueue(outbox, wake)
+
+    def submit_notices(self, outbox: Outbox, notices: NoticePass) -> None:
+        """Tell the watchers of a room after the items that wait in its outbox and, with `wake`, in a later turn."""
+        outbox.pending.append(notices)
+        if len(outbox.pending) == 1:
+            self.active.add(outbox)
+            if self._wake is None:
+                self._deliver(outbox)
+            else:
+                self._enqueue(outbox, self._wake)
+
+    def _deliver(self, outbox: Outbox) -> None:
+        """Deliver the head of the outbox now, and without `wake` also the items that are added meanwhile."""
+        pending = outbox.pending
+        while pending:
+            head = pending[0]
             head.run(outbox, None, self._failed, self._bulk)
             self._finish(outbox, head)
-            if self._wake is not None and outbox.pending:
-                self._enqueue(outbox, self._wake)
+            if self._wake is not None:
+                if pending:
+                    self._enqueue(outbox, self._wake)
                 return
 
     def step(self, budget: int = 1000, deadline: float | None = None) -> bool:
-        """Make up to `budget` deliveries, or until the clock shows `deadline` (up to MEMBERS_PER_SLICE later).
+        """Make up to `budget` deliveries, or deliver until the clock shows `deadline` (and up to MEMBERS_PER_SLICE more).
 
-        Whether more wait.
+        Returns whether more wait.
         """
         if self._stepping:
             return True
@@ -253,7 +305,7 @@ class Fan:
         return self._awake
 
     def call_after_turn(self, call: Callable[[], None]) -> None:
-        """Call this once, when the next turn has delivered something, or nothing will be delivered any more."""
+        """Call `call` once, after the next turn, or when the fan stops."""
         self._after_turn.append(call)
 
     def _ask_for_a_turn(self) -> None:
@@ -261,7 +313,7 @@ class Fan:
         self._loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Deliver for a slice of time, then let others have their turn."""
+        """Deliver for SLICE_SECONDS, then give other clients their turn."""
         if self.step(MAX_DELIVERIES_PER_TURN, self._clock() + SLICE_SECONDS):
             self._ask_for_a_turn()
         if self._after_turn:
@@ -272,25 +324,19 @@ class Fan:
         for call in calls:
             call()
 
-    def _hold(self, message: Message) -> None:
-        """As Budget.hold, within this file: each publication comes by here."""
-        if not message.holds:
-            size, budget = len(message.payload) + MESSAGE_BYTES, self._budget
-            (message.account or budget.house).bytes += size
-            budget.used += size
-        message.holds += 1
-
     def go_on(self, outbox: Outbox, head: Delivery) -> None:
-        """Try again what was held. Nothing happens if it is not held any more."""
+        """Try again to deliver a head that was held. Nothing happens if it is not held any more."""
         if outbox.held is head and self._wake is not None:
             outbox.held = None
             if outbox.pending:
                 self._enqueue(outbox, self._wake)
 
     def stop(self) -> None:
-        """Deliver nothing more of what waits."""
+        """Drop all deliveries that wait."""
         for outbox in self.active:
             for item in outbox.pending:
+                if isinstance(item, Delivery):
+                    item.halt()
                 item.finish(outbox, self._budget)
             outbox.pending.clear()
         self.active.clear()
@@ -301,7 +347,7 @@ class Fan:
         if not outbox.pending:
             return 0
         head = outbox.pending[0]
-        if self._must_wait(outbox, head):
+        if self._held is not None and self._must_wait(outbox, head, self._held):
             return 1
         used = head.run(outbox, budget, self._failed, self._bulk)
         if not head.left:
@@ -310,21 +356,22 @@ class Fan:
             self._ready.append(outbox)
         return max(1, used)
 
-    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass) -> bool:
-        """Whether the next message waits for members: then the outbox has no turn until `go_on`. One that is begun goes to all."""
-        if self._held is None or not isinstance(head, Delivery) or head.begun or outbox.overdue:
+    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass, held: Held) -> bool:
+        """Whether the next message waits for members. The outbox then has no turn until `go_on`. A delivery that has begun goes to all."""
+        if not isinstance(head, Delivery) or head.begun or outbox.overdue:
             return False
-        if self._held(head.owed(outbox), partial(self.go_on, outbox, head)):
+        if held(head.owed(outbox), partial(self.go_on, outbox, head)):
             outbox.held = head
         return outbox.held is head
 
     def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
-        if outbox.pending and outbox.pending[0] is head:  # not so when `stop` came in between
-            del outbox.pending[0]
+        pending = outbox.pending
+        if pending and pending[0] is head:  # not if `stop` was called meanwhile
+            del pending[0]
             head.finish(outbox, self._budget)
         if outbox.settled:
             outbox.forget_settled()
-        if not outbox.pending:
+        if not pending:
             self.active.discard(outbox)
 
     def _enqueue(self, outbox: Outbox, wake: Callable[[], None]) -> None:

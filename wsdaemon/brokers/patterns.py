@@ -1,13 +1,13 @@
-"""Wildcard subscriptions: what a pattern is, what it matches, and an index of many.
+"""Wildcard subscriptions: the syntax of patterns, their matches, and an index of many.
 
 The convention is that of NATS subjects. A name is cut into tokens at its dots. In a pattern the token `*` stands for exactly one token,
 whatever it is, and `>`, as the last token, for one or more. So `prices.*` matches `prices.eur`, not `prices` and not `prices.eur.spot`;
 `prices.>` matches `prices.eur` and `prices.eur.spot`, not `prices`; `>` matches every room. Wildcards are whole tokens: `pri*` is no
 pattern. Tokens are compared exactly; unlike with NATS a token may be empty, and `*` matches that too. No room name holds `*` or `>`.
 
-A pattern has up to MAX_TOKENS tokens, a name as many as it likes: what stands behind the longest pattern's last token is never looked at,
-and of use only to a `>` before it. That bounds everything here, whatever patterns there are. Adding or removing one touches MAX_TOKENS
-nodes of the index. A look-up visits less than 2 ** (MAX_TOKENS + 1) of them (2047), and then takes in every subscription that matches.
+A pattern has up to MAX_TOKENS tokens. A name may have more, but a look-up does not go beyond the last token of the longest pattern. That
+bounds the work, whatever patterns there are. Adding or removing a pattern touches MAX_TOKENS nodes of the index. A look-up visits fewer
+than 2 ** (MAX_TOKENS + 1) nodes (2047), and then adds every subscription that matches.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MAX_PATTERN = 256
 """The longest pattern, in bytes of UTF-8."""
 
 MAX_TOKENS = 10
-"""The most tokens of a pattern: with each one more, twice as many ways can match one name."""
+"""The most tokens of a pattern. Each token more doubles the paths that can match one name."""
 
 
 def check_pattern(pattern: str) -> None:
-    """BadPattern unless this is a pattern. A name without a wildcard is one too."""
+    """Raise BadPattern unless this is a pattern. A name without a wildcard is a pattern too."""
     if not pattern or not fits(pattern, MAX_PATTERN):
         raise BadPattern(f"a pattern is text of 1 to {MAX_PATTERN} bytes")
     tokens = pattern.split(".")
@@ -42,7 +42,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def check_known(pattern: str, rooms: Collection[str]) -> None:
-    """TooManyRooms or BadRoom unless one subscription to the pattern can recover these rooms."""
+    """Raise TooManyRooms or BadRoom unless one subscription to the pattern can recover these rooms."""
     if len(rooms) > MAX_PAGE:
         raise TooManyRooms(f"a pattern subscription recovers up to {MAX_PAGE} rooms")
     for name in rooms:
@@ -51,7 +51,7 @@ def check_known(pattern: str, rooms: Collection[str]) -> None:
 
 
 def check_room(name: str, limits: Limits) -> None:
-    """BadRoom unless this is a room name that the limits allow."""
+    """Raise BadRoom unless the limits allow this room name."""
     if not name or not fits(name, limits.max_name):
         raise BadRoom(f"a room name is text of 1 to {limits.max_name} bytes")
     if "*" in name or ">" in name or not limits.name_pattern.fullmatch(name):
@@ -59,7 +59,7 @@ def check_room(name: str, limits: Limits) -> None:
 
 
 def fits(text: str, limit: int) -> bool:
-    """Whether text is UTF-8 of at most `limit` bytes. A lone surrogate, which JSON can smuggle in, is no UTF-8."""
+    """Whether text is UTF-8 of at most `limit` bytes. A lone surrogate, which JSON text can hold, is not UTF-8."""
     if len(text) > limit:
         return False
     try:
@@ -71,7 +71,7 @@ def fits(text: str, limit: int) -> bool:
 def matches(pattern: str, name: str) -> bool:
     """Whether one pattern matches one name."""
     wanted = pattern.split(".")
-    tokens = name.split(".", len(wanted))  # one more shows that the name is longer
+    tokens = name.split(".", len(wanted))  # one token more shows that the name is longer
     if wanted[-1] == ">":
         if len(tokens) < len(wanted):
             return False
@@ -81,27 +81,27 @@ def matches(pattern: str, name: str) -> bool:
     return all(want in ("*", token) for want, token in zip(wanted, tokens, strict=False))
 
 
-class _Node(Generic[T]):
-    """Where the tokens so far lead. `here`: who subscribed to the pattern that ends here, by id."""
+class _TokenNode(Generic[T]):
+    """A node of the index. `below`: the nodes of the next token. `here`: the subscribers of the pattern that ends here, by id."""
 
     __slots__ = ("below", "here")
 
     def __init__(self) -> None:
-        self.below: dict[str, _Node[T]] | None = None
+        self.below: dict[str, _TokenNode[T]] | None = None
         self.here: dict[str, T] | None = None
 
 
 class PatternIndex(Generic[T]):
-    """Who subscribed to which pattern, as a tree of tokens: a look-up costs by the depth of the tree, not by the number of patterns.
+    """The subscribers of patterns, as a tree of tokens. The cost of a look-up grows with the depth of the tree, not with its patterns.
 
-    At each token a look-up follows at most two ways, the token's own and that of `*`, and only ways that patterns have made: level n of the
-    tree has at most 2 ** n nodes for one name. `version` grows with every change, so that others may keep what they looked up until then.
+    At each token a look-up follows at most two paths, the token's own and that of `*`, so it visits at most 2 ** n nodes of level n.
+    `version` grows with every change; the result of a look-up is good until then.
     """
 
     __slots__ = ("_count", "_root", "version")
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
+        self._root: _TokenNode[T] = _TokenNode()
         self._count = 0
         self.version = 0
 
@@ -110,14 +110,14 @@ class PatternIndex(Generic[T]):
         return self._count
 
     def add(self, pattern: str, key: str, value: T) -> None:
-        """Subscribe `value`, known as `key`, to a pattern that was checked. The same key again replaces its value."""
+        """Subscribe `value` under `key` to a pattern that was checked. The same key again replaces its value."""
         node = self._root
         for token in pattern.split("."):
             if node.below is None:
                 node.below = {}
             found = node.below.get(token)
             if found is None:
-                found = node.below[token] = _Node()
+                found = node.below[token] = _TokenNode()
             node = found
         if node.here is None:
             node.here = {}
@@ -126,7 +126,7 @@ class PatternIndex(Generic[T]):
         self.version += 1
 
     def remove(self, pattern: str, key: str) -> None:
-        """Take one subscription out, and the branches that only it needed. KeyError when it is not there."""
+        """Remove one subscription, and the nodes that only it needed. KeyError if it does not exist."""
         tokens = pattern.split(".")
         path = [self._root]
         for token in tokens:
@@ -143,7 +143,7 @@ class PatternIndex(Generic[T]):
             del below[tokens.pop()]
 
     def match(self, name: str) -> dict[str, T]:
-        """The subscribers with at least one pattern that matches the name, by key: each once."""
+        """The subscribers with at least one pattern that matches the name, by key, each once."""
         found: dict[str, T] = {}
         for here in self._matching(name.split(".", MAX_TOKENS)):
             found.update(here)
@@ -152,7 +152,7 @@ class PatternIndex(Generic[T]):
     def _matching(self, tokens: list[str]) -> Iterator[dict[str, T]]:
         level = [self._root]
         for token in tokens:
-            following: list[_Node[T]] = []
+            following: list[_TokenNode[T]] = []
             for node in level:
                 below = node.below
                 if below is None:

@@ -1,7 +1,7 @@
-"""Presence of one room: which members came and left, and the passes that tell this to the members that watch.
+"""Presence of one room: its changes, and the passes that tell them to the members that watch.
 
-A room tells of its changes at most once per interval after a short burst, and only what is left of them by then: a member that came and
-left in between is not told of at all. So a client that comes and goes as fast as it can costs each watcher a notice a second and no more.
+After a short burst a room tells its changes at most once per interval, and only the net changes: a member that came and left in between is
+not told of at all. So a client that comes and goes as fast as it can costs each watcher one notice per second.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ PASS_INTERVAL_SECONDS = 1.0
 """Between two passes over the watchers of one room, once its burst is used up."""
 
 PASS_BURST = 5
-"""Passes that a room may make at once after it was quiet."""
+"""Passes that a room may make at once after a quiet time."""
 
 CHANGES_TOLD_PER_SECOND = 250_000
-"""Changes times watchers, for one room: about 15 MB of JSON. A pass that tells more makes the next interval longer."""
+"""Changes times watchers, for one room: about 15 MB of JSON. A pass above this makes the next interval longer."""
 
 MAX_INTERVAL_SECONDS = 10.0
-"""The longest interval, whatever the last pass had to tell."""
+"""The longest interval, however much the last pass told."""
 
 MAX_UNDONE_CHANGES = 1000
-"""Changes that were undone and that a newcomer must hear of, in one room; with more the next pass does not wait."""
+"""Undone changes that a newcomer must be told of, in one room. With more of them the next pass does not wait."""
 
 
-class Watch:
-    """A member that asked for a room's presence. `seen`: the number of the last change that it knows of."""
+class PresenceWatch:
+    """A member that asked for a room's presence. `seen`: the number of the last change that it was told."""
 
     __slots__ = ("left", "member", "seen")
 
@@ -48,7 +48,7 @@ class Named(Protocol):
 
 
 class Undone(NamedTuple):
-    """A change that took back an earlier one before that was told. Only watchers that came in between have to hear of it."""
+    """A change that undid an earlier one before a pass told it. Only watchers that came in between must be told of it."""
 
     earlier: int
     number: int
@@ -56,7 +56,7 @@ class Undone(NamedTuple):
 
 
 class PresenceChanges:
-    """The watchers of one room, and the changes that they were not told yet, numbered in the order in which they happened."""
+    """The watchers of one room, and the changes that no pass has told them yet, numbered in their order."""
 
     __slots__ = ("_clock", "_due", "_newest_watch", "_number", "_pending", "_undone", "queued", "timed", "watchers")
 
@@ -71,19 +71,19 @@ class PresenceChanges:
         """The pass that waits in the outbox and takes later changes along, if any."""
         self.timed = False
         """Whether a timer runs for the next pass."""
-        self.watchers: dict[str, Watch] = {}
+        self.watchers: dict[str, PresenceWatch] = {}
 
     def __len__(self) -> int:
-        """Changes that are kept for the next pass."""
+        """The number of changes for the next pass."""
         return len(self._pending) + len(self._undone)
 
     def watch(self, member: Member) -> None:
-        """Make a newcomer a watcher. It was shown the members of this moment and itself, so its own arrival, noted next, is no news."""
+        """Make a newcomer a watcher. Its answer lists all members, itself included, so it is not told of its own arrival, noted next."""
         self._newest_watch = self._number
-        self.watchers[member.id] = Watch(member, self._number + 1)
+        self.watchers[member.id] = PresenceWatch(member, self._number + 1)
 
     def unwatch(self, key: str) -> None:
-        """Tell this member nothing more. Nothing happens if it does not watch."""
+        """Tell this member no more changes. Nothing happens if it does not watch."""
         watch = self.watchers.pop(key, None)
         if watch is not None:
             watch.left = True
@@ -92,7 +92,7 @@ class PresenceChanges:
                 self._undone.clear()
 
     def note(self, change: Change) -> None:
-        """Keep a change for the next pass, or take back the earlier one that it undoes."""
+        """Keep a change for the next pass, or cancel the earlier change that it undoes."""
         self._number += 1
         earlier = self._pending.pop(change.who.id, None)
         if earlier is None:
@@ -102,13 +102,13 @@ class PresenceChanges:
 
     @property
     def wait(self) -> float:
-        """Seconds until the next pass may begin; 0 when it may now."""
+        """Seconds until the next pass may begin; 0 if it may begin now."""
         if len(self._undone) > MAX_UNDONE_CHANGES:
             return 0.0
         return max(0.0, self._due - self._clock() - (PASS_BURST - 1) * PASS_INTERVAL_SECONDS)
 
     def take(self) -> tuple[list[tuple[int, Change]], list[Undone], int]:
-        """What a pass that begins now has to tell: the changes, those that were undone, and the number of the last."""
+        """The content of a pass that begins now: the changes, the undone changes, and the number of the last change."""
         taken = list(self._pending.values()), self._undone, self._number
         told = len(self._pending) * len(self.watchers)
         self._pending, self._undone, self._newest_watch, self.queued = {}, [], -1, None
@@ -118,17 +118,17 @@ class PresenceChanges:
 
 
 class NoticePass:
-    """One pass over the watchers of a room, telling each the changes that it does not know of. It stands in the room's outbox.
+    """One pass over the watchers of a room, which tells each the changes since its last notice. It stands in the room's outbox.
 
-    It takes along what changes while it stands at the end there. `freeze` it when a change comes after messages that wait behind it: a
-    watcher may hear late of a change, but is never told that a member left before it is given what that member published.
+    While it is the last item there, it takes later changes along. `freeze` it when a change comes after messages that wait behind it: a
+    watcher may be told late of a change, but is never told that a member left before it is given that member's messages.
     """
 
     __slots__ = ("_changes", "_frozen", "_notice", "_notice_seen", "_presence", "_rest", "_undone", "_upto")
 
     def __init__(self, presence: PresenceChanges) -> None:
         self._presence = presence
-        self._rest: Iterator[Watch] | None = None
+        self._rest: Iterator[PresenceWatch] | None = None
         self._frozen = False
         self._changes: list[tuple[int, Change]] = []
         self._undone: list[Undone] = []
@@ -138,7 +138,7 @@ class NoticePass:
 
     @property
     def left(self) -> int:
-        """How many watchers are not yet looked at."""
+        """The number of watchers that the pass has not reached yet."""
         return 1 if self._rest is None else length_hint(self._rest)
 
     def freeze(self) -> None:
@@ -148,7 +148,7 @@ class NoticePass:
             self._changes, self._undone, self._upto = self._presence.take()
 
     def run(self, outbox: Named, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
-        """Tell the next watchers of the room: as many as `budget` allows, where making a notice of n changes costs n. What it cost."""
+        """Tell the next watchers of the room, as many as `budget` allows, and return the cost. Making a notice of n changes costs n."""
         if self._rest is None:
             self.freeze()
             self._rest = iter(tuple(self._presence.watchers.values()))
@@ -178,6 +178,6 @@ class NoticePass:
         return Notice(name, tuple([change for _, change in news]))
 
     def finish(self, outbox: Named, budget: Budget) -> None:
-        """Every watcher was told, or is to be told nothing more."""
+        """End the pass: every watcher was told, or none is to be told any more."""
         deque(self._rest or (), maxlen=0)  # a run that goes on around this call stops here
         self._notice = None

@@ -1,22 +1,22 @@
-"""What the broker in memory knows of a room, and of a member."""
+"""A room of the broker in memory, and the rooms and patterns of a member."""
 
 from __future__ import annotations
 
+from ..core.rate import TokenBucket
 from . import Limits
 from .account import Account
 from .budget import ROOM_BYTES, Budget
 from .contract import Member, Message, Position, Presence, Subscribed
 from .history import History
-from .keys import Key
+from .keys import IdempotencyKey
 from .outbox import Outbox
 from .patterns import matches
-from .rate import RateBucket
 
 
 class Room(Outbox):
     """One life of a room. `account`: of the address or user that created it; the room counts there with `cost` bytes.
 
-    `touched`: when it was last published to, joined or left, kept up to date while it is empty.
+    `touched`: the time of its last publication, join or leave, kept up to date while it is empty.
     """
 
     __slots__ = (
@@ -41,10 +41,10 @@ class Room(Outbox):
         self.epoch = epoch
         self.offset = 0
         self.history = History(limits.history_count, limits.history_age, limits.history_bytes, budget)
-        self.keys: dict[str, Key] | None = None
-        self.bucket: RateBucket | None = None
+        self.keys: dict[str, IdempotencyKey] | None = None
+        self.bucket: TokenBucket | None = None
         if limits.rate is not None:
-            self.bucket = RateBucket(limits.rate, limits.burst, now, f"the room takes {limits.rate:g} publications a second")
+            self.bucket = TokenBucket(limits.rate, limits.burst, now)
         self.last: Message | None = None
         self.members: dict[str, Member] = {}
         self.targets: tuple[Member, ...] | None = None
@@ -52,7 +52,7 @@ class Room(Outbox):
         self.touched = now
 
     def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
-        """What came after `since`, and whether there is a gap."""
+        """The messages after `since`, and whether there is a gap."""
         if since is None:
             return (), False
         self.history.trim(now)
@@ -71,7 +71,7 @@ def room_cost(name: str) -> int:
 
 
 class Holder:
-    """What one member has. `account` counts it."""
+    """The rooms and patterns of one member, which count in `account`."""
 
     __slots__ = ("account", "member", "patterns", "presence", "rooms")
 
@@ -79,7 +79,7 @@ class Holder:
         self.account = account
         self.member = member
         self.presence = Presence(member.id, member.identity)
-        self.rooms: dict[Room, None] = {}  # in the order it came, which is the order it leaves in
+        self.rooms: dict[Room, None] = {}  # in the order of its subscriptions, in which it leaves them
         self.patterns: set[str] = set()
 
     def hears(self, room: str) -> bool:

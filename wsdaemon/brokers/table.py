@@ -1,4 +1,4 @@
-"""The rooms that a broker in memory has: which there are, which may go, and the memory for them."""
+"""The rooms of a broker in memory by name, and the order in which they make way for others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .patterns import check_room
 from .room import Room, room_cost
 
 MESSAGES_LIKE_A_ROOM = 50
-"""Messages that take as long to forget as an empty room does."""
+"""Forgetting so many messages takes as long as forgetting an empty room."""
 
 
 class RoomTable:
@@ -44,9 +44,9 @@ class RoomTable:
         return self._rooms[name]
 
     def ready(self, name: str, room: Room | None, size: int, account: Account, now: float) -> Room:
-        """The room, created if need be, with room in the budget for `size` bytes that the caller takes next for `account`.
+        """The room, created if need be. The budget then has `size` bytes free, which the caller takes next for `account`.
 
-        `room` is what `get` answered. Errors: BadRoom, TooManyRooms, MemoryFull.
+        `room` is the answer of `get`. Errors: BadRoom, TooManyRooms, MemoryFull.
         """
         if room is not None:
             self.afford(account, size, room)
@@ -61,7 +61,7 @@ class RoomTable:
         return room
 
     def used(self, room: Room, now: float) -> None:
-        """The room was used: it is now the last to be evicted, or not to be evicted at all while it has members."""
+        """Note that a room was used: it is now evicted last, or not at all while it has members."""
         room.touched = now
         self._blank.pop(room.name, None)
         self._idle.pop(room.name, None)
@@ -71,14 +71,17 @@ class RoomTable:
             (self._idle if room.offset else self._blank)[room.name] = room
 
     def remember(self, room: Room, message: Message, key: str | None, now: float) -> None:
-        """Keep of a publication what the limits say: in the history, as the latest, and its key."""
+        """Keep a publication as far as the limits say: in the history, as the latest message, and its key."""
         if self.keeps_messages:
             room.history.append(message, now)
-            self._watch_age(room, now)
+            if self._limits.history_age is not None:
+                self._watch_age(room, now)
             if self._limits.latest:
                 self._replace_last(room, message)
-            self._remembering[room] = None
-            self._remembering.move_to_end(room)
+            try:
+                self._remembering.move_to_end(room)
+            except KeyError:
+                self._remembering[room] = None
         if key is not None:
             if room.keys is None:
                 room.keys = {}
@@ -94,7 +97,7 @@ class RoomTable:
     def sweep(self, now: float, limit: int) -> int:
         """Forget keys and empty rooms whose time is over, and messages that are too old: up to about `limit` rooms.
 
-        How many rooms it looked at, where MESSAGES_LIKE_A_ROOM messages count as one.
+        Returns the number of rooms that it looked at. MESSAGES_LIKE_A_ROOM messages count as one room.
         """
         self.keys.expire(now)
         seen = 0
@@ -118,13 +121,13 @@ class RoomTable:
             self._watch_age(room, now)
         return seen
 
-    # -- making room
+    # -- making place
 
     def afford(self, account: Account, size: int, spare: Room | None) -> None:
-        """Free what is cheap to make again until `size` bytes fit; MemoryFull when nothing more can go.
+        """Forget things, those that are cheap to make again first, until `size` bytes fit. MemoryFull if nothing more can go.
 
-        Empty rooms but `spare` go first, then the oldest messages of histories, then the oldest idempotency keys. If the account has its
-        share, only its own rooms and keys go, and the messages of `spare`, the room that it publishes in.
+        Empty rooms except `spare` go first, then the oldest messages of histories, then the oldest idempotency keys. If the account has
+        its share, only its own rooms and keys go, and the messages of `spare`, the room that it publishes in.
         """
         while not self._budget.fits(account, size):
             if self._budget.is_own_fault(account, size):
@@ -136,7 +139,7 @@ class RoomTable:
                 raise self._budget.refusal(account, size)
 
     def _make_place(self, account: Account) -> None:
-        """TooManyRooms unless one more room may be created, for which an empty one may have to go."""
+        """Make place for one more room, which may replace an empty one. TooManyRooms if none can go."""
         own = account is not self._budget.house and account.rooms >= share(self._limits.max_rooms)
         if own and not self._evict(account.idle):
             raise TooManyRooms(f"this address or user has {account.rooms} rooms, an eighth of all, and none that could go")
@@ -144,7 +147,7 @@ class RoomTable:
             raise TooManyRooms(f"there are {self._limits.max_rooms} rooms, and none that could go")
 
     def _evict(self, rooms: OrderedDict[str, Room], spare: Room | None = None) -> bool:
-        """Forget the first of these rooms that may go. Whether there was one."""
+        """Forget the first of these rooms without pending deliveries, except `spare`. Whether there was one."""
         for room in rooms.values():
             if not room.pending and room is not spare:
                 self._forget(room)
@@ -152,7 +155,7 @@ class RoomTable:
         return False
 
     def _shorten(self, room: Room | None) -> bool:
-        """Forget the oldest message that the room keeps, and `latest` last. Whether there was one."""
+        """Forget the oldest message of the room's history, or if that is empty, its latest. Whether there was one."""
         if room is None:
             return False
         if room.history:
@@ -165,7 +168,7 @@ class RoomTable:
         return False
 
     def _shorten_any(self, room: Room | None) -> bool:
-        """The same, of this room or of the one that was not published to for the longest time."""
+        """The same in this room or, if it keeps no message, in the room whose last publication is the oldest."""
         while not self._shorten(room):
             if not self._remembering:
                 return False
@@ -186,11 +189,13 @@ class RoomTable:
         self._budget.give_back(room.account, room.cost)
 
     def _replace_last(self, room: Room, message: Message | None) -> None:
-        if message is not None:
+        former, room.last = room.last, message
+        if message is not None and former is not None:
+            self._budget.exchange(message, former)
+        elif message is not None:
             self._budget.hold(message)
-        if room.last is not None:
-            self._budget.release(room.last)
-        room.last = message
+        elif former is not None:
+            self._budget.release(former)
 
     def _watch_age(self, room: Room, now: float) -> None:
         if self._limits.history_age is not None and room.history and room not in self._aging:

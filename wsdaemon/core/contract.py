@@ -59,14 +59,24 @@ def open_session(app: App, connection: Connection, handshake: Handshake) -> Sess
 
 
 @runtime_checkable
-class ServiceApp(App, Protocol):
-    """An app that starts work of its own before the daemon is ready, and stops it after the drain."""
+class StartingApp(Protocol):
+    """An app that starts work of its own before the daemon is ready."""
 
     async def start(self) -> None:
         """Runs on the daemon's loop before the first connection. An exception keeps the daemon from starting."""
 
+
+@runtime_checkable
+class StoppingApp(Protocol):
+    """An app that stops work of its own after the drain."""
+
     async def stop(self) -> None:
         """Runs on the daemon's loop after the last connection. An exception is logged."""
+
+
+@runtime_checkable
+class ServiceApp(App, StartingApp, StoppingApp, Protocol):
+    """An app that has both. The daemon takes each of the two methods by itself too."""
 
 
 @runtime_checkable

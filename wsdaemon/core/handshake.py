@@ -27,7 +27,8 @@ class Headers(Mapping[str, str]):
     text in ISO-8859-1 (RFC 9110 5.5), so `value.encode("latin-1")` returns the original bytes.
 
     The headers are one bytes object (`\\r\\nname:value` for each line, and a last `\\r\\n`), because that takes a quarter of the memory of
-    a tuple of pairs. A look-up is one search in it, because no name has a colon, and no name or value has a CR or LF.
+    a tuple of pairs. Names keep the case and values the blanks around them that the client sent, because most headers are never looked
+    up. A look-up is one search in the object in lower case, because no name has a colon, and no name or value has a CR or LF.
     """
 
     __slots__ = ("_block",)
@@ -43,31 +44,28 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def trusted(cls, parts: list[bytes]) -> Headers:
-        """Headers of checked lines: `name:value`, the name in lower case, without blanks around the colon and at the ends."""
+        """Headers of checked lines: `name:value`, no blank before the colon."""
+        return cls.as_sent(b"\r\n".join([b"", *parts, b""]))
+
+    @classmethod
+    def as_sent(cls, block: bytes) -> Headers:
+        """Headers of checked lines, each between two CRLF: `\\r\\nname:value\\r\\nname:value\\r\\n`; a lone CRLF if there are none."""
         headers = cls.__new__(cls)
-        headers._block = b"\r\n".join([b"", *parts, b""])
+        headers._block = block
         return headers
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """Every line as (name in lower case, value), in the original order, like ASGI's `headers`. Computed at each access."""
-        return tuple([(name, value) for name, _, value in [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]])
+        parted = [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]
+        return tuple([(name.lower(), value.strip(b" \t")) for name, _, value in parted])
 
-    def pick(self, wanted: Container[bytes]) -> dict[bytes, list[str]]:
-        """The values of all lines whose name is in `wanted` (lower case), in order, in one pass."""
-        found: dict[bytes, list[str]] = {}
-        for line in self._block.split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            if name in wanted:
-                found.setdefault(name, []).append(value.decode("latin-1"))
-        return found
-
-    def _find(self, name: str, start: int = 0) -> tuple[int, int]:
-        """The start and end in the block of the next value of `name`, searched from `start`; (-1, -1) if there is none."""
+    def _find(self, name: str) -> tuple[int, int]:
+        """The start and end in the block of the first value of `name`; (-1, -1) if there is none."""
         if ":" in name or "\n" in name:
             return -1, -1
         key = b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
-        found = self._block.find(key, start)
+        found = self._block.lower().find(key)
         if found < 0:
             return -1, -1
         begin = found + len(key)
@@ -82,16 +80,17 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: Any = None) -> Any:
         """The value of the first line of that name."""
         begin, end = self._find(name)
-        return default if begin < 0 else self._block[begin:end].decode("latin-1")
+        return default if begin < 0 else self._value(begin, end)
+
+    def _value(self, begin: int, end: int) -> str:
+        return self._block[begin:end].strip(b" \t").decode("latin-1")
 
     def get_all(self, name: str) -> list[str]:
         """The values of all lines of that name, in order; an empty list if there is none."""
-        values = []
-        begin, end = self._find(name)
-        while begin >= 0:
-            values.append(self._block[begin:end].decode("latin-1"))
-            begin, end = self._find(name, end)
-        return values
+        if self._find(name)[0] < 0:
+            return []
+        wanted = name.lower().encode("latin-1", "replace")
+        return [value.decode("latin-1") for found, value in self.raw if found == wanted]
 
     def joined(self, name: str) -> str | None:
         """The lines of that name as one list, joined by commas (RFC 9110 5.3); None if there is none."""
@@ -103,7 +102,7 @@ class Headers(Mapping[str, str]):
         wanted, lines = name.lower().encode("latin-1", "replace"), []
         for line in self._block.split(b"\r\n")[1:-1]:
             found, _, value = line.partition(b":")
-            if found == wanted:
+            if found.lower() == wanted:
                 kept = [member for each in value.decode("latin-1").split(",") if (member := each.strip(" \t")) in members]
                 if kept:
                     lines.append(found + b":" + ", ".join(kept).encode("latin-1"))
@@ -115,7 +114,7 @@ class Headers(Mapping[str, str]):
         begin, end = self._find(name)
         if begin < 0:
             raise KeyError(name)
-        return self._block[begin:end].decode("latin-1")
+        return self._value(begin, end)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name)[0] >= 0
@@ -127,10 +126,10 @@ class Headers(Mapping[str, str]):
         return len({name for name, _ in self.raw})
 
     def __eq__(self, other: object) -> bool:
-        return self._block == other._block if isinstance(other, Headers) else NotImplemented
+        return self.raw == other.raw if isinstance(other, Headers) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._block)
+        return hash(self.raw)
 
     def __repr__(self) -> str:
         """Names only: values may be secrets (Authorization, Cookie)."""

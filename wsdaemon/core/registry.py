@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from .background import Background
 from .closing import GOING_AWAY
 from .connection import Connection
 
@@ -44,9 +45,11 @@ class Place:
 
 
 class Connections:
-    """All open connections of one daemon."""
+    """All open connections of one daemon, and the work that apps do for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, apps: Mapping[str, str] | None = None) -> None:
+        """`apps`: the name of the app at each mount's path, for the log."""
+        self.background = Background(apps)
         self._open: dict[Connection, None] = {}
         self._boot = secrets.token_hex(2)
         self._numbers = itertools.count(1)
@@ -70,7 +73,7 @@ class Connections:
         """Add a connection. During a drain it is closed at once: it may have been admitted before the drain began."""
         self._open[connection] = None
         if self._ending is not None:
-            connection.wire.close(*self._ending)
+            connection.close(*self._ending)
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection, None)
@@ -80,7 +83,7 @@ class Connections:
     def close_all(self, code: int = GOING_AWAY, reason: str = "") -> int:
         """Begin the closing handshake on all connections; returns their number."""
         for connection in self:
-            connection.wire.close(code, reason)
+            connection.close(code, reason)
         return len(self._open)
 
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
@@ -93,7 +96,7 @@ class Connections:
         await asyncio.wait([self._emptied], timeout=patience)
         left = list(self._open)
         for connection in left:
-            connection.wire.abort()
+            connection.abort()
         if left:
             await asyncio.wait([self._emptied], timeout=1.0)  # an abort ends within one turn of the loop
         self._emptied = None

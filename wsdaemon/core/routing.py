@@ -10,12 +10,12 @@ T = TypeVar("T")
 NOTHING: Mapping[str, str] = {}
 
 
-class _Node(Generic[T]):
+class _Segment(Generic[T]):
     __slots__ = ("literal", "names", "parameter", "target")
 
     def __init__(self) -> None:
-        self.literal: dict[str, _Node[T]] = {}
-        self.parameter: _Node[T] | None = None
+        self.literal: dict[str, _Segment[T]] = {}
+        self.parameter: _Segment[T] | None = None
         self.target: T | None = None
         self.names: tuple[str, ...] = ()
 
@@ -28,7 +28,7 @@ class Routes(Generic[T]):
     """
 
     def __init__(self, patterns: Iterable[tuple[str, T]] = ()) -> None:
-        self._root: _Node[T] = _Node()
+        self._root: _Segment[T] = _Segment()
         self._plain: dict[str, T] = {}
         self._parameters = False
         for pattern, target in patterns:
@@ -39,10 +39,10 @@ class Routes(Generic[T]):
         for segment in pattern.split("/")[1:]:
             if segment.startswith("{") and segment.endswith("}"):
                 names.append(segment[1:-1])
-                node.parameter = node.parameter or _Node()
+                node.parameter = node.parameter or _Segment()
                 node = node.parameter
             else:
-                node = node.literal.setdefault(segment, _Node())
+                node = node.literal.setdefault(segment, _Segment())
         if node.target is not None:
             raise ValueError(f"{pattern}: another mount matches the same paths")
         node.target, node.names = target, tuple(names)
@@ -65,7 +65,7 @@ class Routes(Generic[T]):
         return found.target, dict(zip(found.names, values, strict=True))
 
 
-def _search(node: _Node[T], segments: list[str], index: int, values: list[str]) -> _Node[T] | None:
+def _search(node: _Segment[T], segments: list[str], index: int, values: list[str]) -> _Segment[T] | None:
     """The node that the segments from `index` on lead to, literal segments first; `values` receives the parameters."""
     if index == len(segments):
         return node if node.target is not None else None

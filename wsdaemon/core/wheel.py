@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from .absence import AWAY_SECONDS, Absence, Clock, Handle
 from .slices import SLICE_SECONDS
 
 RESOLUTION_SECONDS = 0.05
 """What one bucket spans: nothing is ever early, and at most this much late."""
-
-AWAY_SECONDS = 0.5
-"""If a timer of the loop fires this much too late, the process was stopped, or something held the loop."""
 
 
 class Due(Protocol):
@@ -27,27 +25,15 @@ class Due(Protocol):
     def due(self) -> None: ...
 
 
-class Handle(Protocol):
-    def cancel(self) -> object: ...
-
-
-class Clock(Protocol):
-    """The part of an asyncio loop that the wheel needs."""
-
-    def time(self) -> float: ...
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Handle: ...
-
-
 class Wheel:
     """Deadlines of many objects, each with at most one at a time.
 
     The wheel's clock stands still while the loop is away: a deadline counts the seconds in which the loop could have read an answer. If
     the process was stopped for an hour, each deadline moves by that hour, and the loop reads its sockets before the first one counts.
-    `away` is the sum of these seconds, with which a rate can be fair to a client that went on sending.
+    `away` is the sum of these seconds. Rates ask `absence`, whose grace makes them fair to clients that went on sending.
     """
 
-    __slots__ = ("_buckets", "_clock", "_failed", "_forgave", "_handle", "_now", "_ready", "_timer_bucket", "away")
+    __slots__ = ("_buckets", "_clock", "_failed", "_forgave", "_handle", "_now", "_ready", "_timer_bucket", "absence", "away")
 
     def __init__(self, clock: Clock, failed: Callable[[Due, Exception], None], now: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -59,6 +45,7 @@ class Wheel:
         self._timer_bucket = 0
         self._forgave = False
         self.away = 0.0
+        self.absence = Absence(clock)
 
     def __len__(self) -> int:
         return len(self._ready) + sum(map(len, self._buckets.values()))
@@ -99,6 +86,7 @@ class Wheel:
 
     def stop(self) -> None:
         """Forget all deadlines."""
+        self.absence.stop()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -192,13 +192,13 @@ def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:
     app = mount.app
     if not isinstance(app, RoomsApp):
         return None
-    broker = app.broker
+    broker = app.rooms.broker
     return (lambda: {"rooms": broker.room_count, "members": broker.member_count}) if isinstance(broker, Counting) else None
 
 
 def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
     return [
-        RoomsMount(mount.path, mount.app, mount.settings.max_message, mount.app.policy.publish == "none")
+        RoomsMount(mount.path, mount.app.rooms, mount.settings.max_message, mount.app.rooms.rules.publish == "none")
         for mount in mounts
         if isinstance(mount.app, RoomsApp)
     ]

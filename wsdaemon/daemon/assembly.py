@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from ..core.contract import ServiceApp
+from ..core.contract import StartingApp, StoppingApp
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
+from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
-from ..settings.model import Settings
+from ..settings.model import MountSettings, Settings
+from ..settings.problems import Problem
+from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
+from .global_reactor import needs_global_reactor
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
-from .parts import AppStep, Drain, StartError, State, Step
+from .parts import AppStep, Drain, StartError, State, Step, Timers
 from .resources import ADMIN, Resources
 from .watch import Watch
 
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
     from .admin import Admin
 
 log = Logger(namespace="wsdaemon")
+
+GLOBAL_REACTOR = (
+    "{module} imports Twisted's global reactor, but start() runs a reactor of its own, so that callLater() would never call: use "
+    "asyncio.get_running_loop().call_later(), or self.factory.reactor in an Autobahn class, or serve with run_forever()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, state: Callable[[], State], pages: AnswerPage | None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     raise_file_limit(settings)
@@ -55,11 +64,12 @@ def assemble(
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
         watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
-        fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, round_trips=round_trips,
+        fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
+        background=connections.background, round_trips=round_trips,
     )  # fmt: skip
     mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
     for mount in mounts:
-        prepare(settings, mount, resources)
+        prepare(settings, mount, resources, reactor)
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
@@ -72,7 +82,7 @@ def assemble(
     ]
     reader = frame_reader(settings, resources)
     log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
-    parts: list[Step] = []
+    parts: list[Step] = [Timers(wheel)]
     reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
@@ -84,7 +94,7 @@ def assemble(
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
-        if isinstance(mount.app, ServiceApp)
+        if isinstance(mount.app, (StartingApp, StoppingApp))
     ]
     parts += [FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]
     parts.append(resources.authenticators)
@@ -98,14 +108,25 @@ def assemble(
     return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
 
 
-def prepare(settings: Settings, mount: Mount, resources: Resources) -> None:
-    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's; then no socket is open."""
+def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: object) -> None:
+    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's; then no socket is open.
+
+    StartError too if the user's code imports Twisted's global reactor and that is not `reactor`: its calls would never come.
+    """
+    code = mount.wires.protocols.mounted or getattr(mount.app, "function", None) or type(mount.app)
+    if module := needs_global_reactor(code, reactor):
+        resources.close()
+        raise StartError(settings.problem(f"mount:{mount.path}", GLOBAL_REACTOR.format(module=module), "app", app_text(mount.settings.app)))
     try:
         mount.wires.protocols.prepare()
     except Exception as error:
         resources.close()
-        message = f"{type(error).__name__}: {error}"
-        raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
+        raise StartError(factory_problem(settings, mount.settings, error)) from error
+
+
+def factory_problem(settings: Settings, mount: MountSettings, error: Exception) -> Problem:
+    """The problem of a mount whose `factory` fails when it is made."""
+    return settings.problem(f"mount:{mount.path}", f"{type(error).__name__}: {error}", "factory", str(mount.factory))
 
 
 def raise_file_limit(settings: Settings) -> None:

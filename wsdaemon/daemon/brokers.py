@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError, load
-from ..apps.rooms import RoomsApp, RoomsPolicy, SendToAll
+from ..apps.rooms import RoomsApp, RoomsRules, SendToAll
 from ..brokers import Limits
 from ..settings.model import MountSettings
 from ..settings.paths import parameters
@@ -14,10 +15,10 @@ from ..settings.rooms import RoomsOptions, hooks_text
 from ..wire import fan
 
 
-def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
+def make_rooms(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> RoomsApp:
     """The app rooms, with the user's policy. LoadError when that cannot be had."""
     options: Any = settings.options or RoomsOptions()
-    policy = RoomsPolicy(
+    rules = RoomsRules(
         publish=options.publish,
         echo_to_sender=options.echo_to_sender,
         parameters=parameters(settings.path),
@@ -45,6 +46,7 @@ def make_rooms(settings: MountSettings, failed: Failed) -> RoomsApp:
     )
     hooks = load(options.policy, "policy") if isinstance(options.policy, str) else options.policy
     try:
-        return RoomsApp(policy, limits, cast("SendToAll", fan.send_to_all), failed, hooks() if isinstance(hooks, type) else hooks)
+        made = hooks() if isinstance(hooks, type) else hooks
+        return RoomsApp(rules, limits, cast("SendToAll", fan.send_to_all), failed, made, grace=grace)
     except Exception as error:
         raise LoadError(hooks_text(options.policy), f"{type(error).__name__}: {error}", "policy") from error

@@ -13,6 +13,8 @@ from ..core.connection import Connection
 from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
 from ..settings.problems import Problem
+from ..wire.factory import make_users_factory, url_of
+from .assembly import factory_problem
 from .resources import Resources
 from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
 
@@ -34,7 +36,7 @@ def check(settings: Settings, directory: Path) -> int:
         print(f"wsdaemon: {problem}", file=sys.stderr)
     if problems:
         return 1
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *trial.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     for address in trial.in_use:
         print(f"warning: {address} is in use: a daemon can start only after the process that listens there has ended", file=sys.stderr)
@@ -58,7 +60,21 @@ def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:
 def _problems(settings: Settings, directory: Path, trial: Trial) -> list[Problem]:
     resources = Resources(settings, trial, _ignored, directory)
     resources.close()
-    return sorted(resources.problems, key=lambda problem: problem.line or 0)
+    trial.warnings += [warning for certificates in resources.certificates.values() for warning in certificates.warnings]
+    problems = [*resources.problems, *_factory_problems(settings, resources)]
+    return sorted(problems, key=lambda problem: problem.line or 0)
+
+
+def _factory_problems(settings: Settings, resources: Resources) -> Iterator[Problem]:
+    """Make the Autobahn factories of users, as a start does, and let them go."""
+    for mount in settings.mounts:
+        loaded = resources.apps.get(mount.path)
+        if loaded is None or loaded.factory is None:
+            continue
+        try:
+            make_users_factory(loaded.factory, url_of(mount))
+        except Exception as error:
+            yield factory_problem(settings, mount, error)
 
 
 def _ignored(connection: Connection, doing: str, error: BaseException) -> None:
@@ -73,6 +89,8 @@ class Trial:
 
     def __init__(self) -> None:
         self.in_use: list[Address] = []
+        self.warnings: list[str] = []
+        """About the certificates."""
 
     def take(self, address: Address, backlog: int) -> Bound:
         """A socket that is good for nothing but to be closed. ListenError if a start could not listen on the address."""

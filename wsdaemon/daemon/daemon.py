@@ -11,11 +11,13 @@ from typing import Any
 from twisted.logger import Logger
 
 from ..core.registry import Connections
+from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
+from .mounts import app_names
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
 from .sockets import Sockets
@@ -35,19 +37,19 @@ class Daemon:
         self.settings, self.loop, self.state = settings, loop, State.STOPPED
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
-        self.connections, self.wheel = Connections(), Wheel(loop, failures.of_deadline)
-        self._watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
+        self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
+        self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = Resources(self.settings, Sockets(self._environ), self._watch.app_failed, self._directory)
+        self._resources = Resources(self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace)
         if problems := self._resources.problems:
             self.close()
             raise StartError(*problems)
         self._assembly = assemble(
-            self.settings, self._resources, self._watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
-            connections=self.connections, state=lambda: self.state, pages=self._pages,
+            self.settings, self._resources, self.watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
+            connections=self.connections, calls=self.calls, state=lambda: self.state, pages=self._pages,
         )  # fmt: skip
         self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING
 

@@ -75,7 +75,7 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
         chain=chain,
         addresses=Tally(settings.max_connections_per_address) if settings.max_connections_per_address else None,
         users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
-        rate=address_rate(settings.connections_per_second_per_address),
+        rate=address_rate(settings.connections_per_second_per_address, grace=mount.wires.policy.wheel.absence.grace),
         handshakes=Count(settings.max_handshakes) if settings.max_handshakes else None,
         expiry_warning=settings.expiry_warning,
     )
@@ -119,7 +119,8 @@ class ListenerMaker:
             from ..edge.tls import client_certificate
 
             show_certificate = client_certificate
-        limits = _limits(settings, trusted, any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances))
+        mounts_count = any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)
+        limits = _limits(settings, trusted, mounts_count, self._wheel.absence.grace)
         users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
         counts = (Count(settings.max_connections), self._count)
         admission = Admission(
@@ -218,9 +219,11 @@ def _networks(entries: Sequence[str]) -> Networks | None:
     return Networks.parse(" ".join(entries)) if entries else None
 
 
-def _limits(settings: ListenerSettings, trusted: Networks | None, mounts_count: bool) -> AddressLimits | None:
+def _limits(
+    settings: ListenerSettings, trusted: Networks | None, mounts_count: bool, grace: Callable[[], float]
+) -> AddressLimits | None:  # fmt: skip
     """None if no address is counted, here or on a mount: by its limits, or by its authentication, which counts wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
     if not any(here) and not mounts_count:
         return None
-    return AddressLimits(max_connections=here[0], max_handshakes=here[1], per_second=here[2], exempt=trusted)
+    return AddressLimits(max_connections=here[0], max_handshakes=here[1], per_second=here[2], exempt=trusted, grace=grace)

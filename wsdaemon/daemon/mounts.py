@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.background import Background
 from ..core.contract import SubprotocolsApp
 from ..core.histogram import Histogram
 from ..core.registry import Count
 from ..core.slices import Slices
+from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
-from ..settings.model import MountSettings
+from ..settings.model import MountSettings, Settings
+from ..settings.values import app_text
 from ..wire.deflate.negotiation import DeflateOptions
 from ..wire.deflate.resting import Resting
 from ..wire.factory import Protocols, Wires
@@ -45,12 +48,17 @@ def subprotocols_of(settings: MountSettings, app: Any) -> tuple[str, ...]:
     return (*settings.subprotocols, *[name for name in own if name not in settings.subprotocols])
 
 
+def app_names(settings: Settings) -> dict[str, str]:
+    """The app of each mount's path, as the log names it."""
+    return {mount.path: app_text(mount.app) for mount in settings.mounts}
+
+
 class MountMaker:
     """Makes the mounts of one daemon. Their connections share its wheel, its turns and its flusher."""
 
     def __init__(
         self, *, watcher: Watcher, wheel: Wheel, flusher: Slices[Flushed], turns: Turns, frames: Frames, fast: bool,
-        next_id: Callable[[], str], reactor: Any, round_trips: Histogram | None = None,
+        next_id: Callable[[], str], reactor: Any, calls: ThreadCalls, background: Background, round_trips: Histogram | None = None,
     ) -> None:  # fmt: skip
         """`fast`: whether `frames` are used at all, or Autobahn's own parser. `round_trips` counts the times of pings, if it is given."""
         self._watcher = watcher
@@ -61,6 +69,8 @@ class MountMaker:
         self._fast = fast
         self._next_id = next_id
         self._reactor = reactor
+        self._calls = calls
+        self._background = background
         self._round_trips = round_trips
 
     def make(self, settings: MountSettings, loaded: LoadedApp) -> Mount:
@@ -73,6 +83,8 @@ class MountMaker:
             flusher=self._flusher,
             turns=self._turns,
             resting=Resting(self._wheel),
+            calls=self._calls,
+            background=self._background,
             frames=self._frames,
             fast=self._fast,
             next_id=self._next_id,

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ..core.closing import GOING_AWAY
+from ..core.contract import StartingApp, StoppingApp
 from ..core.registry import Connections
+from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
 
 LINE_SECONDS = 10.0
@@ -132,14 +134,31 @@ class Watchdog:
         self._handle = asyncio.get_running_loop().call_later(min(self._interval or 10.0, 10.0), self._tell)
 
 
+class Timers:
+    """The wheel as a part of the daemon: while it serves, the wheel knows whether the loop was away."""
+
+    name = "timers"
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+
+    async def start(self) -> None:
+        self._wheel.absence.start()
+
+    async def stop(self) -> None:
+        self._wheel.absence.stop()
+
+
 class AppStep:
-    """An app that has work of its own to start and stop. When it fails, the user's traceback is the reason that the daemon gives."""
+    """An app with work of its own to start, to stop, or both. If its start fails, the daemon gives the user's traceback as the reason."""
 
     def __init__(self, app: Any, where: str) -> None:
         self.name = where
         self._app = app
 
     async def start(self) -> None:
+        if not isinstance(self._app, StartingApp):
+            return
         try:
             await self._app.start()
         except StartError:
@@ -150,16 +169,17 @@ class AppStep:
             raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error
 
     async def stop(self) -> None:
-        await self._app.stop()
+        if isinstance(self._app, StoppingApp):
+            await self._app.stop()
 
 
 class Drain:
-    """The open connections as a part of the daemon: it begins empty, and at the end each connection is closed."""
+    """The open connections and their work as a part of the daemon: it begins empty, and at the end each connection is closed."""
 
     name = "connections"
 
     def __init__(self, connections: Connections, patience: float) -> None:
-        """`patience`: seconds for connections to close by themselves; the rest is dropped then."""
+        """`patience`: seconds for connections to close by themselves, and for apps to finish their work; the rest is dropped then."""
         self._connections = connections
         self._patience = patience
 
@@ -167,6 +187,10 @@ class Drain:
         """Nothing to do."""
 
     async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience
+        self._connections.background.ending = True
         aborted = await self._connections.drain(self._patience, GOING_AWAY)
         if aborted:
             log.warn("{count} connections did not close in time and were dropped", count=aborted)
+        await self._connections.background.finish(end - loop.time(), log)

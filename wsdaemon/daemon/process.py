@@ -235,6 +235,7 @@ class Process:
         return Deferred.fromFuture(self.loop.create_task(self.daemon.stop()))
 
     def _drop_connections(self) -> None:
-        """Drop the connections that a drain is still waiting for."""
+        """Drop the connections that a drain is still waiting for, and cancel the work of apps."""
+        self.daemon.connections.background.hurry()
         for connection in self.daemon.connections:
             connection.abort()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
+from ..core.absence import no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
 from ..settings.addresses import Address
@@ -38,8 +39,10 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 class Resources:
     """Modules, files and sockets. A fault of one hides no other: all are in `problems`, and nothing may be served if there is any."""
 
-    def __init__(self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path) -> None:
-        """`source` gives the sockets. `directory` is the one that the process was started in.
+    def __init__(
+        self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace
+    ) -> None:  # fmt: skip
+        """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
@@ -49,7 +52,7 @@ class Resources:
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
-        self._load_apps(app_failed)
+        self._load_apps(app_failed, grace)
         self.authenticators = self._load_authenticators()
         self.certificates: dict[str, Certificates] = {}
         """By the name of the listener, if it speaks TLS."""
@@ -80,10 +83,10 @@ class Resources:
             self._report("daemon", str(error), "accelerator", wanted)
             return load_frames("python")
 
-    def _load_apps(self, failed: Failed) -> None:
+    def _load_apps(self, failed: Failed, grace: Callable[[], float]) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed)
+                self.apps[mount.path] = load_app(mount, failed, grace)
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 

@@ -184,9 +184,12 @@ def owner_of(address: UnixAddress) -> tuple[int, int]:
     """The numbers of the address' user and group; -1 where it names none. ListenError if the system does not know them."""
     try:
         user = _number(address.user, lambda name: pwd.getpwnam(name).pw_uid)
+    except KeyError:
+        raise ListenError(f"there is no user {address.user} on this machine") from None
+    try:
         group = _number(address.group, lambda name: grp.getgrnam(name).gr_gid)
-    except KeyError as error:
-        raise ListenError(f"there is no such user or group: {error.args[0]}") from None
+    except KeyError:
+        raise ListenError(f"there is no group {address.group} on this machine") from None
     return user, group
 
 

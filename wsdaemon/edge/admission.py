@@ -1,4 +1,4 @@
-"""Which candidates are admitted, once a request was read: the route, the client's address, its origin, authentication, and a place.
+"""Admission of candidates, once a request was read: the route, the client's address, its origin, authentication, and a place.
 
 Every step either lets the candidate go on or raises BadRequest with the answer. Only authentication may take time. The places are taken
 after it, together with the making of the connection, so a candidate that waits for authentication holds none.
@@ -25,7 +25,8 @@ from .clients import Clients
 from .hosts import Hosts
 from .limits import PER_SECOND, too_many
 from .places import Places
-from .request import BadRequest, unavailable, upgrade
+from .request import BadRequest, unavailable
+from .upgrade import upgrade
 
 SHOWN_ORIGIN = 200
 """Characters of a refused origin in the log."""
@@ -84,7 +85,7 @@ class Admission:
                 raise BadRequest(403, "client_certificate", "The client's certificate cannot be read.") from None
 
     def ask(self, candidate: Candidate) -> Identity | Awaitable[Identity | None] | None:
-        """Whether it may come in, and who it is. An awaitable only where that takes time."""
+        """The candidate's identity; None if its mount has no authentication. An awaitable only if authentication takes time."""
         head = candidate.head
         found = self.routes.match(head.path)
         if found is None:
@@ -147,5 +148,5 @@ class Admission:
         )
 
     def unavailable(self, reason: str, detail: str) -> BadRequest:
-        """The 503 for what is not the client's fault."""
+        """The 503 for a fault that is not the client's."""
         return unavailable(reason, detail, self.retry_after)

@@ -14,11 +14,13 @@ from twisted.python.failure import Failure
 
 from ..core.handshake import Peer
 from ..core.identity import Identity
+from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
 from .limits import Key
-from .request import BadRequest, Head, HeadReader, read_head, wants_upgrade
+from .request import BadRequest, Head, HeadReader, read_head
+from .upgrade import wants_upgrade
 
 LINGER = 1.0
 """Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
@@ -36,9 +38,9 @@ class Progress(enum.Enum):
     READING = "reading"
     """Its transport is being made, or its request read."""
     ASKING = "asking"
-    """Somebody finds out who it is."""
+    """Authentication is under way."""
     REFUSED = "refused"
-    """It was answered, with a page or a refusal, and may read that before it is dropped."""
+    """The client was answered, with a page or a refusal, and may read that before the connection is dropped."""
     GONE = "gone"
     """It is a connection, or nothing any more."""
 
@@ -70,9 +72,9 @@ class Arrival(asyncio.Protocol):
         """Whether the client came over TLS, here or at a load balancer that says so in a PROXY header."""
         self.due_bucket = 0
         self.connecting: asyncio.Task[None] | None = None
-        """What makes the transport, for as long as that takes."""
+        """The task that reads a PROXY header, while it does."""
         self.stop_connecting: Callable[[], object] | None = None
-        """Ends that early. None before it has begun: then it ends by itself when it sees that this is gone."""
+        """Gives up the header or the transport that is being made. None before that has begun, because it then sees `gone` by itself."""
         gate.wheel.set(self, gate.handshake_timeout)
 
     @property
@@ -83,6 +85,7 @@ class Arrival(asyncio.Protocol):
     # -- the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.stop_connecting = None
         if self._progress is Progress.GONE:  # dropped while the transport was made
             transport.abort()  # type: ignore[attr-defined]
         else:
@@ -144,7 +147,7 @@ class Arrival(asyncio.Protocol):
             self._wait(answer)
 
     def _wait(self, answer: Awaitable[Identity | None]) -> None:
-        """Until it is known who the client is. The deadline of the handshake runs on."""
+        """Wait for authentication. The deadline of the handshake runs on."""
         self._progress = Progress.ASKING
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
@@ -152,9 +155,9 @@ class Arrival(asyncio.Protocol):
             self._keep(b"")
 
     def _keep(self, data: bytes) -> None:
-        """What a client sends before it was let in waits, and with that nothing more is read from it.
+        """Keep bytes that a client sends before it was let in, and then read no more of them.
 
-        Until then its socket is read, for only so is it seen that a client goes away.
+        Until then its socket is read, because only reading shows that a client goes away.
         """
         self._early += data
         self._native.pause_reading()  # type: ignore[union-attr]
@@ -163,7 +166,7 @@ class Arrival(asyncio.Protocol):
         self._question = None
         if self._progress is not Progress.ASKING:
             if not question.cancelled():
-                question.exception()  # seen: nobody is there any more to be told
+                question.exception()  # read, or the loop would log it: the client is gone
             return
         assert self._candidate is not None
         try:
@@ -171,7 +174,7 @@ class Arrival(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            self._refuse(self._gate.admission.unavailable("auth_cancelled", "it could not be found out who the client is"))
+            self._refuse(self._gate.admission.unavailable("auth_cancelled", "authentication was given up"))
         except Exception:
             self._broken(Failure())
 
@@ -188,6 +191,9 @@ class Arrival(asyncio.Protocol):
                 native, self._descriptor, handshake, place,
                 key=wanted.key, extensions=wanted.extensions, time_left=time_left, refusals=gate.refusals, early=early,
             )  # fmt: skip
+        except NotServed:
+            place.leave()
+            raise gate.admission.unavailable("factory", "the mount's factory serves no more clients now") from None
         except BaseException:
             place.leave()
             if native.get_protocol() is not self:  # it was the wire's already, and may have been answered
@@ -224,7 +230,7 @@ class Arrival(asyncio.Protocol):
         self._gate.wheel.set(self, linger)
 
     def _broken(self, failure: Failure) -> None:
-        """Our own fault, or an authenticator's."""
+        """A fault of the daemon, or of an authenticator."""
         self._gate.broken(failure, self.peer)
         self._refuse(BadRequest(500, "internal_error", "internal error"))
 
@@ -236,7 +242,7 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            self._refuse(self._gate.admission.unavailable("auth_timeout", "it took too long to find out who the client is"))
+            self._refuse(self._gate.admission.unavailable("auth_timeout", "authentication took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 

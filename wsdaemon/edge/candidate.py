@@ -12,7 +12,8 @@ from ..core.identity import Identity
 from ..core.registry import Count
 from .limits import Key, Rate, Tally
 from .origins import Origins
-from .request import Head, Upgrade
+from .request import Head
+from .upgrade import Upgrade
 
 if TYPE_CHECKING:
     from ..wire.factory import Wires
@@ -21,7 +22,7 @@ _NO_PARAMS: Mapping[str, str] = {}
 
 
 class Authentication(Protocol):
-    """Finds out who a client is: see auth.chain."""
+    """Authenticates clients: see auth.chain."""
 
     def authenticate(self, request: Candidate) -> Identity | Awaitable[Identity | None] | None: ...
 

@@ -292,7 +292,7 @@ class Certificates:
             if days >= _warn_days(entry.pair) or entry.warned_on == today:
                 continue
             entry.warned_on = today
-            when = f"expired {-days:.1f} days ago" if days < 0 else f"expires in {days:.1f} days"
+            when = f"expired on {entry.pair.not_after:%Y-%m-%d}" if days < 0 else f"expires in {days:.1f} days"
             events.append(CertificateEvent(EventKind.WARNING, entry.files.certificate, f"{entry.files.certificate}: {when}"))
         return events
 

@@ -1,8 +1,8 @@
-"""Who the client is when proxies stand in between: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239).
+"""The true client behind proxies: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239).
 
 These headers are believed only from addresses in `trusted_proxies`, and only as far as the chain of trusted addresses reaches: each proxy
 appends the address it got the request from, so the list is walked from its right end, and the first address that is not trusted is the
-client. What stands further left may be anything that the client made up.
+client. Entries further left may be anything that the client made up.
 
 Only the kind that the operator names is read. A proxy that writes one kind passes the other on as the client sent it, so a reader that
 takes whichever is there believes the client.
@@ -21,7 +21,7 @@ from ..core.handshake import Headers, Peer
 from ..settings.network import unmapped
 
 MAX_HOPS = 50
-"""Entries of a list that are looked at, from its right end. A longer chain is somebody's joke."""
+"""Entries of a list that are looked at, from its right end. A longer chain is made up."""
 
 ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
 """The kind of header that the proxies write."""
@@ -66,7 +66,7 @@ class Networks:
         return cls(tuple(networks), unix)
 
     def __contains__(self, host: object) -> bool:
-        """Whether an address (as text, or a Peer) is in the set. What is no address is not."""
+        """Whether an address (as text, or a Peer) is in the set. Other text is no address."""
         if isinstance(host, Peer):
             host = host.host
         if host == "unix":
@@ -91,7 +91,7 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What one proxy says of where it got the request from."""
+    """One proxy's word about the source of a request."""
 
     peer: Peer | None
     """None when it hides that ("unknown", "_name") or left it out."""
@@ -100,7 +100,7 @@ class Hop:
 
 
 class Client(NamedTuple):
-    """Who comes, as far as that can be trusted."""
+    """The client, as far as it can be trusted."""
 
     peer: Peer
     """The last address that can be trusted; its port is 0 where a proxy did not tell it."""

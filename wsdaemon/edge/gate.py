@@ -1,4 +1,4 @@
-"""What all arrivals of one listener share: admission, the answers to clients that are refused, and the wait for the end of tokens."""
+"""The part that all arrivals of one listener share: admission, the answers to refused clients, and the wait for the end of tokens."""
 
 from __future__ import annotations
 

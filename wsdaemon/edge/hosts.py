@@ -1,8 +1,8 @@
-"""What a listener is called by its clients: the check of the Host header.
+"""The names that clients call a listener by: the check of the Host header.
 
 A hostile name can be made to lead to this machine after its page was loaded (DNS rebinding). For the browser the page and the daemon then
-are the same site, so the page's Origin and the request's Host agree, and may be reached through the visitor's own network. What gives it
-away is the name, in the Host header of each of its requests.
+are the same site: the page's Origin and the request's Host agree, and the page may reach a daemon in the visitor's own network. The
+hostile name in the Host header of each request gives the page away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Hosts:
 
     exact: frozenset[str] = frozenset()
     below: tuple[str, ...] = ()
-    """What names may end with, a dot first: `.example.com`."""
+    """Ends of names, each with a dot first: `.example.com`."""
 
     @classmethod
     def parse(cls, values: Iterable[str]) -> Hosts:

@@ -1,7 +1,7 @@
 """How much one address, or one user, may have: connections, opening handshakes, new connections per second.
 
-Everything is bounded. What is counted has an entry only while the count is above zero; what is remembered of rates fits into a table of
-fixed size and goes by itself, without a timer.
+Everything is bounded. A count has an entry only while it is above zero. Rates are remembered in a table of fixed size, from which they go
+by themselves, without a timer.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import socket
 import time
 from collections.abc import Callable
 
+from ..core.absence import no_grace
 from ..core.handshake import Peer
 from .forwarded import Networks
 from .request import BadRequest
 
 Key = str | bytes
-"""What is counted under: an IPv4 address as text, the first 8 bytes of an IPv6 address, the name of a user."""
+"""The key of a count: an IPv4 address as text, the first 8 bytes of an IPv6 address, the name of a user."""
 
 MOST_RATES = 64 * 1024
 """Addresses whose rate is remembered. About 100 bytes each."""
@@ -43,7 +44,7 @@ def too_many(reason: str, retry_after: float) -> BadRequest:
 
 
 def address_key(host: str) -> Key:
-    """What an address is counted under: IPv4 by itself, IPv6 by its /64, which one customer has whole."""
+    """The key of an address: IPv4 by itself, IPv6 by its /64, which one customer has whole."""
     if ":" in host:
         try:
             return socket.inet_pton(socket.AF_INET6, host)[:8]
@@ -90,19 +91,26 @@ class Tally:
 class Rate:
     """New connections per second for each key: a token bucket that holds `burst` and gets `per_second` new ones.
 
-    A bucket is one number: the time at which it is full again. The keys are in two tables, and whoever comes is written into the young one.
-    When that has half of `most`, or when all that is in the old one must be full again, the old one goes and the young one takes its
-    place: so it is the addresses that were silent the longest that are forgotten under a flood of others.
+    A bucket is one number: the time at which it is full again. The keys are in two tables, and each key that takes a token is written into
+    the young one. When the young table has half of `most`, or when every bucket of the old table must be full again, the old table is
+    dropped and the young one takes its place. So a flood of other addresses drops those that were silent the longest.
+
+    After the loop was away for `grace()` seconds, a key may take as many more tokens as it would have got in that time: its connections
+    waited in the backlog, and the listener accepts all of them at once.
     """
 
-    __slots__ = ("_half", "_now", "_old", "_period", "_slack", "_step", "_turn_at", "_young")
+    __slots__ = ("_grace", "_half", "_now", "_old", "_period", "_slack", "_step", "_turn_at", "_young")
 
-    def __init__(self, per_second: float, burst: float, most: int = MOST_RATES, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_second: float, burst: float, most: int = MOST_RATES, now: Callable[[], float] = time.monotonic,
+        grace: Callable[[], float] = no_grace,
+    ) -> None:  # fmt: skip
         self._step = 1 / per_second
         self._slack = (burst - 1) * self._step
         self._period = burst * self._step
         self._half = max(1, most // 2)
         self._now = now
+        self._grace = grace
         self._young: dict[Key, float] = {}
         self._old: dict[Key, float] = {}
         self._turn_at = 0.0
@@ -112,7 +120,7 @@ class Rate:
         return len(self._young) + len(self._old)
 
     def take(self, key: Key) -> bool:
-        """Take a token; False when there is none. What is refused takes none."""
+        """Take a token; False when there is none. A refused connection takes none."""
         now = self._now()
         young = self._young
         if now >= self._turn_at or len(young) >= self._half:
@@ -121,19 +129,19 @@ class Rate:
         if full_at is None:
             full_at = self._old.get(key, 0.0)
         if full_at < now:
-            full_at = now
+            full_at = max(full_at, now - self._grace())
         elif full_at - now > self._slack:
             return False
         young[key] = full_at + self._step
         return True
 
     def left(self, key: Key) -> float:
-        """The tokens that there are now, `burst` at most; one can be taken from 1 on."""
+        """The tokens that there are now; one can be taken from 1 on. Without a grace there are `burst` at most."""
         now = self._now()
         full_at = self._young.get(key)
         if full_at is None:
             full_at = self._old.get(key, 0.0)
-        return 1 + (self._slack - max(0.0, full_at - now)) / self._step
+        return 1 + (self._slack - max(-self._grace(), full_at - now)) / self._step
 
     def _turn(self, now: float) -> dict[Key, float]:
         # After one period every bucket that was not touched is full, so an entry of the old table says nothing that a missing one does not.
@@ -144,41 +152,43 @@ class Rate:
         return self._young
 
 
-def address_rate(per_second: float, now: Callable[[], float] = time.monotonic) -> Rate | None:
-    """How many connections each address may begin in a second, with a burst after a pause; None for 0: as many as it likes."""
-    return Rate(per_second, BURST * per_second, now=now) if per_second else None
+def address_rate(
+    per_second: float, now: Callable[[], float] = time.monotonic, grace: Callable[[], float] = no_grace
+) -> Rate | None:  # fmt: skip
+    """How many connections each address may begin in a second, with a burst after a pause; None for 0: no limit. See Rate for `grace`."""
+    return Rate(per_second, BURST * per_second, now=now, grace=grace) if per_second else None
 
 
 class AddressLimits:
     """The limits of one listener on single addresses.
 
-    They are for the client's true address. Exempt is only whom we see ourselves: who connects from this machine, which most often is a
-    proxy that brings everybody, and a trusted proxy until it has told who comes. What a proxy tells is always counted, loopback addresses
-    too: a client may have got the proxy to tell that.
+    They are for the client's true address. Only far ends of sockets are exempt: clients on this machine, which most often are proxies that
+    bring all others, and a trusted proxy until it has named the client. An address that a proxy names is always counted, even a loopback
+    address: the client may have made the proxy name it.
     """
 
     __slots__ = ("_exempt", "connections", "handshakes", "rate")
 
     def __init__(
         self, *, max_connections: int, max_handshakes: int, per_second: float, exempt: Networks | None = None,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.monotonic, grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
-        """0 each: no limit. `exempt` are those that tell of others in a header of their request: trusted proxies."""
+        """0 each: no limit. `grace`: see Rate. `exempt` are those that tell of others in a header of their request: trusted proxies."""
         self.connections = Tally(max_connections)
         self.handshakes = Tally(max_handshakes)
-        self.rate = address_rate(per_second, now)
+        self.rate = address_rate(per_second, now, grace)
         self._exempt = exempt if exempt is not None else Networks()
 
     def key(self, peer: Peer) -> Key | None:
-        """What the far end of a socket is counted under; None for one that is not counted."""
+        """The key of the far end of a socket; None if it is not counted."""
         return None if on_this_machine(peer.host) else self.named_key(peer)
 
     def named_key(self, peer: Peer) -> Key | None:
-        """The same for an address that a load balancer named in a PROXY header. A trusted proxy there has yet to tell who comes."""
+        """The same for an address that a load balancer named in a PROXY header. A trusted proxy there has yet to name the client."""
         return None if peer in self._exempt else address_key(peer.host)
 
     def told_key(self, peer: Peer) -> Key:
-        """The same for what a trusted proxy told. One that hides its clients' addresses is counted itself, in their place."""
+        """The same for an address that a trusted proxy named. A proxy that hides its clients' addresses is itself counted."""
         return address_key(peer.host)
 
     def begin(self, key: Key) -> str | None:

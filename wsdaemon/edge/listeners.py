@@ -21,6 +21,7 @@ from .descriptors import first_reserved
 from .forwarded import Networks
 from .gate import Gate
 from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, Key, too_many
+from .opening import open_transport
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .request import BadRequest, unavailable
 from .responses import error_response
@@ -41,7 +42,7 @@ OF_THE_NETWORK = frozenset(
         errno.ENETUNREACH, errno.EPERM,
     }
 )  # fmt: skip
-"""What accept() on Linux passes on from the new connection, or from a firewall: that one is lost, and the listener is not."""
+"""Errors of accept() on Linux that are the new connection's, or a firewall's: that connection is lost, and the listener goes on."""
 
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
@@ -71,8 +72,8 @@ class TurnedAway(Exception):
 class Listener:
     """One listening socket.
 
-    At most `max_handshakes` opening handshakes are under way; the one that has waited longest makes room for a new one, so that silent
-    clients lock nobody out.
+    At most `max_handshakes` opening handshakes are under way. The one that has waited longest makes room for a new one, so that silent
+    clients lock no other client out.
     """
 
     def __init__(
@@ -194,10 +195,13 @@ class Listener:
             next(iter(self._arrivals)).drop()
         arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
         self._arrivals[arrival] = None
-        arrival.connecting = self._loop.create_task(self._connect(arrival, sock))
+        if self._proxies is None:
+            self._make_transport(arrival, sock)
+        else:
+            arrival.connecting = self._loop.create_task(self._hear_proxy(arrival, sock))
 
     def _begin(self, peer: Peer) -> Key | None:
-        """Of an accepted connection: the key that its address is counted under; None where a PROXY header will tell that."""
+        """The key that an accepted connection's address is counted under; None if a PROXY header will name that address."""
         if self._proxies is None:
             return self._count(peer)
         if peer not in self._proxies:
@@ -205,9 +209,9 @@ class Listener:
         return None
 
     def _count(self, peer: Peer, named: bool = False) -> Key | None:
-        """Enter a handshake for the client's address; the key it is counted under. TurnedAway when that has too many.
+        """Enter a handshake for the client's address; returns the key that it is counted under. TurnedAway if that address has too many.
 
-        `named`: a load balancer named it, and it is not the far end of the socket.
+        `named`: a load balancer named the address, which is not that of the far end of the socket.
         """
         clients = self.gate.clients
         key, reason = clients.begin_named(peer) if named else clients.begin(peer)
@@ -216,13 +220,13 @@ class Listener:
         return key
 
     def _turn_away(self, sock: socket.socket, peer: Peer, refused: TurnedAway) -> None:
-        """Close an accepted socket. Where that is plain HTTP the answer is given as well as it can be without keeping the client."""
+        """Close an accepted socket. A plain listener first answers, as far as it can without waiting for the client."""
         self.gate.refusals.add(refused.reason, peer, refused.detail, refused.told)
         try:
             if refused.reason in ANSWERED and self.certificates is None:
                 sock.send(self._answer(refused.reason))
                 sock.shutdown(socket.SHUT_WR)
-                sock.recv(4096)  # what is left unread would turn the end into a reset
+                sock.recv(4096)  # unread bytes would turn the end into a reset
         except OSError:
             pass
         finally:
@@ -242,40 +246,51 @@ class Listener:
 
     # -- from a socket to a transport
 
-    async def _connect(self, arrival: Arrival, sock: socket.socket) -> None:
-        if arrival.gone:  # crowded out by those who came in the same batch
+    def _make_transport(self, arrival: Arrival, sock: socket.socket) -> None:
+        """Put the loop's transport between the socket and the arrival, with a layer of TLS if the listener speaks TLS.
+
+        The arrival, or the client, may end a TLS handshake at any time.
+        """
+        failed = partial(self._no_transport, arrival, sock)
+        if self.certificates is None:
+            arrival.stop_connecting = open_transport(self._loop, arrival, sock, failed)
+            return
+        refused = partial(self._tls_refused, arrival.peer)
+        layer = TlsLayer(arrival, self.certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
+        arrival.stop_connecting = layer.abort
+        open_transport(self._loop, layer, sock, failed)
+
+    def _no_transport(self, arrival: Arrival, sock: socket.socket, error: BaseException) -> None:
+        if isinstance(error, (OSError, asyncio.CancelledError)):
+            problem = str(error) or type(error).__name__
+            self._log.debug("no connection with a client of {listener}: {problem}", listener=self.name, problem=problem)
+        else:
+            self._lines.failure(type(error).__name__, "no connection with a client of {listener}", Failure(error), listener=self.name)
+        arrival.connection_lost(None)
+        sock.close()
+
+    async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
+        """Learn the client's address from a PROXY header, then make the transport."""
+        if arrival.gone:  # later clients of the same batch took its place
             sock.close()
             arrival.connecting = None
             return
         assert arrival.connecting is not None
         arrival.stop_connecting = arrival.connecting.cancel
         try:
-            if self._proxies is not None:
-                await self._hear_proxy(arrival, sock)
-            if self.certificates is None:
-                await self._loop.connect_accepted_socket(lambda: arrival, sock)
-            else:
-                await self._connect_tls(self.certificates, arrival, sock)
+            await self._read_proxy_header(arrival, sock)
         except TurnedAway as refused:
             self._turn_away(sock, arrival.peer, refused)
             arrival.connection_lost(None)
-        except (OSError, asyncio.CancelledError) as error:
-            self._log.debug(
-                "no connection with a client of {listener}: {problem}", listener=self.name, problem=str(error) or type(error).__name__
-            )
-            arrival.connection_lost(None)
-            sock.close()
-        except Exception as error:
-            self._lines.failure(type(error).__name__, "no connection with a client of {listener}", Failure(), listener=self.name)
-            arrival.connection_lost(None)
-            sock.close()
+        except (Exception, asyncio.CancelledError) as error:
+            self._no_transport(arrival, sock, error)
+        else:
+            self._make_transport(arrival, sock)
         finally:
             arrival.connecting = None
-            if self.certificates is None:
-                arrival.stop_connecting = None
 
-    async def _hear_proxy(self, arrival: Arrival, sock: socket.socket) -> None:
-        """Take exactly the PROXY header off the socket, and with it the client's address. What follows, TLS or not, is left there."""
+    async def _read_proxy_header(self, arrival: Arrival, sock: socket.socket) -> None:
+        """Take exactly the PROXY header off the socket, and with it the client's address. All bytes behind it, TLS or not, stay there."""
         reader = ProxyHeaderReader()
         header: ProxyHeader | None = None
         try:
@@ -290,16 +305,9 @@ class Listener:
             arrival.secure = self._proxies_secure if header.secure is None else header.secure
         if header.destination is not None:
             arrival.local = header.destination
-        if header.source is not None:  # else the proxy speaks for itself, and is not counted
+        if header.source is not None:  # else the connection is the proxy's own, and is not counted
             arrival.peer = header.source
             arrival.key = self._count(header.source, named=True)
-
-    async def _connect_tls(self, certificates: Certificates, arrival: Arrival, sock: socket.socket) -> None:
-        """Put TLS between the socket and the arrival. The handshake goes on by itself, until the arrival or the client ends it."""
-        refused = partial(self._tls_refused, arrival.peer)
-        layer = TlsLayer(arrival, certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
-        arrival.stop_connecting = layer.abort
-        await self._loop.connect_accepted_socket(lambda: layer, sock)
 
     def _tls_refused(self, peer: Peer, reason: str, detail: str) -> None:
         self.gate.refusals.add(reason, peer, f": {detail}", reason in TOLD)

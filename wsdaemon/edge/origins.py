@@ -123,7 +123,7 @@ class Origins:
 
 def _fits(pattern: OriginPattern, site: Origin, secure: bool) -> bool:
     if pattern.scheme is None:
-        # Whoever can forge a page over http must not get in where the connection itself is protected.
+        # An attacker who can forge a page over http must not get in where the connection itself is protected.
         if site.scheme != "https" and (secure or site.scheme != "http"):
             return False
     elif site.scheme != pattern.scheme:

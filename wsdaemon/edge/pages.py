@@ -22,7 +22,7 @@ _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IG
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a browser is given for one path."""
+    """The page for one path."""
 
     body: bytes
     content_type: str
@@ -69,7 +69,7 @@ class Pages:
 def content_security_policy(page: bytes) -> str:
     """A policy (CSP level 3) that lets a page use what comes from its own origin, and run the scripts and styles that stand in it.
 
-    Those are named by their hashes: what somebody else brings into the page, in a message say, never runs.
+    Those are named by their hashes: a script that a message brings into the page never runs.
     """
     allowed: dict[bytes, list[str]] = {b"script": [], b"style": []}
     for element, text in _INLINE.findall(page):

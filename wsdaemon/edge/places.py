@@ -31,11 +31,9 @@ class Places:
 
     def check(self, entrance: Entrance) -> None:
         """BadRequest, 503, where the mount, the listener or the daemon is full."""
-        full = entrance.count.full
-        for count in self._counts:
-            full = full or count.full
-        if full:
-            raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
+        for count in (entrance.count, *self._counts):
+            if 0 < count.most <= count.now:  # as count.full, without a call
+                raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
 
     def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
         """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken."""

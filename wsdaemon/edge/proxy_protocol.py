@@ -1,8 +1,8 @@
 """The PROXY protocol header, versions 1 and 2, that a load balancer puts before everything else, TLS included. Bytes in, values out.
 
-The format is HAProxy's (proxy-protocol.txt, 2.1 for version 1, 2.2 for version 2). Who may send it, and how long it may take, is the
-caller's to decide. The reader says how many bytes it surely needs, so that a caller can take exactly the header from a socket and leave
-the rest to TLS.
+The format is HAProxy's (proxy-protocol.txt, 2.1 for version 1, 2.2 for version 2). The caller decides which peers may send it, and how
+long it may take. The reader gives the number of bytes that it surely needs, so that a caller can take exactly the header from a socket
+and leave the rest to TLS.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _V1_UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [ -~]*)?")
 
 
 class ProxyHeaderError(Exception):
-    """What came is not a PROXY header, or a broken one. The connection is of no use."""
+    """The bytes are no PROXY header, or a broken one. The connection is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What the load balancer says.
+    """The load balancer's word about its client.
 
     Both addresses are None for a connection of its own (LOCAL: a health check) and for kinds of addresses that it or we do not know: the
     client is then the load balancer itself.

@@ -27,8 +27,7 @@ class CertificateWatch:
 
     async def start(self) -> None:
         for certificates in self._certificates:
-            _tell(certificates.expiry_warnings())
-            for warning in certificates.warnings:
+            for warning in dict.fromkeys((*certificates.warnings, *[event.text for event in certificates.expiry_warnings()])):
                 log.warn("{warning}", warning=warning)
         self._schedule()
 

@@ -1,7 +1,7 @@
 """TLS for a listener: a checked certificate and key, the `ssl.SSLContext` made of them, and what a client's certificate says.
 
 The contexts meet Mozilla's "intermediate" profile: TLS 1.2 and 1.3, ECDHE with AES-GCM or ChaCha20, groups X25519, P-256 and P-384, no
-compression, no renegotiation, the client's order of ciphers. ALPN offers http/1.1 alone, for a WebSocket is opened with that.
+compression, no renegotiation, the client's order of ciphers. ALPN offers http/1.1 alone, because a WebSocket is opened with that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_FILE = 1024 * 1024
 """Bytes of a PEM file; a longer one is not a certificate."""
 
 UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-"""What cryptography raises for a certificate that is damaged or too strange for it; most of it only when a part is looked at."""
+"""Errors of cryptography for a certificate that is damaged or too strange for it; most are raised only when a part is read."""
 
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Pair:
     fingerprint: str
     """SHA-256 of the certificate, in hex."""
     warnings: tuple[str, ...]
-    """What is allowed but should be looked at, one line each."""
+    """Warnings about settings that are allowed, one line each."""
 
     def days_left(self, now: float) -> float:
         """Days until it expires, negative after that. `now`: seconds since 1970."""
@@ -104,7 +104,7 @@ def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
 
 
 def _or_none(load: Callable[[Path], T], path: Path, problems: list[str]) -> T | None:
-    """What `load` makes of the file; None, and its problem, if it cannot be used."""
+    """The result of `load` for the file; None, with a problem added, if the file cannot be used."""
     try:
         return load(path)
     except CertificateError as error:
@@ -162,7 +162,9 @@ def _load_key(path: Path) -> Any:
     if b"PRIVATE KEY-----" not in content:
         raise CertificateError(f"{path}: holds no private key in PEM form")
     if b"-----BEGIN ENCRYPTED" in content or b"Proc-Type: 4,ENCRYPTED" in content:
-        raise CertificateError(f"{path}: the private key is encrypted, and a daemon has nobody to ask for its passphrase")
+        raise CertificateError(
+            f"{path}: the private key is encrypted; expected one without a passphrase (`openssl pkey -in KEY -out NEW` removes it)"
+        )
     try:
         return load_pem_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -327,7 +329,7 @@ def _openssl(module: ModuleType) -> ctypes.CDLL | None:
 
 
 class TLSObject(Protocol):
-    """What `transport.get_extra_info("ssl_object")` gives, as far as it is needed here."""
+    """The object of `transport.get_extra_info("ssl_object")`, as far as it is needed here."""
 
     def getpeercert(self, binary_form: Literal[True], /) -> bytes | None: ...
 

@@ -125,8 +125,8 @@ async def survey(
         if now is None:
             now = found[place] = Now(Traffic())
         now.open += 1
-        now.traffic.add(connection.wire.counts())
-        waiting = connection.writer.unsent()
+        now.traffic.add(connection.counts())
+        waiting = connection.unsent()
         now.backlog += waiting
         now.largest_backlog = max(now.largest_backlog, waiting)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from wsdaemon.settings.form import ChoiceForm, Form, ListForm
 from wsdaemon.settings.problems import Refused, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, explain
-from wsdaemon.settings.values import Count, Duration, File, PositiveCount, PositiveDuration, WholeForm
+from wsdaemon.settings.values import Count, Duration, File, PathForm, PositiveCount, PositiveDuration, WholeForm
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -183,7 +184,7 @@ class BasicAuthSettings(AuthSettings):
     kind: ClassVar[str] = "basic"
     needs: ClassVar[Mapping[str, str]] = {"argon2": "argon2-cffi", "bcrypt": "bcrypt"}
 
-    file: File = field(
+    file: Annotated[Path, PathForm("the path of a file")] = field(
         metadata=explain(
             "The htpasswd file: one line of user:hash for each user, with the hash made by bcrypt (htpasswd -B) or argon2. The "
             "daemon reads a changed file by itself. Relative to this file.",

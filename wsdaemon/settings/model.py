@@ -49,7 +49,8 @@ class DaemonSettings(SectionSettings):
     drain_timeout: Duration = field(
         default=10.0,
         metadata=explain(
-            "How long a stopping daemon waits for its clients to finish the closing handshake. Then it drops the connections that are left."
+            "How long a stopping daemon waits for its clients to finish the closing handshake, and for coroutines, hooks and callbacks "
+            "of your own code to finish. Then it drops the connections that are left, and cancels and logs the work that is left."
         ),
     )
     start_timeout: PositiveDuration = field(
@@ -264,6 +265,17 @@ class MountSettings(SectionSettings):
         default=0.0, metadata=explain("How long a connection may stay open without a message in either direction. 0: no limit.")
     )
     lifetime: Duration = field(default=0.0, metadata=explain("How long a connection may stay open in all. 0: no limit."))
+    on_disconnect: Literal["cancel", "finish"] = field(
+        default="cancel",
+        metadata=explain(
+            "The policy for coroutines of your own code that still run when their client has left. cancel: they are cancelled "
+            "after disconnect_grace. finish: they run until they return. While the daemon stops, both have until drain_timeout."
+        ),
+    )
+    disconnect_grace: Duration = field(
+        default=5.0,
+        metadata=explain("With on_disconnect = cancel: how long a coroutine may go on after its client has left."),
+    )
     compression: bool = field(
         default=True, metadata=explain("Compress messages with permessage-deflate (RFC 7692) if the client offers it.")
     )

@@ -19,6 +19,7 @@ from .wire import Wire
 if TYPE_CHECKING:
     from ..core.handshake import Handshake
     from ..core.registry import Place
+    from ..settings.model import MountSettings
     from .policy import Refusing, WirePolicy
     from .writer import Native
 
@@ -97,6 +98,11 @@ def make_users_factory(make: Callable[..., Any], url: str) -> WebSocketServerFac
     return factory
 
 
+def url_of(settings: MountSettings) -> str:
+    """The URL that a factory of the user's gets. Autobahn asks for one, and clients come to any address of the listeners."""
+    return f"ws://localhost{settings.path}"
+
+
 class Protocols:
     """Makes the Autobahn protocols of one mount, one for each connection, by the mount's Autobahn factory."""
 
@@ -126,7 +132,7 @@ class Protocols:
                 url=None, protocols=list(self.policy.subprotocols), server="wsdaemon", headers={}, reactor=self._reactor
             )
         else:
-            self.factory = make_users_factory(self._make_factory, f"ws://localhost{self.policy.settings.path}")
+            self.factory = make_users_factory(self._make_factory, url_of(self.policy.settings))
             self.factory.server = "wsdaemon"
         self.factory.setProtocolOptions(**protocol_options(self.policy))
         self.factory.protocol = self._staged(self.mounted)

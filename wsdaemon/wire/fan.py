@@ -26,7 +26,8 @@ def send_to_all(writers: Sequence[Writer], messages: Sequence[Prepared]) -> None
             if writer.deflate is not None:
                 compressed.send(writer)
             elif writer.out is None and not writer.queued and writer.descriptor >= 0:
-                sent = writer.send_direct(writer.descriptor, plain)
+                send = writer.send_direct
+                sent = send(writer.descriptor, plain)
                 if sent == size:
                     writer.bytes_out += size
                 else:

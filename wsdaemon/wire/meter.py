@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     from ..settings.model import MountSettings
 
 BURST_SECONDS = 2.0
-"""So much of its rate a client may send at once, after it has been quiet."""
+"""A client that was quiet may send this many seconds' worth of its rate at once."""
 
 
 class Meter:
     """Messages and bytes per second of one connection, and its control frames. 0 means no limit.
 
     Spending never fails: it gives the seconds until what was spent is earned again, 0 as long as the client keeps to its rate.
+
+    `now` is the time of a clock that runs on while the loop is away, and `grace` the seconds of an absence that has just ended: a client
+    that went on sending meanwhile has earned as many seconds' worth above the burst. It loses the rest when the grace ends.
     """
 
     __slots__ = (
@@ -43,15 +46,16 @@ class Meter:
         """One with the rates of a mount."""
         return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
 
-    def _earn(self, now: float) -> None:
+    def _earn(self, now: float, grace: float) -> None:
         passed, self._then = max(0.0, now - self._then), now
-        self._messages = min(self._messages_rate * BURST_SECONDS, self._messages + passed * self._messages_rate)
-        self._bytes = min(self._bytes_rate * BURST_SECONDS, self._bytes + passed * self._bytes_rate)
-        self._controls = min(self._controls_rate * BURST_SECONDS, self._controls + passed * self._controls_rate)
+        most = BURST_SECONDS + grace
+        self._messages = min(self._messages_rate * most, self._messages + passed * self._messages_rate)
+        self._bytes = min(self._bytes_rate * most, self._bytes + passed * self._bytes_rate)
+        self._controls = min(self._controls_rate * most, self._controls + passed * self._controls_rate)
 
-    def spend(self, messages: int, received: int, now: float) -> float:
+    def spend(self, messages: int, received: int, now: float, grace: float = 0.0) -> float:
         """Pay for what came so far: the connection's counts of messages and of bytes."""
-        self._earn(now)
+        self._earn(now, grace)
         self._messages -= messages - self._messages_seen
         self._bytes -= received - self._bytes_seen
         self._messages_seen, self._bytes_seen = messages, received
@@ -62,10 +66,10 @@ class Meter:
             debt = max(debt, -self._bytes / self._bytes_rate)
         return debt
 
-    def spend_control(self, now: float) -> bool:
+    def spend_control(self, now: float, grace: float = 0.0) -> bool:
         """Pay for one control frame; False when there are too many of them."""
         if not self._controls_rate:
             return True
-        self._earn(now)
+        self._earn(now, grace)
         self._controls -= 1
         return self._controls >= 0

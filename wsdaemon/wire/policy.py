@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.connection import Connection
+from ..core.contract import ConnectionClassApp, HandshakeApp
+
 if TYPE_CHECKING:
-    from ..core.connection import Connection, Counts
+    from ..core.background import Background
+    from ..core.connection import Counts
     from ..core.contract import App
     from ..core.handshake import Peer
     from ..core.histogram import Histogram
     from ..core.slices import Slices
+    from ..core.threads import ThreadCalls
     from ..core.wheel import Wheel
     from ..settings.model import MountSettings
     from .deflate.negotiation import DeflateOptions
@@ -46,7 +51,7 @@ class WirePolicy:
 
     settings: MountSettings
     """Its limits and times: of them the wire reads `max_message` and `max_fragments`, all about pings, slow clients and rates,
-    `close_timeout`, `idle_timeout`, `lifetime` and `on_message`."""
+    `close_timeout`, `idle_timeout`, `lifetime`, `on_message`, `on_disconnect` and `disconnect_grace`."""
     app: App | None
     """None for an Autobahn class of the user's."""
     watcher: Watcher
@@ -54,6 +59,9 @@ class WirePolicy:
     flusher: Slices[Flushed]
     turns: Turns
     resting: Resting
+    calls: ThreadCalls
+    background: Background
+    """Where work of apps is kept that goes on by itself."""
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""
@@ -63,6 +71,16 @@ class WirePolicy:
     response_headers: Mapping[str, str] = field(default_factory=dict)
     round_trips: Histogram | None = None
     """Where the times from a ping to its answer are counted, if at all."""
+    connection_class: type[Connection] = field(init=False)
+    """The class of the app's connections."""
+    keeps_handshake: bool = field(init=False)
+    """Whether the app needs handshakes for longer than its `open`."""
+
+    def __post_init__(self) -> None:
+        """Ask the app once: its Protocols cost too much for each connection."""
+        app = self.app
+        object.__setattr__(self, "connection_class", app.connection_class if isinstance(app, ConnectionClassApp) else Connection)
+        object.__setattr__(self, "keeps_handshake", app.keeps_handshake if isinstance(app, HandshakeApp) else True)
 
     @property
     def high_water(self) -> int:
@@ -70,6 +88,11 @@ class WirePolicy:
         settings = self.settings
         # With `wait` nothing may be sent on top of what the system did not take: so the backlog never fills by what others publish.
         return 0 if settings.slow_client.waits else min(HIGH_WATER_BYTES, settings.send_backlog // 2)
+
+    @property
+    def cancels_work(self) -> bool:
+        """Whether the work of the user's code for a connection is cancelled some time after that is over."""
+        return self.settings.on_disconnect == "cancel" and self.settings.options is None
 
     @property
     def backlog_age(self) -> float:

@@ -19,9 +19,9 @@ from ..core.slices import SLICE_SECONDS
 from .autobahn.fallback import Fallback
 from .body import BODY_BYTES, Body
 from .deflate.streams import CorruptMessage, MessageTooBig
-from .frames import TEXT
+from .frames import COMPRESSED, TEXT
 from .meter import Meter
-from .waits import Pause
+from .waits import Pause, Wait
 
 if TYPE_CHECKING:
     from .frames import Partial
@@ -45,9 +45,6 @@ BRIEF_SECONDS = SLICE_SECONDS / 10
 
 CLOSE = 0x88
 """The first byte of a whole Close frame."""
-
-COMPRESSED = 0x40
-"""Added by the frame reader to the opcode of a compressed frame."""
 
 LEAST_PAUSE_SECONDS = 0.001
 """A smaller debt is left to be paid with the next."""
@@ -138,6 +135,7 @@ class Reader:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
         position, end = 0, len(data)
         turns = self.policy.turns
+        take = self.take  # into a local: CPython 3.11 does not specialise the call of an object in a slot
         mark = turns.now() if end >= LONG_READ_BYTES else 0.0
         until = mark + SLICE_SECONDS
         while position < end:
@@ -158,7 +156,7 @@ class Reader:
                 data, position = self._fall_back(data, position)
                 end = len(data)
             else:
-                messages, position = self.take(data, position, self.maximum, self.flags, MAX_FRAMES_PER_PASS)
+                messages, position = take(data, position, self.maximum, self.flags, MAX_FRAMES_PER_PASS)
                 if messages:
                     if len(messages) == 2 and messages[0] < 3:  # type: ignore[operator]
                         self.hand_over(messages[1], messages[0] == 1)
@@ -279,8 +277,9 @@ class Reader:
         """Give one message to the session."""
         self.heard = True
         self.messages_in += 1
+        received = self.received
         try:
-            result = self.received(payload) if self.flags & TEXT else self.received(payload, text)  # type: ignore[misc]
+            result = received(payload) if self.flags & TEXT else received(payload, text)  # type: ignore[misc]
         except Exception as error:
             self._refused(error)
         else:
@@ -297,10 +296,10 @@ class Reader:
     def control(self, opcode: int, payload: bytes) -> None:
         """A ping or a pong."""
         self.heard = True
-        policy = self.policy
+        policy, absence = self.policy, self.policy.wheel.absence
         if self.meter is None and policy.settings.control_frames_per_second:
-            self.meter = Meter.of(policy.settings, policy.wheel.time())
-        if self.meter is not None and not self.meter.spend_control(policy.wheel.time()):
+            self.meter = Meter.of(policy.settings, absence.time())
+        if self.meter is not None and not self.meter.spend_control(absence.time(), absence.grace()):
             self.wire.close(POLICY_VIOLATION, "too many control frames")
         elif opcode == 9:
             self.wire.protocol._onPing(payload)
@@ -342,8 +341,8 @@ class Reader:
         """A client that sends faster than it may is read more slowly, or sent away."""
         if not meter.counts_messages:
             return
-        policy = self.policy
-        debt = meter.spend(self.messages_in, self.bytes_in, policy.wheel.time())
+        policy, absence = self.policy, self.policy.wheel.absence
+        debt = meter.spend(self.messages_in, self.bytes_in, absence.time(), absence.grace())
         if debt > LEAST_PAUSE_SECONDS and self.writer.live:
             if policy.settings.over_rate == "close":
                 self.wire.close(POLICY_VIOLATION, "too many messages")
@@ -356,6 +355,9 @@ class Reader:
             awaitable = awaitable.asFuture(asyncio.get_running_loop())
         self.held = messages
         self.waiting = asyncio.ensure_future(awaitable)
+        if not isinstance(awaitable, Wait):
+            # A future of the app may be waited for by others, too, but a task that was made here has this connection alone.
+            self.policy.background.add(self.waiting, self.wire.connection, own=self.waiting is not awaitable)
         self.waiting.add_done_callback(self._go_on_after)
         if self.writer.live:
             self.stop(APP)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.slices import Slices
+from .deflate.compressor import DeflateBudget
 
 TURN_SECONDS = 0.005
 """Seconds that all connections together may take in one turn of the loop for work that is long: long reads, compressed messages, bytes
@@ -26,7 +27,7 @@ class Postponed(Protocol):
 class Turns:
     """Readers that have more to read than they may at once: each has one slice, first come, first served, a few in each turn."""
 
-    __slots__ = ("_call_soon", "_postponed", "_renewing", "now", "spent")
+    __slots__ = ("_call_soon", "_postponed", "_renewing", "deflating", "now", "spent")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: Callable[[], float] = time.perf_counter) -> None:
         self._call_soon = call_soon
@@ -34,6 +35,7 @@ class Turns:
         self._renewing = False
         self.now = now
         self.spent = 0.0
+        self.deflating = DeflateBudget(now)
 
     def __len__(self) -> int:
         return len(self._postponed)

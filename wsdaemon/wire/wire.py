@@ -13,8 +13,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
-from ..core.connection import Connection, Counts
+from ..core.connection import Counts
 from ..core.contract import ExpiringSession, open_session
+from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head
 from .autobahn.fallback import Fallback
@@ -30,8 +31,10 @@ from .waits import Wait
 from .writer import Native, Writer
 
 if TYPE_CHECKING:
+    from ..core.background import Background
     from ..core.handshake import Handshake
     from ..core.registry import Place
+    from ..core.threads import ThreadCalls
     from .autobahn.stage import Stage
     from .policy import Refusing, WirePolicy
 
@@ -63,7 +66,7 @@ class Wire:
         self.session: Any = None
         self.asking: Asking | None = None
         self.opened = False
-        self.connection: Connection = getattr(policy.app, "connection_class", Connection)(self, handshake, policy.next_id())
+        self.connection = policy.connection_class(self, handshake, policy.next_id())
         protocol._wsdaemon_wire = self
 
     # -- opening
@@ -118,7 +121,7 @@ class Wire:
         agreed = negotiate(offered, self.policy.deflate) if offered and self.policy.deflate is not None else None
         if agreed is not None:
             parameters, headers["Sec-WebSocket-Extensions"] = agreed
-            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters)
+            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters, self.policy.turns.deflating)
             self.reader.flags |= RSV1
 
     def admitted(self) -> None:
@@ -136,6 +139,7 @@ class Wire:
         """The 101 is on its way: the connection is open."""
         policy, connection, settings = self.policy, self.connection, self.policy.settings
         self.writer.live = self.opened = True
+        self.writer.leave_out_the_answer()
         policy.watcher.opened(connection)
         if self.deadlines is not None or settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
@@ -146,10 +150,10 @@ class Wire:
         except Exception as error:
             self.app_failed("opening", error)
             return
-        if not getattr(policy.app, "keeps_handshake", True):
+        if not policy.keeps_handshake:
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
-            self.reader.meter = Meter.of(settings, policy.wheel.time())
+            self.reader.meter = Meter.of(settings, policy.wheel.absence.time())
         take_payload = getattr(self.session, "received_payload", None)
         self.reader.received = self.session.received if take_payload is None else take_payload
         if take_payload is None:
@@ -171,10 +175,19 @@ class Wire:
             self.deadlines = Deadlines(self)
         return self.deadlines
 
+    @property
+    def calls(self) -> ThreadCalls:
+        return self.policy.calls
+
+    @property
+    def background(self) -> Background:
+        return self.policy.background
+
     def counts(self) -> Counts:
         reader, writer = self.reader, self.writer
         dropped = 0 if writer.shelf is None else writer.shelf.dropped
-        return Counts(reader.messages_in, writer.messages_out, reader.bytes_in, writer.bytes_out, dropped)
+        bytes_out = max(0, writer.bytes_out)  # below 0 until the answer has been written
+        return Counts(reader.messages_in, writer.messages_out, reader.bytes_in, bytes_out, dropped)
 
     def together(self, work: Callable[[], object]) -> None:
         """Do `work`; what it sends leaves in one write at its end. Its exception is our own fault, and ends this connection alone."""
@@ -218,7 +231,7 @@ class Wire:
         self.writer.resume_writing()
         if self.policy.app is None:
             self.protocol.transport.congested(False)
-        self.connection.wake()
+        self.connection._wake_waiters()
 
     # -- closing
 
@@ -232,7 +245,7 @@ class Wire:
     def closing(self) -> None:
         """A Close frame was sent."""
         self.writer.live = False
-        self.connection.wake()
+        self.connection._wake_waiters()
         self.timer().expect(self.policy.settings.close_timeout)
         self.reader.look_for_the_answer()
 
@@ -299,9 +312,11 @@ class Wire:
             self.place = None
         if connection.close_code is not None:
             return
-        connection.ended(*self._verdict(was_clean, reason))
+        connection._ended(*self._verdict(was_clean, reason))
         if self.opened:
             self.policy.watcher.closed(connection, self.counts())
+        if connection._work and self.policy.cancels_work:
+            Abandoned(connection._work, self.policy.background, self.policy.wheel, self.policy.settings.disconnect_grace)
         if self.reader.waiting is None:
             self.close_session()
         elif isinstance(self.reader.waiting, Wait):

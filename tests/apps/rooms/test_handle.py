@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rooms import Hall, hall
 from wsdaemon.apps.rooms import Refused, RoomsHandle
-from wsdaemon.apps.rooms.app import SWEEP_INTERVAL_SECONDS
+from wsdaemon.apps.rooms.mount_rooms import SWEEP_INTERVAL_SECONDS
 from wsdaemon.brokers.contract import BadRoom, Position
 
 
@@ -74,7 +74,7 @@ def test_other_threads_may_publish() -> None:
 
 def test_a_daemon_that_does_not_run_has_no_rooms() -> None:
     with hall() as made:
-        made.app.loop = None
+        made.app.rooms.loop = None
         with pytest.raises(RuntimeError):
             RoomsHandle(made.app)
 
@@ -87,10 +87,10 @@ def test_rooms_that_nobody_uses_are_swept() -> None:
         made.seat("a").drop()
         made.seat("b")
         made.loop.advance(SWEEP_INTERVAL_SECONDS)
-        assert made.app._memory.room_count == 2
+        assert made.app.rooms.memory.room_count == 2
         made.now += 60
         made.loop.advance(SWEEP_INTERVAL_SECONDS)
-        assert made.app._memory.room_count == 1
+        assert made.app.rooms.memory.room_count == 1
         made.loop.create_task(made.app.stop())
         made.loop.settle()
         assert made.loop.timers == 0

@@ -10,7 +10,7 @@ from tests.support.rooms import Hall, Seat, hall
 
 
 def position(made: Hall, room: str = "lobby") -> tuple[str, int]:
-    page = made.app._memory.history(room)
+    page = made.app.rooms.memory.history(room)
     return page.epoch, page.offset
 
 
@@ -45,7 +45,7 @@ def test_one_who_may_not_publish_is_closed_when_it_does(publish: str) -> None:
         a.send("x")
         assert a.closed == (1008, "forbidden")
         assert b.sent == []
-        assert made.app._memory.presence("lobby").count == 1
+        assert made.app.rooms.memory.presence("lobby").count == 1
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_refused_at_the_door(limits: Any, room: str, expected: tuple[int, str]) 
         assert late.closed == expected
         assert first.closed is None
         late.drop()
-        assert made.app._memory.presence("lobby").count == 1
+        assert made.app.rooms.memory.presence("lobby").count == 1
 
 
 def test_a_path_that_names_no_room_is_for_the_subprotocol_alone() -> None:
@@ -76,7 +76,7 @@ def test_all_parameters_of_the_path_name_the_room() -> None:
     """Two tenants' rooms of one name are two rooms."""
     with hall(policy={"parameters": ("room", "room")}) as made:
         made.seat("a")
-        assert made.app._memory.presence("a/a").count == 1
+        assert made.app.rooms.memory.presence("a/a").count == 1
 
 
 def test_latest_is_given_to_newcomers() -> None:
@@ -113,14 +113,14 @@ def test_a_gap_is_said_with_the_close(since: str, latest: bool) -> None:
         back = made.seat(query=f"since={since.format(epoch=epoch)}")
         assert back.closed == (4410, "gap")
         assert back.sent == []
-        assert made.app._memory.presence("lobby").count == 1
+        assert made.app.rooms.memory.presence("lobby").count == 1
 
 
 @pytest.mark.parametrize("query", ["since=", "since=x", "since=:1", "since=e:-1", "since=e:1x", "since=e:1&since=e:2", "since=e%20f:1"])
 def test_a_since_that_is_none(query: str) -> None:
     with hall(history=2) as made:
         assert made.seat(query=query).closed == (1008, "bad_since")
-        assert made.app._memory.room_count == 0
+        assert made.app.rooms.memory.room_count == 0
 
 
 def test_a_long_history_is_sent_as_fast_as_the_client_takes_it() -> None:
@@ -178,7 +178,7 @@ def test_one_who_goes_while_it_is_sent_its_history_leaves_no_trace() -> None:
         a, slow = long_history(made)
         slow.drop()
         made.loop.settle()
-        assert [who.id for who in made.app._memory.presence("lobby").members] == [a.id]
+        assert [who.id for who in made.app.rooms.memory.presence("lobby").members] == [a.id]
 
 
 def test_a_busy_room_makes_its_publishers_wait_and_loses_nothing() -> None:
@@ -191,7 +191,7 @@ def test_a_busy_room_makes_its_publishers_wait_and_loses_nothing() -> None:
         made.loop.settle()
         assert all(task.done() for task in tasks)
         assert sorted(map(str, c.sent)) == sorted(f"{seat.id} {number}" for number in range(3) for seat in (a, b))
-        assert made.app.crowded == {}
+        assert made.app.rooms.crowded == {}
 
 
 def test_a_rooms_rate_makes_its_publishers_wait() -> None:
@@ -205,6 +205,45 @@ def test_a_rooms_rate_makes_its_publishers_wait() -> None:
         made.loop.advance(0.5)
         assert a.waiting is None
         assert b.sent == ["1", "2"]
+
+
+def test_of_many_publishers_that_wait_for_the_rate_one_tries_again() -> None:
+    """Were each to try at each token, a thousand clients would take all of the loop's time."""
+    with hall(rate=2.0, burst=1) as made:
+        reader, *publishers = [made.seat() for _ in range(41)]
+        tried: list[str] = []
+        publish = made.app.rooms.memory.publish
+
+        def count(room: str, payload: bytes, text: bool, **options: Any) -> Any:
+            tried.append(payload.decode())
+            return publish(room, payload, text, **options)
+
+        made.app.rooms.memory.publish = count  # type: ignore[method-assign]
+        for publisher in publishers:
+            publisher.send(publisher.id)
+        del tried[:]
+        for _ in range(39):
+            made.advance(0.5)
+        assert reader.sent == [publisher.id for publisher in publishers]
+        assert len(tried) <= 2 * 39
+        assert made.app.rooms.throttled == {}
+
+
+def test_publishers_that_wait_for_the_rate_count_and_have_a_bound() -> None:
+    with hall(rate=1.0, burst=1, memory=200_000) as made:
+        publishers = [made.seat() for _ in range(20)]
+        for publisher in publishers:
+            publisher.send("x" * 1000)
+        waiting = [publisher for publisher in publishers if publisher.waiting is not None]
+        assert 3 < len(waiting) < 10
+        assert {publisher.closed for publisher in publishers if publisher.closed} == {(1013, "memory")}
+        for publisher in waiting[:-1]:
+            publisher.drop()
+        made.advance(1.0)
+        made.advance(1.0)
+        assert waiting[-1].waiting is None, "messages of lost connections take no part of the rate"
+        assert made.app.rooms.memory.history("lobby").offset == 2
+        assert made.app.rooms.throttled == {}
 
 
 def test_one_that_fails_harms_no_one_else() -> None:
@@ -223,4 +262,4 @@ def test_the_end_of_a_connection_is_the_end_of_its_membership() -> None:
     with hall() as made:
         a = made.seat()
         a.drop()
-        assert made.app._memory.presence("lobby").count == 0
+        assert made.app.rooms.memory.presence("lobby").count == 0

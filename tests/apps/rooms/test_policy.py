@@ -11,14 +11,14 @@ import pytest
 from tests.support.fake_frames import text
 from tests.support.fakes import house, request
 from tests.support.rooms import Hall, hall
-from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsPolicy, SendToAll, Visitor
+from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsRules, SendToAll, Visitor
 from wsdaemon.apps.rooms.policy import Policy
 from wsdaemon.brokers import Limits
 from wsdaemon.wire.fan import send_to_all
 
 
 class Everything:
-    """What each hook does is the test's to say, by the name of the room or the text of the message."""
+    """A test chooses the behaviour of each hook, by the name of the room or the text of the message."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -55,7 +55,7 @@ class Everything:
 
 
 def present(made: Hall, room: str = "lobby") -> int:
-    return made.app._memory.presence(room).count
+    return made.app.rooms.memory.presence(room).count
 
 
 @pytest.mark.parametrize(("room", "reason"), [("closed", "not allowed here"), ("broken", "not allowed here"), ("told", "members only")])
@@ -166,6 +166,28 @@ def test_patterns_need_a_hook_of_their_own() -> None:
         made.json().ask("publish", data="x")
 
 
+@pytest.mark.parametrize("pattern", ["open.*", "*", "bad.pat*ern"])
+def test_a_pattern_recovers_no_room_that_it_does_not_match(pattern: str) -> None:
+    """A client that may use a pattern, and knows the epoch of a room that it may not enter, must not be given that room's messages."""
+
+    class Patterns:
+        def enter(self, visitor: Visitor, room: str) -> bool:
+            return False
+
+        def enter_pattern(self, visitor: Visitor, pattern: str) -> bool:
+            return True
+
+    with hall(hooks=Patterns(), history=10) as made:
+        epoch = made.app.rooms.memory.publish("secret.room", b"private", True).epoch
+        made.app.rooms.memory.publish("secret.room", b"private", True)
+        a = made.json()
+        a.ask("ping")
+        a.take()
+        answer = a.ask("subscribe", pattern=pattern, since={"secret.room": {"epoch": epoch, "offset": 0}})
+        assert answer["code"] == ("bad_pattern" if pattern.startswith("bad") else "bad_room")
+        assert [event for event in a.take_events() if event["type"] == "message"] == []
+
+
 @pytest.mark.parametrize("request_", [{"type": "publish", "data": "x"}, {"type": "history"}, {"type": "presence"}])
 def test_a_room_that_one_may_not_enter_shows_and_takes_nothing(request_: dict[str, str]) -> None:
     hooks = Everything()
@@ -224,7 +246,7 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
     """Over a real wire, which lets go of handshakes: a rule on a cookie must not let a client in because the cookie is gone."""
     hooks = NotBanned()
     with house() as made:
-        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
+        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
         opening = request("/rooms?x=1", cookie=cookie, x_tag="seen", origin="https://a.example", sec_websocket_protocol=SUBPROTOCOL)
         client = made.make_wire(app, opening=opening, subprotocols=(SUBPROTOCOL,))
         client.send(text(json.dumps({"type": "subscribe", "room": "lobby"})))
@@ -241,6 +263,6 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
 
 def test_without_hooks_the_handshake_is_let_go() -> None:
     with house() as made:
-        app = RoomsApp(RoomsPolicy(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
+        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
         client = made.make_wire(app, opening=request(sec_websocket_protocol=SUBPROTOCOL), subprotocols=(SUBPROTOCOL,))
         assert client.handshake.was_let_go

@@ -187,7 +187,7 @@ def test_history_in_pages() -> None:
         page = a.ask("history", since={"epoch": epoch, "offset": 4}, reverse=True)
         assert ([event["offset"] for event in page["messages"]], "more" in page) == ([3], False)
         assert a.ask("history", since={"epoch": epoch, "offset": 1})["gap"] is True
-        made.app.page_bytes = 1
+        made.app.rooms.page_bytes = 1
         page = a.ask("history")
         assert ([event["offset"] for event in page["messages"]], page["more"]) == ([3], True)
 
@@ -297,7 +297,7 @@ def test_one_who_leaves_is_out_of_everything() -> None:
         a.drop()
         made.json().ask("publish", room="x", data="1")
         assert len(a.sent) == 2
-        assert made.app._memory.presence("x").count == 0
+        assert made.app.rooms.memory.presence("x").count == 0
 
 
 def test_all_members_share_one_prepared_message() -> None:

@@ -8,8 +8,9 @@ import pytest
 from twisted.internet.task import Clock as Timers
 
 from tests.support.auth import NOW, Clock
+from wsdaemon.core.absence import Handle
 from wsdaemon.core.closing import may_be_sent
-from wsdaemon.core.wheel import Due, Handle, Wheel
+from wsdaemon.core.wheel import Due, Wheel
 from wsdaemon.edge.auth.expiry import EXPIRIES_PER_PASS, TOKEN_EXPIRED, Expiry, SystemClock
 
 

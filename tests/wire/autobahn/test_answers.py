@@ -87,6 +87,7 @@ def test_what_on_connect_may_answer(made: House, name: str, how: str) -> None:
     assert line in lines
     client.send(text("x"))
     assert client.frames() == [Frame(1, b"x")]
+    assert client.wire.counts().bytes_out == 2 + len("x"), "the answer is not counted"
     assert client.protocol.websocket_protocol_in_use == ("b" if "Protocol" in line or name == "both" else None)
 
 

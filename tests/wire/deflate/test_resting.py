@@ -6,6 +6,7 @@ import zlib
 
 from tests.support.fakes import Loop
 from wsdaemon.core.wheel import Wheel
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
 from wsdaemon.wire.deflate.resting import LOOK_SECONDS, Resting
 from wsdaemon.wire.deflate.streams import Deflate
@@ -16,7 +17,7 @@ MESSAGE = b"".join(b"%d:%x;" % (number, number * 2654435761 % 2**32) for number 
 def make_deflate() -> Deflate:
     agreed = negotiate("permessage-deflate", DeflateOptions())
     assert agreed is not None
-    return Deflate.server(agreed[0])
+    return Deflate.server(agreed[0], DeflateBudget())
 
 
 def fail(item: object, error: Exception) -> None:

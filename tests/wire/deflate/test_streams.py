@@ -20,6 +20,7 @@ from autobahn.websocket.compress_deflate import PerMessageDeflateOfferAccept
 from twisted.internet.testing import StringTransport
 
 from tests.support.deflate import HELLO, HELLO_FINAL, Receive, both_ways, deflate, final, in_pieces, parameters, sync_flushed
+from wsdaemon.wire.deflate.compressor import DeflateBudget
 from wsdaemon.wire.deflate.negotiation import DeflateOptions, negotiate
 from wsdaemon.wire.deflate.streams import MAX_FINAL_BLOCKS, CorruptMessage, Deflate, MessageTooBig, deflate_message
 
@@ -178,13 +179,13 @@ def test_what_we_send_is_as_in_the_rfc() -> None:
     assert pmce.deflate(b"") == b"\x00"
     alone = deflate(takeover=False)
     assert [alone.deflate(message) for message in (b"Hello", b"Hello", b"")] == [HELLO, HELLO, b"\x00"]
-    assert deflate_message(b"Hello", parameters(takeover=False)) == HELLO
+    assert deflate_message(b"Hello", parameters(takeover=False), DeflateBudget())[0] == HELLO
 
 
 def test_a_message_from_elsewhere_may_be_sent_between_ours() -> None:
     """One compressed for many: after it our context begins anew, and the client's window holds what it holds."""
     pmce, client = deflate(), zlib.decompressobj(-15)
-    payloads = [pmce.deflate(b"Hello"), deflate_message(b"to everyone " * 9, parameters())]
+    payloads = [pmce.deflate(b"Hello"), deflate_message(b"to everyone " * 9, parameters(), DeflateBudget())[0]]
     pmce.forget_what_was_sent()
     payloads += [pmce.deflate(b"Hello"), pmce.deflate(b"Hello")]
     assert payloads[2:] == [HELLO, bytes.fromhex("f200110000")]
@@ -280,7 +281,7 @@ def cost_of_idle(options: DeflateOptions, offered: str) -> int:
     held: list[Deflate | None] = [None] * 300
     before = allocated()
     for place in range(len(held)):
-        held[place] = pmce = Deflate.server(agreed[0])
+        held[place] = pmce = Deflate.server(agreed[0], DeflateBudget())
         pmce.inflate(payload)
         pmce.deflate(text)
         in_pieces(pmce, [HELLO])
@@ -297,6 +298,29 @@ OFFERED = "permessage-deflate; client_max_window_bits"
 def test_an_idle_connection_costs_no_more_than_40_kib() -> None:
     for offered in (OFFERED, "permessage-deflate"):
         assert cost_of_idle(DeflateOptions(), offered) <= 8 * 1024, "promised are 40 KiB"
+
+
+def test_after_one_message_each_way_a_connection_holds_them_compressed() -> None:
+    """At the defaults, which keep both windows: 1 KiB of JSON would be 1 KiB each."""
+    agreed = negotiate(OFFERED, DeflateOptions())
+    assert agreed is not None
+    messages = [b"".join(b'{"id": %d, "price": %d},' % (number, number * 7919 % 997) for number in range(n, n + 40)) for n in (100, 140)]
+    payloads = sync_flushed(*messages, bits=11)
+    pmce, client = Deflate.server(agreed[0], DeflateBudget()), zlib.decompressobj(-11)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        pmce.inflate(payloads[0])
+        sent = len(pmce.deflate(messages[0]))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < len(payloads[0]) + sent + 150 < len(messages[0])
+    again = Deflate.server(agreed[0], DeflateBudget())
+    assert [again.inflate(payload) for payload in payloads] == messages
+    compressed = [again.deflate(message) for message in (messages[0], messages[0], messages[1])]
+    assert len(compressed[1]) < 20, "the context goes on"
+    assert [client.decompress(payload + b"\x00\x00\xff\xff") for payload in compressed] == [messages[0], messages[0], messages[1]]
 
 
 @needs_mallinfo
@@ -320,4 +344,4 @@ def test_release_frees_everything() -> None:
 
 
 def test_threshold_is_at_hand() -> None:
-    assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0]).threshold == 99  # type: ignore[index]
+    assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0], DeflateBudget()).threshold == 99  # type: ignore[index]

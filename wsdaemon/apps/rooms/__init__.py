@@ -1,15 +1,16 @@
-"""Rooms: what one member of a room publishes, every other member is given, in one order, and nothing is lost without a word.
+"""Rooms: each message that a member publishes goes to every other member, in one order, and a member that misses any is told so.
 
-A client needs no library: it opens a WebSocket on the path of a room, and what it sends goes to all others as it came (`plain`). One that
-wants more offers the subprotocol rooms.v1.json (`subprotocol`, and `requests` and `events` for its format). `app` holds the two together,
-`policy` calls the user's hooks, `handle` is how the program itself publishes.
+A client needs no library: it opens a WebSocket on the path of a room, and its messages go to the other members unchanged (`plain`). If it
+wants more, it offers the subprotocol rooms.v1.json (`subprotocol`, with its format in `requests` and `events`). `app` makes the sessions,
+`mount_rooms` has the parts that they share, `policy` calls the user's hooks, and the program itself publishes through `handle`.
 """
 
 from __future__ import annotations
 
-from .app import RoomsApp, RoomsPolicy, SendToAll
+from .app import RoomsApp
 from .events import SUBPROTOCOL
 from .handle import RoomHandle, RoomsHandle
-from .policy import Refused, Visitor
+from .mount_rooms import RoomsRules, SendToAll
+from .visitor import Refused, Visitor
 
-__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "RoomsPolicy", "SendToAll", "Visitor"]
+__all__ = ["SUBPROTOCOL", "Refused", "RoomHandle", "RoomsApp", "RoomsHandle", "RoomsRules", "SendToAll", "Visitor"]

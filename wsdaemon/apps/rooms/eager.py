@@ -1,4 +1,4 @@
-"""Coroutines that run at once as far as they can: what has nothing to wait for needs no task."""
+"""Runs a coroutine at once up to its first wait, so that a coroutine that waits for nothing needs no task."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 
 def eagerly(work: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
-    """Run `work` up to its first wait. None when it is done, else an awaitable of the rest, which must be awaited. Its errors come through.
+    """Run `work` up to its first wait. None if it is done, else an awaitable of the rest, which the caller must await.
 
-    Only for coroutines that wait for plain futures, or asyncio.sleep(0): until that first wait there is no current task.
+    Errors that `work` raises come through. It may wait only for plain futures or asyncio.sleep(0), because until its first wait there is
+    no current task.
     """
     try:
         future = work.send(None)
@@ -19,7 +20,7 @@ def eagerly(work: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
 
 
 class _Rest:
-    """A coroutine that waits for `future` already."""
+    """The rest of a coroutine that already waits for a future."""
 
     __slots__ = ("_future", "_work")
 
@@ -34,7 +35,7 @@ class _Rest:
             try:
                 value = yield awaited
                 step = self._work.send
-            except BaseException as error:  # a cancellation, too, is the coroutine's own
+            except BaseException as error:  # the coroutine gets a cancellation too
                 step, value = self._work.throw, error
             try:
                 awaited = step(value)

@@ -1,35 +1,36 @@
-"""What the server says in rooms.v1.json: answers, events and errors. Each is one text message that holds one JSON object.
+"""The messages of the daemon in rooms.v1.json: answers, events and errors. Each is one text message that holds one JSON object.
 
-Every answer has the `id` of its request, where that had one. MESSAGE below stands for an event of type "message".
+If a request had an `id`, its answer has the same. MESSAGE below stands for an event of type "message".
 
     {"type": "subscribed", "id": 1, "room": "lobby", "member": "4f2a-17", "epoch": "9c1d...", "offset": 12, "messages": [MESSAGE, ...],
      "gap": true, "latest": MESSAGE, "count": 3, "present": [{"id": "4f2a-17", "identity": {"name": "ada", "method": "jwt:staff"}}, ...]}
-        `member` is the client's own id. Live messages follow with offset + 1. `messages`: what was missed since the position that was
-        given, in order, up to `offset`; what does not fit was sent as events before this answer. `gap` is there, and true, when some of
-        what was missed is not to be had any more, or the room has begun anew. `latest`: the room's last message, for a newcomer and
-        after a gap, where the mount keeps it. `count` and `present`: who is there, where presence was asked for; up to 1000 of them.
+        `member` is the client's own id. Live messages follow with offset + 1. `messages`: the messages after the position in the request,
+        in order, up to `offset`; the daemon sent those that do not fit as events before this answer. `gap` is there, and true, if the
+        room no longer has all of them, or has begun anew. `latest`: the room's last message, for a newcomer and after a gap, if the
+        mount keeps it. `count` and `present`: the members, if the request asked for presence; `present` has up to 1000 of them.
     {"type": "subscribed", "id": 2, "pattern": "prices.*", "member": "4f2a-17", "rooms": [{"room": "prices.eur", "epoch": ..., ...}]}
         One entry for each room in `since`, with the fields as above. An `epoch` of "" is a room that does not exist now.
     {"type": "unsubscribed", "id": 3, "room": "lobby"}                      or with "pattern"
     {"type": "published", "id": 4, "room": "lobby", "epoch": "9c1d...", "offset": 13, "duplicate": false}
-        `duplicate`: the key was known, nothing was sent, and the position is that of the first time. Where a policy dropped the message,
-        there is "dropped": true in the place of a position.
+        `duplicate`: the room knew the key, nothing was sent, and the position is that of the first time. If a policy dropped the message,
+        the answer has "dropped": true instead of a position.
     {"type": "history", "id": 5, "room": "lobby", "epoch": "9c1d...", "offset": 13, "first": 4, "messages": [MESSAGE, ...], "gap": true,
      "more": true}
-        `offset` is the room's last, `first` the oldest that is held. `more`: ask again, from the last one that this page holds.
+        `offset` is that of the room's last message, `first` that of the oldest message that it keeps. `more`: ask again from the last
+        message of this page.
     {"type": "presence", "id": 6, "room": "lobby", "count": 2, "members": [{"id": ..., "identity": ...}, ...]}
     {"type": "pong", "id": 7}
     {"type": "error", "id": 8, "code": "room_full", "message": "the room has 100 members"}
-        With "retry_after" in seconds where the code is rate_limited. The connection goes on.
+        With "retry_after" in seconds if the code is rate_limited. The connection continues.
 
-Events, which nobody asked for one by one:
+Events, which answer no request:
 
     {"type": "message", "room": "lobby", "epoch": "9c1d...", "offset": 13, "time": 1790000000.123, "publisher": "4f2a-17", "data": "hello"}
-        `time` in seconds since 1970. `publisher` is the member's id, null for the server itself. Binary `data` is in base64, and then there
-        is "encoding": "base64".
+        `time` is in seconds since 1970. `publisher` is the member's id, null for the server itself. Binary `data` is in base64, and then
+        there is "encoding": "base64".
     {"type": "joined", "room": "lobby", "members": [{"id": ..., "identity": ...}, ...]}       and the same with "left"
     {"type": "expiring", "seconds": 60}
-        The client's token ends then, and with it the connection.
+        The client's token expires then, and the connection closes.
 """
 
 from __future__ import annotations
@@ -46,20 +47,20 @@ from ...brokers.pages import has_more
 SUBPROTOCOL = "rooms.v1.json"
 
 MAX_PRESENT = 1000
-"""Members named in one answer."""
+"""Members in one answer."""
 
 ENVELOPE_BYTES = 100
-"""What a message takes in an event besides its data, as a rule."""
+"""The usual size of an event besides its data."""
 
 Event = dict[str, Any]
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """An event as it is sent."""
+    """The JSON text of an event."""
     text = _TO_JSON(event)
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate that the client sent and gets back
+    except UnicodeEncodeError:  # a client sent a lone surrogate and gets it back
         return json.dumps(event, separators=(",", ":")).encode()
 
 
@@ -83,13 +84,13 @@ def message_event(message: Message) -> Event:
 
 
 def notice_events(notice: Notice) -> Iterator[Event]:
-    """Changes of one kind that follow each other are one event."""
+    """The events of a notice: one for each run of changes of one kind."""
     for kind, changes in groupby(notice.changes, lambda change: change.kind):
         yield {"type": kind, "room": notice.room, "members": _members([change.who for change in changes])}
 
 
 def subscribed(answer: Subscribed) -> Event:
-    """Without `type` and `member`: also an entry in the answer to a pattern subscription."""
+    """The fields of an answer to `subscribe` besides `type` and `member`, and of an entry in the answer for a pattern."""
     event: Event = {"room": answer.room, "epoch": answer.epoch, "offset": answer.offset, "messages": _messages(answer.messages)}
     if answer.gap:
         event["gap"] = True
@@ -101,14 +102,14 @@ def subscribed(answer: Subscribed) -> Event:
 
 
 def published(room: str, answer: Published | None) -> Event:
-    """None: it was dropped."""
+    """The answer to `publish`. `answer` is None if a policy dropped the message."""
     if answer is None:
         return {"type": "published", "room": room, "dropped": True}
     return {"type": "published", "room": room, "epoch": answer.epoch, "offset": answer.offset, "duplicate": answer.duplicate}
 
 
 def history(page: HistoryPage, messages: Sequence[Message], reverse: bool) -> Event:
-    """`messages` are the first of the page's, as many as may be sent at once."""
+    """The answer to `history`. `messages` are the first of the page's messages, as many as may be sent at once."""
     event: Event = {
         "type": "history",
         "room": page.room,

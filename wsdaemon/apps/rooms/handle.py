@@ -1,17 +1,15 @@
-"""How the program that runs the daemon takes part in its rooms, from any thread."""
+"""The rooms of a mount for the program that runs the daemon, from any thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...brokers.contract import HistoryPage, Position, PresencePage, Published, RoomPage
-from .policy import Refused
-
-if TYPE_CHECKING:
-    from .app import RoomsApp
+from .app import RoomsApp
+from .visitor import Refused
 
 T = TypeVar("T")
 
@@ -19,28 +17,28 @@ T = TypeVar("T")
 class RoomsHandle:
     """The rooms of one mount: `rooms["lobby"]` is the room of that name, which need not exist yet.
 
-    What its methods, and a room's, answer is a `concurrent.futures.Future`. In another thread wait for its `result()`; in a coroutine on
+    Its methods, and those of a room, return a `concurrent.futures.Future`. In another thread wait for its `result()`; in a coroutine on
     the daemon's own loop write `await asyncio.wrap_future(...)`; or do not wait at all.
     """
 
-    __slots__ = ("_app",)
+    __slots__ = ("mount_rooms",)
 
     def __init__(self, app: RoomsApp) -> None:
-        """RuntimeError unless the daemon runs."""
-        if app.loop is None:
+        """Raises RuntimeError unless the daemon runs."""
+        if app.rooms.loop is None:
             raise RuntimeError("the server does not run")
-        self._app = app
+        self.mount_rooms = app.rooms
 
     def __getitem__(self, name: str) -> RoomHandle:
         return RoomHandle(self, name)
 
     def list(self, after: str = "", limit: int = 100, pattern: str | None = None) -> Future[RoomPage]:
-        """Up to `limit` rooms that there are now, by name, from just behind the name `after`."""
-        return self.call(self._app.rooms(after, limit, pattern))
+        """Up to `limit` rooms, sorted by name, that match `pattern` and whose names come after `after`."""
+        return self.call(self.mount_rooms.rooms(after, limit, pattern))
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Do `work` on the daemon's loop."""
-        loop = self._app.loop
+        loop = self.mount_rooms.loop
         assert loop is not None
         try:
             future = asyncio.run_coroutine_threadsafe(work, loop)
@@ -63,10 +61,11 @@ class RoomHandle:
         return f"<room {self.name!r}>"
 
     def publish(self, message: str | bytes | bytearray | memoryview, *, key: str | None = None) -> Future[Published]:
-        """Publish text (`str`) or binary data (`bytes`). The answer says where the message stands: epoch, offset, and to how many it goes.
+        """Publish text (`str`) or binary data (`bytes`). The answer has the message's epoch and offset, and the number of its members.
 
-        `key`: an idempotency key of up to 256 characters; the same key again publishes nothing. While the room still delivers too much,
-        the answer waits. Errors, in the answer: BrokerError (bad_room, too_many_rooms, rate_limited), Refused where `publish = none`.
+        `key`: an idempotency key of up to 256 characters; the same key again publishes nothing. While the room is busy with earlier
+        messages, the answer waits. The future raises BrokerError (bad_room, too_many_rooms, memory, rate_limited) or, on a mount with
+        `publish = none`, Refused.
         """
         if isinstance(message, str):
             payload, text = message.encode(), True
@@ -77,24 +76,24 @@ class RoomHandle:
         return self._rooms.call(self._publish(payload, text, key))
 
     async def _publish(self, payload: bytes, text: bool, key: str | None) -> Published:
-        app = self._rooms._app
-        if app.policy.publish == "none":
-            raise Refused("nobody publishes here: the mount says publish = none")
-        return await app.publish(self.name, payload, text, key=key)
+        rooms = self._rooms.mount_rooms
+        if rooms.rules.publish == "none":
+            raise Refused("the mount has publish = none, so the program may not publish either")
+        return await rooms.publish(self.name, payload, text, key=key)
 
     def history(self, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Future[HistoryPage]:
-        """A page of what the room remembers: oldest first from just after `since`, or with `reverse` newest first."""
-        return self._rooms.call(self._rooms._app.history(self.name, since, limit, reverse))
+        """A page of the room's history: oldest first from just after `since`, or with `reverse` newest first from just before it."""
+        return self._rooms.call(self._rooms.mount_rooms.history(self.name, since, limit, reverse))
 
     def presence(self, limit: int | None = None) -> Future[PresencePage]:
-        """Who is in the room."""
-        return self._rooms.call(self._rooms._app.presence(self.name, limit))
+        """The members of the room, and their number."""
+        return self._rooms.call(self._rooms.mount_rooms.presence(self.name, limit))
 
     def position(self) -> Future[Position]:
-        """Where the room stands now. A page made from what is known now can give it to its client, which then connects with
-        `?since=EPOCH:OFFSET` and misses nothing. The epoch is "" when there is no such room."""
+        """The position of the room's last message. If a page is rendered after this, its client can connect with `?since=EPOCH:OFFSET` and
+        misses no message between the page and the connection. If the room does not exist, the epoch is ""."""
         return self._rooms.call(self._position())
 
     async def _position(self) -> Position:
-        page = await self._rooms._app.history(self.name, None, 1, False)
+        page = await self._rooms.mount_rooms.history(self.name, None, 1, False)
         return Position(page.epoch, page.offset)

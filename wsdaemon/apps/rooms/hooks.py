@@ -1,12 +1,11 @@
-"""What a rooms policy may have, as Protocols: any of these methods, each a plain function or a coroutine function."""
+"""Protocols of a rooms policy, which has at least one of these methods, each a plain function or a coroutine function."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from .policy import Visitor
+from .visitor import Visitor
 
 
 @runtime_checkable

@@ -1,11 +1,11 @@
-"""A client without a library: it is in the room that its path names, and what it sends goes to all others as it came.
+"""A client without a library: it is in the room that its path names, and its messages go to all other members unchanged.
 
-What it cannot be given as a message it is told with the end of the connection. Close codes and reasons:
+Errors close its connection, with these codes and reasons:
 
-    1008 CODE           it may not do what it asked for: bad_room, forbidden (or the reason that the policy gave), bad_since,
-                        subprotocol_required (the path names no room)
+    1008 CODE           the client may not: bad_room, forbidden (or the policy's reason), bad_since, subprotocol_required (the path names
+                        no room)
     1013 CODE           not now: room_full, too_many_rooms, memory
-    4410 gap            what `?since=` asks for is not to be had any more: come again without it
+    4410 gap            the room no longer has all messages after `?since=`: connect again without it
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...brokers.account import Account
 from ...brokers.contract import (
@@ -30,16 +30,14 @@ from ...brokers.contract import (
     TooManyRooms,
 )
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
-from .policy import Refused, Visitor
-
-if TYPE_CHECKING:
-    from .app import RoomsApp
+from .mount_rooms import MountRooms
+from .visitor import Refused, Visitor
 
 GAP = 4410
-"""Close code for `?since=` with a position that is lost; as 410 Gone."""
+"""Close code if the position in `?since=` is lost; as HTTP's 410 Gone."""
 
 SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 
@@ -47,18 +45,18 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_app", "_entering", "account", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = ("_entering", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
     def __init__(
-        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None,
+        self, rooms: MountRooms, connection: Connection, room: str, identity: Mapping[str, Any], visitor: Visitor | None,
         account: Account,
     ) -> None:  # fmt: skip
-        self._app = app
+        self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -68,7 +66,7 @@ class PlainSession:
     # -- entering
 
     def enter(self, handshake: Handshake) -> None:
-        """Become a member, as the path and `?since=EPOCH:OFFSET` say. Where that takes time, what the client sends meanwhile waits."""
+        """Enter the room that the path names, from `?since=EPOCH:OFFSET` on. If that takes time, messages of the client wait meanwhile."""
         if not self.room:
             self._leave(POLICY_VIOLATION, "subprotocol_required")
             return
@@ -81,32 +79,32 @@ class PlainSession:
                 return
             since = Position(match[1], int(match[2]))
         rest: Any = self._enter(since)
-        if self._app.hooks is None:
+        if self._rooms.policy is None:
             rest = eagerly(rest)
         if rest is not None:
             self._entering = asyncio.get_running_loop().create_future()
-            self._app.in_background(self._finish_entering(rest))
+            self._rooms.in_background(self._finish_entering(rest), self.connection)
 
     async def _finish_entering(self, rest: Awaitable[None]) -> None:
         try:
             await rest
         except Exception as error:
-            self._app.failed(self.connection, "opening", error)
+            self._rooms.failed(self.connection, "opening", error)
         finally:
             entering, self._entering = self._entering, None
             if entering is not None and not entering.done():
                 entering.set_result(None)
 
     async def _enter(self, since: Position | None) -> None:
-        app = self._app
+        rooms = self._rooms
         try:
-            if app.hooks is not None:
-                await app.hooks.enter(self.connection, self.visitor, self.room)
+            if rooms.policy is not None:
+                await rooms.policy.enter(self.connection, self.visitor, self.room)
             if since is not None:
-                since = await app.catch_up(self.room, since, self.connection, lambda messages: app.give_missed(self, messages))
+                since = await rooms.catch_up(self.room, since, self.connection, lambda messages: rooms.give_missed(self, messages))
             if not self.connection.is_open:
                 return
-            answer = await app.subscribe(self.room, self, since)
+            answer = await rooms.subscribe(self.room, self, since)
         except (BrokerError, Refused) as error:
             self._refuse(error)
             return
@@ -115,16 +113,17 @@ class PlainSession:
         elif answer.gap:
             self._leave(GAP, "gap")
         else:
-            app.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
+            rooms.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
 
     # -- publishing
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
-        app = self._app
-        if not app.open_to_all or self._entering is not None or self.room in app.crowded:
+        rooms, room = self._rooms, self.room
+        if not rooms.open_to_all or self._entering is not None or room in rooms.crowded or room in rooms.throttled:
             return self._publish_patiently(payload, text)
+        echo = rooms.rules.echo_to_sender
         try:
-            answer = app.broker.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
+            answer = rooms.broker.publish(room, payload, text, publisher=self.id, echo=echo, account=self.account)
         except (Busy, RateLimited):
             return self._publish_patiently(payload, text)
         except BrokerError as error:
@@ -133,37 +132,33 @@ class PlainSession:
         return None if isinstance(answer, Published) else answer
 
     async def _publish_patiently(self, payload: bytes, text: bool) -> None:
-        """Publish once it may: the client is not read meanwhile, and nothing of it is lost."""
-        app = self._app
+        """Publish as soon as the room takes the message. The client is not read meanwhile, so none of its messages is lost."""
+        rooms = self._rooms
         if self._entering is not None:
             await asyncio.wait([self._entering])
             if not self.connection.is_open:
                 return
-        if app.policy.publish != "clients":
+        if rooms.rules.publish != "clients":
             self._leave(POLICY_VIOLATION, "forbidden")
             return
         try:
-            if app.hooks is not None:
-                changed = await app.hooks.publish(self.connection, self.visitor, self.room, payload, text)
+            if rooms.policy is not None:
+                changed = await rooms.policy.publish(self.connection, self.visitor, self.room, payload, text)
                 if changed is None:
                     return
                 payload, text = changed
-            while True:
-                try:
-                    await app.publish(self.room, payload, text, publisher=self.id, echo=app.policy.echo_to_sender, account=self.account)
-                    return
-                except RateLimited as limit:
-                    await asyncio.sleep(limit.retry_after)
+            echo = rooms.rules.echo_to_sender
+            await rooms.publish_in_rate(self.connection, self.room, payload, text, publisher=self.id, echo=echo, account=self.account)
         except (BrokerError, Refused) as error:
             self._refuse(error)
 
-    # -- what the broker calls
+    # -- called by the broker
 
     def deliver(self, message: Message) -> None:
-        self._app.give_one(self, message)
+        self._rooms.give_one(self, message)
 
     def presence_changed(self, notice: Notice) -> None:
-        """A plain client asks for no presence."""
+        """Never called, because a plain client does not ask for presence."""
 
     # -- the end
 
@@ -176,8 +171,8 @@ class PlainSession:
             self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms | MemoryFull) else POLICY_VIOLATION, error.code)
 
     def _leave(self, code: int, reason: str) -> None:
-        self._app.remove(self)
-        self.connection.wire.close(code, reason)
+        self._rooms.remove(self)
+        self.connection.close(code, reason)
 
     def closed(self, code: int, reason: str) -> None:
-        self._app.remove(self)
+        self._rooms.remove(self)

@@ -1,15 +1,15 @@
-"""The user's hooks: who may enter, who may publish, and what is published.
+"""Calls the user's hooks, which decide which clients may enter and publish, and which messages are published.
 
     class Policy:
         async def enter(self, visitor: Visitor, room: str) -> bool: ...
         async def enter_pattern(self, visitor: Visitor, pattern: str) -> bool: ...
         async def publish(self, visitor: Visitor, room: str, message: str | bytes) -> str | bytes | None: ...
 
-Each may be left out, and each may be a plain function as well. `enter` and `enter_pattern` say whether the visitor may; where there is an
-`enter` and no `enter_pattern`, nobody may subscribe to patterns, for they would show rooms that `enter` was not asked about. `publish`
-answers the message that is to be published in the place of this one, or None to drop it; whoever publishes in a room, or looks into its
-history, without being in it is asked about with `enter` first. To refuse, raise Refused with a reason for the client. Any other exception
-refuses too, and is logged, and so does a hook that takes longer than the mount's hook_timeout.
+Each method is optional, and may be a plain function. `enter` and `enter_pattern` return whether the visitor may. If a policy has `enter`
+and no `enter_pattern`, no client may subscribe to patterns, because a pattern shows rooms that `enter` was not asked about. `publish`
+returns the message to publish in place of this one, or None to drop it. If a client publishes in a room that it is not in, or asks for its
+history or presence, `enter` is called first. To refuse, a hook raises Refused with a reason for the client. If a hook raises another
+exception, or takes longer than the mount's hook_timeout, it refuses too, and the daemon logs it.
 """
 
 from __future__ import annotations
@@ -20,40 +20,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...core.connection import Connection
-from ...core.handshake import Handshake, Peer
-from ...core.identity import Identity
 from .hooks import EnterHook, EnterPatternHook, PublishHook
-
-
-class Refused(Exception):
-    """A hook's refusal; the text is told to the client."""
-
-
-class Visitor:
-    """The client that a hook decides about. Its `handshake` is whole for as long as the connection is open."""
-
-    __slots__ = ("handshake", "id")
-
-    def __init__(self, id: str, handshake: Handshake) -> None:
-        self.id = id
-        """Its member id, which is its connection's."""
-        self.handshake = handshake
-
-    @property
-    def identity(self) -> Identity | None:
-        """The authenticated user; None on a mount without `auth`."""
-        return self.handshake.identity
-
-    @property
-    def peer(self) -> Peer:
-        return self.handshake.peer
-
-    def __repr__(self) -> str:
-        return f"<Visitor {self.id} {self.peer}>"
+from .visitor import Refused, Visitor
 
 
 class Policy:
-    """Calls the hooks of the user's object. `failed` is told of those that raise or take longer than `timeout` seconds."""
+    """Calls the hooks of the user's object. `failed` is called if a hook raises or takes longer than `timeout` seconds."""
 
     def __init__(self, hooks: object, timeout: float, failed: Callable[[Connection, str, BaseException], None]) -> None:
         self._enter = hooks.enter if isinstance(hooks, EnterHook) else None
@@ -80,7 +52,7 @@ class Policy:
     async def publish(
         self, connection: Connection, visitor: Visitor | None, room: str, payload: bytes, text: bool
     ) -> tuple[bytes, bool] | None:  # fmt: skip
-        """The payload to publish, and whether it is text; None: it is dropped. Refused when the visitor may not."""
+        """The payload to publish, and whether it is text; None drops the message. Refused unless the visitor may publish."""
         if self._publish is None:
             return payload, text
         answer = await self._ask(connection, self._publish, visitor, room, payload.decode() if text else payload)

@@ -1,18 +1,18 @@
-"""What a client says in rooms.v1.json: text messages that each hold one JSON object.
+"""The requests of a client in rooms.v1.json: text messages that each hold one JSON object.
 
     {"type": "subscribe", "id": 1, "room": "lobby", "since": {"epoch": "9c1d...", "offset": 12}, "presence": true}
     {"type": "subscribe", "id": 2, "pattern": "prices.*", "since": {"prices.eur": {"epoch": "77aa...", "offset": 3}}}
     {"type": "unsubscribe", "id": 3, "room": "lobby"}                       or with "pattern"
     {"type": "publish", "id": 4, "room": "lobby", "data": "hello", "key": "2f6c...", "echo": true}
-        Binary data goes in base64, with "encoding": "base64". `key`, up to 128 characters: the same key again is the same message.
-        `echo`: whether this client is given it too; as the mount has it where this is left out.
+        Binary data is in base64, with "encoding": "base64". `key`, up to 128 characters: the same key again is the same message.
+        `echo`: whether this client is given the message too; without it the mount's `echo_to_sender` decides.
     {"type": "history", "id": 5, "room": "lobby", "since": {...}, "limit": 100, "reverse": false}
     {"type": "presence", "id": 6, "room": "lobby", "limit": 100}
     {"type": "ping", "id": 7}
 
-Only `type` is always needed, `data` for a publish, and `pattern` for whoever means no room. `id` is text of up to 64 characters or a whole
-number, chosen by the client, and comes back in the answer. `room` may be left out where the path names one. Limits of pages are from 1 to
-1000. A field or a type that is not here is an error, and so is a value of another kind than shown.
+`type` is always required, and `data` for a publish. A request has a `room` or a `pattern`; `room` may be left out if the path names one.
+`id` is text of up to 64 characters or a whole number, chosen by the client, and the answer has the same. Limits of pages are from 1 to
+1000. A field or a type that is not listed here is an error, and so is a value of another kind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ...core.json_text import TooManyParts, read_json, whole_number
 MAX_ID_CHARACTERS = 64
 MAX_KEY_CHARACTERS = 128
 MAX_NAME_CHARACTERS = 256
-"""Of a room, a pattern or an epoch, in characters. The broker is stricter with the first two."""
+"""Of a room, a pattern or an epoch. The broker is stricter with the first two."""
 
 MAX_KNOWN_ROOMS = 100
 """Rooms in the `since` of one pattern subscription."""
@@ -46,7 +46,7 @@ Id = str | int | None
 
 
 class Fault(Exception):
-    """A request that is not understood, or not granted. `code` is stable, the text is for people, `id` is the request's."""
+    """A request that is malformed. `code` is stable, the text is for people, `id` is the request's."""
 
     def __init__(self, code: str, text: str, id: Id = None) -> None:
         super().__init__(text)
@@ -74,7 +74,7 @@ class Request:
 
 
 def parse(payload: bytes) -> Request:
-    """The request in a text message. Fault for anything else."""
+    """The request in a text message. Raises Fault for anything else."""
     try:
         given = read_json(payload.decode(), MAX_PARTS)
     except TooManyParts:
@@ -193,4 +193,4 @@ FIELDS: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
     "presence": {"room": _name, "limit": _limit},
     "ping": {},
 }
-"""The fields of each type besides `type` and `id`, and what reads them."""
+"""The fields of each type besides `type` and `id`, and the functions that read them."""

@@ -1,7 +1,7 @@
 """rooms.v1.json: many rooms on one connection, patterns, acknowledged publications, positions, presence and history.
 
-`requests` has what a client says, `events` what it is told. One connection's requests are done one after the other, and answered in that
-order. For each room, or pattern, of a connection:
+`requests` has the format of the client's messages, `events` that of the daemon's. The daemon handles the requests of one connection one
+after the other, and answers them in that order. The states of each room, or pattern, of a connection:
 
                      subscribe, granted: "subscribed"
       +---------+ ----------------------------------------> +------------+ ---+
@@ -12,8 +12,8 @@ order. For each room, or pattern, of a connection:
         +-----+
       subscribe, refused: "error"
 
-While a long history is sent before the answer "subscribed", the client is still outside, and the "message" events that it is given are that
-history. Publishing, and asking for history or presence, need no subscription.
+While a long history is sent before the answer "subscribed", the client is still outside, and its "message" events are that history.
+Publishing, and asking for history or presence, need no subscription.
 """
 
 from __future__ import annotations
@@ -21,52 +21,46 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...brokers.account import Account
 from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
 from ...brokers.pages import first_messages
-from ...brokers.rate import RateBucket
+from ...brokers.patterns import check_known, check_pattern
 from ...core.closing import POLICY_VIOLATION
-from ...core.connection import Connection
+from ...core.connection import Connection, writer_of
+from ...core.rate import TokenBucket
 from . import events
 from .events import Event, encode
-from .policy import Refused, Visitor
+from .mount_rooms import MountRooms
 from .requests import Fault, Id, Request, parse
-
-if TYPE_CHECKING:
-    from .app import RoomsApp
+from .visitor import Refused, Visitor
 
 MAX_FAULTS = 20
-"""Messages in a row that are no requests; with one more the connection is closed."""
+"""Messages in a row that are no requests. After one more the daemon closes the connection."""
 
 BURST_SECONDS = 2
 """Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
-
-
-RECOVERED_PER_TURN = 10
-"""Rooms of one pattern subscription whose history is looked at in one turn of the loop: about two milliseconds."""
-
 
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
     __slots__ = (
-        "_app", "_bucket", "_faults", "_inside", "_refusals", "_scope", "account", "connection", "id", "identity", "room",
+        "_bucket", "_faults", "_inside", "_refusals", "_rooms", "_scope", "account", "connection", "id", "identity", "room",
         "visitor", "writer",
     )  # fmt: skip
 
     structured = True
 
     def __init__(
-        self, app: RoomsApp, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None,
+        self, rooms: MountRooms, connection: Connection, room: str, identity: Mapping[str, Any], scope: str, visitor: Visitor | None,
         account: Account,
     ) -> None:  # fmt: skip
-        """`room`: the one that the path names, if any. `scope`: whose idempotency keys these are; empty for everybody's."""
-        self._app = app
+        """`room`: the room that the path names, if any. `scope`: the user whose idempotency keys these are; empty without `auth`."""
+        self._rooms = rooms
         self.account = account
         self.connection = connection
-        self.writer = connection.writer
+        self.writer = writer_of(connection)
         self.id = connection.id
         self.identity = identity
         self.room = room
@@ -74,16 +68,14 @@ class JsonSession:
         self._scope = hashlib.sha256(scope.encode()).hexdigest()[:32] + ":" if scope else ""
         self._faults = self._refusals = 0
         self._inside: set[str] = set()
-        rate = app.policy.requests_per_second
-        self._bucket: RateBucket | None = None
-        if rate:
-            self._bucket = RateBucket(rate, BURST_SECONDS * rate, app.clock(), f"a connection may send {rate:g} requests a second")
+        rate = rooms.rules.requests_per_second
+        self._bucket = TokenBucket(rate, BURST_SECONDS * rate, rooms.clock()) if rate else None
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
-        return self._app.run(self._handle(payload, text))
+        return self._rooms.run(self._handle(payload, text))
 
     async def _handle(self, payload: bytes, text: bool) -> None:
-        """Do one request and answer it. A request over the rate is refused, and the next one is read when the rate allows it."""
+        """Answer one request. A request over the rate is refused, and the next one is read when the rate allows it."""
         id: Id = None
         pause = 0.0
         try:
@@ -116,28 +108,27 @@ class JsonSession:
             await self.connection.writable()
 
     def _over_rate(self) -> RateLimited | None:
-        """The error for a request that comes too soon. Refusals are counted until the connection has paused."""
+        """The error for a request that comes too soon, else None. Refusals are counted until the connection has paused."""
         if self._bucket is None:
             return None
-        now = self._app.clock()
+        now = self._rooms.clock()
         if self._refusals and self._bucket.is_full(now):
             self._refusals = 0
-        try:
-            self._bucket.take(now)
-        except RateLimited as limit:
-            self._refusals += 1
-            return limit
-        return None
+        wait = self._bucket.take(now, self._rooms.grace())
+        if not wait:
+            return None
+        self._refusals += 1
+        return RateLimited(f"a connection may send {self._rooms.rules.requests_per_second:g} requests a second", wait)
 
     def _close_if_hostile(self) -> None:
         if self._faults > MAX_FAULTS:
-            self.connection.wire.close(POLICY_VIOLATION, "too_many_errors")
-        elif self._refusals > BURST_SECONDS * self._app.policy.requests_per_second:
-            self.connection.wire.close(POLICY_VIOLATION, RateLimited.code)
+            self.connection.close(POLICY_VIOLATION, "too_many_errors")
+        elif self._refusals > BURST_SECONDS * self._rooms.rules.requests_per_second:
+            self.connection.close(POLICY_VIOLATION, RateLimited.code)
 
     def _send(self, event: Event) -> None:
         payload = encode(event)
-        if self._app.policy.drops_messages:  # what is dropped for newer ones are messages, not answers
+        if self._rooms.rules.drops_messages:  # a mount may drop messages, but no answers
             self.writer.send_prepared(self.writer.prepare(payload, True, object()))
         else:
             self.writer.send_payload(payload, True)
@@ -156,7 +147,8 @@ class JsonSession:
                 return await self._history(request)
             case "presence":
                 room = await self._admitted(request)
-                return events.presence(room, await self._app.presence(room, request.limit))
+                await self._rooms.long_answers.turn()
+                return events.presence(room, await self._rooms.presence(room, request.limit))
             case _:
                 return {"type": "pong"}
 
@@ -167,85 +159,89 @@ class JsonSession:
         return room
 
     async def _admitted(self, request: Request) -> str:
-        """The room that is meant, once it is known that this client may be there."""
+        """The room that the request means. Raises Refused unless the policy lets this client enter it."""
         room = self._room(request)
-        if self._app.hooks is not None and room not in self._inside:
-            await self._app.hooks.enter(self.connection, self.visitor, room)
+        if self._rooms.policy is not None and room not in self._inside:
+            await self._rooms.policy.enter(self.connection, self.visitor, room)
         return room
 
     async def _subscribe(self, request: Request) -> Event:
-        app, since = self._app, request.since
+        rooms, since = self._rooms, request.since
         room = await self._admitted(request)
-        if since is not None:
-            since = await app.catch_up(room, since, self.connection, self._give_missed)
-        answer = await app.subscribe(room, self, since, request.presence)
+        if since is None:
+            await rooms.long_answers.turn()
+        else:
+            since = await rooms.catch_up(room, since, self.connection, self._give_missed)
+        answer = await rooms.subscribe(room, self, since, request.presence)
         if not self.connection.is_open:
-            app.remove(self)
-        elif app.hooks is not None:
+            rooms.remove(self)
+        elif rooms.policy is not None:
             self._inside.add(room)
         return {"type": "subscribed", "member": self.id, **events.subscribed(answer)}
 
     async def _subscribe_pattern(self, request: Request, pattern: str) -> Event:
-        app = self._app
-        if app.hooks is not None:
-            await app.hooks.enter_pattern(self.connection, self.visitor, pattern)
+        rooms = self._rooms
+        if rooms.policy is not None:
+            await rooms.policy.enter_pattern(self.connection, self.visitor, pattern)
         known: dict[str, Position] = dict(request.since or {})
-        for count, (room, position) in enumerate(known.items(), 1):
-            if count % RECOVERED_PER_TURN == 0:
-                await asyncio.sleep(0)  # others have their turn
-            known[room] = await app.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
-        answer = await app.subscribe_pattern(pattern, self, known)
+        check_pattern(pattern)
+        check_known(pattern, known)  # before any of their messages is given: the policy allowed the pattern, not these rooms
+        for room, position in known.items():
+            known[room] = await rooms.catch_up(room, position, self.connection, self._give_missed, all_of_it=True)
+        answer = await rooms.subscribe_pattern(pattern, self, known)
         if not self.connection.is_open:
-            app.remove(self)
+            rooms.remove(self)
         return {"type": "subscribed", "member": self.id, "pattern": pattern, "rooms": [events.subscribed(one) for one in answer.rooms]}
 
     def _give_missed(self, messages: Sequence[Message]) -> None:
-        self._app.give_missed(self, messages)
+        self._rooms.give_missed(self, messages)
 
     async def _unsubscribe(self, request: Request) -> Event:
         if request.pattern is not None:
-            await self._app.unsubscribe_pattern(request.pattern, self)
+            await self._rooms.unsubscribe_pattern(request.pattern, self)
             return {"type": "unsubscribed", "pattern": request.pattern}
         room = self._room(request)
-        await self._app.unsubscribe(room, self)
+        await self._rooms.unsubscribe(room, self)
         self._inside.discard(room)
         return {"type": "unsubscribed", "room": room}
 
     async def _publish(self, request: Request) -> Event:
-        app = self._app
-        if app.policy.publish != "clients":
+        rooms = self._rooms
+        if rooms.rules.publish != "clients":
             raise Refused("clients do not publish here")
         room = await self._admitted(request)
         payload, text = request.data, request.text
-        if app.hooks is not None:
-            changed = await app.hooks.publish(self.connection, self.visitor, room, payload, text)
+        if rooms.policy is not None:
+            changed = await rooms.policy.publish(self.connection, self.visitor, room, payload, text)
             if changed is None:
                 return events.published(room, None)
             payload, text = changed
         key = None if request.key is None else self._scope + request.key
-        echo = app.policy.echo_to_sender if request.echo is None else request.echo
-        return events.published(room, await app.publish(room, payload, text, publisher=self.id, key=key, echo=echo, account=self.account))
+        echo = rooms.rules.echo_to_sender if request.echo is None else request.echo
+        answer = await rooms.publish(room, payload, text, publisher=self.id, key=key, echo=echo, account=self.account)
+        return events.published(room, answer)
 
     async def _history(self, request: Request) -> Event:
         room = await self._admitted(request)
-        page = await self._app.history(room, request.since, request.limit, request.reverse)
-        return events.history(page, first_messages(page.messages, self._app.page_bytes, events.ENVELOPE_BYTES), request.reverse)
+        await self._rooms.long_answers.turn()
+        page = await self._rooms.history(room, request.since, request.limit, request.reverse)
+        return events.history(page, first_messages(page.messages, self._rooms.page_bytes, events.ENVELOPE_BYTES), request.reverse)
 
-    # -- what the broker and the edge call
+    # -- called by the broker and the edge
 
     def deliver(self, message: Message) -> None:
-        self._app.give_one(self, message)
+        self._rooms.give_one(self, message)
 
     def presence_changed(self, notice: Notice) -> None:
-        self._app.tell(self, notice)
+        self._rooms.tell(self, notice)
 
     def expiring(self, seconds: float) -> None:
-        """The client's token ends in so many seconds."""
+        """Tell the client that its token expires in so many seconds."""
         if self.writer.live:
             self._send({"type": "expiring", "seconds": round(seconds)})
 
     def closed(self, code: int, reason: str) -> None:
-        self._app.remove(self)
+        self._rooms.remove(self)
 
 
 def _error(code: str, error: Exception) -> Event:

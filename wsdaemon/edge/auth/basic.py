@@ -48,7 +48,6 @@ class BasicAuthenticator:
 
     def __init__(self, settings: BasicAuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """FileError if the file cannot be used. No thread is started yet."""
-        assert settings.file is not None
         self.name = settings.name
         self.challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
         self._clock = clock

@@ -28,8 +28,8 @@ COUNTED: Sequence[tuple[str, str, Callable[[Now], float]]] = (
     ("connections_opened", "WebSocket connections that were opened.", lambda now: now.opened),
     ("received_messages", "Messages that clients sent.", lambda now: now.traffic.messages_in),
     ("sent_messages", "Messages that clients were sent.", lambda now: now.traffic.messages_out),
-    ("received_bytes", "Bytes that came from clients, as they were on the wire.", lambda now: now.traffic.bytes_in),
-    ("sent_bytes", "Bytes that went to clients, as they were on the wire.", lambda now: now.traffic.bytes_out),
+    ("received_bytes", "Bytes of frames that came from clients, as they were on the wire.", lambda now: now.traffic.bytes_in),
+    ("sent_bytes", "Bytes of frames that went to clients, as they were on the wire.", lambda now: now.traffic.bytes_out),
     ("dropped_messages", "Messages that were dropped for slow clients.", lambda now: now.traffic.dropped),
 )
 

@@ -118,10 +118,18 @@ class MountedSession:
         """See that a failure of what a callback returned is not lost."""
         if isinstance(outcome, Deferred):
             outcome.addErrback(self._deferred_failed, doing)
+            if not outcome.called:
+                self._keep(_end_of(outcome), own=False)
         elif (waiting := _awaitable(outcome)) is not None:
             future = asyncio.ensure_future(waiting)
             self._under_way += 1
             future.add_done_callback(lambda done: self._done(doing, done))
+            self._keep(future, own=future is not waiting)
+
+    def _keep(self, work: asyncio.Future[Any], own: bool) -> None:
+        """Let a stopping daemon wait for this."""
+        wire = self._protocol._wsdaemon_wire
+        wire.policy.background.add(work, wire.connection, own)
 
     def _deferred_failed(self, failure: Failure, doing: str) -> None:
         assert failure.value is not None
@@ -175,7 +183,12 @@ class _Either:
 
 def _fired(deferred: Deferred[Any]) -> Generator[Any, Any, None]:
     """Wait until `deferred` has a result; the coroutine that awaits it takes the result from it by itself."""
-    future = asyncio.get_running_loop().create_future()
+    yield from _end_of(deferred)
+
+
+def _end_of(deferred: Deferred[Any]) -> asyncio.Future[None]:
+    """Done when `deferred` has a result, which goes on to its next callback."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fired(result: Any) -> Any:
         if not future.done():
@@ -183,4 +196,4 @@ def _fired(deferred: Deferred[Any]) -> Generator[Any, Any, None]:
         return result
 
     deferred.addBoth(fired)
-    yield from future
+    return future

@@ -1,4 +1,4 @@
-"""What stands in the place of parts that Autobahn makes for each connection, and that nobody here uses."""
+"""Stand-ins for parts that Autobahn makes for each connection, and that this project does not use."""
 
 from __future__ import annotations
 
@@ -15,16 +15,6 @@ class Resolved:
 
     def callback(self, result: object) -> None:
         """txaio.resolve() calls it."""
-
-
-class Forgotten:
-    """An attribute that Autobahn writes and nobody reads: what is assigned is let go."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> None:
-        return None
-
-    def __set__(self, instance: object, value: object) -> None:
-        pass
 
 
 class Validator:

@@ -6,7 +6,8 @@ that ends in the middle of a block is an error, and DEFLATE blocks with BFINAL=1
 All three follow from one choice. The decoder lives for one message only; what lasts from message to message is the window, kept as plain
 bytes, and the next decoder gets it as its dictionary. So at the end of a message the decoder may be driven into a final block, and whether
 it gets there says exactly if the message was whole; a stream that was ended by BFINAL goes on with the window in a fresh decoder; and the
-inflating half of an idle connection is its window (2 KiB at 11 bits), nothing else.
+inflating half of an idle connection is its window (at most 2 KiB at 11 bits), nothing else. After the first message of a context the window
+is kept as the message's compressed payload, if that is shorter.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
-from .negotiation import EXTENSION_NAME, DeflateParameters
+from .compressor import Compressor, DeflateBudget
+from .negotiation import EXTENSION_NAME, LARGEST_WINDOW_BITS, DeflateParameters
 
 if TYPE_CHECKING:
-    from zlib import _Compress, _Decompress
+    from zlib import _Decompress
 
 TAIL = b"\x00\x00\xff\xff"
 """What the sender took away (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
@@ -28,9 +30,6 @@ FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
 """An empty stored block with BFINAL=1, from a byte boundary."""
 
 END = TAIL + FINAL_BLOCK
-
-EMPTY_MESSAGE = b"\x00"
-"""RFC 7692 7.2.3.6"""
 
 MAX_FINAL_BLOCKS = 1000
 """BFINAL blocks in one message: each costs a new decoder, and a message of 1 MiB could hold half a million."""
@@ -51,18 +50,13 @@ SMALL_WINDOW_BITS = 12
 """Up to this window, in bits, what was sent is kept as bytes, for a compressor that each message makes: at 11 bits 2 KiB instead of 16."""
 
 
-def _compressor(parameters: DeflateParameters, sent: bytes = b"") -> _Compress:
-    """A compressor that may refer to `sent`, the last that the client got from us."""
-    arguments = parameters.level, zlib.DEFLATED, -parameters.server_window_bits, parameters.memory_level, zlib.Z_DEFAULT_STRATEGY
-    return zlib.compressobj(*arguments, sent) if sent else zlib.compressobj(*arguments)
+def deflate_message(payload: bytes, parameters: DeflateParameters, budget: DeflateBudget, taken: float = 0.0) -> tuple[bytes, float]:
+    """One message compressed without context, and the processor time that it took; `taken`: the time that other windows took, in seconds.
 
-
-def deflate_message(payload: bytes, parameters: DeflateParameters) -> bytes:
-    """One message compressed without context: right for every connection with these parameters and `server_no_context_takeover`."""
-    if not payload:
-        return EMPTY_MESSAGE
-    compressor = _compressor(parameters)
-    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    It is right for every connection with these parameters and `server_no_context_takeover`.
+    """
+    compressor = Compressor(parameters, budget)
+    return compressor.message(payload, taken), compressor.took
 
 
 def _last(pieces: list[bytes], size: int) -> bytes:
@@ -89,6 +83,27 @@ def _ended_well(decoder: _Decompress) -> bool:
     would have to make up a complete code by accident.
     """
     return not decoder.decompress(END, 1) and decoder.eof and decoder.unused_data in (b"", FINAL_BLOCK)
+
+
+class KeptPayload(bytes):
+    """A window in the form of the compressed payload that filled it: the first message of a context, if that is no longer than the window.
+
+    Many clients send and get one message, and are quiet then; inflating it once more, for the second message, takes a few microseconds.
+    """
+
+    __slots__ = ()
+
+
+def _window_after(payload: bytes, message: bytes, size: int) -> bytes:
+    """The window after the first message of a context, in the shorter form."""
+    return KeptPayload(payload) if len(payload) < len(message) <= size else message[-size:]
+
+
+def _unpacked(window: bytes) -> bytes:
+    """The window as plain bytes."""
+    if type(window) is KeptPayload:
+        return zlib.decompressobj(-LARGEST_WINDOW_BITS).decompress(window + TAIL)
+    return window
 
 
 class _Incoming:
@@ -147,27 +162,28 @@ class Deflate:
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
     zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
-    with a large window of ours the compressor itself stays, for filling it anew for each message would cost more than the message.
+    with a large window of ours the compressor itself stays, because filling it anew for each message would cost more than the message.
     """
 
-    __slots__ = ("_compressing", "_incoming", "_sent", "_window", "parameters", "used", "watched")
+    __slots__ = ("_budget", "_compressor", "_incoming", "_sent", "_window", "parameters", "used", "watched")
 
     EXTENSION_NAME = EXTENSION_NAME
 
-    def __init__(self, parameters: DeflateParameters) -> None:
+    def __init__(self, parameters: DeflateParameters, budget: DeflateBudget) -> None:
         self.parameters = parameters
-        self._compressing: _Compress | None = None
+        self._budget = budget
+        self._compressor: Compressor | None = None
         self.used = False
-        """Whether something was compressed since somebody last looked."""
+        """Whether a message was compressed since `Resting` last looked."""
         self.watched = False
-        """Whether somebody looks, to let go of what was sent when nothing more is."""
+        """Whether `Resting` watches this connection, to free the compressor once it is not used."""
         self._sent = b""
         self._incoming: _Incoming | None = None
         self._window = b""
 
     @classmethod
-    def server(cls, parameters: DeflateParameters) -> Deflate:
-        return cls(parameters)
+    def server(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        return cls(parameters, budget)
 
     @property
     def threshold(self) -> int:
@@ -175,16 +191,17 @@ class Deflate:
         return self.parameters.threshold
 
     def forget_what_was_sent(self) -> None:
-        """Begin a new context for what we send: allowed at any time, for a sender may refer to its window and does not have to.
+        """Begin a new context for our messages, unless one is under way: a sender may refer to its window, but does not have to.
 
-        Needed when the client was sent a message that did not come from here, and welcome where memory is short.
+        This is needed after the client was sent a message that another compressor made, and welcome where memory is short.
         """
-        self._compressing = None
-        self._sent = b""
+        if self._compressor is None or not self._compressor.begun:
+            self._compressor = None
+            self._sent = b""
 
     def release(self) -> None:
         """Free everything: the connection is closed."""
-        self._compressing = self._incoming = None
+        self._compressor = self._incoming = None
         self._window = self._sent = b""
 
     # -- whole messages
@@ -196,14 +213,15 @@ class Deflate:
         """
         if not payload:
             return b""
-        parameters, window = self.parameters, self._window
+        parameters, window = self.parameters, _unpacked(self._window)
         bits = parameters.client_window_bits
         try:
             decoder = zlib.decompressobj(-bits, window)
             message = decoder.decompress(payload, maximum + 1 if maximum else 0)
             if maximum and len(message) > maximum:
                 raise MessageTooBig(f"message inflates to more than {maximum} bytes")
-            if decoder.eof:
+            several = decoder.eof
+            if several:
                 incoming = _Incoming(bits, [window, message], decoder)
                 message += incoming.feed(decoder.unused_data, maximum - len(message) if maximum else None)
                 incoming.end()
@@ -213,33 +231,47 @@ class Deflate:
             raise CorruptMessage(str(error)) from error
         if not parameters.client_no_context_takeover:
             size = 1 << bits
-            self._window = message[-size:] if len(message) >= size else (window + message)[-size:]
+            if window or several:
+                self._window = message[-size:] if len(message) >= size else (window + message)[-size:]
+            else:
+                self._window = _window_after(payload, message, size)
         return message
 
     def deflate(self, payload: bytes) -> bytes:
         """One message as a compressed payload, without its last four bytes (RFC 7692 7.2.1)."""
-        if self.parameters.server_no_context_takeover:
-            return deflate_message(payload, self.parameters)
-        if not payload:
-            return EMPTY_MESSAGE
-        self.used = True
-        compressor = self._compressing
+        parameters = self.parameters
+        compressor = self._compressor
+        first = compressor is None and not self._sent
         if compressor is None:
-            compressor = _compressor(self.parameters, self._sent)
-            if self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
-                self._remember(payload)
-            else:
-                self._compressing = compressor
-        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            compressor = Compressor(parameters, self._budget, _unpacked(self._sent))
+        data = compressor.message(payload)
+        if not parameters.server_no_context_takeover:
+            self.used = True
+            if self._keep(compressor):
+                self._remember(payload, data if first else b"")
+        return data
 
-    def _remember(self, payload: bytes) -> None:
+    def _remember(self, payload: bytes, data: bytes = b"") -> None:
+        """`payload` was sent; as `data`, if that is a whole message and the first of a context."""
         size = 1 << self.parameters.server_window_bits
-        self._sent = payload[-size:] if len(payload) >= size else (self._sent + payload)[-size:]
+        if data:
+            self._sent = _window_after(data, payload, size)
+        else:
+            self._sent = payload[-size:] if len(payload) >= size else (_unpacked(self._sent) + payload)[-size:]
+
+    def _keep(self, compressor: Compressor) -> bool:
+        """A message has ended. Keep the compressor, which has the window inside, and return False; or let it go, and return True: then the
+        next one needs the window as bytes."""
+        if compressor.cut or self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
+            self._compressor = None
+            return True
+        self._compressor, self._sent = compressor, b""
+        return False
 
     # -- messages in pieces, as Autobahn calls it
 
     def start_decompress_message(self) -> None:
-        self._incoming = _Incoming(self.parameters.client_window_bits, [self._window])
+        self._incoming = _Incoming(self.parameters.client_window_bits, [_unpacked(self._window)])
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
         """Inflate to at most `max_output_len` bytes, None for no limit. MessageTooBig, CorruptMessage, and again for all that follows."""
@@ -266,21 +298,21 @@ class Deflate:
             self._window = _last(incoming.pieces, 1 << incoming.bits)
 
     def start_compress_message(self) -> None:
-        if self._compressing is None:
-            self._compressing = _compressor(self.parameters, self._sent)
+        if self._compressor is None:
+            self._compressor = Compressor(self.parameters, self._budget, _unpacked(self._sent))
+        self._compressor.begin()
 
     def compress_message_data(self, data: bytes) -> bytes:
-        assert self._compressing is not None
+        assert self._compressor is not None
         self._remember(data)
-        return self._compressing.compress(data)
+        return self._compressor.add(data)
 
     def end_compress_message(self) -> bytes:
-        assert self._compressing is not None
-        data = self._compressing.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        compressor = self._compressor
+        assert compressor is not None
+        data = compressor.end()
         if self.parameters.server_no_context_takeover:
-            self._compressing, self._sent = None, b""
-        elif self.parameters.server_window_bits <= SMALL_WINDOW_BITS:
-            self._compressing = None
+            self.forget_what_was_sent()
         else:
-            self._sent = b""
-        return data or EMPTY_MESSAGE  # zlib gives nothing for a second flush in a row
+            self._keep(compressor)
+        return data

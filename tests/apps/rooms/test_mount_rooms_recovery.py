@@ -32,7 +32,7 @@ class Client:
         self.congested = False
 
     def given(self, room: str) -> list[str]:
-        """What it was given in a room, in this connection and since it subscribed."""
+        """The messages that it was given in a room, in this connection and since it subscribed."""
         assert self.seat is not None
         if self.plain:
             return list(map(str, self.seat.wire.sent))
@@ -52,8 +52,8 @@ class Recovery(RuleBasedStateMachine):
     def build(self, history: int, echo: bool, page: int, pending: int) -> None:
         self.stack = ExitStack()
         self.hall = self.stack.enter_context(hall(policy={"echo_to_sender": echo}, history=history, max_pending=pending))
-        self.hall.app.page_bytes = page
-        self.broker = self.hall.app._memory
+        self.hall.app.rooms.page_bytes = page
+        self.broker = self.hall.app.rooms.memory
         self.history, self.echo = history, echo
         self.clients = [Client(number) for number in range(4)]
         self.logs: dict[str, list[str]] = {"a": [], "b": []}
@@ -63,7 +63,7 @@ class Recovery(RuleBasedStateMachine):
     # -- the model
 
     def missed(self, room: str, position: tuple[str, int] | None) -> list[str] | None:
-        """What one who comes back is given; None for a gap."""
+        """The messages that a client is given when it comes back; None for a gap."""
         if position is None:
             return []
         log = self.logs[room]

@@ -1,4 +1,4 @@
-"""edge/request.py: the opening handshake in a request head."""
+"""edge/upgrade.py: the opening handshake in a request head."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import base64
 import pytest
 
 from tests.support.requests import BROWSER, KEY, read, request
-from wsdaemon.edge.request import BadRequest, upgrade, wants_upgrade
+from wsdaemon.edge.request import BadRequest
+from wsdaemon.edge.upgrade import upgrade, wants_upgrade
 
 
 def opening(*changed: bytes, without: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:

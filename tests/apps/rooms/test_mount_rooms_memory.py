@@ -67,7 +67,7 @@ def test_publishers_that_wait_have_a_bound() -> None:
         slow.read()
         assert all(seat.events[-1]["type"] == "published" for seat in waiting)
         made.loop.settle()
-        assert made.app.crowded == {}
+        assert made.app.rooms.crowded == {}
         for seat in (*seats, slow, first):
             seat.drop()
-        assert {account.bytes for account in made.app._memory.budget._accounts.values()} <= {0, room_cost("room")}
+        assert {account.bytes for account in made.app.rooms.memory.budget._accounts.values()} <= {0, room_cost("room")}

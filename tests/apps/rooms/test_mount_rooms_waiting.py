@@ -1,4 +1,4 @@
-"""`slow_client = wait`: whoever publishes waits until the slowest member has room."""
+"""`slow_client = wait`: a publisher waits until the slowest member has room."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_publisher_waits_for_the_slowest() -> None:
         slow.read()
         assert b.sent == slow.sent == numbers(4)
         assert a.waiting is None
-        assert made.app.crowded == {}
+        assert made.app.rooms.crowded == {}
 
 
 def test_without_slow_members_nobody_waits() -> None:
@@ -106,7 +106,7 @@ def test_the_program_that_publishes_waits_too() -> None:
     with hall(policy=WAITS, max_pending=2) as made:
         slow = made.seat()
         slow.wire.queued = slow.wire.congested = True
-        tasks = [made.loop.create_task(made.app.publish("lobby", b"x", True)) for _ in range(4)]
+        tasks = [made.loop.create_task(made.app.rooms.publish("lobby", b"x", True)) for _ in range(4)]
         made.loop.settle()
         assert [task.done() for task in tasks] == [True, True, False, False]
         slow.read()
@@ -122,7 +122,7 @@ def test_an_app_that_stops_leaves_nothing_behind() -> None:
         stopping = made.loop.create_task(made.app.stop())
         made.loop.settle()
         stopping.result()
-        assert made.app._tasks == set()
+        assert made.app.rooms._tasks == set()
         assert slow.sent == []
 
 

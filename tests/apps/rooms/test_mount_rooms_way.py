@@ -13,7 +13,7 @@ import pytest
 
 import wsdaemon
 from tests.support.fakes import READERS, house
-from wsdaemon.apps.rooms import RoomsApp, RoomsPolicy, SendToAll
+from wsdaemon.apps.rooms import RoomsApp, RoomsRules, SendToAll
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
@@ -63,14 +63,14 @@ class Lobby(RoomsApp):
 
     def open(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
         self.opened += 1
-        connection.number = f"m{self.opened}"
+        connection._number = f"m{self.opened}"
         return super().open(connection, replace(handshake, params={"room": "lobby"}))
 
 
 def test_a_message_passes_few_files() -> None:
     """As in production over TCP: frames are made in C, where that is there, and written to the socket itself."""
     with house() as made:
-        policy = RoomsPolicy(parameters=("room",))
+        policy = RoomsRules(parameters=("room",))
         app = Lobby(policy, Limits(inline=0), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)))
         sent: list[int] = []
 

@@ -1,0 +1,65 @@
+"""One message to many connections of a daemon, which waits for no client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from ..core.connection import Connection, payload_of, writer_of
+from ..core.threads import ThreadCalls
+from ..wire.fan import send_to_all
+
+CONNECTIONS_AT_ONCE = 64
+"""Connections between two looks at the clock."""
+
+Where = str | Callable[[Connection], object]
+"""The path of a mount, as it was mounted; or a function that says whether a connection is sent the message."""
+
+Sendable = str | bytes | bytearray | memoryview
+
+Failed = Callable[[Connection, str, BaseException], None]
+
+
+class Broadcast:
+    """A message on its way. Each call sends it to some more connections, and returns True until all have had it."""
+
+    def __init__(self, connections: Iterable[Connection], payload: bytes, text: bool, where: Where | None, failed: Failed) -> None:
+        """The members are the connections that are open when the first call begins."""
+        self._connections = connections
+        self._left: Iterator[Connection] | None = None
+        self._payload = payload
+        self._text = text
+        self._where = where
+        self._failed = failed
+        self._prepared: Any = None
+
+    def __call__(self) -> bool:
+        if self._left is None:
+            self._left = iter(self._connections)
+        some = list(islice(self._left, CONNECTIONS_AT_ONCE))
+        writers: list[Any] = [writer_of(connection) for connection in some if connection.is_open and self._chosen(connection)]
+        if writers:
+            if self._prepared is None:
+                self._prepared = writers[0].prepare(self._payload, self._text)
+            send_to_all(writers, [self._prepared])
+        return len(some) == CONNECTIONS_AT_ONCE
+
+    def _chosen(self, connection: Connection) -> bool:
+        if self._where is None:
+            return True
+        if isinstance(self._where, str):
+            return connection.handshake.mount == self._where
+        try:
+            return bool(self._where(connection))
+        except Exception as error:
+            self._failed(connection, "choosing the clients of a broadcast", error)
+            return False
+
+
+def broadcast(
+    calls: ThreadCalls, connections: Iterable[Connection], message: Sendable, where: Where | None, failed: Failed
+) -> None:  # fmt: skip
+    """Leave the message for the loop. TypeError if it is no message, SendQueueFull at the bound."""
+    payload, text = payload_of(message)
+    calls.add(Broadcast(connections, payload, text, where, failed), len(payload))
