@@ -218,6 +218,19 @@ def test_a_sign_of_life_at_the_interval_and_a_status_when_it_changes(loop: Loop)
     assert loop.timers == 0
 
 
+def test_after_a_stop_of_the_process_one_sign_of_life_comes_at_once(loop: Loop) -> None:
+    """A stop longer than WatchdogSec: the next sign is not delayed further, and the missed ones do not come in a burst."""
+    notifier = Notifier()
+    alive = watchdog(notifier, 2.0)
+    run(loop, alive.start())
+    before = notifier.told.count("alive")
+    loop.jump(3600.0)
+    assert notifier.told.count("alive") == before + 1
+    loop.advance(2.0)
+    assert notifier.told.count("alive") == before + 2
+    run(loop, alive.stop())
+
+
 def test_without_a_watchdog_only_the_status(loop: Loop) -> None:
     notifier = Notifier()
     step = watchdog(notifier, None)

@@ -135,3 +135,120 @@ def test_run_forever_until_a_signal(tmp_path: Path, number: signal.Signals) -> N
             assert client.close_code == 1001
         assert program.wait() == 0
         program.output.wait_for("^after$")
+
+
+# -- threads, broadcasts, coroutines at a stop
+
+THREADS = """
+import threading
+from wsdaemon import WebSocketServer
+from websockets.sync.client import connect
+
+server = WebSocketServer(port=0, ping_interval=0)
+
+@server.route("/quiet")
+async def quiet(connection):
+    await connection.wait_closed()
+
+@server.route("/other")
+async def other(connection):
+    await connection.wait_closed()
+
+def client(path):
+    return connect(f"ws://127.0.0.1:{server.port}{path}", proxy=None)
+"""
+
+
+def test_a_thread_sends_while_the_loop_sleeps(tmp_path: Path) -> None:
+    body = """
+with server, client("/quiet") as one:
+    [connection] = server.connections
+    for number in range(3):
+        connection.send(str(number))
+    connection.close(4000, "bye")
+    print([one.recv(5) for _ in range(3)])
+    try:
+        connection.state
+    except RuntimeError as error:
+        print("run_coroutine_threadsafe" in str(error))
+    try:
+        one.recv(5)
+    except Exception as error:
+        print(error.rcvd.code, error.rcvd.reason)
+"""
+    assert answers(run_program(tmp_path, THREADS + body)) == ["['0', '1', '2']", "True", "4000 bye"]
+
+
+def test_a_broadcast_from_a_thread(tmp_path: Path) -> None:
+    body = """
+with server, client("/quiet") as one, client("/other") as two:
+    server.broadcast("quiet alone", where="/quiet")
+    server.broadcast(b"both")
+    server.broadcast("chosen", where=lambda connection: connection.path == "/other")
+    print(one.recv(5), one.recv(5), two.recv(5), two.recv(5))
+    try:
+        server.broadcast("x", where="/nowhere")
+    except KeyError as error:
+        print(error)
+"""
+    assert answers(run_program(tmp_path, THREADS + body)) == ["quiet alone b'both' b'both' chosen", "'no mount at /nowhere'"]
+
+
+def test_a_coroutine_that_saves_is_finished_at_a_stop_and_one_that_hangs_is_named(tmp_path: Path) -> None:
+    body = """
+import asyncio
+from twisted.logger import formatEvent, globalLogPublisher
+from wsdaemon import WebSocketServer
+from websockets.sync.client import connect
+
+server = WebSocketServer(port=0, drain_timeout=2)
+lines = []
+globalLogPublisher.addObserver(lambda event: lines.append(formatEvent(event)))
+
+@server.route("/saving")
+async def saving(connection):
+    await connection.send("here")
+    await connection.wait_closed()
+    await asyncio.sleep(0.5)
+    print("saved", flush=True)
+
+@server.route("/hanging")
+async def hanging(connection):
+    await connection.send("here")
+    await asyncio.Event().wait()
+
+server.start()
+clients = [connect(f"ws://127.0.0.1:{server.port}{path}", proxy=None) for path in ("/saving", "/hanging")]
+with clients[0], clients[1]:
+    for client in clients:
+        client.recv(5)
+    server.stop()
+print("stopped", *[line for line in lines if "cancelled" in line], sep="\\n", flush=True)
+"""
+    done = run_program(tmp_path, body)
+    *told, line = answers(done)
+    assert told == ["saved", "stopped"]
+    assert re.search(r"cancelled, because drain_timeout is over: __main__:hanging at /hanging, connection [0-9a-f]{4}-\d+", line)
+
+
+def test_start_refuses_code_that_needs_the_global_reactor(tmp_path: Path) -> None:
+    (tmp_path / "ticking.py").write_text(
+        "from autobahn.twisted.websocket import WebSocketServerProtocol\n"
+        "class Ticking(WebSocketServerProtocol):\n"
+        "    def onOpen(self):\n"
+        "        from twisted.internet import reactor\n"
+        "        reactor.callLater(0.1, self.sendMessage, b'tick')\n"
+    )
+    body = """
+import sys
+import wsdaemon
+server = wsdaemon.WebSocketServer(port=0, python_path=".")
+server.mount("/ticking", "ticking:Ticking")
+try:
+    server.start()
+except wsdaemon.StartError as error:
+    print(error)
+"""
+    [line] = answers(run_program(tmp_path, body))
+    assert line.startswith("WebSocketServer: [mount:/ticking] app = ticking:Ticking: ticking imports Twisted's global reactor")
+    assert "run_forever()" in line
