@@ -36,6 +36,7 @@ class RouteOptions(TypedDict, total=False):
     send_backlog: int | str
     send_backlog_age: float | str | timedelta
     slow_client: Literal["close", "drop_oldest", "latest", "wait"]
+    slow_client_code: int
     messages_per_second: int
     bytes_per_second: int | str
     over_rate: Literal["slow", "close"]

@@ -85,7 +85,7 @@ def test_problems_of_sections() -> None:
         "x: [auth:two] algorithms = none: expected HS256, RS256 or ES256",
         f"x: [auth:two] token_from = header:x, kookie:y: expected {SOURCE}; the header is always Authorization",
         "x: [auth:three] key_file = k: expected either key_file or jwks_file",
-        f"x: [auth:four] url = http://user:secret@auth.example/: expected {URL}",
+        f"x: [auth:four] url = http://(hidden)@auth.example/: expected {URL}",
         "x: [auth:five] file: missing key; expected the path of a file",
         "x: [auth:six] file = (empty): expected the path of a file",
         "x: [mount:/] auth = staf: no [auth:staf] section; did you mean staff?",

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 import pytest
 
 from tests.support.forms import HERE, refused
+from wsdaemon.core.closing import may_be_sent
 from wsdaemon.settings.problems import Refused
 from wsdaemon.settings.values import (
     AddressText,
     App,
+    CloseCode,
     Destination,
     Directories,
     File,
@@ -174,3 +176,20 @@ class Shape:
 
 def test_the_types_stay_plain_for_readers() -> None:
     assert Shape(size=5).size == 5
+
+
+# Close codes
+
+
+def test_a_close_code_is_one_that_a_server_may_send() -> None:
+    form = get_form(CloseCode)
+    for code in range(900, 5100):
+        if may_be_sent(code):
+            assert form.convert(str(code)) == form.convert(code) == code
+        else:
+            assert refused(form, str(code)) == refused(form, code) == "expected a close code: 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+
+
+@pytest.mark.parametrize("value", ["", "four", "+4013", "4013.0", "40 13", "04013", "٤٠١٣", True, None, 4013.5, b"4013"])
+def test_anything_else_is_no_close_code(value: object) -> None:
+    assert refused(get_form(CloseCode), value).startswith("expected a close code")

@@ -60,6 +60,25 @@ def test_at_the_limit_it_stays_and_one_byte_over_it_is_closed(made: House) -> No
     assert client.ended == (1013, "client reads too slowly", "server")
 
 
+@pytest.mark.parametrize("code", [4013, 1008])
+def test_the_mount_chooses_the_code_of_a_slow_client(made: House, code: int) -> None:
+    client, app = slow(made, send_backlog=1000, slow_client_code=code)
+    app.connection.send(b"x" * 2000)
+    made.loop.settle()
+    app.connection.send(b"x" * 2000)
+    made.loop.settle()
+    assert client.frames()[-1] == closing(code, "client reads too slowly")
+    client.transport.drain()
+    client.answer_close()
+    assert client.ended == (code, "client reads too slowly", "server")
+
+
+def test_the_mount_chooses_the_code_for_data_that_waits_too_long(made: House) -> None:
+    client, _ = slow(made, send_backlog_age=10.0, ping_interval=0.0, slow_client_code=4013)
+    made.loop.advance(21.0)
+    assert client.frames()[-1] == closing(4013, "client reads too slowly")
+
+
 LATE = 0.1
 """Seconds: how much later than that the wheel may be, at most."""
 

@@ -13,7 +13,7 @@ from ..apps.ticker import TickerApp
 from ..core.absence import no_grace
 from ..settings.apps import BUILT_IN
 from ..settings.model import MountSettings
-from ..wire.factory import is_autobahn_protocol
+from ..wire.factory import is_autobahn_factory, is_autobahn_protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def load_app(settings: MountSettings, failed: Failed, grace: Callable[[], float]
         return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace))
     target: Any = load(named) if isinstance(named, str) else named
     if is_autobahn_protocol(target):
-        if factory is not None and not callable(factory):
-            raise LoadError(str(settings.factory), "expected a factory class", "factory")
+        if factory is not None and not is_autobahn_factory(factory):
+            raise LoadError(str(settings.factory), "expected a subclass of autobahn.twisted.websocket.WebSocketServerFactory", "factory")
         return LoadedApp(None, target, factory)
     _refuse_factory(settings, factory)
     name = named if isinstance(named, str) else getattr(target, "__qualname__", repr(target))

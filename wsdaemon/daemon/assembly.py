@@ -18,8 +18,7 @@ from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
-from ..settings.model import MountSettings, Settings
-from ..settings.problems import Problem
+from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
@@ -121,12 +120,8 @@ def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: obj
         mount.wires.protocols.prepare()
     except Exception as error:
         resources.close()
-        raise StartError(factory_problem(settings, mount.settings, error)) from error
-
-
-def factory_problem(settings: Settings, mount: MountSettings, error: Exception) -> Problem:
-    """The problem of a mount whose `factory` fails when it is made."""
-    return settings.problem(f"mount:{mount.path}", f"{type(error).__name__}: {error}", "factory", str(mount.factory))
+        message = f"{type(error).__name__}: {error}"
+        raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
 
 
 def raise_file_limit(settings: Settings) -> None:

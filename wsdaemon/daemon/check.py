@@ -13,8 +13,6 @@ from ..core.connection import Connection
 from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
 from ..settings.problems import Problem
-from ..wire.factory import make_users_factory, url_of
-from .assembly import factory_problem
 from .resources import Resources
 from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
 
@@ -61,20 +59,7 @@ def _problems(settings: Settings, directory: Path, trial: Trial) -> list[Problem
     resources = Resources(settings, trial, _ignored, directory)
     resources.close()
     trial.warnings += [warning for certificates in resources.certificates.values() for warning in certificates.warnings]
-    problems = [*resources.problems, *_factory_problems(settings, resources)]
-    return sorted(problems, key=lambda problem: problem.line or 0)
-
-
-def _factory_problems(settings: Settings, resources: Resources) -> Iterator[Problem]:
-    """Make the Autobahn factories of users, as a start does, and let them go."""
-    for mount in settings.mounts:
-        loaded = resources.apps.get(mount.path)
-        if loaded is None or loaded.factory is None:
-            continue
-        try:
-            make_users_factory(loaded.factory, url_of(mount))
-        except Exception as error:
-            yield factory_problem(settings, mount, error)
+    return sorted(resources.problems, key=lambda problem: problem.line or 0)
 
 
 def _ignored(connection: Connection, doing: str, error: BaseException) -> None:

@@ -126,11 +126,6 @@ class Listener:
         """Opening handshakes that are under way."""
         return len(self._arrivals)
 
-    @property
-    def certificate_days(self) -> float | None:
-        """Days until the first of its certificates expires, negative when one has; None without TLS."""
-        return None if self.certificates is None else self.certificates.expires_in_days()
-
     def start(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._acceptable)
 

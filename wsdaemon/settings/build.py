@@ -367,7 +367,8 @@ def _comment_hint(value: object, key: Key) -> str:
 
 
 def _shown(entry: Entry, key: Key) -> str:
-    return "(hidden)" if key.form.hidden else str(entry.value)
+    """The value for a message. A user and password in a URL are hidden."""
+    return "(hidden)" if key.form.hidden else re.sub(r"://.*@", "://(hidden)@", str(entry.value))
 
 
 def _first(line: int | None) -> str:

@@ -233,7 +233,7 @@ class TlsSettings(SectionSettings):
     certificate: Annotated[Path, PathForm("the path of a file")] = field(
         metadata=explain(
             "The certificate and its chain, as PEM. Relative to this file. The daemon loads a renewed certificate by itself within "
-            "a minute, or at once on SIGHUP.",
+            "half a minute, or at once on SIGHUP.",
             example="./www.pem",
         )
     )

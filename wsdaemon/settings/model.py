@@ -26,6 +26,7 @@ from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.settings.values import (
     MIB,
     App,
+    CloseCode,
     Count,
     Destination,
     Directories,
@@ -225,15 +226,23 @@ class MountSettings(SectionSettings):
     send_backlog_age: Duration = field(
         default=60.0,
         metadata=explain(
-            "With slow_client = close and wait: how long unsent data may wait before the client is closed with 1013. 0: no limit."
+            "With slow_client = close and wait: how long unsent data may wait before the client is closed with slow_client_code. "
+            "0: no limit."
         ),
     )
     slow_client: SlowClient = field(
         default=SlowClient.CLOSE,
         metadata=explain(
             "The policy for a client that reads more slowly than messages are sent to it. close: when send_backlog is full, the "
-            "client is closed with 1013. drop_oldest: the oldest waiting messages are dropped. latest: only the newest message of "
-            "each room is kept. wait: publishers wait for the client; after send_backlog_age it is closed with 1013."
+            "client is closed with slow_client_code. drop_oldest: the oldest waiting messages are dropped. latest: only the newest "
+            "message of each room is kept. wait: publishers wait for the client; after send_backlog_age it is closed with slow_client_code."
+        ),
+    )
+    slow_client_code: CloseCode = field(
+        default=1013,
+        metadata=explain(
+            "The close code of a client that the daemon closes as too slow. Some client libraries (faye, Qt, libwebsockets, Mono, "
+            "OkHttp, gun) report 1013 as 1002; for their clients choose a code from 4000 to 4999."
         ),
     )
     messages_per_second: Count = field(

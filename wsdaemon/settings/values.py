@@ -44,6 +44,7 @@ __all__ = [
     "Address",
     "AddressText",
     "App",
+    "CloseCode",
     "Count",
     "Destination",
     "Directories",
@@ -74,6 +75,27 @@ __all__ = [
 LevelName = Literal["debug", "info", "warn", "error", "critical"]
 
 LARGEST_SECRET = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCodeForm(Form[int]):
+    """A close code that a server may send (RFC 6455 7.4.2 and the IANA registry)."""
+
+    @property
+    def expected(self) -> str:
+        return "a close code: 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+
+    def parse(self, text: str) -> int:
+        if re.fullmatch(r"[0-9]{4}", text, re.ASCII) is None:
+            raise self.refusal()
+        return self.accept(int(text))
+
+    def accept(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.refusal()
+        if not (1000 <= value <= 1003 or 1007 <= value <= 1014 or 3000 <= value <= 4999):
+            raise self.refusal()
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +348,7 @@ MountPaths: TypeAlias = Annotated[tuple[str, ...], ListForm(MountPathForm())]
 AddressText: TypeAlias = Annotated[Address, AddressForm()]
 Destination: TypeAlias = Annotated[str | Path, DestinationForm()]
 Levels: TypeAlias = Annotated[Mapping[str, str], LevelsForm()]
+CloseCode: TypeAlias = Annotated[int, CloseCodeForm()]
 App: TypeAlias = Annotated[object, AppForm()]
 Reference: TypeAlias = Annotated[object, ReferenceForm()]
 SecretFile: TypeAlias = Annotated[Secret | None, SecretForm()]

@@ -19,7 +19,6 @@ from .wire import Wire
 if TYPE_CHECKING:
     from ..core.handshake import Handshake
     from ..core.registry import Place
-    from ..settings.model import MountSettings
     from .policy import Refusing, WirePolicy
     from .writer import Native
 
@@ -85,6 +84,11 @@ def class_options(factory: WebSocketServerFactory) -> dict[str, Any]:
     return {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
 
 
+def is_autobahn_factory(target: object) -> bool:
+    """Whether `target` may make an Autobahn factory: a class of them, or a function, whose result is known only when it is called."""
+    return issubclass(target, WebSocketServerFactory) if isinstance(target, type) else callable(target)
+
+
 def make_users_factory(make: Callable[..., Any], url: str) -> WebSocketServerFactory:
     """Call a factory class of the user's, with `url` if it takes an argument. TypeError when it makes no Autobahn factory."""
     try:
@@ -96,11 +100,6 @@ def make_users_factory(make: Callable[..., Any], url: str) -> WebSocketServerFac
     if not isinstance(factory, WebSocketServerFactory):
         raise TypeError(f"expected a WebSocketServerFactory, got {factory!r}")
     return factory
-
-
-def url_of(settings: MountSettings) -> str:
-    """The URL that a factory of the user's gets. Autobahn asks for one, and clients come to any address of the listeners."""
-    return f"ws://localhost{settings.path}"
 
 
 class Protocols:
@@ -132,7 +131,7 @@ class Protocols:
                 url=None, protocols=list(self.policy.subprotocols), server="wsdaemon", headers={}, reactor=self._reactor
             )
         else:
-            self.factory = make_users_factory(self._make_factory, url_of(self.policy.settings))
+            self.factory = make_users_factory(self._make_factory, f"ws://localhost{self.policy.settings.path}")
             self.factory.server = "wsdaemon"
         self.factory.setProtocolOptions(**protocol_options(self.policy))
         self.factory.protocol = self._staged(self.mounted)

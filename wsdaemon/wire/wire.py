@@ -12,7 +12,7 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, TRY_AGAIN_LATER, reason_bytes
+from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, reason_bytes
 from ..core.connection import Counts
 from ..core.contract import ExpiringSession, open_session
 from .abandoned import Abandoned
@@ -251,7 +251,7 @@ class Wire:
 
     def close_slow_client(self) -> None:
         if self.writer.live:
-            self.close(TRY_AGAIN_LATER, "client reads too slowly")
+            self.close(self.policy.settings.slow_client_code, "client reads too slowly")
 
     def app_failed(self, doing: str, error: BaseException) -> None:
         """Told to the operator; that a message could not be sent any more is no failure of a mounted class."""
