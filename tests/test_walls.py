@@ -98,9 +98,7 @@ MAX_GENERATIONS = 4
 
 MAX_MODULES_AT_THE_TOP = 8
 
-CIRCLES: set[frozenset[str]] = {
-    frozenset({"edge.tls_layer", "edge.tls_state"}),
-}
+CIRCLES: set[frozenset[str]] = set()
 """Modules that still import each other in a circle, TYPE_CHECKING included. The list may only shrink."""
 
 LONG_LINES: set[str] = set()

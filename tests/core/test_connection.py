@@ -23,7 +23,7 @@ def loop() -> Iterator[Loop]:
 
 
 class Wire:
-    """What a connection needs of the wire, and nothing else: the core knows no Autobahn."""
+    """The part of the wire that a connection needs, and no more: the core knows no Autobahn."""
 
     def __init__(self) -> None:
         self.writer = self
@@ -122,7 +122,7 @@ class Threaded:
         self.wire.calls = ThreadCalls(loop, max_calls=3, max_bytes=100)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns in another thread; its exception is raised here."""
+        """The result of the function in another thread; its exception is raised here."""
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(function, *arguments).result()
 

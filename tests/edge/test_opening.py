@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,3 +96,23 @@ def test_a_fault_of_the_loop_is_given_to_the_caller(new_loop: Callable[[], async
             assert [type(error) for error in failed] == [ValueError]
 
     assert run(new_loop, scenario) == []
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_nothing_of_it_stays_in_a_cycle(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario(near: socket.socket, far: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        upper = Upper(loop)
+        open_transport(loop, upper, near, partial(setattr, upper, "failure"))
+        transport, gone = await upper.made, weakref.ref(upper)
+        transport.abort()
+        await upper.lost
+        del transport, upper
+        await asyncio.sleep(0)
+        assert gone() is None
+
+    gc.disable()
+    try:
+        assert run(new_loop, scenario) == []
+    finally:
+        gc.enable()

@@ -1,7 +1,7 @@
 """A memory broker beside a naive model of it, for test_brokers_model.py.
 
 The model keeps every room's whole log, and for each member and room the list of messages that it is still owed. A member checks each
-message as it comes: it must be the first one owed. When the fan is done nobody may be owed anything.
+message as it comes: it must be the first one owed. When the fan is done, no member may be owed a message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Broken(Exception):
 
 
 class Client:
-    """One member for ever; whoever drops and comes back has the same id and remembers what it saw."""
+    """One member for ever: if it drops and comes back, it has the same id and remembers the messages that it saw."""
 
     def __init__(self, key: str, model: Model) -> None:
         self.id = key
@@ -149,7 +149,7 @@ class Model(RuleBasedStateMachine):
         """The room, made if need be; None when there is no place for it."""
         if name not in self.rooms:
             if len(self.rooms) == self.limits.max_rooms:
-                self.drain()  # what is still delivered cannot be evicted
+                self.drain()  # a room with messages under way cannot be evicted
                 empty = [room for room in self.rooms.values() if not room.members]
                 if not empty:
                     return None
@@ -181,7 +181,7 @@ class Model(RuleBasedStateMachine):
         self.forgive(client)
 
     def forgive(self, client: Client) -> None:
-        """What it no longer subscribes to it is no longer owed."""
+        """The client is owed no messages of rooms to which it no longer subscribes."""
         client.owed = {name: owed for name, owed in client.owed.items() if self.target(client, name)}
 
     def lose(self, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of permessage-deflate share: the codec with what was agreed, compressed messages, and both ways to receive them."""
+"""The tools of the tests of permessage-deflate: the codec with its parameters, compressed messages, and both ways to receive them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def deflate(**wanted: Any) -> Deflate:
 
 
 def sync_flushed(*messages: bytes, bits: int = 15, level: int = 6) -> list[bytes]:
-    """What a client sends for these messages, with one window for all."""
+    """The payloads that a client sends for these messages, with one window for all."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, -bits)
     return [(compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4] for message in messages]
 

@@ -70,7 +70,7 @@ class Loop(asyncio.BaseEventLoop):
         """Timers that are set."""
         return sum(not handle.cancelled() for handle in self._scheduled)
 
-    # what the base class needs in the place of a selector
+    # attributes that the base class needs in place of a selector
     _ready: Any
     _scheduled: list[asyncio.TimerHandle]
 
@@ -104,7 +104,7 @@ class Transport:
         self.pauses = 0
         self.extra: dict[str, object] = {}
 
-    # what the wire calls
+    # called by the wire
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -164,7 +164,7 @@ class Transport:
             self.reading, self.unsent = False, 0
             self.loop.call_soon(self.lose)
 
-    # what the test does
+    # called by the test
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client: read at once, or when the wire wants to read again."""

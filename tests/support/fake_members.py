@@ -14,7 +14,7 @@ PLENTY = 1 << 30
 
 
 class Sockets:
-    """The sockets of all members. What one takes is written down with what its transport takes, in the order of the two."""
+    """The sockets of all members. The bytes that a socket takes are recorded with those of its transport, in order."""
 
     def __init__(self) -> None:
         self.written: dict[int, list[bytes]] = {}
@@ -67,7 +67,7 @@ class Members:
         send_to_all(self.writers, [self.prepare(payload) for payload in payloads])
 
     def got(self, number: int) -> list[str]:
-        """What a member was sent since the last time, in text messages."""
+        """The text messages that a member was sent since the last call."""
         self.loop.settle()
         return [frame.payload.decode() for frame in self.clients[number].frames() if frame.opcode == 1]
 

@@ -74,7 +74,7 @@ class Watcher:
 
 
 class App:
-    """An app that writes down what happens in each session. What it does with a message is the test's to say; by default nothing."""
+    """An app that writes down what happens in each session. A test may set its reaction to a message; by default it has none."""
 
     def __init__(self, received: Callable[[Connection, Any], Awaitable[object] | None] | None = None) -> None:
         self.connections: list[Connection] = []
@@ -182,7 +182,7 @@ class Client:
 
     @property
     def sent(self) -> bytes:
-        """What the server has sent since the opening handshake, or since the last look at frames."""
+        """The bytes that the server has sent since the opening handshake, or since the last call of frames()."""
         return b"".join(self.transport.writes)[self._read :]
 
     def frames(self) -> list[Frame]:
@@ -260,7 +260,7 @@ class House:
         return Wheel(self.loop, failed, now=lambda: 0.0)
 
     def make_wires(self, app: Any, watcher: Watcher | None = None, mounted: Any = None, factory: Any = None, **options: Any) -> Wires:
-        """What opens the connections of a mount: of an app, or of an Autobahn class and the user's factory for it."""
+        """The Wires of a mount: of an app, or of an Autobahn class and the user's factory for it."""
         policy = self.policy(app, watcher or Watcher(), **options)
         wires = Wires(policy, Protocols(policy, Clock(), mounted, factory))
         wires.protocols.prepare()
@@ -283,7 +283,7 @@ class House:
 
 @contextmanager
 def house(reader: str = "python") -> Iterator[House]:
-    """A loop and a maker of wires on it. What goes wrong unseen, in a timer or a callback, fails the test."""
+    """A loop and a maker of wires on it. An error in a timer or a callback fails the test."""
     with Loop() as loop:
         made = House(loop, reader)
         yield made

@@ -1,4 +1,4 @@
-"""What clients send: opening handshakes and frames, good ones and bad ones, cut into reads, with what else happens in between."""
+"""The bytes of clients: opening handshakes and frames, good ones and bad ones, cut into reads, with other events in between."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Plain:
         self.loop = loop
         self.layer: Any = None
         self.sent = b""
-        """What the client has not read yet."""
+        """The bytes that the client has not read yet."""
         self.waiting = b""
         self.incoming: list[bytes] = []
         """Reads that wait while reading is paused."""
@@ -122,7 +122,7 @@ class Plain:
         self.waiting = b""
         self.loop.call_soon(self.lose)
 
-    # what the test does
+    # called by the test
 
     def receive(self, *reads: bytes) -> None:
         self.incoming += [read for read in reads if read]
@@ -258,14 +258,14 @@ class World:
         return self.now
 
     def flight(self) -> bytes:
-        """What the client has to say in its handshake now."""
+        """The next bytes of the client's handshake."""
         self.to_client.write(self.take())
         with suppress(ssl.SSLWantReadError):
             self.client.do_handshake()
         return self.from_client.read()
 
     def take(self) -> bytes:
-        """What the server has sent, as it is on the network."""
+        """The bytes that the server has sent, as they are on the network."""
         sent, self.plain.sent = self.plain.sent, b""
         return sent
 
@@ -277,7 +277,7 @@ class World:
         return self
 
     def encrypt(self, data: bytes) -> bytes:
-        """What the client would send for this data."""
+        """The bytes that the client would send for this data."""
         self.client.write(data)
         return self.from_client.read()
 

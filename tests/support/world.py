@@ -1,4 +1,4 @@
-"""A listener with mounts of all kinds, in memory, and what becomes of a client's story there."""
+"""A listener with mounts of all kinds, in memory, and the outcome of a client's story there."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ MORE = 256 * 1024
 
 
 class Boom(Exception):
-    """What the app at /raising raises."""
+    """The exception of the app at /raising."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the world saw of a client. Two frame readers must see the same."""
+    """The traffic and the end of a client, as the world saw them. They must be the same with each frame reader."""
 
     sent: bytes = field(repr=False)
     messages: list[str | bytes]
@@ -145,7 +145,7 @@ class World:
     # -- a client
 
     def live(self, story: Story) -> Outcome:
-        """A client's life, up to the end of its connection, and what became of it."""
+        """A client's life, up to the end of its connection, and its outcome."""
         secure, steps = story
         self.budget.set(500 + 3 * sum(len(step) for step in steps if isinstance(step, bytes)))
         gate = self.gates[secure]
@@ -247,7 +247,7 @@ def world(reader: str) -> Iterator[World]:
 
 
 def lives(reader: str, stories: list[Story]) -> list[Outcome]:
-    """What becomes of the clients, one after the other, in one world. Nothing there may remember them."""
+    """The outcomes of the clients, one after the other, in one world, which must not remember them."""
     before = {id(one) for one in remains()}  # of a failure that is not forgotten yet
     with world(reader) as made:
         outcomes = [made.live(story) for story in stories]
@@ -259,5 +259,5 @@ def lives(reader: str, stories: list[Story]) -> list[Outcome]:
 
 
 def remains() -> list[Any]:
-    """What there is of connections."""
+    """The objects of connections that are in memory."""
     return [one for one in gc.get_objects() if issubclass(type(one), (Arrival, Connection, Wire))]

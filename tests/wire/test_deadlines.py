@@ -206,7 +206,7 @@ def check_wheel(client: Client, now: float) -> None:
 
 
 def test_the_handshake_of_a_mounted_class_keeps_its_own_time(made: House) -> None:
-    """What ends the connection may be known before it is open; until then the wheel keeps the time of the opening handshake."""
+    """The end of a connection may be set before it is open; until then the wheel keeps the time of the opening handshake."""
 
 
     class Thinking(WebSocketServerProtocol):

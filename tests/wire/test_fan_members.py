@@ -1,6 +1,6 @@
-"""wire/fan.py with members of every kind: in order for each, and nobody is held up by another.
+"""wire/fan.py with members of every kind: in order for each, and no member delays another.
 
-What is compressed has its tests in test_fan_compressed.py.
+test_fan_compressed.py has the tests with compression.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def test_it_comes_after_what_waits_in_the_transport(made: House) -> None:
 
 @pytest.mark.parametrize("room", [0, 1, 4, -1])
 def test_a_socket_that_does_not_take_it_all(made: House, room: int) -> None:
-    """What is wrong with it the transport finds out."""
+    """The transport finds out the cause."""
     members = Members(made)
     members.sockets.room[2] = room
     members.publish("hello")

@@ -1,4 +1,4 @@
-"""wire/frames_python.py: what the twin in Python has of its own. What both have is in test_frames.py and test_frames_partial.py."""
+"""wire/frames_python.py: the parts that only the twin in Python has. test_frames.py and test_frames_partial.py test both twins."""
 
 from __future__ import annotations
 

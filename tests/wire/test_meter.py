@@ -18,7 +18,7 @@ ERROR = 1e-6
 
 @given(messages_rate=rates, bytes_rate=rates, steps=st.lists(st.tuples(waits, st.integers(0, 200), st.integers(0, 20_000)), max_size=40))
 def test_never_more_than_the_rate_and_a_burst(messages_rate: int, bytes_rate: int, steps: list[tuple[float, int, int]]) -> None:
-    """Whoever waits as long as he is told has, each time he goes on, sent no more than he may have."""
+    """A client that waits for the seconds that the meter returns never exceeds its rate and the burst."""
     start = now = 1000.0
     meter = Meter(messages_rate, bytes_rate, 0, now)
     messages = received = 0

@@ -208,7 +208,7 @@ def test_pongs_keep_their_place_among_the_replies(made: House) -> None:
 
 
 def test_65536_fragments_pass(made: House) -> None:
-    """What the Autobahn TestSuite's case 9.3.1 sends must be within the default limit."""
+    """The message of the Autobahn TestSuite's case 9.3.1 must be within the default limit."""
     app = App()
     client = made.make_wire(app)
     client.send(frame(2, b"x", fin=False), frame(0, b"y", fin=False) * 65_534, frame(0, b"z"))

@@ -72,7 +72,7 @@ def most_at_once(client: Client) -> int:
 @pytest.mark.readers("python", "c")
 def test_a_client_that_sends_little_costs_no_look_at_the_time(made: House) -> None:
     def now() -> float:
-        raise AssertionError("nobody asks")
+        raise AssertionError("the clock was read")
 
     app = App()
     client = made.make_wire(app)
@@ -328,7 +328,7 @@ def test_those_who_wait_have_their_turn_although_others_always_have_something_ne
     first.send(data)
     for _ in range(100):
         made.loop.turn()
-        made.turns.spend(2 * TURN_SECONDS)  # somebody else, as soon as the turn begins
+        made.turns.spend(2 * TURN_SECONDS)  # another connection, as soon as the turn begins
     assert len(work.app.messages) == MANY
 
 
@@ -412,7 +412,7 @@ STREAM = st.lists(st.sampled_from([text("a"), binary(b"b" * 300), FRAGMENTS, fra
     end=st.sampled_from(["", "client", "server", "gone"]), wait=st.booleans(),
 )  # fmt: skip
 def test_slices_change_nothing(reader: str, stream: list[bytes], cuts: list[int], step: float, end: str, wait: bool) -> None:
-    """What the app and the client are given is what they are given without."""
+    """The app and the client get the same with slices as without."""
     data = b"".join(stream)
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     with house(reader) as made:

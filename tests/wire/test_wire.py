@@ -184,7 +184,7 @@ def test_bytes_in_and_out_are_those_of_frames_and_leave_the_opening_handshake_ou
             return super().open(connection, handshake)
 
     def client_counts(connection: Any) -> int:
-        out: int = connection.wire.counts().bytes_out
+        out: int = connection.counts().bytes_out
         return out
 
     client = made.make_wire(Greeting())

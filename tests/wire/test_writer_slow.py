@@ -1,4 +1,4 @@
-"""wire/writer.py: what becomes of a client that does not read, by each policy."""
+"""wire/writer.py: a client that does not read, with each policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One timer for all connections: what is due is kept in buckets, and only the earliest bucket has a timer of the loop.
+"""One timer for all connections: deadlines are kept in buckets, and only the earliest bucket has a timer of the loop.
 
 A timer of the loop costs about 200 bytes and a heap operation each; with a hundred thousand connections that are pinged every
 25 seconds that would be the largest cost of an idle connection. A bucket is a set, so leaving it early costs nothing either.
@@ -14,11 +14,11 @@ from .absence import AWAY_SECONDS, Absence, Clock, Handle
 from .slices import SLICE_SECONDS
 
 RESOLUTION_SECONDS = 0.05
-"""What one bucket spans: nothing is ever early, and at most this much late."""
+"""The seconds of one bucket: a deadline is never early, and at most this much late."""
 
 
 class Due(Protocol):
-    """What a wheel turns: called when its time has come; it leaves the wheel by that."""
+    """An item with a deadline. When it is due, the wheel removes it and calls `due()`."""
 
     due_bucket: int
 
@@ -26,7 +26,7 @@ class Due(Protocol):
 
 
 class Wheel:
-    """Deadlines of many objects, each with at most one at a time.
+    """The deadlines of many items, at most one for each.
 
     The wheel's clock stands still while the loop is away: a deadline counts the seconds in which the loop could have read an answer. If
     the process was stopped for an hour, each deadline moves by that hour, and the loop reads its sockets before the first one counts.
@@ -81,7 +81,7 @@ class Wheel:
                 del self._buckets[bucket]
 
     def left(self, item: Due) -> float:
-        """Seconds until item is due; 0 when it has no deadline."""
+        """Seconds until item is due; 0 if it has no deadline."""
         return max(0.0, item.due_bucket * RESOLUTION_SECONDS - self.time())
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class Wheel:
         if self._was_away():
             self._arm(self._timer_bucket)
             return
-        # At a bucket's very time the division may give the bucket before it, and a timer may fire a hair early: never turn for nothing.
+        # Exactly at a bucket's time the division may give the bucket before it, and a timer may fire a little early: turn it anyway.
         passed = max(self._timer_bucket, int(self.time() / RESOLUTION_SECONDS))
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= passed):
             self._ready |= self._buckets.pop(bucket)
@@ -128,7 +128,7 @@ class Wheel:
             item.due_bucket = 0
             try:
                 item.due()
-            except Exception as error:  # one connection's fault must not stop the others' pings
+            except Exception as error:  # an error of one connection must not stop the others' pings
                 self._failed(item, error)
             if self._now() > end:
                 break

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from .tls_layer import TlsLayer
+from typing import Protocol
 
 
 class TlsState(enum.Enum):
@@ -39,6 +36,12 @@ class TlsError(ConnectionError):
     """The client broke TLS, or made it work for nothing. The text is one of tls_failure's words."""
 
 
+class WaitsForItsTurn(Protocol):
+    """A connection that has more to read."""
+
+    def read_on(self) -> None: ...
+
+
 class TurnsOfReading(Protocol):
     """Shares out the loop's time: see wire.turns."""
 
@@ -50,7 +53,7 @@ class TurnsOfReading(Protocol):
 
     def spend(self, seconds: float) -> None: ...
 
-    def add(self, connection: TlsLayer, /) -> None: ...
+    def add(self, connection: WaitsForItsTurn, /) -> None: ...
 
 
 class PlainTransport(Protocol):

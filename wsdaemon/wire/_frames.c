@@ -32,7 +32,7 @@
 #define MASK 4
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 
-#define FAST(function) (PyCFunction)(void (*)(void))function /* what CPython asks for in a PyMethodDef */
+#define FAST(function) (PyCFunction)(void (*)(void))function /* the type that a PyMethodDef needs */
 
 #ifndef MSG_NOSIGNAL /* macOS: Python ignores SIGPIPE anyway */
 #define MSG_NOSIGNAL 0
@@ -213,7 +213,7 @@ static inline int read_header(const uint8_t *at, Py_ssize_t available, Py_ssize_
 
 /* ---- take ---- */
 
-/* The memory for a payload and the object that has it: an ASCII str when `as_str`, else bytes. Nobody may see the object before
+/* The memory for a payload and the object that has it: an ASCII str when `as_str`, else bytes. The object is not shown before
  * it is filled; a str that turns out not to be ASCII is never shown. */
 static PyObject *new_target(Py_ssize_t length, int as_str, uint8_t **bytes)
 {
@@ -427,8 +427,8 @@ static PyObject *partial_message(Partial *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_ValueError, self->valid ? "the payload is not complete" : "the payload is not valid");
         return NULL;
     }
-    /* While a room is held its holder could still write: then the message is a copy. What a holder may have changed after the
-     * check is not trusted to be ASCII, as a str that lies about that would break the interpreter. */
+    /* While a room is held its holder could still write: then the message is a copy. If a holder may have changed the bytes
+     * after the check, they are not trusted to be ASCII, because a str with a wrong ASCII flag would break the interpreter. */
     const char *bytes = (const char *)self->bytes;
     if (self->as_str && (!self->ascii || self->lent || self->exports > 0)) return PyUnicode_DecodeUTF8(bytes, self->length, NULL);
     if (self->exports > 0) return PyBytes_FromStringAndSize(bytes, self->length);
@@ -452,7 +452,7 @@ static int partial_getbuffer(Partial *self, Py_buffer *view, int flags)
 {
     Py_ssize_t start = self->length - self->missing, count = self->missing - self->keep;
     if (PyBuffer_FillInfo(view, (PyObject *)self, self->bytes + start, count > 0 ? count : 0, 0, flags) < 0) return -1;
-    self->exports += view->len > 0; /* nobody can write into an empty room */
+    self->exports += view->len > 0; /* an empty room cannot be written to */
     return 0;
 }
 

@@ -44,8 +44,8 @@ class Partial:
     def room(self, keep: int = 0, /) -> memoryview:
         """The memory of what is missing but for the last `keep` bytes, to be received into; it may be empty.
 
-        While anybody holds a room, the message is a copy: nobody may write into a message. An event loop holds a room until
-        `buffer_updated` has returned, so to save that copy let the last few bytes come through feed().
+        While a room is held, message() returns a copy, because a message must not change. An event loop holds a room until
+        `buffer_updated` has returned; if the last few bytes come through feed(), that copy is saved.
         """
     def received(self, count: int, /) -> None:
         """`count` bytes were put at the start of the room."""

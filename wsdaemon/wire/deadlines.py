@@ -1,4 +1,4 @@
-"""What happens to a connection by itself: pings, and the ends of patience, of slowness, of idleness and of a lifetime. All on the wheel."""
+"""The deadlines of a connection, on the wheel: pings, handshakes, slow and idle clients, and the lifetime."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Deadlines:
         if now >= self.end_at:
             wire.close(*self.end_with)
         elif now >= self.slow_at:
-            if wire.writer.taken >= self.slow_mark:  # what waits now came later
+            if wire.writer.taken >= self.slow_mark:  # the data that waits now came later
                 self._mark_what_waits()
             else:
                 wire.close_slow_client()

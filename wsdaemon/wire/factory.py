@@ -1,4 +1,4 @@
-"""What opens the connections of a mount, and its Autobahn factory, with every option set."""
+"""Opens the connections of a mount, and makes its Autobahn factory, with every option set."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The receive side's hot loop in Python: the twin of `_frames.c`, for machines without a compiler.
 
-Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. What is taken
-here is only what cannot be wrong: whole, final, masked frames (RFC 6455 section 5.2) in the shortest length encoding, within
-the limit, and text that is UTF-8. Everything else stays where it is for Autobahn's parser, which is the authority on errors.
+Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. Both take
+only frames that cannot be wrong: whole, final, masked (RFC 6455 section 5.2), in the shortest length encoding, within the limit,
+and text that is UTF-8. All other bytes are left to Autobahn's parser, which is the authority on errors.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def send(descriptor: int, data: bytes) -> int:
     if descriptor >= 1 << 31:
         raise ValueError("descriptor is out of range")
     try:
-        # Family and type are said only so that nobody asks the kernel for them; sending does not use them.
+        # Family and type are given only to save two system calls; sending does not use them.
         borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
     except OSError:
         return -1

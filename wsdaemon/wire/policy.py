@@ -1,4 +1,4 @@
-"""What a mount lays down for its connections, as the wire reads it."""
+"""The settings and tools of a mount, as the wire uses them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WirePolicy:
     resting: Resting
     calls: ThreadCalls
     background: Background
-    """Where work of apps is kept that goes on by itself."""
+    """Holds the work of apps that outlives a call."""
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""

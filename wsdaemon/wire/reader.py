@@ -57,9 +57,9 @@ the app wants to wait. A connection that closes waits neither for its app nor fo
 class Reader:
     """The loop's protocol of a connection. `received` is the session's method; it takes a payload unless `flags` has TEXT.
 
-    What had been read when reading stopped stays in `held` (messages) and `unread` (bytes). `fallback` is there while Autobahn's parser
-    holds a part of a frame or of a message, and always where it reads every frame. `waiting` is what the app wants to wait for, or a Wait
-    of ours. `heard`: the client has shown itself since it was pinged.
+    When reading stops, the messages and bytes that were read stay in `held` and `unread`. `fallback` is set while Autobahn's parser
+    holds a part of a frame or of a message, and always if it reads every frame. `waiting` is the app's future, or a Wait
+    of ours. `heard`: bytes of the client came since it was pinged.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Reader:
     # -- from the transport
 
     def data_received(self, data: bytes) -> None:
-        """The transport: bytes came. What is sent meanwhile leaves in one write at the end."""
+        """The transport: bytes came. Frames that are sent meanwhile leave in one write at the end."""
         size = len(data)
         self.bytes_in += size
         if size >= LONG_READ_BYTES:
@@ -366,7 +366,7 @@ class Reader:
         """The app is ready for more."""
         self.waiting = None
         self.stops &= ~APP
-        self.heard = True  # what the client sent meanwhile, an answer to a ping maybe, is not read yet
+        self.heard = True  # bytes that the client sent meanwhile, perhaps a pong, are not read yet
         error = None if done.cancelled() else done.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
             self.wire.app_failed("receiving a message", error)
@@ -427,7 +427,7 @@ class Reader:
     # -- the end
 
     def look_for_the_answer(self) -> None:
-        """We have sent a Close frame. What the client sent before its own is not for the app, so a waiting app must not hold it up."""
+        """A Close frame was sent. Messages before the client's Close frame are dropped, so a waiting app must not delay that."""
         stopped, self.stops = self.stops & (APP | CLASS), self.stops & ~(APP | CLASS)
         if stopped and self.writer.native is not None:
             self.held = None

@@ -1,4 +1,4 @@
-"""What waits for a slow client where the mount would rather drop messages than the connection."""
+"""Messages that wait for a slow client, on a mount that drops messages rather than the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader waits for by itself, and not for its app: it need not be waited for when the connection is over before."""
+"""Waits that a reader makes itself, not its app: if the connection ends first, they are cancelled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Wait(asyncio.Future[None]):
-    """Unlike what an app waits for it may be cancelled."""
+    """Unlike an app's future it may be cancelled."""
 
     def __init__(self) -> None:
         super().__init__(loop=asyncio.get_running_loop())

@@ -352,7 +352,7 @@ class Wire:
 
 
 class Asking:
-    """What a wire keeps while a class of the user's decides about an opening handshake."""
+    """The part of a wire that exists while a user's class decides about an opening handshake."""
 
     __slots__ = ("extensions", "refusals")
 

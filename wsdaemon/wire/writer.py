@@ -1,5 +1,5 @@
-"""The sending half of a wire: messages to frames to the transport. What leaves together leaves in one write, and a client that does not
-read has a bound.
+"""The sending half of a wire: messages to frames to the transport. Frames of one read leave in one write, and the data
+that waits for a slow client has a bound.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .whole import Whole
 
 JOINED_BYTES = 64 * 1024
-"""What waits is joined for one write up to this size; larger pieces go to the transport side by side, without a copy."""
+"""Frames are joined for one write up to this size; larger ones go to the transport side by side, without a copy."""
 
 COPIED_BYTES = 16 * 1024
 """Header and payload are put into one object up to this size of payload; above it the copy costs more than a second piece."""
@@ -95,7 +95,7 @@ class Writer:
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
         """One message in one frame, compressed when that was agreed and the message is not small.
 
-        When the client is slow, the result is something to wait for, else None. Raises ConnectionClosed when the connection is over.
+        If the client is slow, the result is an awaitable, else None. Raises ConnectionClosed if the connection is over.
         """
         if not self.live:
             raise self.wire.connection._closed_error()
@@ -266,7 +266,7 @@ class Writer:
 
     @property
     def congested(self) -> bool:
-        """Whether the client reads more slowly than it is sent: then a sender that can wait should."""
+        """Whether the client reads more slowly than messages are sent to it: then a sender that can wait should."""
         return self.queued and self.native is not None and self.native.get_write_buffer_size() >= self.policy.high_water
 
     @property

@@ -1,4 +1,4 @@
-"""Compressors that nobody uses are freed within seconds; what is sent after that can still be read."""
+"""Unused compressors are freed within seconds; clients can still read the messages after that."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Recorder(WebSocketServerProtocol):
 
 
 def conversation(ours: bool, payloads: list[bytes], limit: int = 0) -> tuple[list[bytes], int | None]:
-    """What Autobahn's server makes of these compressed messages: the messages it delivers, and the code with which it closes."""
+    """Give Autobahn's server these compressed messages: the result is the messages that it delivers, and its close code."""
     factory = WebSocketServerFactory()
     factory.protocol = Recorder
     factory.setProtocolOptions(

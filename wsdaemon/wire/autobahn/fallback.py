@@ -9,7 +9,7 @@ PIECE_BYTES = 1024
 
 
 class Fallback:
-    """What Autobahn's parser was given. Made when it is first needed, and dropped when the parser holds nothing; `always`: kept for ever.
+    """Autobahn's parser of one connection. It is made when first needed, and dropped when it holds nothing; `always`: kept for ever.
 
     `fragments` counts those of the message that is being parsed.
     """

@@ -145,7 +145,7 @@ class MountedSession:
 
 
 def _awaitable(result: Any) -> Awaitable[Any] | None:
-    """What a callback returned, if it can be waited for."""
+    """The result of a callback, if it is awaitable."""
     if inspect.iscoroutine(result):
         return _of_either_world(result)
     return result if inspect.isawaitable(result) or isinstance(result, Deferred) else None

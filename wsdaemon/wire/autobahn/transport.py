@@ -29,7 +29,7 @@ def address(peer: Peer | str) -> IAddress:
 
 @implementer(ITransport)
 class TwistedTransport:
-    """What a protocol written for Twisted expects; every write goes through the Writer, so that nothing overtakes anything."""
+    """The transport that a protocol written for Twisted expects. Every write goes through the Writer, so that the order is kept."""
 
     disconnecting = False
 

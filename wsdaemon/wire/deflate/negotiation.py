@@ -45,7 +45,7 @@ class DeflateOptions:
 
 @dataclass(frozen=True, slots=True)
 class DeflateParameters:
-    """What one connection agreed on, one object for all that agreed alike.
+    """The parameters that a connection has negotiated; connections with equal parameters share one object.
 
     Where `server_no_context_takeover` is set, a message compressed for one of them (`deflate_message`) is right for each of them.
     """
@@ -116,7 +116,7 @@ _WINDOW_BITS = {str(bits): bits for bits in range(8, LARGEST_WINDOW_BITS + 1)}  
 
 
 def _understood(offer: Offer) -> _Wanted | None:
-    """What an offer asks for; None when it is to be declined: unknown, repeated or invalid parameters (RFC 7692 5.1, 7)."""
+    """The parameters of an offer; None if it must be declined: unknown, repeated or invalid parameters (RFC 7692 5.1, 7)."""
     found: dict[str, Any] = {}
     for name, value in offer.parameters:
         if name in found:

@@ -1,4 +1,4 @@
-"""Compressors that nobody uses are let go within seconds: each holds 16 KiB and more, and most connections are quiet most of the time."""
+"""Unused compressors are freed within seconds, because each holds 16 KiB and more, and most connections are quiet most of the time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...core.wheel import Wheel
 from .streams import Deflate
 
 LOOK_SECONDS = 2.0
-"""Time between two looks: a compressor that was not used from one to the next is freed. What is sent after that begins a new context."""
+"""Time between two checks: a compressor that was not used in between is freed. The next message begins a new context."""
 
 
 class Resting:

@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692): the two directions of one connection. What is agreed before is in negotiation.py.
+"""permessage-deflate (RFC 7692): the two directions of one connection. negotiation.py has the handshake.
 
 Three things differ from Autobahn's own class, besides the memory it takes: a message of more than the limit is never cut short, a stream
 that ends in the middle of a block is an error, and DEFLATE blocks with BFINAL=1 (RFC 7692 7.2.3.4) may end a stream anywhere.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zlib import _Decompress
 
 TAIL = b"\x00\x00\xff\xff"
-"""What the sender took away (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
+"""The bytes that the sender removed (RFC 7692 7.2.1): the lengths of an empty stored block whose 3 header bits end the payload."""
 
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
 """An empty stored block with BFINAL=1, from a byte boundary."""
@@ -139,7 +139,7 @@ class _Incoming:
         return made[0] if len(made) == 1 else b"".join(made)
 
     def _next_decoder(self) -> _Decompress:
-        """The window goes on after a BFINAL block, for it is the messages' (RFC 7692 7.2.2). A sender that starts anew ignores it."""
+        """The window survives a BFINAL block, because it belongs to the messages (RFC 7692 7.2.2). A sender that starts anew ignores it."""
         if self.streams > MAX_FINAL_BLOCKS:
             raise CorruptMessage(f"more than {MAX_FINAL_BLOCKS} blocks with BFINAL=1 in one message")
         self.streams += 1

@@ -1,11 +1,11 @@
-"""edge/tls_output.py: the same bytes in pieces for OpenSSL."""
+"""edge/tls_writer.py: the same bytes in pieces for OpenSSL."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.edge.tls_output import MAX_WRITE, chunks
+from wsdaemon.edge.tls_writer import MAX_WRITE, chunks
 
 SIZES = st.one_of(st.integers(0, 50), st.integers(MAX_WRITE - 3, MAX_WRITE + 3), st.integers(0, 5 * MAX_WRITE))
 
