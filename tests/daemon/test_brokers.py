@@ -43,8 +43,8 @@ def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = No
     settings = build([section("listener:a", address="tcp:0"), section(f"mount:{path}", app="rooms", **options)], "test").mounts[0]
     watcher = watcher or Watcher()
     maker = MountMaker(
-        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
-        turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True,
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon, now=lambda: 0.0),
+        turns=Turns(made.loop.call_soon, now=lambda: 0.0), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(), calls=made.calls, background=made.background,
     )  # fmt: skip
     return maker.make(settings, load_app(settings, watcher.app_failed))

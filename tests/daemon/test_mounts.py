@@ -44,8 +44,8 @@ def settings(app: Any, **values: Any) -> MountSettings:
 def mount(made: House, app: Any, **values: Any) -> Mount:
     watcher = Watcher()
     maker = MountMaker(
-        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon),
-        turns=Turns(made.loop.call_soon), frames=PYTHON, fast=True, next_id=lambda: "x-1",
+        watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon, now=lambda: 0.0),
+        turns=Turns(made.loop.call_soon, now=lambda: 0.0), frames=PYTHON, fast=True, next_id=lambda: "x-1",
         reactor=object(), calls=made.calls, background=made.background,
     )  # fmt: skip
     chosen = settings(app, **values)
