@@ -13,7 +13,7 @@ from ..core.connection import Connection, background_of
 from ..core.handshake import Handshake
 
 READ_AHEAD = 32
-"""Messages that may wait for the coroutine before the client is read no further."""
+"""Messages that may wait for the coroutine; then the connection reads no further."""
 
 READ_AHEAD_BYTES = 256 * 1024
 """The same in bytes (characters, for text)."""
@@ -34,19 +34,19 @@ class CoroutineConnection(Connection):
         self._space: asyncio.Future[None] | None = None
         self._over = False
         self._on_warning: Callable[[float], object] | None = None
-        """What on_expiring() was given."""
+        """The callback of on_expiring()."""
 
     def on_expiring(self, callback: Callable[[float], object]) -> None:
-        """Have `callback(seconds)` called once, on the loop, when the client's token ends in so many seconds (`expiry_warning`).
+        """Have `callback(seconds)` called once, on the loop, that many seconds before the client's token expires (`expiry_warning`).
 
-        It is a function or a coroutine function; a later one takes the place of an earlier. Name it before the first await: a warning that
-        was given already does not come again. Its exception is the app's: the connection closes with 1011. RuntimeError in another thread.
+        It is a function or a coroutine function; a later callback replaces an earlier one. Set it before the first await, because a
+        warning is given once. If it raises, the connection closes with 1011. RuntimeError in another thread.
         """
         self._must_be_on_loop("connection.on_expiring()")
         self._on_warning = None if self._over else callback
 
     async def receive(self) -> str | bytes:
-        """The next message: `str` for text, `bytes` for binary. Waits for it; raises ConnectionClosed when there will be none.
+        """The next message: `str` for text, `bytes` for binary. Waits for it; raises ConnectionClosed after the last one.
 
         RuntimeError when another task is waiting in receive() on the same connection, and in another thread than the loop's.
         """
@@ -54,7 +54,7 @@ class CoroutineConnection(Connection):
             self._must_be_on_loop("connection.receive()")
         inbox = self._inbox
         while not inbox:
-            if self._over:  # and not as soon as the closing begins: then it is not known yet how it ends
+            if self._over:  # not as soon as the closing begins, because the close code is not known yet
                 raise self._closed_error()
             if self._reader is not None:
                 raise RuntimeError("another task is receiving from this connection")
@@ -72,7 +72,7 @@ class CoroutineConnection(Connection):
         return message
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """Messages until the connection is over, however it ends."""
+        """Messages until the connection is over, for any reason."""
         try:
             while True:
                 yield await self.receive()
@@ -84,10 +84,10 @@ class CoroutineConnection(Connection):
             self._reader.set_result(None)
 
     def _ended(self, code: int, reason: str, by: str) -> None:
-        """The wire: the connection is over. No message will come any more; those that wait can still be received."""
+        """The wire: the connection is over. The last message has come; messages that wait can still be received."""
         super()._ended(code, reason, by)
         self._over = True
-        self._on_warning = None  # it most often holds the connection, which would be freed late
+        self._on_warning = None  # it usually refers to the connection, which would be freed late
         self._wake()
         if self._space is not None and not self._space.done():
             self._space.set_result(None)
@@ -95,7 +95,7 @@ class CoroutineConnection(Connection):
     # -- the session's side
 
     def _put(self, message: str | bytes) -> Awaitable[None] | None:
-        """One message for the coroutine; what is returned is done when there is room for more."""
+        """Add one message for the coroutine. The result is done when there is room for more."""
         self._inbox.append(message)
         self._inbox_size += len(message)
         if self._reader is not None and not self._reader.done():
@@ -141,7 +141,7 @@ class CoroutineSession:
         self._went_well(task, "warning the client")
 
     def _went_well(self, task: asyncio.Task[Any], doing: str) -> bool:
-        """Whether the task has ended without a failure. Its exception is told to the operator, and closes the connection."""
+        """Whether the task has ended without a failure. Its exception goes to the log, and closes the connection."""
         connection = self._connection
         error = None if task.cancelled() else task.exception()
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
@@ -154,7 +154,7 @@ class CoroutineSession:
 class CoroutineApp:
     """An app made of a coroutine function that takes a connection.
 
-    When it returns, the connection closes with 1000; when it raises, with 1011.
+    When the coroutine returns, the connection closes with 1000; when it raises, with 1011.
     """
 
     connection_class = CoroutineConnection

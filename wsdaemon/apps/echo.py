@@ -19,8 +19,8 @@ class EchoSession:
     __slots__ = ("received_payload",)
 
     def __init__(self, connection: Connection) -> None:
-        # Sending is all there is to do with a message, so that is what receives it. While the client does not read what it gets back,
-        # it returns something to wait for, and the client is not read either.
+        # The writer's method is the receiver, because echo only sends each message back. While the client does not read its echoes, the
+        # method returns an awaitable, and the connection reads no further.
         self.received_payload = writer_of(connection).send_payload
 
     def closed(self, code: int, reason: str) -> None:

@@ -62,7 +62,7 @@ class TickerSession:
         self._connection = connection
 
     def push(self, line: bytes) -> None:
-        # A client that is slow misses ticks rather than getting old ones late.
+        # A slow client misses ticks, because old ticks are of no use.
         if self._connection.is_open and not writer_of(self._connection).congested:
             try:
                 self._connection.send_payload(line, True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Prepared(Protocol):
-    """A message for many: framed once, and compressed at most once for all who agreed on the same compression."""
+    """A message for many connections: framed once, and compressed once per set of compression parameters."""
 
     size: int
     """Bytes of payload."""
@@ -30,10 +30,10 @@ class Writer(Protocol):
     live: bool
     """False as soon as a Close frame went out or came in, or the transport is gone."""
     queued: bool
-    """Something waits that the system has not taken yet."""
+    """Whether bytes wait that the kernel has not taken yet."""
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None] | None:
-        """Send one message; `payload` is UTF-8 when `text`. When the client is slow, the result is something to wait for, else None.
+        """Send one message; `payload` is UTF-8 when `text`. If the client is slow, the result is an awaitable, else None.
 
         Raises ConnectionClosed when the connection is over.
         """
@@ -52,18 +52,18 @@ class Writer(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the client reads more slowly than it is sent."""
+        """Whether the client reads more slowly than messages are sent to it."""
 
 
 class Counts(NamedTuple):
-    """What a connection has carried. Bytes are those of the transport, compressed and framed."""
+    """The traffic of a connection. Bytes are those of the transport, compressed and framed."""
 
     messages_in: int
     messages_out: int
     bytes_in: int
     bytes_out: int
     dropped: int = 0
-    """Messages that a slow client was not sent."""
+    """Messages that were dropped because the client is slow."""
 
 
 class WorkKeeper(Protocol):
@@ -73,7 +73,7 @@ class WorkKeeper(Protocol):
 
 
 class Wire(Protocol):
-    """What a connection needs of the wire."""
+    """The part of the wire that a connection needs."""
 
     @property
     def writer(self) -> Writer: ...
@@ -96,7 +96,7 @@ class Wire(Protocol):
 
 
 class Ready:
-    """An awaitable that has nothing to wait for. One object serves all: sending costs no allocation while the client keeps up."""
+    """An awaitable that is done. One object serves all connections, so that sending allocates nothing while the client keeps up."""
 
     __slots__ = ()
 
@@ -208,11 +208,11 @@ class Connection:
     def __repr__(self) -> str:
         return f"<connection {self.id} {self.handshake.peer} {self.handshake.path}>"
 
-    # -- what it is
+    # -- the request
 
     @property
     def id(self) -> str:
-        """Names this connection in the log; unique within a daemon's life."""
+        """The connection's name in the log; unique within a daemon's life."""
         return self._number
 
     @property
@@ -246,7 +246,7 @@ class Connection:
 
     @property
     def secure(self) -> bool:
-        """Whether the client came over TLS."""
+        """Whether the client uses TLS, to this listener or to a trusted proxy."""
         return self.handshake.secure
 
     @property
@@ -256,7 +256,7 @@ class Connection:
 
     @property
     def identity(self) -> Identity | None:
-        """Who the client is, with its claims and how that was proven; None where the mount asks nobody."""
+        """The authenticated user, with its claims and method; None if the mount has no authentication."""
         return self.handshake.identity
 
     @property
@@ -269,7 +269,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """False from the moment that either side began to close."""
+        """False as soon as either side begins to close."""
         return self._writer.live
 
     # -- threads
@@ -318,7 +318,7 @@ class Connection:
         return self._writer.send_payload(*payload_of(message)) or READY
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
-        """As send(), for a payload that is UTF-8 already when `text`: no copy is made and nothing is checked again."""
+        """Like send(), for a payload that is UTF-8 already if `text`: it is neither copied nor checked again."""
         if get_ident() != self._thread:
             return self._send_from_thread(payload, text)
         return self._writer.send_payload(payload, text) or READY
@@ -335,7 +335,7 @@ class Connection:
             self._writer.send_prepared(prepared)
 
     def writable(self) -> Awaitable[None]:
-        """Await it to wait until the client has taken most of what was sent, or the connection is over. On the loop's thread alone."""
+        """Await it to wait until the client has taken most of the sent data, or the connection is over. On the loop's thread alone."""
         self._must_be_on_loop("connection.writable()")
         return _Waiting(self, _is_writable) if self._writer.congested else READY
 
@@ -363,7 +363,7 @@ class Connection:
             self._wire.abort()
 
     def _closed_error(self) -> ConnectionClosed:
-        """The exception for this connection's end; 1006 while it is not known how it ends."""
+        """The exception for this connection's end; 1006 until its close code is known."""
         return ConnectionClosed(1006 if self.close_code is None else self.close_code, self.close_reason)
 
     # -- what it has carried
@@ -376,7 +376,7 @@ class Connection:
         """Bytes that were sent and that the kernel has not taken yet: the client is behind by at least so much."""
         return self._writer.unsent()
 
-    # -- what the wire tells
+    # -- called by the wire
 
     def _wake_waiters(self) -> None:
         """The wire: the client has caught up, or the connection closes, or is over."""
