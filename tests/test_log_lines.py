@@ -24,6 +24,7 @@ BOUNDED = "bounded by its own clock, tested where it is"
 
 DIRECT = {
     "core/rare_lines.py": RARE,
+    "core/background.py": "one stop: MAX_LINES lines at most, then a count",
     "core/refusals.py": RARE,
     "core/failed_logins.py": BOUNDED,
     "edge/renewal.py": OPERATOR,

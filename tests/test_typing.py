@@ -332,7 +332,10 @@ def test_other_names_are_not_there() -> None:
 
 REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
 SENDING = {"prepare", "send", "send_payload", "send_prepared", "writable"}
-LIFE = {"abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "opened_at", "state", "unsent"}
+LIFE = {
+    "abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "loop", "opened_at", "state", "unsent",
+    "wait_closed",
+}  # fmt: skip
 
 
 def test_users_see_nothing_of_a_connections_inside() -> None:
