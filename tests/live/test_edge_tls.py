@@ -205,7 +205,7 @@ def test_the_check_reads_every_certificate(tmp_path: Path) -> None:
     write(authority.issue_cert("www.example.com"), tmp_path, "www")
     text = ECHO.replace("127.0.0.1\n", "127.0.0.1\ntls = www, api\n") + section("www") + section("api")
     done = run(tmp_path, text, "--check")
-    assert done.returncode == 1 and f"[listener:web] {tmp_path}/api.pem: no such file" in done.stderr
+    assert done.returncode == 1 and f"[tls:api] certificate: {tmp_path}/api.pem: no such file" in done.stderr
     write(authority.issue_cert("api.example.com"), tmp_path, "api")
     done = run(tmp_path, text, "--check")
     assert done.returncode == 0 and "listener web: wss on tcp:0" in done.stdout
