@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from .daemon import process
-from .daemon.check import check, problems_beyond
 from .daemon.parts import StartError
 from .daemon.pidfile import forget_stale
 from .ops.log_destinations import LogError
@@ -64,6 +63,8 @@ class Options(usage.Options):
             print(effective(self.settings), end="")
             sys.exit(0)
         if self["check"]:
+            from .daemon.check import check
+
             sys.exit(check(self.settings, self.directory))
         self.signals.install()
         self._take_over_the_log()
@@ -76,6 +77,8 @@ class Options(usage.Options):
         if settings is not None and not self["print-config"]:
             self._install_reactor()
             if problems:
+                from .daemon.check import problems_beyond
+
                 problems += problems_beyond(settings, self.directory)
         if settings is None or problems:
             fail(str(SettingsError(problems)))

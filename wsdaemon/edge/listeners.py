@@ -26,7 +26,6 @@ from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .request import BadRequest, unavailable
 from .responses import error_response
 from .tls_failure import RECORDS, SERVER_NAME
-from .tls_layer import TlsLayer
 
 if TYPE_CHECKING:
     from .certificates import Certificates
@@ -250,6 +249,8 @@ class Listener:
         if self.certificates is None:
             arrival.stop_connecting = open_transport(self._loop, arrival, sock, failed)
             return
+        from .tls_layer import TlsLayer  # here, because it is half a megabyte, and many daemons have a proxy in front that does TLS
+
         refused = partial(self._tls_refused, arrival.peer)
         layer = TlsLayer(arrival, self.certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
         arrival.stop_connecting = layer.abort

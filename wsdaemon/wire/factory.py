@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketProtocol
 
-from .autobahn.mounted import needs_autobahns_parser, stage_class
 from .autobahn.slim import Slim
 from .autobahn.stage import Stage
 from .autobahn.transport import address
@@ -149,6 +148,8 @@ class Protocols:
 
     def _staged(self, mounted: type[WebSocketServerProtocol]) -> type[Stage]:
         if mounted not in self._classes:
+            from .autobahn.mounted import needs_autobahns_parser, stage_class  # here, because few mounts run a class of Autobahn's
+
             made = self._classes[mounted] = stage_class(mounted, class_options(self.factory))
             if needs_autobahns_parser(mounted):
                 self.streaming.add(made)

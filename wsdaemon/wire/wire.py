@@ -19,8 +19,6 @@ from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head
 from .autobahn.fallback import Fallback
-from .autobahn.mounted import MountedSession
-from .autobahn.transport import TwistedTransport
 from .deadlines import Deadlines
 from .deflate.negotiation import negotiate
 from .deflate.streams import Deflate
@@ -100,6 +98,8 @@ class Wire:
 
     def _connect(self) -> None:
         protocol, handshake = self.protocol, self.connection.handshake
+        from .autobahn.transport import TwistedTransport  # here, because few mounts run a class of Autobahn's
+
         protocol.makeConnection(TwistedTransport(self.reader, handshake.peer, handshake.local))
         protocol._transport_details = TransportDetails(
             channel_type=TransportDetails.CHANNEL_TYPE_TLS if handshake.secure else TransportDetails.CHANNEL_TYPE_TCP,
@@ -164,6 +164,8 @@ class Wire:
     def _make_session(self) -> Any:
         app = self.policy.app
         if app is None:
+            from .autobahn.mounted import MountedSession
+
             return MountedSession(self.protocol, self.policy.settings.on_message == "in_order")
         return open_session(app, self.connection, self.connection.handshake)
 
