@@ -63,7 +63,7 @@ def test_questions_have_their_own_answers() -> None:
         told = Told(loop)
         end = hub_end(told.client, loop)
         await greet(end, told.client)
-        asked = [told.client.ask(ASKED, b"%d" % number) for number in range(3)]
+        asked = [told.client.ask(ASKED, b"%d" % number, bytes.decode) for number in range(3)]
         await until(lambda: len(end.bodies(ASKED)) == 3)
         requests = [(request, body) for kind, request, body in end.frames if kind == ASKED]
         asked[2].cancel()
@@ -72,7 +72,7 @@ def test_questions_have_their_own_answers() -> None:
                 end.stream.send(frame(REFUSAL, request, Refusal("no", "not one", b"{}").body()))
             else:
                 end.stream.send(frame(ANSWER, request, b"answer " + body))
-        assert await asked[0] == b"answer 0"
+        assert await asked[0] == "answer 0"
         with pytest.raises(HubRefused, match="not one") as refused:
             await asked[1]
         assert (refused.value.code, refused.value.details) == ("no", b"{}")
@@ -105,13 +105,13 @@ def test_when_the_hub_ends_questions_fail_and_a_new_hub_is_another() -> None:
         told = Told(loop)
         end = hub_end(told.client, loop)
         await greet(end, told.client)
-        question = told.client.ask(ASKED)
+        question = told.client.ask(ASKED, b"", bytes)
         end.stream.close()
         with pytest.raises(HubAway):
             await question
         assert told.events == [("returned", False), "lost"]
         with pytest.raises(HubAway):
-            await told.client.ask(ASKED)
+            await told.client.ask(ASKED, b"", bytes)
         for instance, same in ((b"hub-two-", False), (b"hub-two-", True)):
             end = hub_end(told.client, loop)
             await greet(end, told.client, instance)
@@ -130,7 +130,7 @@ def test_a_resync_begins_the_link_anew() -> None:
         told.client.handle(TOLD, bodies.append)
         end = hub_end(told.client, loop)
         await greet(end, told.client)
-        question = told.client.ask(ASKED)
+        question = told.client.ask(ASKED, b"", bytes)
         end.stream.send(frame(RESYNC, 0, b""))
         end.stream.send(frame(TOLD, 0, b"of the time before"))
         await until(lambda: len(end.bodies(HELLO)) == 2)
@@ -178,16 +178,37 @@ def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         told = Told(loop)
         end = hub_end(told.client, loop)
         await greet(end, told.client)
-        asked = [told.client.ask(ASKED) for _ in range(3)]
+        asked = [told.client.ask(ASKED, b"", bytes) for _ in range(3)]
         with pytest.raises(HubAway, match="3 questions"):
-            await told.client.ask(ASKED)
-        asked.pop().cancel()
-        await asyncio.sleep(0)
-        asked.append(told.client.ask(ASKED))
+            await told.client.ask(ASKED, b"", bytes)
         told.client.close()
         for question in asked:
             with pytest.raises(HubAway):
                 await question
+        end.stream.close()
+
+    run(work)
+
+
+def test_an_error_can_be_made_into_another() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+
+        def translated(error: HubAway | HubRefused) -> Exception:
+            return LookupError(type(error).__name__)
+
+        with pytest.raises(LookupError, match="HubAway"):
+            await told.client.ask(ASKED, b"", bytes, translated)
+        end = hub_end(told.client, loop)
+        await greet(end, told.client)
+        refused, lost = (told.client.ask(ASKED, b"", bytes, translated) for _ in range(2))
+        await until(lambda: end.bodies(ASKED))
+        end.stream.send(frame(REFUSAL, end.frames[-1][1] - 1, Refusal("no", "no").body()))
+        with pytest.raises(LookupError, match="HubRefused"):
+            await refused
+        told.client.close()
+        with pytest.raises(LookupError, match="HubAway"):
+            await lost
         end.stream.close()
 
     run(work)

@@ -17,7 +17,7 @@ from wsdaemon.hub.stream import CLOSED_BY_OTHER_SIDE, FramedStream
 class CountingSocket(socket.socket):
     sends = 0
 
-    def send(self, data: object, flags: int = 0) -> int:  # type: ignore[override]
+    def send(self, data: object, flags: int = 0) -> int:
         self.sends += 1
         return super().send(data, flags)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from functools import partial
+from typing import Any, TypeVar
 
 from . import protocol
 from .protocol import ANSWER, HELLO, INSTANCE_BYTES, MAX_QUESTIONS, REFUSAL, RESYNC, UNWELCOME, WELCOME, Hello, Malformed, frame
@@ -27,6 +27,31 @@ class HubRefused(Exception):
         super().__init__(text)
         self.code = code
         self.details = details
+
+
+T = TypeVar("T")
+MakeError = Callable[[HubAway | HubRefused], Exception]
+
+
+def _as_it_is(error: HubAway | HubRefused) -> Exception:
+    return error
+
+
+class _Question:
+    """A question that waits for its answer."""
+
+    __slots__ = ("error", "future", "read")
+
+    def __init__(self, future: asyncio.Future[Any], read: Callable[[bytes], Any], error: MakeError) -> None:
+        self.future = future
+        self.read = read
+        self.error = error
+
+    def answered(self, kind: int, body: bytes) -> None:
+        if kind == ANSWER:
+            self.future.set_result(self.read(body))
+        else:
+            self.future.set_exception(self.error(HubRefused(*protocol.read_refusal(body))))
 
 
 Handler = Callable[[bytes], None]
@@ -53,7 +78,7 @@ class HubClient:
         self._report = report
         self._hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
         self._handlers: dict[int, Handler] = {}
-        self._questions: dict[int, asyncio.Future[bytes]] = {}
+        self._questions: dict[int, _Question] = {}
         self._last_request = 0
         self._stream: FramedStream | None = None
         self._hub: bytes | None = None
@@ -76,18 +101,20 @@ class HubClient:
         assert kind not in self._handlers
         self._handlers[kind] = handler
 
-    def ask(self, kind: int, body: bytes = b"") -> asyncio.Future[bytes]:
-        """Ask the hub. The future has the body of the answer, or the error HubRefused or HubAway. It may be cancelled."""
-        future: asyncio.Future[bytes] = self._loop.create_future()
+    def ask(self, kind: int, body: bytes, read: Callable[[bytes], T], error: MakeError = _as_it_is) -> asyncio.Future[T]:
+        """Ask the hub. The future has the answer, which `read` makes of its body, or the error HubRefused or HubAway.
+
+        `error` makes another error of those. The future may be cancelled.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
         stream = self._stream
         if stream is None or not self.is_there:
-            future.set_exception(HubAway("the hub is away"))
+            future.set_exception(error(HubAway("the hub is away")))
         elif len(self._questions) >= MAX_QUESTIONS:
-            future.set_exception(HubAway(f"{MAX_QUESTIONS} questions wait for the hub"))
+            future.set_exception(error(HubAway(f"{MAX_QUESTIONS} questions wait for the hub")))
         else:
             self._last_request = request = self._last_request % 0xFFFFFFFF + 1
-            self._questions[request] = future
-            future.add_done_callback(partial(self._forget, request))
+            self._questions[request] = _Question(future, read, error)
             stream.send(frame(kind, request, body))
         return future
 
@@ -115,13 +142,10 @@ class HubClient:
             self._welcomed(protocol.read_welcome(body))
         elif not self.is_there and kind != UNWELCOME:
             return  # sent before the hub read the hello
-        elif kind == ANSWER or kind == REFUSAL:  # noqa: PLR1714 - twice as fast as a set
-            future = self._questions.pop(request, None)
-            if future is not None and not future.done():
-                if kind == ANSWER:
-                    future.set_result(body)
-                else:
-                    future.set_exception(HubRefused(*protocol.read_refusal(body)))
+        elif kind in (ANSWER, REFUSAL):
+            question = self._questions.pop(request, None)
+            if question is not None and not question.future.done():
+                question.answered(kind, body)
         elif (handler := self._handlers.get(kind)) is not None:
             handler(body)
         elif kind == RESYNC:
@@ -154,17 +178,13 @@ class HubClient:
     def _lose(self, reason: str) -> None:
         was_there, self.is_there = self.is_there, False
         questions, self._questions = self._questions, {}
-        for future in questions.values():
-            if not future.done():
-                future.set_exception(HubAway(reason))
+        for question in questions.values():
+            if not question.future.done():
+                question.future.set_exception(question.error(HubAway(reason)))
         if was_there:
             self._report(reason)
             for call in list(self.lost):
                 call(reason)
-
-    def _forget(self, request: int, future: asyncio.Future[bytes]) -> None:
-        if future.cancelled():
-            self._questions.pop(request, None)
 
     def _check(self) -> None:
         """Begin anew with a hub that does not read. Its answers to the questions before come to nothing."""

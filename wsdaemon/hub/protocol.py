@@ -28,7 +28,7 @@ Kinds from ROOMS_KINDS on are those of `rooms`, and kinds from SHARED_KINDS on t
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 VERSION = 1
 
@@ -144,7 +144,7 @@ def read_text(body: bytes, at: int) -> tuple[str, int]:
         raise Malformed(str(error)) from error
 
 
-def _unpack(shape: struct.Struct, body: bytes) -> tuple[int, ...]:
+def _unpack(shape: struct.Struct, body: bytes) -> tuple[Any, ...]:
     try:
         return shape.unpack(body)
     except struct.error as error:
