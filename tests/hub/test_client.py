@@ -11,7 +11,7 @@ from tests.support.links import End, ShiftedLoop, run, until
 from wsdaemon.hub import client as client_module
 from wsdaemon.hub import protocol
 from wsdaemon.hub.client import HubAway, HubClient, HubRefused
-from wsdaemon.hub.protocol import ANSWER, HELLO, REFUSAL, RESYNC, UNWELCOME, WELCOME, Refusal, frame
+from wsdaemon.hub.protocol import ANSWER, HELLO, REFUSAL, RESYNC, UNWELCOME, WELCOME, RefusedQuestion, frame
 
 ASKED, TOLD = 70, 71
 
@@ -69,7 +69,7 @@ def test_questions_have_their_own_answers() -> None:
         asked[2].cancel()
         for request, body in reversed(requests):
             if body == b"1":
-                end.stream.send(frame(REFUSAL, request, Refusal("no", "not one", b"{}").body()))
+                end.stream.send(frame(REFUSAL, request, RefusedQuestion("no", "not one", b"{}").body()))
             else:
                 end.stream.send(frame(ANSWER, request, b"answer " + body))
         assert await asked[0] == "answer 0"
@@ -203,7 +203,7 @@ def test_an_error_can_be_made_into_another() -> None:
         await greet(end, told.client)
         refused, lost = (told.client.ask(ASKED, b"", bytes, translated) for _ in range(2))
         await until(lambda: end.bodies(ASKED))
-        end.stream.send(frame(REFUSAL, end.frames[-1][1] - 1, Refusal("no", "no").body()))
+        end.stream.send(frame(REFUSAL, end.frames[-1][1] - 1, RefusedQuestion("no", "no").body()))
         with pytest.raises(LookupError, match="HubRefused"):
             await refused
         told.client.close()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.links import read_frames
 from wsdaemon.hub import protocol
-from wsdaemon.hub.protocol import Hello, Malformed, Refusal
+from wsdaemon.hub.protocol import Hello, Malformed, RefusedQuestion
 
 
 def test_a_frame_has_its_length_kind_and_request_in_front() -> None:
@@ -29,7 +29,7 @@ def test_welcome_has_the_hubs_instance() -> None:
 
 
 def test_a_refusal_comes_back_as_it_was_written() -> None:
-    refusal = Refusal("room_full", "the room has 5 members — no more", b'{"retry_after":1}')
+    refusal = RefusedQuestion("room_full", "the room has 5 members — no more", b'{"retry_after":1}')
     assert protocol.read_refusal(refusal.body()) == refusal
 
 

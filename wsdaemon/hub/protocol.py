@@ -107,7 +107,7 @@ def read_unwelcome(body: bytes) -> int:
     return version
 
 
-class Refusal(NamedTuple):
+class RefusedQuestion(NamedTuple):
     """A question was refused. `code` is stable; `explanation` is for people; `details` is JSON, or empty."""
 
     code: str
@@ -118,10 +118,10 @@ class Refusal(NamedTuple):
         return text(self.code) + text(self.explanation) + self.details
 
 
-def read_refusal(body: bytes) -> Refusal:
+def read_refusal(body: bytes) -> RefusedQuestion:
     code, at = read_text(body, 0)
     explanation, at = read_text(body, at)
-    return Refusal(code, explanation, body[at:])
+    return RefusedQuestion(code, explanation, body[at:])
 
 
 def text(value: str) -> bytes:
