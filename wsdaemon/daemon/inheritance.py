@@ -1,4 +1,4 @@
-"""What a worker or the hub inherits from its supervisor: one manifest in a memory file, and descriptors that the manifest names.
+"""The inheritance of a worker or the hub: one manifest in a memory file, and the descriptors that the manifest names.
 
 The supervisor starts each child by fork and exec. One environment variable, WSDAEMON_INHERITED, has the number of an inherited memory
 file with the manifest in JSON. Settings, keys and other secrets never stand in arguments or in the environment, and a child that is
