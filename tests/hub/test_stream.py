@@ -140,7 +140,7 @@ def test_what_was_sent_before_the_end_is_read_before_the_end_is_told() -> None:
         left, right = (End(end, loop) for end in socket.socketpair())
         right.stream.send(frame(1, 0, b"the last words"))
         right.stream.close()
-        left.stream.send(frame(1, 0, bytes(1000)))  # to nobody
+        left.stream.send(frame(1, 0, bytes(1000)))  # the other side has ended
         left.stream.flush()
         await until(lambda: left.ends)
         assert left.bodies(1) == [b"the last words"]

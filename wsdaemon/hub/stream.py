@@ -1,6 +1,6 @@
 """One end of a link between the hub and a worker: frames over a socketpair.
 
-What is sent in one turn of the loop leaves in one write. Frames that the other side does not take wait here, so their number is bounded:
+The frames of one turn of the loop leave in one write. Frames that the other side does not take wait here, so their number is bounded:
 `behind` tells the owner when the other side has not read MAX_BACKLOG_BYTES, or a byte for MAX_BEHIND_SECONDS, and the owner then calls
 `drop` or `close`. Both sides are processes of one daemon, but no frame is trusted: a bad one ends the link.
 """
@@ -60,7 +60,7 @@ class FramedStream:
         self.queued = 0
         """Bytes that were ever given to `send`."""
         self.sent = 0
-        """Bytes of them that the socket took. What was dropped counts here too."""
+        """Bytes of them that the socket took. Dropped bytes count here too."""
         loop.add_reader(end.fileno(), self._read)
 
     @property
