@@ -1,0 +1,4 @@
+"""Programs of any language as apps: `app = process`."""
+
+from .app import ProcessApp as ProcessApp
+from .app import ProcessRules as ProcessRules
