@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
-from ..apps.process import ProcessApp, ProcessRules
+from ..apps.process import ProcessApp, ProcessRules, SharedApp, SharedRules
 from ..apps.process.child import Launch, limits
 from ..apps.process.environment import base_environment
 from ..apps.process.framing import Framing, JsonLines, Lines, Netstrings, Plain
@@ -24,16 +24,26 @@ from ..version import __version__
 
 SOFTWARE = f"wsdaemon/{__version__}"
 
+NO_COMMAND = Command("false", ("/bin/false",))
+"""In the place of a command that is reported already: --check goes on, to find the other problems."""
+
+DESCRIPTORS_OF_A_PROGRAM = 4
+"""Three pipes, and the one that tells of its end."""
+
 process_log = Logger(namespace="wsdaemon.process")
 
 
-def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> ProcessApp:
+def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> ProcessApp | SharedApp:
     """The app process. LoadError if the command cannot be run."""
     options = cast(ProcessOptions, settings.options)
     environment = base_environment(options.environment, os.environ)
+    launch = make_launch(options, environment)
+    if options.shared:
+        shared = SharedRules(mount=settings.path, launch=launch, environment=environment, max_output=options.max_output)
+        return SharedApp(shared, process_log)
     rules = ProcessRules(
         mount=settings.path,
-        launch=make_launch(options, environment),
+        launch=launch,
         environment=environment,
         framing=make_framing(options),
         software=SOFTWARE,
@@ -45,10 +55,17 @@ def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], fl
     return ProcessApp(rules, process_log)
 
 
+def descriptors(settings: MountSettings) -> int:
+    """The most descriptors that the app of a mount may need at once, besides those of its connections."""
+    options = settings.options
+    if isinstance(options, ProcessOptions):
+        return DESCRIPTORS_OF_A_PROGRAM * (1 if options.shared else options.max_processes)
+    return 0
+
+
 def make_launch(options: ProcessOptions, environment: Mapping[bytes, bytes]) -> Launch:
     """The way to start the command. LoadError if there is no such program, or no such directory."""
-    command = options.command
-    assert command is not None  # ProcessOptions.conflicts() has seen to it
+    command = options.command or NO_COMMAND
     directory = options.directory or command.directory
     if directory is not None and not directory.is_dir():
         raise LoadError(str(directory), "there is no such directory", "directory")

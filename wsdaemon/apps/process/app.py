@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from ...core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, TRY_AGAIN_LATER, ConnectionClosed
+from ...core.acceptance import HandshakeRefused
+from ...core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
 from ...core.connection import READY, Connection
+from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
@@ -17,6 +19,9 @@ from .child import Child, Launch
 from .environment import client_environment
 from .framing import Close, Event, Framing, FramingError, RefusedMessage
 from .output import ErrorLog, Errors, Sliced
+
+RETRY_AFTER = "5"
+"""Seconds after which a client may try again that was refused because too many programs run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class ProcessRules:
 class ProcessApp:
     """Starts the programs of a mount and counts them."""
 
+    keeps_handshake = False
+
     def __init__(self, rules: ProcessRules, log: LineLog) -> None:
         self.rules = rules
         self.lines = RareLines(log)
@@ -48,38 +55,42 @@ class ProcessApp:
         self._running: set[Program] = set()
         self._all_gone: asyncio.Future[None] | None = None
         self._numbers = itertools.count(1)
+        self._prefix = secrets.token_hex(4)
 
     def __len__(self) -> int:
         """Programs that run, with those that are ending."""
         return len(self._running)
 
-    @property
-    def full(self) -> bool:
-        return len(self._running) >= self.rules.max_processes
-
-    def start_program(self, handshake: Handshake) -> Program:
-        """Start a program for a client. OSError."""
-        program = Program(self, handshake, f"{os.getpid()}-{next(self._numbers)}")
+    def _start_program(self, handshake: Handshake) -> Program:
+        program = Program(self, handshake, f"{self._prefix}-{next(self._numbers)}")
         self._running.add(program)
         return program
 
-    def open(self, connection: Connection, handshake: Handshake) -> ProcessSession:
-        if self.full:
-            self.lines.warn("full", "{mount}: max_processes = {most} programs run", mount=self.rules.mount, most=self.rules.max_processes)
-            connection.close(TRY_AGAIN_LATER, "too many programs")
-            return ProcessSession(connection, None)
+    async def admit(self, handshake: Handshake) -> Acceptance:
+        """Start the client's program before the 101, and let it refuse the client. HandshakeRefused."""
+        rules = self.rules
+        if len(self._running) >= rules.max_processes:
+            self.lines.warn("full", "{mount}: max_processes = {most} programs run", mount=rules.mount, most=rules.max_processes)
+            raise HandshakeRefused(503, "too many programs run\n", [("Retry-After", RETRY_AFTER)])
         try:
-            program = self.start_program(handshake)
+            program = self._start_program(handshake)
         except OSError as error:
-            self.say_unstartable(error)
-            connection.close(INTERNAL_ERROR, "the program cannot be started")
-            return ProcessSession(connection, None)
-        program.attach(connection)
-        return ProcessSession(connection, program)
+            self.lines.error(("start", error.errno), "{mount}: the program cannot be started: {error}", mount=rules.mount, error=str(error))
+            raise HandshakeRefused(500, "the program cannot be started\n") from None
+        if rules.refuse_status:
+            try:
+                let_in = await program.decision(rules.start_timeout)
+            except BaseException:
+                program.end()
+                raise
+            if not let_in:
+                program.end()
+                raise HandshakeRefused(rules.refuse_status, "refused\n")
+        return Acceptance(open=program.open, abandoned=program.end)
 
-    def say_unstartable(self, error: OSError) -> None:
-        mount, reason = self.rules.mount, str(error)
-        self.lines.error(("start", error.errno), "{mount}: the program cannot be started: {reason}", mount=mount, reason=reason)
+    def open(self, connection: Connection, handshake: Handshake) -> ProcessSession:
+        """The session of a client that was not asked about before. OSError if its program cannot be started."""
+        return self._start_program(handshake).open(connection, handshake)
 
     def say_program(self, kind: str, program: int, outcome: str) -> None:
         """Log the outcome of a program, once a minute for each outcome."""
@@ -104,12 +115,9 @@ class ProcessApp:
 
 
 class Program:
-    """The program of one client, from before its connection is open until nothing of it is left.
+    """The program of one client, from before its connection is open until nothing of it is left."""
 
-    `first_output` is done when the program has written something, or has ended: with True if it may be let in.
-    """
-
-    __slots__ = ("_app", "_child", "_connection", "_errors", "_framing", "_loop", "_sliced", "_status", "_waiting", "first_output")
+    __slots__ = ("_app", "_child", "_connection", "_errors", "_first_output", "_framing", "_loop", "_sliced", "_status", "_waiting")
 
     def __init__(self, app: ProcessApp, handshake: Handshake, unique_id: str) -> None:
         rules = app.rules
@@ -118,17 +126,27 @@ class Program:
         self._connection: Connection | None = None
         self._framing = rules.framing()
         self._errors = Errors(app.errors)
-        self._sliced = Sliced(self._send)
+        self._sliced: Sliced[Event] = Sliced(self._send)
         self._status: int | None = None
         self._waiting = False
-        self.first_output: asyncio.Future[bool] | None = None
+        self._first_output: asyncio.Future[bool] | None = None
         environment = {**client_environment(handshake, unique_id, rules.software), **rules.environment}
         self._child = Child(rules.launch, environment, self, loop)
 
-    def attach(self, connection: Connection) -> None:
-        """The connection is open."""
+    async def decision(self, seconds: float) -> bool:
+        """Whether the client may be let in: the program has written something, has ended with 0, or has run for so long."""
+        self._first_output = self._loop.create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._first_output
+        except TimeoutError:
+            return True
+
+    def open(self, connection: Connection, handshake: Handshake) -> ProcessSession:
+        """The connection is open: output that waits is sent."""
         self._connection = connection
         self._go_on()
+        return ProcessSession(connection, self)
 
     # -- the client's messages
 
@@ -157,8 +175,8 @@ class Program:
         self._go_on()
 
     def _tell(self, let_in: bool) -> None:
-        if self.first_output is not None and not self.first_output.done():
-            self.first_output.set_result(let_in)
+        if self._first_output is not None and not self._first_output.done():
+            self._first_output.set_result(let_in)
 
     def _go_on(self) -> None:
         """Send the messages that wait; then read on, or close when the program has ended."""
@@ -231,13 +249,11 @@ class ProcessSession:
 
     __slots__ = ("_connection", "_program")
 
-    def __init__(self, connection: Connection, program: Program | None) -> None:
+    def __init__(self, connection: Connection, program: Program) -> None:
         self._connection = connection
         self._program = program
 
-    def received_payload(self, payload: bytes, text: bool) -> object:
-        if self._program is None:
-            return None
+    def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         try:
             taken = self._program.write(payload, text)
         except RefusedMessage as error:
@@ -246,5 +262,4 @@ class ProcessSession:
         return None if taken is None else until_done(taken, self._connection)
 
     def closed(self, code: int, reason: str) -> None:
-        if self._program is not None:
-            self._program.end()
+        self._program.end()

@@ -12,15 +12,20 @@ import os
 import resource
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, cast
 
 READ_BYTES = 64 * 1024
 """Output that is taken in one read: what a pipe holds by default."""
+
+PIECES_AT_ONCE = 64
+"""Messages in one write, if several wait."""
 
 USUAL_FILES = 1024
 """The soft limit of open files of a program. The daemon's own is higher, and some programs close, or select(), up to it."""
@@ -81,7 +86,7 @@ class Child:
 
     __slots__ = (
         "_discarding", "_errors", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused", "_pending", "_pidfd",
-        "_process", "_reads_left", "_room", "_stdin", "_timer", "pid", "status",
+        "_process", "_reads_left", "_room", "_stdin", "_timer", "pid", "status", "unwritten",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +99,8 @@ class Child:
         self._process = process = launch.start(environment)
         self.pid = process.pid
         self.status: int | None = None
-        self._pending: memoryview | None = None
+        self._pending: deque[memoryview] = deque()
+        self.unwritten = 0
         self._room: asyncio.Future[None] | None = None
         self._input_ends = False
         self._paused = False
@@ -130,44 +136,50 @@ class Child:
 
     # -- its standard input
 
-    @property
-    def unwritten(self) -> int:
-        """Bytes that the program has not taken yet."""
-        return 0 if self._pending is None else len(self._pending)
-
     def write(self, data: bytes) -> asyncio.Future[None] | None:
         """Write to its standard input. If the program does not take all of it at once, the result is done as soon as it has.
 
-        Wait for that before the next write, or what waits is copied. A program that has closed its input misses what is written to it.
+        `unwritten` are the bytes that it has not taken. A program that has closed its input misses what is written to it.
         """
         if self._stdin is None or self._input_ends:
             return None
-        if self._pending is not None:
-            self._pending = memoryview(bytes(self._pending) + data)
-        else:
-            sent = self._write_some(data)
-            if sent == len(data) or self._stdin is None:
+        rest = memoryview(data)
+        if not self._pending:
+            rest = rest[self._write_some([rest]) :]
+            if not rest or self._stdin is None:
                 return None
-            self._pending = memoryview(data)[sent:]
             self._loop.add_writer(self._stdin.fileno(), self._write_rest)
+        self._pending.append(rest)
+        self.unwritten += len(rest)
+        return self.taken()
+
+    def taken(self) -> asyncio.Future[None] | None:
+        """Done when the program has taken all that was written to it; None if it has."""
+        if not self._pending:
+            return None
         if self._room is None:
             self._room = self._loop.create_future()
         return self._room
 
-    def _write_some(self, data: bytes | memoryview) -> int:
+    def _write_some(self, pieces: list[memoryview]) -> int:
         assert self._stdin is not None
         try:
-            return self._stdin.write(data) or 0
+            return os.writev(self._stdin.fileno(), pieces)
+        except BlockingIOError:
+            return 0
         except OSError:  # the program has closed it, or has ended
             self._close_input()
             return 0
 
     def _write_rest(self) -> None:
-        assert self._pending is not None
-        sent = self._write_some(self._pending)
+        sent = self._write_some(list(islice(self._pending, PIECES_AT_ONCE)))
         if self._stdin is None:
             return
-        self._pending = self._pending[sent:]
+        self.unwritten -= sent
+        while self._pending and sent >= len(self._pending[0]):
+            sent -= len(self._pending.popleft())
+        if sent:
+            self._pending[0] = self._pending[0][sent:]
         if not self._pending:
             self._loop.remove_writer(self._stdin.fileno())
             self._all_taken()
@@ -175,7 +187,8 @@ class Child:
                 self._close_input()
 
     def _all_taken(self) -> None:
-        self._pending = None
+        self._pending.clear()
+        self.unwritten = 0
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
@@ -183,7 +196,7 @@ class Child:
     def _close_input(self) -> None:
         stdin, self._stdin = self._stdin, None
         if stdin is not None:
-            if self._pending is not None:
+            if self._pending:
                 self._loop.remove_writer(stdin.fileno())
             stdin.close()
             self._all_taken()
@@ -262,7 +275,7 @@ class Child:
         if self.status is not None or self._timer is not None:
             return
         self._input_ends = True
-        if self._pending is None:
+        if not self._pending:
             self._close_input()
         self._timer = self._loop.call_later(self._launch.stop_timeout, self._terminate)
 

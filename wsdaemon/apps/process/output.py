@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 from ...core.rare_lines import LineLog, RareLines
 from ...core.slices import SLICE_SECONDS
-from .framing import Event, FramingError
+from .framing import FramingError
+
+T = TypeVar("T")
 
 ERROR_LINES = 60
 """Lines a minute that the programs of one mount may write to the log."""
@@ -54,22 +57,22 @@ class Errors:
         self._log.add(pid, rest)
 
 
-class Sliced:
+class Sliced(Generic[T]):
     """Hands events over in slices: after 2 ms others have their turn. `take` returns False to be asked again by `go_on`."""
 
     __slots__ = ("_events", "_now", "_take")
 
-    def __init__(self, take: Callable[[Event], bool], now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, take: Callable[[T], bool], now: Callable[[], float] = time.perf_counter) -> None:
         self._take = take
         self._now = now
-        self._events: Iterator[Event] | None = None
+        self._events: Iterator[T] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether events wait."""
         return self._events is not None
 
-    def add(self, events: Iterable[Event]) -> None:
+    def add(self, events: Iterable[T]) -> None:
         """Events to hand over; the earlier ones must all be."""
         assert self._events is None
         self._events = iter(events)
