@@ -25,6 +25,12 @@ def test_the_defaults() -> None:
     assert (made.framing, made.max_processes, made.shell, made.shared, made.refuse_status) == ("lines", 100, False, False, 0)
 
 
+def test_descriptors() -> None:
+    assert options(command="cat").descriptors(10_000) == 400
+    assert options(command="cat").descriptors(10) == 40
+    assert options(command="cat", shared=True).descriptors(10_000) == 4
+
+
 @pytest.mark.parametrize(
     ("text", "argv"),
     [

@@ -27,11 +27,6 @@ SOFTWARE = f"wsdaemon/{__version__}"
 NO_COMMAND = Command("false", ("/bin/false",))
 """In the place of a command that is reported already: --check goes on, to find the other problems."""
 
-DESCRIPTORS_OF_A_PROGRAM = 4
-"""Three pipes, and the one that tells of its end."""
-
-process_log = Logger(namespace="wsdaemon.process")
-
 
 def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> ProcessApp | SharedApp:
     """The app process. LoadError if the command cannot be run."""
@@ -40,7 +35,7 @@ def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], fl
     launch = make_launch(options, environment)
     if options.shared:
         shared = SharedRules(mount=settings.path, launch=launch, environment=environment, max_output=options.max_output)
-        return SharedApp(shared, process_log)
+        return SharedApp(shared, Logger(namespace="wsdaemon.process"))
     rules = ProcessRules(
         mount=settings.path,
         launch=launch,
@@ -52,15 +47,7 @@ def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], fl
         start_timeout=options.start_timeout,
         exit_codes=options.exit_codes,
     )
-    return ProcessApp(rules, process_log)
-
-
-def descriptors(settings: MountSettings) -> int:
-    """The most descriptors that the app of a mount may need at once, besides those of its connections."""
-    options = settings.options
-    if isinstance(options, ProcessOptions):
-        return DESCRIPTORS_OF_A_PROGRAM * (1 if options.shared else options.max_processes)
-    return 0
+    return ProcessApp(rules, Logger(namespace="wsdaemon.process"))
 
 
 def make_launch(options: ProcessOptions, environment: Mapping[bytes, bytes]) -> Launch:

@@ -15,6 +15,9 @@ from wsdaemon.settings.problems import Refused
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import MIB, CloseCodeForm, Count, Duration, File, PositiveCount, PositiveDuration, PositiveSize, Size
 
+DESCRIPTORS_OF_A_PROGRAM = 4
+"""Three pipes, and the one that tells of its end."""
+
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -242,6 +245,9 @@ class ProcessOptions(SectionSettings):
             "the connection. If it ends, its connections are closed with 1012, and it is started again, after up to 30s."
         ),
     )
+
+    def descriptors(self, connections: int) -> int:
+        return DESCRIPTORS_OF_A_PROGRAM * (1 if self.shared else min(self.max_processes, connections))
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
         if self.command is None:

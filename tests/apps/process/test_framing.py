@@ -18,9 +18,9 @@ from wsdaemon.apps.process.framing import (
     JsonLines,
     LineCutter,
     Lines,
-    Message,
     Netstrings,
     Plain,
+    ProgramMessage,
     RefusedMessage,
 )
 
@@ -31,7 +31,7 @@ def read(framing: Framing, *pieces: bytes) -> list[Event]:
 
 
 def texts(*lines: str) -> list[Event]:
-    return [Message(line.encode(), True) for line in lines]
+    return [ProgramMessage(line.encode(), True) for line in lines]
 
 
 def test_lines() -> None:
@@ -46,7 +46,7 @@ def test_the_unfinished_last_line_is_a_message() -> None:
 
 def test_lines_that_are_no_utf8_are_replaced_or_binary() -> None:
     assert read(Lines(100, False), b"\xff\xc3\xa4\n") == texts("\N{REPLACEMENT CHARACTER}ä")
-    assert read(Lines(100, False, text=False), b"\xff\n") == [Message(b"\xff", False)]
+    assert read(Lines(100, False, text=False), b"\xff\n") == [ProgramMessage(b"\xff", False)]
 
 
 @pytest.mark.parametrize("message", [b"a\nb", b"a\rb", b"a\n", b"\n"])
@@ -70,14 +70,18 @@ def test_a_line_has_a_longest_length() -> None:
 
 
 def test_plain_bytes() -> None:
-    assert read(Plain(), b"\xff", b"a\nb") == [Message(b"\xff", False), Message(b"a\nb", False)]
+    assert read(Plain(), b"\xff", b"a\nb") == [ProgramMessage(b"\xff", False), ProgramMessage(b"a\nb", False)]
     assert read(Plain(text=True), b"a\xff") == texts("a\N{REPLACEMENT CHARACTER}")
     assert Plain().encode(b"x\ny", False) == b"x\ny"
 
 
 def test_netstrings() -> None:
     assert Netstrings(100).encode(b"a\nb", True) == b"3:a\nb,"
-    assert read(Netstrings(100), b"3:a\nb,0:,1", b":\xff,") == [Message(b"a\nb", False), Message(b"", False), Message(b"\xff", False)]
+    assert read(Netstrings(100), b"3:a\nb,0:,1", b":\xff,") == [
+        ProgramMessage(b"a\nb", False),
+        ProgramMessage(b"", False),
+        ProgramMessage(b"\xff", False),
+    ]
     assert read(Netstrings(100, text=True), b"2:\xc3\xa4,") == texts("ä")
 
 
@@ -93,7 +97,12 @@ def test_json_in_both_directions() -> None:
     assert json.loads(framing.encode(b"\xff", False)) == {"binary": base64.b64encode(b"\xff").decode()}
     assert framing.encode(b"a\nb", True).count(b"\n") == 1
     lines = b'{"text":"\xc3\xa4\\n"}\n{"binary":"/w=="}\n{"close":4000,"reason":"bye"}\n{"close":1000}'
-    assert read(framing, lines) == [Message("ä\n".encode(), True), Message(b"\xff", False), Close(4000, "bye"), Close(1000, "")]
+    assert read(framing, lines) == [
+        ProgramMessage("ä\n".encode(), True),
+        ProgramMessage(b"\xff", False),
+        Close(4000, "bye"),
+        Close(1000, ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_lines_that_are_no_message_in_json(line: bytes) -> None:
 
 
 def test_text_that_no_utf8_can_hold_is_replaced() -> None:
-    assert read(JsonLines(100), b'{"text":"\\ud800"}') == [Message(b"?", True)]
+    assert read(JsonLines(100), b'{"text":"\\ud800"}') == [ProgramMessage(b"?", True)]
 
 
 MAKERS: list[tuple[Callable[[], Framing], str]] = [
@@ -126,4 +135,4 @@ def test_messages_come_back_however_their_bytes_are_cut(make: Callable[[], Frami
     stream = b"".join(make().encode(message, False) for message in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert read(make(), *pieces) == [Message(message, False) for message in messages]
+    assert read(make(), *pieces) == [ProgramMessage(message, False) for message in messages]

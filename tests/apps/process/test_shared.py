@@ -160,7 +160,7 @@ def test_what_waits_for_the_program_is_bounded_over_all_clients(monkeypatch: pyt
 
     async def story(folder: Path) -> None:
         gate = folder / "go"
-        script = f'while [ ! -e {gate} ]; do sleep 0.01; done; grep -c text >{folder / "count"}'
+        script = f"while [ ! -e {gate} ]; do sleep 0.01; done; grep -c text >{folder / 'count'}"
         app = SharedApp(SharedRules(mount="/p", launch=launch(script), environment={b"PATH": b"/usr/bin:/bin"}, max_output=1000), Lines())
         await app.start()
         clients = [join(app, f"client {number}") for number in range(20)]

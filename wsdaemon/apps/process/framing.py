@@ -24,7 +24,7 @@ class RefusedMessage(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ProgramMessage:
     """A message of the program. `payload` is UTF-8 if `text`."""
 
     payload: bytes
@@ -39,7 +39,7 @@ class Close:
     reason: str
 
 
-Event: TypeAlias = Message | Close
+Event: TypeAlias = ProgramMessage | Close
 
 
 class Framing(Protocol):
@@ -125,8 +125,8 @@ class Lines:
         if line is not None:
             yield self._message(line)
 
-    def _message(self, line: bytes) -> Message:
-        return Message(as_text(line), True) if self._text else Message(line, False)
+    def _message(self, line: bytes) -> ProgramMessage:
+        return ProgramMessage(as_text(line), True) if self._text else ProgramMessage(line, False)
 
 
 class Plain:
@@ -141,7 +141,7 @@ class Plain:
         return payload
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        yield Message(as_text(data), True) if self._text else Message(data, False)
+        yield ProgramMessage(as_text(data), True) if self._text else ProgramMessage(data, False)
 
     def finish(self) -> Iterator[Event]:
         return iter(())
@@ -166,7 +166,7 @@ class Netstrings:
         try:
             while (found := self._next(position)) is not None:
                 payload, position = found
-                yield Message(as_text(payload), True) if self._text else Message(payload, False)
+                yield ProgramMessage(as_text(payload), True) if self._text else ProgramMessage(payload, False)
         finally:
             del self._buffer[:position]
 
@@ -219,10 +219,10 @@ def event_of(fields: dict[str, Any]) -> Event:
     """The message or the close of a JSON object. Raises FramingError."""
     match fields:
         case {"text": str(text)}:
-            return Message(text.encode("utf-8", "replace"), True)
+            return ProgramMessage(text.encode("utf-8", "replace"), True)
         case {"binary": str(encoded)}:
             try:
-                return Message(base64.b64decode(encoded, validate=True), False)
+                return ProgramMessage(base64.b64decode(encoded, validate=True), False)
             except (binascii.Error, ValueError):
                 raise FramingError("binary that is not base64") from None
         case {"close": int(code)} if may_be_sent(code) and not isinstance(code, bool):

@@ -18,7 +18,7 @@ from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
 from .child import Child, Launch
 from .environment import CREDENTIALS, LEFT_OUT
-from .framing import Close, FramingError, LineCutter, Message, event_of, json_line, json_object, json_size, message_fields
+from .framing import Close, FramingError, LineCutter, ProgramMessage, event_of, json_line, json_object, json_size, message_fields
 from .output import ErrorLog, Errors, Sliced
 
 ALL = "*"
@@ -33,7 +33,7 @@ FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.5, 30.0
 GOOD_RUN_SECONDS = 60.0
 """After a run of so long the delay is the first again."""
 
-Delivery: TypeAlias = tuple[Connection, Message | Close | Prepared]
+Delivery: TypeAlias = tuple[Connection, ProgramMessage | Close | Prepared]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +188,10 @@ class SharedApp:
             elif (connection := self._clients.get(id)) is not None:
                 yield connection, event
 
-    def _to_all(self, event: Message | Close) -> Iterator[Delivery]:
-        message: Message | Close | Prepared = event
+    def _to_all(self, event: ProgramMessage | Close) -> Iterator[Delivery]:
+        message: ProgramMessage | Close | Prepared = event
         for connection in list(self._clients.values()):
-            if isinstance(message, Message):
+            if isinstance(message, ProgramMessage):
                 message = connection.prepare(message.payload, message.text)
             yield connection, message
 
@@ -201,7 +201,7 @@ class SharedApp:
             return True
         if isinstance(event, Close):
             connection.close(event.code, event.reason)
-        elif isinstance(event, Message):
+        elif isinstance(event, ProgramMessage):
             connection.send_payload(event.payload, event.text)  # one slow client must not delay the others: its mount's policy is for it
         else:
             connection.send_prepared(event)
