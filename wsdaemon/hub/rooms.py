@@ -97,6 +97,11 @@ class MountOrder:
         self._numbers: dict[bytes, Numbers] = {}
         self._accounts: dict[bytes, Account] = {}
 
+    @property
+    def key_count(self) -> int:
+        """The number of idempotency keys that all rooms remember."""
+        return len(self._rooms.keys)
+
     # -- publications
 
     def publish(self, link: WorkerLink, request: int, body: bytes) -> None:
