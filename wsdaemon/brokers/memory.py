@@ -5,6 +5,7 @@ Not thread-safe: call it from the loop's thread alone. Times come from an inject
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import secrets
 import time
@@ -55,7 +56,11 @@ class MemoryBroker:
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders = self._local.holders
         self._patterns = self._local.patterns
+        self._waiters: list[asyncio.Future[None]] = []
         self._closed = False
+
+    def open(self) -> None:
+        """Nothing: the memory is there."""
 
     @property
     def room_count(self) -> int:
@@ -71,7 +76,7 @@ class MemoryBroker:
 
     @contextmanager
     def waiting(self, size: int, account: Account | None) -> Iterator[None]:
-        """Count a publication of `size` bytes that waits until the room can take more. MemoryFull if there is no memory for that."""
+        """As in `contract`."""
         payer, cost = account or self.budget.house, WAITING_BYTES + size
         self._rooms.afford(payer, cost, None)
         self.budget.take(payer, cost)
@@ -190,6 +195,22 @@ class MemoryBroker:
             self.fan.submit(state, message, targets, skip, count <= self.limits.inline)
         return Published(state.epoch, message.offset, False, given)
 
+    def less_busy(self, room: str) -> asyncio.Future[None]:
+        """As in `contract`: done when the fan has delivered for a turn."""
+        if not self._waiters:
+            self.fan.call_after_turn(self._wake_waiters)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if self._closed:
+            self._wake_waiters()
+        return waiter
+
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
         now = self._open()
         contract.check_limit(limit)
@@ -230,10 +251,9 @@ class MemoryBroker:
         self._rooms.clear()
 
     def sweep(self, limit: int = 1000) -> int:
-        """Forget empty rooms whose time is over, and messages that are too old: up to about `limit` rooms. Returns their number.
+        """As in `contract`: empty rooms whose time is over, and messages that are too old.
 
-        Call it every few seconds, and again soon if it returns `limit` or more. A message that is too old is never given out, swept or
-        not. With regular calls it is freed after at most twice its age.
+        A message that is too old is never given out, swept or not. With regular calls it is freed after at most twice its age.
         """
         return self._rooms.sweep(self._clock(), limit)
 
