@@ -62,6 +62,7 @@ def test_a_question_that_the_hub_cannot_handle_fails_alone() -> None:
     async def work(loop: ShiftedLoop) -> None:
         hub = Hub(loop)
         worker = await hub.worker(1)
+        await worker.join("lobby", "ada")
         with pytest.raises(BrokerUnavailable, match="could not handle"):
             await worker.link.presence("lobby", "many")  # type: ignore[arg-type]
         await worker.link.probe()
@@ -93,7 +94,6 @@ def test_the_hub_sweeps_rooms_that_are_not_used_any_more(monkeypatch: pytest.Mon
         order = hub.rooms.order(PATH)
         assert order is not None
         loop.shift += SWEEP_INTERVAL_SECONDS + 1
-        hub.rooms.clock_shift = SWEEP_INTERVAL_SECONDS + 1
         await until(lambda: not order.rooms("", 10, None).rooms)
         hub.close(worker)
 

@@ -11,8 +11,8 @@ from tests.support.links import read_frames
 from wsdaemon.brokers import Limits, contract
 from wsdaemon.brokers.contract import Presence
 from wsdaemon.brokers.links.contract import Publication
+from wsdaemon.hub import followers as followers_module
 from wsdaemon.hub import room_messages
-from wsdaemon.hub import rooms as rooms_module
 from wsdaemon.hub.rooms import MountOrder
 from wsdaemon.hub.server import WorkerLink
 
@@ -76,13 +76,13 @@ def test_an_answer_depends_on_the_workers_that_follow_the_room() -> None:
 
 
 def test_the_lists_of_followers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms_module, "TARGETS_KEPT", 10)
+    monkeypatch.setattr(followers_module, "TARGETS_KEPT", 10)
     made = Order(Limits())
     one = made.link("one")
     made.join(one, "lobby", "ada")
     for number in range(1, 100):
         made.publish(one, number, f"room {number}".replace(" ", "-"))
-        assert made.order.cached_rooms <= 10
+        assert len(made.order.followers.targets) <= 10
     made.publish(one, 100, "lobby", b"!")
     assert given(one) == [b"!"]
 
@@ -134,7 +134,7 @@ def test_a_member_of_another_worker_cannot_be_taken_out() -> None:
     made.order.leave(two, "lobby", "ada")
     made.order.leave(two, "nowhere", "ada")
     made.order.unfollow(two, "lobby")
-    made.order.unfollow_pattern(two, ">")
+    made.order.followers.unfollow_pattern(two, ">")
     assert made.order.presence("lobby", None).count == 1
     made.order.unfollow(one, "lobby")
     assert made.order.presence("lobby", None).count == 0

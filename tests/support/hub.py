@@ -91,7 +91,7 @@ class Hub:
         self.lines: list[str] = []
         self.silent: set[int] = set()
         self.server = HubServer(loop, instance, lambda number: number not in self.silent, lambda line, error: self.lines.append(line))
-        self.rooms = RoomServer(self.server)
+        self.rooms = RoomServer(self.server, clock=loop.time)
 
     def connect(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()

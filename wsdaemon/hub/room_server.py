@@ -144,7 +144,7 @@ def _follow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 
 def _unfollow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
-    order.unfollow_pattern(link, *value)
+    order.followers.unfollow_pattern(link, *value)
     return b""
 
 

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import cast
 
 from ..brokers import Limits, contract
 from ..brokers.account import Account
 from ..brokers.budget import MESSAGE_BYTES, SUBSCRIPTION_BYTES, Budget
-from ..brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, RoomInfo, RoomPage
+from ..brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, RoomPage
 from ..brokers.links.contract import Joined, Roster, Standing, StandingPage
 from ..brokers.pages import first_messages
-from ..brokers.patterns import PatternIndex, check_pattern, matches
+from ..brokers.patterns import check_pattern, matches
 from ..brokers.room import Room
 from ..brokers.table import RoomTable
 from . import room_messages
+from .followers import Followers
 from .numbers import Numbers
 from .protocol import HEADER
 from .room_messages import ECHO, HAS_KEY, PUBLISH_HEAD, TAIL_AT, TEXT
 from .server import WorkerLink
-
-TARGETS_KEPT = 10_000
-"""Rooms whose list of following workers is kept ready."""
 
 PAGE_BYTES = 4 << 20
 """Payload of the messages in one page of a history."""
@@ -42,24 +41,6 @@ class RosterEntry:
         self.link = link
         self.account = account
         self.stale = False
-
-
-class Following:
-    """The workers that follow one room. It exists while there are any.
-
-    `links`: each worker, and whether it watches the roster. `changes` counts the changes of the roster since `epoch` began.
-    """
-
-    __slots__ = ("changes", "epoch", "links")
-
-    def __init__(self, epoch: str) -> None:
-        self.links: dict[WorkerLink, bool] = {}
-        self.epoch = epoch
-        self.changes = 0
-
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.changes)
 
 
 def roster_of(room: Room) -> dict[str, RosterEntry]:
@@ -86,16 +67,22 @@ class MountOrder:
         self._answer_when_written = answer_when_written
         self._clock = clock
         self._wall = wall
-        self._new_epoch = new_epoch
         self._rooms = RoomTable(limits, self.budget, new_epoch)
-        self._following: dict[str, Following] = {}
-        self._patterns: PatternIndex[WorkerLink] = PatternIndex()
-        self._patterns_of: dict[WorkerLink, set[str]] = {}
-        self._targets: dict[str, tuple[WorkerLink, ...]] = {}
+        self.followers = Followers(new_epoch)
         self._held: dict[str, set[WorkerLink]] = {}
         self._times: dict[str, float] = {}
         self._numbers: dict[bytes, Numbers] = {}
         self._accounts: dict[bytes, Account] = {}
+
+    @property
+    def remembered_numbers(self) -> int:
+        """The number of answers that are remembered for workers that ask again."""
+        return sum(map(len, self._numbers.values()))
+
+    @property
+    def known_times(self) -> int:
+        """The number of rooms whose last publication has a known time."""
+        return len(self._times)
 
     @property
     def key_count(self) -> int:
@@ -109,9 +96,9 @@ class MountOrder:
         _, flags, number, key_length, owner_length, room_length, publisher_length, type_length = PUBLISH_HEAD.unpack_from(body)
         publisher_at = PUBLISH_HEAD.size + room_length
         name = body[PUBLISH_HEAD.size : publisher_at].decode("utf-8", "surrogatepass")
-        targets = self._targets.get(name)
+        targets = self.followers.targets.get(name)
         if targets is None:
-            targets = self._find_targets(name)
+            targets = self.followers.find(name)
         numbers = self._numbers[link.instance]
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
             self._answer_when_written(link, room_messages.answer_frame(request, known), targets)
@@ -158,16 +145,6 @@ class MountOrder:
     def _numbers_of(self, link: WorkerLink) -> Numbers:
         return self._numbers.setdefault(link.instance, Numbers(self._clock()))
 
-    def _find_targets(self, name: str) -> tuple[WorkerLink, ...]:
-        """The workers that follow a room, by its name or by a pattern, kept in `_targets` until something changes."""
-        if len(self._targets) >= TARGETS_KEPT:
-            self._targets.clear()
-        links = dict(self._following[name].links) if name in self._following else {}
-        if self._patterns:
-            links.update((link, False) for link in self._patterns.match(name).values())
-        targets = self._targets[name] = tuple(links)
-        return targets
-
     def account(self, owner: bytes) -> Account:
         """The account of an owner, or the program's if that is empty."""
         if not owner:
@@ -196,7 +173,7 @@ class MountOrder:
             if entry.link is not link:
                 raise contract.DuplicateMember("a member of another worker has this id")
             entry.stale = False
-            self._follow(link, name, watch)
+            self.followers.follow(link, name, watch)
             return room
         if room is not None and len(room.members) >= self.limits.max_members:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
@@ -205,9 +182,14 @@ class MountOrder:
         self.budget.take(account, SUBSCRIPTION_BYTES)
         roster_of(room)[who.id] = RosterEntry(who, link, account)
         self._rooms.used(room, now)
-        self._follow(link, name, watch)
+        self.followers.follow(link, name, watch)
         self._tell_changes(name, (Change("joined", who),))
         return room
+
+    def follow_pattern(self, link: WorkerLink, pattern: str) -> float:
+        """As `Link.follow_pattern`."""
+        self.followers.follow_pattern(link, pattern)
+        return self._wall()
 
     def leave(self, link: WorkerLink, name: str, member: str) -> None:
         """As `Link.leave`."""
@@ -227,7 +209,7 @@ class MountOrder:
         self._tell_changes(room.name, [Change("left", entry.presence) for entry in entries])
 
     def _tell_changes(self, name: str, changes: Sequence[Change]) -> None:
-        following = self._following.get(name)
+        following = self.followers.rooms.get(name)
         if following is None or not changes:
             return
         following.changes += len(changes)
@@ -238,45 +220,13 @@ class MountOrder:
             for link in watching:
                 link.send(frame)
 
-    def _follow(self, link: WorkerLink, name: str, watch: bool) -> None:
-        following = self._following.get(name)
-        if following is None:
-            following = self._following[name] = Following(self._new_epoch())
-        if link not in following.links:
-            self._targets.pop(name, None)
-        following.links[link] = watch or following.links.get(link, False)
-
     def unfollow(self, link: WorkerLink, name: str) -> None:
         """As `Link.unfollow`. Members of this worker that are left in the room leave."""
-        following = self._following.get(name)
-        if following is None or link not in following.links:
-            return
         room = self._rooms.get(name)
-        if room is not None and room.members:
-            following.links[link] = False
-            self._take_out(room, [entry for entry in roster_of(room).values() if entry.link is link])
-        del following.links[link]
-        self._targets.pop(name, None)
-        if not following.links:
-            del self._following[name]
-
-    def follow_pattern(self, link: WorkerLink, pattern: str) -> float:
-        """As `Link.follow_pattern`."""
-        check_pattern(pattern)
-        patterns = self._patterns_of.setdefault(link, set())
-        if pattern not in patterns:
-            patterns.add(pattern)
-            self._patterns.add(pattern, _key(link), link)
-            self._targets.clear()
-        return self._wall()
-
-    def unfollow_pattern(self, link: WorkerLink, pattern: str) -> None:
-        """As `Link.unfollow_pattern`."""
-        patterns = self._patterns_of.get(link)
-        if patterns is not None and pattern in patterns:
-            patterns.discard(pattern)
-            self._patterns.remove(pattern, _key(link))
-            self._targets.clear()
+        left = [] if room is None else [entry for entry in roster_of(room).values() if entry.link is link]
+        self.followers.unfollow(link, name)
+        if room is not None and left:
+            self._take_out(room, left)
 
     # -- the beginning and the end of links
 
@@ -284,17 +234,16 @@ class MountOrder:
         """The worker has the mount, and will declare its members and patterns. Those that it had on this link are members until then."""
         self.links[link] = None
         self._numbers_of(link)
-        for room, entries in self._entries_of(link):
+        for _, entries in self._entries_of(link):
             for entry in entries:
                 entry.stale = True
-            self._stop_following(link, room)
         self._let_go(link)
 
     def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> list[str]:
         """Count these members of the worker in the room, and let it follow the room. Returns the ids of members that the limits refuse."""
         refused = []
         now = self._clock()
-        self._follow(link, name, watch)
+        self.followers.follow(link, name, watch)
         for who, owner in members:
             try:
                 self._enter(link, name, who, watch, owner, now)
@@ -306,45 +255,28 @@ class MountOrder:
 
     def declared(self, link: WorkerLink) -> None:
         """The worker has declared everything. Members that it did not name again have left."""
-        for name, entries in self._entries_of(link):
-            room = self._rooms.get(name)
-            stale = [entry for entry in entries if entry.stale]
-            if room is not None and stale:
+        for room, entries in self._entries_of(link):
+            if stale := [entry for entry in entries if entry.stale]:
                 self._take_out(room, stale)
 
     def end(self, link: WorkerLink) -> None:
         """The worker has ended, or its link: its members leave, with one notice in each room."""
         del self.links[link]
-        for name, entries in self._entries_of(link):
-            room = self._rooms.get(name)
-            if room is not None:
-                self._stop_following(link, name)
-                self._take_out(room, entries)
-        for name in [name for name, following in self._following.items() if link in following.links]:
-            self._stop_following(link, name)
         self._let_go(link)
+        for room, entries in self._entries_of(link):
+            self._take_out(room, entries)
 
-    def _entries_of(self, link: WorkerLink) -> list[tuple[str, list[RosterEntry]]]:
+    def _entries_of(self, link: WorkerLink) -> list[tuple[Room, list[RosterEntry]]]:
         """The rooms that have members of this worker, and these."""
         found = []
         for name in self._rooms:
-            members = roster_of(self._rooms[name])
-            if members and (entries := [entry for entry in members.values() if entry.link is link]):
-                found.append((name, entries))
+            room = self._rooms[name]
+            if room.members and (entries := [entry for entry in roster_of(room).values() if entry.link is link]):
+                found.append((room, entries))
         return found
 
-    def _stop_following(self, link: WorkerLink, name: str) -> None:
-        following = self._following.get(name)
-        if following is not None and following.links.pop(link, None) is not None:
-            self._targets.pop(name, None)
-            if not following.links:
-                del self._following[name]
-
     def _let_go(self, link: WorkerLink) -> None:
-        """Forget the worker's patterns and holds."""
-        for pattern in list(self._patterns_of.get(link, ())):
-            self.unfollow_pattern(link, pattern)
-        self._patterns_of.pop(link, None)
+        self.followers.forget(link)
         for name in [name for name, holders in self._held.items() if link in holders]:
             self.hold(link, name, False)
 
@@ -372,16 +304,9 @@ class MountOrder:
     # -- questions
 
     def history(self, name: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
-        """As `Link.history`."""
-        room = self._rooms.get(name)
-        if room is None:
-            return HistoryPage(name, "", 0, 1, gap=since is not None)
-        room.history.trim(self._clock())
-        strange = since is not None and not (since.epoch == room.epoch and 0 <= since.offset <= room.offset)
-        messages, gap = room.history.page(None if since is None or strange else since.offset, limit, reverse, room.offset)
-        gap = gap or strange
-        messages = tuple(first_messages(messages, PAGE_BYTES))
-        return HistoryPage(name, room.epoch, room.offset, room.history.first(room.offset), messages, gap, room.last if gap else None)
+        """As `Link.history`; less than `limit` messages, if they have more than PAGE_BYTES."""
+        page = self._rooms.history(name, since, limit, reverse, self._clock())
+        return replace(page, messages=tuple(first_messages(page.messages, PAGE_BYTES)))
 
     def presence(self, name: str, limit: int | None) -> PresencePage:
         """As `Link.presence`."""
@@ -392,7 +317,7 @@ class MountOrder:
 
     def roster(self, name: str) -> Roster | None:
         """As `Link.roster`."""
-        following, room = self._following.get(name), self._rooms.get(name)
+        following, room = self.followers.rooms.get(name), self._rooms.get(name)
         if following is None:
             return None
         entries = () if room is None else roster_of(room).values()
@@ -400,16 +325,7 @@ class MountOrder:
 
     def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
         """As `Link.rooms`."""
-        contract.check_limit(limit)
-        if pattern is not None:
-            check_pattern(pattern)
-        names = (name for name in self._rooms if name > after and (pattern is None or matches(pattern, name)))
-        page = heapq.nsmallest(limit + 1, names)
-        infos = []
-        for room in [self._rooms[name] for name in page[:limit]]:
-            room.history.trim(self._clock())
-            infos.append(RoomInfo(room.name, room.epoch, room.offset, len(room.members), len(room.history)))
-        return RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
+        return self._rooms.listing(after, limit, pattern, self._clock())
 
     def standings(self, names: Iterable[str]) -> dict[str, Standing]:
         """As `Link.standings`."""
@@ -426,7 +342,7 @@ class MountOrder:
         return StandingPage(tuple(rooms), page[limit - 1] if len(page) > limit else None)
 
     def _standing(self, room: Room) -> Standing:
-        following = self._following.get(room.name)
+        following = self.followers.rooms.get(room.name)
         position = None if following is None else following.position
         return Standing(Position(room.epoch, room.offset), self._times.get(room.name, 0.0), position)
 
@@ -445,6 +361,3 @@ class MountOrder:
             self._times = {name: self._times[name] for name in self._rooms if name in self._times}
         return self._rooms.sweep(now, limit)
 
-
-def _key(link: WorkerLink) -> str:
-    return str(id(link))
