@@ -86,7 +86,7 @@ class Resources:
     def _load_apps(self, failed: Failed, grace: Callable[[], float]) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed, grace)
+                self.apps[mount.path] = load_app(mount, failed, grace, self.apps.values())
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 

@@ -56,7 +56,7 @@ class Candidate:
 
     __slots__ = ("address", "client_certificate", "entrance", "head", "local", "params", "peer", "secure", "subprotocols", "wanted")
 
-    def __init__(self, head: Head, peer: Peer, local: Peer, secure: bool = False, address: Key | None = None) -> None:
+    def __init__(self, head: Head, peer: Peer, local: Peer | str, secure: bool = False, address: Key | None = None) -> None:
         self.head = head
         self.peer = peer
         """The client's address, as far as trusted proxies told."""

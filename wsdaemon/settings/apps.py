@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from wsdaemon.settings.asgi import AsgiOptions as AsgiOptions
 from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import PositiveDuration
@@ -43,6 +44,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
         "echo": BuiltIn(EchoOptions, "wsdaemon.daemon.apps:make_echo"),
         "ticker": BuiltIn(TickerOptions, "wsdaemon.daemon.apps:make_ticker"),
+        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.apps:make_asgi"),
         "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
     }
 )
