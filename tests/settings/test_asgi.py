@@ -23,7 +23,7 @@ def test_references(text: str, value: str) -> None:
     assert FORM.show(value) == value
 
 
-@pytest.mark.parametrize("text", ["", "module", "module.app", "m:make(1)", "m:()", "m:make()()", "m:class"])
+@pytest.mark.parametrize("text", ["module", "module.app", "m:make(1)", "m:()", "m:make()()", "m:class"])
 def test_texts_that_are_none(text: str) -> None:
     with pytest.raises(Refused, match=r"module:app, or module:make_app\(\)"):
         FORM.parse(text)
@@ -39,7 +39,7 @@ def test_in_python_it_may_be_the_application_itself() -> None:
 
 
 def test_the_application_is_required_here_or_in_the_defaults() -> None:
-    with pytest.raises(SettingsError, match="application: missing key"):
+    with pytest.raises(SettingsError, match="application: missing key; expected module:app"):
         build([LISTENER, section("mount:/a", app="asgi")], "test")
     settings = build([LISTENER, section("defaults", application="m:a"), section("mount:/a", app="asgi")], "test")
     assert settings.mounts[0].options == AsgiOptions(application="m:a")

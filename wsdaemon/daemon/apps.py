@@ -43,7 +43,13 @@ def make_asgi(settings: MountSettings, failed: Failed, grace: Callable[[], float
 
     options = settings.options
     assert isinstance(options, AsgiOptions)
-    return AsgiApp(load_application(options.application), options, settings.path, failed)
+    # Without an application the settings have a problem that is reported already; --check goes on, to find the others.
+    application = _no_application if options.application is None else load_application(options.application)
+    return AsgiApp(application, options, settings.path, failed)
+
+
+async def _no_application(scope: object, receive: object, send: object) -> None:
+    """Never called."""
 
 
 def load_app(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from wsdaemon.settings.asgi import AsgiOptions as AsgiOptions
+from wsdaemon.settings.process import ProcessOptions as ProcessOptions
 from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import PositiveDuration
@@ -44,8 +45,9 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
         "echo": BuiltIn(EchoOptions, "wsdaemon.daemon.apps:make_echo"),
         "ticker": BuiltIn(TickerOptions, "wsdaemon.daemon.apps:make_ticker"),
-        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.apps:make_asgi"),
         "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
+        "process": BuiltIn(ProcessOptions, "wsdaemon.daemon.hosting:make_process"),
+        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.apps:make_asgi"),
     }
 )
 """Every built-in app by its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -21,17 +22,19 @@ class ApplicationForm(Form[object]):
         return "module:app, or module:make_app() for a function that makes the application"
 
     def parse(self, text: str) -> object:
+        if not text:
+            return None
         if not is_reference(_CALL.sub("", text)):
             raise self.refusal()
         return _CALL.sub("()", text)
 
     def accept(self, value: object) -> object:
-        if not callable(value):
+        if value is not None and not callable(value):
             raise self.refusal()
         return value
 
     def show(self, value: object) -> str:
-        return app_text(value)
+        return "" if value is None else app_text(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,10 @@ class AsgiOptions(SectionSettings):
     """The options of the app asgi."""
 
     application: Annotated[object, ApplicationForm()] = field(
+        default=None,
         metadata=explain(
             "The ASGI application: module:app, or module:make_app() for a function that makes it. Mounts with the same application "
-            "share one, and its lifespan.",
+            "share one, and its lifespan. This key is required with app = asgi.",
             example="myproject.asgi:application",
         )
     )
@@ -52,3 +56,8 @@ class AsgiOptions(SectionSettings):
             "lifespan goes without it. on: such an application keeps the daemon from starting. off: no application is told."
         ),
     )
+
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """There is nothing to run without an application."""
+        if self.application is None:
+            yield ("application",), f"missing key; expected {ApplicationForm().expected}"
