@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 
-from wsdaemon.apps.asgi.app import AsgiApp
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.loading import LoadError, load
@@ -93,32 +92,3 @@ def test_a_policy_that_cannot_be_made_names_its_key() -> None:
         made("rooms", policy="nowhere:Policy")
     assert (raised.value.key, raised.value.reference) == ("policy", "nowhere:Policy")
     assert raised.value.message.startswith("there is no module nowhere")
-
-
-# -- ASGI applications
-
-
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Stands for a user's ASGI application."""
-
-
-def test_an_asgi_application() -> None:
-    loaded = made("asgi", application=application, lifespan="off")
-    assert isinstance(loaded.app, AsgiApp)
-    assert loaded.app.application is application
-    assert loaded.app.lifespan is None
-    with pytest.raises(LoadError) as raised:
-        made("asgi", application="no_such_module_here:app")
-    assert raised.value.key == "application"
-
-
-def test_a_further_mount_of_an_asgi_application_shares_it() -> None:
-    def failed(connection: Connection, doing: str, error: BaseException) -> None: ...
-
-    earlier = [made("echo"), made("asgi", application=application)]
-    one = earlier[1].app
-    other = load_app(mount("asgi", application=application), failed, earlier=earlier).app
-    assert other is not one and other.lifespan is one.lifespan
-    another = load_app(mount("asgi", application=lambda scope, receive, send: None), failed, earlier=earlier).app
-    assert another.lifespan is not one.lifespan
-    assert isinstance(load_app(mount("echo"), failed, earlier=earlier).app, EchoApp)

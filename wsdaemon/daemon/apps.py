@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..apps.coroutine import CoroutineApp, Failed
 from ..apps.echo import EchoApp
-from ..apps.loading import LoadError, load, load_application, make_app
+from ..apps.loading import LoadError, load, make_app
 from ..apps.ticker import TickerApp
 from ..core.absence import no_grace
 from ..settings.apps import BUILT_IN
-from ..settings.asgi import AsgiOptions
 from ..settings.model import MountSettings
 from ..wire.factory import is_autobahn_factory, is_autobahn_protocol
 
 if TYPE_CHECKING:
-    from ..apps.asgi.app import AsgiApp
+    from .brokers import Brokers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,45 +29,35 @@ class LoadedApp:
     """Makes the Autobahn factory for `protocol`. None: a plain factory."""
 
 
-def make_echo(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> EchoApp:
+def make_echo(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: Brokers | None = None) -> EchoApp:
     return EchoApp()
 
 
-def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> TickerApp:
+def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: Brokers | None = None) -> TickerApp:
     return TickerApp(getattr(settings.options, "interval", 1.0))
 
 
-def make_asgi(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> AsgiApp:
-    from ..apps.asgi.app import AsgiApp
-
-    options = settings.options
-    assert isinstance(options, AsgiOptions)
-    # Without an application the settings have a problem that is reported already; --check goes on, to find the others.
-    application = _no_application if options.application is None else load_application(options.application)
-    return AsgiApp(application, options, settings.path, failed)
-
-
-async def _no_application(scope: object, receive: object, send: object) -> None:
-    """Never called."""
-
-
 def load_app(
-    settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, earlier: Iterable[LoadedApp] = ()
+    settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, brokers: Brokers | None = None,
+    earlier: Iterable[LoadedApp] = (),
 ) -> LoadedApp:  # fmt: skip
     """Import the app of a mount and make it. Nothing of it is started or opened. LoadError if it is no app.
 
-    `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence. `earlier` are the apps of
-    other mounts.
+    `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence. `brokers`
+    chooses the brokers of rooms; without it they are in the memory of this process. `earlier` are the apps of other mounts.
     """
     named = settings.app
     factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
     if isinstance(named, str) and named in BUILT_IN:
         # The built-in's module is imported only if a mount runs it: rooms and its broker are a megabyte.
         _refuse_factory(settings, factory)
-        for other in earlier:
-            if named == "asgi" and (shared := _beside(other.app, settings)) is not None:
+        if named == "asgi":
+            from .asgi import find_shared
+
+            shared = find_shared(settings, [each.app for each in earlier])
+            if shared is not None:
                 return LoadedApp(shared)
-        return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace))
+        return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace, brokers))
     target: Any = load(named) if isinstance(named, str) else named
     if is_autobahn_protocol(target):
         if factory is not None and not is_autobahn_factory(factory):
@@ -77,16 +66,6 @@ def load_app(
     _refuse_factory(settings, factory)
     name = named if isinstance(named, str) else getattr(target, "__qualname__", repr(target))
     return LoadedApp(make_app(target, name, lambda function: CoroutineApp(function, failed)))
-
-
-def _beside(other: object, settings: MountSettings) -> AsgiApp | None:
-    """The app of a further mount of an ASGI application, which is made and told of the start and the end once; None if it is another."""
-    from ..apps.asgi.app import AsgiApp
-
-    options = settings.options
-    if isinstance(other, AsgiApp) and isinstance(options, AsgiOptions) and options.application == other.options.application:
-        return other.beside(options, settings.path)
-    return None
 
 
 def _refuse_factory(settings: MountSettings, factory: object) -> None:

@@ -47,7 +47,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
         "ticker": BuiltIn(TickerOptions, "wsdaemon.daemon.apps:make_ticker"),
         "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
         "process": BuiltIn(ProcessOptions, "wsdaemon.daemon.hosting:make_process"),
-        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.apps:make_asgi"),
+        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.asgi:make_asgi"),
     }
 )
 """Every built-in app by its name."""
