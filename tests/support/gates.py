@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wsdaemon.core.limits import Tally
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
@@ -15,7 +16,7 @@ from wsdaemon.edge.clients import Clients
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks
 from wsdaemon.edge.gate import AnswerPage, Gate
 from wsdaemon.edge.hosts import Hosts
-from wsdaemon.edge.limits import AddressLimits, Tally
+from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.places import Places
 
 

@@ -17,12 +17,12 @@ from ..core.acceptance import HandshakeRefused, check_acceptance
 from ..core.contract import Acceptance
 from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
+from ..core.limits import Key
 from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
-from .limits import Key
 from .request import BadRequest, Head, HeadReader, read_head
 from .upgrade import wants_upgrade
 

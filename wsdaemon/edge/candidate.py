@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 from ..core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
 from ..core.identity import Identity
+from ..core.limits import Key, Rate, Tally
 from ..core.registry import Count
-from .limits import Key, Rate, Tally
 from .origins import Origins
 from .request import Head
 from .upgrade import Upgrade

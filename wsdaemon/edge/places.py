@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.identity import Identity
+from ..core.limits import Key, Tally
 from ..core.registry import Count, Place
 from .auth.expiry import Expiry
 from .candidate import Candidate, Entrance
-from .limits import CONNECTIONS, USER_CONNECTIONS, Key, Tally, too_many
+from .limits import CONNECTIONS, USER_CONNECTIONS, too_many
 from .request import unavailable
 
 
