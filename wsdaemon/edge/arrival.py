@@ -175,13 +175,15 @@ class Arrival(asyncio.Protocol):
         try:
             if entry is None:
                 self._let_in(self._candidate, question.result())
+            elif entry.waits_for_place:
+                self._place_answered(self._candidate, entry, question.result())
             else:
                 self._open_as_accepted(self._candidate, entry, question.result())
         except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            reason, text = ("auth_cancelled", "authentication") if entry is None else ("app_cancelled", "the handshake")
-            self._refuse(self._gate.admission.unavailable(reason, f"{text} was given up"))
+            part, text = _waited_for(entry)
+            self._refuse(self._gate.admission.unavailable(f"{part}_cancelled", f"{text} was given up"))
         except Exception:
             self._broken(Failure())
 
@@ -189,12 +191,30 @@ class Arrival(asyncio.Protocol):
         gate, entrance = self._gate, candidate.entrance
         assert entrance is not None
         handshake, place = gate.admission.admit(candidate, entrance, identity)
+        if gate.admission.places.shared is not None:
+            self._entry = Entering(handshake, place, identity, waits_for_place=True)
+            self._wait(candidate.request.answer)
+            return
         admit = entrance.wires.policy.admit
         if admit is None:
             self._open(candidate, handshake, place, identity)
             return
         self._entry = Entering(handshake, place, identity)
         self._wait(admit(handshake))
+
+    def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:
+        """The counts over all workers have a place for the client, or refuse it."""
+        if refusal is not None:
+            raise refusal
+        self._gate.admission.check_open()
+        assert candidate.entrance is not None
+        admit = candidate.entrance.wires.policy.admit
+        if admit is None:
+            self._entry = None  # from here on its place is the connection's
+            self._open(candidate, entry.handshake, entry.place, entry.identity)
+            return
+        self._entry = replace(entry, waits_for_place=False)
+        self._wait(admit(entry.handshake))
 
     def _open_as_accepted(self, candidate: Candidate, entry: Entering, answer: object) -> None:
         """The app has decided that the client may come in."""
@@ -280,8 +300,8 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            reason, text = ("auth_timeout", "authentication") if self._entry is None else ("app_timeout", "the app")
-            self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
+            part, text = _waited_for(self._entry)
+            self._refuse(self._gate.admission.unavailable(f"{part}_timeout", f"{text} took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 
@@ -323,6 +343,15 @@ class Entering:
     handshake: Handshake
     place: Place
     identity: Identity | None
+    waits_for_place: bool = False
+    """Whether the counts over all workers are asked first."""
+
+
+def _waited_for(entry: Entering | None) -> tuple[str, str]:
+    """The part that an arrival waits for, as the first word of a refusal's reason, and in words."""
+    if entry is None:
+        return "auth", "authentication"
+    return ("hub", "the check of limits over all workers") if entry.waits_for_place else ("app", "the app")
 
 
 def _look_at(question: asyncio.Future[Any]) -> None:
