@@ -185,7 +185,7 @@ def _left(made: Hall) -> None:
     broker = made.app.rooms.memory
     assert isinstance(broker, MemoryBroker)
     assert broker.member_count == 0, "a member is left"
-    assert made.app.rooms.crowded == {}, "somebody still waits to publish"
+    assert made.app.rooms.crowded == {}, "a publisher still waits"
     made.now += 1e6
     while broker.sweep(1000) == 1000:
         pass
