@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.hub import places as module
-from wsdaemon.hub.places import GRANTED, KeyRate, NameLimit, Places
+from wsdaemon.hub.places import GRANTED, HeldPlaces, KeyRate, NameLimit
 
 MOST = {b"all": 4, b"mount": 3, b"ada": 1, b"bob": 2}
 
@@ -25,7 +25,7 @@ steps: st.SearchStrategy[tuple[str, str, int, list[bytes]]] = st.one_of(
 
 @given(st.lists(steps, max_size=60))
 def test_counts_are_those_of_a_list_of_all_places(comings: list[tuple[str, str, int, list[bytes]]]) -> None:
-    places, model = Places(), dict[tuple[str, int], list[bytes]]()
+    places, model = HeldPlaces(), dict[tuple[str, int], list[bytes]]()
     for step, owner, number, wanted in comings:
         if step == "ask":
             model.pop((owner, number), None)
@@ -50,7 +50,7 @@ def test_counts_are_those_of_a_list_of_all_places(comings: list[tuple[str, str, 
 
 def test_a_rate_holds_over_all_owners() -> None:
     now = [1000.0]
-    places = Places(lambda: now[0])
+    places = HeldPlaces(lambda: now[0])
     rate = [KeyRate(b"listener:web", b"192.0.2.7", 1.0, 3.0)]
     asked = [places.ask(f"w{number % 2}", number, [NameLimit(b"all", 100)], rate) for number in range(5)]
     assert asked == [GRANTED] * 3 + [1, 1], "a rate's index follows those of the limits"
@@ -60,7 +60,7 @@ def test_a_rate_holds_over_all_owners() -> None:
 
 
 def test_a_refused_question_takes_no_token_and_no_place() -> None:
-    places = Places(lambda: 1000.0)
+    places = HeldPlaces(lambda: 1000.0)
     one, other = KeyRate(b"listener", b"a", 1.0, 1.0), KeyRate(b"mount", b"a", 1.0, 1.0)
     assert places.ask("w", 1, [], [other]) == GRANTED
     assert places.ask("w", 2, [NameLimit(b"all", 1)], [one, other]) == 2
@@ -70,7 +70,7 @@ def test_a_refused_question_takes_no_token_and_no_place() -> None:
 
 
 def test_rates_of_old_settings_do_not_stay_for_ever() -> None:
-    places = Places(lambda: 1000.0)
+    places = HeldPlaces(lambda: 1000.0)
     for number in range(module.MAX_SCOPES + 10):
         places.ask("w", 1, [], [KeyRate(b"%d" % number, b"a", 1.0, 1.0)])
     assert len(places._rates) == module.MAX_SCOPES

@@ -38,7 +38,7 @@ class KeyRate(NamedTuple):
     burst: float
 
 
-class Places:
+class HeldPlaces:
     """All places that workers hold. `now` gives seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +48,7 @@ class Places:
         self._rates: dict[tuple[bytes, float, float], Rate] = {}
 
     def __len__(self) -> int:
-        """Places that are held."""
+        """HeldPlaces that are held."""
         return sum(map(len, self._held.values()))
 
     @property
