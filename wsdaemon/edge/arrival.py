@@ -182,8 +182,8 @@ class Arrival(asyncio.Protocol):
         except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            part, text = _waited_for(entry)
-            self._refuse(self._gate.admission.unavailable(f"{part}_cancelled", f"{text} was given up"))
+            reason, _, text = _waited_for(entry)
+            self._refuse(self._gate.admission.unavailable(reason, f"{text} was given up"))
         except Exception:
             self._broken(Failure())
 
@@ -300,8 +300,8 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            part, text = _waited_for(self._entry)
-            self._refuse(self._gate.admission.unavailable(f"{part}_timeout", f"{text} took too long"))
+            _, reason, text = _waited_for(self._entry)
+            self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 
@@ -347,11 +347,13 @@ class Entering:
     """Whether the counts over all workers are asked first."""
 
 
-def _waited_for(entry: Entering | None) -> tuple[str, str]:
-    """The part that an arrival waits for, as the first word of a refusal's reason, and in words."""
+def _waited_for(entry: Entering | None) -> tuple[str, str, str]:
+    """The part that an arrival waits for: the reason if that is cancelled, the reason if it takes too long, and the part in words."""
     if entry is None:
-        return "auth", "authentication"
-    return ("hub", "the check of limits over all workers") if entry.waits_for_place else ("app", "the app")
+        return "auth_cancelled", "auth_timeout", "authentication"
+    if entry.waits_for_place:
+        return "hub_cancelled", "hub_timeout", "the check of limits over all workers"
+    return "app_cancelled", "app_timeout", "the app"
 
 
 def _look_at(question: asyncio.Future[Any]) -> None:
