@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.handshake import UNIX, Peer
+from ..core.limits import Key
 from ..core.rare_lines import LineLog, RareLines
 from ..wire.frames_python import send
 from ..wire.turns import Turns
@@ -20,7 +21,7 @@ from .arrival import Arrival
 from .descriptors import first_reserved
 from .forwarded import Networks
 from .gate import Gate
-from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, Key, too_many
+from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, too_many
 from .opening import open_transport
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .request import BadRequest, unavailable
