@@ -23,8 +23,19 @@ from ..brokers.table import RoomTable
 from . import room_messages
 from .followers import Followers
 from .numbers import Numbers
-from .protocol import HEADER
-from .room_messages import ECHO, HAS_KEY, PUBLISH_HEAD, TAIL_AT, TEXT
+from .protocol import ANSWER, HEADER
+from .room_messages import (
+    ECHO,
+    HAS_KEY,
+    MESSAGE,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    PUBLISH_HEAD,
+    PUBLISHED,
+    PUBLISHED_FRAME,
+    TAIL_AT,
+    TEXT,
+)  # fmt: skip
 from .server import WorkerLink
 
 PAGE_BYTES = 4 << 20
@@ -103,21 +114,21 @@ class MountOrder:
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
             self._answer_when_written(link, room_messages.answer_frame(request, known), targets)
             return
-        now, rooms, budget = self._clock(), self._rooms, self.budget
+        rooms, budget = self._rooms, self.budget
         room = rooms.get(name)
         owner_at = len(body) - owner_length
         payload_end = owner_at - key_length
         key, duplicate = None, False
         if flags & HAS_KEY:
             key = self._check_key(body[payload_end:owner_at].decode("utf-8", "surrogatepass"))
-            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, now)) is not None:
+            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
                 offset, duplicate = first, True
         if room is None or not duplicate:
             account = self._accounts.get(owner := body[owner_at:]) or self.account(owner)
             size = payload_end - publisher_at + MESSAGE_BYTES
             if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
-                room = rooms.ready(name, room, size, account, now)
-            if room.bucket is not None and (wait := room.bucket.take(now)):
+                room = rooms.ready(name, room, size, account, self._clock())
+            if room.bucket is not None and (wait := room.bucket.take(self._clock())):
                 raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
             offset = room.offset = room.offset + 1
             stamp = self._times[name] = self._wall()
@@ -128,14 +139,17 @@ class MountOrder:
                     name, room.epoch, offset, body[payload_at:payload_end], flags & TEXT != 0, stamp,
                     body[publisher_at:type_at].decode() or None, body[type_at:payload_at].decode() or None, account, flags & ECHO != 0,
                 )  # fmt: skip
-                rooms.remember(room, message, key, now)
+                rooms.remember(room, message, key, self._clock())
             if targets:
-                frame = room_messages.message_frame(self.number, flags, offset, stamp, room.epoch.encode(), body[TAIL_AT:payload_end])
+                length = MESSAGE_HEAD.size + payload_end - TAIL_AT
+                head = MESSAGE_FRAME.pack(length, MESSAGE, 0, self.number, flags, offset, stamp, room.epoch.encode())
+                frame = head + body[TAIL_AT:payload_end]
                 for target in targets:
                     target.send(frame)
-        frame = room_messages.published_frame(request, offset, room.epoch.encode(), duplicate, 0 if duplicate else len(room.members))
-        numbers.add(number, frame[HEADER.size :], now)
-        self._answer_when_written(link, frame, targets)
+        members = 0 if duplicate else len(room.members)
+        answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, room.epoch.encode(), duplicate, members)
+        numbers.add(number, answer[HEADER.size :])
+        self._answer_when_written(link, answer, targets)
 
     def _check_key(self, key: str) -> str:
         if not 0 < len(key) <= contract.MAX_KEY:

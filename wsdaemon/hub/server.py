@@ -29,7 +29,7 @@ class WorkerLink:
     `send` queues a frame, made by `protocol.frame`. Frames to a worker that was too far behind are dropped until it says hello again.
     """
 
-    __slots__ = ("generation", "instance", "is_dropped", "is_new", "send", "stream", "worker")
+    __slots__ = ("answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker")
 
     send: Callable[[bytes], None]
     stream: FramedStream
@@ -40,6 +40,9 @@ class WorkerLink:
         self.instance = b""
         self.is_new = True
         self.is_dropped = False
+        self.answers: list[bytes] = []
+        """The answers of this turn that depend on frames to other workers; and in `needs` these workers, for each of them."""
+        self.needs: list[Sequence[WorkerLink]] = []
 
     def __repr__(self) -> str:
         return f"<link to worker {self.worker}>"
@@ -83,7 +86,7 @@ class HubServer:
         self._handlers: dict[int, Handler] = {HELLO: self._hello}
         self._attached: list[WorkerLink] = []
         self._asked_for_flush = False
-        self._answers: list[tuple[WorkerLink, bytes, Sequence[WorkerLink]]] = []  # of this turn
+        self._answered: list[WorkerLink] = []  # those with answers of this turn
         self._waiting: list[tuple[WorkerLink, bytes, list[tuple[WorkerLink, int]]]] = []  # with the marks that the streams must reach
         self._timer = loop.call_later(CHECK_SECONDS, self._check)
 
@@ -112,9 +115,11 @@ class HubServer:
 
     def answer_when_written(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
         """Send a whole frame when the frames that were sent to `targets` so far were written to their sockets."""
-        self._answers.append((link, answer, targets))
-        if not self._asked_for_flush:
+        if not link.answers:
+            self._answered.append(link)
             self._flush_soon()
+        link.answers.append(answer)
+        link.needs.append(targets)
 
     def close(self) -> None:
         """Write what the sockets take now, and end all links."""
@@ -197,22 +202,31 @@ class HubServer:
         If all answers go to one link, its own frames leave with them, in one write.
         """
         self._asked_for_flush = True  # the streams need not wake it
-        answers, self._answers = self._answers, []
-        only = answers[0][0] if answers and all(link is answers[0][0] for link, _, _ in answers) else None
+        answered, self._answered = self._answered, []
+        only = answered[0] if len(answered) == 1 else None
         for link in self._attached:
             if link is not only:
                 link.stream.flush()
-        if answers:
+        if answered:
             full = {link for link in self._attached if link is not only and link.stream.sent < link.stream.queued}
-            for link, answer, targets in answers:
-                marks = [(target, target.stream.queued) for target in targets if target in full] if full else None
-                if marks and not self._is_written(marks):
-                    self._waiting.append((link, answer, marks))
+            for link in answered:
+                if full:
+                    self._answer_or_wait(link, full)
                 else:
-                    link.send(answer)
-            for link in {link for link, _, _ in answers}:
+                    link.stream.send_all(link.answers)
+                link.answers.clear()
+                link.needs.clear()
                 link.stream.flush()
         self._asked_for_flush = False
+
+    def _answer_or_wait(self, link: WorkerLink, full: set[WorkerLink]) -> None:
+        """Send the answers of this turn that depend on no worker in `full`, whose sockets took not all; the others wait."""
+        for answer, targets in zip(link.answers, link.needs, strict=True):
+            marks = [(target, target.stream.queued) for target in targets if target in full]
+            if self._is_written(marks):
+                link.send(answer)
+            else:
+                self._waiting.append((link, answer, marks))
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
         return all(

@@ -82,6 +82,14 @@ class FramedStream:
             self._asked = True
             self._wake()
 
+    def send_all(self, frames: list[bytes]) -> None:
+        """Queue several frames."""
+        if not self._deaf:
+            self._fresh += frames
+            if not self._asked:
+                self._asked = True
+                self._wake()
+
     def flush(self) -> None:
         """Write the frames of this turn, unless earlier ones still wait for the socket."""
         self._asked = False
