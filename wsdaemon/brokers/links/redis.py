@@ -115,7 +115,7 @@ class RedisLink:
         session = Session(self._servers, self._loop, replica=False)
         try:
             async with asyncio.timeout(self._servers.limit):
-                await session.open(_nothing, _nothing)
+                await session.open(self._message, _nothing)
                 await session.prove(f"{self._settings.prefix}:try:{self.node}", self._probes)
         except (Away, BrokerUnavailable) as error:
             if "NOPERM" in str(error) or "ermission" in str(error):
@@ -291,13 +291,13 @@ class RedisLink:
     def _message(self, channel: bytes, data: bytes) -> None:
         receiver = self._receiver
         name = channel.decode()
+        if (probe := self._probes.get(name)) is not None:
+            if not probe.done():
+                probe.set_result(None)
+            return
         if receiver is None:
             return
         try:
-            if (probe := self._probes.get(name)) is not None:
-                if not probe.done():
-                    probe.set_result(None)
-                return
             if name == self._names.everything:
                 length, _, rest = data.partition(b" ")
                 name, data = rest[: int(length)].decode(), rest[int(length) :]

@@ -26,11 +26,13 @@ Common = tuple[str, int, str, str]
 class Work:
     """A publication under way."""
 
-    __slots__ = ("absent", "asking", "create", "future", "publication")
+    __slots__ = ("absent", "again", "asking", "create", "future", "publication")
 
-    def __init__(self, publication: Publication, future: asyncio.Future[Published]) -> None:
+    def __init__(self, publication: Publication, future: asyncio.Future[Published], again: bool) -> None:
         self.publication = publication
         self.future = future
+        self.again = again
+        """It was asked before, and the order may have it already."""
         self.absent = False
         """The room does not exist, and needs a place first."""
         self.create = False
@@ -74,10 +76,10 @@ class Publishing:
 
     def publish(self, session: Session, publication: Publication) -> asyncio.Future[Published]:
         """As `Link.publish`."""
-        work = Work(publication, self._loop.create_future())
         line = self._lines.get(publication.room)
         if line is None:
             line = self._lines[publication.room] = RoomLine()
+        work = Work(publication, self._loop.create_future(), publication.number in line.numbers)
         line.numbers[publication.number] = math.inf
         if line.stalled is not None:
             line.stalled.append(work)
@@ -95,9 +97,9 @@ class Publishing:
             (*names.room(room), names.own(room, self._node)),
             (
                 *self._common(room),
-                self._node,
                 publication.number,
                 min(line.numbers),
+                int(work.again),
                 publication.key or "",
                 publication.owner,
                 pack(publication),

@@ -65,19 +65,20 @@ end
 local function trim(count, age, most, limit)
     local length = call('LLEN', sizes)
     if length == 0 then return 0 end
-    local bytes, before = tonumber(call('HGET', meta, 'b') or 0), length
+    local bytes, before, chunk = tonumber(call('HGET', meta, 'b') or 0), length, 1
     repeat
-        local dropped = 0
-        for _, head in ipairs(call('LRANGE', sizes, 0, 99)) do
+        local dropped, last = 0, chunk
+        for _, head in ipairs(call('LRANGE', sizes, 0, chunk - 1)) do
             local time, size = string.match(head, '^(%d+) (%d+)$')
             if length <= count and bytes <= most and (age == 0 or now - time < age) then break end
             length, bytes, dropped = length - 1, bytes - size, dropped + 1
         end
         if dropped > 0 then call('LPOP', sizes, dropped) end
-    until dropped < 100 or before - length >= limit
+        if before - length > 1 then chunk = 100 end -- most often there is one to drop
+    until dropped < last or before - length >= limit
     if length < before then
         call('HSET', meta, 'b', text(bytes))
-        if length == 0 then call('DEL', log) else call('XTRIM', log, 'MINID', text(offset - length + 1)) end
+        if length == 0 then call('DEL', log) else call('XTRIM', log, 'MAXLEN', text(length)) end
     end
     return length
 end
@@ -126,15 +127,15 @@ end
 PUBLISH = (
     _BEGIN
     + """
-local node, number, lowest, key, owner, message, size = unpack(ARGV, 7, 13)
+local number, lowest, again, key, owner, message, size = unpack(ARGV, 7, 13)
 local count, age, most, latest, rate, burst, keyage, maxkeys, create, everything = unpack(ARGV, 14, 23)
 local own = KEYS[9]
-number, lowest, rate, burst, keyage, maxkeys = tonumber(number), tonumber(lowest), tonumber(rate), tonumber(burst), tonumber(keyage), tonumber(maxkeys)
+lowest, rate, burst, keyage, maxkeys = tonumber(lowest), tonumber(rate), tonumber(burst), tonumber(keyage), tonumber(maxkeys)
 
-local asked = {}
-for n, e, o in string.gmatch(call('GET', own) or '', '(%d+) (%S+) (%d+);') do
-    if tonumber(n) == number then return {'again', e, o, 0} end
-    if tonumber(n) >= lowest then asked[#asked + 1] = n .. ' ' .. e .. ' ' .. o .. ';' end
+local asked = call('GET', own) or ''
+if again == '1' then
+    local e, o = string.match(';' .. asked, ';' .. number .. ' (%S+) (%d+);')
+    if e then return {'again', e, o, 0} end
 end
 if key ~= '' then
     local known = call('HGET', keys, key)
@@ -189,8 +190,13 @@ if key ~= '' then
     if call('HSET', keys, key, epoch .. ' ' .. place .. ' ' .. time) == 1 and call('HLEN', keys) == 1 then anew = true end
     call('ZADD', order, time, owner .. '\\n' .. key)
 end
-asked[#asked + 1] = text(number) .. ' ' .. epoch .. ' ' .. place .. ';'
-call('SET', own, table.concat(asked, '', math.max(1, #asked - 1023)), 'PX', 120000)
+local start = 1
+while true do -- they are in the order of their numbers, but for those that were asked again
+    local n, stop = string.match(asked, '^(%d+) [^;]*();', start)
+    if not n or (tonumber(n) >= lowest and #asked - start < 65536) then break end
+    start = stop + 1
+end
+call('SET', own, string.sub(asked, start) .. number .. ' ' .. epoch .. ' ' .. place .. ';', 'PX', 120000)
 keep()
 local live = 'm' .. epoch .. ' ' .. place .. ' ' .. time .. ' ' .. message
 call(shout, channel, live)
