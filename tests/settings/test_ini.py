@@ -155,7 +155,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         (
             "[zzz]",
             (
-                ":5: [zzz]: unknown section; the sections are [daemon], [logging], [admin], [defaults], [listener:NAME], [mount:PATH], "
+                ":5: [zzz]: unknown section; the sections are [daemon], [logging], [admin], [broker], [defaults], [listener:NAME], [mount:PATH], "
                 "[auth:NAME], [tls:NAME]"
             ),
         ),

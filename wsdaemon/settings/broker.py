@@ -6,7 +6,6 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
@@ -159,7 +158,7 @@ class BrokerSettings(SectionSettings):
         ),
     )
     url: Annotated[RedisUrl, RedisUrlForm()] = field(
-        default=RedisUrl(),  # noqa: RUF009 - frozen
+        default=RedisUrl(),
         metadata=explain(
             "The address of Redis. redis:// is plain TCP, rediss:// is TLS, and unix:// a unix socket; a number at the end chooses the "
             "database. redis+sentinel:// names the Sentinels and the primary that they watch, redis+cluster:// some nodes of a cluster; "
@@ -174,7 +173,7 @@ class BrokerSettings(SectionSettings):
     )
     tls_ca: File = field(
         default=None,
-        metadata=explain("The CA certificates that Redis' certificate is checked against. Empty: those of the system. Relative to this file."),
+        metadata=explain("The CA certificates that must have signed Redis' own. Empty: those of the system. Relative to this file."),
     )
     tls_certificate: File = field(
         default=None, metadata=explain("The certificate that the daemon shows to Redis, if Redis asks for one. Relative to this file.")
@@ -183,23 +182,23 @@ class BrokerSettings(SectionSettings):
     prefix: Annotated[str, PrefixForm()] = field(
         default="wsdaemon",
         metadata=explain(
-            "The names of all keys and channels begin with this and the path of the mount. Daemons that share rooms need the same prefix and "
-            "the same paths; others need different ones."
+            "The names of all keys and channels begin with this and the path of the mount. Daemons that share rooms need the same prefix "
+            "and the same paths; others need different ones."
         ),
     )
     acknowledge: Acknowledge = field(
         default=Acknowledge.PRIMARY,
         metadata=explain(
-            "When a publication is acknowledged. primary: when the primary has it. replica: when one replica has it too; a failover then "
-            "seldom loses it, but that is no promise, because the replica that takes over may be another one."
+            "When the daemon acknowledges a publication. primary: when the primary has it. replica: when one replica has it too. A "
+            "failover then seldom loses it, but that is no promise, because another replica may take over."
         ),
     )
     on_failover: OnFailover = field(
         default=OnFailover.RESET,
         metadata=explain(
-            "What a room does after another server took over, or Redis was restarted. reset: it begins a new epoch, and every member is told "
-            "of a gap, because acknowledged messages may be lost. trust: it goes on, and lost messages are not noticed. Take trust only if "
-            "Redis loses nothing (appendfsync always, and no failover)."
+            "What a room does after another server took over, or Redis was restarted. reset: the room begins a new epoch, and every member "
+            "is told of a gap, because acknowledged messages may be lost. trust: the room continues, and no member learns of lost "
+            "messages. Use trust only if Redis loses nothing (appendfsync always, and no failover)."
         ),
     )
     timeout: PositiveDuration = field(
@@ -212,13 +211,15 @@ class BrokerSettings(SectionSettings):
     when_lost: WhenLost = field(
         default=WhenLost.KEEP,
         metadata=explain(
-            "What becomes of members while Redis is away. keep: they stay connected, and get what they missed when it is back. close: they "
-            "are closed with 1013."
+            "How the daemon treats members when Redis is away. keep: members stay connected, and when Redis is back each gets the messages "
+            "that it missed. close: the daemon closes them with 1013."
         ),
     )
     readyz: bool = field(
         default=False,
-        metadata=explain("Let /readyz of the admin pages answer 503 while Redis is away. With on, one outage takes every daemon out of a balancer."),
+        metadata=explain(
+            "Let /readyz of the admin pages answer 503 while Redis is away. If it is on, one outage takes every daemon out of a balancer."
+        ),
     )
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
@@ -234,8 +235,3 @@ class BrokerSettings(SectionSettings):
             yield ("url", "password_file"), "expected password_file too, because the url names a user"
         if self.sentinel_password_file is not None and self.url.layout is not RedisLayout.SENTINEL:
             yield ("sentinel_password_file",), "expected a url that begins with redis+sentinel or rediss+sentinel"
-
-
-def file_of(path: Path | None) -> str | None:
-    """A path as text, for libraries; None if there is none."""
-    return None if path is None else str(path)

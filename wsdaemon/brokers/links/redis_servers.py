@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -12,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, MovedError, NoPermissionError, RedisError, ResponseError
 
-from ...settings.broker import BrokerSettings, RedisLayout, file_of
+from ...settings.broker import BrokerSettings, RedisLayout
 from .redis_pipe import Questions, Subscriptions
 from .redis_scripts import ALL, DIGESTS, GUARD
 
@@ -132,8 +133,8 @@ class Servers:
         if not self.url.tls:
             return Connection(**options)
         return SSLConnection(
-            ssl_ca_certs=file_of(self._settings.tls_ca), ssl_certfile=file_of(self._settings.tls_certificate),
-            ssl_keyfile=file_of(self._settings.tls_key), **options,
+            ssl_ca_certs=_text(self._settings.tls_ca), ssl_certfile=_text(self._settings.tls_certificate),
+            ssl_keyfile=_text(self._settings.tls_key), **options,
         )  # fmt: skip
 
     def _failed(self, place: Place, error: BaseException) -> Exception:
@@ -191,6 +192,10 @@ class Servers:
             raise self._failed(place, error) from error
         finally:
             await connection.disconnect(nowait=True)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def moved_to(error: MovedError) -> Place:
