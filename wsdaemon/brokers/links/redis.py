@@ -1,10 +1,11 @@
 """The link to an order that is kept in Redis or Valkey.
 
 One link has one connection for questions and one for live messages to each primary (`redis_session`). While they stand, the link asks by
-scripts (`redis_scripts`) and reports messages. When one of them is lost, all of them are closed, and the link connects anew, with pauses of a
-second at most, and declares its rooms and members before it reports that it is back.
+scripts (`redis_scripts`) and reports messages. When one of them is lost, all of them are closed, and the link connects anew, with pauses of
+a second at most, and declares its rooms and members before it reports that it is back.
 
-A process's members are in the order for PRESENCE_SECONDS, and its heartbeat renews that; so members of a process that has died leave by then.
+A process's members are in the order for PRESENCE_SECONDS, and its heartbeat renews that; so members of a process that has died leave by
+then.
 """
 
 from __future__ import annotations
@@ -27,21 +28,18 @@ from ..contract import (
     PresencePage,
     Published,
     RoomFull,
-    RoomInfo,
     RoomPage,
 )
-from ..patterns import check_room, matches
+from ..patterns import check_room
 from .contract import Declared, Joined, Publication, Receiver, Roster, Standing, StandingPage
 from .redis_index import RoomIndex
 from .redis_keys import Names
 from .redis_messages import describe, last_message, live_changes, live_message, log_messages, members_in_order
 from .redis_publishing import Common, Publishing
-from .redis_scripts import DECLARE, HISTORY, JOIN, LEAVE, ROSTER, STAND
+from .redis_reading import PRESENCE_SECONDS, Reading, in_turns
+from .redis_scripts import DECLARE, JOIN, LEAVE
 from .redis_servers import Away, Servers, Unfit
-from .redis_session import Session
-
-PRESENCE_SECONDS = 30.0
-"""How long the members of a process that has died stay in their rooms."""
+from .redis_session import RedisSession
 
 HEARTBEAT_SECONDS = PRESENCE_SECONDS / 3
 
@@ -56,12 +54,9 @@ FIRST_PAUSE_SECONDS = 0.05
 MEMBERS_PER_COMMAND = 500
 """Members of one declaration."""
 
-UNDER_WAY = 200
-"""Rooms that are declared, or asked for, at one time."""
-
 WIDE_PATTERNS = 16
-"""Patterns of channels of one process. With more of them it subscribes to all channels of the mount, because every publication is compared with
-each of them."""
+"""Patterns of channels of one process. With more of them it subscribes to all channels of the mount, because every publication is compared
+with each of them."""
 
 T = TypeVar("T")
 
@@ -82,6 +77,7 @@ class RedisLink:
         self._fresh = 0
         self._servers = Servers(settings, loop)
         self._index = RoomIndex(self._names, limits, self._common)
+        self._reading = Reading(self._names, limits, self._index, self._common)
         replica = settings.timeout if settings.acknowledge is Acknowledge.REPLICA else 0.0
         self._publishing = Publishing(
             self._names, limits, self.node, loop, common=self._common, reserve=self._index.reserve, replica=replica
@@ -89,7 +85,7 @@ class RedisLink:
         self._publishing.everything = self._names.everything
         self._ttl = 0 if limits.keep == float("inf") else round(max(limits.keep, PRESENCE_SECONDS * 2) * 1000)
         self._receiver: Receiver | None = None
-        self._session: Session | None = None
+        self._session: RedisSession | None = None
         self._ready = False
         self._followed: dict[str, asyncio.Future[None]] = {}
         self._watched: set[str] = set()
@@ -112,7 +108,7 @@ class RedisLink:
 
     async def try_out(self) -> str | None:
         """Connect once, before `open`. Why Redis is away now; None if it is there. Unfit if it cannot be used."""
-        session = Session(self._servers, self._loop, replica=False)
+        session = RedisSession(self._servers, self._loop, replica=False)
         try:
             async with asyncio.timeout(self._servers.limit):
                 await session.open(self._message, _nothing)
@@ -152,12 +148,12 @@ class RedisLink:
         """Connect, serve until the connection is lost, and again."""
         pause = 0.0
         while True:
-            session = self._session = Session(self._servers, self._loop, replica=self._settings.acknowledge is Acknowledge.REPLICA)
+            session = self._session = RedisSession(self._servers, self._loop, replica=self._settings.acknowledge is Acknowledge.REPLICA)
             try:
                 try:
                     await self._restore(session, receiver)
                 except (Away, Unfit, BrokerUnavailable, MemoryFull, ConnectionError, TimeoutError) as error:
-                    self._rare.warn(("away", type(error)), "Redis is away: {reason}", reason=str(error) or "no answer")
+                    self._rare.warn(("away", type(error)), "Redis is away: {why}", why=str(error) or "no answer")
                 else:
                     pause = 0.0
                     receiver.restored()
@@ -168,7 +164,7 @@ class RedisLink:
                         keeper.cancel()
                         await asyncio.gather(keeper, return_exceptions=True)
                     self._ready = False
-                    self._rare.warn("lost", "the connection to Redis is lost: {reason}", reason=reason)
+                    self._rare.warn("lost", "the connection to Redis is lost: {why}", why=reason)
                     receiver.lost(reason)
                     self.reconnects += 1
             finally:
@@ -180,19 +176,19 @@ class RedisLink:
             pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, pause * 2))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, and is no secret
 
-    def _leaving(self, session: Session) -> bool:
+    def _leaving(self, session: RedisSession) -> bool:
         """Whether the session ends because the link is closed."""
         return not session.ended.done() and bool(session.layout.primaries)
 
-    async def _say_goodbye(self, session: Session, receiver: Receiver) -> None:
+    async def _say_goodbye(self, session: RedisSession, receiver: Receiver) -> None:
         """Tell the order that this process's members leave, for half a second at most."""
         try:
             async with asyncio.timeout(0.5):
-                await self._in_turns([self._leave_all(session, declared.room) for declared in receiver.declared() if declared.members])
+                await in_turns([self._leave_all(session, declared.room) for declared in receiver.declared() if declared.members])
         except (BrokerUnavailable, MemoryFull, TimeoutError):
             return  # they expire
 
-    async def _leave_all(self, session: Session, room: str) -> None:
+    async def _leave_all(self, session: RedisSession, room: str) -> None:
         await session.ask(DECLARE, self._names.room(room), *self._common(room), self.node, round(PRESENCE_SECONDS * 1000), 1)
 
     def _forget_session(self) -> None:
@@ -208,7 +204,7 @@ class RedisLink:
                 future.exception()  # it may be that nothing waits for it
         self._probes.clear()
 
-    async def _restore(self, session: Session, receiver: Receiver) -> None:
+    async def _restore(self, session: RedisSession, receiver: Receiver) -> None:
         """Connect, and declare what the receiver declares, until nothing has changed meanwhile."""
         await session.open(self._message, lambda channel: self._dropped(session, channel))
         self._shout = "SPUBLISH" if session.clustered else "PUBLISH"
@@ -222,7 +218,7 @@ class RedisLink:
                 break
             await asyncio.gather(*[self._follow(session, each.room, each.watch) for each in news])
             await asyncio.gather(*[self._follow_pattern(session, pattern) for pattern in new_patterns])
-            await self._in_turns([self._declare(session, each) for each in news if each.members or told.get(each.room)])
+            await in_turns([self._declare(session, each) for each in news if each.members or told.get(each.room)])
             for room in gone:
                 self._unfollow(session, room)
                 del told[room]
@@ -233,7 +229,7 @@ class RedisLink:
             self._unfollow_pattern(session, pattern)
         self._ready = True
 
-    async def _declare(self, session: Session, declared: Declared) -> None:
+    async def _declare(self, session: RedisSession, declared: Declared) -> None:
         """These are the members of this process in a room, and no others."""
         room, members = declared.room, declared.members
         for start in range(0, max(1, len(members)), MEMBERS_PER_COMMAND):
@@ -244,14 +240,14 @@ class RedisLink:
                 DECLARE, self._names.room(room), *self._common(room), self.node, round(PRESENCE_SECONDS * 1000), whole, *described
             )
 
-    async def _keep(self, session: Session, receiver: Receiver) -> None:
+    async def _keep(self, session: RedisSession, receiver: Receiver) -> None:
         """The heartbeat of presence, and the sweeping of unused rooms."""
         swept = self._loop.time() + random.uniform(0.5, 1) * SWEEP_SECONDS  # noqa: S311
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
                 declared = list(receiver.declared())
-                await self._in_turns([self._beat(session, each) for each in declared if each.members])
+                await in_turns([self._beat(session, each) for each in declared if each.members])
                 await self._index.touch(session, [each.room for each in declared if each.members])
                 self._publishing.tidy()
                 if self._loop.time() >= swept:
@@ -260,31 +256,16 @@ class RedisLink:
                 if await session.moved():
                     session.end("another server is the primary now")
             except (Away, Unfit, BrokerUnavailable, MemoryFull) as error:
-                self._rare.warn("heartbeat", "Redis has not taken a heartbeat: {reason}", reason=str(error))
+                self._rare.warn("heartbeat", "Redis has not taken a heartbeat: {why}", why=str(error))
 
-    async def _beat(self, session: Session, declared: Declared) -> None:
-        answer = await self._stand(session, declared.room, self.node)
+    async def _beat(self, session: RedisSession, declared: Declared) -> None:
+        answer = await self._reading.stand(session, declared.room, self.node)
         if answer[0] == b"absent" or not answer[8]:
             await self._declare(session, declared)
-
-    async def _in_turns(self, waiting: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """The results of many questions, with some of them under way at a time."""
-        turn = asyncio.Semaphore(UNDER_WAY)
-
-        async def one(question: Coroutine[Any, Any, T]) -> T:
-            async with turn:
-                return await question
-
-        return await asyncio.gather(*[one(question) for question in waiting])
 
     def _common(self, room: str) -> Common:
         self._fresh += 1
         return f"{self.node}{self._fresh:x}", self._ttl, self._names.channel(room), self._shout
-
-    def _kept(self) -> tuple[int, int, int]:
-        """A room's history: the most messages, their age in milliseconds, their bytes."""
-        limits = self._limits
-        return limits.history_count, round((limits.history_age or 0) * 1000), limits.history_bytes
 
     # -- live
 
@@ -310,21 +291,21 @@ class RedisLink:
         except (ValueError, TypeError) as error:
             self._rare.warn("strange", "Redis sent a message that is none of ours on {channel}: {error}", channel=name, error=str(error))
 
-    def _dropped(self, session: Session, channel: bytes) -> None:
+    def _dropped(self, session: RedisSession, channel: bytes) -> None:
         """The server gave up a subscription, because its slot went to another server. Nothing is lost, but something may be missing."""
         if channel.decode() in self._probes or self._names.room_of(channel.decode()) in self._followed:
             session.end("a slot of the cluster has moved to another server")
 
     # -- questions
 
-    def _ask(self, question: Callable[[Session], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+    def _ask(self, question: Callable[[RedisSession], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """The answer to a question that needs more than one step."""
         task = self._loop.create_task(self._question(question))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _question(self, question: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+    async def _question(self, question: Callable[[RedisSession], Coroutine[Any, Any, T]]) -> T:
         session = self._session
         if not self._ready or session is None or session.ended.done():
             raise BrokerUnavailable("Redis is away")
@@ -337,7 +318,7 @@ class RedisLink:
         except (Away, ConnectionError) as error:
             raise BrokerUnavailable(str(error)) from error
 
-    async def _follow(self, session: Session, room: str, watch: bool) -> None:
+    async def _follow(self, session: RedisSession, room: str, watch: bool) -> None:
         if watch:
             self._watched.add(room)
         confirmed = self._followed.get(room)
@@ -345,7 +326,7 @@ class RedisLink:
             confirmed = self._followed[room] = session.subscribe(self._names.channel(room))
         await asyncio.shield(confirmed)
 
-    def _unfollow(self, session: Session, room: str) -> None:
+    def _unfollow(self, session: RedisSession, room: str) -> None:
         self._watched.discard(room)
         if self._followed.pop(room, None) is not None:
             session.unsubscribe(self._names.channel(room))
@@ -363,14 +344,14 @@ class RedisLink:
         task.add_done_callback(joined)
         return task
 
-    async def _join(self, session: Session, room: str, member: Presence, since: Position | None, watch: bool, owner: str) -> Joined:
+    async def _join(self, session: RedisSession, room: str, member: Presence, since: Position | None, watch: bool, owner: str) -> Joined:
         check_room(room, self._limits)
         await self._follow(session, room, watch)
         limits, place = self._limits, ("", 0) if since is None else since
         for create in (0, 1):
             answer = await session.ask(
                 JOIN, self._names.room(room), *self._common(room), self.node, member.id, describe(member), round(PRESENCE_SECONDS * 1000),
-                *place, int(watch), limits.max_members, *self._kept(), int(limits.latest), create,
+                *place, int(watch), limits.max_members, *self._reading.kept, int(limits.latest), create,
             )  # fmt: skip
             if answer[0] != b"absent":
                 break
@@ -397,7 +378,7 @@ class RedisLink:
         else:
             joining.add_done_callback(lambda _: self._leave(session, room, member, False))
 
-    def _leave(self, session: Session, room: str, member: str, last: bool) -> None:
+    def _leave(self, session: RedisSession, room: str, member: str, last: bool) -> None:
         if not session.ended.done():
             arguments = (*self._common(room), self.node, member, int(last))
             self._ask(lambda session: session.ask(LEAVE, self._names.room(room), *arguments)).add_done_callback(_noticed)
@@ -409,7 +390,7 @@ class RedisLink:
     def follow_pattern(self, pattern: str) -> asyncio.Task[float]:
         return self._ask(lambda session: self._follow_pattern(session, pattern))
 
-    async def _follow_pattern(self, session: Session, pattern: str) -> float:
+    async def _follow_pattern(self, session: RedisSession, pattern: str) -> float:
         """The order's time when the pattern was followed."""
         if pattern not in self._glob_of:
             glob = _literal(pattern)
@@ -425,7 +406,7 @@ class RedisLink:
         if self._session is not None and self._ready:
             self._unfollow_pattern(self._session, pattern)
 
-    def _unfollow_pattern(self, session: Session, pattern: str) -> None:
+    def _unfollow_pattern(self, session: RedisSession, pattern: str) -> None:
         glob = self._glob_of.pop(pattern, None)
         if glob is not None:
             self._globs[glob].discard(pattern)
@@ -446,87 +427,25 @@ class RedisLink:
         """Redis has no means for that: `slow_client = wait` makes the publishers of this process wait, and no others."""
 
     def history(self, room: str, since: Position | None, limit: int, reverse: bool) -> asyncio.Task[HistoryPage]:
-        return self._ask(lambda session: self._history(session, room, since, limit, reverse))
-
-    async def _history(self, session: Session, room: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
-        place = ("", 0) if since is None else since
-        answer = await session.ask(
-            HISTORY, self._names.room(room), *self._common(room), *self._kept(), int(self._limits.latest), *place, limit, int(reverse)
-        )
-        if answer[0] == b"absent":
-            return HistoryPage(room, "", 0, 1, gap=since is not None)
-        _, epoch, offset, first, gap, messages, newest = answer
-        life = epoch.decode()
-        latest = last_message(room, life, newest) if gap else None
-        return HistoryPage(room, life, int(offset), int(first), log_messages(room, life, messages), bool(gap), latest)
+        return self._ask(lambda session: self._reading.history(session, room, since, limit, reverse))
 
     def presence(self, room: str, limit: int | None) -> asyncio.Task[PresencePage]:
-        return self._ask(lambda session: self._presence(session, room, limit))
-
-    async def _presence(self, session: Session, room: str, limit: int | None) -> PresencePage:
-        roster = await self._roster(session, room)
-        members = () if roster is None else roster.members
-        return PresencePage(len(members), members[:limit])
+        return self._ask(lambda session: self._reading.presence(session, room, limit))
 
     def roster(self, room: str) -> asyncio.Task[Roster | None]:
-        return self._ask(lambda session: self._roster(session, room))
-
-    async def _roster(self, session: Session, room: str) -> Roster | None:
-        answer = await session.ask(ROSTER, self._names.room(room), *self._common(room))
-        if answer[0] == b"absent":
-            return None
-        _, epoch, number, members = answer
-        return Roster(Position(epoch.decode(), int(number)), members_in_order(members))
+        return self._ask(lambda session: self._reading.roster(session, room))
 
     def rooms(self, after: str, limit: int, pattern: str | None) -> asyncio.Task[RoomPage]:
-        return self._ask(lambda session: self._rooms(session, after, limit, pattern))
-
-    async def _rooms(self, session: Session, after: str, limit: int, pattern: str | None) -> RoomPage:
-        found: list[RoomInfo] = []
-        while True:
-            names = await self._index.list(session, after, limit + 1)
-            matching = [name for name in names if pattern is None or matches(pattern, name)]
-            for name, answer in await self._standing(session, matching):
-                found.append(RoomInfo(name, answer[1].decode(), int(answer[2]), answer[6], answer[7]))
-                if len(found) > limit:
-                    return RoomPage(tuple(found[:limit]), found[limit - 1].room)
-            if len(names) <= limit:
-                return RoomPage(tuple(found), None)
-            after = names[-1]
-
-    async def _stand(self, session: Session, room: str, node: str) -> Any:
-        return await session.ask(
-            STAND, self._names.room(room), *self._common(room), node, round(PRESENCE_SECONDS * 1000), *self._kept()
-        )
-
-    async def _standing(self, session: Session, rooms: Sequence[str]) -> list[tuple[str, Any]]:
-        answers = await self._in_turns([self._stand(session, room, "") for room in rooms])
-        return [(room, answer) for room, answer in zip(rooms, answers, strict=True) if answer[0] != b"absent"]
+        return self._ask(lambda session: self._reading.rooms(session, after, limit, pattern))
 
     def standings(self, rooms: Sequence[str]) -> asyncio.Task[Mapping[str, Standing]]:
-        return self._ask(lambda session: self._standings(session, rooms))
-
-    async def _standings(self, session: Session, rooms: Sequence[str]) -> Mapping[str, Standing]:
-        return {room: _standing_of(answer) for room, answer in await self._standing(session, rooms)}
+        return self._ask(lambda session: self._reading.standings(session, rooms))
 
     def changed(self, pattern: str, since: float, after: str, limit: int) -> asyncio.Task[StandingPage]:
-        return self._ask(lambda session: self._changed(session, pattern, since, after, limit))
-
-    async def _changed(self, session: Session, pattern: str, since: float, after: str, limit: int) -> StandingPage:
-        names = await self._index.list(session, after, limit + 1)
-        matching = [name for name in names[:limit] if matches(pattern, name)]
-        found = [(room, _standing_of(answer)) for room, answer in await self._standing(session, matching)]
-        return StandingPage(
-            tuple([(room, standing) for room, standing in found if standing.time >= since]), names[limit - 1] if len(names) > limit else None
-        )
+        return self._ask(lambda session: self._reading.changed(session, pattern, since, after, limit))
 
     def probe(self) -> asyncio.Task[None]:
         return self._ask(lambda session: session.prove(f"{self._settings.prefix}:probe:{self.node}", self._probes))
-
-
-def _standing_of(answer: Any) -> Standing:
-    _, epoch, offset, time, roster, number, *_ = answer
-    return Standing(Position(epoch.decode(), int(offset)), int(time) / 1000, Position(roster.decode(), int(number)))
 
 
 def _literal(pattern: str) -> str:

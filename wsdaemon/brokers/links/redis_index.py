@@ -12,7 +12,7 @@ from ..contract import TooManyRooms
 from .redis_keys import Names
 from .redis_publishing import Common
 from .redis_scripts import FORGET, RELEASE, RESERVE
-from .redis_session import Session
+from .redis_session import RedisSession
 
 SWEPT_ROOMS = 50
 """Rooms that one sweep looks at."""
@@ -22,14 +22,14 @@ BATCH = 500
 
 
 class RoomIndex:
-    """The index, which lies in one slot of a cluster, while the rooms lie in their own. So it may have rooms that are gone; they are swept."""
+    """The index. It lies in one slot of a cluster, and the rooms lie in their own, so it may have rooms that are gone; they are swept."""
 
     def __init__(self, names: Names, limits: Limits, common: Callable[[str], Common]) -> None:
         self._names = names
         self._limits = limits
         self._common = common
 
-    async def reserve(self, session: Session, room: str, owner: str) -> None:
+    async def reserve(self, session: RedisSession, room: str, owner: str) -> None:
         """Give a new room its place, if need be that of the oldest empty one. TooManyRooms, BrokerUnavailable."""
         limits = self._limits
         for attempt in (1, 2):
@@ -46,7 +46,7 @@ class RoomIndex:
                         break
         raise TooManyRooms(f"there are {limits.max_rooms} rooms, and none of them is empty")
 
-    async def _forget(self, session: Session, room: str, idle: float) -> bool:
+    async def _forget(self, session: RedisSession, room: str, idle: float) -> bool:
         """Forget a room if it is empty, and unused for `idle` seconds. Whether it is gone.
 
         It leaves the index first: a publisher that comes in between finds the room, or makes it anew and enters it.
@@ -58,7 +58,7 @@ class RoomIndex:
         await self.touch(session, [room])
         return False
 
-    async def touch(self, session: Session, rooms: Sequence[str]) -> None:
+    async def touch(self, session: RedisSession, rooms: Sequence[str]) -> None:
         """These rooms exist and are used now."""
         names, used, *_ = self._names.index
         for start in range(0, len(rooms), BATCH):
@@ -67,8 +67,8 @@ class RoomIndex:
             now = _now()
             await session.command(used, "ZADD", used, *[part for room in some for part in (now, room)])
 
-    async def sweep(self, session: Session) -> int:
-        """Forget some rooms that nobody has used for long. The number of rooms looked at."""
+    async def sweep(self, session: RedisSession) -> int:
+        """Forget some rooms that have been unused for long. The number of rooms looked at."""
         if math.isinf(self._limits.keep):
             return 0
         used = self._names.index[1]
@@ -78,7 +78,7 @@ class RoomIndex:
             await self._forget(session, room.decode(), idle)
         return len(found)
 
-    async def list(self, session: Session, after: str, limit: int) -> list[str]:
+    async def list(self, session: RedisSession, after: str, limit: int) -> list[str]:
         """Up to `limit` names after `after`, in order."""
         names = self._names.index[0]
         found = await session.command(names, "ZRANGEBYLEX", names, f"({after}" if after else "-", "+", "LIMIT", 0, limit)

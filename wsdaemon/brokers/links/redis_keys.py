@@ -1,9 +1,9 @@
 """The names of keys and channels in Redis.
 
-A room's keys are `PREFIX:{PATH:ROOM}:WORD`. The part in braces is the hash tag: a cluster keeps all keys with the same tag in one slot, so that
-one script may use them all. The path is written without braces and colons, because a mount's path may hold parameters such as `{name}`, which
-would be the tag of every room. A room's name may hold braces: its keys have one tag nevertheless, because the tag ends at the first `}`, in all
-of them at the same place, and is never empty.
+A room's keys are `PREFIX:{PATH:ROOM}:WORD`. The part in braces is the hash tag: a cluster keeps all keys with the same tag in one slot, so
+that one script may use them all. The path is written without braces and colons, because a mount's path may hold parameters such as
+`{name}`, which would be the tag of every room. A room's name may hold braces: its keys have one tag nevertheless, because the tag ends at
+the first `}`, in all of them at the same place, and is never empty.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 MAX_UNSENT_BYTES = 64 << 20
@@ -30,7 +30,7 @@ Argument = bytes | str | int | float
 class Pipe:
     """A connection. It ends once: `ended` then has the reason, and every question without an answer fails with ConnectionError."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop) -> None:
         """`connection` is connected, and used by nothing else."""
         self._connection = connection
         self._loop = loop
@@ -42,7 +42,7 @@ class Pipe:
 
     def write(self, *arguments: Argument) -> None:
         """Send a command in this turn of the loop."""
-        packed = hiredis.pack_command(arguments)
+        packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # a tuple of any length
         self._unsent.append(packed)
         self._unsent_bytes += len(packed)
         if self._unsent_bytes > MAX_UNSENT_BYTES:
@@ -97,7 +97,7 @@ class Pipe:
 class Questions(Pipe):
     """A connection for questions. Replies come in the order of the questions."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop) -> None:
         self._waiting: deque[Callable[[Any], None]] = deque()
         super().__init__(connection, loop)
         self.fence = ""
@@ -148,7 +148,7 @@ class Subscriptions(Pipe):
     """A connection for subscriptions. `message` is called with a channel and the data, `dropped` with a channel that the server gave up."""
 
     def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, message: Callable[[bytes, bytes], None],
+        self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop, message: Callable[[bytes, bytes], None],
         dropped: Callable[[bytes], None],
     ) -> None:  # fmt: skip
         self._message = message

@@ -13,8 +13,8 @@ from .contract import Publication
 from .redis_keys import Names
 from .redis_messages import pack
 from .redis_scripts import PUBLISH
-from .redis_servers import Place
-from .redis_session import REDIRECT_SECONDS, REDIRECTS, Session
+from .redis_servers import RedisPlace
+from .redis_session import REDIRECT_SECONDS, REDIRECTS, RedisSession
 
 NUMBER_SECONDS = 90.0
 """How long an unanswered number may be asked again."""
@@ -37,7 +37,7 @@ class Work:
         """The room does not exist, and needs a place first."""
         self.create = False
         """The room has its place, and may be made."""
-        self.asking: Place | None = None
+        self.asking: RedisPlace | None = None
         """The server that an ASK named."""
 
 
@@ -59,7 +59,7 @@ class Publishing:
 
     def __init__(
         self, names: Names, limits: Limits, node: str, loop: asyncio.AbstractEventLoop, *, common: Callable[[str], Common],
-        reserve: Callable[[Session, str, str], Awaitable[None]], replica: float,
+        reserve: Callable[[RedisSession, str, str], Awaitable[None]], replica: float,
     ) -> None:  # fmt: skip
         """`reserve` gives a new room its place, or raises a BrokerError. `replica`: seconds for a replica to acknowledge; 0 asks none."""
         self._names = names
@@ -74,7 +74,7 @@ class Publishing:
         self.everything = ""
         """The channel for all messages of the mount, where a cluster needs it."""
 
-    def publish(self, session: Session, publication: Publication) -> asyncio.Future[Published]:
+    def publish(self, session: RedisSession, publication: Publication) -> asyncio.Future[Published]:
         """As `Link.publish`."""
         line = self._lines.get(publication.room)
         if line is None:
@@ -87,7 +87,7 @@ class Publishing:
             self._send(session, line, work)
         return work.future
 
-    def _send(self, session: Session, line: RoomLine, work: Work) -> None:
+    def _send(self, session: RedisSession, line: RoomLine, work: Work) -> None:
         publication, limits = work.publication, self._limits
         names, room = self._names, publication.room
         line.sent += 1
@@ -119,7 +119,7 @@ class Publishing:
             work.asking,
         )
 
-    def _answered(self, session: Session, line: RoomLine, work: Work, reply: Any) -> None:
+    def _answered(self, session: RedisSession, line: RoomLine, work: Work, reply: Any) -> None:
         line.sent -= 1
         if isinstance(reply, REDIRECTS) and not session.ended.done():
             work.asking = session.redirect(reply)
@@ -152,7 +152,7 @@ class Publishing:
             line.stalled = []
         line.stalled.append(work)
 
-    async def _mend(self, session: Session, line: RoomLine) -> None:
+    async def _mend(self, session: RedisSession, line: RoomLine) -> None:
         """Nothing of the room is at the server: make the room if it is absent, or wait a moment for its slot, and send again."""
         assert line.stalled is not None
         first = line.stalled[0]
@@ -182,7 +182,7 @@ class Publishing:
 
     # -- replicas
 
-    def _replicate(self, session: Session, line: RoomLine, work: Work, published: Published) -> None:
+    def _replicate(self, session: RedisSession, line: RoomLine, work: Work, published: Published) -> None:
         """Acknowledge when a replica has it. WAIT is no part of the script, because it does not wait there."""
         key = self._names.room(work.publication.room)[0]
         try:

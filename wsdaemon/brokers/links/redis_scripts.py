@@ -12,13 +12,13 @@ A room has these keys (see `redis_keys`); one that is empty does not exist:
     members   hash: id > "NODE JOIN JSON"; nodes: sorted set of the processes with members here, by the time when these expire
     own:NODE  "NUMBER EPOCH OFFSET;..." of a process's publications that it may still ask again
 
-Times are milliseconds since 1970 by the server's clock. Live messages go to the room's channel: "mEPOCH OFFSET TIME MESSAGE", and changes of
-the roster "rEPOCH NUMBER JSON".
+Times are milliseconds since 1970 by the server's clock. Live messages go to the room's channel: "mEPOCH OFFSET TIME MESSAGE", and changes
+of the roster "rEPOCH NUMBER JSON".
 
-**The fence.** A failover, or a restart with `appendfsync everysec`, may lose acknowledged messages under the same epoch; the next messages would
-get the same offsets again, and members that come back would miss them silently. So each connection has a fence, which is made of the server's
-`run_id`, and passes it to every script. If a room was last used behind another fence, it begins a new epoch. `kin` lists the fences of the other
-primaries of a cluster that are alive: a room from one of them came with a slot that migrated, and keeps its epoch.
+**The fence.** A failover, or a restart with `appendfsync everysec`, may lose acknowledged messages under the same epoch; the next messages
+would get the same offsets again, and members that come back would miss them silently. So each connection has a fence, which is made of the
+server's `run_id`, and passes it to every script. If a room was last used behind another fence, it begins a new epoch. `kin` lists the
+fences of the other primaries of a cluster that are alive: a room from one of them came with a slot that migrated, and keeps its epoch.
 """
 
 from __future__ import annotations

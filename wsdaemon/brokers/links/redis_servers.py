@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, MovedError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AskError, AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
 
 from ...settings.broker import BrokerSettings, RedisLayout
 from .redis_pipe import Questions, Subscriptions
@@ -32,7 +32,7 @@ class Away(Exception):
     """Redis cannot be reached or used now."""
 
 
-class Place(NamedTuple):
+class RedisPlace(NamedTuple):
     """The address of a server: a host and a port, or the path of a unix socket and 0."""
 
     host: str
@@ -45,10 +45,10 @@ class Place(NamedTuple):
 class Layout(NamedTuple):
     """The primaries now. `slots`: the primary of each hash slot of a cluster; None without a cluster."""
 
-    primaries: tuple[Place, ...]
-    slots: tuple[Place | None, ...] | None = None
+    primaries: tuple[RedisPlace, ...]
+    slots: tuple[RedisPlace | None, ...] | None = None
 
-    def place_of(self, slot: int) -> Place:
+    def place_of(self, slot: int) -> RedisPlace:
         """The primary that has a slot. Away if none has it."""
         place = self.primaries[0] if self.slots is None else self.slots[slot]
         if place is None:
@@ -69,8 +69,8 @@ class Servers:
     async def find(self) -> Layout:
         """Where the primaries are now. Away if that cannot be known, Unfit if a password is wrong."""
         if self.url.layout is RedisLayout.ALONE:
-            return Layout((Place(self.url.path, 0) if self.url.path else Place(*self.url.servers[0]),))
-        places = [Place(host, port) for host, port in self.url.servers]
+            return Layout((RedisPlace(self.url.path, 0) if self.url.path else RedisPlace(*self.url.servers[0]),))
+        places = [RedisPlace(host, port) for host, port in self.url.servers]
         ask = self._ask_sentinel if self.url.layout is RedisLayout.SENTINEL else self._ask_node
         answers = await asyncio.gather(*[ask(place) for place in places], return_exceptions=True)
         found = [answer for answer in answers if not isinstance(answer, BaseException) and answer is not None]
@@ -85,7 +85,7 @@ class Servers:
         [(most, _)] = Counter(found).most_common(1)
         return most
 
-    async def questions(self, place: Place) -> Questions:
+    async def questions(self, place: RedisPlace) -> Questions:
         """A connection for questions to a primary, with its fence, and all scripts loaded. Away or Unfit."""
         pipe = Questions(await self._connect(place), self._loop)
         try:
@@ -99,16 +99,16 @@ class Servers:
         return pipe
 
     async def subscriptions(
-        self, place: Place, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]
+        self, place: RedisPlace, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]
     ) -> Subscriptions:
         """A connection for subscriptions. Away or Unfit."""
         return Subscriptions(await self._connect(place), self._loop, message, dropped)
 
-    async def _connect(self, place: Place, sentinel: bool = False) -> Connection:
+    async def _connect(self, place: RedisPlace, sentinel: bool = False) -> AbstractConnection:
         connection = self._connection(place, sentinel)
         try:
             async with asyncio.timeout(self.limit):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, asyncio.CancelledError):
@@ -116,7 +116,7 @@ class Servers:
             raise self._failed(place, error) from error
         return connection
 
-    def _connection(self, place: Place, sentinel: bool) -> Connection:
+    def _connection(self, place: RedisPlace, sentinel: bool) -> AbstractConnection:
         secret = self._settings.sentinel_password_file if sentinel else self._settings.password_file
         options: dict[str, Any] = {
             "db": 0 if sentinel else self.url.database,
@@ -137,7 +137,7 @@ class Servers:
             ssl_keyfile=_text(self._settings.tls_key), **options,
         )  # fmt: skip
 
-    def _failed(self, place: Place, error: BaseException) -> Exception:
+    def _failed(self, place: RedisPlace, error: BaseException) -> Exception:
         """The error of a connection that failed."""
         if isinstance(error, AuthenticationError | AuthorizationError):
             return Unfit(f"{place} refuses the user or the password")
@@ -147,7 +147,7 @@ class Servers:
             return Away(f"{place} does not answer")
         return Away(f"{place}: {error}" if str(place) not in str(error) else str(error))
 
-    async def _inspect(self, pipe: Questions, place: Place) -> None:
+    async def _inspect(self, pipe: Questions, place: RedisPlace) -> None:
         """Check version and role, load the scripts, and learn the fence."""
         server = _fields(await pipe.ask("INFO", "server"))
         version = server.get("redis_version", "0")
@@ -165,22 +165,22 @@ class Servers:
             else:
                 pipe.fence = (await pipe.ask("EVALSHA", DIGESTS[GUARD], 1, self._fence_key, pipe.run_id)).decode()
 
-    async def _ask_sentinel(self, place: Place) -> Layout | None:
+    async def _ask_sentinel(self, place: RedisPlace) -> Layout | None:
         """The primary, as one Sentinel knows it."""
         answer = await self._ask_once(place, True, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.master)
-        return None if answer is None else Layout((Place(answer[0].decode(), int(answer[1])),))
+        return None if answer is None else Layout((RedisPlace(answer[0].decode(), int(answer[1])),))
 
-    async def _ask_node(self, place: Place) -> Layout | None:
+    async def _ask_node(self, place: RedisPlace) -> Layout | None:
         """The primaries and their slots, as one node of a cluster knows them."""
-        slots: list[Place | None] = [None] * SLOTS
+        slots: list[RedisPlace | None] = [None] * SLOTS
         for first, last, primary, *_ in await self._ask_once(place, False, "CLUSTER", "SLOTS"):
             # An empty host is the one that was asked.
-            where = Place((primary[0] or b"").decode() or place.host, int(primary[1]))
+            where = RedisPlace((primary[0] or b"").decode() or place.host, int(primary[1]))
             slots[first : last + 1] = [where] * (last + 1 - first)
         primaries = tuple(sorted({each for each in slots if each is not None}))
         return Layout(primaries, tuple(slots)) if primaries else None
 
-    async def _ask_once(self, place: Place, sentinel: bool, *arguments: str) -> Any:
+    async def _ask_once(self, place: RedisPlace, sentinel: bool, *arguments: str) -> Any:
         connection = await self._connect(place, sentinel)
         try:
             async with asyncio.timeout(self.limit):
@@ -198,12 +198,13 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def moved_to(error: MovedError) -> Place:
-    """The server that a MOVED or ASK names."""
-    return Place(error.host, int(error.port))
+def moved_to(error: AskError) -> RedisPlace:
+    """The server that an ASK, or a MOVED, names."""
+    return RedisPlace(error.host, int(error.port))
 
 
 def _fields(info: bytes) -> dict[str, str]:
     """The fields of an answer to INFO."""
     lines = info.decode(errors="replace").splitlines()
-    return dict([line.split(":", 1) for line in lines if ":" in line and not line.startswith("#")])  # type: ignore[misc]
+    found = [line.partition(":") for line in lines if ":" in line and not line.startswith("#")]
+    return {name: value for name, _, value in found}

@@ -21,7 +21,7 @@ from redis.exceptions import (
 from ..contract import BrokerError, BrokerUnavailable, MemoryFull
 from .redis_pipe import Argument, Questions, Subscriptions
 from .redis_scripts import DIGESTS, PROVE
-from .redis_servers import Away, Layout, Place, Servers, moved_to
+from .redis_servers import Away, Layout, RedisPlace, Servers, moved_to
 
 REDIRECTS = (MovedError, AskError, TryAgainError)
 """A cluster's answers for a slot that is elsewhere, or on its way."""
@@ -33,7 +33,7 @@ REDIRECT_SECONDS = 0.02
 """Before a question is asked again while its slot migrates."""
 
 
-class Session:
+class RedisSession:
     """Connections for questions and for subscriptions to each primary. `ended` has the reason of the first loss."""
 
     def __init__(self, servers: Servers, loop: asyncio.AbstractEventLoop, *, replica: bool) -> None:
@@ -42,9 +42,9 @@ class Session:
         self._loop = loop
         self._replica = replica
         self.ended: asyncio.Future[str] = loop.create_future()
-        self._questions: dict[Place, Questions] = {}
-        self._publishing: dict[Place, Questions] = {}
-        self._subscriptions: dict[Place, Subscriptions] = {}
+        self._questions: dict[RedisPlace, Questions] = {}
+        self._publishing: dict[RedisPlace, Questions] = {}
+        self._subscriptions: dict[RedisPlace, Subscriptions] = {}
         self.layout = Layout(())
 
     @property
@@ -59,7 +59,7 @@ class Session:
         for pipe in self._pipes():
             pipe.ended.add_done_callback(self._lost)
 
-    async def _open(self, place: Place, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
+    async def _open(self, place: RedisPlace, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
         self._questions[place] = await self._servers.questions(place)
         if self._replica:
             self._publishing[place] = await self._servers.questions(place)
@@ -85,7 +85,7 @@ class Session:
             await pipe.close()
 
     async def moved(self) -> bool:
-        """Whether the primaries have changed since the session began, as far as Sentinels or nodes know; its slots are brought up to date."""
+        """Whether Sentinels or nodes name other primaries than when the session began. If not, its slots are brought up to date."""
         layout = await self._servers.find()
         if set(layout.primaries) != set(self._questions):
             return True
@@ -96,7 +96,7 @@ class Session:
 
     def tell(
         self, done: Callable[[Any], None], script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...], publishing: bool = False,
-        asking: Place | None = None,
+        asking: RedisPlace | None = None,
     ) -> None:  # fmt: skip
         """Run a script on a room's keys, which begin with a fence and its kin. `done` is called with the answer or an exception.
 
@@ -113,7 +113,7 @@ class Session:
         kin = "" if len(self._questions) == 1 or not pipe.fence else f" {' '.join([each.fence for each in self._questions.values()])} "
         pipe.tell(done, "EVALSHA", DIGESTS[script], len(keys), *keys, pipe.fence, kin, *arguments)
 
-    def _pipe(self, key: str, publishing: bool = False, asking: Place | None = None) -> Questions:
+    def _pipe(self, key: str, publishing: bool = False, asking: RedisPlace | None = None) -> Questions:
         pipes = self._publishing if publishing and self._replica else self._questions
         place = asking if asking is not None else self.layout.primaries[0] if self.layout.slots is None else self._place(key)
         pipe = pipes.get(place)
@@ -122,14 +122,14 @@ class Session:
             raise Away(f"{place} is a primary now")
         return pipe
 
-    def _place(self, key: str) -> Place:
+    def _place(self, key: str) -> RedisPlace:
         return self.layout.place_of(key_slot(key.encode()))
 
     def wait(self, key: str, milliseconds: int) -> asyncio.Future[Any]:
         """WAIT until a replica has what was published last with this key's server. The answer is the number of replicas."""
         return self._pipe(key, True).ask("WAIT", 1, milliseconds)
 
-    def redirect(self, error: Exception) -> Place | None:
+    def redirect(self, error: Exception) -> RedisPlace | None:
         """Note a redirect. The server to ask with ASKING, once; None to ask the slot's server again."""
         if isinstance(error, MovedError):
             place = moved_to(error)
@@ -144,7 +144,7 @@ class Session:
 
     async def ask(self, script: str, keys: tuple[str, ...], *arguments: Argument, whole: bool = True) -> Any:
         """Run a script, and follow the redirects of a cluster. `whole`: it takes a fence. BrokerUnavailable, MemoryFull."""
-        asking: Place | None = None
+        asking: RedisPlace | None = None
         while True:
             future = self._loop.create_future()
             if whole:
@@ -178,7 +178,7 @@ class Session:
             except Exception as error:
                 raise self.failed(error) from error
 
-    def _pipe_or_away(self, key: str, asking: Place | None = None) -> Questions:
+    def _pipe_or_away(self, key: str, asking: RedisPlace | None = None) -> Questions:
         try:
             return self._pipe(key, False, asking)
         except Away as error:
@@ -228,10 +228,10 @@ class Session:
             subscriptions.unsubscribe(channels, "PUNSUBSCRIBE")
 
     async def prove(self, prefix: str, told: dict[str, asyncio.Future[None]]) -> None:
-        """Write to every primary, and wait for the messages that the writes send. `told` has the futures that their arrival is to resolve."""
+        """Write to every primary, and wait for the messages that the writes send. Their arrival is to resolve the futures in `told`."""
         await asyncio.gather(*[self._prove(place, prefix, told) for place in self.layout.primaries])
 
-    async def _prove(self, place: Place, prefix: str, told: dict[str, asyncio.Future[None]]) -> None:
+    async def _prove(self, place: RedisPlace, prefix: str, told: dict[str, asyncio.Future[None]]) -> None:
         name = self._name_on(place, prefix)
         if name not in told:
             await self.subscribe(name)
@@ -244,7 +244,7 @@ class Session:
             raise self.failed(error) from error
         await arrived
 
-    def _name_on(self, place: Place, prefix: str) -> str:
+    def _name_on(self, place: RedisPlace, prefix: str) -> str:
         """A name whose slot this primary has."""
         if self.layout.slots is None:
             return f"{prefix}{{0}}"
