@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 SECONDS = 20.0
 """The longest that a server may take to start, or to know of a change."""
@@ -67,7 +69,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}"
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=5, password=self.password)
+        return redis.Redis(port=self.port, socket_timeout=5, password=self.password, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> Server:
         self.folder.mkdir(exist_ok=True, parents=True)
@@ -221,14 +223,12 @@ class Cluster:
             return ("cluster_state:ok" in text or "'cluster_state': 'ok'" in text) and len(nodes) == 3
 
     def owner(self, slot: int) -> Server:
-        return next(each for each in self.servers if slot in self._slots(each))
-
-    def _slots(self, server: Server) -> range:
-        with server.client() as client:
+        """The primary that has a slot."""
+        with self.servers[0].client() as client:
             for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER", "SLOTS"):
-                if int(port) == server.port:
-                    return range(int(first), int(last) + 1)
-        return range(0)
+                if int(first) <= slot <= int(last):
+                    return next(each for each in self.servers if each.port == int(port))
+        raise AssertionError(f"no node has the slot {slot}")
 
     def move(self, slot: int, target: Server) -> None:
         """Move one slot with its keys, as redis-cli --cluster reshard does."""
@@ -237,7 +237,7 @@ class Cluster:
             with each.client() as client:
                 mine = client.execute_command("CLUSTER", "MYID")
                 names[each.port] = mine.decode() if isinstance(mine, bytes) else mine
-        source = next(each for each in self.servers if each is not target and self._has(each, slot))
+        source = self.owner(slot)
         with source.client() as old, target.client() as new:
             new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source.port])
             old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target.port])
@@ -249,13 +249,6 @@ class Cluster:
             if each not in (source, target):
                 with each.client() as client:
                     client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[target.port])
-
-    def _has(self, server: Server, slot: int) -> bool:
-        with server.client() as client:
-            for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER", "SLOTS"):
-                if int(first) <= slot <= int(last):
-                    return bool(int(port) == server.port)
-        return False
 
     def stop(self) -> None:
         for each in self.servers:

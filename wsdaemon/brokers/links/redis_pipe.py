@@ -13,7 +13,7 @@ from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 MAX_UNSENT_BYTES = 64 << 20
 """Questions that wait until the socket takes them. With more of them the connection counts as lost."""
@@ -79,7 +79,7 @@ class Pipe:
             while True:
                 try:
                     reply = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                except (ResponseError, BusyLoadingError) as error:
+                except (ResponseError, BusyLoadingError, AuthenticationError) as error:
                     reply = error
                 self._take(reply)
                 replies += 1

@@ -26,13 +26,15 @@ Common = tuple[str, int, str, str]
 class Work:
     """A publication under way."""
 
-    __slots__ = ("absent", "again", "asking", "create", "future", "publication")
+    __slots__ = ("absent", "again", "asking", "create", "future", "publication", "turn")
 
-    def __init__(self, publication: Publication, future: asyncio.Future[Published], again: bool) -> None:
+    def __init__(self, publication: Publication, future: asyncio.Future[Published], again: bool, turn: int) -> None:
         self.publication = publication
         self.future = future
         self.again = again
         """It was asked before, and the order may have it already."""
+        self.turn = turn
+        """Its place among all that the link was asked for."""
         self.absent = False
         """The room does not exist, and needs a place first."""
         self.create = False
@@ -42,7 +44,11 @@ class Work:
 
 
 class RoomLine:
-    """The publications of one room. `stalled`: those that wait until the room is made, or its slot is found; None if nothing stalls."""
+    """The publications of one room. `stalled`: those that wait until the one before them is taken; None if they go out as they come.
+
+    The first publication of a line goes alone, because the room may not exist, and one that is sent again goes alone, because the others
+    could overtake it while its slot migrates.
+    """
 
     __slots__ = ("numbers", "sent", "stalled")
 
@@ -70,6 +76,7 @@ class Publishing:
         self._reserve = reserve
         self._replica = replica
         self._lines: dict[str, RoomLine] = {}
+        self._turn = 0
         self._mending: set[asyncio.Task[None]] = set()
         self.everything = ""
         """The channel for all messages of the mount, where a cluster needs it."""
@@ -77,11 +84,14 @@ class Publishing:
     def publish(self, session: RedisSession, publication: Publication) -> asyncio.Future[Published]:
         """As `Link.publish`."""
         line = self._lines.get(publication.room)
+        first = line is None
         if line is None:
             line = self._lines[publication.room] = RoomLine()
-        work = Work(publication, self._loop.create_future(), publication.number in line.numbers)
+            line.stalled = []
+        work = Work(publication, self._loop.create_future(), publication.number in line.numbers, self._turn)
+        self._turn += 1
         line.numbers[publication.number] = math.inf
-        if line.stalled is not None:
+        if line.stalled is not None and not first:
             line.stalled.append(work)
         else:
             self._send(session, line, work)
@@ -121,14 +131,23 @@ class Publishing:
 
     def _answered(self, session: RedisSession, line: RoomLine, work: Work, reply: Any) -> None:
         line.sent -= 1
+        comes_again = True
         if isinstance(reply, REDIRECTS) and not session.ended.done():
             work.asking = session.redirect(reply)
-            self._stall(line, work)
-        elif isinstance(reply, Exception):
-            self._fail(line, work, session.failed(reply))
-        elif reply[0] == b"absent":
+        elif not isinstance(reply, Exception) and reply[0] == b"absent":
             work.absent = True
-            self._stall(line, work)
+        else:
+            comes_again = False
+            self._settle(session, line, work, reply)
+        if comes_again:
+            line.stalled = [*(line.stalled or []), work]
+        if line.stalled is not None and not line.sent:
+            self._continue(session, line, None if comes_again else work)
+
+    def _settle(self, session: RedisSession, line: RoomLine, work: Work, reply: Any) -> None:
+        """The order has answered."""
+        if isinstance(reply, Exception):
+            self._fail(line, work, session.failed(reply))
         elif reply[0] == b"rate":
             rate = self._limits.rate or 0
             self._fail(line, work, RateLimited(f"the room takes {rate:g} publications a second", int(reply[1]) / 1000))
@@ -139,46 +158,53 @@ class Publishing:
                 self._replicate(session, line, work, published)
             else:
                 self._finish(line, work, published)
-        if line.stalled and not line.sent:
-            if session.ended.done():
-                self._fail_stalled(line, BrokerUnavailable(session.ended.result()))
-            else:
-                task = self._loop.create_task(self._mend(session, line))
-                self._mending.add(task)
-                task.add_done_callback(self._mending.discard)
 
-    def _stall(self, line: RoomLine, work: Work) -> None:
-        if line.stalled is None:
-            line.stalled = []
-        line.stalled.append(work)
+    def _continue(self, session: RedisSession, line: RoomLine, settled: Work | None) -> None:
+        """Nothing of the room is at the server. `settled` was taken or refused, so that the others may follow; None if it must come again."""
+        if session.ended.done():
+            self._fail_stalled(line, BrokerUnavailable(session.ended.result()))
+        elif settled is None:
+            task = self._loop.create_task(self._mend(session, line))
+            self._mending.add(task)
+            task.add_done_callback(self._mending.discard)
+        else:
+            stalled, line.stalled = line.stalled or [], None
+            for work in sorted(stalled, key=lambda work: work.turn):
+                work.asking = settled.asking
+                self._send(session, line, work)
 
     async def _mend(self, session: RedisSession, line: RoomLine) -> None:
-        """Nothing of the room is at the server: make the room if it is absent, or wait a moment for its slot, and send again."""
-        assert line.stalled is not None
-        first = line.stalled[0]
-        refused: list[Work] = []
+        """Make the room if it is absent, or wait a moment for its slot, and send the first publication again."""
+        stalled = line.stalled
+        assert stalled
+        first = min(stalled, key=lambda work: work.turn)
         if first.absent:
             try:
                 await self._reserve(session, first.publication.room, first.publication.owner)
             except TooManyRooms as error:
-                refused = [first]  # each of the others has an owner of its own
+                stalled.remove(first)  # each of the others has an owner of its own
                 self._fail(line, first, error)
+                first = min(stalled, key=lambda work: work.turn, default=first)
+                if not stalled:
+                    line.stalled = None
+                    self._tidy(first.publication.room, line)
+                    return
             except BrokerError as error:
                 self._fail_stalled(line, error)
                 return
+            else:
+                first.create = True
         else:
             await asyncio.sleep(REDIRECT_SECONDS)
-        stalled, line.stalled = line.stalled, None
-        for work in stalled:
-            if work not in refused:
-                work.create = first.absent and not refused
-                work.absent = False
-                self._send(session, line, work)
+        stalled.remove(first)
+        self._send(session, line, first)
 
     def _fail_stalled(self, line: RoomLine, error: BrokerError) -> None:
         stalled, line.stalled = line.stalled or [], None
         for work in stalled:
             self._fail(line, work, error)
+        if stalled:
+            self._tidy(stalled[0].publication.room, line)
 
     # -- replicas
 
@@ -233,6 +259,8 @@ class Publishing:
             self._tidy(room, line)
 
     def close(self) -> None:
-        """Stop what mends."""
+        """Fail what waits."""
         for task in self._mending:
             task.cancel()
+        for line in list(self._lines.values()):
+            self._fail_stalled(line, BrokerUnavailable("the daemon ends"))
