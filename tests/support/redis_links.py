@@ -14,9 +14,11 @@ from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Position, Presence, Published
 from wsdaemon.brokers.links.contract import Declared, DeclaredMember, Joined, Publication
 from wsdaemon.brokers.links.redis import RedisLink
-from wsdaemon.settings.broker import BrokerSettings, RedisUrlForm
+from wsdaemon.settings.broker import Acknowledge, BrokerKind, BrokerSettings, OnFailover, RedisUrlForm, WhenLost
 
 T = TypeVar("T")
+
+WORDS = {"acknowledge": Acknowledge, "on_failover": OnFailover, "when_lost": WhenLost}
 
 SECONDS = 20.0
 """The longest that an answer may take."""
@@ -33,7 +35,8 @@ def run(test: Coroutine[Any, Any, T]) -> T:
 
 
 def make_settings(url: str, **values: Any) -> BrokerSettings:
-    return BrokerSettings(kind="redis", url=RedisUrlForm().parse(url), **values)  # type: ignore[arg-type]
+    values = {name: WORDS[name](value) if name in WORDS else value for name, value in values.items()}
+    return BrokerSettings(kind=BrokerKind.REDIS, url=RedisUrlForm().parse(url), **values)
 
 
 class Recorder:
@@ -123,7 +126,9 @@ class Node:
 
 
 @asynccontextmanager
-async def nodes(url: str, count: int = 1, *, limits: Limits | None = None, path: str = "/rooms", **values: Any) -> AsyncIterator[list[Node]]:
+async def nodes(
+    url: str, count: int = 1, *, limits: Limits | None = None, path: str = "/rooms", **values: Any
+) -> AsyncIterator[list[Node]]:
     """Some processes that share a Redis, connected."""
     loop = asyncio.get_running_loop()
     made: list[Node] = []

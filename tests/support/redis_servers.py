@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -68,7 +69,7 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Any:  # the types of redis-py allow text and bytes alike
         return redis.Redis(port=self.port, socket_timeout=5, password=self.password, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> Server:

@@ -8,13 +8,24 @@ from hypothesis import strategies as st
 
 from wsdaemon.brokers.contract import Change, Position, Presence
 from wsdaemon.brokers.links.contract import Publication
-from wsdaemon.brokers.links.redis_messages import describe, last_message, live_changes, live_message, log_messages, members_in_order, pack, unpack
+from wsdaemon.brokers.links.redis_messages import (
+    describe,
+    last_message,
+    live_changes,
+    live_message,
+    log_messages,
+    members_in_order,
+    pack,
+    unpack,
+)
 
 TEXTS = st.none() | st.text(max_size=20)
 
 
 @given(st.binary(max_size=50), st.booleans(), TEXTS, TEXTS, st.booleans())
-def test_a_message_arrives_as_it_was_published(payload: bytes, text: bool, publisher: str | None, content_type: str | None, echo: bool) -> None:
+def test_a_message_arrives_as_it_was_published(
+    payload: bytes, text: bool, publisher: str | None, content_type: str | None, echo: bool
+) -> None:
     packed = pack(Publication(1, "room", payload, text, publisher, None, content_type, echo))
     for message in (
         unpack("room", "e1", 7, 1500, packed),

@@ -6,6 +6,7 @@ from typing import Any
 
 import hiredis
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.support.redis_links import run
 from wsdaemon.brokers.links import redis_pipe
@@ -47,7 +48,7 @@ def questions(connection: FakeConnection) -> Questions:
 
 def subscriptions(connection: FakeConnection, got: list[Any]) -> Subscriptions:
     made: Any = connection
-    return Subscriptions(made, asyncio.get_running_loop(), lambda channel, data: got.append((channel, data)), lambda channel: got.append(channel))
+    return Subscriptions(made, asyncio.get_running_loop(), lambda channel, data: got.append((channel, data)), got.append)
 
 
 async def turns(count: int = 5) -> None:
@@ -64,9 +65,9 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
         assert connection.commands() == [[b"GET", b"a"], [b"GET", b"b"]]
         assert len(pipe) == 2
         connection.replies.put_nowait(b"1")
-        connection.replies.put_nowait(redis_pipe.ResponseError("no"))
+        connection.replies.put_nowait(ResponseError("no"))
         assert await first == b"1"
-        with pytest.raises(redis_pipe.ResponseError, match="no"):
+        with pytest.raises(ResponseError, match="no"):
             await second
         await pipe.close()
         assert connection.closed
@@ -193,7 +194,7 @@ def test_a_refused_subscription_ends_the_connection() -> None:
         connection = FakeConnection()
         pipe = subscriptions(connection, [])
         confirmed = pipe.subscribe("a")
-        connection.replies.put_nowait(redis_pipe.ResponseError("NOPERM"))
+        connection.replies.put_nowait(ResponseError("NOPERM"))
         with pytest.raises(ConnectionError, match="NOPERM"):
             await confirmed
         await pipe.close()

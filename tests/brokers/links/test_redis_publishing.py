@@ -74,7 +74,7 @@ class World:
         return self.publishing.publish(self.session, Publication(number, room, b"x", True, owner=f"user {number}"))
 
     async def until_asked(self, count: int) -> None:
-        while len(self.fake.asked) < count:
+        while len(self.fake.asked) < count:  # noqa: ASYNC110 - what a task does shows only here
             await asyncio.sleep(0.001)
 
 

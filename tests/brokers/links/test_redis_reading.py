@@ -10,14 +10,20 @@ import pytest
 from tests.support.redis_links import Node, nodes, run
 from tests.support.redis_servers import Server
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import HistoryPage, Position
+from wsdaemon.brokers.contract import HistoryPage, Position, RoomInfo
 from wsdaemon.brokers.memory import MemoryBroker
 
 pytestmark = pytest.mark.live
 
 
 def comparable(page: HistoryPage) -> tuple[Any, ...]:
-    return page.offset, page.first, page.gap, [(message.offset, message.payload, message.text, message.publisher) for message in page.messages]
+    messages = [(message.offset, message.payload, message.text, message.publisher) for message in page.messages]
+    return page.offset, page.first, page.gap, messages
+
+
+def since(place: int | None, epoch: str) -> Position | None:
+    """A position in this epoch; in another if it is negative."""
+    return None if place is None else Position("other" if place < 0 else epoch, abs(place))
 
 
 def make_memory(limits: Limits) -> MemoryBroker:
@@ -31,8 +37,8 @@ def test_pages_of_a_history_are_those_of_the_broker_in_memory(either: Server) ->
     limits = Limits(history=8, history_bytes=300)
     memory, chance = make_memory(limits), random.Random(1)
 
-    async def ask(node: Node, since: Position | None, *rest: Any) -> HistoryPage:
-        return await node.link.history("lobby", since, *rest)
+    async def ask(node: Node, position: Position | None, *rest: Any) -> HistoryPage:
+        return await node.link.history("lobby", position, *rest)
 
     async def test() -> None:
         async with nodes(either.url, limits=limits) as [node]:
@@ -44,9 +50,9 @@ def test_pages_of_a_history_are_those_of_the_broker_in_memory(either: Server) ->
                 assert theirs.offset == mine.offset
                 for _ in range(6):
                     place, limit, reverse = chance.choice([None, -1, *range(step + 4)]), chance.randint(1, 9), chance.random() < 0.5
-                    since = [None if place is None else Position("other" if place < 0 else epoch, abs(place)) for epoch in (theirs.epoch, mine.epoch)]
-                    got = comparable(await ask(node, since[0], limit, reverse))
-                    assert got == comparable(memory.history("lobby", since[1], limit, reverse)), (step, place, limit, reverse)
+                    there, here = (since(place, epoch) for epoch in (theirs.epoch, mine.epoch))
+                    got = comparable(await ask(node, there, limit, reverse))
+                    assert got == comparable(memory.history("lobby", here, limit, reverse)), (step, place, limit, reverse)
 
     run(test())
 
@@ -72,7 +78,8 @@ def test_rooms_are_listed_in_order_and_in_pages(server: Server) -> None:
             for name in names:
                 await node.publish(name, "x")
             await node.join("c", "ada")
-            found, after = [], ""
+            found: list[RoomInfo] = []
+            after = ""
             while True:
                 page = await node.link.rooms(after, 3, None)
                 found += page.rooms
@@ -97,10 +104,10 @@ def test_standings_and_changed_rooms(server: Server) -> None:
             standings = await node.link.standings(["a.1", "none"])
             assert standings.keys() == {"a.1"}
             assert standings["a.1"].position == Position(first.epoch, 1)
-            since = await node.link.follow_pattern("a.*")
-            while (await node.publish("a.3", "x")).offset and (await node.link.standings(["a.3"]))["a.3"].time <= since:
+            began = await node.link.follow_pattern("a.*")
+            while (await node.publish("a.3", "x")).offset and (await node.link.standings(["a.3"]))["a.3"].time <= began:
                 pass
-            page = await node.link.changed("a.*", since + 0.001, "", 10)
+            page = await node.link.changed("a.*", began + 0.001, "", 10)
             assert [room for room, _ in page.rooms] == ["a.3"]
             page = await node.link.changed("a.*", 0, "", 2)
             assert ([room for room, _ in page.rooms], page.after) == (["a.1", "a.2"], "a.2")

@@ -126,7 +126,7 @@ def test_no_server_and_one_that_does_not_answer() -> None:
         writer.close()
 
     async def test() -> None:
-        with pytest.raises(Away, match="127.0.0.1"):
+        with pytest.raises(Away, match=r"127\.0\.0\.1"):
             await servers("redis://127.0.0.1").questions(RedisPlace("127.0.0.1", free_port()))
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         with pytest.raises(Away, match="does not answer"):

@@ -38,7 +38,7 @@ from .redis_messages import describe, last_message, live_changes, live_message, 
 from .redis_publishing import Common, Publishing
 from .redis_reading import PRESENCE_SECONDS, Reading, in_turns
 from .redis_scripts import DECLARE, JOIN, LEAVE
-from .redis_servers import Away, Servers, Unfit
+from .redis_servers import Away, Servers, Unfit, lacks_rights
 from .redis_session import RedisSession
 
 HEARTBEAT_SECONDS = PRESENCE_SECONDS / 3
@@ -114,7 +114,7 @@ class RedisLink:
                 await session.open(self._message, _nothing)
                 await session.prove(f"{self._settings.prefix}:try:{self.node}", self._probes)
         except (Away, BrokerUnavailable) as error:
-            if "NOPERM" in str(error) or "ermission" in str(error):
+            if lacks_rights(str(error)):
                 raise Unfit(str(error)) from error
             return str(error)
         except TimeoutError:

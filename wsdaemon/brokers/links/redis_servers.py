@@ -194,6 +194,11 @@ class Servers:
             await connection.disconnect(nowait=True)
 
 
+def lacks_rights(reason: str) -> bool:
+    """Whether an error of a script says that the user of an ACL may not run one of its commands, or not use one of its keys or channels."""
+    return any(words in reason for words in ("NOPERM", "ermission", "can't run this command", "can't access", "ACL failure"))
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
