@@ -16,6 +16,7 @@ from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
+from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
@@ -53,6 +54,10 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     AddressForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
+    CommandForm: "str | Sequence[str]",
+    VariablesForm: "str | Mapping[str, str | None]",
+    ExitCodesForm: "str | Mapping[int, int]",
+    RefuseStatusForm: "int",
     HooksForm: "str | Hooks | type[Hooks] | None",
 }
 
@@ -88,7 +93,7 @@ def make_text() -> str:
     mount = types_of(MountSettings)
     apps = merged(types_of(options) for options in APP_OPTIONS.values())
     server = merged(map(types_of, (DaemonSettings, LoggingSettings, ListenerSettings)))
-    own = {key: annotation for key, annotation in server.items() if key not in mount and key not in ("address", "tls", "mounts")}
+    own = {key: annotation for key, annotation in server.items() if not {key} & {"address", "tls", "mounts", *mount, *apps}}
     classes = (
         typed_dict("RouteOptions", "TypedDict", "The options of a [mount:PATH] section that runs the user's code.", mount),
         typed_dict("MountOptions", "RouteOptions", "Those, and the options of the built-in apps.", apps),

@@ -75,13 +75,29 @@ class MountOptions(RouteOptions, total=False):
     history_bytes: int | str
     latest: bool
     room_idle: float | str | timedelta
+    command: str | Sequence[str]
+    shell: bool
+    directory: str | PathLike[str] | None
+    environment: str | Mapping[str, str | None]
+    framing: Literal["lines", "binary", "netstring", "json"]
+    newlines: Literal["refuse", "escape"]
+    output: Literal["auto", "text", "binary"]
+    max_output: int | str
+    max_processes: int
+    refuse_status: int
+    start_timeout: float | str | timedelta
+    stop_timeout: float | str | timedelta
+    exit_codes: str | Mapping[int, int]
+    max_cpu: float | str | timedelta
+    max_memory: int | str
+    max_files: int
+    shared: bool
 
 
 class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
-    start_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]
