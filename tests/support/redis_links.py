@@ -130,11 +130,10 @@ async def nodes(
     url: str, count: int = 1, *, limits: Limits | None = None, path: str = "/rooms", **values: Any
 ) -> AsyncIterator[list[Node]]:
     """Some processes that share a Redis, connected."""
-    loop = asyncio.get_running_loop()
     made: list[Node] = []
     for _ in range(count):
         lines = Lines()
-        made.append(Node(RedisLink(make_settings(url, **values), path, limits or Limits(history=100), loop, lines), Recorder(), lines))
+        made.append(Node(RedisLink(make_settings(url, **values), path, limits or Limits(history=100), lines), Recorder(), lines))
     try:
         for node in made:
             node.link.open(node.receiver)

@@ -319,9 +319,8 @@ def test_redis_absent_at_the_start() -> None:
     port = free_port()
 
     async def test(folder: Path) -> None:
-        loop = asyncio.get_running_loop()
         lines, receiver = Lines(), Recorder()
-        link = RedisLink(make_settings(f"redis://127.0.0.1:{port}"), "/rooms", Limits(), loop, lines)
+        link = RedisLink(make_settings(f"redis://127.0.0.1:{port}"), "/rooms", Limits(), lines)
         reason = await link.try_out()
         assert reason is not None
         assert str(port) in reason
@@ -359,8 +358,7 @@ def test_pauses_between_attempts_stay_short(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def test() -> None:
         monkeypatch.setattr(asyncio, "sleep", noted)
-        loop = asyncio.get_running_loop()
-        link = RedisLink(make_settings(f"redis://127.0.0.1:{free_port()}"), "/rooms", Limits(), loop, Lines())
+        link = RedisLink(make_settings(f"redis://127.0.0.1:{free_port()}"), "/rooms", Limits(), Lines())
         link.open(Recorder())
         while len(pauses) < 20:
             await sleep(0.001)
@@ -377,12 +375,11 @@ def test_a_redis_that_cannot_be_used_is_found_at_the_start(tmp_path: Path) -> No
     with running(tmp_path, (*SPEED, "--requirepass", "right")) as server:
 
         async def test() -> None:
-            loop = asyncio.get_running_loop()
 
             async def tried(secret: str, user: str = "") -> str | None:
                 url = f"redis://{user}127.0.0.1:{server.port}"
                 settings = make_settings(url, password_file=Secret(Path("f"), secret))
-                return await RedisLink(settings, "/rooms", Limits(), loop, Lines()).try_out()
+                return await RedisLink(settings, "/rooms", Limits(), Lines()).try_out()
 
             assert await tried("right") is None
             with pytest.raises(Unfit, match="password"):

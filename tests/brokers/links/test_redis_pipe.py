@@ -43,12 +43,12 @@ class FakeConnection:
 
 def questions(connection: FakeConnection) -> Questions:
     made: Any = connection
-    return Questions(made, asyncio.get_running_loop())
+    return Questions(made)
 
 
 def subscriptions(connection: FakeConnection, got: list[Any]) -> Subscriptions:
     made: Any = connection
-    return Subscriptions(made, asyncio.get_running_loop(), lambda channel, data: got.append((channel, data)), got.append)
+    return Subscriptions(made, lambda channel, data: got.append((channel, data)), got.append)
 
 
 async def turns(count: int = 5) -> None:

@@ -60,9 +60,13 @@ class World:
         self.reserved: list[tuple[str, str]] = []
         self.refuse: Exception | None = None
         self.publishing = Publishing(
-            Names("p", "/rooms"), limits or Limits(), "node", asyncio.get_running_loop(), common=lambda room: ("fresh", 0, "channel", "PUBLISH"),
-            reserve=self.reserve, replica=replica,
-        )  # fmt: skip
+            Names("p", "/rooms"),
+            limits or Limits(),
+            "node",
+            common=lambda room: ("fresh", 0, "channel", "PUBLISH"),
+            reserve=self.reserve,
+            replica=replica,
+        )
 
     async def reserve(self, session: Any, room: str, owner: str) -> None:
         self.reserved.append((room, owner))

@@ -15,7 +15,7 @@ live = pytest.mark.live
 
 
 def servers(url: str, **values: Any) -> Servers:
-    return Servers(make_settings(url, **values), asyncio.get_running_loop())
+    return Servers(make_settings(url, **values))
 
 
 async def fence_of(url: str, place: RedisPlace, **values: Any) -> str:

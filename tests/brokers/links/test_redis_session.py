@@ -138,8 +138,7 @@ def test_valkey_has_clusters_too(tmp_path_factory: pytest.TempPathFactory) -> No
 
 def test_answers_that_end_the_session_and_answers_that_do_not() -> None:
     async def test() -> None:
-        loop = asyncio.get_running_loop()
-        session = RedisSession(Servers(make_settings("redis://127.0.0.1"), loop), loop, replica=False)
+        session = RedisSession(Servers(make_settings("redis://127.0.0.1")), replica=False)
         assert isinstance(session.failed(OutOfMemoryError("command not allowed")), MemoryFull)
         assert isinstance(session.failed(ResponseError("NOREPLICAS not enough good replicas")), BrokerUnavailable)
         assert not session.ended.done()

@@ -64,10 +64,9 @@ T = TypeVar("T")
 class RedisLink:
     """As `contract.Link`, for the rooms of the mount at `path`."""
 
-    def __init__(self, settings: BrokerSettings, path: str, limits: Limits, loop: asyncio.AbstractEventLoop, log: LineLog) -> None:
+    def __init__(self, settings: BrokerSettings, path: str, limits: Limits, log: LineLog) -> None:
         self._settings = settings
         self._limits = limits
-        self._loop = loop
         self._log = log
         self._rare = RareLines(log)
         self._path = path
@@ -75,12 +74,12 @@ class RedisLink:
         self.node = secrets.token_hex(8)
         """The name of this process's members in Redis."""
         self._fresh = 0
-        self._servers = Servers(settings, loop)
+        self._servers = Servers(settings)
         self._index = RoomIndex(self._names, limits, self._common)
         self._reading = Reading(self._names, limits, self._index, self._common)
         replica = settings.timeout if settings.acknowledge is Acknowledge.REPLICA else 0.0
         self._publishing = Publishing(
-            self._names, limits, self.node, loop, common=self._common, reserve=self._index.reserve, replica=replica
+            self._names, limits, self.node, common=self._common, reserve=self._index.reserve, replica=replica
         )  # fmt: skip
         self._publishing.everything = self._names.everything
         self._ttl = 0 if limits.keep == float("inf") else round(max(limits.keep, PRESENCE_SECONDS * 2) * 1000)
@@ -108,7 +107,7 @@ class RedisLink:
 
     async def try_out(self) -> str | None:
         """Connect once, before `open`. Why Redis is away now; None if it is there. Unfit if it cannot be used."""
-        session = RedisSession(self._servers, self._loop, replica=False)
+        session = RedisSession(self._servers, replica=False)
         try:
             async with asyncio.timeout(self._servers.limit):
                 await session.open(self._message, _nothing)
@@ -126,7 +125,7 @@ class RedisLink:
 
     def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._runner = self._loop.create_task(self._run(receiver))
+        self._runner = asyncio.get_running_loop().create_task(self._run(receiver))
 
     def close(self) -> None:
         self._ready = False
@@ -148,7 +147,7 @@ class RedisLink:
         """Connect, serve until the connection is lost, and again."""
         pause = 0.0
         while True:
-            session = self._session = RedisSession(self._servers, self._loop, replica=self._settings.acknowledge is Acknowledge.REPLICA)
+            session = self._session = RedisSession(self._servers, replica=self._settings.acknowledge is Acknowledge.REPLICA)
             try:
                 try:
                     await self._restore(session, receiver)
@@ -157,7 +156,7 @@ class RedisLink:
                 else:
                     pause = 0.0
                     receiver.restored()
-                    keeper = self._loop.create_task(self._keep(session, receiver))
+                    keeper = asyncio.get_running_loop().create_task(self._keep(session, receiver))
                     try:
                         reason = await asyncio.shield(session.ended)
                     finally:
@@ -242,7 +241,7 @@ class RedisLink:
 
     async def _keep(self, session: RedisSession, receiver: Receiver) -> None:
         """The heartbeat of presence, and the sweeping of unused rooms."""
-        swept = self._loop.time() + random.uniform(0.5, 1) * SWEEP_SECONDS  # noqa: S311
+        swept = asyncio.get_running_loop().time() + random.uniform(0.5, 1) * SWEEP_SECONDS  # noqa: S311
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
@@ -250,8 +249,8 @@ class RedisLink:
                 await in_turns([self._beat(session, each) for each in declared if each.members])
                 await self._index.touch(session, [each.room for each in declared if each.members])
                 self._publishing.tidy()
-                if self._loop.time() >= swept:
-                    swept = self._loop.time() + SWEEP_SECONDS
+                if asyncio.get_running_loop().time() >= swept:
+                    swept = asyncio.get_running_loop().time() + SWEEP_SECONDS
                     await self._index.sweep(session)
                 if await session.moved():
                     session.end("another server is the primary now")
@@ -300,7 +299,7 @@ class RedisLink:
 
     def _ask(self, question: Callable[[RedisSession], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """The answer to a question that needs more than one step."""
-        task = self._loop.create_task(self._question(question))
+        task = asyncio.get_running_loop().create_task(self._question(question))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -418,7 +417,7 @@ class RedisLink:
     def publish(self, publication: Publication) -> asyncio.Future[Published]:
         session = self._session
         if session is None or not self._ready or session.ended.done():
-            future: asyncio.Future[Published] = self._loop.create_future()
+            future: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
             future.set_exception(BrokerUnavailable("Redis is away"))
             return future
         return self._publishing.publish(session, publication)

@@ -30,10 +30,10 @@ Argument = bytes | str | int | float
 class Pipe:
     """A connection. It ends once: `ended` then has the reason, and every question without an answer fails with ConnectionError."""
 
-    def __init__(self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         """`connection` is connected, and used by nothing else."""
         self._connection = connection
-        self._loop = loop
+        self._loop = loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[str] = loop.create_future()
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -97,9 +97,9 @@ class Pipe:
 class Questions(Pipe):
     """A connection for questions. Replies come in the order of the questions."""
 
-    def __init__(self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         self._waiting: deque[Callable[[Any], None]] = deque()
-        super().__init__(connection, loop)
+        super().__init__(connection)
         self.fence = ""
         """Passed to each script on this connection; see `redis_scripts`."""
         self.run_id = ""
@@ -148,15 +148,14 @@ class Subscriptions(Pipe):
     """A connection for subscriptions. `message` is called with a channel and the data, `dropped` with a channel that the server gave up."""
 
     def __init__(
-        self, connection: AbstractConnection, loop: asyncio.AbstractEventLoop, message: Callable[[bytes, bytes], None],
-        dropped: Callable[[bytes], None],
-    ) -> None:  # fmt: skip
+        self, connection: AbstractConnection, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]
+    ) -> None:
         self._message = message
         self._dropped = dropped
         self._asked: dict[tuple[str, int], list[str]] = {}
         self._unconfirmed: dict[bytes, deque[asyncio.Future[None]]] = {}
         self._leaving: dict[bytes, int] = {}
-        super().__init__(connection, loop)
+        super().__init__(connection)
 
     def subscribe(self, channel: str, kind: str = "SUBSCRIBE", slot: int = 0) -> asyncio.Future[None]:
         """SUBSCRIBE, SSUBSCRIBE or PSUBSCRIBE. Done when the server has confirmed it, which is later than when the command was sent.

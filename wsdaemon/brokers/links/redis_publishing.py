@@ -64,14 +64,13 @@ class Publishing:
     """Sends publications, and keeps each room's in order when some of them must be sent again."""
 
     def __init__(
-        self, names: Names, limits: Limits, node: str, loop: asyncio.AbstractEventLoop, *, common: Callable[[str], Common],
+        self, names: Names, limits: Limits, node: str, *, common: Callable[[str], Common],
         reserve: Callable[[RedisSession, str, str], Awaitable[None]], replica: float,
     ) -> None:  # fmt: skip
         """`reserve` gives a new room its place, or raises a BrokerError. `replica`: seconds for a replica to acknowledge; 0 asks none."""
         self._names = names
         self._limits = limits
         self._node = node
-        self._loop = loop
         self._common = common
         self._reserve = reserve
         self._replica = replica
@@ -88,7 +87,7 @@ class Publishing:
         if line is None:
             line = self._lines[publication.room] = RoomLine()
             line.stalled = []
-        work = Work(publication, self._loop.create_future(), publication.number in line.numbers, self._turn)
+        work = Work(publication, asyncio.get_running_loop().create_future(), publication.number in line.numbers, self._turn)
         self._turn += 1
         line.numbers[publication.number] = math.inf
         if line.stalled is not None and not first:
@@ -160,11 +159,11 @@ class Publishing:
                 self._finish(line, work, published)
 
     def _continue(self, session: RedisSession, line: RoomLine, settled: Work | None) -> None:
-        """Nothing of the room is at the server. `settled` was taken or refused, so that the others may follow; None if it must come again."""
+        """Nothing of the room is at the server. `settled` was taken or refused, and the others may follow; None if it must come again."""
         if session.ended.done():
             self._fail_stalled(line, BrokerUnavailable(session.ended.result()))
         elif settled is None:
-            task = self._loop.create_task(self._mend(session, line))
+            task = asyncio.get_running_loop().create_task(self._mend(session, line))
             self._mending.add(task)
             task.add_done_callback(self._mending.discard)
         else:
@@ -238,7 +237,7 @@ class Publishing:
     def _fail(self, line: RoomLine, work: Work, error: BrokerError) -> None:
         number = work.publication.number
         if isinstance(error, BrokerUnavailable):
-            line.numbers[number] = self._loop.time() + NUMBER_SECONDS
+            line.numbers[number] = asyncio.get_running_loop().time() + NUMBER_SECONDS
         else:
             line.numbers.pop(number, None)
         self._tidy(work.publication.room, line)
@@ -248,7 +247,7 @@ class Publishing:
     def _tidy(self, room: str, line: RoomLine) -> None:
         """Forget a line without work, and numbers that are not asked again."""
         if line.numbers and not line.sent and line.stalled is None:
-            now = self._loop.time()
+            now = asyncio.get_running_loop().time()
             line.numbers = {number: until for number, until in line.numbers.items() if until > now}
         if not line.numbers and not line.sent and not line.stalled and self._lines.get(room) is line:
             del self._lines[room]

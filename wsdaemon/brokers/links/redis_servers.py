@@ -59,9 +59,8 @@ class Layout(NamedTuple):
 class Servers:
     """Connects to the servers of a [broker] section. `limit`: seconds that a connection may take."""
 
-    def __init__(self, settings: BrokerSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._loop = loop
         self.url = settings.url
         self.limit = min(settings.timeout, 5.0)
         self._fence_key = f"{settings.prefix}:{{fence}}"
@@ -87,7 +86,7 @@ class Servers:
 
     async def questions(self, place: RedisPlace) -> Questions:
         """A connection for questions to a primary, with its fence, and all scripts loaded. Away or Unfit."""
-        pipe = Questions(await self._connect(place), self._loop)
+        pipe = Questions(await self._connect(place))
         try:
             async with asyncio.timeout(self.limit):
                 await self._inspect(pipe, place)
@@ -102,7 +101,7 @@ class Servers:
         self, place: RedisPlace, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]
     ) -> Subscriptions:
         """A connection for subscriptions. Away or Unfit."""
-        return Subscriptions(await self._connect(place), self._loop, message, dropped)
+        return Subscriptions(await self._connect(place), message, dropped)
 
     async def _connect(self, place: RedisPlace, sentinel: bool = False) -> AbstractConnection:
         connection = self._connection(place, sentinel)

@@ -36,12 +36,12 @@ REDIRECT_SECONDS = 0.02
 class RedisSession:
     """Connections for questions and for subscriptions to each primary. `ended` has the reason of the first loss."""
 
-    def __init__(self, servers: Servers, loop: asyncio.AbstractEventLoop, *, replica: bool) -> None:
+    def __init__(self, servers: Servers, *, replica: bool) -> None:
         """`replica`: publications have a connection of their own, because WAIT blocks all that comes after it."""
+        self._loop = asyncio.get_running_loop()
         self._servers = servers
-        self._loop = loop
         self._replica = replica
-        self.ended: asyncio.Future[str] = loop.create_future()
+        self.ended: asyncio.Future[str] = self._loop.create_future()
         self._questions: dict[RedisPlace, Questions] = {}
         self._publishing: dict[RedisPlace, Questions] = {}
         self._subscriptions: dict[RedisPlace, Subscriptions] = {}
