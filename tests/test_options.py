@@ -18,7 +18,7 @@ from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm,
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
+from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm, WorkersForm
 
 TARGET = Path(wsdaemon.options.__file__)
 
@@ -41,6 +41,7 @@ from .apps.rooms.hooks import Hooks
 
 SIMPLE: Mapping[type[Form[Any]], str] = {
     WholeForm: "int",
+    WorkersForm: "int | str | None",
     CloseCodeForm: "int",
     SizeForm: "int | str",
     DurationForm: "float | str | timedelta",

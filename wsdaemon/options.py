@@ -82,6 +82,8 @@ class ServerOptions(MountOptions, total=False):
 
     drain_timeout: float | str | timedelta
     start_timeout: float | str | timedelta
+    workers: int | str | None
+    worker_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

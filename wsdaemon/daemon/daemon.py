@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from ..core.registry import Connections
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
+from ..edge.listeners import Listener, Sharing
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
 from .mounts import app_names
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
-from .sockets import Sockets
+from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
 
 log = Logger(namespace="wsdaemon")
@@ -31,11 +32,18 @@ class Daemon:
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
-        directory: Path | None = None, pages: AnswerPage | None = None,
+        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None,
+        sharing: Sharing | None = None,
     ) -> None:  # fmt: skip
-        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages."""
+        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
+
+        `sockets` are by default bound here. `sharing`: other processes accept from the same sockets.
+        """
         self.settings, self.loop, self.state = settings, loop, State.STOPPED
         self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
+        self._sockets, self._sharing = sockets or Sockets(environ), sharing
+        self.listeners: Sequence[Listener] = ()
+        self._started: list[Step] = []
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
@@ -43,27 +51,37 @@ class Daemon:
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = Resources(self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace)
+        self._resources = Resources(self.settings, self._sockets, self.watch.app_failed, self._directory, self.wheel.absence.grace)
         if problems := self._resources.problems:
             self.close()
             raise StartError(*problems)
         self._assembly = assemble(
             self.settings, self._resources, self.watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
             connections=self.connections, calls=self.calls, state=lambda: self.state, pages=self._pages,
+            sharing=self._sharing,
         )  # fmt: skip
         self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING
 
     async def start(self) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
+        await self.prepare()
+        self.begin()  # in the same turn of the loop: no client comes in between
+        self._assembly.listening.announce()
+
+    async def prepare(self) -> None:
+        """Start all parts but the listeners."""
         watchdog = Watchdog(self.notifier, watchdog_interval(self._environ, os.getpid()), self._status)
         try:
-            started = await start_in_order([watchdog, *self._assembly.parts], self.settings.daemon.start_timeout)
+            self._started = await start_in_order([watchdog, *self._assembly.parts], self.settings.daemon.start_timeout)
         except BaseException:
             self.close()
             raise
-        self._started: list[Step] = [*started, self._assembly.listening]
+
+    def begin(self) -> None:
+        """Accept clients from now on."""
+        self._started.append(self._assembly.listening)
         self._assembly.listening.begin()
-        self.state = State.READY  # in the same turn of the loop: no client comes in between
+        self.state = State.READY
         self.notifier.ready(self._status())
 
     def close(self) -> None:
@@ -73,11 +91,13 @@ class Daemon:
 
     async def stop(self) -> None:
         """Accept no more, close each connection with 1001, wait up to `drain_timeout`, abort the rest, stop the apps."""
-        if self.state is State.READY:
+        if self._started:
+            started, self._started = self._started, []
             self.state = State.DRAINING
             self.notifier.stopping("draining")
             log.info("stopping: {count} connections to close", count=len(self.connections))
-            await stop_in_order(self._started)
+            await stop_in_order(started)
+            self._resources.close()
             self.wheel.stop()
             self.state = State.STOPPED
             log.info("stopped")
@@ -86,3 +106,13 @@ class Daemon:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
         for reload in self._assembly.reloads:
             reload()
+
+    def hurry(self, patience: float, code: int) -> None:
+        """Let stop() close connections with this code, and wait no longer than `patience` seconds for them."""
+        self._assembly.drain.hurry(patience, code)
+
+    def drop(self) -> None:
+        """Drop the connections that a drain is still waiting for, and cancel the work of apps."""
+        self.connections.background.hurry()
+        for connection in self.connections:
+            connection.abort()

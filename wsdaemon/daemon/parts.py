@@ -182,6 +182,11 @@ class Drain:
         """`patience`: seconds for connections to close by themselves, and for apps to finish their work; the rest is dropped then."""
         self._connections = connections
         self._patience = patience
+        self._code = GOING_AWAY
+
+    def hurry(self, patience: float, code: int) -> None:
+        """Close with another code, and wait no longer than this."""
+        self._patience, self._code = min(patience, self._patience), code
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -190,7 +195,7 @@ class Drain:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
         self._connections.background.ending = True
-        aborted = await self._connections.drain(self._patience, GOING_AWAY)
+        aborted = await self._connections.drain(self._patience, self._code)
         if aborted:
             log.warn("{count} connections did not close in time and were dropped", count=aborted)
         await self._connections.background.finish(end - loop.time(), log)

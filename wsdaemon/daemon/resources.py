@@ -12,20 +12,16 @@ from ..apps.loading import LoadError
 from ..core.absence import no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
-from ..settings.addresses import Address
 from ..settings.model import ListenerSettings, Settings
 from ..settings.problems import Problem
 from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
-from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
+from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
-
-ADMIN = "admin"
-"""The section of the admin pages, in `Resources.sockets`; a listener's is `listener:NAME`."""
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -135,13 +131,8 @@ class Resources:
             return None
 
     def _take_sockets(self, source: SocketSource) -> None:
-        wanted: list[tuple[str, Address, int]] = [
-            (f"listener:{each.name}", each.address, each.backlog) for each in self._settings.listeners
-        ]
-        if self._settings.admin is not None:
-            wanted.append((ADMIN, self._settings.admin.address, ADMIN_BACKLOG))
-        for section, address, backlog in wanted:
+        for section, address, backlog in wanted_sockets(self._settings):
             try:
-                self.sockets[section] = source.take(address, backlog)
+                self.sockets[section] = source.take(section, address, backlog)
             except ListenError as error:
                 self._report(section, str(error), "address", str(address))
