@@ -16,8 +16,8 @@ from tests.brokers.test_patterns import matches_naively
 from wsdaemon.brokers import HISTORY_COUNT, Limits
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Notice, Position
+from wsdaemon.brokers.local.presence import MAX_INTERVAL_SECONDS
 from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.presence import MAX_INTERVAL_SECONDS
 
 Entry = tuple[str, int, bytes]  # epoch, offset, payload
 
@@ -55,6 +55,9 @@ class Client:
         for change in notice.changes:  # nothing that it knows already
             assert (change.who.id in known) is (change.kind == "left")
             known ^= {change.who.id}
+
+    def interrupted(self, room: str, answer: c.Subscribed, pattern: str | None = None) -> None:
+        raise AssertionError("the memory broker never interrupts")
 
 
 class ModelRoom:

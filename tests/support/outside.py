@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.admin import ask
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage
+from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage, Subscribed
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages
 from wsdaemon.ops.admin.site import AdminSite
@@ -48,6 +48,9 @@ class Member:
 
     def presence_changed(self, notice: Notice) -> None:
         """Nothing is done with it."""
+
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        raise AssertionError("the memory broker never interrupts")
 
 
 class Outside:

@@ -10,7 +10,9 @@ future. Test with `isinstance(answer, Published)` and the like, and await an ans
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
 
@@ -49,6 +51,8 @@ class Message:
     content_type: str | None = None
     account: Account | None = None
     """The account in which it counts; None is the program's."""
+    echo: bool = True
+    """False if the publisher is not to be given it live, on an order that is kept elsewhere. The memory broker leaves it True."""
     holds: int = 0
     """The number of histories, rooms and deliveries of the broker that refer to it. While it is above 0, its bytes count."""
     cache: dict[Any, Any] | None = None
@@ -105,6 +109,16 @@ class Member(Protocol):
     def presence_changed(self, notice: Notice) -> None:
         """Take changes in a room to which this member subscribed with `presence=True`. The same rules as for `deliver`."""
 
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        """Learn that messages of the room may be lost for this member, because the broker was cut off from the room's order.
+
+        `answer.gap` is true. The room continues at `answer.epoch` and `answer.offset`: the messages that the room still has, and live ones,
+        follow with `offset + 1` by `deliver`. `answer.messages` has at most the message at `offset` itself, if the room keeps its latest.
+        `answer.present` is the whole roster, if the member subscribed with `presence=True`; notices count from there. `pattern`: one of the
+        member's patterns that matches, if it is not a member of the room. If nothing is lost, the broker delivers what the member missed
+        and does not call this. The same rules as for `deliver`. The memory broker never calls it.
+        """
+
 
 class Published(NamedTuple):
     """The answer to a publish: the position of the message.
@@ -160,6 +174,8 @@ class HistoryPage:
     first: int
     messages: tuple[Message, ...] = ()
     gap: bool = False
+    latest: Message | None = None
+    """After a gap, the room's last message, if the room keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +210,9 @@ class Broker(Protocol):
     If the answer to `subscribe` is an awaitable, the broker holds that room's live messages back until the caller has resumed with the
     answer, so that a member is never given a live message before the messages that it missed.
     """
+
+    def open(self) -> None:
+        """Begin, on the running loop. Called once, before all other methods but `account`."""
 
     def account(self, owner: str) -> Account:
         """The account of an address or a user. The calls below count memory in their `account`; without one, in the program's."""
@@ -240,14 +259,29 @@ class Broker(Protocol):
         content_type: str | None = None,
         echo: bool = True,
         account: Account | None = None,
-    ) -> Answer[Published]:
+    ) -> Published | Future[Published]:
         """Give the message its offset, keep it in history and give it to all members, in the room's order.
 
         The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY
         characters. While the room remembers a key, publishing with it again sends nothing and has the answer of the first time. The keys
         of a room are those of all its publishers: put something into the key that no other publisher can have. `echo=False`: the publisher
         is not given its own message live (history and recovery have it nevertheless). After an error nothing was changed. Errors: BadRoom,
-        BadKey, TooManyRooms, MemoryFull, RateLimited, Busy.
+        BadKey, TooManyRooms, MemoryFull, RateLimited, Busy (only raised, never from a future).
+
+        If the answer is a future, the publication is under way at once: the order takes the publications of one broker in the order of
+        these calls. A caller whose messages must keep their order, in rooms with a rate, waits for each answer before the next call.
+        """
+
+    def less_busy(self, room: str) -> Awaitable[None]:
+        """Done when it is worth trying again to publish in a room that raised Busy; or when the broker is closed."""
+
+    def waiting(self, size: int, account: Account | None) -> AbstractContextManager[None]:
+        """Count a publication of `size` bytes that waits until the room can take more. MemoryFull if there is no memory for that."""
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Forget state that is not used any more: up to about `limit` rooms. Returns the number of rooms that it looked at.
+
+        Call it every few seconds, and again soon if it returns `limit` or more.
         """
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Answer[HistoryPage]:
@@ -294,6 +328,23 @@ It handles members that it cannot serve, and does not raise. If it does, all of 
 
 Held = Callable[[Sequence[Member], Callable[[], None]], bool]
 """Returns whether one of the members has no room for a message now. If so, it calls the function later, when that may be over."""
+
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Asks for one call after some seconds."""
+
+
+class BrokerMaker(Protocol):
+    """Makes the broker of a mount, which is not open yet.
+
+    `failed`, `bulk` and `held` serve its members. `loop` returns the running loop. `clock` is monotonic, in seconds. `grace` is that of
+    TokenBucket.
+    """
+
+    def __call__(
+        self, failed: Failed, *, bulk: Bulk, held: Held | None, loop: Callable[[], AbstractEventLoop], later: Later,
+        clock: Callable[[], float], grace: Callable[[], float],
+    ) -> Broker: ...  # fmt: skip
 
 
 class BrokerError(Exception):
@@ -382,6 +433,12 @@ class Busy(BrokerError):
     """The room's earlier publications are still being delivered: publish more slowly, then again."""
 
     code = "busy"
+
+
+class BrokerUnavailable(BrokerError):
+    """The order of the rooms is kept in another process, which has not answered in time. It may have carried out the request."""
+
+    code = "unavailable"
 
 
 class BrokerClosed(BrokerError):

@@ -51,7 +51,7 @@ class Connections:
         """`apps`: the name of the app at each mount's path, for the log."""
         self.background = Background(apps)
         self._open: dict[str, Connection] = {}
-        self._boot = secrets.token_hex(2)
+        self._boot = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._emptied: asyncio.Future[None] | None = None
         self._ending: tuple[int, str] | None = None
@@ -70,7 +70,10 @@ class Connections:
         return self._open.get(id)
 
     def next_id(self) -> str:
-        """A connection's name in the log: four characters that change with each start, and a number."""
+        """A connection's name in logs and in rooms: 64 random bits in 16 characters, drawn once for this process, and a number.
+
+        The processes of one host or of several that share rooms never draw the same bits.
+        """
         return f"{self._boot}-{next(self._numbers)}"
 
     def add(self, connection: Connection) -> None:
@@ -89,6 +92,12 @@ class Connections:
         for connection in self:
             connection.close(code, reason)
         return len(self._open)
+
+    def abort_all(self) -> None:
+        """Drop all connections, also those that a drain is waiting for, and cancel the work of apps."""
+        self.background.hurry()
+        for connection in self:
+            connection.abort()
 
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
         """Close all connections with `code`, later ones too; wait up to `patience` seconds, then abort the rest. Returns their number."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.handshake import ClientCertificate, Peer
+from ..core.limits import Tally
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -19,7 +20,7 @@ from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
 from ..edge.index_page import IndexPage
-from ..edge.limits import AddressLimits, Tally, address_rate, on_this_machine
+from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener, Sharing
 from ..edge.origins import Origins
 from ..edge.places import Places
@@ -169,11 +170,16 @@ class Listening:
     name = "listeners"
 
     def __init__(
-        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str]
-    ) -> None:
-        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts."""
+        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str],
+        announced: bool = False,
+    ) -> None:  # fmt: skip
+        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts.
+
+        `announced`: another process logs the addresses.
+        """
         self._served = list(zip(listeners, sockets, settings, strict=True))
         self._paths = paths
+        self._announced = announced
 
     async def start(self) -> None:
         self.begin()
@@ -182,10 +188,8 @@ class Listening:
         """Accept from now on."""
         for listener, _, _ in self._served:
             listener.start()
-
-    def announce(self) -> None:
-        """Log the addresses that clients can connect to."""
-        announce([(settings, listener.port) for listener, _, settings in self._served], self._paths)
+        if not self._announced:
+            announce([(settings, listener.port) for listener, _, settings in self._served], self._paths)
 
     async def stop(self) -> None:
         for listener, bound, _ in self._served:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ..core.closing import GOING_AWAY
-from ..core.contract import StartingApp, StoppingApp
+from ..core.contract import StartFailed, StartingApp, StoppingApp
 from ..core.registry import Connections
 from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
@@ -51,10 +51,10 @@ class Step(Protocol):
     def stop(self) -> Coroutine[Any, Any, None]: ...
 
 
-async def start_in_order(steps: Sequence[Step], patience: float) -> list[Step]:
+async def start_in_order(steps: Sequence[Step], patience: float, failed: Callable[[], object] = lambda: None) -> list[Step]:
     """Start each step once the one before it has started. If one fails, those that run are stopped, and its error is raised.
 
-    StartError if all together take longer than `patience` seconds.
+    StartError if all together take longer than `patience` seconds. `failed` is called before an error is raised.
     """
     started: list[Step] = []
     deadline = asyncio.get_running_loop().time() + patience
@@ -63,9 +63,11 @@ async def start_in_order(steps: Sequence[Step], patience: float) -> list[Step]:
             await _watched(step.start(), f"{name_of(step)} to start", deadline)
         except _TooLate:
             await stop_in_order(started)
+            failed()
             raise StartError(f"{name_of(step)} has not started; the whole start may take {patience:g} s ([daemon] start_timeout)") from None
         except BaseException:
             await stop_in_order(started)
+            failed()
             raise
         started.append(step)
     return started
@@ -147,6 +149,7 @@ class Timers:
 
     async def stop(self) -> None:
         self._wheel.absence.stop()
+        self._wheel.stop()
 
 
 class AppStep:
@@ -163,6 +166,8 @@ class AppStep:
             await self._app.start()
         except StartError:
             raise
+        except StartFailed as error:
+            raise StartError(f"{self.name}: the app did not start\n{str(error).rstrip()}") from error
         except Exception as error:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
             lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
-from ..core.absence import no_grace
+from ..core.absence import Absence, no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
 from ..settings.model import ListenerSettings, Settings
@@ -18,10 +18,13 @@ from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
+from .parts import StartError
 from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
+from .watch import Watch
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
+    from .brokers import Brokers
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -32,13 +35,24 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
         sys.path.append(str(directory))
 
 
+def take_resources(settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence) -> Resources:
+    """The resources of a daemon. StartError with every problem; then no socket is open."""
+    resources = Resources(settings, source, watch.app_failed, directory, absence.grace)
+    if resources.problems:
+        resources.close()
+        raise StartError(*resources.problems)
+    return resources
+
+
 class Resources:
     """Modules, files and sockets. A fault of one hides no other: all are in `problems`, and nothing may be served if there is any."""
 
     def __init__(
-        self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace
+        self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace,
+        brokers: Brokers | None = None,
     ) -> None:  # fmt: skip
         """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
+        `brokers` chooses the brokers of rooms, see `load_app`.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
@@ -48,7 +62,7 @@ class Resources:
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
-        self._load_apps(app_failed, grace)
+        self._load_apps(app_failed, grace, brokers)
         self.authenticators = self._load_authenticators()
         self.certificates: dict[str, Certificates] = {}
         """By the name of the listener, if it speaks TLS."""
@@ -79,10 +93,10 @@ class Resources:
             self._report("daemon", str(error), "accelerator", wanted)
             return load_frames("python")
 
-    def _load_apps(self, failed: Failed, grace: Callable[[], float]) -> None:
+    def _load_apps(self, failed: Failed, grace: Callable[[], float], brokers: Brokers | None) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed, grace)
+                self.apps[mount.path] = load_app(mount, failed, grace, brokers, self.apps.values())
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 

@@ -51,7 +51,7 @@ class Worker:
         self.reload_all = self.daemon.reload
 
     def _count(self) -> int:
-        return len(self.daemon.connections) + sum(listener.handshakes for listener in self.daemon.listeners)
+        return len(self.daemon.connections) + sum(listener.handshakes for listener in self.daemon.assembly.listeners)
 
     # -- as Process calls it
 
@@ -59,7 +59,7 @@ class Worker:
         self.daemon.open()
 
     async def start(self) -> None:
-        await self.daemon.prepare()
+        await self.daemon.start(accept=False)
         assert self._child.heart is not None
         self._child.heart.count = self._count
         self._child.ready()
@@ -95,7 +95,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The supervisor has died."""
         log.error("the supervisor has died; this worker closes its connections and ends")
-        self.daemon.hurry(LAST_SECONDS * DRAIN_PART, SERVICE_RESTART)
+        self.daemon.assembly.drain.hurry(LAST_SECONDS * DRAIN_PART, SERVICE_RESTART)
         stop_reactor(self._reactor)
 
 

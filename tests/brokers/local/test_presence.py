@@ -9,9 +9,8 @@ import pytest
 from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Notice, Presence
-from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.outbox import Outbox
-from wsdaemon.brokers.presence import (
+from wsdaemon.brokers.local.outbox import Outbox
+from wsdaemon.brokers.local.presence import (
     CHANGES_TOLD_PER_SECOND,
     MAX_INTERVAL_SECONDS,
     MAX_UNDONE_CHANGES,
@@ -20,6 +19,7 @@ from wsdaemon.brokers.presence import (
     NoticePass,
     PresenceChanges,
 )
+from wsdaemon.brokers.memory import MemoryBroker
 
 
 class Hall:
@@ -235,3 +235,12 @@ def test_a_broker_that_is_closed_tells_nothing_later() -> None:
     hall.broker.close()
     hall.advance(60.0)
     assert len(watcher.notices) == before
+
+
+def test_passes_that_begin_early_do_not_add_up_to_a_longer_wait() -> None:
+    """A change behind messages that wait begins a pass before its time; a hundred of them would make the next one wait for a minute."""
+    presence = PresenceChanges(lambda: 0.0)
+    for number in range(100):
+        presence.note(Change("joined", Presence(str(number), {})))
+        presence.take()
+    assert presence.wait == MAX_INTERVAL_SECONDS
