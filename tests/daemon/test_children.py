@@ -16,7 +16,7 @@ from tests.support.inside import descriptors as count_descriptors
 from tests.support.inside import run_inside, until
 from wsdaemon.daemon import children
 from wsdaemon.daemon.channel import Message
-from wsdaemon.daemon.children import Child, name_of, start_child
+from wsdaemon.daemon.children import LaunchedChild, name_of, start_child
 from wsdaemon.daemon.inheritance import InheritedFile, InheritedLog, Manifest, Role
 
 
@@ -24,7 +24,7 @@ from wsdaemon.daemon.inheritance import InheritedFile, InheritedLog, Manifest, R
 class Started:
     """A child, and everything that it told."""
 
-    child: Child
+    child: LaunchedChild
     told: list[Message] = field(default_factory=list)
     ends: int = 0
 
@@ -39,10 +39,10 @@ def start(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, prog
             files={"/key": InheritedFile(b"very secret", 0o600, (1, 2, 3, 4, 5))},
         )  # fmt: skip
 
-    def received(child: Child, message: Message, descriptors: Sequence[int]) -> None:
+    def received(child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
         started.told.append(message)
 
-    def ended(child: Child) -> None:
+    def ended(child: LaunchedChild) -> None:
         started.ends += 1
 
     with Path("/dev/null").open() as null:
@@ -50,7 +50,7 @@ def start(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, prog
     return started
 
 
-async def reaped(child: Child) -> None:
+async def reaped(child: LaunchedChild) -> None:
     await until(lambda: child.process.poll() is not None)
     child.forget()
 

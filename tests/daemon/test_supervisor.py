@@ -203,7 +203,7 @@ def test_hub_and_worker_that_die_together_find_each_other(house: House) -> None:
     assert "worker:1" in house.latest(0).manifest.descriptors
     assert "hub" in house.latest(1).manifest.descriptors
     assert house.latest(2).channel.passed["hub"] == 1
-    links = house.supervisor._hub_links()
+    links = house.supervisor._pairs_to_hub()
     assert not links.for_hub and not links.for_worker
 
 

@@ -20,7 +20,7 @@ STACK_SECONDS: Final = 1.0
 MAX_STACK_BYTES: Final = 64 * 1024
 
 
-class Child:
+class LaunchedChild:
     """A process that the supervisor has started."""
 
     def __init__(self, manifest: Manifest, process: subprocess.Popen[bytes], channel: Channel, stack: int) -> None:
@@ -92,8 +92,8 @@ MODULES: Final[Mapping[Role, str]] = {Role.WORKER: "wsdaemon.daemon.worker", Rol
 
 def start_child(
     loop: asyncio.AbstractEventLoop, make_manifest: Callable[[Mapping[str, int]], Manifest], descriptors: Mapping[str, int], *,
-    received: Callable[[Child, Message, Sequence[int]], None], ended: Callable[[Child], None],
-) -> Child:  # fmt: skip
+    received: Callable[[LaunchedChild, Message, Sequence[int]], None], ended: Callable[[LaunchedChild], None],
+) -> LaunchedChild:  # fmt: skip
     """Start a child by fork and exec. `descriptors` by name are inherited; `make_manifest` is given them with those that are made here.
 
     `received` gets its messages, `ended` is called when it has closed its end of the channel. OSError if it cannot be started.
@@ -113,9 +113,9 @@ def start_child(
             pass_fds=[memory, *manifest.descriptors.values()], start_new_session=True,
         )  # fmt: skip
         kept.pop_all()
-    child: Child
+    child: LaunchedChild
     channel = Channel(ours, loop, lambda message, passed: received(child, message, passed), lambda: ended(child))
-    child = Child(manifest, process, channel, reading)
+    child = LaunchedChild(manifest, process, channel, reading)
     return child
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.logger import Logger, LogLevel
 
-from .children import Child
+from .children import LaunchedChild
 from .inheritance import Role
 
 FAILED_STARTS: Final = 5
@@ -49,14 +49,14 @@ class Keeper:
     """Keeps one child running until the daemon stops."""
 
     def __init__(
-        self, role: Role, number: int, loop: asyncio.AbstractEventLoop, *, launch: Callable[[], Child], ready: Callable[[Child], None],
-        lost: Callable[[Child, float], None], gave_up: Callable[[str], None],
+        self, role: Role, number: int, loop: asyncio.AbstractEventLoop, *, launch: Callable[[], LaunchedChild], ready: Callable[[LaunchedChild], None],
+        lost: Callable[[LaunchedChild, float], None], gave_up: Callable[[str], None],
     ) -> None:  # fmt: skip
         """`launch` starts the child. `ready` is called when its start is over, `lost` when it has ended and is to be started again,
         with the seconds until then, and `gave_up` with the reason after FAILED_STARTS failed starts in a row."""
         self.role = role
         self.number = number
-        self.child: Child | None = None
+        self.child: LaunchedChild | None = None
         self.later = False
         """Whether the daemon was ready already."""
         self._loop = loop
@@ -93,7 +93,7 @@ class Keeper:
         log.info("{child} is ready (process {process})", child=self.name, process=self.child.process.pid)
         self._ready(self.child)
 
-    def channel_ended(self, child: Child) -> None:
+    def channel_ended(self, child: LaunchedChild) -> None:
         """The child ends, or it has closed its channel and would live on without a supervisor."""
         self._loop.call_later(END_SECONDS, child.kill)
         self.look()
@@ -111,7 +111,7 @@ class Keeper:
         child.forget()
         self._end(child)
 
-    def _end(self, child: Child) -> None:
+    def _end(self, child: LaunchedChild) -> None:
         if self._stopping:
             if child.process.returncode:
                 log.warn("{child} {how}", child=self.name, how=child.how_it_ended())
@@ -126,7 +126,7 @@ class Keeper:
             log.error("{child} {how}; it is started again {when}", child=self.name, how=child.how_it_ended(), when=when)
             self._again(child, wait)
 
-    def _did_not_start(self, reason: str, child: Child | None = None) -> None:
+    def _did_not_start(self, reason: str, child: LaunchedChild | None = None) -> None:
         self._failures += 1
         if self._stopping:
             self._finish()
@@ -147,7 +147,7 @@ class Keeper:
         )  # fmt: skip
         self._again(child, wait)
 
-    def _again(self, child: Child | None, wait: float) -> None:
+    def _again(self, child: LaunchedChild | None, wait: float) -> None:
         self._timer = self._loop.call_later(wait, self.start)
         if child is not None:
             self._lost(child, wait)

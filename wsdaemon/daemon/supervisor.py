@@ -21,10 +21,10 @@ from ..settings.rooms import RoomsOptions
 from ..settings.values import AUTO
 from .announcement import announce
 from .channel import Message, close_all
-from .children import MODULES, Child, start_child
+from .children import MODULES, LaunchedChild, start_child
 from .cpus import usable_cpus
 from .heartbeats import Heartbeats, SlotState
-from .hub_links import HubLinks
+from .hub_pairs import HubPairs
 from .inheritance import Heritage, InheritedFile, Manifest, Role, take_files
 from .keeper import Keeper, Text
 from .parts import StartError, State
@@ -78,7 +78,7 @@ class Supervisor:
         self._files: Mapping[str, InheritedFile] = {}
         self._sockets: dict[str, Bound] = {}
         self._page = -1
-        self._links: HubLinks | None = None
+        self._links: HubPairs | None = None
         self._looked = self._awake_since = self._told_at = 0.0
         self._status = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -119,7 +119,7 @@ class Supervisor:
             raise StartError(*problems)
         self._page = Heartbeats.make(self._count)
         self._heartbeats = Heartbeats(self._page)
-        self._links = HubLinks(self._count)
+        self._links = HubPairs(self._count)
         self.state = State.STARTING
 
     async def start(self) -> None:
@@ -166,8 +166,8 @@ class Supervisor:
         while self._sockets:
             self._sockets.popitem()[1].close()
 
-    def _launch_hub(self) -> Child:
-        links = self._hub_links()
+    def _launch_hub(self) -> LaunchedChild:
+        links = self._pairs_to_hub()
         for keeper in self.workers:
             if keeper.number not in links.for_hub:
                 links.connect(keeper.number)
@@ -179,8 +179,8 @@ class Supervisor:
                 links.worker_has(keeper.number)
         return child
 
-    def _launch_worker(self, number: int) -> Child:
-        links = self._hub_links()
+    def _launch_worker(self, number: int) -> LaunchedChild:
+        links = self._pairs_to_hub()
         if number not in links.for_worker:
             links.connect(number)
             if self.hub.child is not None:
@@ -191,11 +191,11 @@ class Supervisor:
         links.worker_has(number)
         return child
 
-    def _hub_links(self) -> HubLinks:
+    def _hub_pairs(self) -> HubPairs:
         assert self._links is not None
         return self._links
 
-    def _launch(self, role: Role, number: int, descriptors: Mapping[str, int]) -> Child:
+    def _launch(self, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
         heritage = self._heritage
         log_descriptor = heritage.log_descriptor()
 
@@ -218,27 +218,27 @@ class Supervisor:
 
     # -- told by children
 
-    def _keeper(self, child: Child) -> Keeper:
+    def _keeper(self, child: LaunchedChild) -> Keeper:
         return self.hub if child.role is Role.HUB else self.workers[child.number - 1]
 
-    def _ended(self, child: Child) -> None:
+    def _ended(self, child: LaunchedChild) -> None:
         self._keeper(child).channel_ended(child)
 
-    def _received(self, child: Child, message: Message, descriptors: Sequence[int]) -> None:
+    def _received(self, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
         close_all(descriptors)  # no child sends any
         if message["kind"] == "ready":
             self._keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
 
-    def _became_ready(self, child: Child) -> None:
+    def _became_ready(self, child: LaunchedChild) -> None:
         if self.state is State.READY:
             if child.role is Role.WORKER:
                 self._let_serve(self._keeper(child))
         elif self._all_ready is not None and not self._all_ready.done() and all(keeper.ready for keeper in self._keepers):
             self._all_ready.set_result(None)
 
-    def _lost(self, child: Child, wait: float) -> None:
+    def _lost(self, child: LaunchedChild, wait: float) -> None:
         """A child has ended. If its successor comes at once, the other workers leave new connections to it, see Band."""
         slot = self._heartbeats.slots[child.number]
         slot.begin(SlotState.EMPTY if wait else SlotState.COMING, GENERATION, hold=not wait)
@@ -277,7 +277,7 @@ class Supervisor:
                 task.add_done_callback(self._killing.discard)
         self._tell_systemd(now, overdue)
 
-    async def _kill(self, child: Child, silent: float) -> None:
+    async def _kill(self, child: LaunchedChild, silent: float) -> None:
         """End a child whose loop stands still, and log the code that its main thread was in."""
         stack = await child.take_stack()
         what = "its loop has stood still for {seconds:g} s" if child.ready_since is not None else "it has not started within {seconds:g} s"

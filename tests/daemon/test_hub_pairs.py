@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 
-from wsdaemon.daemon.hub_links import HubLinks
+from wsdaemon.daemon.hub_pairs import HubPairs
 
 
 def test_both_ends_wait_until_their_process_has_them() -> None:
-    links = HubLinks(2)
+    links = HubPairs(2)
     hub, worker = links.for_hub[2].dup(), links.for_worker[2].dup()
     links.hub_has(2)
     links.worker_has(2)
@@ -22,7 +22,7 @@ def test_both_ends_wait_until_their_process_has_them() -> None:
 
 
 def test_a_new_pair_takes_the_place_of_ends_that_still_wait() -> None:
-    links = HubLinks(1)
+    links = HubPairs(1)
     before: socket.socket = links.for_hub[1]
     links.connect(1)
     assert before.fileno() == -1

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 
 
-class HubLinks:
+class HubPairs:
     """The socketpairs between the hub and each worker. Both ends wait here until their process begins."""
 
     def __init__(self, workers: int) -> None:
