@@ -20,7 +20,7 @@ from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSet
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
+from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm, WorkersForm
 
 TARGET = Path(wsdaemon.options.__file__)
 
@@ -43,6 +43,7 @@ from .apps.rooms.hooks import Hooks
 
 SIMPLE: Mapping[type[Form[Any]], str] = {
     WholeForm: "int",
+    WorkersForm: "int | str | None",
     CloseCodeForm: "int",
     SizeForm: "int | str",
     DurationForm: "float | str | timedelta",
