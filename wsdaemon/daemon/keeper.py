@@ -49,8 +49,8 @@ class Keeper:
     """Keeps one child running until the daemon stops."""
 
     def __init__(
-        self, role: Role, number: int, loop: asyncio.AbstractEventLoop, *, launch: Callable[[], LaunchedChild], ready: Callable[[LaunchedChild], None],
-        lost: Callable[[LaunchedChild, float], None], gave_up: Callable[[str], None],
+        self, role: Role, number: int, loop: asyncio.AbstractEventLoop, *, launch: Callable[[], LaunchedChild],
+        ready: Callable[[LaunchedChild], None], lost: Callable[[LaunchedChild, float], None], gave_up: Callable[[str], None],
     ) -> None:  # fmt: skip
         """`launch` starts the child. `ready` is called when its start is over, `lost` when it has ended and is to be started again,
         with the seconds until then, and `gave_up` with the reason after FAILED_STARTS failed starts in a row."""

@@ -191,7 +191,7 @@ class Supervisor:
         links.worker_has(number)
         return child
 
-    def _hub_pairs(self) -> HubPairs:
+    def _pairs_to_hub(self) -> HubPairs:
         assert self._links is not None
         return self._links
 
