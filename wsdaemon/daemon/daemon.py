@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -19,12 +19,14 @@ from ..edge.listeners import Sharing
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
-from .brokers import Brokers
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
+
+if TYPE_CHECKING:
+    from .brokers import Brokers
 
 log = Logger(namespace="wsdaemon")
 
