@@ -92,6 +92,15 @@ class MountOptions(RouteOptions, total=False):
     max_memory: int | str
     max_files: int
     shared: bool
+    target: str | Sequence[str]
+    tokens: str | PathLike[str] | None
+    allow_targets: str | Sequence[str]
+    connect_timeout: float | str | timedelta
+    send_proxy: Literal["off", "v1", "v2"]
+    target_ca: str | PathLike[str] | None
+    target_name: str
+    target_certificate: str | PathLike[str] | None
+    target_key: str | PathLike[str] | None
 
 
 class ServerOptions(MountOptions, total=False):

@@ -119,7 +119,7 @@ class MountSettings(SectionSettings):
         metadata=explain(
             "The app that this mount runs. echo sends every message back. ticker pushes a line of JSON with the time at a fixed "
             "interval. rooms passes each client's messages on to all other members of its room. process runs a program for each "
-            "connection. module:function and module:Class are your own code.",
+            "connection. bridge connects each client to a TCP, TLS or unix socket. module:function and module:Class are your own code.",
             inherited=False,
             example="echo",
         )
