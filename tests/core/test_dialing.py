@@ -33,7 +33,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def dial(dialing: Dialing, endpoint: Endpoint, preface: bytes = b"") -> bytes:
-    """What a server sends back, after the preface and `x`."""
+    """The bytes that a server sends back, after the preface and `x`."""
     transport, protocol = await dialing.connect(Received, endpoint, preface)
     transport.write(b"x")
     await protocol.ended

@@ -93,7 +93,7 @@ class Link(asyncio.Protocol):
         if self._connection is not None:
             self._connection.close(NORMAL, "")
         self._half_closed = not self._ends and self._transport is not None and self._transport.can_write_eof()
-        return self._half_closed  # what waits for the target is still written; the session ends the stream
+        return self._half_closed  # bytes that wait for the target are still written; the session ends the stream
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -140,7 +140,7 @@ class Link(asyncio.Protocol):
         if transport.can_write_eof() and not self._half_closed:
             transport.write_eof()
             transport.resume_reading()  # its last bytes are dropped, but its end is seen
-        else:  # the target has ended already, or TLS, which has no half-close here; what waits is written
+        else:  # the target has ended already, or TLS, which has no half-close here; bytes that wait are written
             transport.close()
         self._timer = self._loop.call_later(END_SECONDS, self.abort)
 
