@@ -15,7 +15,7 @@ from ...core.proxy_header import proxy_header
 from ...core.rare_lines import RareLines
 from ...settings.problems import Refused
 from ...settings.targets import Allowed, StreamTarget
-from .link import BridgeSession, Link
+from .stream import BridgeSession, TargetStream
 from .tokens import Tokens
 
 
@@ -44,13 +44,13 @@ class BridgeApp:
 
     async def admit(self, handshake: Handshake) -> Acceptance:
         """Connect to the client's target. HandshakeRefused with 403, 404, 502 or 504."""
-        link = await self._connect(handshake)
-        return Acceptance(open=link.open, abandoned=link.abort)
+        stream = await self._connect(handshake)
+        return Acceptance(open=stream.open, abandoned=stream.abort)
 
     def open(self, connection: Connection, handshake: Handshake) -> BridgeSession:
         raise RuntimeError("a bridge needs admit()")  # the daemon calls that for each client
 
-    async def _connect(self, handshake: Handshake) -> Link:
+    async def _connect(self, handshake: Handshake) -> TargetStream:
         rules = self._rules
         loop = asyncio.get_running_loop()
         preface = proxy_header(rules.proxy_version, handshake) if rules.proxy_version else b""
@@ -59,7 +59,7 @@ class BridgeApp:
             endpoint, dialing = self._dialing(target)
             try:
                 async with asyncio.timeout(rules.connect_timeout):
-                    return (await dialing.connect(lambda: Link(loop), endpoint, preface))[1]
+                    return (await dialing.connect(lambda: TargetStream(loop), endpoint, preface))[1]
             except NotAllowed as error:
                 status = 403
                 self._say("is not allowed", target, error)

@@ -1,4 +1,4 @@
-"""apps/bridge/link.py: both ends of a bridge, in memory: backpressure both ways, and each way to end."""
+"""apps/bridge/stream.py: both ends of a bridge, in memory: backpressure both ways, and each way to end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import Client, House, Transport, binary, close, text
-from wsdaemon.apps.bridge.link import END_SECONDS, HIGH_WATER_BYTES, Link
+from wsdaemon.apps.bridge.stream import END_SECONDS, HIGH_WATER_BYTES, TargetStream
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 
@@ -32,7 +32,7 @@ class Bridge:
     """An app with one link, as its admit() makes it."""
 
     def __init__(self, made: House, early: bytes = b"") -> None:
-        self.link = Link(made.loop)
+        self.link = TargetStream(made.loop)
         self.stream = Stream(made.loop)
         self.stream.set_protocol(self.link)
         self.link.connection_made(self.stream)  # type: ignore[arg-type]
@@ -110,10 +110,10 @@ def test_the_client_s_end_is_told_to_the_target_after_its_last_bytes(made: House
     assert bridge.stream.eof_written
     assert not bridge.stream.closing
     bridge.stream.receive(b"dropped")
-    assert bridge.link.eof_received() is False
+    assert bridge.stream.eof_received() is False
     bridge.stream.lose()
-    assert bridge.link._timer is not None
-    assert bridge.link._timer.cancelled()
+    assert bridge.stream._timer is not None
+    assert bridge.stream._timer.cancelled()
 
 
 def test_a_target_that_does_not_end_is_dropped(made: House) -> None:
@@ -141,7 +141,7 @@ def test_the_target_s_end_closes_the_client_with_1000(made: House, half_closes: 
     client = connect(made, bridge)
     made.loop.settle()
     bridge.stream.receive(b"bye")
-    assert bridge.link.eof_received() is half_closes
+    assert bridge.stream.eof_received() is half_closes
     if not half_closes:
         bridge.stream.lose()
     made.loop.settle()
@@ -184,7 +184,7 @@ def opening(subprotocol: str) -> bytes:
 
 def test_abort(made: House) -> None:
     bridge = Bridge(made)
-    bridge.link.abort()
+    bridge.stream.abort()
     assert bridge.stream.aborted
     made.loop.settle()
-    bridge.link.abort()
+    bridge.stream.abort()

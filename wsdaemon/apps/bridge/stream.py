@@ -20,7 +20,7 @@ BYTES_ONLY = frozenset({"mqtt", "mqttv3.1"})
 """Subprotocols that allow no text messages (MQTT 5.0, 6.0.0-1)."""
 
 
-class Link(asyncio.Protocol):
+class TargetStream(asyncio.Protocol):
     """The stream to a target. One read of it may come before the client's connection is open; more waits in the kernel.
 
     Each side is read no further than the other one follows: at most a message waits here for the target, and what the mount's
@@ -148,10 +148,10 @@ class Link(asyncio.Protocol):
 class BridgeSession:
     """A client of a target."""
 
-    __slots__ = ("_bytes_only", "_connection", "_link")
+    __slots__ = ("_bytes_only", "_connection", "_stream")
 
-    def __init__(self, link: Link, connection: Connection, bytes_only: bool) -> None:
-        self._link = link
+    def __init__(self, stream: TargetStream, connection: Connection, bytes_only: bool) -> None:
+        self._stream = stream
         self._connection = connection
         self._bytes_only = bytes_only
 
@@ -159,8 +159,8 @@ class BridgeSession:
         if text and self._bytes_only:
             self._connection.close(UNSUPPORTED_DATA, "binary messages alone")
             return None
-        taken = self._link.write(payload)
+        taken = self._stream.write(payload)
         return None if taken is None else until_done(taken, self._connection)
 
     def closed(self, code: int, reason: str) -> None:
-        self._link.end()
+        self._stream.end()
