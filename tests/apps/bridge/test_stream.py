@@ -110,10 +110,10 @@ def test_the_client_s_end_is_told_to_the_target_after_its_last_bytes(made: House
     assert bridge.stream.eof_written
     assert not bridge.stream.closing
     bridge.stream.receive(b"dropped")
-    assert bridge.stream.eof_received() is False
+    assert bridge.link.eof_received() is False
     bridge.stream.lose()
-    assert bridge.stream._timer is not None
-    assert bridge.stream._timer.cancelled()
+    assert bridge.link._timer is not None
+    assert bridge.link._timer.cancelled()
 
 
 def test_a_target_that_does_not_end_is_dropped(made: House) -> None:
@@ -141,7 +141,7 @@ def test_the_target_s_end_closes_the_client_with_1000(made: House, half_closes: 
     client = connect(made, bridge)
     made.loop.settle()
     bridge.stream.receive(b"bye")
-    assert bridge.stream.eof_received() is half_closes
+    assert bridge.link.eof_received() is half_closes
     if not half_closes:
         bridge.stream.lose()
     made.loop.settle()
@@ -184,7 +184,7 @@ def opening(subprotocol: str) -> bytes:
 
 def test_abort(made: House) -> None:
     bridge = Bridge(made)
-    bridge.stream.abort()
+    bridge.link.abort()
     assert bridge.stream.aborted
     made.loop.settle()
-    bridge.stream.abort()
+    bridge.link.abort()
