@@ -1,8 +1,8 @@
 """An order of rooms in the test's own hands, and links to it that are slow, cut, double messages and reorder them.
 
-A `FakeOrder` keeps the whole log of each room, so that a test can compare with it all that members were given. Each broker has a `FakeLink`
-of its own. Nothing of a link happens by itself: `ask_next` carries the next question to the order, `deliver` reports an answer or a message,
-in any order, `cut` loses all that is under way, and `connect` declares and restores. `settle` does all that is left to do, in order.
+A `FakeOrder` keeps the whole log of each room, so that a test can compare with it all that members were given. Each broker has a
+`FakeLink` of its own. Nothing of a link happens by itself: `ask_next` carries the next question to the order, `deliver` reports an answer
+or a message, in any order, `cut` loses all that is under way, and `connect` declares and restores. `settle` does all that is left to do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from tests.support.fake_loop import Loop
@@ -124,7 +125,7 @@ class FakeOrder:
         room.changes += 1
         for link in self.links:
             if room.name in link.watched:
-                link.send(lambda receiver, position=room.roster.position: receiver.roster_changed(room.name, position, (change,)), True)
+                link.send(partial(_changed, room=room.name, position=room.roster.position, change=change), True)
 
     def declare(self, link: FakeLink, declared: Mapping[str, Mapping[str, Presence]]) -> None:
         """These are the link's members, and no others."""
@@ -229,7 +230,7 @@ class FakeLink:
         try:
             answer = ask()
         except c.BrokerError as error:
-            self.send(lambda receiver, error=error: self._answer(future, None, error), False)  # type: ignore[misc]
+            self.send(partial(self._refuse, future, error), False)
         else:
             self.send(lambda receiver: self._answer(future, answer, None), False)
         return True
@@ -272,6 +273,9 @@ class FakeLink:
                 future.set_result(answer)
             else:
                 future.set_exception(error)
+
+    def _refuse(self, future: Future[Any], error: Exception, receiver: Receiver) -> None:
+        self._answer(future, None, error)
 
     def _ask(self, ask: Callable[[], T]) -> Future[T]:
         future: Future[T] = self.order.loop.create_future()
@@ -377,3 +381,7 @@ class FakeLink:
 
     def probe(self) -> Future[None]:
         return self._ask(lambda: None) if self.probes else self.order.loop.create_future()
+
+
+def _changed(receiver: Receiver, *, room: str, position: Position, change: Change) -> None:
+    receiver.roster_changed(room, position, (change,))

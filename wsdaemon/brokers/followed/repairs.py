@@ -30,6 +30,9 @@ PAGE_MESSAGES = 200
 CLOCK_SECONDS = 5.0
 """How far the clocks of an order's parts may be apart."""
 
+DOUBT_SECONDS = 1.0
+"""Until all positions are compared again, because a question was not answered in time."""
+
 MAX_REPAIRS = 32
 """Rooms that are repaired at the same time."""
 
@@ -50,28 +53,43 @@ class Repairs:
         self._tell = tell
         self._places = asyncio.Semaphore(MAX_REPAIRS)
         self._check: asyncio.Task[None] | None = None
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._doubtful = False
         self.whole = False
         """Whether every room that a pattern matches is known, if it was published to since the pattern is followed."""
         self.seen = 0.0
         """The time of the newest live message, by the order's clock."""
 
     def close(self) -> None:
+        """Ask for nothing more."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
 
     def lost(self) -> None:
         """Messages may be missing from now on."""
-        self.whole = False
+        self.whole = self._doubtful = False
         if self._check is not None:
             self._check.cancel()
             self._check = None
 
     def check(self, after_loss: bool) -> None:
         """Compare the positions of all rooms with those of the order, and repair those that differ. `after_loss`: the link was away."""
-        if after_loss or self._check is None:
-            self.lost() if after_loss else None
+        if after_loss:
+            self.lost()
+        if self._check is None:
             self._check = self._begin(self._compare(after_loss))
+
+    def _doubt(self) -> None:
+        """A question had no answer in time: compare all positions again, as after a loss. After a loss itself that is done anyway."""
+        if not self._doubtful:
+            self._doubtful = True
+            self._later(DOUBT_SECONDS, self._compare_again)
+
+    def _compare_again(self) -> None:
+        if self._doubtful and not self._closed:
+            self.check(after_loss=True)
 
     def soon(self, room: FollowedRoom) -> None:
         """Repair a room, unless the message that is missing comes in the meantime."""
@@ -110,6 +128,7 @@ class Repairs:
                 await self._ask_for_missing(room, since)
         except BrokerError as problem:
             error = problem
+            self._doubt()
         finally:
             room.repair = None
             room.wake(None if error is None else partial(BrokerUnavailable, str(error)))
@@ -176,7 +195,8 @@ class Repairs:
         try:
             roster = await self._questions.ask(partial(self._link.roster, room.name))
         except BrokerError:
-            return  # compared again after the loss, and from time to time
+            self._doubt()
+            return
         finally:
             room.roster_asked = False
         if roster is not None and room.roster is not None:
@@ -195,7 +215,7 @@ class Repairs:
                 followed.since = max(followed.since, seen)
             self.whole = True
         except BrokerError:
-            pass  # the link is away again: compared after that, or in the next round
+            self._doubt()
         finally:
             if self._check is asyncio.current_task():
                 self._check = None
