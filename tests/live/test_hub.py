@@ -22,6 +22,7 @@ pytestmark = pytest.mark.live
 CHAOS_SECONDS = float(os.environ.get("WSDAEMON_CHAOS", "0"))
 MEMBERS, ROOMS = 500, 50
 RATE = 2000.0 if CHAOS_SECONDS else 400.0
+FOR_EVER = 1e9
 PART_SECONDS = 1.0
 """Of publishing before and after each kill."""
 
@@ -46,23 +47,27 @@ def process(daemon: Daemon, name: str, count: int = 1) -> int:
     return int(daemon.output.wait_for(rf"{name} is ready \(process (\d+)\)", count)[count - 1][1])
 
 
-def under_load(folder: Path, kill: Kill, kills: int, after: Callable[[Load], None], settings: str = TWO_WORKERS) -> None:
+def under_load(folder: Path, kill: Kill, kills: int, after: Callable[[Load], None], padding: int = 0) -> str:
+    """Publish before, during and after each of the kills, and check. Returns the daemon's log."""
+
     async def work(daemon: Daemon) -> None:
-        load = Load(daemon.port, MEMBERS, ROOMS, RATE)
+        load = Load(daemon.port, MEMBERS, ROOMS, RATE, padding=padding)
         await load.begin()
         for _ in range(kills):
             await load.publish(max(PART_SECONDS, CHAOS_SECONDS / kills / 2))
-            publishing = asyncio.ensure_future(load.publish(max(2 * PART_SECONDS, CHAOS_SECONDS / kills / 2)))
+            publishing = asyncio.ensure_future(load.publish(FOR_EVER))
             await kill(daemon, load)
-            await publishing
+            await asyncio.sleep(max(PART_SECONDS, CHAOS_SECONDS / kills / 2))
+            publishing.cancel()
         await load.settle()
         load.end()
         after(load)
 
-    with Daemon(folder, settings) as daemon:
+    with Daemon(folder, TWO_WORKERS) as daemon:
         process(daemon, "worker 1"), process(daemon, "worker 2")
         asyncio.run(work(daemon))
         assert daemon.stop() == 0
+        return daemon.log
 
 
 def test_a_worker_is_killed(tmp_path: Path) -> None:
@@ -117,13 +122,15 @@ def test_the_hub_is_killed(tmp_path: Path) -> None:
 
 def test_a_worker_is_paused_until_its_link_is_cut(tmp_path: Path) -> None:
     """The other is not held up, and the members of the paused one miss nothing: they are told of no gap."""
-    seconds = 7.0 if CHAOS_SECONDS else 6.0
 
     async def pause(daemon: Daemon, load: Load) -> None:
         paused = process(daemon, "worker 1")
+        free = [member for member in load.members if member.boot != load.members[0].boot]
         os.kill(paused, signal.SIGSTOP)
         try:
-            await asyncio.sleep(seconds)
+            await until(lambda: "worker 1 is too slow for the hub and begins its link anew" in daemon.log)
+            count = sum(len(member.seen) for member in free)
+            await until(lambda: sum(len(member.seen) for member in free) > count)
         finally:
             os.kill(paused, signal.SIGCONT)
 
@@ -132,4 +139,4 @@ def test_a_worker_is_paused_until_its_link_is_cut(tmp_path: Path) -> None:
         assert all(member.gaps == 0 for member in load.members)
         assert all(member.losses == 0 for member in load.members)
 
-    under_load(tmp_path, pause, 1, check)
+    under_load(tmp_path, pause, 1, check, padding=4000)

@@ -214,13 +214,13 @@ class Publisher(Client):
         while self._due >= 1:
             self._due -= 1
             number = next(self._numbers)
-            self.waiting[number] = self.load.next_room(), f"{self.name}:{number}"
+            self.waiting[number] = self.load.next_room(), f"{self.name}:{number}:{self.load.padding}"
             self._send(number)
 
     def _send(self, number: int) -> None:
         if self.client is not None and number in self.waiting:
             room, text = self.waiting[number]
-            self.client.send({"type": "publish", "id": number, "room": room, "data": text, "key": text})
+            self.client.send({"type": "publish", "id": number, "room": room, "data": text, "key": f"{self.name}:{number}"})
 
     def received(self, event: dict[str, Any]) -> None:
         number = event["id"]
@@ -235,10 +235,14 @@ class Publisher(Client):
 
 
 class Load:
-    """`members` in `rooms` rooms, evenly, and `rate` publications a second over all rooms."""
+    """`members` in `rooms` rooms, evenly, and `rate` publications a second over all rooms, with `padding` bytes more than they need.
 
-    def __init__(self, port: int, members: int, rooms: int, rate: float, publishers: int = 4) -> None:
+    The publishers are so many that no worker has all of them.
+    """
+
+    def __init__(self, port: int, members: int, rooms: int, rate: float, publishers: int = 40, padding: int = 0) -> None:
         self.port = port
+        self.padding = padding * "."
         self.rooms = [f"room-{number}" for number in range(rooms)]
         self.members = [Member(self, self.rooms[number % rooms]) for number in range(members)]
         self.publishers = [Publisher(self, f"publisher-{number}", rate / publishers) for number in range(publishers)]
