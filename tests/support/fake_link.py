@@ -105,11 +105,11 @@ class FakeOrder:
         answer = self.numbers[own] = Published(room.epoch, message.offset, False, len(room.members))
         return answer
 
-    def join(self, link: FakeLink, name: str, presence: Presence) -> OrderRoom:
-        known = self.rooms.get(name)
-        if presence.id not in (known.members if known else ()) and known and len(known.members) >= self.limits.max_members:
-            raise c.RoomFull(f"the room has {self.limits.max_members} members")
+    def join(self, link: FakeLink, name: str, presence: Presence, declared: bool = False) -> OrderRoom:
+        """`declared`: the member is in the room already, as its process says, and is never refused."""
         room = self.room(name)
+        if presence.id not in room.members and not declared and len(room.members) >= self.limits.max_members:
+            raise c.RoomFull(f"the room has {self.limits.max_members} members")
         if presence.id not in room.members:
             room.members[presence.id] = (presence, link)
             self.changed(room, Change("joined", presence))
@@ -136,7 +136,7 @@ class FakeOrder:
         for name, members in declared.items():
             self.room(name)
             for presence in members.values():
-                self.join(link, name, presence)
+                self.join(link, name, presence, declared=True)
 
     # -- reading
 
@@ -210,7 +210,7 @@ class FakeLink:
 
     def cut(self, reason: str) -> None:
         """Lose the connection, and all that is under way in both directions."""
-        if not self.connected:
+        if not self.connected or self.receiver is None:
             return
         self.connected = False
         self.cuts.append(reason)

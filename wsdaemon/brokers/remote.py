@@ -265,7 +265,10 @@ class RemoteBroker:
             self._repairs.meet(message.room)
         elif message.epoch != room.epoch:
             room.keep_early(message)
-            self._repairs.soon(room)
+            if room.epoch:
+                self._repairs.soon(room)
+            else:  # the room did not exist, and begins now
+                self._repairs.now(room)
         elif message.offset == room.offset + 1 and not room.behind:
             self._rooms.take(room, message)
             if room.has_early:
