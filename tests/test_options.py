@@ -14,6 +14,7 @@ import wsdaemon.options
 from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.asgi import ApplicationForm
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
@@ -31,11 +32,11 @@ A test makes this file from the settings: `python -m tests.test_options` writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from re import Pattern
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .apps.rooms.hooks import Hooks
 '''
@@ -54,6 +55,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     AddressForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
+    ApplicationForm: "str | Callable[..., Any]",
     CommandForm: "str | Sequence[str]",
     VariablesForm: "str | Mapping[str, str | None]",
     ExitCodesForm: "str | Mapping[int, int]",

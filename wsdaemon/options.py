@@ -5,11 +5,11 @@ A test makes this file from the settings: `python -m tests.test_options` writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from re import Pattern
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .apps.rooms.hooks import Hooks
 
@@ -92,6 +92,8 @@ class MountOptions(RouteOptions, total=False):
     max_memory: int | str
     max_files: int
     shared: bool
+    application: str | Callable[..., Any]
+    lifespan: Literal["auto", "on", "off"]
 
 
 class ServerOptions(MountOptions, total=False):

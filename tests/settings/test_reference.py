@@ -156,7 +156,7 @@ def section_of(draw: st.DrawFn, name: str, settings_class: type) -> Section:
     return section(name, **given_values)
 
 
-NEEDED = {"process": {"command": "tail -f 'a b'"}}
+NEEDED = {"process": {"command": "tail -f 'a b'"}, "asgi": {"application": "project.asgi:make( )"}}
 """Options without which an app is refused."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +38,25 @@ def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], flo
 
 
 def load_app(
-    settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, brokers: Brokers | None = None
+    settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, brokers: Brokers | None = None,
+    earlier: Iterable[LoadedApp] = (),
 ) -> LoadedApp:  # fmt: skip
     """Import the app of a mount and make it. Nothing of it is started or opened. LoadError if it is no app.
 
     `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence. `brokers`
-    chooses the brokers of rooms; without it they are in the memory of this process.
+    chooses the brokers of rooms; without it they are in the memory of this process. `earlier` are the apps of other mounts.
     """
     named = settings.app
     factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
     if isinstance(named, str) and named in BUILT_IN:
         # The built-in's module is imported only if a mount runs it: rooms and its broker are a megabyte.
         _refuse_factory(settings, factory)
+        if named == "asgi":
+            from .asgi import find_shared
+
+            shared = find_shared(settings, [each.app for each in earlier])
+            if shared is not None:
+                return LoadedApp(shared)
         return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace, brokers))
     target: Any = load(named) if isinstance(named, str) else named
     if is_autobahn_protocol(target):

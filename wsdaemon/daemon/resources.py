@@ -89,7 +89,7 @@ class Resources:
     def _load_apps(self, failed: Failed, grace: Callable[[], float], brokers: Brokers | None) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed, grace, brokers)
+                self.apps[mount.path] = load_app(mount, failed, grace, brokers, self.apps.values())
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 

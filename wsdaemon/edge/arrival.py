@@ -57,7 +57,7 @@ class Arrival(asyncio.Protocol):
         "due_bucket", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
-    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
+    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer | str, descriptor: int, key: Key | None = None) -> None:
         """`descriptor` is the plain socket's, -1 for TLS. Under `key` a handshake was entered in the gate's limits; it leaves with this."""
         self._gate = gate
         self._arrivals = arrivals
@@ -200,6 +200,11 @@ class Arrival(asyncio.Protocol):
             self._open(candidate, handshake, place, identity)
             return
         self._entry = Entering(handshake, place, identity)
+        if gate.secure:
+            from .tls import tls_session  # here, because many daemons have a TLS proxy in front
+
+            handshake = replace(handshake, tls=tls_session(self._native.get_extra_info("ssl_object")))  # type: ignore[union-attr]
+            self._entry = replace(self._entry, handshake=handshake)
         self._wait(admit(handshake))
 
     def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:

@@ -59,7 +59,7 @@ class Candidate:
         "address", "client_certificate", "entrance", "head", "local", "params", "peer", "request", "secure", "subprotocols", "wanted",
     )  # fmt: skip
 
-    def __init__(self, head: Head, peer: Peer, local: Peer, secure: bool = False, address: Key | None = None) -> None:
+    def __init__(self, head: Head, peer: Peer, local: Peer | str, secure: bool = False, address: Key | None = None) -> None:
         self.head = head
         self.peer = peer
         """The client's address, as far as trusted proxies told."""

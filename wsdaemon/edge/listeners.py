@@ -109,10 +109,11 @@ class Listener:
         self.accepted = 0
         self.crowded_out = 0
 
-    def _own_address(self) -> Peer | None:
-        """The address that all its clients connect to; None when that must be asked for each."""
+    def _own_address(self) -> Peer | str | None:
+        """The address that all its clients connect to, a unix socket's path; None when that must be asked for each."""
         if not self._is_tcp:
-            return UNIX
+            path = self._sock.getsockname()
+            return path if path and isinstance(path, str) else UNIX
         address = self._sock.getsockname()
         return None if address[0] in ANYWHERE else Peer.from_sockname(address)
 

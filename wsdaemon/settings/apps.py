@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from wsdaemon.settings.asgi import AsgiOptions as AsgiOptions
 from wsdaemon.settings.process import ProcessOptions as ProcessOptions
 from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
@@ -46,6 +47,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
         "ticker": BuiltIn(TickerOptions, "wsdaemon.daemon.apps:make_ticker"),
         "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
         "process": BuiltIn(ProcessOptions, "wsdaemon.daemon.hosting:make_process"),
+        "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.asgi:make_asgi"),
     }
 )
 """Every built-in app by its name."""

@@ -118,8 +118,8 @@ class MountSettings(SectionSettings):
     app: App = field(
         metadata=explain(
             "The app that this mount runs. echo sends every message back. ticker pushes a line of JSON with the time at a fixed "
-            "interval. rooms passes each client's messages on to all other members of its room. process runs a program for each "
-            "connection. module:function and module:Class are your own code.",
+            "interval. rooms passes each client's messages on to all other members of its room. asgi runs an ASGI application. process "
+            "runs a program for each connection. module:function and module:Class are your own code.",
             inherited=False,
             example="echo",
         )
