@@ -7,8 +7,8 @@ Messages of the channel (see `channel`); contents are JSON in memory files:
     told      request, what; the answer                             worker to supervisor; without a question as its last word
     gathered  request; everything, see ops.workers.Gathered         supervisor to the asker
 
-A worker that hangs is not waited for. Of the metrics the last answer of each worker is kept: it stands for a worker that hangs, and is added
-to the sum of the ended when the worker ends. So the counters of all workers together never fall.
+A worker that hangs is not waited for. Of the metrics the last answer of each worker is kept: it stands for a worker that hangs, and is
+added to the sum of the ended when the worker ends. So the counters of all workers together never fall.
 """
 
 from __future__ import annotations
