@@ -28,7 +28,7 @@ T = TypeVar("T")
 log = Logger(namespace="wsdaemon.hub")
 
 
-class HubLink(Protocol):
+class AskedHub(Protocol):
     """The part of hub.client.HubClient that is used here."""
 
     is_there: bool
@@ -64,7 +64,7 @@ class HubPlaces:
     """The places of one worker's connections in the hub: edge.shared.SharedPlaces."""
 
     def __init__(
-        self, link: HubLink, loop: asyncio.AbstractEventLoop, now: Callable[[], float], line_log: LineLog = log,
+        self, link: AskedHub, loop: asyncio.AbstractEventLoop, now: Callable[[], float], line_log: LineLog = log,
         max_away: float = MAX_AWAY_SECONDS,
     ) -> None:  # fmt: skip
         """`now` gives seconds. The hub counts as away until it has welcomed the worker for the first time.
