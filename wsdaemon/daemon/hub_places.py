@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from twisted.logger import Logger
 
-from ..core.rare_lines import LineLog
+from ..core.rare_lines import LineLog, RareLines
 from ..edge.request import BadRequest, unavailable
 from ..edge.shared import SharedLimit, SharedRate, refusal
 from ..hub.client import HubAway
@@ -74,7 +74,7 @@ class HubPlaces:
         self._link = link
         self._loop = loop
         self._now = now
-        self._log = line_log
+        self._lines = RareLines(line_log)
         self._max_away = max_away
         self._last_number = 0
         self._open: dict[int, HubPlace] = {}  # asked for or held
@@ -125,7 +125,7 @@ class HubPlaces:
         elif isinstance(error, HubAway):
             self._ask(place)  # another hub may be there already
         else:
-            self._log.error("the hub could not answer a question for a place: {error}", error=str(error))
+            self._lines.error("failed", "the hub could not answer a question for a place: {error}", error=str(error))
             self._refuse(place, unavailable("hub_away", "the server cannot count its connections now", place.retry_after))
 
     def _grant(self, place: HubPlace) -> None:
@@ -146,12 +146,14 @@ class HubPlaces:
         if self._now() - self._away_since <= self._max_away:
             if self._told < 1:
                 self._told = 1
-                self._log.warn("the hub is away: limits over all workers are those of each worker for up to {n:g} s", n=self._max_away)
+                self._lines.warn(
+                    "away", "the hub is away: limits over all workers are those of each worker for up to {n:g} s", n=self._max_away
+                )
             self._grant(place)
             return
         if self._told < 2:
             self._told = 2
-            self._log.error("the hub has been away for more than {n:g} s: clients are refused", n=self._max_away)
+            self._lines.error("refused", "the hub has been away for more than {n:g} s: clients are refused", n=self._max_away)
         self._refuse(place, unavailable("hub_away", "the server cannot count its connections now", place.retry_after))
 
     def _lost(self, reason: str) -> None:
@@ -162,4 +164,4 @@ class HubPlaces:
         self._away_since, told, self._told = None, self._told, 0
         self._link.tell(PLACES_HELD, pack_held((each.number, [limit.name for limit in each.limits]) for each in self._held.values()))
         if told:
-            self._log.info("the hub is back: limits hold over all workers again")
+            self._lines.info("back", "the hub is back: limits hold over all workers again")
