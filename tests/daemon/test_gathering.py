@@ -1,4 +1,4 @@
-"""daemon/gathering.py with daemon/all_workers.py: questions of one worker to all, whoever hangs or ends meanwhile."""
+"""daemon/gathering.py with daemon/all_workers.py: questions of one worker to all, even if workers hang or end meanwhile."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_worker_that_does_not_answer_is_waited_for_a_second(team: Team) -> Non
     assert not task.done()
     team.loop.advance(0.2)
     assert set(task.result().answers) == {"1", "2"}
-    team.workers[3].go_on()  # its late answer is nobody's
+    team.workers[3].go_on()  # no question waits for its late answer
     team.loop.settle()
 
 

@@ -83,7 +83,7 @@ def test_a_snapshot_travels_as_json() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("123"), st.sampled_from(["count", "end", "look"])), max_size=60))
 def test_no_counter_ever_falls_and_none_counts_twice(events: list[tuple[str, str]]) -> None:
-    """Workers count, end and are replaced; the supervisor has the snapshots of the last look. What came after it ends with its worker."""
+    """Workers count, end and are replaced; the supervisor has the snapshots of the last look. Later counts end with their worker."""
     running, looked, ended, kept, seen = dict.fromkeys("123", 0), dict.fromkeys("123", 0), list[Family](), 0, 0.0
     for worker, event in events:
         if event == "count":

@@ -69,7 +69,7 @@ class SharedCounts:
         self._known(link)
 
     def _known(self, link: WorkerLink) -> None:
-        """The places of this link are known. What it asked before is void."""
+        """The places of this link are known. Its earlier questions are void."""
         if self._waiting is None:
             return
         self._waiting = [entry for entry in self._waiting if entry[0] is not link]
