@@ -1,4 +1,7 @@
-"""The questions of the admin pages of one worker to all workers. Any worker answers a request: it asks the supervisor, which asks the others."""
+"""The questions of the admin pages of one worker to all workers.
+
+Any worker answers a request: it asks the supervisor, which asks the others.
+"""
 
 from __future__ import annotations
 
