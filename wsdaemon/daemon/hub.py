@@ -43,7 +43,7 @@ class Hub:
         self._loop = loop
         self._heartbeats = child.heartbeats
         self._lines = RareLines(log)
-        self.server = HubServer(loop, os.urandom(INSTANCE_BYTES), self._has_heartbeat, self._report)
+        self.server = HubServer(loop, os.urandom(INSTANCE_BYTES), self.has_heartbeat, self._report)
         self.rooms = RoomServer(self.server)
         self.reopen_log: Callable[[], object] | None = None
         child.join(loop, self._received, self._orphaned)
@@ -59,7 +59,8 @@ class Hub:
         self.rooms.close()
         self.server.close()
 
-    def _has_heartbeat(self, worker: int) -> bool:
+    def has_heartbeat(self, worker: int) -> bool:
+        """Whether the worker's loop turned within the last second."""
         return self._heartbeats.worker(worker).live
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
