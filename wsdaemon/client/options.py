@@ -1,0 +1,43 @@
+"""The types of a client's options and callbacks. Their meaning is in settings/client.py."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from .client import WebSocketClient
+
+OnOpen = Callable[["WebSocketClient"], object]
+OnMessage = Callable[["WebSocketClient", str | bytes], Awaitable[object] | object]
+OnClose = Callable[["WebSocketClient", int, str], object]
+OnReconnect = Callable[["WebSocketClient", int, float], object]
+OnError = Callable[["WebSocketClient", BaseException], object]
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of WebSocketClient that have a key's form: sizes and durations may be text with a unit, or numbers."""
+
+    reconnect: str | bool | tuple[float, float] | None
+    connect_timeout: float | str | timedelta
+    handshake_timeout: float | str | timedelta
+    read_timeout: float | str | timedelta
+    close_timeout: float | str | timedelta
+    ping_interval: float | str | timedelta
+    ping_timeout: float | str | timedelta
+    max_message: int | str
+    max_fragments: int
+    control_frames_per_second: int
+    compression: bool
+    compression_level: int
+    compression_window_bits: int
+    compression_memory_level: int
+    compression_threshold: int | str
+    compression_server_context_takeover: bool
+    compression_client_context_takeover: bool
+    queue: Literal["drop_oldest", "refuse", "wait"]
+    queue_messages: int
+    queue_bytes: int | str
+    subprotocols: str | Sequence[str]
+    redirects: int
