@@ -35,7 +35,8 @@ async def chat(connection: CoroutineConnection) -> None:
 from collections.abc import Awaitable
 
 from wsdaemon import (
-    App, ConnectionClassApp, Connection, ExpiringSession, Handshake, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp,
+    Acceptance, AdmittingApp, App, ConnectionClassApp, Connection, ExpiringSession, Handshake, HandshakeApp, HandshakeRefused,
+    PayloadSession, ServiceApp, Session, SubprotocolsApp,
 )
 
 
@@ -53,6 +54,11 @@ class Echo:
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    async def admit(self, handshake: Handshake) -> Acceptance | None:
+        if handshake.origin is None:
+            raise HandshakeRefused(403, "browsers only", [("X-Why", "origin")])
+        return Acceptance(subprotocol="echo.v1", headers=[("Set-Cookie", "seen=1")])
 
     def open(self, connection: Connection, handshake: Handshake) -> "EchoSession":
         return EchoSession(connection)
@@ -102,6 +108,7 @@ apps: list[App] = [echo, Slow(), Bytes()]
 service: ServiceApp = echo
 subprotocols: SubprotocolsApp = echo
 handshake: HandshakeApp = echo
+admitting: AdmittingApp = echo
 connection_class: ConnectionClassApp = echo
 session: Session = SlowSession()
 payloads: PayloadSession = BytesSession()

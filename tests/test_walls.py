@@ -22,6 +22,7 @@ ROOMS = {
     "core": set[str](),
     "apps": {"core", "brokers", "settings"},  # the value objects that everybody hands around lie in core
     "brokers": {"core", "settings"},
+    "hub": {"brokers", "core", "settings"},  # loaded by a process that knows neither Autobahn nor Twisted's web
     "settings": set[str](),
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 __all__ = [
+    "Acceptance",
     "AdminOptions",
+    "AdmittingApp",
     "App",
     "BrokerError",
     "ClientCertificate",
@@ -21,6 +23,7 @@ __all__ = [
     "ExpiringSession",
     "Handshake",
     "HandshakeApp",
+    "HandshakeRefused",
     "Headers",
     "HistoryPage",
     "Identity",
@@ -55,9 +58,21 @@ if TYPE_CHECKING:
     from .apps.rooms.hooks import EnterHook, EnterPatternHook, PublishHook
     from .apps.rooms.visitor import Refused, Visitor
     from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
+    from .core.acceptance import HandshakeRefused
     from .core.closing import ConnectionClosed
     from .core.connection import Connection
-    from .core.contract import App, ConnectionClassApp, ExpiringSession, HandshakeApp, PayloadSession, ServiceApp, Session, SubprotocolsApp
+    from .core.contract import (
+        Acceptance,
+        AdmittingApp,
+        App,
+        ConnectionClassApp,
+        ExpiringSession,
+        HandshakeApp,
+        PayloadSession,
+        ServiceApp,
+        Session,
+        SubprotocolsApp,
+    )
     from .core.handshake import ClientCertificate, Handshake, Headers, Peer
     from .core.identity import Identity
     from .core.threads import SendQueueFull
@@ -67,7 +82,9 @@ if TYPE_CHECKING:
     from .settings.problems import SettingsError
 
 _HOMES = {
+    "Acceptance": "core.contract",
     "AdminOptions": "options",
+    "AdmittingApp": "core.contract",
     "App": "core.contract",
     "BrokerError": "brokers.contract",
     "ClientCertificate": "core.handshake",
@@ -80,6 +97,7 @@ _HOMES = {
     "ExpiringSession": "core.contract",
     "Handshake": "core.handshake",
     "HandshakeApp": "core.contract",
+    "HandshakeRefused": "core.acceptance",
     "Headers": "core.handshake",
     "HistoryPage": "brokers.contract",
     "Identity": "core.identity",

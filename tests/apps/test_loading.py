@@ -182,6 +182,12 @@ class OneArgument:
     def open(self, connection: object) -> None: ...
 
 
+class PlainAdmit:
+    def open(self, connection: object, handshake: object) -> None: ...
+
+    def admit(self, handshake: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -192,6 +198,7 @@ class OneArgument:
         (AsyncOpen, "its open() is a coroutine function"),
         (AsyncOpen(), "its open() is a coroutine function"),
         (OneArgument, "its open() does not take two arguments"),
+        (PlainAdmit, "its admit() is asked before each 101, so it must be `async def admit(handshake)`"),
         (object(), "a object is not an app"),
     ],
 )

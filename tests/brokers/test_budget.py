@@ -33,6 +33,8 @@ class Quiet:
 
     def presence_changed(self, notice: Notice) -> None: ...
 
+    def interrupted(self, room: str, answer: c.Subscribed, pattern: str | None = None) -> None: ...
+
 
 def broker(**limits: Any) -> MemoryBroker:
     made = MemoryBroker(

@@ -30,6 +30,9 @@ class Listener:
     def presence_changed(self, notice: Notice) -> None:
         self.notices.append(notice)
 
+    def interrupted(self, room: str, answer: c.Subscribed, pattern: str | None = None) -> None:
+        raise AssertionError("the memory broker never interrupts")
+
     @property
     def offsets(self) -> list[int]:
         return [message.offset for message in self.messages]

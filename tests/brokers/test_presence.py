@@ -235,3 +235,12 @@ def test_a_broker_that_is_closed_tells_nothing_later() -> None:
     hall.broker.close()
     hall.advance(60.0)
     assert len(watcher.notices) == before
+
+
+def test_passes_that_begin_early_do_not_add_up_to_a_longer_wait() -> None:
+    """A change behind messages that wait begins a pass before its time; a hundred of them would make the next one wait for a minute."""
+    presence = PresenceChanges(lambda: 0.0)
+    for number in range(100):
+        presence.note(Change("joined", Presence(str(number), {})))
+        presence.take()
+    assert presence.wait == MAX_INTERVAL_SECONDS

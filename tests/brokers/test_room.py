@@ -9,7 +9,7 @@ import pytest
 
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.budget import Budget
-from wsdaemon.brokers.contract import Message, Notice, Position, Presence
+from wsdaemon.brokers.contract import Message, Notice, Position, Presence, Subscribed
 from wsdaemon.brokers.room import Holder, Room, room_cost
 
 
@@ -20,6 +20,8 @@ class Member:
     def deliver(self, message: Message) -> None: ...
 
     def presence_changed(self, notice: Notice) -> None: ...
+
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None: ...
 
 
 def room(messages: int, **limits: Any) -> Room:

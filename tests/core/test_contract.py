@@ -11,6 +11,8 @@ from wsdaemon.apps.echo import EchoApp
 from wsdaemon.apps.ticker import TickerApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.contract import (
+    Acceptance,
+    AdmittingApp,
     ConnectionClassApp,
     ExpiringSession,
     HandshakeApp,
@@ -21,7 +23,7 @@ from wsdaemon.core.contract import (
 )
 from wsdaemon.core.handshake import Handshake
 
-MORE = (ServiceApp, SubprotocolsApp, HandshakeApp, ConnectionClassApp)
+MORE = (ServiceApp, SubprotocolsApp, HandshakeApp, ConnectionClassApp, AdmittingApp)
 
 
 class Plain:
@@ -43,6 +45,8 @@ class Full(Plain):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    async def admit(self, handshake: Handshake) -> Acceptance | None: ...
 
 
 class FullSession(PlainSession):

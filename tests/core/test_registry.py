@@ -44,9 +44,11 @@ def test_the_registry_of_open_connections() -> None:
         first = clients[0].connection
         assert len(connections) == 3
         assert first in connections
+        assert connections.get(first.id) is first
         connections.remove(first)
         connections.remove(first)
         assert first not in connections
+        assert connections.get(first.id) is None
         assert len(connections) == 2
         for connection in connections:  # may change while it is walked
             connections.remove(connection)

@@ -1,13 +1,12 @@
-"""daemon/admin.py: the token that guards the operator's pages, tickets, and members that are sent away."""
+"""daemon/admin.py: the token that guards the operator's pages, and the names that they are asked under."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from wsdaemon.daemon.admin import LOOPBACK_HOSTS, dismisser, watch_token
+from wsdaemon.daemon.admin import LOOPBACK_HOSTS, watch_token
 from wsdaemon.edge.auth.files import FileError
 from wsdaemon.edge.hosts import Hosts
 
@@ -30,25 +29,6 @@ def test_a_token_that_can_be_guessed_or_sent_by_nobody_is_refused_and_not_shown(
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="token"):
         watch_token(tmp_path / "token")
-
-
-class Opened:
-    """A connection that can be sent away."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.closes: list[tuple[int, str]] = []
-
-    def close(self, code: int, reason: str) -> None:
-        self.closes.append((code, reason))
-
-
-def test_a_member_is_sent_away_by_its_id_and_no_other() -> None:
-    one, other = Opened("4f2a-1"), Opened("4f2a-17")
-    dismiss = dismisser(cast(Any, [one, other]))
-    assert dismiss("4f2a-17", 4403, "removed")
-    assert (one.closes, other.closes) == ([], [(4403, "removed")])
-    assert not dismiss("4f2a-18", 4403, "removed")
 
 
 def test_loopback_names_are_the_default_hosts() -> None:

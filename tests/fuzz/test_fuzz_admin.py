@@ -9,18 +9,21 @@ from typing import Any
 
 from tests.support.fakes import House, Transport
 from tests.support.fuzzing import again, run
+from tests.support.metrics import FakeWire, connection
 from tests.support.mutators import cut, mutate
 from tests.support.rooms import Hall, hall
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.histogram import Histogram
-from wsdaemon.core.registry import Count
+from wsdaemon.core.registry import Connections, Count
 from wsdaemon.edge.auth.ticket import TicketBook, TicketsFull
 from wsdaemon.edge.http import PlainServer
+from wsdaemon.ops.admin.connections import ConnectionPages
 from wsdaemon.ops.admin.exposition import MetricsPage, Sources
 from wsdaemon.ops.admin.health import HealthPages, MountView
 from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages
 from wsdaemon.ops.admin.site import AdminSite
 from wsdaemon.ops.admin.tickets import TicketPages
+from wsdaemon.ops.connections import OwnConnections
 from wsdaemon.ops.metrics import Totals
 
 Visit = list[bytes]
@@ -66,6 +69,8 @@ REQUESTS = (
     _request("DELETE", "/api/rooms/lobby/members/m1?code=4403&reason=x"),
     _json("POST", "/api/publish", {"messages": [MESSAGE, {"room": "a*", "data": "b"}]}),
     _json("POST", "/api/tickets/t", {"identity": "ada", "claims": {"a": 1}, "path": "/x", "expires": 1e9}),
+    _request("GET", "/api/connections?after=m-0&limit=1&mount=%2Fr&listener=w&user=ada&address=203.0.113.5"),
+    _request("DELETE", "/api/connections/m-2?code=4403&reason=x"),
     _request("GET", "/nothing"),
 )
 
@@ -112,8 +117,12 @@ def site(hall: Hall) -> AdminSite:
         version="1", frames="c", ready=lambda: True, count=Count(10), totals=Totals(), connections=(), listeners=(), mounts=views,
         loop_latency=Histogram(), round_trips=Histogram(),
     )  # fmt: skip
-    rooms = RoomsPages([RoomsMount("/r", hall.app.rooms, 1000)], lambda id, code, reason: id == "m1")
-    pages = [*health.pages(), *MetricsPage(sources, False).pages(), *rooms.pages(), *TicketPages({"t": Book()}).pages()]
+    opened = Connections()
+    opened.add(connection(FakeWire(), "m-1"))
+    connections = OwnConnections(opened)
+    rooms = RoomsPages([RoomsMount("/r", hall.app.rooms, 1000)], connections)
+    pages = [*health.pages(), *MetricsPage(sources, False).pages(), *ConnectionPages(connections).pages()]
+    pages += [*rooms.pages(), *TicketPages({"t": Book()}).pages()]
     return AdminSite(pages, lambda: TOKEN, "1")
 
 

@@ -232,6 +232,30 @@ def test_a_member_is_sent_away(daemon: Daemon, operator: Operator) -> None:
     assert operator.ask("DELETE", f"/api/rooms/lobby/members/{member['id']}")[0] == 404
 
 
+def test_connections_are_listed_and_closed(daemon: Daemon, operator: Operator) -> None:
+    ticket = operator.json("POST", "/api/tickets/site", b'{"identity":"ada"}')["ticket"]
+    with daemon.connect("/rooms/lobby") as bob, daemon.connect(f"/members?ticket={ticket}") as ada:
+        ada.send("x")
+        assert ada.recv(SECONDS) == "x"
+        wait_for_members(operator, 1)
+        first = operator.json("GET", "/api/connections?limit=1")
+        assert first["count"] == 2 and [one["path"] for one in first["connections"]] == ["/rooms/lobby"]
+        rest = operator.json("GET", f"/api/connections?after={first['after']}")
+        [found] = rest["connections"]
+        assert "after" not in rest
+        assert (found["user"], found["mount"], found["messages_in"], found["address"]) == ("ada", "/members", 1, "127.0.0.1")
+        assert ticket not in json.dumps(rest)
+        assert operator.json("GET", "/api/connections?user=ada")["connections"][0]["id"] == found["id"]
+        assert operator.json("GET", "/api/connections?user=bob") == {"connections": [], "count": 0}
+        operator.json("DELETE", f"/api/connections/{found['id']}?code=4001&reason=spam")
+        with pytest.raises(ConnectionClosed):
+            ada.recv(SECONDS)
+        assert (ada.close_code, ada.close_reason) == (4001, "spam")
+        assert operator.ask("DELETE", f"/api/connections/{found['id']}")[0] == 404
+        operator.json("POST", "/api/rooms/lobby/messages", b"still here", Content_Type="text/plain")
+        assert bob.recv(SECONDS) == "still here"
+
+
 def test_a_ticket_opens_one_connection(daemon: Daemon, operator: Operator) -> None:
     made = operator.json("POST", "/api/tickets/site", b'{"identity":"ada"}')
     with daemon.connect(f"/members?ticket={made['ticket']}") as client:

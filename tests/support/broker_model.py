@@ -56,6 +56,9 @@ class Client:
             assert (change.who.id in known) is (change.kind == "left")
             known ^= {change.who.id}
 
+    def interrupted(self, room: str, answer: c.Subscribed, pattern: str | None = None) -> None:
+        raise AssertionError("the memory broker never interrupts")
+
 
 class ModelRoom:
     def __init__(self, epoch: str) -> None:

@@ -227,11 +227,11 @@ class House:
         self.turns = Turns(loop.call_soon, now=lambda: self.now)
         self.calls = ThreadCalls(loop, now=lambda: self.now)
         self.background = Background()
+        self._numbers = itertools.count(1)
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
         """`options` are those of MountSettings and WirePolicy, and `reader`, one of READERS. Control frames have no limit by default."""
         frames, fast = READERS[options.pop("reader", self.reader)]
-        numbers = itertools.count(1)
         names = {field.name for field in dataclasses.fields(MountSettings)} - {"subprotocols"}
         settings = {"control_frames_per_second": 0} | {name: options.pop(name) for name in names & set(options)}
         if "slow_client" in settings:
@@ -249,7 +249,7 @@ class House:
             background=self.background,
             frames=options.pop("frames", frames),
             fast=fast,
-            next_id=lambda: f"test-{next(numbers)}",
+            next_id=lambda: f"test-{next(self._numbers)}",
             **options,
         )
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.handshake import Peer
+from wsdaemon.core.identity import Identity
 
 PLACE = ("/chat", "here")
 
 
+FAR = Peer("203.0.113.5", 40_000)
+
+
 @dataclass
 class Shown:
-    """The part of a handshake that the page needs."""
+    """The part of a handshake that the pages need."""
 
     mount: str = PLACE[0]
     listener: str = PLACE[1]
+    path: str = PLACE[0]
+    peer: Peer = FAR
+    secure: bool = False
+    identity: Identity | None = None
+    subprotocol: str | None = None
+    user_agent: str | None = None
 
 
 @dataclass
@@ -25,6 +38,9 @@ class FakeWire:
     bytes_out: int = 0
     waiting: int = 0
     live: bool = True
+
+    def close(self, code: int, reason: str) -> None:
+        self.live = False
 
     def unsent(self) -> int:
         return self.waiting
@@ -37,5 +53,9 @@ class FakeWire:
         return self
 
 
-def connection(wire: FakeWire, number: str = "1") -> Connection:
-    return Connection(wire, Shown(), number)  # type: ignore[arg-type]
+NUMBERS = itertools.count(1)
+
+
+def connection(wire: FakeWire, number: str | None = None, **shown: Any) -> Connection:
+    """`shown` are fields of Shown. Without `number` the id differs from all others, as in a daemon."""
+    return Connection(wire, Shown(**shown), number or f"fake-{next(NUMBERS)}")  # type: ignore[arg-type]

@@ -8,10 +8,11 @@ from typing import Any
 
 from tests.support.admin import ask
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage
+from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage, Subscribed
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages
 from wsdaemon.ops.admin.site import AdminSite
+from wsdaemon.ops.connections import ConnectionPage, Filter
 
 
 class Rooms:
@@ -48,6 +49,9 @@ class Member:
     def presence_changed(self, notice: Notice) -> None:
         """Nothing is done with it."""
 
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        raise AssertionError("the memory broker never interrupts")
+
 
 class Outside:
     """The API, and what is behind it."""
@@ -56,14 +60,17 @@ class Outside:
         self.rooms = {path: Rooms(**limits) for path in mounts or ("/rooms/{room}",)}
         self.dismissed: list[tuple[str, int, str]] = []
         self.here = {"m-1"}
-        pages = RoomsPages([RoomsMount(path, rooms, max_message, closed) for path, rooms in self.rooms.items()], self.dismiss)
+        pages = RoomsPages([RoomsMount(path, rooms, max_message, closed) for path, rooms in self.rooms.items()], self)
         self.site = AdminSite(pages.pages(), lambda: None, "1")
 
     @property
     def broker(self) -> MemoryBroker:
         return next(iter(self.rooms.values())).broker
 
-    def dismiss(self, id: str, code: int, reason: str) -> bool:
+    async def page(self, wanted: Filter, after: str, limit: int) -> ConnectionPage:
+        raise NotImplementedError
+
+    async def close(self, id: str, code: int, reason: str) -> bool:
         self.dismissed.append((id, code, reason))
         return id in self.here
 

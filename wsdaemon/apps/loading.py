@@ -121,6 +121,9 @@ def check_open(app: Any, name: str) -> None:
         raise LoadError(name, f"its open() is a coroutine function; expected a plain `def {OPEN}` that returns the session")
     if not takes(app.open, 2):
         raise LoadError(name, f"its open() does not take two arguments; expected {OPEN}")
+    admit = getattr(app, "admit", None)
+    if admit is not None and not (is_coroutine_function(admit) and takes(admit, 1)):
+        raise LoadError(name, "its admit() is asked before each 101, so it must be `async def admit(handshake)`")
 
 
 def coroutine_function(target: Any, name: str) -> Any:

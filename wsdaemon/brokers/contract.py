@@ -49,6 +49,8 @@ class Message:
     content_type: str | None = None
     account: Account | None = None
     """The account in which it counts; None is the program's."""
+    echo: bool = True
+    """False if the publisher is not to be given it live, on an order that is kept elsewhere. The memory broker leaves it True."""
     holds: int = 0
     """The number of histories, rooms and deliveries of the broker that refer to it. While it is above 0, its bytes count."""
     cache: dict[Any, Any] | None = None
@@ -105,6 +107,16 @@ class Member(Protocol):
     def presence_changed(self, notice: Notice) -> None:
         """Take changes in a room to which this member subscribed with `presence=True`. The same rules as for `deliver`."""
 
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        """Learn that messages of the room may be lost for this member, because the broker was cut off from the room's order.
+
+        `answer.gap` is true. The room continues at `answer.epoch` and `answer.offset`: the messages that the room still has, and live ones,
+        follow with `offset + 1` by `deliver`. `answer.messages` has at most the message at `offset` itself, if the room keeps its latest.
+        `answer.present` is the whole roster, if the member subscribed with `presence=True`; notices count from there. `pattern`: one of the
+        member's patterns that matches, if it is not a member of the room. If nothing is lost, the broker delivers what the member missed
+        and does not call this. The same rules as for `deliver`. The memory broker never calls it.
+        """
+
 
 class Published(NamedTuple):
     """The answer to a publish: the position of the message.
@@ -160,6 +172,8 @@ class HistoryPage:
     first: int
     messages: tuple[Message, ...] = ()
     gap: bool = False
+    latest: Message | None = None
+    """After a gap, the room's last message, if the room keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +396,12 @@ class Busy(BrokerError):
     """The room's earlier publications are still being delivered: publish more slowly, then again."""
 
     code = "busy"
+
+
+class BrokerUnavailable(BrokerError):
+    """The order of the rooms is kept in another process, which has not answered in time. It may have carried out the request."""
+
+    code = "unavailable"
 
 
 class BrokerClosed(BrokerError):

@@ -230,7 +230,10 @@ class MemoryBroker:
         state.history.trim(now)
         strange = since is not None and not (since.epoch == state.epoch and 0 <= since.offset <= state.offset)
         messages, gap = state.history.page(None if since is None or strange else since.offset, limit, reverse, state.offset)
-        return HistoryPage(room, state.epoch, state.offset, state.history.first(state.offset), messages, gap or strange)
+        gap = gap or strange
+        return HistoryPage(
+            room, state.epoch, state.offset, state.history.first(state.offset), messages, gap, state.last if gap else None
+        )  # fmt: skip
 
     def presence(self, room: str, limit: int | None = None) -> PresencePage:
         self._open()

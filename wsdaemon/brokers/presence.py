@@ -105,7 +105,8 @@ class PresenceChanges:
         """Seconds until the next pass may begin; 0 if it may begin now."""
         if len(self._undone) > MAX_UNDONE_CHANGES:
             return 0.0
-        return max(0.0, self._due - self._clock() - (PASS_BURST - 1) * PASS_INTERVAL_SECONDS)
+        # At most the longest interval, because passes that begin early, before messages that wait, would add up without end.
+        return min(MAX_INTERVAL_SECONDS, max(0.0, self._due - self._clock() - (PASS_BURST - 1) * PASS_INTERVAL_SECONDS))
 
     def take(self) -> tuple[list[tuple[int, Change]], list[Undone], int]:
         """The content of a pass that begins now: the changes, the undone changes, and the number of the last change."""

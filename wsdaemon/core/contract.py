@@ -6,7 +6,8 @@ This one rule keeps messages in order, and a slow app delays only its own client
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -77,6 +78,34 @@ class StoppingApp(Protocol):
 @runtime_checkable
 class ServiceApp(App, StartingApp, StoppingApp, Protocol):
     """An app that has both. The daemon takes each of the two methods by itself too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The client may come in."""
+
+    subprotocol: str | None = None
+    """One that the client offered; "" for none. None: the daemon's choice, which is in `handshake.subprotocol`."""
+    headers: Sequence[tuple[str, str]] = ()
+    """Further lines of the answer, in their order, duplicates kept. Those that make the answer a 101 are the daemon's: Upgrade, Connection
+    and all that begin with Sec-WebSocket-."""
+    open: Callable[[Connection, Handshake], Session | PayloadSession] | None = None
+    """Makes the session, in the place of the app's `open`: for an app that has begun to serve the client already."""
+    abandoned: Callable[[], None] | None = None
+    """Called instead of `open` if there is no connection after all: the client has left, or the daemon stops."""
+
+
+@runtime_checkable
+class AdmittingApp(App, Protocol):
+    """An app that decides about opening handshakes itself, before the 101."""
+
+    async def admit(self, handshake: Handshake, /) -> Acceptance | None:
+        """An opening handshake has passed the mount's own checks, authentication among them, and has its places in all limits.
+
+        None: the client may come in. An Acceptance can choose the subprotocol, add headers to the 101, and bring the session.
+        wsdaemon.HandshakeRefused answers the client with a status of the app's; any other exception is logged and answered 500. If
+        the client leaves meanwhile, or the listener's `handshake_timeout` is over (503), the coroutine is cancelled.
+        """
 
 
 @runtime_checkable

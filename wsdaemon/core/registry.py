@@ -50,7 +50,7 @@ class Connections:
     def __init__(self, apps: Mapping[str, str] | None = None) -> None:
         """`apps`: the name of the app at each mount's path, for the log."""
         self.background = Background(apps)
-        self._open: dict[Connection, None] = {}
+        self._open: dict[str, Connection] = {}
         self._boot = secrets.token_hex(2)
         self._numbers = itertools.count(1)
         self._emptied: asyncio.Future[None] | None = None
@@ -60,10 +60,14 @@ class Connections:
         return len(self._open)
 
     def __iter__(self) -> Iterator[Connection]:
-        return iter(list(self._open))
+        return iter(list(self._open.values()))
 
     def __contains__(self, connection: object) -> bool:
-        return connection in self._open
+        return isinstance(connection, Connection) and self._open.get(connection.id) is connection
+
+    def get(self, id: str) -> Connection | None:
+        """The open connection with this id; None if there is none."""
+        return self._open.get(id)
 
     def next_id(self) -> str:
         """A connection's name in the log: four characters that change with each start, and a number."""
@@ -71,12 +75,12 @@ class Connections:
 
     def add(self, connection: Connection) -> None:
         """Add a connection. During a drain it is closed at once: it may have been admitted before the drain began."""
-        self._open[connection] = None
+        self._open[connection.id] = connection
         if self._ending is not None:
             connection.close(*self._ending)
 
     def remove(self, connection: Connection) -> None:
-        self._open.pop(connection, None)
+        self._open.pop(connection.id, None)
         if not self._open and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -94,7 +98,7 @@ class Connections:
         self._emptied = asyncio.get_running_loop().create_future()
         self.close_all(code, reason)
         await asyncio.wait([self._emptied], timeout=patience)
-        left = list(self._open)
+        left = list(self)
         for connection in left:
             connection.abort()
         if left:

@@ -23,11 +23,13 @@ from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 from ..edge.hosts import Hosts
 from ..edge.http import PlainServer
 from ..edge.listeners import Listener
+from ..ops.admin.connections import ConnectionPages
 from ..ops.admin.exposition import MetricsPage, Sources
 from ..ops.admin.health import HealthPages, MountView
 from ..ops.admin.rooms import RoomsMount, RoomsPages
 from ..ops.admin.site import AdminSite
 from ..ops.admin.tickets import TicketPages
+from ..ops.connections import OwnConnections
 from ..ops.metrics import LoopLatency, Totals
 from ..settings.addresses import TcpAddress
 from ..settings.admin import AdminSettings, is_token
@@ -182,9 +184,11 @@ def make_site(
         round_trips=round_trips,
         reloading=reloading,
     )
-    rooms = RoomsPages(_rooms_mounts(mounts), dismisser(connections))
+    opened = OwnConnections(connections)
+    rooms = RoomsPages(_rooms_mounts(mounts), opened)
     tickets = TicketPages(_books(settings, authenticators))
-    pages = [*health.pages(), *MetricsPage(sources, admin.metrics_open).pages(), *rooms.pages(), *tickets.pages()]
+    pages = [*health.pages(), *MetricsPage(sources, admin.metrics_open).pages()]
+    pages += [*ConnectionPages(opened).pages(), *rooms.pages(), *tickets.pages()]
     return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
 
 
@@ -202,19 +206,6 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
         for mount in mounts
         if isinstance(mount.app, RoomsApp)
     ]
-
-
-def dismisser(connections: Connections) -> Callable[[str, int, str], bool]:
-    """A function that closes the connection with an id, with a code and a reason; it returns whether there was one."""
-
-    def dismiss(id: str, code: int, reason: str) -> bool:
-        for connection in connections:
-            if connection.id == id:
-                connection.close(code, reason)
-                return True
-        return False
-
-    return dismiss
 
 
 class _Tickets:

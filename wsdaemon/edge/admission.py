@@ -1,10 +1,12 @@
 """Admission of candidates, once a request was read: the route, the client's address, its origin, authentication, and a place.
 
 Every step either lets the candidate go on or raises BadRequest with the answer. Only authentication may take time. The places are taken
-after it, together with the making of the connection, so a candidate that waits for authentication holds none.
+after it, together with the making of the connection, so a candidate that waits for authentication holds none. An app that decides about
+handshakes itself is asked last, so that no limit is broken while it thinks: its candidates have their places.
 
     draining 503 > limits of the address 429 > another host 421 > no mount 404 > no WebSocket 405, 426, 400 > the mount's rate for the
-    address 429 > full 503 > origin 403 > too many that wait for auth 503 > auth 401, 403, 429, 503 > places 503, 429
+    address 429 > full 503 > origin 403 > too many that wait for auth 503 > auth 401, 403, 429, 503 > places 503, 429 >
+    the app
 """
 
 from __future__ import annotations
@@ -73,8 +75,7 @@ class Admission:
         Where a trusted proxy told another address, that one's limits are checked, and a handshake is entered for the candidate's new
         `address`.
         """
-        if self.closed():
-            raise self.unavailable("draining", "the server is shutting down")
+        self.check_open()
         self.clients.find(candidate)
         if self._hosts is not None and not self._hosts.serves(candidate.head.headers["host"]):
             raise BadRequest(421, "misdirected", "The Host header names a host that is not served here.")
@@ -117,10 +118,14 @@ class Admission:
 
     def admit(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> tuple[Handshake, Place]:
         """The handshake for the app, and the places that its connection now has."""
-        if self.closed():
-            raise self.unavailable("draining", "the server is shutting down")
+        self.check_open()
         handshake = self._handshake(candidate, entrance, identity)
         return handshake, self.places.take(candidate, entrance, identity)
+
+    def check_open(self) -> None:
+        """BadRequest, 503, if the daemon is stopping."""
+        if self.closed():
+            raise self.unavailable("draining", "the server is shutting down")
 
     def _handshake(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Handshake:
         head, headers, offered = candidate.head, candidate.head.headers, candidate.subprotocols

@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
-from ..core.handshake import Peer
+from ..core.acceptance import HandshakeRefused, check_acceptance
+from ..core.contract import Acceptance
+from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
+from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate
@@ -38,7 +42,7 @@ class Progress(enum.Enum):
     READING = "reading"
     """Its transport is being made, or its request read."""
     ASKING = "asking"
-    """Authentication is under way."""
+    """Authentication is under way, or the app's own decision."""
     REFUSED = "refused"
     """The client was answered, with a page or a refusal, and may read that before the connection is dropped."""
     GONE = "gone"
@@ -49,9 +53,8 @@ class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
     __slots__ = (
-        "_arrivals", "_candidate", "_descriptor", "_early", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
-        "due_bucket", "key", "local", "peer", "secure",
-        "stop_connecting",
+        "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
+        "due_bucket", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
@@ -63,7 +66,8 @@ class Arrival(asyncio.Protocol):
         self._progress = Progress.READING
         self._reader: HeadReader | None = None
         self._candidate: Candidate | None = None
-        self._question: asyncio.Future[Identity | None] | None = None
+        self._question: asyncio.Future[Any] | None = None
+        self._entry: Entering | None = None
         self._early = b""
         self.peer = peer
         self.local = local
@@ -100,7 +104,7 @@ class Arrival(asyncio.Protocol):
             elif self._progress is Progress.ASKING:
                 self._keep(data)
             # refused: what else comes is not looked at
-        except BadRequest as error:
+        except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except Exception:
             self._broken(Failure())
@@ -146,12 +150,12 @@ class Arrival(asyncio.Protocol):
         else:
             self._wait(answer)
 
-    def _wait(self, answer: Awaitable[Identity | None]) -> None:
-        """Wait for authentication. The deadline of the handshake runs on."""
-        self._progress = Progress.ASKING
+    def _wait(self, answer: Awaitable[object]) -> None:
+        """Wait for authentication, or for the app. The deadline of the handshake runs on."""
+        waits_already, self._progress = self._progress is Progress.ASKING, Progress.ASKING
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
-        if self._early:
+        if self._early and not waits_already:
             self._keep(b"")
 
     def _keep(self, data: bytes) -> None:
@@ -162,34 +166,64 @@ class Arrival(asyncio.Protocol):
         self._early += data
         self._native.pause_reading()  # type: ignore[union-attr]
 
-    def _answered(self, question: asyncio.Future[Identity | None]) -> None:
-        self._question = None
-        if self._progress is not Progress.ASKING:
-            if not question.cancelled():
-                question.exception()  # read, or the loop would log it: the client is gone
+    def _answered(self, question: asyncio.Future[Any]) -> None:
+        if question is not self._question or self._progress is not Progress.ASKING:
+            _look_at(question)  # the client is gone, or was answered
             return
+        self._question, entry = None, self._entry
         assert self._candidate is not None
         try:
-            self._let_in(self._candidate, question.result())
-        except BadRequest as error:
+            if entry is None:
+                self._let_in(self._candidate, question.result())
+            else:
+                self._open_as_accepted(self._candidate, entry, question.result())
+        except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            self._refuse(self._gate.admission.unavailable("auth_cancelled", "authentication was given up"))
+            reason, text = ("auth_cancelled", "authentication") if entry is None else ("app_cancelled", "the handshake")
+            self._refuse(self._gate.admission.unavailable(reason, f"{text} was given up"))
         except Exception:
             self._broken(Failure())
 
     def _let_in(self, candidate: Candidate, identity: Identity | None) -> None:
+        gate, entrance = self._gate, candidate.entrance
+        assert entrance is not None
+        handshake, place = gate.admission.admit(candidate, entrance, identity)
+        admit = entrance.wires.policy.admit
+        if admit is None:
+            self._open(candidate, handshake, place, identity)
+            return
+        self._entry = Entering(handshake, place, identity)
+        self._wait(admit(handshake))
+
+    def _open_as_accepted(self, candidate: Candidate, entry: Entering, answer: object) -> None:
+        """The app has decided that the client may come in."""
+        accepted = None
+        try:
+            accepted = check_acceptance(answer, entry.handshake.subprotocols)
+            self._gate.admission.check_open()
+            handshake = entry.handshake
+            if accepted.subprotocol is not None:
+                handshake = replace(handshake, subprotocol=accepted.subprotocol or None)
+            self._entry = None  # from here on its place is the connection's
+            self._open(candidate, handshake, entry.place, entry.identity, accepted)
+        except BaseException:
+            _abandon(answer)
+            raise
+
+    def _open(
+        self, candidate: Candidate, handshake: Handshake, place: Place, identity: Identity | None, accepted: Acceptance | None = None
+    ) -> None:  # fmt: skip
         gate, native, entrance = self._gate, self._native, candidate.entrance
         assert native is not None
         assert entrance is not None
-        handshake, place = gate.admission.admit(candidate, entrance, identity)
         if self._early and self._progress is Progress.ASKING:  # it was paused in _keep(); from here on the wire decides
             native.resume_reading()
         wanted, early, time_left = candidate.wanted, self._early, gate.wheel.left(self)
         try:
             wire = entrance.wires.open(
-                native, self._descriptor, handshake, place,
-                key=wanted.key, extensions=wanted.extensions, time_left=time_left, refusals=gate.refusals, early=early,
+                native, self._descriptor, handshake, place, key=wanted.key, extensions=wanted.extensions, time_left=time_left,
+                refusals=gate.refusals, early=early, accepted=accepted,
             )  # fmt: skip
         except NotServed:
             place.leave()
@@ -207,12 +241,15 @@ class Arrival(asyncio.Protocol):
 
     # -- the end
 
-    def _refuse(self, error: BadRequest) -> None:
+    def _refuse(self, error: BadRequest | HandshakeRefused) -> None:
         candidate = self._candidate
         if self._native is None:
             return
         if candidate is None:
+            assert isinstance(error, BadRequest)
             self._answer(self._gate.refusal(error, self.peer), LINGER)
+        elif isinstance(error, HandshakeRefused):
+            self._answer(self._gate.refusal_of_app(error, candidate.peer, candidate.mount), LINGER)
         else:
             self._answer(self._gate.refusal(error, candidate.peer, candidate.mount, candidate.head.method == "HEAD"), LINGER)
 
@@ -222,6 +259,7 @@ class Arrival(asyncio.Protocol):
         assert native is not None
         paused = self._early and self._progress is Progress.ASKING
         self._progress = Progress.REFUSED
+        self._leave_place()
         native.write(answer)
         self._early = b""
         if paused:
@@ -242,7 +280,8 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            self._refuse(self._gate.admission.unavailable("auth_timeout", "authentication took too long"))
+            reason, text = ("auth_timeout", "authentication") if self._entry is None else ("app_timeout", "the app")
+            self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 
@@ -261,6 +300,7 @@ class Arrival(asyncio.Protocol):
         self._progress = Progress.GONE
         self._gate.wheel.clear(self)
         self._forget_question()
+        self._leave_place()
         self._gate.clients.end(self.key)
         self._arrivals.gone(self)
 
@@ -269,3 +309,28 @@ class Arrival(asyncio.Protocol):
         if question is not None:
             # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
             question.get_loop().call_soon(question.cancel)
+
+    def _leave_place(self) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.place.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Entering:
+    """A client that passed all checks of the gate, with its places, while the app decides."""
+
+    handshake: Handshake
+    place: Place
+    identity: Identity | None
+
+
+def _look_at(question: asyncio.Future[Any]) -> None:
+    """The outcome of a question that nothing waits for any more. Looked at, or the loop would log its exception."""
+    if not question.cancelled() and question.exception() is None:
+        _abandon(question.result())
+
+
+def _abandon(answer: object) -> None:
+    if isinstance(answer, Acceptance) and answer.abandoned is not None:
+        answer.abandoned()

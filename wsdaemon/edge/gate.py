@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..core.acceptance import HandshakeRefused
 from ..core.handshake import Peer
 from ..core.identity import Identity
 from ..core.rare_lines import LineLog, RareLines
@@ -21,7 +22,7 @@ from .candidate import Entrance
 from .clients import Clients
 from .places import Stay
 from .request import BadRequest, Head
-from .responses import error_response
+from .responses import app_response, error_response
 
 if TYPE_CHECKING:
     from ..wire.wire import Wire
@@ -72,8 +73,13 @@ class Gate:
         self.refusals.add(error.reason, peer, f": {error.status} {error.detail}", told, mount)
         return error_response(error, head_only=head_only)
 
+    def refusal_of_app(self, refused: HandshakeRefused, peer: Peer, mount: str) -> bytes:
+        """Count and log a refusal by the app of the mount; the HTTP answer for it."""
+        self.refusals.add("app", peer, f": {refused.status}", False, mount)
+        return app_response(refused)
+
     def broken(self, failure: Failure, peer: Peer) -> None:
-        """Log a fault of ours, or of an authenticator, that ended an arrival: once a minute for each type of exception."""
+        """Log a fault of ours, an authenticator or an app that ended an arrival: once a minute for each type of exception."""
         self._lines.failure(type(failure.value).__name__, "request from {peer}", failure, peer=str(peer))
 
     def opened(self, wire: Wire, entrance: Entrance, identity: Identity | None, place: Place) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from ..core.acceptance import HandshakeRefused
 from .request import BadRequest
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -60,6 +61,20 @@ def http_response(
         lines.append("Connection: " + ", ".join(options))
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     return head if head_only else head + payload
+
+
+def app_response(refused: HandshakeRefused) -> bytes:
+    """The answer of an app that refuses an opening handshake, its headers as it gave them."""
+    status, payload = refused.status, b"" if refused.status in _NO_BODY else refused.body
+    names = {name.lower() for name, _ in refused.headers}
+    lines = [f"HTTP/1.1 {status} {phrase(status)}", *[f"{name}: {value}" for name, value in refused.headers]]
+    if "server" not in names:
+        lines.insert(1, "Server: wsdaemon")
+    if payload and "content-type" not in names:
+        lines.append("Content-Type: text/plain; charset=utf-8")
+    if status not in _NO_BODY:
+        lines.append(f"Content-Length: {len(payload)}")
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1") + payload
 
 
 def _check_header(name: str, value: str) -> None:

@@ -16,6 +16,7 @@ from .autobahn.transport import address
 from .wire import Wire
 
 if TYPE_CHECKING:
+    from ..core.contract import Acceptance
     from ..core.handshake import Handshake
     from ..core.registry import Place
     from .policy import Refusing, WirePolicy
@@ -197,14 +198,14 @@ class Wires:
 
     def open(
         self, native: Native, descriptor: int, handshake: Handshake, place: Place, *, key: str, extensions: str, time_left: float,
-        refusals: Refusing | None, early: bytes = b"",
+        refusals: Refusing | None, early: bytes = b"", accepted: Acceptance | None = None,
     ) -> Wire:  # fmt: skip
         """Answer an admitted opening handshake and open its connection, which leaves `place` when it ends.
 
         `descriptor` is the plain socket's, -1 for TLS. `key` and `extensions` are the request's Sec-WebSocket-Key and
         Sec-WebSocket-Extensions (all its lines joined; empty for none). `time_left` is the rest of the listener's `handshake_timeout` in
-        seconds, `refusals` counts a client that a mounted class turns away. `early` are bytes that followed the request. The transport
-        is not paused.
+        seconds, `refusals` counts a client that a mounted class turns away. `early` are bytes that followed the request. `accepted` is
+        the answer of an app that decides about handshakes itself. The transport is not paused.
 
         An exception of a mounted class's constructor is raised before the transport has changed its protocol, and so is NotServed.
         """
@@ -212,7 +213,7 @@ class Wires:
         wire = Wire(self.policy, protocol, native, descriptor, handshake, place)
         wire.attach(native, not self.policy.fast or type(protocol) in self.protocols.streaming)
         if self.protocols.mounted is None:
-            wire.open(key, extensions)
+            wire.open(key, extensions, accepted)
         else:
             wire.ask(extensions, time_left, refusals)
         if early:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.connection import Connection
-from ..core.contract import ConnectionClassApp, HandshakeApp
+from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp
 
 if TYPE_CHECKING:
     from ..core.background import Background
     from ..core.connection import Counts
-    from ..core.contract import App
-    from ..core.handshake import Peer
+    from ..core.contract import Acceptance, App
+    from ..core.handshake import Handshake, Peer
     from ..core.histogram import Histogram
     from ..core.slices import Slices
     from ..core.threads import ThreadCalls
@@ -75,12 +75,15 @@ class WirePolicy:
     """The class of the app's connections."""
     keeps_handshake: bool = field(init=False)
     """Whether the app needs handshakes for longer than its `open`."""
+    admit: Callable[[Handshake], Awaitable[Acceptance | None]] | None = field(init=False)
+    """The app's own decision about opening handshakes, if it makes one."""
 
     def __post_init__(self) -> None:
         """Ask the app once: its Protocols cost too much for each connection."""
         app = self.app
         object.__setattr__(self, "connection_class", app.connection_class if isinstance(app, ConnectionClassApp) else Connection)
         object.__setattr__(self, "keeps_handshake", app.keeps_handshake if isinstance(app, HandshakeApp) else True)
+        object.__setattr__(self, "admit", app.admit if isinstance(app, AdmittingApp) else None)
 
     @property
     def high_water(self) -> int:

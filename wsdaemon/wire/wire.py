@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, reason_bytes
 from ..core.connection import Counts
-from ..core.contract import ExpiringSession, open_session
+from ..core.contract import Acceptance, ExpiringSession, open_session
 from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head
@@ -76,18 +76,21 @@ class Wire:
         native.set_protocol(self.reader)
         native.set_write_buffer_limits(high=0)
 
-    def open(self, key: str, extensions: str) -> None:
-        """Answer an opening handshake for an app of ours, as Autobahn's succeedHandshake() does, which would read the request again."""
+    def open(self, key: str, extensions: str, accepted: Acceptance | None = None) -> None:
+        """Answer an opening handshake for an app of ours, as Autobahn's succeedHandshake() does, which would read the request again.
+
+        `accepted` is the answer of an app that decides about handshakes itself.
+        """
         headers = dict(self.policy.response_headers)
         self._agree(extensions, headers)
         if self.connection.handshake.subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = self.connection.handshake.subprotocol
-        self.together(partial(self._answer, answer(key, headers)))
+        self.together(partial(self._answer, answer(key, headers, () if accepted is None else accepted.headers), accepted))
 
-    def _answer(self, data: bytes) -> None:
+    def _answer(self, data: bytes, accepted: Acceptance | None) -> None:
         self.writer.write(data)
         self.protocol.state = OPEN
-        self.began()
+        self.began(accepted)
 
     def ask(self, extensions: str, time_left: float, refusals: Refusing | None) -> None:
         """Let a class of the user's answer: its onConnect() decides, which may take a while."""
@@ -135,8 +138,8 @@ class Wire:
             handshake = self.connection.handshake
             self.asking.refusals.add(reason, handshake.peer, detail, mount=handshake.mount)
 
-    def began(self) -> None:
-        """The 101 is on its way: the connection is open."""
+    def began(self, accepted: Acceptance | None = None) -> None:
+        """The 101 is on its way: the connection is open. The app or what it has `accepted` makes the session."""
         policy, connection, settings = self.policy, self.connection, self.policy.settings
         self.writer.live = self.opened = True
         self.writer.leave_out_the_answer()
@@ -144,9 +147,11 @@ class Wire:
         if self.deadlines is not None or settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
         if not self.writer.live:  # the daemon is stopping
+            if accepted is not None and accepted.abandoned is not None:
+                accepted.abandoned()
             return
         try:
-            self.session = self._make_session()
+            self.session = self._make_session(accepted)
         except Exception as error:
             self.app_failed("opening", error)
             return
@@ -161,8 +166,8 @@ class Wire:
         if self.deadlines is not None:
             self.deadlines.end_if_over()
 
-    def _make_session(self) -> Any:
-        app = self.policy.app
+    def _make_session(self, accepted: Acceptance | None) -> Any:
+        app: Any = self.policy.app if accepted is None or accepted.open is None else accepted
         if app is None:
             from .autobahn.mounted import MountedSession
 

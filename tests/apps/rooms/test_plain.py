@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.rooms import Hall, Seat, hall
+from wsdaemon.apps.rooms.mount_rooms import CLOSING_SECONDS
+from wsdaemon.brokers.contract import BrokerUnavailable, Subscribed
 
 
 def position(made: Hall, room: str = "lobby") -> tuple[str, int]:
@@ -263,3 +265,29 @@ def test_the_end_of_a_connection_is_the_end_of_its_membership() -> None:
         a = made.seat()
         a.drop()
         assert made.app.rooms.memory.presence("lobby").count == 0
+
+
+def test_a_break_closes_at_a_random_moment_of_the_next_seconds_and_gives_no_message_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = [5.0, 1.0]
+    monkeypatch.setattr("random.uniform", lambda low, high: moments.pop() if (low, high) == (0, CLOSING_SECONDS) else None)
+    with hall() as made:
+        a, b, c = made.seat(), made.seat(), made.seat()
+        for seat in (a, b):
+            seat.session.interrupted("lobby", Subscribed("lobby", "e2", 7, gap=True))
+        c.send("later")
+        assert (a.closed, b.closed) == (None, None)
+        made.advance(1.0)
+        assert (a.closed, b.closed) == ((4410, "gap"), None)
+        made.advance(4.0)
+        assert (b.closed, a.sent, b.sent) == ((4410, "gap"), [], [])
+
+
+def test_an_order_that_does_not_answer_closes_with_try_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def publish(*arguments: object, **options: object) -> None:
+        raise BrokerUnavailable("the order does not answer")
+
+    with hall() as made:
+        a = made.seat()
+        monkeypatch.setattr(made.app.rooms.broker, "publish", publish)
+        a.send("x")
+        assert a.closed == (1013, "unavailable")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.rooms import Json, Seat, hall
 from wsdaemon.apps.rooms.subprotocol import MAX_FAULTS
+from wsdaemon.brokers.contract import Subscribed
 
 
 def message(event: Json) -> Json:
@@ -151,6 +152,14 @@ def test_keys_are_each_users_own() -> None:
         assert not bob.ask("publish", data="x", key="k")["duplicate"]
         assert made.json(who="ada").ask("publish", data="x", key="k" * 128)["offset"] == 3
         assert made.json(who="ada").ask("publish", data="x", key="k")["duplicate"]
+
+
+def test_a_break_is_an_event() -> None:
+    with hall() as made:
+        a = made.json()
+        a.session.interrupted("lobby", Subscribed("lobby", "e2", 7, gap=True), "l*")
+        assert a.events == [{"type": "gap", "room": "lobby", "epoch": "e2", "offset": 7, "pattern": "l*"}]
+        assert a.closed is None
 
 
 def test_presence() -> None:

@@ -117,7 +117,7 @@ def test_the_mount_must_be_clear() -> None:
     assert problem(outside.ask("POST /api/rooms/x/messages?mount=/c", body=b"1")) == (404, "no_mount")
     outside.post("/api/rooms/x/messages?mount=/b/%7Broom%7D", b"1")
     assert [rooms.broker.room_count for rooms in outside.rooms.values()] == [0, 1]
-    pages = RoomsPages([], lambda id, code, reason: False).pages()
+    pages = RoomsPages([], Outside()).pages()
     assert problem(ask(AdminSite(pages, lambda: None, "1"), "GET /api/rooms")) == (404, "no_mount")
 
 

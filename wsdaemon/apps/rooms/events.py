@@ -29,6 +29,11 @@ Events, which answer no request:
         `time` is in seconds since 1970. `publisher` is the member's id, null for the server itself. Binary `data` is in base64, and then
         there is "encoding": "base64".
     {"type": "joined", "room": "lobby", "members": [{"id": ..., "identity": ...}, ...]}       and the same with "left"
+    {"type": "gap", "room": "lobby", "epoch": "9c1d...", "offset": 40, "messages": [MESSAGE], "count": 3, "present": [...]}
+        Messages of a room that the client is in may be lost, because its server was cut off from the room's order: of another process, or
+        of Redis. The room continues with offset + 1, perhaps in another epoch. `messages` has the message at `offset`, if the mount keeps
+        each room's latest. `count` and `present` are as in "subscribed", if the client asked for presence, and replace its list. A client
+        that has the room by a pattern is told the "pattern" too. If nothing is lost, there is no such event.
     {"type": "expiring", "seconds": 60}
         The client's token expires then, and the connection closes.
 """
@@ -97,7 +102,19 @@ def subscribed(answer: Subscribed) -> Event:
     if answer.latest is not None:
         event["latest"] = message_event(answer.latest)
     if answer.present is not None:
-        event |= {"count": len(answer.present), "present": _members(answer.present[:MAX_PRESENT])}
+        event |= _present(answer.present)
+    return event
+
+
+def gap(answer: Subscribed, pattern: str | None) -> Event:
+    """The event for a member that may have lost messages; `pattern` is as in `Member.interrupted`."""
+    event: Event = {"type": "gap", "room": answer.room, "epoch": answer.epoch, "offset": answer.offset}
+    if pattern is not None:
+        event["pattern"] = pattern
+    if answer.messages:
+        event["messages"] = _messages(answer.messages)
+    if answer.present is not None:
+        event |= _present(answer.present)
     return event
 
 
@@ -127,6 +144,10 @@ def history(page: HistoryPage, messages: Sequence[Message], reverse: bool) -> Ev
 
 def presence(room: str, page: PresencePage) -> Event:
     return {"type": "presence", "room": room, "count": page.count, "members": _members(page.members)}
+
+
+def _present(members: Sequence[Presence]) -> Event:
+    return {"count": len(members), "present": _members(members[:MAX_PRESENT])}
 
 
 def _messages(messages: Sequence[Message]) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ NEXT_SWEEP_SECONDS = 0.01
 
 MAX_ROOMS_PER_SWEEP = 500
 """Rooms that one sweep looks at: less than a millisecond."""
+
+CLOSING_SECONDS = 5.0
+"""Over this time the app spreads the closing of many connections at once, so that their clients come back one after the other."""
 
 MAX_STOP_SECONDS = 5.0
 """How long the app waits at its stop for tasks that it has cancelled."""
@@ -194,6 +198,10 @@ class MountRooms:
         """Report a connection that cannot be served, and close it."""
         self._failed(connection, doing, error)
         connection.close(INTERNAL_ERROR, "internal error")
+
+    def close_later(self, connection: Connection, code: int, reason: str) -> None:
+        """Close a connection at a random moment of the next CLOSING_SECONDS."""
+        asyncio.get_running_loop().call_later(random.uniform(0, CLOSING_SECONDS), connection.close, code, reason)  # noqa: S311 (no secret)
 
     # -- publishing and recovering
 

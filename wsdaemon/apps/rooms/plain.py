@@ -4,8 +4,9 @@ Errors close its connection, with these codes and reasons:
 
     1008 CODE           the client may not: bad_room, forbidden (or the policy's reason), bad_since, subprotocol_required (the path names
                         no room)
-    1013 CODE           not now: room_full, too_many_rooms, memory
-    4410 gap            the room no longer has all messages after `?since=`: connect again without it
+    1013 CODE           not now: room_full, too_many_rooms, memory, unavailable
+    4410 gap            the room no longer has all messages after `?since=`, or messages were lost because the server was cut off from the
+                        room's order: connect again without `?since=`
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ...brokers.account import Account
 from ...brokers.contract import (
     BrokerClosed,
     BrokerError,
+    BrokerUnavailable,
     Busy,
     MemoryFull,
     Message,
@@ -27,6 +29,7 @@ from ...brokers.contract import (
     Published,
     RateLimited,
     RoomFull,
+    Subscribed,
     TooManyRooms,
 )
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
@@ -37,7 +40,10 @@ from .mount_rooms import MountRooms
 from .visitor import Refused, Visitor
 
 GAP = 4410
-"""Close code if the position in `?since=` is lost; as HTTP's 410 Gone."""
+"""Close code if messages after the client's position are lost; as HTTP's 410 Gone."""
+
+NOT_NOW = (RoomFull, TooManyRooms, MemoryFull, BrokerUnavailable)
+"""Errors after which the client may try again later."""
 
 SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 
@@ -160,6 +166,11 @@ class PlainSession:
     def presence_changed(self, notice: Notice) -> None:
         """Never called, because a plain client does not ask for presence."""
 
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        """Close with 4410, at a random moment of the next seconds. The client is given no message in between."""
+        self._rooms.remove(self)
+        self._rooms.close_later(self.connection, GAP, "gap")
+
     # -- the end
 
     def _refuse(self, error: BrokerError | Refused) -> None:
@@ -168,7 +179,7 @@ class PlainSession:
         elif isinstance(error, BrokerClosed):
             self._leave(GOING_AWAY, error.code)
         else:
-            self._leave(TRY_AGAIN_LATER if isinstance(error, RoomFull | TooManyRooms | MemoryFull) else POLICY_VIOLATION, error.code)
+            self._leave(TRY_AGAIN_LATER if isinstance(error, NOT_NOW) else POLICY_VIOLATION, error.code)
 
     def _leave(self, code: int, reason: str) -> None:
         self._rooms.remove(self)

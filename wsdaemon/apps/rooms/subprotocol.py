@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ...brokers.account import Account
-from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited
+from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited, Subscribed
 from ...brokers.pages import first_messages
 from ...brokers.patterns import check_known, check_pattern
 from ...core.closing import POLICY_VIOLATION
@@ -41,6 +41,7 @@ MAX_FAULTS = 20
 
 BURST_SECONDS = 2
 """Seconds' worth of requests that a connection may send at once after a pause. As many again may be refused before it is closed."""
+
 
 class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
@@ -234,6 +235,10 @@ class JsonSession:
 
     def presence_changed(self, notice: Notice) -> None:
         self._rooms.tell(self, notice)
+
+    def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
+        if self.writer.live:
+            self._send(events.gap(answer, pattern))
 
     def expiring(self, seconds: float) -> None:
         """Tell the client that its token expires in so many seconds."""

@@ -5,6 +5,7 @@
     site        the check of the token, and the choice of the page that answers
     health      /livez, /readyz, /status
     exposition  /metrics
+    connections /api/connections
     rooms       /api/rooms and /api/publish
     tickets     /api/tickets
     openapi     the description of all that, made from the same table

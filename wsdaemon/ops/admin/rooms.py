@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
 from ...brokers.pages import first_messages, has_more
+from ..connections import OpenConnections
 from . import table
 from .contract import Answer, PageProblem, PageRequest, as_json
 from .publishing import Wanted, parse
@@ -54,16 +55,13 @@ class RoomsMount:
     closed: bool = False
 
 
-Dismiss = Callable[[str, int, str], bool]
-"""Closes the connection with this id, with a code and a reason; False if this daemon has none."""
-
-
 class RoomsPages:
     """The operations on the rooms of `mounts`."""
 
-    def __init__(self, mounts: Sequence[RoomsMount], dismiss: Dismiss) -> None:
+    def __init__(self, mounts: Sequence[RoomsMount], connections: OpenConnections) -> None:
+        """`connections` are asked to close the connection of a member that is removed; its id is the member's."""
         self._mounts = {mount.path: mount for mount in mounts}
-        self._dismiss = dismiss
+        self._connections = connections
 
     def pages(self) -> list[tuple[Route, Handler]]:
         return [
@@ -152,7 +150,7 @@ class RoomsPages:
         page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
         if not any(who.id == member for who in page.members):
             raise PageProblem(404, "no_member", "No member of the room has this id.")
-        if not self._dismiss(member, code, values["reason"]):
+        if not await self._connections.close(member, code, values["reason"]):
             raise PageProblem(409, "elsewhere", "The member is connected to another daemon.")
         return as_json({"room": room, "member": member, "code": code})
 

@@ -25,8 +25,17 @@ LONGEST_MOUNT = 512
 MOST_MESSAGES = 1000
 """Messages in one request."""
 
+LONGEST_ID = 64
+"""Characters of a connection's id."""
+
+LONGEST_LISTENER = 64
+"""Characters of a listener's name."""
+
+LONGEST_USER = 255
+"""Characters of a user's name."""
+
 REMOVED = 4403
-"""The close code for a member that is sent away; as 403 Forbidden."""
+"""The close code for a client that is sent away; as 403 Forbidden."""
 
 
 def _text(most: int | None = None, least: int = 1, **more: Any) -> Schema:
@@ -83,6 +92,75 @@ DESCRIPTION = Route(
     answers={200: Content("An OpenAPI 3.1 document.", schema={"type": "object"})},
 )
 
+_NAME = {"type": "string"}
+_NUMBER = {"type": "integer"}
+_CODE = Parameter("code", "query", "The close code.", _whole(3000, 4999, REMOVED))
+_REASON = Parameter("reason", "query", "The reason that the client is told.", _text(120, 0, default="removed"))
+_LIMIT = Parameter("limit", "query", "The most entries on the page.", _whole(1, MAX_PAGE, 100))
+
+# -- connections
+
+_CONNECTION = _object(
+    {
+        "id": _NAME,
+        "mount": _NAME,
+        "listener": _NAME,
+        "path": {**_NAME, "description": "The path that was asked for, without the query."},
+        "address": _NAME,
+        "port": {"type": ["integer", "null"]},
+        "secure": {"type": "boolean", "description": "Over TLS, here or to a trusted proxy."},
+        **{name: {"type": ["string", "null"]} for name in ("user", "subprotocol", "user_agent")},
+        "opened_at": {"type": "number", "description": "Seconds since 1970."},
+        "closing": {"type": "boolean", "description": "One side has begun to close."},
+        "messages_in": {**_NUMBER, "description": "From the client; bytes are those on the network."},
+        **dict.fromkeys(("messages_out", "bytes_in", "bytes_out"), _NUMBER),
+        "dropped": {**_NUMBER, "description": "Messages that were dropped because the client is slow."},
+        "backlog": {**_NUMBER, "description": "Bytes that wait for the client."},
+    },
+    *("id", "mount", "listener", "path", "address"),
+)
+LIST_CONNECTIONS = Route(
+    method="GET",
+    path="/api/connections",
+    name="list_connections",
+    about="Open connections, in the order of their ids.",
+    parameters=(
+        Parameter("after", "query", "Only connections whose ids come after this one.", _text(LONGEST_ID, 0, default="")),
+        _LIMIT,
+        Parameter("mount", "query", "Only connections of this mount, as its section names it.", _text(LONGEST_MOUNT)),
+        Parameter("listener", "query", "Only connections that this listener accepted.", _text(LONGEST_LISTENER)),
+        Parameter("user", "query", "Only connections of this user, as authentication names it.", _text(LONGEST_USER)),
+        Parameter("address", "query", "Only connections from this IP address; `unix`: from unix sockets.", _text(LONGEST_ID)),
+    ),
+    answers={
+        200: Content(
+            "`count` is the number of all that match. `after` is there when there are more: give it to have the next page.",
+            schema=_object(
+                {
+                    "connections": {"type": "array", "items": _CONNECTION},
+                    "count": _NUMBER,
+                    "after": _NAME,
+                },
+                "connections",
+                "count",
+            ),
+        )
+    },
+)
+CLOSE_CONNECTION = Route(
+    method="DELETE",
+    path="/api/connections/{id}",
+    name="close_connection",
+    about="Close a connection.",
+    parameters=(
+        Parameter("id", "path", "The connection's id, as the list and the log show it.", _text(LONGEST_ID, pattern="^[!-~]+$")),
+        _CODE,
+        _REASON,
+    ),
+    answers={200: Content("It closes.", schema=_object({"id": _NAME, "code": _NUMBER}, "id", "code"))},
+    problems=(404,),
+)
+
 # -- rooms
 
 _ROOM_NAME = _text(LONGEST_NAME, pattern=r"^[^\x00-\x20\x7f-\x9f*>]+$", title="a name without blanks, control characters, * and >")
@@ -93,10 +171,7 @@ _MEMBER_ID = _text(LONGEST_NAME, pattern="^[!-~]+$", title="printable ASCII")
 _ROOM = Parameter("room", "path", "The room's name, percent-encoded.", _ROOM_NAME)
 _MEMBER = Parameter("member", "path", "The member's id, as presence shows it.", _MEMBER_ID)
 _MOUNT = Parameter("mount", "query", "The mount, as its section names it. Needed where several mounts have rooms.", _text(LONGEST_MOUNT))
-_LIMIT = Parameter("limit", "query", "The most entries on the page.", _whole(1, MAX_PAGE, 100))
 
-_NAME = {"type": "string"}
-_NUMBER = {"type": "integer"}
 _POSITION = {"room": _NAME, "epoch": _NAME, "offset": _NUMBER}
 _IDENTITY = {"type": ["object", "null"], "description": "The identity that authentication found; null without authentication."}
 _SHOWN = _object(
@@ -242,8 +317,8 @@ REMOVE = Route(
     parameters=(
         _ROOM,
         _MEMBER,
-        Parameter("code", "query", "The close code.", _whole(3000, 4999, REMOVED)),
-        Parameter("reason", "query", "What the client is told.", _text(120, 0, default="removed")),
+        _CODE,
+        _REASON,
         _MOUNT,
     ),
     answers={200: Content("It closes.", schema=_object({"room": _NAME, "member": _NAME, "code": _NUMBER}, "room", "member", "code"))},

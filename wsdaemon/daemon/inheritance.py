@@ -1,0 +1,152 @@
+"""The inheritance of a worker or the hub: one manifest in a memory file, and the descriptors that the manifest names.
+
+The supervisor starts each child by fork and exec. One environment variable, WSDAEMON_INHERITED, has the number of an inherited memory
+file with the manifest in JSON. Settings, keys and other secrets never stand in arguments or in the environment, and a child that is
+started again inherits the same bytes.
+
+Descriptors, by name:
+
+    supervisor        the child's end of its channel to the supervisor (see `channel`)
+    heartbeats        the shared page (see `heartbeats`)
+    listener:NAME     a worker: the listening socket of that section
+    admin             a worker: the listening socket of the admin pages, if there are any
+    hub               a worker: its end of the socketpair to the hub (SOCK_STREAM)
+    worker:N          the hub: its end of the socketpair to worker N
+    stack             a worker: the pipe that takes the stack of its main thread
+    log               the open log file, if the log is a file
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import fcntl
+import json
+import os
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+VARIABLE: Final = "WSDAEMON_INHERITED"
+"""The environment variable with the number of the manifest's descriptor."""
+
+OF_THE_SUPERVISOR: Final = (
+    "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID",
+)  # fmt: skip
+"""Variables by which systemd speaks to the process that it started: no child of that process gets them."""
+
+MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class InheritanceError(Exception):
+    """The process was not started by a supervisor, or by one of another version. The text is for the operator."""
+
+
+class Role(enum.StrEnum):
+    WORKER = "worker"
+    HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedFile:
+    """A file of the settings as the supervisor read it, before it dropped its privileges."""
+
+    content: bytes = field(repr=False)
+    mode: int
+    """st_mode."""
+    signature: tuple[int, ...]
+    """Device, inode, size, and the times of the last change of content and of the inode in ns: another one is another file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedLog:
+    """Where the log goes, with twistd's own options taken into account."""
+
+    destination: str
+    """As in LogOptions: stdout, journal, syslog, or the path of the file that is open as `log`."""
+    prefix: str
+    """The name before each line in syslog."""
+    observer: str = ""
+    """`module.name` of an observer of the operator's own (twistd --logger), which then takes the place of all this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything that a child of the supervisor is told when it begins. The hub has the number 0, workers count from 1."""
+
+    role: Role
+    number: int
+    generation: int
+    supervisor: int
+    """The supervisor's process id."""
+    workers: int
+    """How many workers there are."""
+    settings: str = field(repr=False)
+    """The text of the INI file."""
+    source: str
+    """The path of the INI file as the operator wrote it; it names the file in messages."""
+    base: str
+    """The directory that relative paths in the settings start from."""
+    directory: str
+    """The directory that the supervisor was started in, where modules are found too."""
+    log: InheritedLog
+    descriptors: Mapping[str, int]
+    files: Mapping[str, InheritedFile] = field(default_factory=dict, repr=False)
+    """Certificates, keys and other secrets, by path."""
+    pages: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    """Web pages of WebSocketServer.page(): by path of the URL, the file's name and its content in base64."""
+
+    def write(self) -> int:
+        """Write the manifest to a sealed memory file; its descriptor, which the caller closes after the child has started."""
+        content = json.dumps(
+            {
+                **{name: getattr(self, name) for name in self.__slots__ if name not in ("files", "log")},
+                "log": {name: getattr(self.log, name) for name in self.log.__slots__},
+                "files": {path: [_text(file.content), file.mode, file.signature] for path, file in self.files.items()},
+            }
+        ).encode()
+        descriptor = os.memfd_create("wsdaemon-manifest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(os.dup(descriptor), "wb") as memory:
+            memory.write(content)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        return descriptor
+
+    @classmethod
+    def read(cls, environ: MutableMapping[str, str]) -> Self:
+        """The manifest of this process. Its variable is taken out of the environment, and every inherited descriptor is closed on exec.
+
+        InheritanceError if there is none.
+        """
+        number = environ.pop(VARIABLE, "")
+        if not (number.isascii() and number.isdigit()):
+            raise InheritanceError("this module is started by the supervisor of `twistd wsdaemon`, and by nothing else")
+        try:
+            content = os.pread(int(number), MAX_MANIFEST_BYTES, 0)
+            os.close(int(number))
+            told = json.loads(content)
+            manifest = cls(**{**told, **_parsed(told)})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InheritanceError(f"{VARIABLE}={number} names no manifest of this version: {error}") from error
+        for descriptor in manifest.descriptors.values():
+            os.set_inheritable(descriptor, False)
+        return manifest
+
+
+def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a manifest that JSON has no form for."""
+    files = {
+        path: InheritedFile(base64.b64decode(content), mode, tuple(signature)) for path, (content, mode, signature) in told["files"].items()
+    }
+    pages = {path: (name, content) for path, (name, content) in told["pages"].items()}
+    return {"role": Role(told["role"]), "log": InheritedLog(**told["log"]), "files": files, "pages": pages}
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def environment(environ: Mapping[str, str], manifest: int) -> dict[str, str]:
+    """The environment of a child: that of the supervisor, without systemd's messages to it."""
+    return {name: value for name, value in environ.items() if name not in OF_THE_SUPERVISOR} | {VARIABLE: str(manifest)}

@@ -1,0 +1,243 @@
+"""One end of a link between the hub and a worker: frames over a socketpair.
+
+The frames of one turn of the loop leave in one write. Frames that the other side does not take wait here, so their number is bounded:
+`behind` tells the owner when the other side has not read MAX_BACKLOG_BYTES, or a byte for MAX_BEHIND_SECONDS, and the owner then calls
+`drop` or `close`. Both sides are processes of one daemon, but no frame is trusted: a bad one ends the link.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from itertools import islice
+
+from .protocol import HEADER, MAX_BACKLOG_BYTES, MAX_BEHIND_SECONDS, MAX_BODY
+
+READ_BYTES = 64 * 1024
+"""Bytes that one turn of the loop reads from one link, so that the others have their turn."""
+
+WRITE_BYTES = 256 * 1024
+"""Bytes that are joined for one write, if the other side is behind."""
+
+CLOSED_BY_OTHER_SIDE = "the other side has ended"
+
+Received = Callable[[int, int, bytes], None]
+"""Called with the kind, the request and the body of each frame. If it raises, the link ends."""
+
+Ended = Callable[[str, BaseException | None], None]
+"""Called once with the reason when the link has ended, unless `close` ended it; with the error, if `received` raised one."""
+
+
+class FramedStream:
+    """One end of a socketpair, which it owns. Call it from the loop's thread alone.
+
+    `wake` is called once when the first frame of a turn is queued: its owner then calls `flush` at the end of that turn. Without it the
+    stream asks the loop for that itself.
+    """
+
+    __slots__ = (
+        "_asked", "_behind_from", "_ended", "_frames", "_loop", "_parts", "_parts_bytes", "_parts_needed", "_received", "_socket",
+        "_torn", "_wake", "_writing", "queued", "sent",
+    )  # fmt: skip
+
+    def __init__(
+        self, end: socket.socket, loop: AbstractEventLoop, received: Received, ended: Ended, wake: Callable[[], None] | None = None
+    ) -> None:
+        end.setblocking(False)
+        self._socket: socket.socket | None = end
+        self._loop = loop
+        self._received = received
+        self._ended = ended
+        self._wake = wake or self._flush_later
+        self._asked = False
+        self._frames: list[bytes | memoryview] = []
+        self._torn = False  # the first of the frames is the rest of one that has left in part
+        self._writing = False  # the socket took no more, and the loop watches it
+        self._behind_from: tuple[float, int] | None = None
+        self._parts: list[bytes] = []  # of a frame that has come in part
+        self._parts_bytes = self._parts_needed = 0
+        self.queued = 0
+        """Bytes that were ever given to `send`."""
+        self.sent = 0
+        """Bytes of them that the socket took. Dropped bytes count here too."""
+        loop.add_reader(end.fileno(), self._read)
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    # -- writing
+
+    def send(self, frame: bytes) -> None:
+        """Queue one frame, made by `protocol.frame`, for the end of this turn. Nothing happens if the link has ended."""
+        if self._socket is None:
+            return
+        self._frames.append(frame)
+        self.queued += len(frame)
+        if not self._asked:
+            self._asked = True
+            self._wake()
+
+    def flush(self) -> None:
+        """Write what is queued, unless earlier frames still wait for the socket."""
+        self._asked = False
+        if self._frames and not self._writing:
+            self._write()
+
+    def behind(self) -> str:
+        """The reason why the other side is too far behind now; empty if it is not. Call it at least once a second."""
+        if not self._writing:
+            return ""
+        if self.queued - self.sent > MAX_BACKLOG_BYTES:
+            return f"it has not read {self.queued - self.sent} bytes"
+        now = self._loop.time()
+        if self._behind_from is None or self.sent >= self._behind_from[1]:
+            self._behind_from = now, self.queued
+        elif now - self._behind_from[0] >= MAX_BEHIND_SECONDS:
+            return f"it has not read for {MAX_BEHIND_SECONDS:g} s"
+        return ""
+
+    def drop(self) -> None:
+        """Drop all frames that wait, except the rest of one that has left in part: the other side needs that to find the next."""
+        kept = self._frames[:1] if self._torn else []
+        self._frames = kept
+        self.sent = self.queued - sum(map(len, kept))
+        self._behind_from = None
+
+    def close(self) -> None:
+        """Write what the socket takes now, and end the link. `ended` is not called."""
+        self.flush()
+        self._release()
+
+    def _flush_later(self) -> None:
+        self._loop.call_soon(self.flush)
+
+    def _write(self) -> None:
+        frames = self._frames
+        while frames and self._socket is not None:
+            data = self._next_write()
+            try:
+                taken = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                taken = 0
+            except OSError:  # the end of a link comes by its reader, after the frames that the other side sent before
+                self._forget()
+                return
+            self.sent += taken
+            self._take(taken)
+            if taken < len(data):
+                self._watch()
+                return
+        if self._writing and self._socket is not None:
+            self._writing = False
+            self._behind_from = None
+            self._loop.remove_writer(self._socket.fileno())
+
+    def _next_write(self) -> bytes | memoryview:
+        frames = self._frames
+        if len(frames) == 1:
+            return frames[0]
+        if not self._writing:
+            return b"".join(frames)
+        size = count = 0
+        for each in frames:
+            size += len(each)
+            count += 1
+            if size >= WRITE_BYTES:
+                break
+        return b"".join(islice(frames, count))
+
+    def _take(self, taken: int) -> None:
+        """Forget the bytes that have left."""
+        frames = self._frames
+        whole = 0
+        for each in frames:
+            if len(each) > taken:
+                break
+            taken -= len(each)
+            whole += 1
+        del frames[:whole]
+        if whole:
+            self._torn = False
+        if taken:
+            frames[0] = memoryview(frames[0])[taken:]
+            self._torn = True
+
+    def _watch(self) -> None:
+        if not self._writing and self._socket is not None:
+            self._writing = True
+            self._behind_from = self._loop.time(), self.queued
+            self._loop.add_writer(self._socket.fileno(), self._write)
+
+    def _forget(self) -> None:
+        """Stop writing: the other side reads no more."""
+        self._frames.clear()
+        self._torn = False
+        self.sent = self.queued
+        if self._writing and self._socket is not None:
+            self._writing = False
+            self._loop.remove_writer(self._socket.fileno())
+
+    # -- reading
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(str(error), None)
+            return
+        if not data:
+            self._end(CLOSED_BY_OTHER_SIDE, None)
+            return
+        if self._parts:
+            self._parts.append(data)
+            self._parts_bytes += len(data)
+            if self._parts_bytes < self._parts_needed:
+                return
+            data = b"".join(self._parts)
+            self._parts = []
+        try:
+            self._take_frames(data)
+        except Exception as error:
+            self._end(f"a frame could not be handled: {type(error).__name__}: {error}", error)
+
+    def _take_frames(self, data: bytes) -> None:
+        received, unpack, header, end = self._received, HEADER.unpack_from, HEADER.size, len(data)
+        at, needed = 0, header
+        while (start := at + header) <= end:
+            length, kind, request = unpack(data, at)
+            stop = start + length
+            if stop > end:
+                if length > MAX_BODY:
+                    self._end(f"a frame has {length} bytes", None)
+                    return
+                needed = header + length
+                break
+            received(kind, request, data[start:stop])
+            if self._socket is None:
+                return
+            at = stop
+        if at < end:
+            self._parts = [data[at:]]
+            self._parts_bytes, self._parts_needed = end - at, needed
+
+    # -- the end
+
+    def _end(self, reason: str, error: BaseException | None) -> None:
+        if self._socket is not None:
+            self._release()
+            self._ended(reason, error)
+
+    def _release(self) -> None:
+        end, self._socket = self._socket, None
+        if end is not None:
+            self._loop.remove_reader(end.fileno())
+            if self._writing:
+                self._loop.remove_writer(end.fileno())
+            end.close()
+        self._frames.clear()
+        self._parts.clear()
