@@ -13,7 +13,7 @@ from ..wire.deflate.negotiation import DeflateParameters
 from ..wire.deflate.offering import BadAnswer, agreed, offer
 from .cookies import Cookies
 from .errors import BadHandshake, BadRedirect, ConnectFailed
-from .opening import MAX_BODY_BYTES, Answer, AnswerReader, new_key, request
+from .opening import MAX_BODY_BYTES, AnswerReader, ServerAnswer, new_key, request
 from .target import Target, redirected
 from .tools import deflate_options
 
@@ -53,7 +53,7 @@ class Opening(asyncio.Protocol):
     def __init__(self, data: bytes) -> None:
         self._request = data
         self._reader = AnswerReader()
-        self._answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answered: asyncio.Future[ServerAnswer] = asyncio.get_running_loop().create_future()
         self._more: asyncio.Future[None] | None = None
         self._over = False
         self.native: Any = None
@@ -94,7 +94,7 @@ class Opening(asyncio.Protocol):
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> ServerAnswer:
         """The server's answer. BadHandshake, ConnectFailed."""
         return await self._answered
 
@@ -180,7 +180,7 @@ class Opener:
             given.append(("Cookie", cookies))
         return given
 
-    async def _judge(self, answer: Answer, opening: Opening, descriptor: int, target: Target, key: str) -> Opened | Target:
+    async def _judge(self, answer: ServerAnswer, opening: Opening, descriptor: int, target: Target, key: str) -> Opened | Target:
         headers = answer.headers
         if headers.get("set-cookie") is not None:
             self.cookies = self.cookies or Cookies({})

@@ -13,7 +13,8 @@ from .errors import ClientClosed, QueueFull
 class Backlog:
     """Messages in order, at most `most` of them and `most_bytes` together. A larger message is taken when it is alone.
 
-    `policy` is `drop_oldest`, `refuse` or `wait`. All methods work in any thread. `dropped` counts messages; `messages` is for a look whether any wait.
+    `policy` is `drop_oldest`, `refuse` or `wait`. All methods work in any thread. `dropped` counts messages;
+    `messages` is for a look whether any wait.
     """
 
     __slots__ = ("_bytes", "_closed", "_most", "_most_bytes", "_policy", "_room", "dropped", "messages")

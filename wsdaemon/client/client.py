@@ -8,13 +8,11 @@ import inspect
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self, Unpack, cast
-
-import uvloop
+from typing import Any, Self, Unpack
 
 from ..core.closing import NORMAL, checked_code
 from ..core.connection import READY, Counts, payload_of
@@ -22,24 +20,32 @@ from ..core.handshake import Headers
 from ..settings.client import client_settings
 from .attempt import Opener, Token
 from .backlog import Backlog, closed_error
+from .callbacks import Callbacks
 from .cookies import Cookies
 from .delays import Backoff
 from .dialing import Dialer, TlsFiles
 from .errors import ClientClosed, ClientError
 from .inbox import Inbox
-from .life import Life, State
+from .life import ClientState, Life
 from .opening import checked_headers
-from .options import ClientOptions, OnClose, OnError, OnMessage, OnOpen, OnReconnect
-from .rooms.rooms import SUBPROTOCOL, Rooms
+from .options import ClientOptions
+from .rooms.rooms import SUBPROTOCOL, ClientRooms
+from .runner import Runner, run
 from .target import parse
+
+OnOpen = Callable[["WebSocketClient"], object]
+OnMessage = Callable[["WebSocketClient", str | bytes], object]
+OnClose = Callable[["WebSocketClient", int, str], object]
+OnReconnect = Callable[["WebSocketClient", int, float], object]
+OnError = Callable[["WebSocketClient", BaseException], object]
+
+_NO_RUNNER = Runner()
+"""Of clients that have no thread of their own."""
 
 _NOTHING: tuple[tuple[bytes, bool], ...] = ()
 
 _MAKING = threading.Lock()
 """Held while a client makes its queue, which any thread may be the first to need."""
-
-FINISH_SECONDS = 1.0
-"""The time that callbacks have to end once their client is closed; then they are cancelled."""
 
 
 class WebSocketClient:
@@ -60,9 +66,9 @@ class WebSocketClient:
     """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_close_asked", "_error", "_finished", "_flushing", "_inbox", "_life", "_loop", "_messages", "_opened",
-        "_opener", "_roomful", "_rooms", "_runner", "_settings", "_tasks", "_thread", "_writer", "on_close", "on_error", "on_message",
-        "on_open", "on_reconnect",
+        "__weakref__", "_backlog", "_callbacks", "_close_asked", "_error", "_finished", "_flushing", "_inbox", "_life", "_loop",
+        "_messages", "_opened", "_opener", "_roomful", "_rooms", "_runner", "_settings", "_thread", "_writer", "on_close", "on_error",
+        "on_message", "on_open", "on_reconnect",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +114,8 @@ class WebSocketClient:
         self._life: Life | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        self._runner: threading.Thread | None = None
+        self._runner = _NO_RUNNER
+        self._callbacks = Callbacks(self.failed)
         self._writer: Any = None
         self._messages: Any = _NOTHING
         self._backlog: Backlog | None = None
@@ -117,10 +124,9 @@ class WebSocketClient:
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
         self._roomful: asyncio.Future[None] | None = None
-        self._tasks: set[asyncio.Future[Any]] | None = None
         self._error: BaseException | None = None
         self._close_asked = False
-        self._rooms: Rooms | None = None
+        self._rooms: ClientRooms | None = None
 
     def __repr__(self) -> str:
         return f"<WebSocketClient {self._opener.target} {self.state.value}>"
@@ -133,9 +139,9 @@ class WebSocketClient:
     # -- what it is
 
     @property
-    def state(self) -> State:
+    def state(self) -> ClientState:
         """NEW, CONNECTING, OPEN, AWAY, CLOSING or CLOSED."""
-        return State.NEW if self._life is None else self._life.state
+        return ClientState.NEW if self._life is None else self._life.state
 
     @property
     def is_open(self) -> bool:
@@ -179,12 +185,13 @@ class WebSocketClient:
         return None if life is None or life.wire is None else life.wire.counts()
 
     @property
-    def rooms(self) -> Rooms:
-        """The rooms of a daemon's mount with `app = rooms`: `client.rooms["prices.eur"].subscribe()`. The client then offers the
-        subprotocol rooms.v1.json; if the connection is open without it, the client connects anew. On the client's loop, or before the start.
+    def rooms(self) -> ClientRooms:
+        """The rooms of a daemon's mount with `app = rooms`: `client.rooms["prices.eur"].subscribe()`.
+
+        The client then offers the subprotocol rooms.v1.json; if the connection is open without it, the client connects anew.
         """
         if self._rooms is None:
-            self._rooms = Rooms(self)
+            self._rooms = ClientRooms(Inside(self, self._callbacks))
             if SUBPROTOCOL not in self._opener.subprotocols:
                 self._opener.subprotocols = (SUBPROTOCOL, *self._opener.subprotocols)
             if self._life is not None:
@@ -193,7 +200,7 @@ class WebSocketClient:
 
     def _offer_rooms(self) -> None:
         life = self._life
-        if life is not None and life.state is State.OPEN and life.subprotocol != SUBPROTOCOL:
+        if life is not None and life.state is ClientState.OPEN and life.subprotocol != SUBPROTOCOL:
             life.reconnect()
 
     # -- sending
@@ -228,7 +235,7 @@ class WebSocketClient:
                     settings = self._settings
                     made = Backlog(settings.queue, settings.queue_messages, settings.queue_bytes)
                     self._messages = made.messages
-                    if self._close_asked or self.state is State.CLOSED:
+                    if self._close_asked or self.state is ClientState.CLOSED:
                         made.close(closed_error)
                     self._backlog = made
         return self._backlog
@@ -270,25 +277,23 @@ class WebSocketClient:
 
         Callbacks run in this thread. RuntimeError if a loop runs here already: use `async with client` there.
         """
-        if asyncio._get_running_loop() is not None:
-            raise RuntimeError("a loop runs in this thread already: use `async with client`, or start()")
-        self._run()
+        try:
+            run(self._until_closed, self.close)
+        finally:
+            if self._thread == get_ident():
+                self._loop, self._thread = None, 0
 
     def start(self) -> Self:
         """Run in a thread of its own; returns at once. Messages that are sent meanwhile wait in the queue."""
-        if self._runner is not None and self._runner.is_alive():
-            raise RuntimeError("the client runs already")
-        self._runner = threading.Thread(target=self._run_quietly, name="wsdaemon-client", daemon=True)
-        self._runner.start()
+        if self._runner is _NO_RUNNER:
+            self._runner = Runner()
+        self._runner.start(self._run_quietly)
         return self
 
     def stop(self) -> None:
         """Close the client, and wait until its thread has ended."""
         self.close()
-        runner = self._runner
-        if runner is not None and runner is not threading.current_thread():
-            runner.join()
-            self._runner = None
+        self._runner.join()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -298,26 +303,8 @@ class WebSocketClient:
 
     def _run_quietly(self) -> None:
         """A final failure is in `error`, and on_error was told."""
-        with contextlib.suppress(ClientError, Exception):
-            self._run()
-
-    def _run(self) -> None:
-        loop = cast(asyncio.AbstractEventLoop, uvloop.new_event_loop())
-        asyncio.set_event_loop(loop)
-        try:
-            task = loop.create_task(self._until_closed())
-            try:
-                loop.run_until_complete(task)
-            except BaseException:
-                if not task.done():  # a KeyboardInterrupt: close in good order
-                    loop.call_soon(self.close)
-                    loop.run_until_complete(asyncio.wait([task]))
-                raise
-        finally:
-            asyncio.set_event_loop(None)
-            self._loop, self._thread = None, 0
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        with contextlib.suppress(Exception):
+            self.run_forever()
 
     async def _until_closed(self) -> None:
         if self._begin():
@@ -330,7 +317,7 @@ class WebSocketClient:
         it begins. ValueError for a code that may not be sent.
         """
         checked_code(code)
-        if self.state is State.CLOSED:
+        if self.state is ClientState.CLOSED:
             return
         self._close_asked = True
         self._on_loop(partial(self._close_now, code, reason))
@@ -370,10 +357,10 @@ class WebSocketClient:
         self._begin()
         if self.is_open:
             return
-        if self.state is not State.CLOSED:
+        if self.state is not ClientState.CLOSED:
             assert self._opened is not None
             await asyncio.shield(self._opened)
-        if self.state is State.CLOSED:
+        if self.state is ClientState.CLOSED:
             self._raise_error()
             raise closed_error()
 
@@ -385,11 +372,7 @@ class WebSocketClient:
     async def _wait_finished(self) -> None:
         assert self._finished is not None
         await asyncio.shield(self._finished)
-        tasks = [task for task in self._tasks or () if task is not asyncio.current_task()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=FINISH_SECONDS)
-            for task in late:
-                task.cancel()
+        await self._callbacks.finish()
 
     def __aiter__(self) -> Self:
         self._begin()
@@ -411,14 +394,14 @@ class WebSocketClient:
         if self._inbox is None:
             assert self._loop is not None
             self._inbox = Inbox(self._loop)
-            if self.state is State.CLOSED:
+            if self.state is ClientState.CLOSED:
                 self._inbox.end(self._error)
         return self._inbox
 
     def _begin(self) -> bool:
         """Begin on the running loop, unless the client has begun there. False when close() came first."""
         loop = asyncio.get_running_loop()
-        if self._life is not None and self._life.state is not State.CLOSED:
+        if self._life is not None and self._life.state is not ClientState.CLOSED:
             if loop is not self._loop:
                 raise RuntimeError("the client runs on another loop already")
             return True
@@ -454,7 +437,8 @@ class WebSocketClient:
 
     def opened(self) -> None:
         """A connection is open."""
-        assert self._life is not None and self._life.wire is not None
+        assert self._life is not None
+        assert self._life.wire is not None
         self._writer = self._life.wire.writer
         if self._rooms is not None:
             if self._life.subprotocol == SUBPROTOCOL:
@@ -462,29 +446,40 @@ class WebSocketClient:
             self._rooms.opened(self._life.subprotocol)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
-        self._call(self.on_open)
+        self._callbacks.call(self.on_open, self)
         self._flush()
 
     def lost(self, code: int, reason: str) -> None:
         """The open connection is over."""
         self._writer = None
-        assert self._life is not None and self._finished is not None
+        assert self._finished is not None
         if not self._finished.done() and (self._opened is None or self._opened.done()):
             self._opened = self._finished.get_loop().create_future()
         if self._rooms is not None:
             self._rooms.lost()
-        self._call(self.on_close, code, reason)
+        self._callbacks.call(self.on_close, self, code, reason)
 
     def waits(self, attempt: int, delay: float) -> None:
         """The next attempt is due in `delay` seconds."""
-        self._call(self.on_reconnect, attempt, delay)
+        self._callbacks.call(self.on_reconnect, self, attempt, delay)
 
     def failed(self, error: BaseException) -> None:
         """An attempt failed, or a callback did."""
         if self.on_error is not None:
-            self._call(self.on_error, error)
+            try:
+                result = self.on_error(self, error)
+            except Exception as worse:
+                self._report(worse)
+            else:
+                if inspect.isawaitable(result):
+                    Callbacks(self._report).keep(result)
         elif not isinstance(error, ClientError):
             self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        """An error that no callback of the user's hears of."""
+        if self._loop is not None:
+            self._loop.call_exception_handler({"message": f"{self!r}: a callback failed", "exception": error})
 
     def writable(self) -> None:
         """The server has taken what had to wait."""
@@ -507,46 +502,6 @@ class WebSocketClient:
             if future is not None and not future.done():
                 future.set_result(None)
 
-    # -- callbacks
-
-    def _call(self, callback: Any, *arguments: object) -> None:
-        """Call a callback of the user's, if there is one. A coroutine runs by itself."""
-        if callback is None:
-            return
-        try:
-            result = callback(self, *arguments)
-        except Exception as error:
-            self._callback_failed(callback, error)
-            return
-        if result is not None and result is not READY and inspect.isawaitable(result):
-            self._keep(result, callback)
-
-    def _keep(self, work: Awaitable[object], callback: Any = None) -> None:
-        """Hold work of the user's until it is done."""
-        assert self._loop is not None
-        task = self._loop.create_task(cast(Coroutine[Any, Any, object], work)) if inspect.iscoroutine(work) else asyncio.ensure_future(work)
-        if self._tasks is None:
-            self._tasks = set()
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._done, callback))
-
-    def _done(self, callback: Any, task: asyncio.Future[Any]) -> None:
-        if self._tasks is not None:
-            self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._callback_failed(callback, error)
-
-    def _callback_failed(self, callback: Any, error: BaseException) -> None:
-        if callback is self.on_error or self.on_error is None:
-            self._report(error)
-        else:
-            self._call(self.on_error, error)
-
-    def _report(self, error: BaseException) -> None:
-        """An error that no callback of the user's hears of."""
-        if self._loop is not None:
-            self._loop.call_exception_handler({"message": f"{self!r}: a callback failed", "exception": error})
-
 
 def _failed_error(error: BaseException) -> BaseException:
     made = ClientClosed(f"the client has ended: {error}")
@@ -556,3 +511,29 @@ def _failed_error(error: BaseException) -> BaseException:
 
 def _paths(pair: tuple[str | os.PathLike[str], str | os.PathLike[str]]) -> tuple[str, str]:
     return os.fspath(pair[0]), os.fspath(pair[1])
+
+
+class Inside:
+    """The client as its rooms see it."""
+
+    __slots__ = ("_client", "callbacks")
+
+    def __init__(self, client: WebSocketClient, callbacks: Callbacks) -> None:
+        self._client = client
+        self.callbacks = callbacks
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._client._loop
+
+    def send_now(self, text: str) -> None:
+        """Past the queue: requests that wait are in the keeping of the rooms."""
+        writer = self._client._writer
+        if writer is not None and writer.live:
+            writer.send_payload(text.encode("utf-8", "surrogatepass"), True)
+
+    def on_loop(self, call: Callable[[], object]) -> None:
+        self._client._on_loop(call)
+
+    def failed(self, error: BaseException) -> None:
+        self._client.failed(error)

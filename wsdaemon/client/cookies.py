@@ -16,7 +16,7 @@ MAX_COOKIES = 100
 
 
 class Cookies:
-    """What the user gave, and what servers set. The jar is made for the first Set-Cookie."""
+    """The cookies that the user gave, and those that servers set. The jar is made for the first Set-Cookie."""
 
     __slots__ = ("_given", "_jar")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from ..core.closing import TRY_AGAIN_LATER, ConnectionClosed
-from .errors import ClientError, HandshakeRefused
+from .errors import ClientError, OpeningRefused
 
 UNAUTHORIZED = 4401
 """The close code for a token that is missing, wrong or expired."""
@@ -38,7 +38,7 @@ def is_about_the_token(error: BaseException) -> bool:
     """Whether another token may help."""
     if isinstance(error, ConnectionClosed):
         return error.code == UNAUTHORIZED
-    return isinstance(error, HandshakeRefused) and error.status == 401
+    return isinstance(error, OpeningRefused) and error.status == 401
 
 
 class Backoff:
@@ -78,7 +78,7 @@ class Backoff:
                 return hinted if self.failures == 1 else max(hinted, self._draw(0.0, window))
             if error.code == TRY_AGAIN_LATER:
                 return self._draw(self.first, self._most)
-        if isinstance(error, HandshakeRefused):
+        if isinstance(error, OpeningRefused):
             if error.retry_after is not None:
                 return error.retry_after + self._draw(0.0, self.first)
             if error.status == 503:

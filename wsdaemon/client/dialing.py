@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.request import getproxies, proxy_bypass
 
@@ -42,8 +42,8 @@ class TlsFiles:
 
     def context(self) -> ssl.SSLContext:
         """The context for these files as they are now. OSError, ssl.SSLError."""
-        paths = [path for path in (self.ca, *(self.certificate or ())) if path is not None]
-        return _context(self, tuple(os.stat(path).st_mtime_ns for path in paths))
+        paths = [Path(path) for path in (self.ca, *(self.certificate or ())) if path is not None]
+        return _context(self, tuple([path.stat().st_mtime_ns for path in paths]))
 
 
 @lru_cache(maxsize=16)
@@ -51,7 +51,7 @@ def _context(files: TlsFiles, changed: tuple[int, ...]) -> ssl.SSLContext:
     """Clients with the same files share one context, because the system's authorities alone take a megabyte."""
     if files.ca is None:
         context = ssl.create_default_context()
-    elif os.path.isdir(files.ca):
+    elif Path(files.ca).is_dir():
         context = ssl.create_default_context(capath=files.ca)
     else:
         context = ssl.create_default_context(cafile=files.ca)
@@ -69,7 +69,7 @@ class Dialer:
     __slots__ = ("_local", "_proxy", "_tls", "_unix")
 
     def __init__(
-        self, tls: TlsFiles | ssl.SSLContext = TlsFiles(), proxy: str | None = None, unix: str | None = None,  # noqa: B008 - frozen
+        self, tls: TlsFiles | ssl.SSLContext = TlsFiles(), proxy: str | None = None, unix: str | None = None,
         local_address: str | None = None,
     ) -> None:  # fmt: skip
         """`local_address`: the IP address that connections leave from."""
@@ -108,7 +108,7 @@ class Dialer:
         proxy = self._proxy_for(target)
         if proxy is not None:
             return await _through(proxy, target)
-        connected = await race(loop, await addresses(loop, target), self._local)
+        connected: socket.socket = await race(loop, await addresses(loop, target), self._local)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         return connected
 

@@ -24,7 +24,7 @@ class CertificateRejected(ClientError):
     final = True
 
 
-class HandshakeRefused(ClientError):
+class OpeningRefused(ClientError):
     """The server answered the opening handshake with another status than 101.
 
     `status` is that status, `headers` and `body` (its first 4 KiB) are the answer's. `retry_after`: the seconds of its Retry-After, None

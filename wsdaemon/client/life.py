@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .attempt import Opened, Opener
 
 
-class State(enum.Enum):
+class ClientState(enum.Enum):
     """NEW > CONNECTING > OPEN > AWAY > CONNECTING ... > CLOSING > CLOSED. AWAY: the client waits before its next attempt."""
 
     NEW = "new"
@@ -70,7 +70,7 @@ class Life:
         self._opened_at = 0.0
         self._token: str | None = None
         self._refused: tuple[str | None, BaseException] | None = None
-        self.state = State.NEW
+        self.state = ClientState.NEW
         self.wire: ClientWire | None = None
         self.subprotocol: str | None = None
         self.headers: Headers | None = None
@@ -84,7 +84,7 @@ class Life:
 
     def _connect(self) -> None:
         self._timer = None
-        self.state = State.CONNECTING
+        self.state = ClientState.CONNECTING
         self._attempting = self._loop.create_task(self._attempt())
 
     async def _attempt(self) -> None:
@@ -115,7 +115,7 @@ class Life:
 
     def opened(self, wire: ClientWire) -> None:
         """The wire: the connection is open."""
-        self.wire, self.state, self._refused = wire, State.OPEN, None
+        self.wire, self.state, self._refused = wire, ClientState.OPEN, None
         if self._busy is not None and not self._busy.done():
             wire.wait_for(self._busy)  # a coroutine of the user is still at work on a message of the connection before
         self._busy = None
@@ -132,11 +132,11 @@ class Life:
             self._silence.stop()
             self._silence = None
         self.subprotocol = None
-        closing = self.state is State.CLOSING
+        closing = self.state is ClientState.CLOSING
         if not closing:
-            self.state = State.AWAY
+            self.state = ClientState.AWAY
         self._owner.lost(code, reason)
-        if closing or self.state is State.CLOSING:
+        if closing or self.state is ClientState.CLOSING:
             self._end(None)
             return
         if self._backoff is not None and self._loop.time() - self._opened_at >= self._backoff.first:
@@ -157,7 +157,7 @@ class Life:
         """An attempt failed, or the connection was lost."""
         if not isinstance(error, ConnectionClosed):
             self._owner.failed(error)
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (ClientState.CLOSING, ClientState.CLOSED):
             self._end(None)
             return
         about_token = is_about_the_token(error) and callable(self._opener.token)
@@ -167,9 +167,9 @@ class Life:
             self._end(error)
             return
         delay = self._backoff.delay(error)
-        self.state = State.AWAY
+        self.state = ClientState.AWAY
         self._owner.waits(self._backoff.failures, delay)
-        if self.state is State.AWAY:
+        if self.state is ClientState.AWAY:
             self._timer = self._loop.call_later(delay, self._connect)
 
     def reconnect(self) -> None:
@@ -182,16 +182,16 @@ class Life:
 
     def close(self, code: int, reason: str) -> None:
         """End: a closing handshake if the connection is open. The owner is told when it is over."""
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (ClientState.CLOSING, ClientState.CLOSED):
             return
-        was, self.state = self.state, State.CLOSING
+        was, self.state = self.state, ClientState.CLOSING
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._attempting is not None:
             self._attempting.cancel()
             self._attempting = None
-        if was is State.OPEN and self.wire is not None:
+        if was is ClientState.OPEN and self.wire is not None:
             if self.wire.protocol.state != self.wire.protocol.STATE_OPEN:  # the server closes already
                 return
             self.wire.close(code, reason)
@@ -204,9 +204,9 @@ class Life:
             self.wire.abort()
 
     def _end(self, error: BaseException | None) -> None:
-        if self.state is State.CLOSED:
+        if self.state is ClientState.CLOSED:
             return
-        self.state = State.CLOSED
+        self.state = ClientState.CLOSED
         if isinstance(error, ConnectionClosed) and error.code in (NORMAL, GOING_AWAY):
             error = None
         self._owner.finished(error)

@@ -14,7 +14,7 @@ from hashlib import sha1
 
 from ..core.handshake import Headers
 from ..version import __version__
-from .errors import BadHandshake, HandshakeRefused
+from .errors import BadHandshake, OpeningRefused
 from .target import Target
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -79,7 +79,7 @@ def request(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """A whole answer's head, and the bytes behind it."""
 
     status: int
@@ -104,9 +104,9 @@ class Answer:
             raise BadHandshake("the server chose a subprotocol that the client does not offer")
         return chosen[0]
 
-    def refusal(self, body: bytes = b"") -> HandshakeRefused:
+    def refusal(self, body: bytes = b"") -> OpeningRefused:
         """The error for a status other than 101."""
-        return HandshakeRefused(self.status, self.phrase, self.headers, body[:MAX_BODY_BYTES], retry_after(self.headers))
+        return OpeningRefused(self.status, self.phrase, self.headers, body[:MAX_BODY_BYTES], retry_after(self.headers))
 
 
 class AnswerReader:
@@ -117,7 +117,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self._held = b""
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> ServerAnswer | None:
         """The answer when its head is whole. BadHandshake when the bytes cannot become one, or are too many."""
         start = max(0, len(self._held) - 3)
         self._held += data
@@ -133,7 +133,7 @@ class AnswerReader:
         return _parsed(self._held[:end], self._held[end + 4 :])
 
 
-def _parsed(head: bytes, rest: bytes) -> Answer:
+def _parsed(head: bytes, rest: bytes) -> ServerAnswer:
     first, *lines = head.split(b"\r\n")
     status = _STATUS.fullmatch(first)
     if status is None:
@@ -143,7 +143,7 @@ def _parsed(head: bytes, rest: bytes) -> Answer:
     if status[2] == b"101" and status[1] == b"0":
         raise BadHandshake("the server answers 101 with HTTP/1.0")
     phrase = (status[3] or b"").decode("latin-1").strip()
-    return Answer(int(status[2]), phrase, Headers.trusted(lines), rest)
+    return ServerAnswer(int(status[2]), phrase, Headers.trusted(lines), rest)
 
 
 def retry_after(headers: Headers) -> float | None:

@@ -1,19 +1,10 @@
-"""The types of a client's options and callbacks. Their meaning is in settings/client.py."""
+"""The types of a client's options. Their meaning is in settings/client.py."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypedDict
-
-if TYPE_CHECKING:
-    from .client import WebSocketClient
-
-OnOpen = Callable[["WebSocketClient"], object]
-OnMessage = Callable[["WebSocketClient", str | bytes], Awaitable[object] | object]
-OnClose = Callable[["WebSocketClient", int, str], object]
-OnReconnect = Callable[["WebSocketClient", int, float], object]
-OnError = Callable[["WebSocketClient", BaseException], object]
+from typing import Literal, TypedDict
 
 
 class ClientOptions(TypedDict, total=False):

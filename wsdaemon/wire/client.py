@@ -88,7 +88,7 @@ class ClientWire(Wire):
 
     def __init__(self, policy: WirePolicy, protocol: SlimClient, native: Native, descriptor: int, session: ClientSession) -> None:
         """`descriptor` is the plain socket's, -1 for TLS."""
-        super().__init__(policy, protocol, native, descriptor, NO_HANDSHAKE, Place(()))  # type: ignore[arg-type]
+        super().__init__(policy, protocol, native, descriptor, NO_HANDSHAKE, Place(()))
         self.session: Any = session
         self.owner = session  # for work that outlives the connection
 
@@ -103,7 +103,7 @@ class ClientWire(Wire):
         if early and self.writer.native is not None:
             self.reader.data_received(early)
 
-    def began(self) -> None:
+    def began(self, accepted: object = None) -> None:
         """The connection is open."""
         settings = self.policy.settings
         self.writer.live = self.opened = True
@@ -116,7 +116,7 @@ class ClientWire(Wire):
     def wait_for(self, work: asyncio.Future[Any]) -> None:
         """Deliver no message before `work` is done. Its error belongs to the connection that began it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        work.add_done_callback(lambda _: done.done() or done.set_result(None))
+        work.add_done_callback(lambda _: None if done.done() else done.set_result(None))
         self.reader._hold(done, None)
 
     def resume_writing(self) -> None:

@@ -1,8 +1,9 @@
 """The receive side's hot loop in Python: the twin of `_frames.c`, for machines without a compiler.
 
 Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. Both take
-only frames that cannot be wrong: whole, final, masked if they are a client's and not masked if they are a server's (RFC 6455 section 5.2),
-in the shortest length encoding, within the limit, and text that is UTF-8. All other bytes are left to Autobahn's parser, which is the authority on errors.
+only frames that cannot be wrong: whole, final, masked if they are a client's and not masked if they are a server's (RFC 6455
+section 5.2), in the shortest length encoding, within the limit, and text that is UTF-8. All other bytes are left to Autobahn's
+parser, which is the authority on errors.
 """
 
 from __future__ import annotations

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from autobahn.twisted.websocket import WebSocketClientProtocol
 
 from .slim import PING, Slimming
 from .stage import CLOSED, CLOSING
-
-if TYPE_CHECKING:
-    from ..client import ClientWire
 
 DROP_SECONDS = 1.0
 """The time that a server has to end the TCP connection once both sides have sent a Close frame (RFC 6455 7.1.1)."""
@@ -22,7 +17,6 @@ class SlimClient(Slimming, WebSocketClientProtocol):
     Its wire makes the opening handshake by itself; the protocol is the authority on frames and on the closing handshake.
     """
 
-    _wsdaemon_wire: ClientWire
     serverConnectionDropTimeoutCall = None
 
     def _sendAutoPing(self) -> None:
@@ -33,7 +27,7 @@ class SlimClient(Slimming, WebSocketClientProtocol):
         """The server's Close frame: as a rule it ends the TCP connection next."""
         result: bool | None = super().onCloseFrame(code, reasonRaw)
         if self.state == CLOSING and self.wasClean:
-            self._wsdaemon_wire.timer().expect(DROP_SECONDS)
+            self._wsdaemon_wire.expect_the_end(DROP_SECONDS)
         return result
 
     def onCloseHandshakeTimeout(self) -> None:

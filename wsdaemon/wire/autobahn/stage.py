@@ -68,6 +68,9 @@ class Staged(Whole, Protocol):
     def close_transport(self, abort: bool) -> None:
         """Autobahn wants the TCP connection to end."""
 
+    def expect_the_end(self, seconds: float) -> None:
+        """The peer should end the TCP connection within `seconds`; then it is ended here."""
+
     def ended(self, was_clean: bool, reason: str | None) -> None:
         """Autobahn: the connection is over."""
 

@@ -39,7 +39,7 @@ def offer(options: DeflateOptions) -> str:
 
 
 def agreed(answer: str, options: DeflateOptions) -> DeflateParameters | None:
-    """What the server's Sec-WebSocket-Extensions agrees on, from the client's point of view: `server_...` is our own half, as Deflate
+    """The parameters that the server's Sec-WebSocket-Extensions agrees on, seen from the client: `server_...` is our own half, as Deflate
     has it. None for an empty answer, which means no compression. BadAnswer."""
     try:
         extensions = parse_offers(answer)

@@ -158,7 +158,7 @@ class _Incoming:
 
 
 class Deflate:
-    """Compression on one connection, the server's side or the client's. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
+    """Compression on one connection, on either side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
     zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
