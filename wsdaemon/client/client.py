@@ -218,9 +218,7 @@ class WebSocketClient:
         else:
             payload, text = payload_of(message)
         if get_ident() != self._thread:
-            self._queue().put_and_wait(payload, text)
-            self._flush_soon()
-            return READY
+            return self._send_from_elsewhere(payload, text)
         writer = self._writer
         if writer is not None and writer.live and not self._messages and not writer.congested:
             return writer.send_payload(payload, text) or READY
@@ -240,11 +238,25 @@ class WebSocketClient:
                     self._backlog = made
         return self._backlog
 
+    def _send_from_elsewhere(self, payload: bytes, text: bool) -> Awaitable[None]:
+        """A message of another thread, or of before the start. A thread with a loop of its own must not be blocked."""
+        if asyncio._get_running_loop() is None:
+            self._queue().put_and_wait(payload, text)
+        elif not self._queue().put(payload, text):
+            return self._wait_elsewhere(payload, text)
+        self._flush_soon()
+        return READY
+
+    async def _wait_elsewhere(self, payload: bytes, text: bool) -> None:
+        await asyncio.to_thread(self._queue().put_and_wait, payload, text)
+        self._flush_soon()
+
     async def _wait_for_room(self, payload: bytes, text: bool) -> None:
         while not self._queue().put(payload, text):
             if self._roomful is None or self._roomful.done():
                 self._roomful = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._roomful)
+        self._flush()
 
     def _flush_soon(self) -> None:
         loop = self._loop
@@ -277,11 +289,7 @@ class WebSocketClient:
 
         Callbacks run in this thread. RuntimeError if a loop runs here already: use `async with client` there.
         """
-        try:
-            run(self._until_closed, self.close)
-        finally:
-            if self._thread == get_ident():
-                self._loop, self._thread = None, 0
+        run(self._until_closed, self.close)
 
     def start(self) -> Self:
         """Run in a thread of its own; returns at once. Messages that are sent meanwhile wait in the queue."""
@@ -307,8 +315,11 @@ class WebSocketClient:
             self.run_forever()
 
     async def _until_closed(self) -> None:
-        if self._begin():
-            await self._wait_finished()
+        try:
+            if self._begin():
+                await self._wait_finished()
+        finally:
+            self._loop, self._thread = None, 0
         self._raise_error()
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
