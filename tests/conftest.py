@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from twisted.logger import globalLogBeginner, globalLogPublisher
 
 if TYPE_CHECKING:
     from tests.support.fakes import House
@@ -22,6 +23,10 @@ MAY_SKIP = "tests/live/test_conformance.py"
 # A busy machine makes the generation of inputs slow, which says nothing about the code: no test may depend on the wall clock.
 settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any load")
+
+# Until a log begins, Twisted keeps the latest 65,536 events, each failure with all objects of its frames: tests that count objects would
+# count those too.
+globalLogPublisher.removeObserver(globalLogBeginner._temporaryObserver)  # type: ignore[arg-type]
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

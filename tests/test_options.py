@@ -14,10 +14,13 @@ import wsdaemon.options
 from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
+from wsdaemon.settings.asgi import ApplicationForm
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
+from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
+from wsdaemon.settings.targets import ServerNameForm
 from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
 
 TARGET = Path(wsdaemon.options.__file__)
@@ -30,11 +33,11 @@ A test makes this file from the settings: `python -m tests.test_options` writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from re import Pattern
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .apps.rooms.hooks import Hooks
 '''
@@ -53,6 +56,12 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     AddressForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
+    ApplicationForm: "str | Callable[..., Any]",
+    ServerNameForm: "str",
+    CommandForm: "str | Sequence[str]",
+    VariablesForm: "str | Mapping[str, str | None]",
+    ExitCodesForm: "str | Mapping[int, int]",
+    RefuseStatusForm: "int",
     HooksForm: "str | Hooks | type[Hooks] | None",
 }
 
@@ -88,7 +97,7 @@ def make_text() -> str:
     mount = types_of(MountSettings)
     apps = merged(types_of(options) for options in APP_OPTIONS.values())
     server = merged(map(types_of, (DaemonSettings, LoggingSettings, ListenerSettings)))
-    own = {key: annotation for key, annotation in server.items() if key not in mount and key not in ("address", "tls", "mounts")}
+    own = {key: annotation for key, annotation in server.items() if not {key} & {"address", "tls", "mounts", *mount, *apps}}
     classes = (
         typed_dict("RouteOptions", "TypedDict", "The options of a [mount:PATH] section that runs the user's code.", mount),
         typed_dict("MountOptions", "RouteOptions", "Those, and the options of the built-in apps.", apps),

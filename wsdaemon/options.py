@@ -5,11 +5,11 @@ A test makes this file from the settings: `python -m tests.test_options` writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from re import Pattern
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .apps.rooms.hooks import Hooks
 
@@ -75,13 +75,40 @@ class MountOptions(RouteOptions, total=False):
     history_bytes: int | str
     latest: bool
     room_idle: float | str | timedelta
+    command: str | Sequence[str]
+    shell: bool
+    directory: str | PathLike[str] | None
+    environment: str | Mapping[str, str | None]
+    framing: Literal["lines", "binary", "netstring", "json"]
+    newlines: Literal["refuse", "escape"]
+    output: Literal["auto", "text", "binary"]
+    max_output: int | str
+    max_processes: int
+    refuse_status: int
+    start_timeout: float | str | timedelta
+    stop_timeout: float | str | timedelta
+    exit_codes: str | Mapping[int, int]
+    max_cpu: float | str | timedelta
+    max_memory: int | str
+    max_files: int
+    shared: bool
+    application: str | Callable[..., Any]
+    lifespan: Literal["auto", "on", "off"]
+    target: str | Sequence[str]
+    tokens: str | PathLike[str] | None
+    allow_targets: str | Sequence[str]
+    connect_timeout: float | str | timedelta
+    send_proxy: Literal["off", "v1", "v2"]
+    target_ca: str | PathLike[str] | None
+    target_name: str
+    target_certificate: str | PathLike[str] | None
+    target_key: str | PathLike[str] | None
 
 
 class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
-    start_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.apps.loading import LoadError, load, make_app
+from wsdaemon.apps.loading import LoadError, load, load_application, make_app
 
 
 @pytest.fixture
@@ -218,3 +218,32 @@ def test_an_asyncio_class_of_autobahns_is_refused_with_a_sentence(modules: Path)
     elsewhere = type("Protocol", (), {"__module__": "autobahn.asyncio.websocket"})
     with pytest.raises(LoadError, match=r"it is written for autobahn\.asyncio"):
         make(type("Chat", (elsewhere,), {}))
+
+
+# -- ASGI applications
+
+
+def test_an_asgi_application_by_name_and_by_function(modules: Path) -> None:
+    (modules / "asgi_project.py").write_text("async def app(scope, receive, send): ...\ndef make(): return app\n")
+    found = load_application("asgi_project:app")
+    assert load_application("asgi_project:make()") is found
+    assert load_application(found) is found
+
+
+ASGI_FAULTS = {
+    "asgi_faults:nothing": "there is no nothing in asgi_faults",
+    "asgi_faults:make": "it does not take three arguments; .* did you mean asgi_faults:make[(][)]?",
+    "asgi_faults:number": "a int is not an ASGI application",
+    "asgi_faults:old": "it does not take three arguments",
+    "asgi_faults:fails()": "the function could not be called\nTraceback .*\n.*asgi_faults.*\n.*raise ValueError.*\nValueError: mine",
+    "asgi_faults:number()": "the function could not be called",
+}
+
+
+@pytest.mark.parametrize("reference", ASGI_FAULTS)
+def test_objects_that_are_no_asgi_application(modules: Path, reference: str) -> None:
+    lines = ["number = 5", "def make(): return None", "def old(scope): ...", "def fails():", "    raise ValueError('mine')"]
+    (modules / "asgi_faults.py").write_text("\n".join(lines))
+    with pytest.raises(LoadError, match=f"(?s){ASGI_FAULTS[reference]}") as raised:
+        load_application(reference)
+    assert raised.value.key == "application"

@@ -17,8 +17,8 @@ from tests.support.broker_model import Client, Model, ModelRoom
 from wsdaemon.brokers import budget
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Position
-from wsdaemon.brokers.memory import pattern_cost
-from wsdaemon.brokers.outbox import Delivery
+from wsdaemon.brokers.local.fan import Delivery
+from wsdaemon.brokers.local.members import pattern_cost
 
 ROOMS = st.sampled_from(["a.b", "a.b", "a.b", "a.c", "a"])
 PATTERNS = st.sampled_from(["a.*", "*.b", ">", "a"])

@@ -10,7 +10,8 @@ import pytest
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.budget import Budget
 from wsdaemon.brokers.contract import Message, Notice, Position, Presence, Subscribed
-from wsdaemon.brokers.room import Holder, Room, room_cost
+from wsdaemon.brokers.local.rooms import Holder
+from wsdaemon.brokers.room import Room, room_cost
 
 
 class Member:

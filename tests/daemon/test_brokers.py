@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import PYTHON, Client, Frame, House, Watcher, binary, request, text
+from tests.support.rooms import memory_of
 from wsdaemon.apps.loading import LoadError
 from wsdaemon.apps.rooms import RoomsApp, Visitor
 from wsdaemon.apps.rooms.requests import FIELDS
@@ -90,7 +91,7 @@ def test_one_that_leaves_is_a_member_no_more(made: House) -> None:
     b.vanish()
     a.send(text("x"))
     made.loop.settle()
-    assert room.mount.app.rooms.memory.presence("lobby").count == 1
+    assert memory_of(room.mount.app).presence("lobby").count == 1
     assert room.watcher.failures == []
 
 
@@ -115,7 +116,7 @@ def test_a_long_history_is_not_too_much_for_a_small_backlog(made: House) -> None
     for number in range(200):
         a.send(binary(bytes([number]) * 5000))
     made.loop.settle()
-    page = room.mount.app.rooms.memory.history("lobby")
+    page = memory_of(room.mount.app).history("lobby")
     slow = room.client(sec_websocket_protocol="rooms.v1.json")
     slow.transport.stuck = True
     slow.send(text(json.dumps({"type": "subscribe", "since": {"epoch": page.epoch, "offset": 0}})))
@@ -148,7 +149,7 @@ def test_the_options_reach_the_broker(made: House) -> None:
         room_messages_per_second=9, history=10, history_age="1h", history_bytes="1KiB", latest=True, room_idle="5s", hook_timeout="3s",
         slow_client="latest", send_backlog="40KiB",
     ).app  # fmt: skip
-    limits, rules = app.rooms.memory.limits, app.rooms.rules
+    limits, rules = memory_of(app).limits, app.rooms.rules
     assert (limits.max_rooms, limits.max_members, limits.max_subscriptions, limits.max_patterns) == (5, 6, 7, 8)
     assert (limits.rate, limits.burst, limits.room_idle, limits.latest) == (9, 18, 5.0, True)
     assert (limits.history, limits.history_age, limits.history_bytes, limits.name_pattern.pattern) == (10, 3600.0, 1024, "[a-z]+")
@@ -157,9 +158,9 @@ def test_the_options_reach_the_broker(made: House) -> None:
 
 
 def test_history_by_age_alone_or_not_at_all(made: House) -> None:
-    assert mount(made).app.rooms.memory.limits.history_count == 0
-    assert mount(made, history_age="1h").app.rooms.memory.limits.history_count == 10_000
-    assert mount(made, history=5).app.rooms.memory.limits.history_count == 5
+    assert memory_of(mount(made).app).limits.history_count == 0
+    assert memory_of(mount(made, history_age="1h").app).limits.history_count == 10_000
+    assert memory_of(mount(made, history=5).app).limits.history_count == 5
     assert mount(made, "/a/{x}/{y}").app.rooms.rules.parameters == ("x", "y")
 
 

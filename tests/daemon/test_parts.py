@@ -10,6 +10,7 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.fakes import Loop
+from wsdaemon.core.contract import StartFailed
 from wsdaemon.daemon import parts
 from wsdaemon.daemon.parts import AppStep, StartError, State, Watchdog, start_in_order, stop_in_order
 
@@ -156,6 +157,11 @@ def test_an_app_that_does_not_start_gives_the_users_traceback(loop: Loop) -> Non
 def test_an_apps_own_start_error_stays_as_it_is(loop: Loop) -> None:
     with pytest.raises(StartError, match=r"^mine$"):
         run(loop, AppStep(FailingApp(StartError("mine")), "here").start())
+
+
+def test_an_app_whose_words_are_enough_shows_no_traceback_of_ours(loop: Loop) -> None:
+    with pytest.raises(StartError, match=r"^here: the app did not start\nno database$"):
+        run(loop, AppStep(FailingApp(StartFailed("no database\n")), "here").start())
 
 
 class StartsOnly:

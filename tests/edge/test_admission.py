@@ -12,10 +12,11 @@ import pytest
 from tests.support.admission import ADA, Chain, Door, Visitor, Warned, refuse
 from tests.support.fakes import PEER, App, House, request
 from wsdaemon.core.handshake import ClientCertificate, Peer
+from wsdaemon.core.limits import Rate, Tally
 from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
-from wsdaemon.edge.limits import AddressLimits, Rate, Tally
+from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.origins import Origins
 from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.writer import Native

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -120,16 +120,16 @@ thinkers: list[Thinking] = []
 
 
 @pytest.fixture
-def think(made: House) -> Callable[..., tuple[Door, Visitor, Thinking]]:
+def think(made: House) -> Iterator[Callable[..., tuple[Door, Visitor, Thinking]]]:
     """A client at a mounted class whose onConnect() has not answered yet."""
-    thinkers.clear()
 
     def arrive(seconds: float, **options: Any) -> tuple[Door, Visitor, Thinking]:
         door = Door(made, mounted=Thinking, **ending(made, seconds), **options)
         visitor = door.arrive(request("/chat") + text("early"))
         return door, visitor, thinkers[-1]
 
-    return arrive
+    yield arrive
+    thinkers.clear()
 
 
 def test_a_token_that_ends_while_on_connect_thinks(made: House, think: Callable[..., tuple[Door, Visitor, Thinking]]) -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.daemon.test_mounts import mount
 from tests.support.admission import Chain, Visitor
 from tests.support.fakes import LOCAL, PEER, PYTHON, App, Client, Frame, House, Watcher, frame, house, request, text
+from wsdaemon.core.limits import Rate, Tally
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker, entrances_by, make_entrance
 from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Identity
 from wsdaemon.edge.candidate import Entrance
-from wsdaemon.edge.limits import Rate, Tally
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress

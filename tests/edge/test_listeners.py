@@ -148,6 +148,7 @@ def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
         client.writer.write(text("x"))
         assert await client.reader.readexactly(3) == b"\x81\x01x"
         assert served.watcher.opened_ones[0].peer.is_unix
+        assert served.watcher.opened_ones[0].handshake.local == path
         served.listener.stop()
         client.leave()
         await until(lambda: served.count.now == 0)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.fakes import LOCAL, PEER, request
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.limits import Tally
 from wsdaemon.core.registry import Count
 from wsdaemon.edge.candidate import Candidate, Entrance
-from wsdaemon.edge.limits import Tally
 from wsdaemon.edge.places import KeyedPlace, Places, Stay
 from wsdaemon.edge.request import BadRequest, parse_head
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 
 from wsdaemon.edge import tls
-from wsdaemon.edge.tls import CertificateError, ClientCertificates, client_certificate, limit_groups, load_pair, server_context
+from wsdaemon.edge.tls import CertificateError, ClientCertificates, client_certificate, limit_groups, load_pair, server_context, tls_session
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -368,3 +368,17 @@ def test_bad_client_authorities(tmp_path: Path, pair: tuple[Path, Path]) -> None
         server_context(*pair, client_ca=tmp_path / "none.pem", client_certificates=ClientCertificates.OPTIONAL)
     with pytest.raises(CertificateError, match="holds no certificate"):
         server_context(*pair, client_ca=pair[1], client_certificates=ClientCertificates.REQUIRED)
+
+
+@pytest.mark.parametrize(("version", "name"), [(TLS_1_2, "TLSv1.2"), (TLS_1_3, "TLSv1.3")])
+def test_the_session_and_its_number_in_ianas_registry(
+    pair: tuple[Path, Path], authority: trustme.CA, version: ssl.TLSVersion, name: str
+) -> None:
+    server, _ = shake(server_context(*pair), client_context(authority, minimum=version, maximum=version))
+    session = tls_session(server)
+    assert session is not None
+    known = {"TLS_AES_256_GCM_SHA384": 0x1302, "TLS_AES_128_GCM_SHA256": 0x1301, "TLS_CHACHA20_POLY1305_SHA256": 0x1303}
+    known |= {"ECDHE-ECDSA-AES256-GCM-SHA384": 0xC02C, "ECDHE-RSA-AES256-GCM-SHA384": 0xC030}
+    assert session.version == name
+    assert session.cipher_suite == known[session.cipher]
+    assert tls_session(None) is None

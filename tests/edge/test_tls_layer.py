@@ -6,31 +6,17 @@ import gc
 import socket
 import ssl
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.support.fake_loop import Loop
-from tests.support.tls import World, authority
+from tests.support.tls import World, authority, open_world
 from wsdaemon.edge.tls_layer import TlsLayer
 from wsdaemon.edge.tls_state import CLIENT_ENDED, CLOSING, GONE, HANDSHAKE, OPEN, SERVER_ENDED, TlsError, TruncatedError
 from wsdaemon.wire import frames_python
 from wsdaemon.wire.frames import load
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as made:
-        yield made
-        made.settle()
-        assert made.problems == []
-
-
-def open_world(loop: Loop, **options: Any) -> World:
-    return World(loop, **options).greet()
-
 
 # -- the handshake
 

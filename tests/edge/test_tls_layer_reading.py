@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,12 @@ from OpenSSL import SSL
 from tests.support.admission import Door
 from tests.support.fake_loop import Loop
 from tests.support.fakes import LOCAL, PEER, Frame, binary, house, request, server_frames
-from tests.support.tls import Keys, Upper, World, authority
+from tests.support.tls import Keys, Upper, World, authority, open_world
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.slices import SLICE_SECONDS
 from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.tls_records import BURST, EMPTY_COST, PER_SECOND
 from wsdaemon.edge.tls_state import GONE, OPEN, SERVER_ENDED, TlsError
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with Loop() as made:
-        yield made
-        made.settle()
-        assert made.problems == []
-
-
-def open_world(loop: Loop, **options: Any) -> World:
-    return World(loop, **options).greet()
-
 
 # -- pause and resume
 

@@ -11,7 +11,7 @@ from tests.support.fakes import House, Transport
 from tests.support.fuzzing import again, run
 from tests.support.metrics import FakeWire, connection
 from tests.support.mutators import cut, mutate
-from tests.support.rooms import Hall, hall
+from tests.support.rooms import Hall, hall, memory_of
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
@@ -109,7 +109,7 @@ def make(random: Random) -> Visit:
 
 def site(hall: Hall) -> AdminSite:
     """All pages there are, over one mount with rooms."""
-    broker = hall.app.rooms.memory
+    broker = memory_of(hall.app)
     assert isinstance(broker, MemoryBroker)
     views = [MountView("/r", "rooms", Count(5), lambda: {"rooms": broker.room_count, "members": broker.member_count})]
     health = HealthPages(version="1", state=lambda: "ready", count=Count(), listeners=(), mounts=views)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.fuzzing import again, run
 from tests.support.mutators import mutate
-from tests.support.rooms import Hall, Seat, hall
+from tests.support.rooms import Hall, Seat, hall, memory_of
 from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, Visitor
 from wsdaemon.brokers.memory import MemoryBroker
 
@@ -182,10 +182,10 @@ def talk(given: Talk) -> None:
 def _left(made: Hall) -> None:
     """The state after all clients have left, and some time has passed."""
     made.loop.settle()
-    broker = made.app.rooms.memory
+    broker = memory_of(made.app)
     assert isinstance(broker, MemoryBroker)
     assert broker.member_count == 0, "a member is left"
-    assert made.app.rooms.crowded == {}, "somebody still waits to publish"
+    assert made.app.rooms.crowded == {}, "a publisher still waits"
     made.now += 1e6
     while broker.sweep(1000) == 1000:
         pass

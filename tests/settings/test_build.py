@@ -93,7 +93,7 @@ def test_the_same_messages_without_lines() -> None:
         "WebSocketServer: [daemon] max_connections = True: expected a whole number from 1 to 1000000000",
         "WebSocketServer: [mount:/echo] interval: option of the app ticker; the app here is your own code",
         "WebSocketServer: [mount:/echo] max_message = 1 potato: expected a size such as 64KiB or 1MiB",
-        "WebSocketServer: [mount:/five] app = 5: expected a built-in app (echo, ticker, rooms), module:function or module:Class",
+        f"WebSocketServer: [mount:/five] app = 5: expected a built-in app ({', '.join(APP_OPTIONS)}), module:function or module:Class",
         "WebSocketServer: [mount:/nan] ping_timeout = nan: expected a duration such as 500ms, 30s or 5m",
         "WebSocketServer: [mount:/nan] compression = maybe: expected on or off",
         f"WebSocketServer: [mount:/nan] subprotocols = {{'a'}}: expected {tokens}",
@@ -115,7 +115,7 @@ def test_an_unknown_app_leaves_its_options_alone() -> None:
 def test_a_bad_app_is_one_problem(app: str) -> None:
     (problem,) = problems(LISTENER, section("mount:/a", app=app, max_message="1MiB"))
     assert "[mount:/a] app = " in problem
-    assert "expected a built-in app (echo, ticker, rooms), module:function or module:Class" in problem
+    assert f"expected a built-in app ({', '.join(APP_OPTIONS)}), module:function or module:Class" in problem
 
 
 def test_settings_are_frozen() -> None:

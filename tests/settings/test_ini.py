@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.settings.apps import EchoOptions, TickerOptions
+from wsdaemon.settings.apps import APP_OPTIONS, EchoOptions, TickerOptions
 from wsdaemon.settings.ini import Problem, SettingsError, load, read, read_sections
 from wsdaemon.settings.model import Settings
 from wsdaemon.settings.values import TcpAddress, UnixAddress
@@ -130,7 +130,7 @@ compression_window_bits = 8
         ":15: [moutn:/other]: unknown section; did you mean [mount:/other]?",
         ":18: [mount:/chat] max_mesage: unknown key; did you mean max_message?",
         ":19: [mount:/chat] max_message = 1 potato: expected a size such as 64KiB or 1MiB",
-        ":20: [mount:/chat] app = ehco: expected a built-in app (echo, ticker, rooms), module:function or module:Class; did you mean echo?",
+        f":20: [mount:/chat] app = ehco: {APPS}; did you mean echo?",
         ":24: [mount:/echo] interval: option of the app ticker; the app here is echo",
         ":25: [mount:/echo] compression_window_bits = 8: expected a whole number from 9 to 15",
     ]
@@ -155,8 +155,8 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
         (
             "[zzz]",
             (
-                ":5: [zzz]: unknown section; the sections are [daemon], [logging], [admin], [defaults], [listener:NAME], [mount:PATH], "
-                "[auth:NAME], [tls:NAME]"
+                ":5: [zzz]: unknown section; the sections are [daemon], [logging], [admin], [broker], [defaults], [listener:NAME], "
+                "[mount:PATH], [auth:NAME], [tls:NAME]"
             ),
         ),
         ("[listener]", ":5: [listener]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),
@@ -221,7 +221,7 @@ def test_one_problem(tmp_path: Path, lines: str, expected: str) -> None:
     assert problems(tmp_path, MINIMAL + lines + "\n") == [expected]
 
 
-APPS = "expected a built-in app (echo, ticker, rooms), module:function or module:Class"
+APPS = f"expected a built-in app ({', '.join(APP_OPTIONS)}), module:function or module:Class"
 
 
 @pytest.mark.parametrize(

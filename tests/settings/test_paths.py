@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from wsdaemon.settings.paths import check_path, path_shape
+from wsdaemon.settings.paths import check_path, parameters, path_shape
 from wsdaemon.settings.problems import Refused
 
+GOOD = [
+    "/", "/chat", "/chat/", "/rooms/{name}", "/a/{x}/b/{y}", "/50%off", "/ünï", "/a b", "/a[1]", "/{_x1}", "/{all...}", "/a/{x}/{rest...}",
+]  # fmt: skip
 
-@pytest.mark.parametrize("path", ["/", "/chat", "/chat/", "/rooms/{name}", "/a/{x}/b/{y}", "/50%off", "/ünï", "/a b", "/a[1]", "/{_x1}"])
+
+@pytest.mark.parametrize("path", GOOD)
 def test_path_patterns(path: str) -> None:
     assert check_path(path) == path
 
@@ -39,6 +43,10 @@ def test_path_patterns(path: str) -> None:
         ("/{1x}", "in ASCII letters, digits and _"),
         ("/{a-b}", "in ASCII letters, digits and _"),
         ("/{x}/{x}", "{x} is there twice"),
+        ("/{x}/{x...}", "{x...} is there twice"),
+        ("/{rest...}/a", "{rest...} as the last segment"),
+        ("/{...}", "in ASCII letters, digits and _"),
+        ("/{x....}", "in ASCII letters, digits and _"),
     ],
 )
 def test_no_path_pattern(path: str, part: str) -> None:
@@ -50,3 +58,8 @@ def test_no_path_pattern(path: str, part: str) -> None:
 def test_the_shape_of_a_path_has_no_names() -> None:
     assert path_shape("/a/{x}/b") == path_shape("/a/{y}/b") == "/a/{}/b"
     assert path_shape("/a/x/b") != path_shape("/a/{x}/b")
+    assert path_shape("/a/{x...}") == path_shape("/a/{y...}") == "/a/{...}" != path_shape("/a/{x}")
+
+
+def test_the_names_of_the_parameters() -> None:
+    assert parameters("/a/{x}/b/{rest...}") == ("x", "rest")

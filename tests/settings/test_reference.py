@@ -156,6 +156,13 @@ def section_of(draw: st.DrawFn, name: str, settings_class: type) -> Section:
     return section(name, **given_values)
 
 
+NEEDED = {
+    "process": {"command": "tail -f 'a b'"}, "asgi": {"application": "project.asgi:make( )"},
+    "bridge": {"target": "tcp:[::1]:5900, unix:/run/x"},
+}  # fmt: skip
+"""Options without which an app is refused."""
+
+
 @st.composite
 def any_settings(draw: st.DrawFn) -> Settings:
     patterns = simple_paths.map("/{}".format) | simple_paths.map("/{}/{{name}}".format)
@@ -164,10 +171,15 @@ def any_settings(draw: st.DrawFn) -> Settings:
     )
     listeners = [draw(section_of(f"listener:{number}", ListenerSettings)) for number in range(draw(st.integers(1, 2)))]
     distinct = {str(listener.find("address")): listener for listener in listeners}
-    mounts = [draw(section_of(f"mount:{path}", MountSettings)) for path in paths]
+    mounts = [with_needed(draw(section_of(f"mount:{path}", MountSettings))) for path in paths]
     sections = [draw(section_of("daemon", DaemonSettings)), draw(section_of("logging", LoggingSettings)), *mounts]
     served = section("listener:some", address="tcp:0", mounts=paths)
     return build([*sections, *distinct.values(), served], "test", Path("/srv/ws"))
+
+
+def with_needed(mount: Section) -> Section:
+    app = mount.find("app")
+    return replace(mount, entries=(*mount.entries, *section("", **NEEDED.get(str(app and app.value), {})).entries))
 
 
 def as_text_has_it(settings: Settings) -> Settings:

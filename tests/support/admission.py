@@ -38,7 +38,7 @@ class Chain:
 
 class Door:
     """One gate with a mount at /chat, and arrivals at it. Options are an Entrance's, a Gate's, `app`, `mounted` (a class in its place),
-    and `most`, the mount's limit."""
+    `most`, the mount's limit, and `mount`, settings of the mount."""
 
     def __init__(self, made: House, **options: Any) -> None:
         self.house = made
@@ -49,7 +49,7 @@ class Door:
         self.draining = False
         self.watcher = Watcher()
         mounted = options.pop("mounted", None)
-        wire = made.make_wires(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0)
+        wire = made.make_wires(self.app if mounted is None else None, self.watcher, mounted, ping_interval=0, **options.pop("mount", {}))
         names = ("chain", "origins", "users", "addresses", "rate", "handshakes", "subprotocols", "expiry_warning")
         entrance = {key: options.pop(key) for key in names if key in options}
         routes = Routes([("/chat", Entrance("/chat", wire, self.count, **entrance))])

@@ -16,8 +16,8 @@ from tests.brokers.test_patterns import matches_naively
 from wsdaemon.brokers import HISTORY_COUNT, Limits
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Notice, Position
+from wsdaemon.brokers.local.presence import MAX_INTERVAL_SECONDS
 from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.presence import MAX_INTERVAL_SECONDS
 
 Entry = tuple[str, int, bytes]  # epoch, offset, payload
 

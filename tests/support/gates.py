@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wsdaemon.core.limits import Tally
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
@@ -15,8 +16,9 @@ from wsdaemon.edge.clients import Clients
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks
 from wsdaemon.edge.gate import AnswerPage, Gate
 from wsdaemon.edge.hosts import Hosts
-from wsdaemon.edge.limits import AddressLimits, Tally
+from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.places import Places
+from wsdaemon.edge.shared_limits import SharedLimits
 
 
 def make_gate(
@@ -24,10 +26,10 @@ def make_gate(
     handshake_timeout: float = 10.0, retry_after: float = 5.0, closed: Callable[[], bool] = lambda: False,
     limits: AddressLimits | None = None, trusted: Networks | None = None, forwarded_header: ForwardedHeader = "x-forwarded-for",
     users: Tally | None = None, hosts: Hosts | None = None, show_certificate: Any = None, now: Callable[[], float] = time.time,
-    pages: AnswerPage | None = None, log: Any = None,
+    pages: AnswerPage | None = None, log: Any = None, shared: SharedLimits | None = None,
 ) -> Gate:  # fmt: skip
     """A gate of one listener."""
-    places = Places(counts, None if limits is None else limits.connections, users, retry_after)
+    places = Places(counts, None if limits is None else limits.connections, users, retry_after, shared)
     clients = Clients(limits, trusted, forwarded_header, retry_after)
     admission = Admission(
         listener, routes, places, clients, retry_after=retry_after, closed=closed, hosts=hosts, show_certificate=show_certificate, log=log

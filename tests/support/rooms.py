@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tests.support.fakes import PEER, Loop
@@ -12,6 +13,8 @@ from wsdaemon.apps.rooms import SUBPROTOCOL, RoomsApp, RoomsRules
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
 from wsdaemon.brokers import Limits
+from wsdaemon.brokers.contract import BrokerMaker
+from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.background import Background
 from wsdaemon.core.connection import Connection, Counts
 from wsdaemon.core.handshake import Handshake, Peer
@@ -170,6 +173,18 @@ class Seat:
             self.session.closed(1006, "")
 
 
+def in_memory(**limits: Any) -> BrokerMaker:
+    """Makes brokers in memory."""
+    return partial(MemoryBroker, Limits(**limits))
+
+
+def memory_of(app: RoomsApp) -> MemoryBroker:
+    """The broker of an app that keeps its rooms in memory."""
+    broker = app.rooms.broker
+    assert isinstance(broker, MemoryBroker)
+    return broker
+
+
 class Hall:
     """One rooms app and its clients."""
 
@@ -178,11 +193,15 @@ class Hall:
         self.now = 1000.0
         self.failures: list[tuple[str, str, str]] = []
         self.app = RoomsApp(
-            RoomsRules(**{"parameters": ("room",), **policy}), Limits(**{"inline": 0, **limits}), send, self._failed, hooks,
+            RoomsRules(**{"parameters": ("room",), **policy}), in_memory(**{"inline": 0, **limits}), send, self._failed, hooks,
             clock=lambda: self.now,
         )  # fmt: skip
         self.app.rooms.loop = loop
         self._number = 0
+
+    @property
+    def memory(self) -> MemoryBroker:
+        return memory_of(self.app)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, for timers and for the app's own clock."""

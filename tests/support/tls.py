@@ -306,3 +306,8 @@ def hello_for(host: str) -> bytes:
     with suppress(ssl.SSLWantReadError):
         ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host).do_handshake()
     return outgoing.read()
+
+
+def open_world(loop: Loop, **options: Any) -> World:
+    """A world whose handshake is over."""
+    return World(loop, **options).greet()

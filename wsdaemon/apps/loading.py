@@ -82,6 +82,30 @@ def _failed(error: BaseException, headline: str = "the import failed") -> str:
     return f"{headline}\n" + "".join(lines).rstrip()
 
 
+def load_application(reference: object) -> Any:
+    """The ASGI application of the mount's key `application`: `module:app`, `module:make_app()`, or in Python the application itself.
+
+    LoadError, with the user's traceback if the function that makes it fails.
+    """
+    if not isinstance(reference, str):
+        target, name = reference, getattr(reference, "__qualname__", repr(reference))
+    else:
+        name = reference
+        target = load(reference.removesuffix("()"), "application")
+        if reference.endswith("()"):
+            try:
+                target = target()
+            except Exception as error:
+                raise LoadError(reference, _failed(error, "the function could not be called"), "application") from error
+    if not callable(target):
+        message = f"a {type(target).__name__} is not an ASGI application: expected `async def app(scope, receive, send)`"
+        raise LoadError(name, message, "application")
+    if not takes(target, 3):
+        hint = f"; did you mean {name}()?" if takes(target, 0) else ""
+        raise LoadError(name, f"it does not take three arguments; expected `async def app(scope, receive, send)`{hint}", "application")
+    return target
+
+
 def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     """An app object from what was loaded: a coroutine function is wrapped, a class is called, an object with open() is one already.
 
@@ -134,7 +158,7 @@ def coroutine_function(target: Any, name: str) -> Any:
         if takes(target, 1):
             return target
         if takes(target, 3):
-            raise LoadError(name, "it looks like an ASGI application, which a mount does not serve; expected `async def app(connection)`")
+            raise LoadError(name, f"it looks like an ASGI application: write app = asgi and application = {name}")
         raise LoadError(name, "it cannot be called with one argument; expected `async def app(connection)`")
     if callable(target):
         raise LoadError(name, f"expected a coroutine function: write `async def`, or a class with {OPEN}")

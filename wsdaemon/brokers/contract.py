@@ -10,7 +10,9 @@ future. Test with `isinstance(answer, Published)` and the like, and await an ans
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
 
@@ -209,6 +211,9 @@ class Broker(Protocol):
     answer, so that a member is never given a live message before the messages that it missed.
     """
 
+    def open(self) -> None:
+        """Begin, on the running loop. Called once, before all other methods but `account`."""
+
     def account(self, owner: str) -> Account:
         """The account of an address or a user. The calls below count memory in their `account`; without one, in the program's."""
 
@@ -254,14 +259,29 @@ class Broker(Protocol):
         content_type: str | None = None,
         echo: bool = True,
         account: Account | None = None,
-    ) -> Answer[Published]:
+    ) -> Published | Future[Published]:
         """Give the message its offset, keep it in history and give it to all members, in the room's order.
 
         The room is created if need be. `publisher`: the id of the member that publishes. `key`: an idempotency key of up to MAX_KEY
         characters. While the room remembers a key, publishing with it again sends nothing and has the answer of the first time. The keys
         of a room are those of all its publishers: put something into the key that no other publisher can have. `echo=False`: the publisher
         is not given its own message live (history and recovery have it nevertheless). After an error nothing was changed. Errors: BadRoom,
-        BadKey, TooManyRooms, MemoryFull, RateLimited, Busy.
+        BadKey, TooManyRooms, MemoryFull, RateLimited, Busy (only raised, never from a future).
+
+        If the answer is a future, the publication is under way at once: the order takes the publications of one broker in the order of
+        these calls. A caller whose messages must keep their order, in rooms with a rate, waits for each answer before the next call.
+        """
+
+    def less_busy(self, room: str) -> Awaitable[None]:
+        """Done when it is worth trying again to publish in a room that raised Busy; or when the broker is closed."""
+
+    def waiting(self, size: int, account: Account | None) -> AbstractContextManager[None]:
+        """Count a publication of `size` bytes that waits until the room can take more. MemoryFull if there is no memory for that."""
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Forget state that is not used any more: up to about `limit` rooms. Returns the number of rooms that it looked at.
+
+        Call it every few seconds, and again soon if it returns `limit` or more.
         """
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Answer[HistoryPage]:
@@ -308,6 +328,23 @@ It handles members that it cannot serve, and does not raise. If it does, all of 
 
 Held = Callable[[Sequence[Member], Callable[[], None]], bool]
 """Returns whether one of the members has no room for a message now. If so, it calls the function later, when that may be over."""
+
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Asks for one call after some seconds."""
+
+
+class BrokerMaker(Protocol):
+    """Makes the broker of a mount, which is not open yet.
+
+    `failed`, `bulk` and `held` serve its members. `loop` returns the running loop. `clock` is monotonic, in seconds. `grace` is that of
+    TokenBucket.
+    """
+
+    def __call__(
+        self, failed: Failed, *, bulk: Bulk, held: Held | None, loop: Callable[[], AbstractEventLoop], later: Later,
+        clock: Callable[[], float], grace: Callable[[], float],
+    ) -> Broker: ...  # fmt: skip
 
 
 class BrokerError(Exception):

@@ -109,6 +109,12 @@ class PatternIndex(Generic[T]):
         """How many subscriptions there are."""
         return self._count
 
+    def clear(self) -> None:
+        """Remove all subscriptions."""
+        self._root = _TokenNode()
+        self._count = 0
+        self.version += 1
+
     def add(self, pattern: str, key: str, value: T) -> None:
         """Subscribe `value` under `key` to a pattern that was checked. The same key again replaces its value."""
         node = self._root

@@ -1,4 +1,4 @@
-"""A room of the broker in memory, and the rooms and patterns of a member."""
+"""A room of the broker in memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from ..core.rate import TokenBucket
 from . import Limits
 from .account import Account
 from .budget import ROOM_BYTES, Budget
-from .contract import Member, Message, Position, Presence, Subscribed
+from .contract import Message, Position, Presence, Subscribed
 from .history import History
 from .keys import IdempotencyKey
-from .outbox import Outbox
-from .patterns import matches
+from .local.rooms import LocalRoom
 
 
-class Room(Outbox):
+class Room(LocalRoom):
     """One life of a room. `account`: of the address or user that created it; the room counts there with `cost` bytes.
 
     `touched`: the time of its last publication, join or leave, kept up to date while it is empty.
@@ -27,10 +26,6 @@ class Room(Outbox):
         "history",
         "keys",
         "last",
-        "members",
-        "offset",
-        "targets",
-        "targets_version",
         "touched",
     )
 
@@ -39,16 +34,12 @@ class Room(Outbox):
         self.account = account
         self.cost = room_cost(name)
         self.epoch = epoch
-        self.offset = 0
         self.history = History(limits.history_count, limits.history_age, limits.history_bytes, budget)
         self.keys: dict[str, IdempotencyKey] | None = None
         self.bucket: TokenBucket | None = None
         if limits.rate is not None:
             self.bucket = TokenBucket(limits.rate, limits.burst, now)
         self.last: Message | None = None
-        self.members: dict[str, Member] = {}
-        self.targets: tuple[Member, ...] | None = None
-        self.targets_version = -1
         self.touched = now
 
     def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
@@ -68,20 +59,3 @@ class Room(Outbox):
 def room_cost(name: str) -> int:
     """Bytes that a room of this name counts for, besides its messages and keys."""
     return ROOM_BYTES + len(name) * (1 if name.isascii() else 4)
-
-
-class Holder:
-    """The rooms and patterns of one member, which count in `account`."""
-
-    __slots__ = ("account", "member", "patterns", "presence", "rooms")
-
-    def __init__(self, member: Member, account: Account) -> None:
-        self.account = account
-        self.member = member
-        self.presence = Presence(member.id, member.identity)
-        self.rooms: dict[Room, None] = {}  # in the order of its subscriptions, in which it leaves them
-        self.patterns: set[str] = set()
-
-    def hears(self, room: str) -> bool:
-        """Whether one of its patterns matches."""
-        return any(matches(pattern, room) for pattern in self.patterns)

@@ -59,6 +59,10 @@ def open_session(app: App, connection: Connection, handshake: Handshake) -> Sess
     return session  # type: ignore[return-value]
 
 
+class StartFailed(Exception):
+    """Raised by `start` if the text alone is what the operator has to read: no traceback is shown."""
+
+
 @runtime_checkable
 class StartingApp(Protocol):
     """An app that starts work of its own before the daemon is ready."""
@@ -99,12 +103,12 @@ class Acceptance:
 class AdmittingApp(App, Protocol):
     """An app that decides about opening handshakes itself, before the 101."""
 
-    async def admit(self, handshake: Handshake, /) -> Acceptance | None:
+    def admit(self, handshake: Handshake, /) -> Awaitable[Acceptance | None]:
         """An opening handshake has passed the mount's own checks, authentication among them, and has its places in all limits.
 
         None: the client may come in. An Acceptance can choose the subprotocol, add headers to the 101, and bring the session.
         wsdaemon.HandshakeRefused answers the client with a status of the app's; any other exception is logged and answered 500. If
-        the client leaves meanwhile, or the listener's `handshake_timeout` is over (503), the coroutine is cancelled.
+        the client leaves meanwhile, or the listener's `handshake_timeout` is over (503), the coroutine is cancelled. An `async def`.
         """
 
 

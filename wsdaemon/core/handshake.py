@@ -235,6 +235,17 @@ class ClientCertificate:
         return ssl.DER_cert_to_PEM_cert(self.der)
 
 
+@dataclass(frozen=True, slots=True)
+class TlsSession:
+    """The TLS session of a client on a listener that speaks TLS."""
+
+    version: str
+    """As OpenSSL writes it: TLSv1.3."""
+    cipher: str
+    cipher_suite: int
+    """The number of the cipher suite in IANA's registry; 0 if it is not known."""
+
+
 class LetGoError(RuntimeError):
     """An app read a part of a handshake after `let_go()`."""
 
@@ -273,6 +284,8 @@ class Handshake:
     """The subprotocols that the client offered, its preferred ones first."""
     subprotocol: str | None = None
     """The chosen subprotocol."""
+    tls: TlsSession | None = None
+    """The TLS session; None without TLS on the listener itself, and for apps that do not decide about handshakes."""
     listener: str = ""
     """The listener's name."""
     mount: str = ""

@@ -1,4 +1,4 @@
-"""From a request's path to its mount: whole segments, the most literal match wins, `{name}` takes one segment."""
+"""From a request's path to its mount: whole segments, the most literal match wins, `{name}` takes one segment, `{name...}` all the rest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ NOTHING: Mapping[str, str] = {}
 
 
 class _Segment(Generic[T]):
-    __slots__ = ("literal", "names", "parameter", "target")
+    __slots__ = ("literal", "names", "parameter", "rest", "target")
 
     def __init__(self) -> None:
         self.literal: dict[str, _Segment[T]] = {}
         self.parameter: _Segment[T] | None = None
+        self.rest: _Segment[T] | None = None
         self.target: T | None = None
         self.names: tuple[str, ...] = ()
 
@@ -23,8 +24,9 @@ class _Segment(Generic[T]):
 class Routes(Generic[T]):
     """Path patterns and their targets.
 
-    A pattern is a path whose segments are literal or `{name}`. If several match, a literal segment beats a parameter, from the left: of
-    `/a/{x}` and `/a/b` the second gets `/a/b`. ValueError if two patterns match the same paths.
+    A pattern is a path whose segments are literal or `{name}`; the last may be `{name...}`, which takes zero or more segments. If several
+    match, a literal segment beats a parameter, and that beats a rest, from the left: of `/a/{x}` and `/a/b` the second gets `/a/b`.
+    ValueError if two patterns match the same paths.
     """
 
     def __init__(self, patterns: Iterable[tuple[str, T]] = ()) -> None:
@@ -37,7 +39,11 @@ class Routes(Generic[T]):
     def add(self, pattern: str, target: T) -> None:
         node, names = self._root, []
         for segment in pattern.split("/")[1:]:
-            if segment.startswith("{") and segment.endswith("}"):
+            if segment.startswith("{") and segment.endswith("...}"):
+                names.append(segment[1:-4])
+                node.rest = node.rest or _Segment()
+                node = node.rest
+            elif segment.startswith("{") and segment.endswith("}"):
                 names.append(segment[1:-1])
                 node.parameter = node.parameter or _Segment()
                 node = node.parameter
@@ -52,11 +58,14 @@ class Routes(Generic[T]):
             self._plain[pattern] = target
 
     def match(self, path: str) -> tuple[T, Mapping[str, str]] | None:
-        """The target for `path` (percent-decoded) and its parameters; None if no pattern matches. A parameter is never empty."""
+        """The target for `path` (percent-decoded) and its parameters; None if no pattern matches. A parameter is never empty.
+
+        The value of a rest is its segments with the slashes between them, and empty if there are none.
+        """
         target = self._plain.get(path)
         if target is not None:
             return target, NOTHING
-        if not self._parameters:
+        if not self._parameters or not path.startswith("/"):
             return None
         values: list[str] = []
         found = _search(self._root, path.split("/")[1:], 0, values)
@@ -68,7 +77,7 @@ class Routes(Generic[T]):
 def _search(node: _Segment[T], segments: list[str], index: int, values: list[str]) -> _Segment[T] | None:
     """The node that the segments from `index` on lead to, literal segments first; `values` receives the parameters."""
     if index == len(segments):
-        return node if node.target is not None else None
+        return node if node.target is not None else _take_rest(node, segments, index, values)
     segment = segments[index]
     literal = node.literal.get(segment)
     if literal is not None:
@@ -81,4 +90,10 @@ def _search(node: _Segment[T], segments: list[str], index: int, values: list[str
         if found is not None:
             return found
         values.pop()
-    return None
+    return _take_rest(node, segments, index, values)
+
+
+def _take_rest(node: _Segment[T], segments: list[str], index: int, values: list[str]) -> _Segment[T] | None:
+    if node.rest is not None:
+        values.append("/".join(segments[index:]))
+    return node.rest

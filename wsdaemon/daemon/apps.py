@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..apps.coroutine import CoroutineApp, Failed
 from ..apps.echo import EchoApp
@@ -14,6 +14,9 @@ from ..core.absence import no_grace
 from ..settings.apps import BUILT_IN
 from ..settings.model import MountSettings
 from ..wire.factory import is_autobahn_factory, is_autobahn_protocol
+
+if TYPE_CHECKING:
+    from .brokers import Brokers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +29,35 @@ class LoadedApp:
     """Makes the Autobahn factory for `protocol`. None: a plain factory."""
 
 
-def make_echo(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> EchoApp:
+def make_echo(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: Brokers | None = None) -> EchoApp:
     return EchoApp()
 
 
-def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> TickerApp:
+def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: Brokers | None = None) -> TickerApp:
     return TickerApp(getattr(settings.options, "interval", 1.0))
 
 
-def load_app(settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace) -> LoadedApp:
+def load_app(
+    settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, brokers: Brokers | None = None,
+    earlier: Iterable[LoadedApp] = (),
+) -> LoadedApp:  # fmt: skip
     """Import the app of a mount and make it. Nothing of it is started or opened. LoadError if it is no app.
 
-    `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence.
+    `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence. `brokers`
+    chooses the brokers of rooms; without it they are in the memory of this process. `earlier` are the apps of other mounts.
     """
     named = settings.app
     factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
     if isinstance(named, str) and named in BUILT_IN:
         # The built-in's module is imported only if a mount runs it: rooms and its broker are a megabyte.
         _refuse_factory(settings, factory)
-        return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace))
+        if named == "asgi":
+            from .asgi import find_shared
+
+            shared = find_shared(settings, [each.app for each in earlier])
+            if shared is not None:
+                return LoadedApp(shared)
+        return LoadedApp(load(BUILT_IN[named].maker)(settings, failed, grace, brokers))
     target: Any = load(named) if isinstance(named, str) else named
     if is_autobahn_protocol(target):
         if factory is not None and not is_autobahn_factory(factory):

@@ -127,7 +127,8 @@ def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: obj
 def raise_file_limit(settings: Settings) -> None:
     """Raise the soft limit of open files for as many clients as may come. A hard limit that is too low is logged once, with the mend."""
     connections = settings.daemon.max_connections
-    limit = raise_limit(connections + sum(each.max_handshakes for each in settings.listeners))
+    of_apps = sum(each.options.descriptors(each.max_connections or connections) for each in settings.mounts if each.options is not None)
+    limit = raise_limit(connections + sum(each.max_handshakes for each in settings.listeners) + of_apps) - of_apps
     problem = shortage(limit, connections)
     if problem is not None:
         log.warn("{problem}", problem=problem)

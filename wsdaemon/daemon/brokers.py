@@ -1,22 +1,38 @@
-"""From the settings of a mount with `app = rooms` to the app."""
+"""From the settings of a mount with `app = rooms` to the app and its broker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import partial
+from typing import Any, Protocol, cast
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError, load
 from ..apps.rooms import RoomsApp, RoomsRules, SendToAll
 from ..brokers import Limits
+from ..brokers.contract import BrokerMaker
+from ..brokers.memory import MemoryBroker
 from ..settings.model import MountSettings
 from ..settings.paths import parameters
 from ..settings.rooms import RoomsOptions, hooks_text
 from ..wire import fan
 
 
-def make_rooms(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> RoomsApp:
-    """The app rooms, with the user's policy. LoadError when that cannot be had."""
+class Brokers(Protocol):
+    """Chooses the broker of each mount with rooms."""
+
+    def __call__(self, settings: MountSettings, limits: Limits) -> BrokerMaker: ...
+
+
+def memory_brokers(settings: MountSettings, limits: Limits) -> BrokerMaker:
+    """One process: it keeps the order of its rooms itself."""
+    return partial(MemoryBroker, limits)
+
+
+def make_rooms(
+    settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: Brokers | None = None
+) -> RoomsApp:  # fmt: skip
+    """The app rooms, with the user's policy. LoadError if the policy cannot be loaded."""
     options: Any = settings.options or RoomsOptions()
     rules = RoomsRules(
         publish=options.publish,
@@ -47,6 +63,7 @@ def make_rooms(settings: MountSettings, failed: Failed, grace: Callable[[], floa
     hooks = load(options.policy, "policy") if isinstance(options.policy, str) else options.policy
     try:
         made = hooks() if isinstance(hooks, type) else hooks
-        return RoomsApp(rules, limits, cast("SendToAll", fan.send_to_all), failed, made, grace=grace)
+        make_broker = (brokers or memory_brokers)(settings, limits)
+        return RoomsApp(rules, make_broker, cast("SendToAll", fan.send_to_all), failed, made, grace=grace)
     except Exception as error:
         raise LoadError(hooks_text(options.policy), f"{type(error).__name__}: {error}", "policy") from error

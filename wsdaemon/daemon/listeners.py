@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from ..core.handshake import ClientCertificate, Peer
+from ..core.limits import Tally
 from ..core.registry import Count
 from ..core.routing import Routes
 from ..core.wheel import Wheel
@@ -21,7 +22,7 @@ from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
 from ..edge.index_page import IndexPage
-from ..edge.limits import AddressLimits, Tally, address_rate, on_this_machine
+from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import Origins
 from ..edge.places import Places

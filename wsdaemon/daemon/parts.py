@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from ..core.closing import GOING_AWAY
-from ..core.contract import StartingApp, StoppingApp
+from ..core.contract import StartFailed, StartingApp, StoppingApp
 from ..core.registry import Connections
 from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
@@ -163,6 +163,8 @@ class AppStep:
             await self._app.start()
         except StartError:
             raise
+        except StartFailed as error:
+            raise StartError(f"{self.name}: the app did not start\n{str(error).rstrip()}") from error
         except Exception as error:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
             lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]

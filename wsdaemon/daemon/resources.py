@@ -23,6 +23,7 @@ from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
+    from .brokers import Brokers
 
 ADMIN = "admin"
 """The section of the admin pages, in `Resources.sockets`; a listener's is `listener:NAME`."""
@@ -40,9 +41,11 @@ class Resources:
     """Modules, files and sockets. A fault of one hides no other: all are in `problems`, and nothing may be served if there is any."""
 
     def __init__(
-        self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace
+        self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace,
+        brokers: Brokers | None = None,
     ) -> None:  # fmt: skip
         """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
+        `brokers` chooses the brokers of rooms, see `load_app`.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
@@ -52,7 +55,7 @@ class Resources:
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
-        self._load_apps(app_failed, grace)
+        self._load_apps(app_failed, grace, brokers)
         self.authenticators = self._load_authenticators()
         self.certificates: dict[str, Certificates] = {}
         """By the name of the listener, if it speaks TLS."""
@@ -83,10 +86,10 @@ class Resources:
             self._report("daemon", str(error), "accelerator", wanted)
             return load_frames("python")
 
-    def _load_apps(self, failed: Failed, grace: Callable[[], float]) -> None:
+    def _load_apps(self, failed: Failed, grace: Callable[[], float], brokers: Brokers | None) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed, grace)
+                self.apps[mount.path] = load_app(mount, failed, grace, brokers, self.apps.values())
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 

@@ -17,12 +17,12 @@ from ..core.acceptance import HandshakeRefused, check_acceptance
 from ..core.contract import Acceptance
 from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
+from ..core.limits import Key
 from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate
 from .gate import Gate
-from .limits import Key
 from .request import BadRequest, Head, HeadReader, read_head
 from .upgrade import wants_upgrade
 
@@ -57,7 +57,7 @@ class Arrival(asyncio.Protocol):
         "due_bucket", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
-    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer, descriptor: int, key: Key | None = None) -> None:
+    def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer | str, descriptor: int, key: Key | None = None) -> None:
         """`descriptor` is the plain socket's, -1 for TLS. Under `key` a handshake was entered in the gate's limits; it leaves with this."""
         self._gate = gate
         self._arrivals = arrivals
@@ -175,12 +175,14 @@ class Arrival(asyncio.Protocol):
         try:
             if entry is None:
                 self._let_in(self._candidate, question.result())
+            elif entry.waits_for_place:
+                self._place_answered(self._candidate, entry, question.result())
             else:
                 self._open_as_accepted(self._candidate, entry, question.result())
         except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            reason, text = ("auth_cancelled", "authentication") if entry is None else ("app_cancelled", "the handshake")
+            reason, _, text = _waited_for(entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} was given up"))
         except Exception:
             self._broken(Failure())
@@ -189,12 +191,35 @@ class Arrival(asyncio.Protocol):
         gate, entrance = self._gate, candidate.entrance
         assert entrance is not None
         handshake, place = gate.admission.admit(candidate, entrance, identity)
+        if gate.admission.places.shared is not None:
+            self._entry = Entering(handshake, place, identity, waits_for_place=True)
+            self._wait(candidate.request.answer)
+            return
         admit = entrance.wires.policy.admit
         if admit is None:
             self._open(candidate, handshake, place, identity)
             return
         self._entry = Entering(handshake, place, identity)
+        if gate.secure:
+            from .tls import tls_session  # here, because many daemons have a TLS proxy in front
+
+            handshake = replace(handshake, tls=tls_session(self._native.get_extra_info("ssl_object")))  # type: ignore[union-attr]
+            self._entry = replace(self._entry, handshake=handshake)
         self._wait(admit(handshake))
+
+    def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:
+        """The counts over all workers have a place for the client, or refuse it."""
+        if refusal is not None:
+            raise refusal
+        self._gate.admission.check_open()
+        assert candidate.entrance is not None
+        admit = candidate.entrance.wires.policy.admit
+        if admit is None:
+            self._entry = None  # from here on its place is the connection's
+            self._open(candidate, entry.handshake, entry.place, entry.identity)
+            return
+        self._entry = replace(entry, waits_for_place=False)
+        self._wait(admit(entry.handshake))
 
     def _open_as_accepted(self, candidate: Candidate, entry: Entering, answer: object) -> None:
         """The app has decided that the client may come in."""
@@ -280,7 +305,7 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            reason, text = ("auth_timeout", "authentication") if self._entry is None else ("app_timeout", "the app")
+            _, reason, text = _waited_for(self._entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
@@ -323,6 +348,17 @@ class Entering:
     handshake: Handshake
     place: Place
     identity: Identity | None
+    waits_for_place: bool = False
+    """Whether the counts over all workers are asked first."""
+
+
+def _waited_for(entry: Entering | None) -> tuple[str, str, str]:
+    """The part that an arrival waits for: the reason if that is cancelled, the reason if it takes too long, and the part in words."""
+    if entry is None:
+        return "auth_cancelled", "auth_timeout", "authentication"
+    if entry.waits_for_place:
+        return "hub_cancelled", "hub_timeout", "the check of limits over all workers"
+    return "app_cancelled", "app_timeout", "the app"
 
 
 def _look_at(question: asyncio.Future[Any]) -> None:

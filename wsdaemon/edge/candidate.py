@@ -9,14 +9,15 @@ from urllib.parse import parse_qs
 
 from ..core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
 from ..core.identity import Identity
+from ..core.limits import Key, Rate, Tally
 from ..core.registry import Count
-from .limits import Key, Rate, Tally
 from .origins import Origins
 from .request import Head
 from .upgrade import Upgrade
 
 if TYPE_CHECKING:
     from ..wire.factory import Wires
+    from .shared import SharedRequest
 
 _NO_PARAMS: Mapping[str, str] = {}
 
@@ -54,9 +55,11 @@ class Entrance:
 class Candidate:
     """A client whose request was read. Authenticators are given this. Its repr shows nothing in which a credential may stand."""
 
-    __slots__ = ("address", "client_certificate", "entrance", "head", "local", "params", "peer", "secure", "subprotocols", "wanted")
+    __slots__ = (
+        "address", "client_certificate", "entrance", "head", "local", "params", "peer", "request", "secure", "subprotocols", "wanted",
+    )  # fmt: skip
 
-    def __init__(self, head: Head, peer: Peer, local: Peer, secure: bool = False, address: Key | None = None) -> None:
+    def __init__(self, head: Head, peer: Peer, local: Peer | str, secure: bool = False, address: Key | None = None) -> None:
         self.head = head
         self.peer = peer
         """The client's address, as far as trusted proxies told."""
@@ -72,6 +75,8 @@ class Candidate:
         self.subprotocols: tuple[str, ...] = ()
         """The subprotocols that the client offered."""
         self.wanted: Upgrade
+        self.request: SharedRequest
+        """The question for a place over all workers, from the moment at which it is asked; never without workers."""
 
     def __repr__(self) -> str:
         return f"<candidate {self.head.path!r} from {self.peer}>"

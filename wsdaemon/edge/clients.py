@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..core.handshake import Peer
+from ..core.limits import Key
 from .candidate import Candidate
 from .forwarded import ForwardedHeader, Networks, true_client
-from .limits import AddressLimits, Key, too_many
+from .limits import AddressLimits, too_many
 
 
 class Clients:

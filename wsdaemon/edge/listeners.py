@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.handshake import UNIX, Peer
+from ..core.limits import Key
 from ..core.rare_lines import LineLog, RareLines
 from ..wire.frames_python import send
 from ..wire.turns import Turns
@@ -20,7 +21,7 @@ from .arrival import Arrival
 from .descriptors import first_reserved
 from .forwarded import Networks
 from .gate import Gate
-from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, Key, too_many
+from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, too_many
 from .opening import open_transport
 from .proxy_protocol import ProxyHeader, ProxyHeaderError, ProxyHeaderReader
 from .request import BadRequest, unavailable
@@ -108,10 +109,11 @@ class Listener:
         self.accepted = 0
         self.crowded_out = 0
 
-    def _own_address(self) -> Peer | None:
-        """The address that all its clients connect to; None when that must be asked for each."""
+    def _own_address(self) -> Peer | str | None:
+        """The address that all its clients connect to, a unix socket's path; None when that must be asked for each."""
         if not self._is_tcp:
-            return UNIX
+            path = self._sock.getsockname()
+            return path if path and isinstance(path, str) else UNIX
         address = self._sock.getsockname()
         return None if address[0] in ANYWHERE else Peer.from_sockname(address)
 

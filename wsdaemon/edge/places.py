@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.identity import Identity
+from ..core.limits import Key, Tally
 from ..core.registry import Count, Place
 from .auth.expiry import Expiry
 from .candidate import Candidate, Entrance
-from .limits import CONNECTIONS, USER_CONNECTIONS, Key, Tally, too_many
+from .limits import CONNECTIONS, USER_CONNECTIONS, too_many
 from .request import unavailable
+from .shared_limits import SharedLimits, SharedPlace
 
 
 class Places:
     """The places of one listener, and with them those of its mounts."""
 
-    __slots__ = ("_addresses", "_counts", "_retry_after", "users")
+    __slots__ = ("_addresses", "_counts", "_retry_after", "shared", "users")
 
     def __init__(
-        self, counts: tuple[Count, ...], addresses: Tally | None = None, users: Tally | None = None, retry_after: float = 5.0
+        self, counts: tuple[Count, ...], addresses: Tally | None = None, users: Tally | None = None, retry_after: float = 5.0,
+        shared: SharedLimits | None = None,
     ) -> None:  # fmt: skip
         """`counts`: the listener's and the daemon's. `addresses` and `users` count the connections of each on this listener.
 
-        `retry_after`: seconds that a refused client is told to wait.
+        `retry_after`: seconds that a refused client is told to wait. `shared`: the limits over all workers; None without workers.
         """
         self._counts = counts
         self._addresses = addresses
         self.users = users
         self._retry_after = retry_after
+        self.shared = shared
 
     def check(self, entrance: Entrance) -> None:
         """BadRequest, 503, where the mount, the listener or the daemon is full."""
@@ -36,7 +40,10 @@ class Places:
                 raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
 
     def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
-        """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken."""
+        """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken.
+
+        With limits over all workers the place is asked for there too, and `candidate.request` is the question.
+        """
         self.check(entrance)
         user = identity.name if identity is not None else None
         tallies = self._tallies(candidate.address, CONNECTIONS, self._addresses, entrance.addresses)
@@ -44,6 +51,9 @@ class Places:
             tallies += self._tallies(user, USER_CONNECTIONS, self.users, entrance.users)
         counts = (entrance.count, *self._counts)
         place = KeyedPlace(counts, tallies) if tallies else Place(counts)
+        if self.shared is not None:
+            candidate.request = self.shared.ask(candidate, entrance, identity)
+            place = SharedPlace(place, candidate.request)
         return place if identity is None or identity.expires is None else Stay(place)
 
     def _tallies(self, key: Key | None, reason: str, *limits: Tally | None) -> tuple[tuple[Tally, Key], ...]:

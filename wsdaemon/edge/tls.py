@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from ..core.handshake import ClientCertificate
+from ..core.handshake import ClientCertificate, TlsSession
 
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -332,6 +332,15 @@ class TLSObject(Protocol):
     """The object of `transport.get_extra_info("ssl_object")`, as far as it is needed here."""
 
     def getpeercert(self, binary_form: Literal[True], /) -> bytes | None: ...
+
+
+def tls_session(tls_object: Any) -> TlsSession | None:
+    """The session of a TLS object that has finished its handshake; None without one."""
+    cipher = None if tls_object is None else tls_object.cipher()
+    if cipher is None:
+        return None
+    number = next((each["id"] & 0xFFFF for each in tls_object.context.get_ciphers() if each["name"] == cipher[0]), 0)
+    return TlsSession(tls_object.version() or "", cipher[0], number)
 
 
 def client_certificate(tls_object: TLSObject) -> ClientCertificate | None:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
+from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
@@ -118,8 +119,9 @@ class MountSettings(SectionSettings):
     app: App = field(
         metadata=explain(
             "The app that this mount runs. echo sends every message back. ticker pushes a line of JSON with the time at a fixed "
-            "interval. rooms passes each client's messages on to all other members of its room. module:function and module:Class "
-            "are your own code.",
+            "interval. rooms passes each client's messages on to all other members of its room. asgi runs an ASGI application. process "
+            "runs a program for each connection. bridge connects each client to a TCP, TLS or unix socket. module:function and "
+            "module:Class are your own code.",
             inherited=False,
             example="echo",
         )
@@ -340,6 +342,8 @@ class Settings:
     auths: tuple[AuthSettings, ...] = ()
     tls: tuple[TlsSettings, ...] = ()
     admin: AdminSettings | None = None
+    broker: BrokerSettings | None = None
+    """None: the order of rooms is kept in this daemon."""
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     lines: Mapping[tuple[str, str | None], int] = field(default_factory=dict, compare=False, repr=False)

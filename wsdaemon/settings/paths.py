@@ -1,4 +1,4 @@
-"""Path patterns of mounts: `/chat`, `/rooms/{name}`. This module checks their syntax; the router matches them."""
+"""Path patterns of mounts: `/chat`, `/rooms/{name}`, `/api/{rest...}`. This module checks their syntax; the router matches them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def check_path(pattern: str) -> str:
     """Return `pattern` if it is a good path pattern, else raise Refused.
 
     A pattern starts with a slash and is compared with the decoded path, so it is written decoded as well. A parameter is a
-    whole segment, `{name}`, with the name an identifier that stands in it once. A pattern may end in a slash, but has no
-    empty, `.` or `..` segments, because clients remove those before they send the request.
+    whole segment, `{name}`, with the name an identifier that stands in it once. The last segment may be a rest, `{name...}`. A pattern may
+    end in a slash, but has no empty, `.` or `..` segments, because clients remove those before they send the request.
     """
     if not pattern.startswith("/"):
         raise Refused("expected a path that starts with /, such as [mount:/chat] or [mount:/rooms/{name}]")
@@ -27,10 +27,14 @@ def check_path(pattern: str) -> str:
     if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
         raise Refused("expected a path without empty, . and .. segments")
     names: list[str] = []
-    for segment in segments:
+    for index, segment in enumerate(segments):
         if "{" not in segment and "}" not in segment:
             continue
         name = segment[1:-1]
+        if name.endswith("..."):
+            name = name[:-3]
+            if index < len(segments) - 1:
+                raise Refused(f"expected {segment} as the last segment, because it takes all the rest of a path")
         if not (segment.startswith("{") and segment.endswith("}")) or "{" in name or "}" in name:
             raise Refused(f"expected each parameter as a whole segment, such as /{{name}}, not {segment}")
         if not (name.isascii() and name.isidentifier()):
@@ -43,9 +47,9 @@ def check_path(pattern: str) -> str:
 
 def parameters(pattern: str) -> tuple[str, ...]:
     """The names of its parameters, in order."""
-    return tuple(segment[1:-1] for segment in pattern.split("/") if segment.startswith("{"))
+    return tuple(segment[1:-1].removesuffix("...") for segment in pattern.split("/") if segment.startswith("{"))
 
 
 def path_shape(pattern: str) -> str:
     """The pattern without the names of its parameters: two patterns of one shape match the same paths."""
-    return "/".join("{}" if segment.startswith("{") else segment for segment in pattern.split("/"))
+    return "/".join(re.sub(r"^\{\w+", "{", segment) for segment in pattern.split("/"))

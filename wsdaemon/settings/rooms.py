@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from wsdaemon.settings.form import Form
 from wsdaemon.settings.problems import Refused
 from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.values import Count, Duration, PositiveCount, PositiveDuration, PositiveSize, app_text, is_reference
+from wsdaemon.settings.values import Count, Duration, PositiveCount, PositiveDuration, PositiveSize, ReferenceForm, app_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,8 @@ class RegularExpressionForm(Form[re.Pattern[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class HooksForm(Form[object]):
+class HooksForm(ReferenceForm):
     """The user's own class or object: `module:Class`, or nothing. In Python also the class or object itself."""
-
-    @property
-    def expected(self) -> str:
-        return "module:Class, or nothing"
-
-    def parse(self, text: str) -> object:
-        if text and not is_reference(text):
-            raise self.refusal()
-        return text or None
 
     def accept(self, value: object) -> object:
         return value

@@ -21,6 +21,10 @@ class SectionSettings:
         """
         return ()
 
+    def descriptors(self, connections: int) -> int:
+        """The most descriptors that an app with these options needs for so many connections, besides those of the connections."""
+        return 0
+
 
 def explain(help_text: str, *, inherited: bool = True, example: str = "") -> Mapping[str, object]:
     """The metadata that makes a dataclass field a key of the INI file.

@@ -87,10 +87,10 @@ def test_rooms_that_nobody_uses_are_swept() -> None:
         made.seat("a").drop()
         made.seat("b")
         made.loop.advance(SWEEP_INTERVAL_SECONDS)
-        assert made.app.rooms.memory.room_count == 2
+        assert made.memory.room_count == 2
         made.now += 60
         made.loop.advance(SWEEP_INTERVAL_SECONDS)
-        assert made.app.rooms.memory.room_count == 1
+        assert made.memory.room_count == 1
         made.loop.create_task(made.app.stop())
         made.loop.settle()
         assert made.loop.timers == 0

@@ -51,8 +51,8 @@ def test_turns_are_first_come_first_served_and_one_in_each_turn_of_the_loop() ->
 def test_many_clients_that_ask_at_once_are_answered_one_in_each_turn(request_: dict[str, Any], kind: str) -> None:
     with hall(history=100) as made:
         for _ in range(50):
-            made.app.rooms.memory.publish("lobby", b"x" * 100, True)
-        made.app.rooms.memory._rooms["lobby"].epoch = "here"
+            made.memory.publish("lobby", b"x" * 100, True)
+        made.memory._rooms["lobby"].epoch = "here"
         clients = [made.json() for _ in range(30)]
         for client in clients:
             client.begin(json.dumps(request_))

@@ -70,4 +70,4 @@ def test_publishers_that_wait_have_a_bound() -> None:
         assert made.app.rooms.crowded == {}
         for seat in (*seats, slow, first):
             seat.drop()
-        assert {account.bytes for account in made.app.rooms.memory.budget._accounts.values()} <= {0, room_cost("room")}
+        assert {account.bytes for account in made.memory.budget._accounts.values()} <= {0, room_cost("room")}

@@ -53,7 +53,7 @@ class Recovery(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.hall = self.stack.enter_context(hall(policy={"echo_to_sender": echo}, history=history, max_pending=pending))
         self.hall.app.rooms.page_bytes = page
-        self.broker = self.hall.app.rooms.memory
+        self.broker = self.hall.memory
         self.history, self.echo = history, echo
         self.clients = [Client(number) for number in range(4)]
         self.logs: dict[str, list[str]] = {"a": [], "b": []}

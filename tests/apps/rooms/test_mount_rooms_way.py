@@ -13,10 +13,10 @@ import pytest
 
 import wsdaemon
 from tests.support.fakes import READERS, house
+from tests.support.rooms import in_memory
 from wsdaemon.apps.rooms import RoomsApp, RoomsRules, SendToAll
 from wsdaemon.apps.rooms.plain import PlainSession
 from wsdaemon.apps.rooms.subprotocol import JsonSession
-from wsdaemon.brokers import Limits
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.wire.fan import send_to_all
@@ -71,7 +71,7 @@ def test_a_message_passes_few_files() -> None:
     """As in production over TCP: frames are made in C, where that is there, and written to the socket itself."""
     with house() as made:
         policy = RoomsRules(parameters=("room",))
-        app = Lobby(policy, Limits(inline=0), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)))
+        app = Lobby(policy, in_memory(inline=0), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)))
         sent: list[int] = []
 
         def send(descriptor: int, data: bytes) -> int:

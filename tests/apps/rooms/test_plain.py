@@ -12,7 +12,7 @@ from wsdaemon.brokers.contract import BrokerUnavailable, Subscribed
 
 
 def position(made: Hall, room: str = "lobby") -> tuple[str, int]:
-    page = made.app.rooms.memory.history(room)
+    page = made.memory.history(room)
     return page.epoch, page.offset
 
 
@@ -47,7 +47,7 @@ def test_one_who_may_not_publish_is_closed_when_it_does(publish: str) -> None:
         a.send("x")
         assert a.closed == (1008, "forbidden")
         assert b.sent == []
-        assert made.app.rooms.memory.presence("lobby").count == 1
+        assert made.memory.presence("lobby").count == 1
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_refused_at_the_door(limits: Any, room: str, expected: tuple[int, str]) 
         assert late.closed == expected
         assert first.closed is None
         late.drop()
-        assert made.app.rooms.memory.presence("lobby").count == 1
+        assert made.memory.presence("lobby").count == 1
 
 
 def test_a_path_that_names_no_room_is_for_the_subprotocol_alone() -> None:
@@ -78,7 +78,7 @@ def test_all_parameters_of_the_path_name_the_room() -> None:
     """Two tenants' rooms of one name are two rooms."""
     with hall(policy={"parameters": ("room", "room")}) as made:
         made.seat("a")
-        assert made.app.rooms.memory.presence("a/a").count == 1
+        assert made.memory.presence("a/a").count == 1
 
 
 def test_latest_is_given_to_newcomers() -> None:
@@ -115,14 +115,14 @@ def test_a_gap_is_said_with_the_close(since: str, latest: bool) -> None:
         back = made.seat(query=f"since={since.format(epoch=epoch)}")
         assert back.closed == (4410, "gap")
         assert back.sent == []
-        assert made.app.rooms.memory.presence("lobby").count == 1
+        assert made.memory.presence("lobby").count == 1
 
 
 @pytest.mark.parametrize("query", ["since=", "since=x", "since=:1", "since=e:-1", "since=e:1x", "since=e:1&since=e:2", "since=e%20f:1"])
 def test_a_since_that_is_none(query: str) -> None:
     with hall(history=2) as made:
         assert made.seat(query=query).closed == (1008, "bad_since")
-        assert made.app.rooms.memory.room_count == 0
+        assert made.memory.room_count == 0
 
 
 def test_a_long_history_is_sent_as_fast_as_the_client_takes_it() -> None:
@@ -180,7 +180,7 @@ def test_one_who_goes_while_it_is_sent_its_history_leaves_no_trace() -> None:
         a, slow = long_history(made)
         slow.drop()
         made.loop.settle()
-        assert [who.id for who in made.app.rooms.memory.presence("lobby").members] == [a.id]
+        assert [who.id for who in made.memory.presence("lobby").members] == [a.id]
 
 
 def test_a_busy_room_makes_its_publishers_wait_and_loses_nothing() -> None:
@@ -214,13 +214,13 @@ def test_of_many_publishers_that_wait_for_the_rate_one_tries_again() -> None:
     with hall(rate=2.0, burst=1) as made:
         reader, *publishers = [made.seat() for _ in range(41)]
         tried: list[str] = []
-        publish = made.app.rooms.memory.publish
+        publish = made.memory.publish
 
         def count(room: str, payload: bytes, text: bool, **options: Any) -> Any:
             tried.append(payload.decode())
             return publish(room, payload, text, **options)
 
-        made.app.rooms.memory.publish = count  # type: ignore[method-assign]
+        made.memory.publish = count  # type: ignore[method-assign]
         for publisher in publishers:
             publisher.send(publisher.id)
         del tried[:]
@@ -244,7 +244,7 @@ def test_publishers_that_wait_for_the_rate_count_and_have_a_bound() -> None:
         made.advance(1.0)
         made.advance(1.0)
         assert waiting[-1].waiting is None, "messages of lost connections take no part of the rate"
-        assert made.app.rooms.memory.history("lobby").offset == 2
+        assert made.memory.history("lobby").offset == 2
         assert made.app.rooms.throttled == {}
 
 
@@ -264,7 +264,7 @@ def test_the_end_of_a_connection_is_the_end_of_its_membership() -> None:
     with hall() as made:
         a = made.seat()
         a.drop()
-        assert made.app.rooms.memory.presence("lobby").count == 0
+        assert made.memory.presence("lobby").count == 0
 
 
 def test_a_break_closes_at_a_random_moment_of_the_next_seconds_and_gives_no_message_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

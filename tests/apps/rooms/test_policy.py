@@ -10,10 +10,9 @@ import pytest
 
 from tests.support.fake_frames import text
 from tests.support.fakes import house, request
-from tests.support.rooms import Hall, hall
+from tests.support.rooms import Hall, hall, in_memory
 from wsdaemon.apps.rooms import SUBPROTOCOL, Refused, RoomsApp, RoomsRules, SendToAll, Visitor
 from wsdaemon.apps.rooms.policy import Policy
-from wsdaemon.brokers import Limits
 from wsdaemon.wire.fan import send_to_all
 
 
@@ -55,7 +54,7 @@ class Everything:
 
 
 def present(made: Hall, room: str = "lobby") -> int:
-    return made.app.rooms.memory.presence(room).count
+    return made.memory.presence(room).count
 
 
 @pytest.mark.parametrize(("room", "reason"), [("closed", "not allowed here"), ("broken", "not allowed here"), ("told", "members only")])
@@ -178,8 +177,8 @@ def test_a_pattern_recovers_no_room_that_it_does_not_match(pattern: str) -> None
             return True
 
     with hall(hooks=Patterns(), history=10) as made:
-        epoch = made.app.rooms.memory.publish("secret.room", b"private", True).epoch
-        made.app.rooms.memory.publish("secret.room", b"private", True)
+        epoch = made.memory.publish("secret.room", b"private", True).epoch
+        made.memory.publish("secret.room", b"private", True)
         a = made.json()
         a.ask("ping")
         a.take()
@@ -246,7 +245,9 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
     """Over a real wire, which lets go of handshakes: a rule on a cookie must not let a client in because the cookie is gone."""
     hooks = NotBanned()
     with house() as made:
-        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks)
+        app = RoomsApp(
+            RoomsRules(), in_memory(), cast("SendToAll", send_to_all), lambda *failure: pytest.fail(str(failure)), hooks
+        )  # fmt: skip
         opening = request("/rooms?x=1", cookie=cookie, x_tag="seen", origin="https://a.example", sec_websocket_protocol=SUBPROTOCOL)
         client = made.make_wire(app, opening=opening, subprotocols=(SUBPROTOCOL,))
         client.send(text(json.dumps({"type": "subscribe", "room": "lobby"})))
@@ -263,6 +264,6 @@ def test_hooks_are_given_the_whole_handshake_as_long_as_they_are_called(cookie: 
 
 def test_without_hooks_the_handshake_is_let_go() -> None:
     with house() as made:
-        app = RoomsApp(RoomsRules(), Limits(), cast("SendToAll", send_to_all), lambda *failure: None)
+        app = RoomsApp(RoomsRules(), in_memory(), cast("SendToAll", send_to_all), lambda *failure: None)
         client = made.make_wire(app, opening=request(sec_websocket_protocol=SUBPROTOCOL), subprotocols=(SUBPROTOCOL,))
         assert client.handshake.was_let_go

@@ -306,7 +306,7 @@ def test_one_who_leaves_is_out_of_everything() -> None:
         a.drop()
         made.json().ask("publish", room="x", data="1")
         assert len(a.sent) == 2
-        assert made.app.rooms.memory.presence("x").count == 0
+        assert made.memory.presence("x").count == 0
 
 
 def test_all_members_share_one_prepared_message() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ class World:
 
     def step(self) -> None:
         client = self.chance.choice(self.clients)
-        actions = (
+        actions: tuple[tuple[int, Callable[[], object]], ...] = (
             (30, lambda: self.publish(client)), (10, self.publish_elsewhere), (40, lambda: client.pump_up(self.chance.randint(1, 5))),
             (60, lambda: client.pump_down(self.chance.randint(1, 8))), (14, lambda: self.cut(client)), (30, lambda: self.connect(client)),
             (5, lambda: self.drain(client)), (2, self.kill), (10, lambda: self.loop.advance(self.chance.uniform(0, 20))),

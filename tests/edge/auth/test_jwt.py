@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,26 +256,26 @@ def test_the_first_place_decides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        request("Authorization: Bearer a.b.c", "Authorization: Bearer a.b.c"),
-        request("Authorization: Bearer a.b.c", "Authorization: Basic a"),
-        request("Authorization: Bearer"),
-        request("Authorization: Bearer a.b"),
-        request("Authorization: Bearer a.b.c.d.e"),
-        request("Authorization: Bearer a.b.c d"),
-        request("Authorization: Bearer a.b.\xe9"),
-        request("Authorization: Bearer " + "a" * MAX_TOKEN_CHARACTERS + ".b.c"),
-        request(target="/?token=a.b.c&token=a.b.c"),
-        request(target="/?token=nonsense"),
-        request(subprotocols=("bearer.a.b.c", "bearer.d.e.f")),
-        request(subprotocols=("bearer.",)),
-        request(subprotocols=("bearer.x",)),
-        request("Cookie: token=x"),
+        partial(request, "Authorization: Bearer a.b.c", "Authorization: Bearer a.b.c"),
+        partial(request, "Authorization: Bearer a.b.c", "Authorization: Basic a"),
+        partial(request, "Authorization: Bearer"),
+        partial(request, "Authorization: Bearer a.b"),
+        partial(request, "Authorization: Bearer a.b.c.d.e"),
+        partial(request, "Authorization: Bearer a.b.c d"),
+        partial(request, "Authorization: Bearer a.b.\xe9"),
+        partial(request, "Authorization: Bearer " + "a" * MAX_TOKEN_CHARACTERS + ".b.c"),
+        partial(request, target="/?token=a.b.c&token=a.b.c"),
+        partial(request, target="/?token=nonsense"),
+        partial(request, subprotocols=("bearer.a.b.c", "bearer.d.e.f")),
+        partial(request, subprotocols=("bearer.",)),
+        partial(request, subprotocols=("bearer.x",)),
+        partial(request, "Cookie: token=x"),
     ],
 )
-def test_malformed(asked: Any) -> None:
+def test_malformed(asked: Callable[[], Any]) -> None:
     sources = [TokenSource("header"), TokenSource("query", "token"), TokenSource("subprotocol", "bearer."), TokenSource("cookie", "token")]
     with pytest.raises(Denied) as caught:
-        find_token(asked, sources)
+        find_token(asked(), sources)
     assert (caught.value.status, caught.value.reason) == (401, "auth_malformed")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from tests.support.auth import request
@@ -24,15 +27,15 @@ def refusal(asked: Candidate) -> str:
 @pytest.mark.parametrize(
     "asked",
     [
-        request(f"Authorization: Bearer {TOKEN}"),
-        request(f"Authorization: bEARER   {TOKEN}"),
-        request(f"Cookie: a=b; sid={TOKEN}"),
-        request(target=f"/chat?token={TOKEN}&x=1"),
-        request(subprotocols=("chat.v1", f"jwt.{TOKEN}")),
+        partial(request, f"Authorization: Bearer {TOKEN}"),
+        partial(request, f"Authorization: bEARER   {TOKEN}"),
+        partial(request, f"Cookie: a=b; sid={TOKEN}"),
+        partial(request, target=f"/chat?token={TOKEN}&x=1"),
+        partial(request, subprotocols=("chat.v1", f"jwt.{TOKEN}")),
     ],
 )
-def test_a_token_is_found_in_each_place(asked: Candidate) -> None:
-    assert find_token(asked, EVERYWHERE) == TOKEN
+def test_a_token_is_found_in_each_place(asked: Callable[[], Candidate]) -> None:
+    assert find_token(asked(), EVERYWHERE) == TOKEN
 
 
 def test_the_order_of_the_sources_decides() -> None:

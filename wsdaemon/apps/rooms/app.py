@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ...brokers import Limits
+from ...brokers.contract import BrokerMaker
 from ...core.absence import no_grace
 from ...core.connection import Connection
 from ...core.handshake import Handshake
@@ -21,15 +21,15 @@ NO_IDENTITY: Mapping[str, Any] = MappingProxyType({})
 
 
 class RoomsApp:
-    """One mount's app. `rules`, `limits`, `send_to_all`, `failed`, `hooks`, `clock` and `grace` are those of MountRooms."""
+    """One mount's app. `rules`, `make_broker`, `send_to_all`, `failed`, `hooks`, `clock` and `grace` are those of MountRooms."""
 
     subprotocols = (SUBPROTOCOL,)
 
     def __init__(
-        self, rules: RoomsRules, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None = None, *,
+        self, rules: RoomsRules, make_broker: BrokerMaker, send_to_all: SendToAll, failed: Failed, hooks: object | None = None, *,
         clock: Callable[[], float] = time.monotonic, grace: Callable[[], float] = no_grace,
     ) -> None:  # fmt: skip
-        self.rooms = MountRooms(rules, limits, send_to_all, failed, hooks, clock, grace)
+        self.rooms = MountRooms(rules, make_broker, send_to_all, failed, hooks, clock, grace)
         self.keeps_handshake = hooks is not None
         """Hooks are given a visitor's handshake for as long as the connection is open; without hooks the app reads it in `open` alone."""
 

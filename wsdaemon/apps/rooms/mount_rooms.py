@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast
 
-from ...brokers import Limits
 from ...brokers.account import Account
 from ...brokers.contract import (
     Answer,
-    Broker,
+    BrokerMaker,
     Busy,
     HistoryPage,
     Member,
@@ -27,7 +26,6 @@ from ...brokers.contract import (
     RoomPage,
     Subscribed,
 )
-from ...brokers.memory import MemoryBroker
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer, background_of
@@ -131,23 +129,22 @@ class PublisherQueue:
 class MountRooms:
     """The rooms of one mount, which no other mount shares.
 
-    `send_to_all` is the wire's. `failed` is called when a connection cannot be served. `hooks` is the user's policy object, if any.
+    `make_broker` makes their broker. `send_to_all` is the wire's. `failed` is called when a connection cannot be served. `hooks` is the
+    user's policy object, if any.
     """
 
     def __init__(
-        self, rules: RoomsRules, limits: Limits, send_to_all: SendToAll, failed: Failed, hooks: object | None, clock: Callable[[], float],
-        grace: Callable[[], float],
+        self, rules: RoomsRules, make_broker: BrokerMaker, send_to_all: SendToAll, failed: Failed, hooks: object | None,
+        clock: Callable[[], float], grace: Callable[[], float],
     ) -> None:  # fmt: skip
         self.rules = rules
         self.open_to_all = hooks is None and rules.publish == "clients"
         """Whether every member may publish without a hook."""
         self.policy = None if hooks is None else Policy(hooks, rules.hook_timeout, failed)
         held = self._hold if rules.waits else None
-        self.memory = MemoryBroker(
-            limits, self._member_failed, loop=asyncio.get_running_loop, later=_later, bulk=self._give, held=held, clock=clock,
-            grace=grace,
+        self.broker = make_broker(
+            self._member_failed, bulk=self._give, held=held, loop=asyncio.get_running_loop, later=_later, clock=clock, grace=grace
         )  # fmt: skip
-        self.broker: Broker = self.memory
         self.page_bytes = max(1, min(PAGE_BYTES, rules.send_backlog // 4))
         self.loop: asyncio.AbstractEventLoop | None = None
         self.crowded: dict[str, PublisherQueue] = {}
@@ -161,13 +158,13 @@ class MountRooms:
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
-        self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- start, stop and tasks
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.broker.open()
         self._sweeper = self.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     async def stop(self) -> None:
@@ -180,7 +177,6 @@ class MountRooms:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=MAX_STOP_SECONDS)
         await answer_of(self.broker.close())
-        self._wake_waiters()
 
     def in_background(self, work: Coroutine[Any, Any, None], connection: Connection | None = None) -> None:
         """Run `work`, which handles its own errors, in a task of its own. A stopping daemon waits for the work of connections."""
@@ -218,15 +214,15 @@ class MountRooms:
             except Busy:
                 queue = self.crowded[room] = PublisherQueue()
         with queue.waiter(self.crowded, room):
-            with self.memory.waiting(len(payload), account):
+            with self.broker.waiting(len(payload), account):
                 await queue.turn.acquire()
             try:
                 while True:
                     try:
                         return await answer_of(self.broker.publish(room, payload, text, account=account, **options))
                     except Busy:
-                        with self.memory.waiting(len(payload), account):
-                            await self._delivered()
+                        with self.broker.waiting(len(payload), account):
+                            await self.broker.less_busy(room)
             finally:
                 queue.turn.release()
 
@@ -246,7 +242,7 @@ class MountRooms:
             except RateLimited:
                 queue = self.throttled[room] = PublisherQueue()
         with queue.waiter(self.throttled, room):
-            with self.memory.waiting(len(payload), account):
+            with self.broker.waiting(len(payload), account):
                 await queue.turn.acquire()
             try:
                 while connection.is_open:
@@ -254,7 +250,7 @@ class MountRooms:
                         await self.publish(room, payload, text, account=account, **options)
                         return
                     except RateLimited as limit:
-                        with self.memory.waiting(len(payload), account):
+                        with self.broker.waiting(len(payload), account):
                             await asyncio.sleep(limit.retry_after)
             finally:
                 queue.turn.release()
@@ -285,14 +281,6 @@ class MountRooms:
         leaving = self.broker.remove(member)
         if leaving is not None:
             self.in_background(answer_of(leaving))
-
-    async def _delivered(self) -> None:
-        """Wait until the fan has delivered for a turn."""
-        if not self._waiters:
-            self.memory.fan.call_after_turn(self._wake_waiters)
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
 
     async def catch_up(
         self, room: str, since: Position, connection: Connection, give: Callable[[Sequence[Message]], None], all_of_it: bool = False
@@ -354,15 +342,8 @@ class MountRooms:
 
     # -- called by the loop and the broker
 
-    def _wake_waiters(self) -> None:
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-
     def _sweep(self) -> None:
-        seen = self.memory.sweep(MAX_ROOMS_PER_SWEEP)
+        seen = self.broker.sweep(MAX_ROOMS_PER_SWEEP)
         wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
         self._sweeper = asyncio.get_running_loop().call_later(wait, self._sweep)
 

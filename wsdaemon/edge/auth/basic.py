@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from ...core.limits import Key
 from ...settings.auth import BasicAuthSettings
 from ...settings.form import has_control_characters
-from ..limits import Key
 from .contract import Candidate, Denied, Identity, Outcome, Unavailable
 from .files import WatchedFile
 from .guesses import Guesses

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 
-from ..limits import Key, Rate, Tally
+from ...core.limits import Key, Rate, Tally
 from .contract import Denied
 
 FAILURES = "auth_failures"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from operator import length_hint
 from typing import NamedTuple, Protocol
 
-from .budget import Budget
-from .contract import Bulk, Change, Failed, Member, Notice
+from ..budget import Budget
+from ..contract import Bulk, Change, Failed, Member, Notice
 
 PASS_INTERVAL_SECONDS = 1.0
 """Between two passes over the watchers of one room, once its burst is used up."""
@@ -77,10 +77,21 @@ class PresenceChanges:
         """The number of changes for the next pass."""
         return len(self._pending) + len(self._undone)
 
-    def watch(self, member: Member) -> None:
-        """Make a newcomer a watcher. Its answer lists all members, itself included, so it is not told of its own arrival, noted next."""
+    def watch(self, member: Member, noted: bool = False) -> None:
+        """Make a newcomer a watcher. Its answer lists all members, itself included, so it is not told of its own arrival.
+
+        `noted`: whether its arrival was noted already; if not, it is the next change.
+        """
         self._newest_watch = self._number
-        self.watchers[member.id] = PresenceWatch(member, self._number + 1)
+        self.watchers[member.id] = PresenceWatch(member, self._number if noted else self._number + 1)
+
+    def restart(self) -> None:
+        """Forget the changes that wait, because the watchers are told the whole roster instead."""
+        self._pending.clear()
+        self._undone.clear()
+        self.queued = None
+        for watch in self.watchers.values():
+            watch.seen = self._number
 
     def unwatch(self, key: str) -> None:
         """Tell this member no more changes. Nothing happens if it does not watch."""
@@ -137,6 +148,8 @@ class NoticePass:
         self._notice: Notice | None = None
         self._notice_seen = -1
 
+    offset: None = None
+
     @property
     def left(self) -> int:
         """The number of watchers that the pass has not reached yet."""
@@ -178,7 +191,14 @@ class NoticePass:
             news = sorted(news + missed)
         return Notice(name, tuple([change for _, change in news]))
 
+    def catch_up(self, outbox: Named, member: Member) -> None:
+        """Nothing: a notice may come late."""
+
+    def halt(self) -> None:
+        """Tell no other watcher. A run around this call ends."""
+        deque(self._rest or (), maxlen=0)
+
     def finish(self, outbox: Named, budget: Budget) -> None:
         """End the pass: every watcher was told, or none is to be told any more."""
-        deque(self._rest or (), maxlen=0)  # a run that goes on around this call stops here
+        self.halt()
         self._notice = None

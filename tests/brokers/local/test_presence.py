@@ -9,9 +9,8 @@ import pytest
 from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Notice, Presence
-from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.outbox import Outbox
-from wsdaemon.brokers.presence import (
+from wsdaemon.brokers.local.outbox import Outbox
+from wsdaemon.brokers.local.presence import (
     CHANGES_TOLD_PER_SECOND,
     MAX_INTERVAL_SECONDS,
     MAX_UNDONE_CHANGES,
@@ -20,6 +19,7 @@ from wsdaemon.brokers.presence import (
     NoticePass,
     PresenceChanges,
 )
+from wsdaemon.brokers.memory import MemoryBroker
 
 
 class Hall:

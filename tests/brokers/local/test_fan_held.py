@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Busy, Member
+from wsdaemon.brokers.local.outbox import MAX_CHANGES_WHILE_HELD
 from wsdaemon.brokers.memory import MemoryBroker
-from wsdaemon.brokers.outbox import MAX_CHANGES_WHILE_HELD
 
 
 class Hall:

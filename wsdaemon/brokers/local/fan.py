@@ -1,8 +1,4 @@
-"""Deliveries: the messages of a room that not every member has been given yet.
-
-They wait in the room's `Outbox`, a queue that the `Fan` delivers in slices, so that a room of ten thousand members does not hold up the
-loop.
-"""
+"""The fan: it delivers the outboxes of all rooms, a slice at a time, so that a room of ten thousand members does not hold up the loop."""
 
 from __future__ import annotations
 
@@ -14,51 +10,9 @@ from functools import partial
 from itertools import islice
 from operator import length_hint
 
-from .budget import DELIVERY_BYTES, MESSAGE_BYTES, Budget
-from .contract import Bulk, Failed, Held, Member, Message
-from .presence import NoticePass, PresenceChanges
-
-MAX_CHANGES_WHILE_HELD = 1000
-"""Changes of presence, or members that left, while a room waits for slow members. After one more it waits no longer."""
-
-
-class Outbox:
-    """The deliveries and notices that a room owes its members, in order. The head of `pending` may be half delivered.
-
-    `settled`: offsets by the id of a member. Though the member is among the targets of a waiting delivery, it is owed no message up to that
-    offset. `presence`: watchers and changes, once a member has watched the room. `waiting`: the number of messages that not every member
-    was given yet. `held`: the head of `pending`, while it waits for members that have no room for it.
-    """
-
-    __slots__ = ("held", "name", "pending", "presence", "settled", "waiting")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.pending: list[Delivery | NoticePass] = []
-        self.settled: dict[str, int] = {}
-        self.presence: PresenceChanges | None = None
-        self.waiting = 0
-        self.held: Delivery | None = None
-
-    @property
-    def overdue(self) -> bool:
-        """Whether the room has too many pending changes to keep waiting for slow members."""
-        return len(self.settled) > MAX_CHANGES_WHILE_HELD or (self.presence is not None and len(self.presence) > MAX_CHANGES_WHILE_HELD)
-
-    def forget_settled(self) -> None:
-        """Drop the entries of `settled` that no waiting delivery needs, so that a room that is never at rest does not gather them."""
-        oldest = next((item.messages[0].offset for item in self.pending if isinstance(item, Delivery)), None)
-        self.settled = {key: offset for key, offset in self.settled.items() if oldest is not None and offset >= oldest}
-
-    def catch_up(self, member: Member) -> None:
-        """Deliver the waiting messages to this one member at once. Errors of its `deliver` come through."""
-        for item in self.pending:  # not a copy, because messages that the member publishes meanwhile are owed to it too
-            if isinstance(item, Delivery) and item.owes(member):
-                for message in item.messages:
-                    if self.settled.get(member.id, 0) < message.offset:
-                        self.settled[member.id] = message.offset
-                        member.deliver(message)
-
+from ..budget import DELIVERY_BYTES, MESSAGE_BYTES, Budget
+from ..contract import Bulk, Failed, Held, Member, Message
+from .outbox import Item, Outbox
 
 MAX_JOINED_BYTES = 64 * 1024
 """Bytes of payload up to which messages that wait for the same members are delivered together."""
@@ -76,6 +30,11 @@ class Delivery:
         self._skip = skip
         self.begun = False
         self.cost = self._size = 0
+
+    @property
+    def offset(self) -> int:
+        """That of its first message."""
+        return self.messages[0].offset
 
     @property
     def left(self) -> int:
@@ -113,9 +72,16 @@ class Delivery:
             budget.used += cost + size
         message.holds += 1
 
-    def owes(self, member: Member) -> bool:
-        """Whether the delivery has not reached this member yet."""
+    def _owes(self, member: Member) -> bool:
         return member is not self._skip and member in copy(self._rest)
+
+    def catch_up(self, outbox: Outbox, member: Member) -> None:
+        """Deliver to this one member now, if it is owed a message. Errors of its `deliver` come through."""
+        if self._owes(member):
+            for message in self.messages:
+                if outbox.settled.get(member.id, 0) < message.offset:
+                    outbox.settled[member.id] = message.offset
+                    member.deliver(message)
 
     def run(self, outbox: Outbox, budget: int | None, failed: Failed, bulk: Bulk | None = None) -> int:
         """Deliver to the next `budget` members, or to all, and return their number."""
@@ -264,9 +230,9 @@ class Fan:
             delivery.wait(self._budget)
             self._enqueue(outbox, wake)
 
-    def submit_notices(self, outbox: Outbox, notices: NoticePass) -> None:
-        """Tell the watchers of a room after the items that wait in its outbox and, with `wake`, in a later turn."""
-        outbox.pending.append(notices)
+    def submit_pass(self, outbox: Outbox, told: Item) -> None:
+        """Tell members of a room after the items that wait in its outbox and, with `wake`, in a later turn."""
+        outbox.pending.append(told)
         if len(outbox.pending) == 1:
             self.active.add(outbox)
             if self._wake is None:
@@ -324,22 +290,31 @@ class Fan:
         for call in calls:
             call()
 
-    def go_on(self, outbox: Outbox, head: Delivery) -> None:
+    def go_on(self, outbox: Outbox, head: Item) -> None:
         """Try again to deliver a head that was held. Nothing happens if it is not held any more."""
         if outbox.held is head and self._wake is not None:
             outbox.held = None
             if outbox.pending:
                 self._enqueue(outbox, self._wake)
 
+    def drop(self, outbox: Outbox) -> None:
+        """Drop all items that wait in one outbox, and the changes that its watchers were not told."""
+        for item in outbox.pending:
+            item.halt()
+            item.finish(outbox, self._budget)
+        outbox.pending.clear()
+        outbox.settled.clear()
+        outbox.held = None
+        if outbox.presence is not None:
+            outbox.presence.restart()
+        self.active.discard(outbox)
+        if outbox in self._ready:
+            self._ready.remove(outbox)
+
     def stop(self) -> None:
-        """Drop all deliveries that wait."""
-        for outbox in self.active:
-            for item in outbox.pending:
-                if isinstance(item, Delivery):
-                    item.halt()
-                item.finish(outbox, self._budget)
-            outbox.pending.clear()
-        self.active.clear()
+        """Drop all items that wait."""
+        for outbox in list(self.active):
+            self.drop(outbox)
         self._ready.clear()
         self._call_back()
 
@@ -356,7 +331,7 @@ class Fan:
             self._ready.append(outbox)
         return max(1, used)
 
-    def _must_wait(self, outbox: Outbox, head: Delivery | NoticePass, held: Held) -> bool:
+    def _must_wait(self, outbox: Outbox, head: Item, held: Held) -> bool:
         """Whether the next message waits for members. The outbox then has no turn until `go_on`. A delivery that has begun goes to all."""
         if not isinstance(head, Delivery) or head.begun or outbox.overdue:
             return False
@@ -364,7 +339,7 @@ class Fan:
             outbox.held = head
         return outbox.held is head
 
-    def _finish(self, outbox: Outbox, head: Delivery | NoticePass) -> None:
+    def _finish(self, outbox: Outbox, head: Item) -> None:
         pending = outbox.pending
         if pending and pending[0] is head:  # not if `stop` was called meanwhile
             del pending[0]

@@ -1,0 +1,81 @@
+"""apps/asgi/inbox.py: the events of one client, in order, bounded, and one disconnect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import Loop
+from wsdaemon.apps.asgi.inbox import READ_AHEAD, ClientDisconnected, Inbox
+
+
+def test_messages_and_bounds() -> None:
+    async def drain(inbox: Inbox, count: int) -> list[Any]:
+        return [await inbox.receive() for _ in range(count)]
+
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        results = [inbox.put("x") for _ in range(READ_AHEAD)]
+        assert [result for result in results if result is not None] == results[-1:]
+        full: Any = results[-1]
+        first = loop.create_task(drain(inbox, READ_AHEAD // 2))
+        loop.settle()
+        assert len(first.result()) == READ_AHEAD // 2 and not full.done()
+        loop.create_task(drain(inbox, 1))
+        loop.settle()
+        assert full.done()
+
+
+def test_the_end_frees_a_reader_that_waits_for_space() -> None:
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        full: Any = [inbox.put("x") for _ in range(READ_AHEAD)][-1]
+        inbox.end(1006, "")
+        assert full.done()
+        assert inbox.is_over
+
+
+def test_two_tasks_may_wait_and_each_message_goes_to_one() -> None:
+    got: list[Any] = []
+
+    async def take(inbox: Inbox) -> None:
+        while True:
+            got.append(await inbox.receive())
+
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        tasks = [loop.create_task(take(inbox)) for _ in range(3)]
+        loop.settle()
+        for number in range(5):
+            inbox.put(str(number))
+            loop.settle()
+        tasks[0].cancel()
+        loop.settle()
+        inbox.put("5")
+        loop.settle()
+        assert [event.get("text") for event in got] == [None, "0", "1", "2", "3", "4", "5"]
+        inbox.end(1000, "bye")
+        inbox.end(1006, "again")
+        loop.settle()
+        assert got[-1] == {"type": "websocket.disconnect", "code": 1000, "reason": "bye"}
+        assert [event["type"] for event in got].count("websocket.disconnect") == 1
+        for task in tasks[1:]:
+            with pytest.raises(ClientDisconnected):
+                task.result()
+
+
+def test_after_the_disconnect_receive_raises() -> None:
+    async def run(inbox: Inbox) -> None:
+        assert (await inbox.receive())["type"] == "websocket.connect"
+        assert (await inbox.receive())["code"] == 1006
+        with pytest.raises(OSError):
+            await inbox.receive()
+
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        inbox.end(1006, "")
+        task: asyncio.Task[None] = loop.create_task(run(inbox))
+        loop.settle()
+        task.result()

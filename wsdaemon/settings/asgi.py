@@ -1,0 +1,63 @@
+"""The options of the app asgi."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from wsdaemon.settings.form import Form
+from wsdaemon.settings.schema import SectionSettings, explain
+from wsdaemon.settings.values import app_text, is_reference
+
+_CALL = re.compile(r"\(\s*\)$")
+
+
+class ApplicationForm(Form[object]):
+    """`module:app`, or `module:make_app()` for a function that makes the application. In Python also the application itself."""
+
+    @property
+    def expected(self) -> str:
+        return "module:app, or module:make_app() for a function that makes the application"
+
+    def parse(self, text: str) -> object:
+        if not text:
+            return None
+        if not is_reference(_CALL.sub("", text)):
+            raise self.refusal()
+        return _CALL.sub("()", text)
+
+    def accept(self, value: object) -> object:
+        if value is not None and not callable(value):
+            raise self.refusal()
+        return value
+
+    def show(self, value: object) -> str:
+        return "" if value is None else app_text(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsgiOptions(SectionSettings):
+    """The options of the app asgi."""
+
+    application: Annotated[object, ApplicationForm()] = field(
+        default=None,
+        metadata=explain(
+            "The ASGI application: module:app, or module:make_app() for a function that makes it. Mounts with the same application "
+            "share one, and its lifespan. This key is required with app = asgi.",
+            example="myproject.asgi:application",
+        )
+    )
+    lifespan: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=explain(
+            "Whether the application is told of the start and the end of the daemon. auto: an application that does not know the "
+            "lifespan goes without it. on: such an application keeps the daemon from starting. off: no application is told."
+        ),
+    )
+
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """There is nothing to run without an application."""
+        if self.application is None:
+            yield ("application",), f"missing key; expected {ApplicationForm().expected}"
