@@ -18,6 +18,7 @@ from ..core.closing import NORMAL, checked_code
 from ..core.connection import READY, Counts, payload_of
 from ..core.handshake import Headers
 from ..settings.client import client_settings
+from .arrived import Arrived
 from .attempt import Opener, Token
 from .backlog import Backlog, closed_error
 from .callbacks import Callbacks
@@ -25,7 +26,6 @@ from .cookies import Cookies
 from .delays import Backoff
 from .dialing import Dialer, TlsFiles
 from .errors import ClientClosed, ClientError
-from .inbox import Inbox
 from .life import ClientState, Life
 from .opening import checked_headers
 from .options import ClientOptions
@@ -120,7 +120,7 @@ class WebSocketClient:
         self._messages: Any = _NOTHING
         self._backlog: Backlog | None = None
         self._flushing = False
-        self._inbox: Inbox | None = None
+        self._inbox: Arrived | None = None
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
         self._roomful: asyncio.Future[None] | None = None
@@ -401,10 +401,10 @@ class WebSocketClient:
         except StopAsyncIteration:
             raise closed_error() from None
 
-    def _messages_in(self) -> Inbox:
+    def _messages_in(self) -> Arrived:
         if self._inbox is None:
             assert self._loop is not None
-            self._inbox = Inbox(self._loop)
+            self._inbox = Arrived(self._loop)
             if self.state is ClientState.CLOSED:
                 self._inbox.end(self._error)
         return self._inbox

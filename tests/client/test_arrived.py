@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fake_loop import Loop
-from wsdaemon.client.inbox import MAX_WAITING, Inbox
+from wsdaemon.client.arrived import MAX_WAITING, Arrived
 
 
 def test_it_asks_for_a_pause_when_it_is_full_and_ends_it_when_half_is_taken() -> None:
     with Loop() as loop:
-        inbox = Inbox(loop)
+        inbox = Arrived(loop)
         pauses = [inbox.put(str(number)) for number in range(MAX_WAITING)]
         assert pauses[:-1] == [None] * (MAX_WAITING - 1)
         pause = pauses[-1]
@@ -28,7 +28,7 @@ def test_it_asks_for_a_pause_when_it_is_full_and_ends_it_when_half_is_taken() ->
 
 def test_the_end_comes_after_all_messages() -> None:
     with Loop() as loop:
-        inbox = Inbox(loop)
+        inbox = Arrived(loop)
         inbox.put("last")
         inbox.end(RuntimeError("over"))
         first, second = loop.create_task(inbox.get()), loop.create_task(inbox.get())
@@ -39,7 +39,7 @@ def test_the_end_comes_after_all_messages() -> None:
 
 def test_one_task_at_a_time_may_wait() -> None:
     with Loop() as loop:
-        inbox = Inbox(loop)
+        inbox = Arrived(loop)
         first, second = loop.create_task(inbox.get()), loop.create_task(inbox.get())
         loop.settle()
         with pytest.raises(RuntimeError, match="one task"):
@@ -51,7 +51,7 @@ def test_one_task_at_a_time_may_wait() -> None:
 
 def test_a_cancelled_wait_loses_no_message() -> None:
     with Loop() as loop:
-        inbox = Inbox(loop)
+        inbox = Arrived(loop)
         first = loop.create_task(inbox.get())
         loop.settle()
         inbox.put("x")
