@@ -33,6 +33,11 @@ def test_ids_are_unique_and_differ_with_each_start() -> None:
     assert len(other.next_id()) == len(names[0])
 
 
+def test_ids_carry_64_random_bits() -> None:
+    boots = {Connections().next_id().partition("-")[0] for _ in range(100)}
+    assert len(boots) == 100
+    assert all(len(boot) == 16 for boot in boots)
+    assert len({int(boot, 16) >> 48 for boot in boots}) > 50  # the first 16 bits are as random as the rest
 
 
 def test_the_registry_of_open_connections() -> None:

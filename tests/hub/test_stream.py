@@ -120,8 +120,8 @@ def test_after_a_drop_the_other_side_still_finds_whole_frames() -> None:
         for number in range(40):
             end.stream.send(frame(1, number, bytes([number]) * 100_000))
         end.stream.flush()
-        end.stream.drop()
-        end.stream.send(frame(2, 99, b"resync"))
+        end.stream.drop(frame(2, 99, b"resync"))
+        end.stream.send(frame(3, 0, b"dropped too"))
         other = End(theirs, loop)
         await until(lambda: other.bodies(2))
         *before, last = other.frames
@@ -129,6 +129,10 @@ def test_after_a_drop_the_other_side_still_finds_whole_frames() -> None:
         assert 0 < len(before) < 40
         assert before == [(1, number, bytes([number]) * 100_000) for number in range(len(before))]
         assert end.stream.sent == end.stream.queued
+        end.stream.resume()
+        end.stream.send(frame(4, 0, b"again"))
+        await until(lambda: other.bodies(4))
+        assert not other.bodies(3)
         other.stream.close()
         end.stream.close()
 

@@ -6,7 +6,6 @@ Not thread-safe: call it from the loop's thread alone. Times come from an inject
 from __future__ import annotations
 
 import asyncio
-import heapq
 import secrets
 import time
 from asyncio import AbstractEventLoop
@@ -21,7 +20,7 @@ from .budget import MESSAGE_BYTES, SUBSCRIPTION_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
 from .local.members import LocalMembers, pattern_cost
 from .local.rooms import Holder, LocalRoom
-from .patterns import check_known, check_pattern, matches
+from .patterns import check_known, check_pattern
 from .room import Room
 from .table import RoomTable
 
@@ -212,18 +211,7 @@ class MemoryBroker:
                 waiter.set_result(None)
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
-        now = self._open()
-        contract.check_limit(limit)
-        state = self._rooms.get(room)
-        if state is None:
-            return HistoryPage(room, "", 0, 1, gap=since is not None)
-        state.history.trim(now)
-        strange = since is not None and not (since.epoch == state.epoch and 0 <= since.offset <= state.offset)
-        messages, gap = state.history.page(None if since is None or strange else since.offset, limit, reverse, state.offset)
-        gap = gap or strange
-        return HistoryPage(
-            room, state.epoch, state.offset, state.history.first(state.offset), messages, gap, state.last if gap else None
-        )  # fmt: skip
+        return self._rooms.history(room, since, limit, reverse, self._open())
 
     def presence(self, room: str, limit: int | None = None) -> PresencePage:
         self._open()
@@ -231,18 +219,7 @@ class MemoryBroker:
         return PresencePage(0, ()) if state is None else PresencePage(len(state.members), self._present(state, limit))
 
     def rooms(self, after: str = "", limit: int = 100, pattern: str | None = None) -> contract.RoomPage:
-        """As in `contract`. Looks at every name, at about a tenth of a microsecond each."""
-        now = self._open()
-        contract.check_limit(limit)
-        if pattern is not None:
-            check_pattern(pattern)
-        names = (name for name in self._rooms if name > after and (pattern is None or matches(pattern, name)))
-        page = heapq.nsmallest(limit + 1, names)
-        infos = []
-        for state in [self._rooms[name] for name in page[:limit]]:
-            state.history.trim(now)
-            infos.append(contract.RoomInfo(state.name, state.epoch, state.offset, len(state.members), len(state.history)))
-        return contract.RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
+        return self._rooms.listing(after, limit, pattern, self._open())
 
     def close(self) -> None:
         """As in `contract`. To deliver the waiting messages first, call `fan.step` until it returns False."""

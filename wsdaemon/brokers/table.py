@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from . import Limits
 from .account import Account, share
 from .budget import Budget
-from .contract import Message, TooManyRooms
+from .contract import HistoryPage, Message, Position, RoomInfo, RoomPage, TooManyRooms, check_limit
 from .keys import KeyTable
-from .patterns import check_room
+from .patterns import check_pattern, check_room, matches
 from .room import Room, room_cost
 
 MESSAGES_LIKE_A_ROOM = 50
@@ -88,6 +89,32 @@ class RoomTable:
             self.keys.add(room.keys, key, message.offset, now, message.account or self._budget.house)
         if not room.members:
             self.used(room, now)
+
+    def history(self, name: str, since: Position | None, limit: int, reverse: bool, now: float) -> HistoryPage:
+        """As `Broker.history`."""
+        check_limit(limit)
+        room = self._rooms.get(name)
+        if room is None:
+            return HistoryPage(name, "", 0, 1, gap=since is not None)
+        history = room.history
+        history.trim(now)
+        strange = since is not None and not (since.epoch == room.epoch and 0 <= since.offset <= room.offset)
+        messages, gap = history.page(None if since is None or strange else since.offset, limit, reverse, room.offset)
+        gap = gap or strange
+        return HistoryPage(name, room.epoch, room.offset, history.first(room.offset), messages, gap, room.last if gap else None)
+
+    def listing(self, after: str, limit: int, pattern: str | None, now: float) -> RoomPage:
+        """As `Broker.rooms`. Looks at every name, at about a tenth of a microsecond each."""
+        check_limit(limit)
+        if pattern is not None:
+            check_pattern(pattern)
+        names = (name for name in self._rooms if name > after and (pattern is None or matches(pattern, name)))
+        page = heapq.nsmallest(limit + 1, names)
+        infos = []
+        for room in [self._rooms[name] for name in page[:limit]]:
+            room.history.trim(now)
+            infos.append(RoomInfo(room.name, room.epoch, room.offset, len(room.members), len(room.history)))
+        return RoomPage(tuple(infos), page[limit - 1] if len(page) > limit else None)
 
     def clear(self) -> None:
         """Forget all rooms."""

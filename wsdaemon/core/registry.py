@@ -51,7 +51,7 @@ class Connections:
         """`apps`: the name of the app at each mount's path, for the log."""
         self.background = Background(apps)
         self._open: dict[str, Connection] = {}
-        self._boot = secrets.token_hex(2)
+        self._boot = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._emptied: asyncio.Future[None] | None = None
         self._ending: tuple[int, str] | None = None
@@ -70,7 +70,10 @@ class Connections:
         return self._open.get(id)
 
     def next_id(self) -> str:
-        """A connection's name in the log: four characters that change with each start, and a number."""
+        """A connection's name in logs and in rooms: 64 random bits in 16 characters, drawn once for this process, and a number.
+
+        The processes of one host or of several that share rooms never draw the same bits.
+        """
         return f"{self._boot}-{next(self._numbers)}"
 
     def add(self, connection: Connection) -> None:

@@ -74,9 +74,10 @@ class HubClient:
         """Whether the hub has welcomed this worker and the link stands."""
         self.lost: list[Callable[[str], None]] = []
         self.returned: list[Callable[[bool], None]] = []
-        self._loop = loop
+        self.loop = loop
         self._report = report
-        self._hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
+        hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
+        self._hello_frame = frame(HELLO, 0, hello.body())
         self._handlers: dict[int, Handler] = {}
         self._questions: dict[int, _Question] = {}
         self._last_request = 0
@@ -90,11 +91,11 @@ class HubClient:
         if former is not None:
             former.close()
         self._lose("the hub is replaced")
-        stream = FramedStream(end, self._loop, self._received, lambda reason, error: self._ended(stream, reason))
+        stream = FramedStream(end, self.loop, self._received, lambda reason, error: self._ended(stream, reason))
         self._stream = stream
         self._say_hello()
         if self._timer is None:
-            self._timer = self._loop.call_later(CHECK_SECONDS, self._check)
+            self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
 
     def handle(self, kind: int, handler: Handler) -> None:
         """Call `handler` with the body of each frame of this kind that is no answer."""
@@ -106,7 +107,7 @@ class HubClient:
 
         `error` makes another error of those. The future may be cancelled.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[T] = self.loop.create_future()
         stream = self._stream
         if stream is None or not self.is_there:
             future.set_exception(error(HubAway("the hub is away")))
@@ -124,6 +125,12 @@ class HubClient:
             return False
         self._stream.send(frame(kind, 0, body))
         return True
+
+    def begin_anew(self, reason: str) -> None:
+        """Treat the link as lost, and say hello again. Nothing happens if it is lost already."""
+        if self.is_there:
+            self._lose(reason)
+            self._say_hello()
 
     def close(self) -> None:
         """End the link. `lost` is told as at every end."""
@@ -149,7 +156,7 @@ class HubClient:
         elif (handler := self._handlers.get(kind)) is not None:
             handler(body)
         elif kind == RESYNC:
-            self._begin_anew("this worker was too slow for the hub")
+            self.begin_anew("this worker was too slow for the hub")
         elif kind == UNWELCOME:
             version = protocol.read_unwelcome(body)
             self._report(f"the hub speaks version {version} of the link's protocol, and this worker version {protocol.VERSION}")
@@ -162,13 +169,9 @@ class HubClient:
         for call in list(self.returned):
             call(same)
 
-    def _begin_anew(self, reason: str) -> None:
-        self._lose(reason)
-        self._say_hello()
-
     def _say_hello(self) -> None:
         if self._stream is not None:
-            self._stream.send(frame(HELLO, 0, self._hello.body()))
+            self._stream.send(self._hello_frame)
 
     def _ended(self, stream: FramedStream, reason: str) -> None:
         if stream is self._stream:
@@ -188,7 +191,8 @@ class HubClient:
 
     def _check(self) -> None:
         """Begin anew with a hub that does not read. Its answers to the questions before come to nothing."""
-        self._timer = self._loop.call_later(CHECK_SECONDS, self._check)
+        self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
         if self._stream is not None and self.is_there and (reason := self._stream.behind()):
-            self._stream.drop()
-            self._begin_anew(f"the hub is too slow: {reason}")
+            self._stream.drop(self._hello_frame)
+            self._stream.resume()
+            self._lose(f"the hub is too slow: {reason}")

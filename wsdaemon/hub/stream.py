@@ -2,7 +2,7 @@
 
 The frames of one turn of the loop leave in one write. Frames that the other side does not take wait here, so their number is bounded:
 `behind` tells the owner when the other side has not read MAX_BACKLOG_BYTES, or a byte for MAX_BEHIND_SECONDS, and the owner then calls
-`drop` or `close`. Both sides are processes of one daemon, but no frame is trusted: a bad one ends the link.
+`drop`. Both sides are processes of one daemon, but no frame is trusted: a bad one ends the link.
 """
 
 from __future__ import annotations
@@ -33,32 +33,39 @@ class FramedStream:
     """One end of a socketpair, which it owns. Call it from the loop's thread alone.
 
     `wake` is called once when the first frame of a turn is queued: its owner then calls `flush` at the end of that turn. Without it the
-    stream asks the loop for that itself.
+    stream asks the loop for that itself. `drained` is called when the other side, which was behind, has taken some of the waiting bytes.
     """
 
     __slots__ = (
-        "_asked", "_behind_from", "_ended", "_frames", "_loop", "_parts", "_parts_bytes", "_parts_needed", "_received", "_socket",
-        "_torn", "_wake", "_writing", "queued", "sent",
+        "_asked", "_behind_from", "_deaf", "_drained", "_ended", "_frames", "_fresh", "_loop", "_parts", "_parts_bytes", "_parts_needed",
+        "_received", "_socket", "_torn", "_wake", "_writing", "append",
+        "queued", "sent",
     )  # fmt: skip
 
     def __init__(
-        self, end: socket.socket, loop: AbstractEventLoop, received: Received, ended: Ended, wake: Callable[[], None] | None = None
-    ) -> None:
+        self, end: socket.socket, loop: AbstractEventLoop, received: Received, ended: Ended, wake: Callable[[], None] | None = None,
+        drained: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         end.setblocking(False)
         self._socket: socket.socket | None = end
         self._loop = loop
         self._received = received
         self._ended = ended
         self._wake = wake or self._flush_later
+        self._drained = drained
         self._asked = False
-        self._frames: list[bytes | memoryview] = []
-        self._torn = False  # the first of the frames is the rest of one that has left in part
+        self._deaf = False
+        self._fresh: list[bytes] = []  # of this turn; always the same list
+        self.append = self._fresh.append
+        """`send` without its checks, if the link is open, frames are not dropped, and the owner flushes the stream in this turn anyway."""
+        self._frames: list[bytes | memoryview] = []  # of earlier turns: the socket did not take them
+        self._torn = False  # the first of these is the rest of one that has left in part
         self._writing = False  # the socket took no more, and the loop watches it
         self._behind_from: tuple[float, int] | None = None
         self._parts: list[bytes] = []  # of a frame that has come in part
         self._parts_bytes = self._parts_needed = 0
         self.queued = 0
-        """Bytes that were ever given to `send`."""
+        """Bytes that were given to `send`, up to the last turn."""
         self.sent = 0
         """Bytes of them that the socket took. Dropped bytes count here too."""
         loop.add_reader(end.fileno(), self._read)
@@ -70,20 +77,40 @@ class FramedStream:
     # -- writing
 
     def send(self, frame: bytes) -> None:
-        """Queue one frame, made by `protocol.frame`, for the end of this turn. Nothing happens if the link has ended."""
-        if self._socket is None:
+        """Queue one frame, made by `protocol.frame`, for the end of this turn. Nothing happens if the link has ended, or is dropped."""
+        if self._deaf:
             return
-        self._frames.append(frame)
-        self.queued += len(frame)
+        self._fresh.append(frame)
         if not self._asked:
             self._asked = True
             self._wake()
 
+    def send_all(self, frames: list[bytes]) -> None:
+        """Queue several frames."""
+        if not self._deaf:
+            self._fresh += frames
+            if not self._asked:
+                self._asked = True
+                self._wake()
+
     def flush(self) -> None:
-        """Write what is queued, unless earlier frames still wait for the socket."""
+        """Write the frames of this turn, unless earlier ones still wait for the socket."""
         self._asked = False
-        if self._frames and not self._writing:
-            self._write()
+        fresh = self._fresh
+        if not fresh:
+            return
+        data = fresh[0] if len(fresh) == 1 else b"".join(fresh)
+        self.queued += len(data)
+        if self._writing:
+            self._frames += fresh
+            fresh.clear()
+            return
+        taken = self._send(data)
+        if taken < len(data):
+            self._frames += fresh
+            self._take(taken)
+            self._watch()
+        fresh.clear()
 
     def behind(self) -> str:
         """The reason why the other side is too far behind now; empty if it is not. Call it at least once a second."""
@@ -98,12 +125,23 @@ class FramedStream:
             return f"it has not read for {MAX_BEHIND_SECONDS:g} s"
         return ""
 
-    def drop(self) -> None:
-        """Drop all frames that wait, except the rest of one that has left in part: the other side needs that to find the next."""
-        kept = self._frames[:1] if self._torn else []
-        self._frames = kept
-        self.sent = self.queued - sum(map(len, kept))
+    def drop(self, last: bytes) -> None:
+        """Drop all frames that wait, and later ones until `resume`, and send one last frame.
+
+        If a frame has left in part, its rest is sent too, because the other side needs that to find the next.
+        """
+        self._fresh.clear()
+        self._frames = [*(self._frames[:1] if self._torn else ()), last]
+        self.sent = self.queued - sum(map(len, self._frames[:-1]))
+        self.queued += len(last)
         self._behind_from = None
+        self._deaf = True
+        if not self._writing:
+            self._write()
+
+    def resume(self) -> None:
+        """Send frames again after a `drop`."""
+        self._deaf = self._socket is None
 
     def close(self) -> None:
         """Write what the socket takes now, and end the link. `ended` is not called."""
@@ -113,18 +151,25 @@ class FramedStream:
     def _flush_later(self) -> None:
         self._loop.call_soon(self.flush)
 
+    def _send(self, data: bytes | memoryview) -> int:
+        """How many bytes the socket took. It takes all if the other side reads no more, because the end of a link comes by its reader,
+        after the frames that the other side sent before."""
+        try:
+            taken = self._socket.send(data) if self._socket is not None else len(data)
+        except (BlockingIOError, InterruptedError):
+            taken = 0
+        except OSError:
+            taken = len(data)
+            self._deaf = True
+        self.sent += taken
+        return taken
+
     def _write(self) -> None:
+        """Write frames of earlier turns."""
         frames = self._frames
-        while frames and self._socket is not None:
+        while frames:
             data = self._next_write()
-            try:
-                taken = self._socket.send(data)
-            except (BlockingIOError, InterruptedError):
-                taken = 0
-            except OSError:  # the end of a link comes by its reader, after the frames that the other side sent before
-                self._forget()
-                return
-            self.sent += taken
+            taken = self._send(data)
             self._take(taken)
             if taken < len(data):
                 self._watch()
@@ -134,19 +179,20 @@ class FramedStream:
             self._behind_from = None
             self._loop.remove_writer(self._socket.fileno())
 
+    def _write_more(self) -> None:
+        self._write()
+        if self._drained is not None:
+            self._drained()
+
     def _next_write(self) -> bytes | memoryview:
         frames = self._frames
-        if len(frames) == 1:
-            return frames[0]
-        if not self._writing:
-            return b"".join(frames)
         size = count = 0
         for each in frames:
             size += len(each)
             count += 1
             if size >= WRITE_BYTES:
                 break
-        return b"".join(islice(frames, count))
+        return frames[0] if count == 1 else b"".join(islice(frames, count))
 
     def _take(self, taken: int) -> None:
         """Forget the bytes that have left."""
@@ -168,16 +214,7 @@ class FramedStream:
         if not self._writing and self._socket is not None:
             self._writing = True
             self._behind_from = self._loop.time(), self.queued
-            self._loop.add_writer(self._socket.fileno(), self._write)
-
-    def _forget(self) -> None:
-        """Stop writing: the other side reads no more."""
-        self._frames.clear()
-        self._torn = False
-        self.sent = self.queued
-        if self._writing and self._socket is not None:
-            self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            self._loop.add_writer(self._socket.fileno(), self._write_more)
 
     # -- reading
 
@@ -239,5 +276,7 @@ class FramedStream:
             if self._writing:
                 self._loop.remove_writer(end.fileno())
             end.close()
+        self._deaf = True
+        self._fresh.clear()
         self._frames.clear()
         self._parts.clear()

@@ -11,6 +11,7 @@ from typing import TypeVar
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, is_auth_name, kind_of
+from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
@@ -26,7 +27,7 @@ Unknown = Mapping[str, str]
 
 COMMENT_HINT = "; a comment needs a line of its own"
 
-SINGLE = ("daemon", "logging", "admin", "defaults")
+SINGLE = ("daemon", "logging", "admin", "broker", "defaults")
 NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
 
 
@@ -126,6 +127,7 @@ class _Check:
         for key, kind in (("mounts", "mount"), ("tls", "tls")):
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
+        broker = [self.make(BrokerSettings, one) for one in of_kind["broker"]]
         self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
@@ -139,6 +141,7 @@ class _Check:
             auths=ways,
             tls=pairs,
             admin=admin[0] if admin else None,
+            broker=broker[0] if broker else None,
             source=self.source,
             warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None),
             lines=_lines(known),
@@ -416,6 +419,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
         "[listener:NAME]": keys_of(ListenerSettings),
         "[tls:NAME]": keys_of(TlsSettings),
         "[admin]": keys_of(AdminSettings),
+        "[broker]": keys_of(BrokerSettings),
         "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
         "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
     }

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
+from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
@@ -340,6 +341,8 @@ class Settings:
     auths: tuple[AuthSettings, ...] = ()
     tls: tuple[TlsSettings, ...] = ()
     admin: AdminSettings | None = None
+    broker: BrokerSettings | None = None
+    """None: the order of rooms is kept in this daemon."""
     source: str = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     lines: Mapping[tuple[str, str | None], int] = field(default_factory=dict, compare=False, repr=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, AuthSettings
+from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.build import Apps
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
@@ -56,6 +57,7 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
     lines += ["", "", *_comment(about), "[mount:/echo]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
     lines += ["", "", *_commented_out(AdminSettings, "[admin]")]
+    lines += ["", "", *_commented_out(BrokerSettings, "[broker]")]
     lines += ["", "", *_commented_out(TlsSettings, "[tls:my-certificate]")]
     for auth_class in AUTH_KINDS.values():
         lines += ["", "", *_commented_out(auth_class, f"[auth:my-{auth_class.kind}]", f"kind = {auth_class.kind}")]
@@ -73,6 +75,7 @@ def effective(settings: Settings) -> str:
     parts += [_section(f"auth:{way.name}", way) for way in settings.auths]
     parts += [_section(f"tls:{pair.name}", pair) for pair in settings.tls]
     parts += [] if settings.admin is None else [_section("admin", settings.admin)]
+    parts += [] if settings.broker is None else [_section("broker", settings.broker)]
     return "\n".join(parts)
 
 

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.redis_links import Node, nodes, run
+from tests.support.redis_servers import Server
+from wsdaemon.brokers import Limits
+from wsdaemon.brokers.contract import TooManyRooms
+from wsdaemon.brokers.links.redis_keys import Names
+
+pytestmark = pytest.mark.live
+
+
+async def names(node: Node) -> list[str]:
+    return [each.room for each in (await node.link.rooms("", 100, None)).rooms]
+
+
+def test_a_new_room_replaces_the_oldest_empty_one(server: Server) -> None:
+    """max_rooms holds over all processes."""
+
+    async def test() -> None:
+        async with nodes(server.url, 2, limits=Limits(max_rooms=3)) as [one, two]:
+            await one.join("old-but-full", "ada")
+            await two.publish("older", "x")
+            await one.publish("newer", "x")
+            await two.publish("newest", "x")
+            assert await names(one) == ["newer", "newest", "old-but-full"]
+            await one.join("newer", "bob")
+            await two.join("newest", "eve")
+            with pytest.raises(TooManyRooms, match="3 rooms"):
+                await two.publish("one-more", "x")
+            with pytest.raises(TooManyRooms):
+                await two.join("one-more", "joe")
+            assert await names(two) == ["newer", "newest", "old-but-full"]
+
+    run(test())
+
+
+def test_one_owner_has_an_eighth_of_the_rooms(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, 2, limits=Limits(max_rooms=16)) as [one, two]:
+            await one.publish("a", "x", owner="user ada")
+            await two.publish("b", "x", owner="user ada")
+            for node in (one, two):
+                with pytest.raises(TooManyRooms, match="an eighth"):
+                    await node.publish("c", "x", owner="user ada")
+            await one.publish("c", "x", owner="user bob")
+            await one.publish("d", "x")
+            assert await names(one) == ["a", "b", "c", "d"]
+
+    run(test())
+
+
+def test_an_owner_gets_its_share_back(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(max_rooms=1)) as [node]:
+            for name in ("a", "b", "c"):
+                # The share of max_rooms = 1 is one room, so a room that leaves the index must leave its owner's count too.
+                with server.client() as client:
+                    client.delete(*Names("wsdaemon", "/rooms").room(name))
+                if name != "a":
+                    await node.link._index._forget(node.link._session, chr(ord(name) - 1), 0)  # type: ignore[arg-type]
+                await node.publish(name, "x", owner="user ada")
+                assert await names(node) == [name]
+
+    run(test())
+
+
+def test_rooms_that_are_unused_leave_and_used_ones_stay(server: Server) -> None:
+    limits = Limits(room_idle=0.001, key_age=0.001)
+
+    async def test() -> None:
+        async with nodes(server.url, limits=limits) as [node]:
+            session = node.link._session
+            assert session is not None
+            await node.publish("unused", "x")
+            await node.join("used", "ada")
+            while await node.link._index.sweep(session) == 0 or "unused" in await names(node):
+                pass
+            assert await names(node) == ["used"]
+            assert await node.link.standings(["unused"]) == {}
+
+    run(test())
+
+
+def test_rooms_with_an_endless_history_are_not_swept(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(history=5, room_idle=0.001, key_age=0.001)) as [node]:
+            await node.publish("a", "x")
+            assert node.link._session is not None
+            assert await node.link._index.sweep(node.link._session) == 0
+
+    run(test())
+
+
+def test_a_room_that_is_gone_is_not_listed(server: Server) -> None:
+    """Its keys expired, or it lay on a node that failed; the index learns of it later."""
+
+    async def test() -> None:
+        async with nodes(server.url) as [node]:
+            await node.publish("a", "x")
+            await node.publish("b", "x")
+            with server.client() as client:
+                client.delete(*Names("wsdaemon", "/rooms").room("a"))
+            assert await names(node) == ["b"]
+
+    run(test())

@@ -1,0 +1,98 @@
+"""The formats of rooms on the link: every value comes back as it was written."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.links import read_frames
+from wsdaemon.brokers import Limits
+from wsdaemon.brokers.contract import Change, Message, Position, Presence, Published
+from wsdaemon.brokers.links.contract import Publication, Roster
+from wsdaemon.hub import room_messages
+from wsdaemon.hub.protocol import ANSWER, Malformed
+from wsdaemon.hub.room_messages import (
+    ECHO,
+    HAS_KEY,
+    MESSAGE,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    PUBLISH_HEAD,
+    PUBLISHED,
+    PUBLISHED_FRAME,
+    TAIL_AT,
+    TEXT,
+)  # fmt: skip
+
+EPOCH = "0123456789abcdef"
+texts = st.text(max_size=40)
+
+
+@given(
+    st.text(min_size=1, max_size=40), st.binary(max_size=300), st.booleans(), st.booleans(), st.none() | st.text(min_size=1), texts, texts,
+    st.none() | texts,
+)  # fmt: skip
+def test_the_tail_of_a_publication_is_that_of_the_message(
+    room: str, payload: bytes, text: bool, echo: bool, publisher: str | None, owner: str, content_type: str, key: str | None
+) -> None:
+    publication = Publication(7, room, payload, text, publisher, key, content_type or None, echo, owner)
+    body = room_messages.publish(3, publication)
+    mount, flags, number, key_length, owner_length, *_ = PUBLISH_HEAD.unpack_from(body)
+    assert (mount, number) == (3, 7)
+    assert flags == (TEXT if text else 0) | (ECHO if echo else 0) | (0 if key is None else HAS_KEY)
+    end = len(body) - owner_length - key_length
+    assert body[end:].decode() == (key or "") + owner
+    tail = body[TAIL_AT:end]
+    frame = MESSAGE_FRAME.pack(MESSAGE_HEAD.size + len(tail), MESSAGE, 0, 3, flags, 9, 12.5, EPOCH.encode()) + tail
+    [(kind, request, message_body)] = read_frames(frame)
+    assert (kind, request) == (MESSAGE, 0)
+    message = room_messages.read_message(message_body)
+    assert (message.room, message.epoch, message.offset, message.payload, message.text, message.time, message.publisher) == (
+        room, EPOCH, 9, payload, text, 12.5, publisher,
+    )  # fmt: skip
+    assert (message.content_type, message.echo) == (content_type or None, echo)
+
+
+def test_published_is_read_from_its_frame() -> None:
+    [(kind, request, body)] = read_frames(PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, 5, 77, EPOCH.encode(), True, 1000))
+    assert (kind, request) == (ANSWER, 5)
+    assert room_messages.read_published(body) == Published(EPOCH, 77, True, 1000)
+    assert read_frames(room_messages.answer_frame(6, body)) == [(ANSWER, 6, body)]
+
+
+def messages() -> tuple[Message, ...]:
+    return (
+        Message("lobby", EPOCH, 1, b"hello", True, 1.5, "member-1", "text/plain"),
+        Message("lobby", EPOCH, 2, b"\x00" * 100, False, 2.5, echo=False),
+    )
+
+
+def test_a_sheet_has_json_and_messages() -> None:
+    value, found = room_messages.read_sheet(room_messages.sheet({"gap": None}, messages()))
+    assert value == {"gap": None}
+    for one, other in zip(found, messages(), strict=True):
+        assert all(getattr(one, name) == getattr(other, name) for name in Message.__slots__ if name not in ("holds", "cache"))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x05\x00\x00\x00{", b"\x02\x00\x00\x00{}\x09\x00\x00\x00abc"])
+def test_a_broken_sheet_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        room_messages.read_sheet(body)
+
+
+def test_limits_come_back_as_they_were_written() -> None:
+    limits = Limits(max_members=7, name_pattern=re.compile("[a-z]+"), history=5, rate=2.5)
+    value, _ = room_messages.read_sheet(room_messages.sheet(room_messages.limits_value(limits)))
+    assert room_messages.read_limits(value) == limits
+
+
+def test_rosters_and_changes_come_back_as_they_were_written() -> None:
+    ada = Presence("ada", {"name": "Ada"})
+    roster = Roster(Position(EPOCH, 4), (ada, Presence("bob", {})))
+    assert room_messages.read_roster(room_messages.roster_value(roster)) == roster
+    assert room_messages.read_roster(room_messages.roster_value(None)) is None
+    changes = (Change("joined", ada), Change("left", ada))
+    assert room_messages.read_changes(room_messages.changes_value(changes)) == changes

@@ -1,0 +1,117 @@
+"""The questions about rooms as the hub takes them: mounts and their limits, strange mounts, broken questions, sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.hub import PATH, Hub, Worker
+from tests.support.links import ShiftedLoop, run, until
+from wsdaemon.brokers import Limits, contract
+from wsdaemon.brokers.contract import BrokerUnavailable
+from wsdaemon.hub import room_messages
+from wsdaemon.hub import room_server as room_server_module
+from wsdaemon.hub.room_server import SWEEP_INTERVAL_SECONDS
+
+
+def test_the_limits_of_a_mount_are_those_of_the_first_worker_that_opens_it() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        one, two = await hub.worker(1, Limits(max_members=1)), await hub.worker(2, Limits(max_members=5))
+        await one.join("lobby", "ada")
+        with pytest.raises(contract.RoomFull):
+            await two.join("lobby", "bob")
+        hub.close(one, two)
+
+    run(work)
+
+
+def test_mounts_have_rooms_of_their_own() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1)
+        other = worker.links.make("/other", Limits())
+        other.open(worker.recorder)
+        await until(lambda: len(worker.recorder.events) == 2)
+        await worker.join("lobby", "ada")
+        assert (await other.presence("lobby", None)).count == 0
+        assert (await worker.link.presence("lobby", None)).count == 1
+        hub.close(worker)
+
+    run(work)
+
+
+@pytest.mark.parametrize("kind", [room_messages.PUBLISH, room_messages.PRESENCE])
+def test_a_mount_that_is_not_open_ends_the_link(kind: int) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1)
+        body = worker.publication("lobby", b"")
+        question = room_messages.publish(5, body) if kind == room_messages.PUBLISH else room_messages.sheet([5, "lobby", None])
+        answer = worker.client.ask(kind, question, bytes)
+        await until(lambda: not worker.client.is_there)
+        assert answer.exception()
+        assert "mount 5 is not open" in hub.lines[0]
+        hub.close(worker)
+
+    run(work)
+
+
+def test_a_question_that_the_hub_cannot_handle_fails_alone() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1)
+        await worker.join("lobby", "ada")
+        with pytest.raises(BrokerUnavailable, match="could not handle"):
+            await worker.link.presence("lobby", "many")  # type: ignore[arg-type]
+        await worker.link.probe()
+        assert "kind" in hub.lines[0]
+        hub.close(worker)
+
+    run(work)
+
+
+def test_a_broken_sheet_ends_the_link() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1)
+        worker.client.tell(room_messages.LEAVE, b"no sheet")
+        await until(lambda: worker.recorder.events == ["restored", "lost"])
+        hub.close(worker)
+
+    run(work)
+
+
+def test_the_hub_sweeps_rooms_that_are_not_used_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_server_module, "MAX_ROOMS_PER_SWEEP", 2)
+
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1, Limits(room_idle=1.0, key_age=1.0))
+        for number in range(7):
+            await worker.publish(f"room-{number}", b"")
+        order = hub.rooms.order(PATH)
+        assert order is not None
+        loop.shift += SWEEP_INTERVAL_SECONDS + 1
+        await until(lambda: not order.rooms("", 10, None).rooms)
+        hub.close(worker)
+
+    run(work)
+
+
+def test_a_worker_that_never_opened_a_mount_may_end() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        one = await hub.worker(1)
+        two = Worker(2, loop, Limits())
+        two.link.close()
+        hub.connect(two)
+        await until(lambda: len(hub.server.links) == 2)
+        two.client.close()
+        await until(lambda: len(hub.server.links) == 1)
+        await asyncio.sleep(0)
+        await one.link.probe()
+        hub.close(one)
+
+    run(work)

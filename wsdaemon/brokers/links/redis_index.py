@@ -1,0 +1,90 @@
+"""The index of a mount's rooms: their names, their number, and their owners' shares of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from .. import Limits
+from ..account import share
+from ..contract import TooManyRooms
+from .redis_keys import Names
+from .redis_publishing import Common
+from .redis_scripts import FORGET, RELEASE, RESERVE
+from .redis_session import RedisSession
+
+SWEPT_ROOMS = 50
+"""Rooms that one sweep looks at."""
+
+BATCH = 500
+"""Rooms of one command."""
+
+
+class RoomIndex:
+    """The index. It lies in one slot of a cluster, and the rooms lie in their own, so it may have rooms that are gone; they are swept."""
+
+    def __init__(self, names: Names, limits: Limits, common: Callable[[str], Common]) -> None:
+        self._names = names
+        self._limits = limits
+        self._common = common
+
+    async def reserve(self, session: RedisSession, room: str, owner: str) -> None:
+        """Give a new room its place, if need be that of the oldest empty one. TooManyRooms, BrokerUnavailable."""
+        limits = self._limits
+        for attempt in (1, 2):
+            answer = await session.ask(
+                RESERVE, self._names.index, room, owner, limits.max_rooms, share(limits.max_rooms), _now(), whole=False
+            )
+            if answer[0] == b"ok":
+                return
+            if answer[0] == b"share":
+                raise TooManyRooms(f"this address or user has {share(limits.max_rooms)} rooms, an eighth of all that there may be")
+            if attempt == 1:
+                for oldest in answer[1]:
+                    if await self._forget(session, oldest.decode(), 0):
+                        break
+        raise TooManyRooms(f"there are {limits.max_rooms} rooms, and none of them is empty")
+
+    async def _forget(self, session: RedisSession, room: str, idle: float) -> bool:
+        """Forget a room if it is empty, and unused for `idle` seconds. Whether it is gone.
+
+        It leaves the index first: a publisher that comes in between finds the room, or makes it anew and enters it.
+        """
+        await session.ask(RELEASE, self._names.index, room, whole=False)
+        answer = await session.ask(FORGET, self._names.room(room), *self._common(room), round(idle * 1000))
+        if answer[0] == b"gone":
+            return True
+        await self.touch(session, [room])
+        return False
+
+    async def touch(self, session: RedisSession, rooms: Sequence[str]) -> None:
+        """These rooms exist and are used now."""
+        names, used, *_ = self._names.index
+        for start in range(0, len(rooms), BATCH):
+            some = rooms[start : start + BATCH]
+            await session.command(names, "ZADD", names, "NX", *[part for room in some for part in (0, room)])
+            now = _now()
+            await session.command(used, "ZADD", used, *[part for room in some for part in (now, room)])
+
+    async def sweep(self, session: RedisSession) -> int:
+        """Forget some rooms that have been unused for long. The number of rooms looked at."""
+        if math.isinf(self._limits.keep):
+            return 0
+        used = self._names.index[1]
+        idle = self._limits.keep
+        found = await session.command(used, "ZRANGEBYSCORE", used, "-inf", _now() - round(idle * 1000), "LIMIT", 0, SWEPT_ROOMS)
+        for room in found:
+            await self._forget(session, room.decode(), idle)
+        return len(found)
+
+    async def list(self, session: RedisSession, after: str, limit: int) -> list[str]:
+        """Up to `limit` names after `after`, in order."""
+        names = self._names.index[0]
+        found = await session.command(names, "ZRANGEBYLEX", names, f"({after}" if after else "-", "+", "LIMIT", 0, limit)
+        return [name.decode() for name in found]
+
+
+def _now() -> int:
+    """Milliseconds since 1970 by this machine's clock; rooms are only put into an order by it."""
+    return round(time.time() * 1000)

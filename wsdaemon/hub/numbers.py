@@ -1,0 +1,53 @@
+"""The numbers of a worker's publications, and the answers that they had, so that a publication that is asked again is not doubled.
+
+They stand apart from the idempotency keys of the rooms: they use up no key of a room or a user, and only the worker can ask for them.
+"""
+
+from __future__ import annotations
+
+from .protocol import MAX_QUESTIONS
+
+NUMBERS_KEPT = MAX_QUESTIONS
+"""A worker's publications that the order remembers at least: as many as the worker may ask again. At most it remembers twice as many."""
+
+NUMBERS_SECONDS = 60.0
+"""The order remembers a publication for this long at least, if there are not more."""
+
+
+class Numbers:
+    """The answers to one worker's latest publications, by number. They are in two halves, of which the older is forgotten as a whole."""
+
+    __slots__ = ("_now", "_older", "_turned", "_younger", "highest")
+
+    def __init__(self, now: float) -> None:
+        self._younger: dict[int, bytes] = {}
+        self._older: dict[int, bytes] = {}
+        self._now = self._turned = now
+        self.highest = 0
+        """The highest number so far. Look for a number with `find` only if it is not above this."""
+
+    def __len__(self) -> int:
+        return len(self._younger) + len(self._older)
+
+    def find(self, number: int) -> bytes | None:
+        """The answer to the publication with this number; None if it is new, or forgotten."""
+        return self._younger.get(number) or self._older.get(number)
+
+    def add(self, number: int, answer: bytes) -> None:
+        """Remember an answer, which is not empty."""
+        younger = self._younger
+        if len(younger) >= NUMBERS_KEPT:
+            self._turn()
+            younger = self._younger
+        younger[number] = answer
+        if number > self.highest:
+            self.highest = number
+
+    def forget(self, now: float) -> None:
+        """Forget the answers that are old enough. Call it every few seconds."""
+        self._now = now
+        if now - self._turned >= NUMBERS_SECONDS:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._older, self._younger, self._turned = self._younger, {}, self._now

@@ -1,0 +1,224 @@
+"""The questions of workers about rooms: from the frames of the links to the orders of the mounts, and back."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from asyncio import TimerHandle
+from collections.abc import Callable
+from typing import Any
+
+from ..brokers import Limits
+from ..brokers.contract import BrokerError, Presence, RateLimited
+from . import room_messages
+from .protocol import Malformed, RefusedQuestion
+from .room_messages import read_position, sheet
+from .rooms import MountOrder
+from .server import HubServer, WorkerLink
+
+SWEEP_INTERVAL_SECONDS = 5.0
+"""Between two sweeps, which forget the rooms that are not used any more."""
+
+NEXT_SWEEP_SECONDS = 0.01
+"""Until the next sweep, if the last one did not look at every room."""
+
+MAX_ROOMS_PER_SWEEP = 500
+"""Rooms of a mount that one sweep looks at."""
+
+MAX_MOUNTS = 10_000
+
+Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
+"""Returns the body of an answer to the JSON of a question, whose first entry, the mount, is cut off."""
+
+
+class RoomServer:
+    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits."""
+
+    def __init__(
+        self, server: HubServer, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
+        new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:  # fmt: skip
+        self._server = server
+        self._clock = clock
+        self._wall = wall
+        self._new_epoch = new_epoch
+        self._orders: list[MountOrder] = []
+        self._by_path: dict[str, MountOrder] = {}
+        server.ended.append(self._ended)
+        server.handle(room_messages.OPEN, self._open)
+        server.handle(room_messages.PUBLISH, self._publish)
+        for kind, answerer in _ANSWERERS.items():
+            server.handle(kind, self._handler(answerer))
+        self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+
+    def close(self) -> None:
+        self._sweeper.cancel()
+
+    def order(self, path: str) -> MountOrder | None:
+        """The order of the mount at this path, if a worker has opened it."""
+        return self._by_path.get(path)
+
+    def _open(self, link: WorkerLink, request: int, body: bytes) -> None:
+        (path, limits), _ = room_messages.read_sheet(body)
+        order = self._by_path.get(path)
+        if order is None:
+            order = self._make(path, room_messages.read_limits(limits))
+        order.begin(link)
+        self._server.answer(link, request, sheet(order.number))
+
+    def _make(self, path: str, limits: Limits) -> MountOrder:
+        if len(self._orders) >= MAX_MOUNTS:
+            raise Malformed(f"more than {MAX_MOUNTS} mounts")
+        order = MountOrder(len(self._orders), limits, self._server.will_answer, self._clock, self._wall, self._new_epoch)
+        self._orders.append(order)
+        self._by_path[path] = order
+        return order
+
+    def _publish(self, link: WorkerLink, request: int, body: bytes) -> None:
+        try:
+            self._orders[body[0] | body[1] << 8].publish(link, request, body)
+        except BrokerError as error:
+            self._server.refuse(link, request, refusal(error))
+        except LookupError:
+            self._opened(link, body[0] | body[1] << 8)  # raises the reason, if it is that
+            raise
+
+    def _opened(self, link: WorkerLink, number: int) -> MountOrder:
+        if number >= len(self._orders) or link not in self._orders[number].links:
+            raise Malformed(f"mount {number} is not open")
+        return self._orders[number]
+
+    def _handler(self, answerer: Answerer) -> Callable[[WorkerLink, int, bytes], None]:
+        def handle(link: WorkerLink, request: int, body: bytes) -> None:
+            (number, *value), _ = room_messages.read_sheet(body)
+            try:
+                answer = answerer(link, self._opened(link, number), value)
+            except BrokerError as error:
+                self._server.refuse(link, request, refusal(error))
+            else:
+                if request:
+                    self._server.answer(link, request, answer)
+
+        return handle
+
+    def _ended(self, link: WorkerLink) -> None:
+        for order in self._orders:
+            if link in order.links:
+                order.end(link)
+
+    def _sweep(self) -> None:
+        seen = max([order.sweep(MAX_ROOMS_PER_SWEEP) for order in self._orders], default=0)
+        wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
+        self._sweeper = self._server.loop.call_later(wait, self._sweep)
+
+
+def refusal(error: BrokerError) -> RefusedQuestion:
+    details = json.dumps({"retry_after": error.retry_after}).encode() if isinstance(error, RateLimited) else b""
+    return RefusedQuestion(error.code, str(error), details)
+
+
+# -- the questions; each gets the values of its row in `protocol`, without the mount
+
+
+def _join(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    room, id, identity, since, watch, owner = value
+    joined = order.join(link, room, Presence(id, identity), read_position(since), watch, owner)
+    messages = joined.messages if joined.latest is None else (*joined.messages, joined.latest)
+    return sheet([*joined.position, joined.gap, joined.latest is not None, room_messages.roster_value(joined.roster)], messages)
+
+
+def _leave(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    room, member = value
+    order.leave(link, room, member)
+    return b""
+
+
+def _unfollow(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    order.unfollow(link, *value)
+    return b""
+
+
+def _follow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    return sheet(order.follow_pattern(link, *value))
+
+
+def _unfollow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    order.followers.unfollow_pattern(link, *value)
+    return b""
+
+
+def _hold(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    room, held = value
+    order.hold(link, room, held)
+    return b""
+
+
+def _history(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    room, since, limit, reverse = value
+    page = order.history(room, read_position(since), limit, reverse)
+    messages = page.messages if page.latest is None else (*page.messages, page.latest)
+    return sheet([page.epoch, page.offset, page.first, page.gap, page.latest is not None], messages)
+
+
+def _presence(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    page = order.presence(*value)
+    return sheet([page.count, room_messages.presence_values(page.members)])
+
+
+def _roster(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    return sheet(room_messages.roster_value(order.roster(*value)))
+
+
+def _rooms(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    page = order.rooms(*value)
+    return sheet([list(page.rooms), page.after])
+
+
+def _standings(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    (names,) = value
+    return sheet(order.standings(names))
+
+
+def _changed(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    page = order.changed(*value)
+    return sheet([page.rooms, page.after])
+
+
+def _probe(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    return sheet(None)
+
+
+def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    order.end(link)
+    return b""
+
+
+def _declare(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    rooms, patterns, is_last = value
+    for room, members, watch, held in rooms:
+        order.declare(link, room, [(Presence(id, identity), owner) for id, identity, owner in members], watch, held)
+    for pattern in patterns:
+        order.follow_pattern(link, pattern)
+    if is_last:
+        order.declared(link)
+    return sheet(order.held() if is_last else [])
+
+
+_ANSWERERS: dict[int, Answerer] = {
+    room_messages.JOIN: _join,
+    room_messages.LEAVE: _leave,
+    room_messages.UNFOLLOW: _unfollow,
+    room_messages.FOLLOW_PATTERN: _follow_pattern,
+    room_messages.UNFOLLOW_PATTERN: _unfollow_pattern,
+    room_messages.HOLD: _hold,
+    room_messages.HISTORY: _history,
+    room_messages.PRESENCE: _presence,
+    room_messages.ROSTER: _roster,
+    room_messages.ROOMS: _rooms,
+    room_messages.STANDINGS: _standings,
+    room_messages.CHANGED: _changed,
+    room_messages.PROBE: _probe,
+    room_messages.DECLARE: _declare,
+    room_messages.CLOSE: _close,
+}

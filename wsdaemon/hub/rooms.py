@@ -1,0 +1,384 @@
+"""The order of the rooms of one mount, over all workers: epochs, offsets, histories, keys, rosters, and the limits that hold for all.
+
+The workers serve the members. The order knows which worker follows which room, and gives each publication to them, once for each worker.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import cast
+
+from ..brokers import Limits, contract
+from ..brokers.account import Account
+from ..brokers.budget import MESSAGE_BYTES, SUBSCRIPTION_BYTES, Budget
+from ..brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, RoomPage
+from ..brokers.links.contract import Joined, Roster, Standing, StandingPage
+from ..brokers.pages import first_messages
+from ..brokers.patterns import check_pattern, matches
+from ..brokers.room import Room
+from ..brokers.table import RoomTable
+from . import room_messages
+from .followers import Followers
+from .numbers import Numbers
+from .protocol import ANSWER, HEADER
+from .room_messages import (
+    ECHO,
+    HAS_KEY,
+    MESSAGE,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    PUBLISH_HEAD,
+    PUBLISHED,
+    PUBLISHED_FRAME,
+    TAIL_AT,
+    TEXT,
+)  # fmt: skip
+from .server import WorkerLink
+
+PAGE_BYTES = 4 << 20
+"""Payload of the messages in one page of a history."""
+
+
+class RosterEntry:
+    """A member in a room's roster. `link`: of the worker that serves it. `stale`: the worker has yet to declare it again."""
+
+    __slots__ = ("account", "link", "presence", "stale")
+
+    def __init__(self, presence: Presence, link: WorkerLink, account: Account) -> None:
+        self.presence = presence
+        self.link = link
+        self.account = account
+        self.stale = False
+
+
+def roster_of(room: Room) -> dict[str, RosterEntry]:
+    """The members of a room, in the order they came. The hub's rooms have entries where those of a process have its members."""
+    return cast("dict[str, RosterEntry]", room.members)
+
+
+class MountOrder:
+    """The rooms of one mount. `number` names the mount on the links.
+
+    `clock` is monotonic and `wall` in seconds since 1970. `new_epoch` returns EPOCH_CHARACTERS of ASCII, unique in all time.
+    `will_answer` is HubServer's. Errors are BrokerErrors.
+    """
+
+    def __init__(
+        self, number: int, limits: Limits, will_answer: Callable[[WorkerLink], None],
+        clock: Callable[[], float], wall: Callable[[], float], new_epoch: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.limits = limits
+        self.budget = Budget(limits.memory)
+        self.links: dict[WorkerLink, Numbers] = {}
+        """The workers that have this mount, and the numbers of their publications."""
+        self._will_answer = will_answer
+        self._clock = clock
+        self._wall = wall
+        self._rooms = RoomTable(limits, self.budget, new_epoch)
+        self.followers = Followers(new_epoch)
+        self._held: dict[str, set[WorkerLink]] = {}
+        self._times: dict[str, float] = {}
+        self._numbers: dict[bytes, Numbers] = {}
+        self._accounts: dict[bytes, Account] = {}
+
+    @property
+    def remembered_numbers(self) -> int:
+        """The number of answers that are remembered for workers that ask again."""
+        return sum(map(len, self._numbers.values()))
+
+    @property
+    def known_times(self) -> int:
+        """The number of rooms whose last publication has a known time."""
+        return len(self._times)
+
+    @property
+    def key_count(self) -> int:
+        """The number of idempotency keys that all rooms remember."""
+        return len(self._rooms.keys)
+
+    # -- publications
+
+    def publish(self, link: WorkerLink, request: int, body: bytes) -> None:
+        """Give a publication its place in the order, give it on, and answer when it was written to all workers that follow the room."""
+        _, flags, number, key_length, owner_length, room_length, publisher_length, type_length = PUBLISH_HEAD.unpack_from(body)
+        publisher_at = PUBLISH_HEAD.size + room_length
+        try:
+            name = body[PUBLISH_HEAD.size : publisher_at].decode()
+        except UnicodeDecodeError as error:
+            raise contract.BadRoom("a room name is UTF-8") from error
+        targets = self.followers.targets.get(name)
+        if targets is None:
+            targets = self.followers.find(name)
+        numbers = self.links[link]
+        if number <= numbers.highest and (known := numbers.find(number)) is not None:
+            self._answer(link, room_messages.answer_frame(request, known), targets)
+            return
+        rooms, budget = self._rooms, self.budget
+        room = rooms.get(name)
+        owner_at = len(body) - owner_length
+        payload_end = owner_at - key_length
+        key, duplicate = None, False
+        if flags & HAS_KEY:
+            key = self._check_key(body[payload_end:owner_at].decode("utf-8", "surrogatepass"))
+            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
+                offset, duplicate = first, True
+        if room is None or not duplicate:
+            account = self._accounts.get(owner := body[owner_at:]) or self.account(owner)
+            size = payload_end - publisher_at + MESSAGE_BYTES
+            if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
+                room = rooms.ready(name, room, size, account, self._clock())
+            if room.bucket is not None and (wait := room.bucket.take(self._clock())):
+                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
+            offset = room.offset = room.offset + 1
+            stamp = self._times[name] = self._wall()
+            if rooms.keeps_messages or key is not None or not room.members:
+                type_at = publisher_at + publisher_length
+                payload_at = type_at + type_length
+                message = Message(
+                    name, room.epoch, offset, body[payload_at:payload_end], flags & TEXT != 0, stamp,
+                    body[publisher_at:type_at].decode() or None, body[type_at:payload_at].decode() or None, account, flags & ECHO != 0,
+                )  # fmt: skip
+                rooms.remember(room, message, key, self._clock())
+            epoch = room.epoch.encode()
+            if targets:
+                length = MESSAGE_HEAD.size + payload_end - TAIL_AT
+                frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, self.number, flags, offset, stamp, epoch) + body[TAIL_AT:payload_end]
+                for target in targets:
+                    target.add(frame)
+            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
+        else:
+            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, room.epoch.encode(), True, 0)
+        numbers.add(number, answer[HEADER.size :])
+        self._answer(link, answer, targets)
+
+    def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
+        """As `HubServer.answer_when_written`, which is called for each publication."""
+        if not link.answers:
+            self._will_answer(link)
+        link.answers.append(answer)
+        link.needs.append(targets)
+
+    def _check_key(self, key: str) -> str:
+        if not 0 < len(key) <= contract.MAX_KEY:
+            raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
+        return key
+
+    def account(self, owner: bytes) -> Account:
+        """The account of an owner, or the program's if that is empty."""
+        if not owner:
+            return self.budget.house
+        account = self._accounts.get(owner)
+        if account is None:
+            account = self._accounts[owner] = self.budget.account(owner.decode())
+        return account
+
+    # -- members and followers
+
+    def join(
+        self, link: WorkerLink, name: str, who: Presence, since: Position | None, watch: bool, owner: str
+    ) -> Joined:  # fmt: skip
+        """As `Link.join`."""
+        now = self._clock()
+        room = self._enter(link, name, who, watch, owner, now)
+        messages, gap = room.missed(since, now)
+        latest = room.last if gap or since is None else None
+        return Joined(Position(room.epoch, room.offset), messages, gap, latest, self.roster(name) if watch else None)
+
+    def _enter(self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float) -> Room:
+        room = self._rooms.get(name)
+        entry = None if room is None else roster_of(room).get(who.id)
+        if room is not None and entry is not None:
+            if entry.link is not link:
+                raise contract.DuplicateMember("a member of another worker has this id")
+            entry.stale = False
+            self.followers.follow(link, name, watch)
+            return room
+        if room is not None and len(room.members) >= self.limits.max_members:
+            raise contract.RoomFull(f"the room has {self.limits.max_members} members")
+        account = self.account(owner.encode())
+        room = self._rooms.ready(name, room, SUBSCRIPTION_BYTES, account, now)
+        self.budget.take(account, SUBSCRIPTION_BYTES)
+        roster_of(room)[who.id] = RosterEntry(who, link, account)
+        self._rooms.used(room, now)
+        self.followers.follow(link, name, watch)
+        self._tell_changes(name, (Change("joined", who),))
+        return room
+
+    def follow_pattern(self, link: WorkerLink, pattern: str) -> float:
+        """As `Link.follow_pattern`."""
+        self.followers.follow_pattern(link, pattern)
+        return self._wall()
+
+    def leave(self, link: WorkerLink, name: str, member: str) -> None:
+        """As `Link.leave`."""
+        room = self._rooms.get(name)
+        entry = None if room is None else roster_of(room).get(member)
+        if room is not None and entry is not None and entry.link is link:
+            self._take_out(room, [entry])
+
+    def _take_out(self, room: Room, entries: Sequence[RosterEntry]) -> None:
+        """Take members out of a room, and tell it in one notice."""
+        roster = roster_of(room)
+        for entry in entries:
+            del roster[entry.presence.id]
+            self.budget.give_back(entry.account, SUBSCRIPTION_BYTES)
+        if not roster:
+            self._rooms.used(room, self._clock())
+        self._tell_changes(room.name, [Change("left", entry.presence) for entry in entries])
+
+    def _tell_changes(self, name: str, changes: Sequence[Change]) -> None:
+        following = self.followers.rooms.get(name)
+        if following is None or not changes:
+            return
+        following.changes += len(changes)
+        watching = [link for link, watch in following.links.items() if watch]
+        if watching:
+            value = [self.number, name, *following.position, room_messages.changes_value(changes)]
+            frame = room_messages.frame_of(room_messages.ROSTER_CHANGED, room_messages.sheet(value))
+            for link in watching:
+                link.send(frame)
+
+    def unfollow(self, link: WorkerLink, name: str) -> None:
+        """As `Link.unfollow`. Members of this worker that are left in the room leave."""
+        room = self._rooms.get(name)
+        left = [] if room is None else [entry for entry in roster_of(room).values() if entry.link is link]
+        self.followers.unfollow(link, name)
+        if room is not None and left:
+            self._take_out(room, left)
+
+    # -- the beginning and the end of links
+
+    def begin(self, link: WorkerLink) -> None:
+        """The worker has the mount, and will declare its members and patterns. Those that it had on this link are members until then."""
+        self.links[link] = self._numbers.setdefault(link.instance, Numbers(self._clock()))
+        for _, entries in self._entries_of(link):
+            for entry in entries:
+                entry.stale = True
+        self._let_go(link)
+
+    def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> list[str]:
+        """Count these members of the worker in the room, and let it follow the room. Returns the ids of members that the limits refuse."""
+        refused = []
+        now = self._clock()
+        self.followers.follow(link, name, watch)
+        for who, owner in members:
+            try:
+                self._enter(link, name, who, watch, owner, now)
+            except contract.BrokerError:
+                refused.append(who.id)
+        if held:
+            self.hold(link, name, True)
+        return refused
+
+    def declared(self, link: WorkerLink) -> None:
+        """The worker has declared everything. Members that it did not name again have left."""
+        for room, entries in self._entries_of(link):
+            if stale := [entry for entry in entries if entry.stale]:
+                self._take_out(room, stale)
+
+    def end(self, link: WorkerLink) -> None:
+        """The worker has ended, or its link: its members leave, with one notice in each room."""
+        del self.links[link]
+        self._let_go(link)
+        for room, entries in self._entries_of(link):
+            self._take_out(room, entries)
+
+    def _entries_of(self, link: WorkerLink) -> list[tuple[Room, list[RosterEntry]]]:
+        """The rooms that have members of this worker, and these."""
+        found = []
+        for name in self._rooms:
+            room = self._rooms[name]
+            if room.members and (entries := [entry for entry in roster_of(room).values() if entry.link is link]):
+                found.append((room, entries))
+        return found
+
+    def _let_go(self, link: WorkerLink) -> None:
+        self.followers.forget(link)
+        for name in [name for name, holders in self._held.items() if link in holders]:
+            self.hold(link, name, False)
+
+    # -- held rooms
+
+    def hold(self, link: WorkerLink, name: str, held: bool) -> None:
+        """As `Link.hold`."""
+        holders = self._held.setdefault(name, set())
+        before = bool(holders)
+        if held:
+            holders.add(link)
+        else:
+            holders.discard(link)
+        if not holders:
+            del self._held[name]
+        if bool(holders) != before:
+            frame = room_messages.frame_of(room_messages.HELD, room_messages.sheet([self.number, name, held]))
+            for each in self.links:
+                each.send(frame)
+
+    def held(self) -> list[str]:
+        """The rooms whose publishers must wait."""
+        return list(self._held)
+
+    # -- questions
+
+    def history(self, name: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
+        """As `Link.history`; less than `limit` messages, if they have more than PAGE_BYTES."""
+        page = self._rooms.history(name, since, limit, reverse, self._clock())
+        return replace(page, messages=tuple(first_messages(page.messages, PAGE_BYTES)))
+
+    def presence(self, name: str, limit: int | None) -> PresencePage:
+        """As `Link.presence`."""
+        room = self._rooms.get(name)
+        if room is None:
+            return PresencePage(0, ())
+        return PresencePage(len(room.members), tuple([entry.presence for entry in islice(roster_of(room).values(), limit)]))
+
+    def roster(self, name: str) -> Roster | None:
+        """As `Link.roster`."""
+        following, room = self.followers.rooms.get(name), self._rooms.get(name)
+        if following is None:
+            return None
+        entries = () if room is None else roster_of(room).values()
+        return Roster(following.position, tuple([entry.presence for entry in entries]))
+
+    def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
+        """As `Link.rooms`."""
+        return self._rooms.listing(after, limit, pattern, self._clock())
+
+    def standings(self, names: Iterable[str]) -> dict[str, Standing]:
+        """As `Link.standings`."""
+        return {name: self._standing(room) for name in names if (room := self._rooms.get(name)) is not None}
+
+    def changed(self, pattern: str, since: float, after: str, limit: int) -> StandingPage:
+        """As `Link.changed`."""
+        contract.check_limit(limit)
+        check_pattern(pattern)
+        times = self._times
+        names = (name for name in self._rooms if name > after and times.get(name, 0.0) >= since and matches(pattern, name))
+        page = heapq.nsmallest(limit + 1, names)
+        rooms = [(name, self._standing(self._rooms[name])) for name in page[:limit]]
+        return StandingPage(tuple(rooms), page[limit - 1] if len(page) > limit else None)
+
+    def _standing(self, room: Room) -> Standing:
+        following = self.followers.rooms.get(room.name)
+        position = None if following is None else following.position
+        return Standing(Position(room.epoch, room.offset), self._times.get(room.name, 0.0), position)
+
+    # -- time
+
+    def sweep(self, limit: int) -> int:
+        """Forget what is too old; as `MemoryBroker.sweep`."""
+        now = self._clock()
+        linked = {link.instance for link in self.links}
+        for instance, numbers in list(self._numbers.items()):
+            numbers.forget(now)
+            if not len(numbers) and instance not in linked:
+                del self._numbers[instance]
+        self._accounts.clear()
+        if len(self._times) > 2 * len(self._rooms) + 1000:
+            self._times = {name: self._times[name] for name in self._rooms if name in self._times}
+        return self._rooms.sweep(now, limit)
+
