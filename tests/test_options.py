@@ -20,6 +20,7 @@ from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSet
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
+from wsdaemon.settings.targets import ServerNameForm
 from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
 
 TARGET = Path(wsdaemon.options.__file__)
@@ -56,6 +57,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
     ApplicationForm: "str | Callable[..., Any]",
+    ServerNameForm: "str",
     CommandForm: "str | Sequence[str]",
     VariablesForm: "str | Mapping[str, str | None]",
     ExitCodesForm: "str | Mapping[int, int]",

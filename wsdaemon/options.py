@@ -95,6 +95,15 @@ class MountOptions(RouteOptions, total=False):
     application: str | Callable[..., Any]
     http: bool
     lifespan: Literal["auto", "on", "off"]
+    target: str | Sequence[str]
+    tokens: str | PathLike[str] | None
+    allow_targets: str | Sequence[str]
+    connect_timeout: float | str | timedelta
+    send_proxy: Literal["off", "v1", "v2"]
+    target_ca: str | PathLike[str] | None
+    target_name: str
+    target_certificate: str | PathLike[str] | None
+    target_key: str | PathLike[str] | None
 
 
 class ServerOptions(MountOptions, total=False):

@@ -156,7 +156,10 @@ def section_of(draw: st.DrawFn, name: str, settings_class: type) -> Section:
     return section(name, **given_values)
 
 
-NEEDED = {"process": {"command": "tail -f 'a b'"}, "asgi": {"application": "project.asgi:make( )"}}
+NEEDED = {
+    "process": {"command": "tail -f 'a b'"}, "asgi": {"application": "project.asgi:make( )"},
+    "bridge": {"target": "tcp:[::1]:5900, unix:/run/x"},
+}  # fmt: skip
 """Options without which an app is refused."""
 
 
