@@ -132,7 +132,7 @@ class PlainAnswer(Protocol):
         """The app has failed: a 500, or if the answer has begun already, its end in the middle."""
 
 
-class PlainSession(Protocol):
+class RequestSession(Protocol):
     """An app's side of one request without an upgrade."""
 
     @property
@@ -154,7 +154,7 @@ class PlainApp(App, Protocol):
     def answers_plain(self) -> bool:
         """False: they are answered 426, as for any other app."""
 
-    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer, /) -> PlainSession:
+    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer, /) -> RequestSession:
         """A request was admitted. An exception is a 500."""
 
 

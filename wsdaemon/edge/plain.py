@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure
 
-from ..core.contract import PlainApp, PlainSession
+from ..core.contract import PlainApp, RequestSession
 from ..core.handshake import Handshake
 from ..core.registry import Place
 from .candidate import Candidate
@@ -59,7 +59,7 @@ class PlainExchange(asyncio.Protocol):
         self._place: Place | None = place
         self._come_back = come_back
         self._context = copy_context()
-        self._session: PlainSession | None = None
+        self._session: RequestSession | None = None
         self._left = head.content_length
         self._chunks: Chunks | None = None
         self._taken = self._held = 0
