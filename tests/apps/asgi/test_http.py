@@ -33,7 +33,7 @@ def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
 
 
 def answers(visitor: Visitor, *methods: str) -> list[tuple[int, dict[str, str], bytes]]:
-    """What a client reads: the answers to requests with these methods, one GET by default."""
+    """The answers that a client reads to requests with these methods, one GET by default."""
     client, found = h11.Connection(h11.CLIENT), []
     client.receive_data(visitor.answer.encode("latin-1"))
     for method in methods or ("GET",):
