@@ -39,16 +39,14 @@ class Daemon:
         directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
         brokers: Brokers | None = None,
     ) -> None:  # fmt: skip
-        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
-        `sockets` are by default bound here. `sharing`: other processes accept from the same sockets. `brokers` chooses the brokers of
-        rooms."""
+        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages. `sockets` are by
+        default bound here. `sharing`: other processes accept from the same sockets. `brokers` chooses the brokers of rooms."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        source, absence = sockets or Sockets(environ), self.wheel.absence
-        self._take = partial(take_resources, settings, source, directory or Path.cwd(), self.watch, absence, brokers)
+        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, brokers)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing,

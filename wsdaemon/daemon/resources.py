@@ -36,10 +36,10 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 
 
 def take_resources(
-    settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence, brokers: Brokers | None = None
+    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, brokers: Brokers | None = None
 ) -> Resources:
-    """The resources of a daemon. StartError with every problem; then no socket is open."""
-    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, brokers)
+    """The resources of a daemon. `directory` is by default the current one. StartError with every problem; then no socket is open."""
+    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, brokers)
     if resources.problems:
         resources.close()
         raise StartError(*resources.problems)
