@@ -62,6 +62,13 @@ class DaemonSettings(SectionSettings):
             "with status 1."
         ),
     )
+    stall_warning: Duration = field(
+        default=0.25,
+        metadata=explain(
+            "If one call of an app, or of the daemon, holds the loop for longer than this, no client is served meanwhile: a thread "
+            "writes the app, its mount and the stack of that call to the log. 0: no such thread."
+        ),
+    )
     max_connections: PositiveCount = field(
         default=10_000,
         metadata=explain("How many WebSocket connections may be open in all. Beyond that a new client is answered 503."),
