@@ -141,16 +141,20 @@ def _describe(error: BaseException) -> str:
 
 
 def failure_of(event: LogEvent) -> str | None:
-    """The traceback of the event's failure, or None. Never raises."""
+    """The traceback of the event's failure, or its stack as text in `log_stack`; None if it has neither. Never raises."""
     failure = event.get("log_failure")
     if failure is None and _is_legacy_error(event):
         failure = event["failure"]
     if failure is None:
-        return None
-    try:
-        text = str(failure.getTraceback()).rstrip("\n")
-    except Exception as error:
-        return f"(no traceback: {_describe(error)})"
+        stack = event.get("log_stack")
+        if not isinstance(stack, str):
+            return None
+        text = stack
+    else:
+        try:
+            text = str(failure.getTraceback()).rstrip("\n")
+        except Exception as error:
+            return f"(no traceback: {_describe(error)})"
     if len(text) <= FAILURE_LIMIT:
         return text
     half = FAILURE_LIMIT // 2
@@ -188,10 +192,14 @@ def _simple(value: SimpleValue) -> SimpleValue:
 
 
 class TextRenderer:
-    """Writes ``2026-11-23T05:10:02.123Z info  wsdaemon.edge  listening on tcp:8080``, with a traceback indented beneath."""
+    """Writes ``2026-11-23T05:10:02.123Z info  wsdaemon.edge  listening on tcp:8080``, with a traceback indented beneath.
 
-    def __init__(self, shape: TextShape) -> None:
+    The lines of a worker have its number behind the namespace: ``wsdaemon.edge worker=2``.
+    """
+
+    def __init__(self, shape: TextShape, worker: int | None = None) -> None:
         self._shape = shape
+        self._worker = "" if worker is None else f" worker={worker}"
 
     def __call__(self, event: LogEvent) -> bytes | None:
         message = message_of(event)
@@ -199,7 +207,7 @@ class TextRenderer:
         if not message and failure is None:
             return None
         level = level_of(event)
-        namespace = printable(namespace_of(event))
+        namespace = printable(namespace_of(event)) + self._worker
         margin = ""
         if self._shape is TextShape.PREFIXED:
             margin = f"<{PRIORITIES[level]}>"
@@ -217,11 +225,12 @@ class TextRenderer:
 class JsonRenderer:
     """Writes one JSON object a line: time, level, namespace, message, the event's simple fields, and ``failure`` as text.
 
-    With ``prefixed`` the line begins with the syslog priority as ``<N>``.
+    With ``prefixed`` the line begins with the syslog priority as ``<N>``. ``worker`` is a field of each line of that worker.
     """
 
-    def __init__(self, prefixed: bool = False) -> None:
+    def __init__(self, prefixed: bool = False, worker: int | None = None) -> None:
         self._prefixed = prefixed
+        self._worker: dict[str, SimpleValue] = {} if worker is None else {"worker": worker}
 
     def __call__(self, event: LogEvent) -> bytes | None:
         message = message_of(event)
@@ -235,6 +244,7 @@ class JsonRenderer:
             "message": message,
         }
         entry.update(fields_of(event))
+        entry.update(self._worker)
         if failure is not None:
             entry["failure"] = failure
         margin = f"<{PRIORITIES[level_of(event)]}>" if self._prefixed else ""

@@ -37,29 +37,30 @@ ELSEWHERE = "-"
 
 
 class Stall(NamedTuple):
-    """One stall, seen while it lasted: the mount whose work held the loop, the name of its app, and the stack, outermost call first."""
+    """One stall, seen while it lasted: the mount whose work held the loop, the app in words, and the stack, outermost call first."""
 
     mount: str
     app: str
+    call: str
+    """The innermost call. Stalls of the same call share their lines."""
     stack: str
 
 
 class StallWatch:
     """Watches one loop from a thread. A part of the daemon that is started and stopped.
 
-    `seconds` is the shortest time that counts as a stall. `app_of` names the app of a mount. A stall is counted by mount and logged as soon
-    as the thread sees it, and a second line gives its length when it is over; each of the two at most once a minute for each mount.
+    `seconds` is the shortest time that counts as a stall. `app_of` names the app of a mount. A stall is counted by mount in `counts` and
+    logged as soon as the thread sees it. When it is over, a second line gives its length. Each call has at most one of each line a minute.
     `clock` and `work` return seconds: of the machine, and of the CPU time of this process.
     """
 
     name = "stall watch"
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, seconds: float, app_of: Callable[[str], str], log: LineLog | None = None,
-        clock: Callable[[], float] = time.monotonic, work: Callable[[], float] = time.process_time,
+        self, loop: asyncio.AbstractEventLoop, seconds: float, app_of: Callable[[str], str], counts: dict[str, int],
+        log: LineLog | None = None, clock: Callable[[], float] = time.monotonic, work: Callable[[], float] = time.process_time,
     ) -> None:  # fmt: skip
-        self.counts: dict[str, int] = {}
-        """Stalls by mount."""
+        self._counts = counts
         self._loop = loop
         self._seconds = seconds
         self._app_of = app_of
@@ -113,7 +114,7 @@ class StallWatch:
         self._sign.wait()
         if not self._over.is_set():
             self._lines.warn(
-                f"end {stall.mount}", "the loop goes on: {app} held it for {seconds:.2f} s",
+                f"end {stall.call}", "the loop goes on: {app} held it for {seconds:.2f} s",
                 app=stall.app, seconds=self._clock() - asked, mount=stall.mount,
             )  # fmt: skip
 
@@ -126,17 +127,18 @@ class StallWatch:
         if frames:
             mount = next((found for frame in frames if (found := mount_in(frame)) is not None), ELSEWHERE)
             summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in reversed(frames[:MAX_FRAMES_SHOWN]))
-            return Stall(mount, self._named(mount), "".join(summary.format()).rstrip())
-        return Stall(ELSEWHERE, "a call into C, which has returned,", "") if late else None
+            call = f"{frames[0].f_code.co_filename}:{frames[0].f_code.co_name}"
+            return Stall(mount, self._named(mount), call, "".join(summary.format()).rstrip())
+        return Stall(ELSEWHERE, "a call into C, which has returned,", "C", "") if late else None
 
     def _named(self, mount: str) -> str:
         return "the daemon itself, or a task of an app," if mount == ELSEWHERE else f"{self._app_of(mount)} at {mount}"
 
     def _report(self, stall: Stall) -> None:
-        self.counts[stall.mount] = self.counts.get(stall.mount, 0) + 1
+        self._counts[stall.mount] = self._counts.get(stall.mount, 0) + 1
         self._lines.warn(
-            f"stall {stall.mount}", "the loop is held for more than {seconds:g} s by {app} and no client is served meanwhile{stack}",
-            seconds=self._seconds, app=stall.app, mount=stall.mount, stack=stall.stack and f":\n{stall.stack}",
+            f"stall {stall.call}", "the loop is held for more than {seconds:g} s by {app} and no client is served meanwhile",
+            seconds=self._seconds, app=stall.app, mount=stall.mount, log_stack=stall.stack or None,
         )  # fmt: skip
 
 
