@@ -24,7 +24,7 @@ class Failing:
         self.errors = list(errors)
 
     def getsockname(self) -> str:
-        return "/run/socket"
+        return "/run/ws.sock"
 
     def accept(self) -> tuple[socket.socket, object]:
         if not self.errors:
