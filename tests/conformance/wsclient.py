@@ -22,9 +22,12 @@ MAX_MESSAGE = "64MiB"
 
 
 async def ask(url: str) -> str | bytes | None:
-    """The one message that the server sends to a URL of its own, if any."""
+    """The one message that the server sends to a URL of its own, if any. The server may still be starting."""
     said: list[str | bytes] = []
-    client = WebSocketClient(url, on_message=lambda client, message: said.append(message), reconnect=False)
+    client = WebSocketClient(
+        url, on_message=lambda client, message: said.append(message), on_close=lambda client, code, reason: client.close(),
+        on_error=lambda client, error: None, reconnect="100ms-500ms",
+    )  # fmt: skip
     client.begin()
     await client.wait_closed()
     return said[0] if said else None
