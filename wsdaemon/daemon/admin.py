@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
@@ -43,6 +43,9 @@ from .sockets import ADMIN_BACKLOG, Bound
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 """The default of [admin] `hosts`, beside the address that a request arrived at."""
+
+if TYPE_CHECKING:
+    from .redis import RedisBrokers
 
 log = Logger(namespace="wsdaemon.admin")
 
@@ -158,8 +161,9 @@ def make_site(
     mounts: Sequence[Mount],
     authenticators: Authenticators,
     token: WatchedFile[str] | None,
+    redis: RedisBrokers | None = None,
 ) -> AdminSite:
-    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word."""
+    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word. `redis` has the brokers, if any."""
 
     def reloading() -> list[Reloading]:
         certificates = [listener.certificates.files for listener in listeners if listener.certificates is not None]
@@ -170,7 +174,10 @@ def make_site(
             if not listener.mounts or mount.path in listener.mounts:
                 totals.place(mount.path, listener.name)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
-    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading)
+    health = HealthPages(
+        version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading,
+        away=(lambda: False) if redis is None else redis.away,
+    )  # fmt: skip
     sources = Sources(
         version=__version__,
         frames=frames,
@@ -183,6 +190,7 @@ def make_site(
         loop_latency=latency,
         round_trips=round_trips,
         reloading=reloading,
+        links=dict if redis is None else redis.counts,
     )
     opened = OwnConnections(connections)
     rooms = RoomsPages(_rooms_mounts(mounts), opened)

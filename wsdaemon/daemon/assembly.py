@@ -31,6 +31,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from .admin import Admin
+    from .redis import RedisBrokers
 
 log = Logger(namespace="wsdaemon")
 
@@ -55,8 +56,9 @@ class Assembly:
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
     connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None,
+    redis: RedisBrokers | None = None,
 ) -> Assembly:  # fmt: skip
-    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps. `redis` has the brokers, if any."""
     raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
@@ -86,10 +88,11 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=redis,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
+    parts += [] if redis is None or not redis.links else [redis]
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
@@ -142,7 +145,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount],
+    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -153,7 +156,7 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token,
+        authenticators=resources.authenticators, token=resources.token, redis=redis,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)

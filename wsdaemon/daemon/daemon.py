@@ -18,6 +18,7 @@ from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
 from .mounts import app_names
+from .order import redis_brokers
 from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import Resources
 from .sockets import Sockets
@@ -43,13 +44,17 @@ class Daemon:
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = Resources(self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace)
+        redis = redis_brokers(self.settings, self.connections)
+        self._resources = Resources(
+            self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace, redis
+        )  # fmt: skip
         if problems := self._resources.problems:
             self.close()
             raise StartError(*problems)
         self._assembly = assemble(
             self.settings, self._resources, self.watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
             connections=self.connections, calls=self.calls, state=lambda: self.state, pages=self._pages,
+            redis=redis,
         )  # fmt: skip
         self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING
 

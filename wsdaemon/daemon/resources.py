@@ -13,12 +13,14 @@ from ..core.absence import no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
 from ..settings.addresses import Address
+from ..settings.broker import BrokerKind
 from ..settings.model import ListenerSettings, Settings
 from ..settings.problems import Problem
 from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
+from .order import NO_REDIS, has_redis
 from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Resources:
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
+        if settings.broker is not None and settings.broker.kind is BrokerKind.REDIS and not has_redis():
+            self._report("broker", NO_REDIS, "kind", settings.broker.kind)
         self._load_apps(app_failed, grace, brokers)
         self.authenticators = self._load_authenticators()
         self.certificates: dict[str, Certificates] = {}

@@ -95,8 +95,8 @@ class RedisLink:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._shout = "PUBLISH"
-        self.reconnects = 0
-        """Connections after the first."""
+        self.losses = 0
+        """How often the connection was lost."""
 
     # -- life
 
@@ -165,7 +165,7 @@ class RedisLink:
                     self._ready = False
                     self._rare.warn("lost", "the connection to Redis is lost: {why}", why=reason)
                     receiver.lost(reason)
-                    self.reconnects += 1
+                    self.losses += 1
             finally:
                 self._ready = False
                 self._forget_session()
