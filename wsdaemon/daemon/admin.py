@@ -19,6 +19,7 @@ from ..core.wheel import Wheel
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators
+from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 from ..edge.hosts import Hosts
 from ..edge.http import PlainServer
@@ -219,13 +220,14 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 class _Tickets:
     """The tickets of one section, as the pages see them."""
 
-    def __init__(self, book: TicketBook, lifetime: float) -> None:
+    def __init__(self, book: TicketBook | SharedTicketBook, lifetime: float) -> None:
         self._book = book
         self.lifetime = lifetime
 
-    def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
+    async def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
         try:
-            return self._book.issue(identity, claims, path, expires)
+            issued = self._book.issue(identity, claims, path, expires)
+            return issued if isinstance(issued, str) else await issued
         except TicketsFull:
             return None
 
@@ -234,6 +236,8 @@ def _books(settings: Settings, authenticators: Mapping[str, Authenticator]) -> d
     books = {}
     for section in settings.auths:
         found = authenticators.get(section.name)
-        if isinstance(section, TicketAuthSettings) and isinstance(found, TicketAuthenticator):
+        if not isinstance(section, TicketAuthSettings) or not isinstance(found, TicketAuthenticator):
+            continue
+        if isinstance(found.book, TicketBook | SharedTicketBook):
             books[section.name] = _Tickets(found.book, section.lifetime)
     return books

@@ -92,7 +92,7 @@ def assemble(
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
-    parts += [] if redis is None or not redis.links else [redis]
+    parts += [] if redis is None else [redis]
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts

@@ -46,7 +46,8 @@ class Daemon:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
         redis = redis_brokers(self.settings, self.connections)
         self._resources = Resources(
-            self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace, redis
+            self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace, redis,
+            None if redis is None else redis.tickets,
         )  # fmt: skip
         if problems := self._resources.problems:
             self.close()

@@ -12,6 +12,7 @@ from ..brokers import Limits
 from ..brokers.contract import Broker, BrokerMaker
 from ..brokers.links.redis import RedisLink
 from ..brokers.links.redis_servers import Unfit
+from ..brokers.links.redis_tickets import RedisTickets
 from ..brokers.remote import RemoteBroker
 from ..core.closing import TRY_AGAIN_LATER
 from ..core.registry import Connections
@@ -31,6 +32,7 @@ class RedisBrokers:
         self._settings = settings
         self._broker = broker
         self._connections = connections
+        self.tickets = RedisTickets(broker, log)
         self.links: dict[str, RedisLink] = {}
         """By the path of the mount."""
 
@@ -73,6 +75,7 @@ class RedisBrokers:
     async def stop(self) -> None:
         """The apps have closed their brokers: wait until the connections are closed."""
         await asyncio.gather(*[link.closed() for link in self.links.values()])
+        await self.tickets.close()
 
     def away(self) -> bool:
         """Whether a link is lost, if /readyz is to know."""

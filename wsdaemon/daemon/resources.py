@@ -24,6 +24,7 @@ from .order import NO_REDIS, has_redis
 from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
 
 if TYPE_CHECKING:
+    from ..edge.auth.shared_tickets import TicketShelf
     from ..edge.certificates import Certificates
     from .brokers import Brokers
 
@@ -44,10 +45,10 @@ class Resources:
 
     def __init__(
         self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace,
-        brokers: Brokers | None = None,
+        brokers: Brokers | None = None, shelf: TicketShelf | None = None,
     ) -> None:  # fmt: skip
         """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
-        `brokers` chooses the brokers of rooms, see `load_app`.
+        `brokers` chooses the brokers of rooms, see `load_app`. `shelf` keeps tickets for other processes too.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
@@ -60,7 +61,7 @@ class Resources:
         if settings.broker is not None and settings.broker.kind is BrokerKind.REDIS and not has_redis():
             self._report("broker", NO_REDIS, "kind", settings.broker.kind)
         self._load_apps(app_failed, grace, brokers)
-        self.authenticators = self._load_authenticators()
+        self.authenticators = self._load_authenticators(shelf)
         self.certificates: dict[str, Certificates] = {}
         """By the name of the listener, if it speaks TLS."""
         for listener in settings.listeners:
@@ -97,9 +98,9 @@ class Resources:
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 
-    def _load_authenticators(self) -> Authenticators:
+    def _load_authenticators(self, shelf: TicketShelf | None) -> Authenticators:
         try:
-            return make_authenticators(self._settings)
+            return make_authenticators(self._settings, shelf=shelf)
         except AuthError as error:
             self.problems += error.problems
             return Authenticators(())

@@ -172,7 +172,7 @@ class _Collected(Collector):
 
     def _links(self) -> Iterator[Metric]:
         connected = GaugeMetricFamily("wsdaemon_link_connected", "1 while the order of a mount's rooms can be reached.", labels=("mount",))
-        losses = CounterMetricFamily("wsdaemon_link_losses", "How often the link to the order of a mount's rooms was lost.", labels=("mount",))
+        losses = CounterMetricFamily("wsdaemon_link_losses", "Losses of the link to the order of a mount's rooms.", labels=("mount",))
         for path, (is_connected, lost) in self._sources.links().items():
             connected.add_metric((path,), is_connected)
             losses.add_metric((path,), lost)

@@ -32,8 +32,8 @@ class HealthPages:
 
     def __init__(
         self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[ListenerView], mounts: Sequence[MountView],
-        reloading: Callable[[], Iterable[Reloading]] = lambda: (), away: Callable[[], bool] = lambda: False, wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
+        reloading: Callable[[], Iterable[Reloading]] = lambda: (), away: Callable[[], bool] = lambda: False,
+        wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`listeners` may fill up later, and `reloading` is called for each answer. `wall` gives seconds since 1970.
 
