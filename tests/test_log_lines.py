@@ -41,6 +41,7 @@ DIRECT = {
     "daemon/parts.py": OPERATOR,
     "daemon/pidfile.py": OPERATOR,
     "daemon/process.py": OPERATOR,
+    "daemon/redis.py": OPERATOR,
     "daemon/sockets.py": OPERATOR,
 }
 """Modules that call a Logger directly, and why no client can repeat those lines."""

@@ -1,8 +1,8 @@
 """Random runs over a Redis that fails: publishers, members on several processes, and what must hold afterwards.
 
-Each run checks that the messages of each member are exact, one offset after the other, up to a gap that it is told; no place in the order has
-two messages; an acknowledged message is at its place in the sequence of each member that was told of no gap there; and at the end each member
-stands where the room stands. The tests check that no gap is told if nothing was lost.
+Each run checks that the messages of each member are exact, one offset after the other, up to a gap that it is told; no place in the order
+has two messages; an acknowledged message is at its place in the sequence of each member that was told of no gap there; and at the end each
+member stands where the room stands. The tests check that no gap is told if nothing was lost.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ class RedisLink:
                     self._rare.warn(("away", type(error)), "Redis is away: {why}", why=str(error) or "no answer")
                 else:
                     pause = 0.0
+                    self._rare.info("connected", "connected to Redis at {place}, for {path}", place=session.places, path=self._path)
                     receiver.restored()
                     keeper = asyncio.get_running_loop().create_task(self._keep(session, receiver))
                     try:

@@ -400,6 +400,7 @@ The number makes a difference if one server comes to be the primary twice: a roo
 """
 
 PROVE = """
+redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
 return redis.call(ARGV[3], ARGV[2], ARGV[1])
 """
