@@ -390,6 +390,10 @@ def test_a_redis_that_cannot_be_used_is_found_at_the_start(tmp_path: Path) -> No
                 client.execute_command("ACL", "SETUSER", "ws", "on", ">pw", "~wsdaemon*", "+@all", "-publish", "&wsdaemon*")
             with pytest.raises(Unfit, match="command"):
                 await tried("pw", "ws@")
+            with server.client() as client:
+                client.execute_command("ACL", "SETUSER", "ws", "reset", "on", ">pw", "~wsdaemon*", "+@all", "&wsdaemon*")
+            with pytest.raises(Unfit, match="channels"):  # no PSUBSCRIBE
+                await tried("pw", "ws@")
 
         run(test())
 

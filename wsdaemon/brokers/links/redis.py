@@ -112,7 +112,9 @@ class RedisLink:
             async with asyncio.timeout(self._servers.limit):
                 await session.open(self._message, _nothing)
                 await session.prove(f"{self._settings.prefix}:try:{self.node}", self._probes)
-        except (Away, BrokerUnavailable) as error:
+                if self._limits.max_patterns:
+                    await session.subscribe_pattern(self._names.channels(""), self._names.everything)
+        except (Away, BrokerUnavailable, ConnectionError) as error:
             if lacks_rights(str(error)):
                 raise Unfit(str(error)) from error
             return str(error)
