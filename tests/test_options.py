@@ -20,7 +20,8 @@ from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSet
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
-from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
+from wsdaemon.settings.targets import ServerNameForm
+from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm, WorkersForm
 
 TARGET = Path(wsdaemon.options.__file__)
 
@@ -43,6 +44,7 @@ from .apps.rooms.hooks import Hooks
 
 SIMPLE: Mapping[type[Form[Any]], str] = {
     WholeForm: "int",
+    WorkersForm: "int | str | None",
     CloseCodeForm: "int",
     SizeForm: "int | str",
     DurationForm: "float | str | timedelta",
@@ -56,6 +58,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
     ApplicationForm: "str | Callable[..., Any]",
+    ServerNameForm: "str",
     CommandForm: "str | Sequence[str]",
     VariablesForm: "str | Mapping[str, str | None]",
     ExitCodesForm: "str | Mapping[int, int]",

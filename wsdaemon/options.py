@@ -94,12 +94,23 @@ class MountOptions(RouteOptions, total=False):
     shared: bool
     application: str | Callable[..., Any]
     lifespan: Literal["auto", "on", "off"]
+    target: str | Sequence[str]
+    tokens: str | PathLike[str] | None
+    allow_targets: str | Sequence[str]
+    connect_timeout: float | str | timedelta
+    send_proxy: Literal["off", "v1", "v2"]
+    target_ca: str | PathLike[str] | None
+    target_name: str
+    target_certificate: str | PathLike[str] | None
+    target_key: str | PathLike[str] | None
 
 
 class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    workers: int | str | None
+    worker_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

@@ -17,6 +17,7 @@ from wsdaemon.daemon.order import redis_brokers
 from wsdaemon.daemon.parts import StartError
 from wsdaemon.daemon.redis import RedisBrokers
 from wsdaemon.daemon.resources import Resources
+from wsdaemon.daemon.sockets import ListenError
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
 
@@ -133,12 +134,9 @@ def test_redis_py_that_is_missing_is_a_problem_of_the_section(monkeypatch: pytes
     monkeypatch.setattr("wsdaemon.daemon.resources.has_redis", order.has_redis)
 
     class NoSockets:
-        def take(self, address: Any, backlog: int) -> Any:
-            raise order_error
+        def take(self, section: str, address: Any, backlog: int) -> Any:
+            raise ListenError("no socket here")
 
-    from wsdaemon.daemon.sockets import ListenError
-
-    order_error = ListenError("no socket here")
     resources = Resources(settings(), NoSockets(), lambda *arguments: None, tmp_path)
     assert [str(problem) for problem in resources.problems if "redis" in str(problem)] == [
         "ws.ini: [broker] kind = redis: redis-py is not installed; expected pip install 'wsdaemon[redis]'"

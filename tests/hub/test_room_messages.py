@@ -14,7 +14,18 @@ from wsdaemon.brokers.contract import Change, Message, Position, Presence, Publi
 from wsdaemon.brokers.links.contract import Publication, Roster
 from wsdaemon.hub import room_messages
 from wsdaemon.hub.protocol import ANSWER, Malformed
-from wsdaemon.hub.room_messages import ECHO, HAS_KEY, MESSAGE, PUBLISH_HEAD, TAIL_AT, TEXT
+from wsdaemon.hub.room_messages import (
+    ECHO,
+    HAS_KEY,
+    MESSAGE,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    PUBLISH_HEAD,
+    PUBLISHED,
+    PUBLISHED_FRAME,
+    TAIL_AT,
+    TEXT,
+)  # fmt: skip
 
 EPOCH = "0123456789abcdef"
 texts = st.text(max_size=40)
@@ -34,7 +45,8 @@ def test_the_tail_of_a_publication_is_that_of_the_message(
     assert flags == (TEXT if text else 0) | (ECHO if echo else 0) | (0 if key is None else HAS_KEY)
     end = len(body) - owner_length - key_length
     assert body[end:].decode() == (key or "") + owner
-    frame = room_messages.message_frame(3, flags, 9, 12.5, EPOCH.encode(), body[TAIL_AT:end])
+    tail = body[TAIL_AT:end]
+    frame = MESSAGE_FRAME.pack(MESSAGE_HEAD.size + len(tail), MESSAGE, 0, 3, flags, 9, 12.5, EPOCH.encode()) + tail
     [(kind, request, message_body)] = read_frames(frame)
     assert (kind, request) == (MESSAGE, 0)
     message = room_messages.read_message(message_body)
@@ -45,7 +57,7 @@ def test_the_tail_of_a_publication_is_that_of_the_message(
 
 
 def test_published_is_read_from_its_frame() -> None:
-    [(kind, request, body)] = read_frames(room_messages.published_frame(5, 77, EPOCH.encode(), True, 1000))
+    [(kind, request, body)] = read_frames(PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, 5, 77, EPOCH.encode(), True, 1000))
     assert (kind, request) == (ANSWER, 5)
     assert room_messages.read_published(body) == Published(EPOCH, 77, True, 1000)
     assert read_frames(room_messages.answer_frame(6, body)) == [(ANSWER, 6, body)]

@@ -29,6 +29,9 @@ class FakeLink:
         self.given: list[bytes] = []
         self.kinds: list[int] = []
 
+        self.answers: list[bytes] = []
+        self.needs: list[Sequence[Any]] = []
+
     def send(self, frame: bytes) -> None:
         for kind, _, body in read_frames(frame):
             if kind == room_messages.MESSAGE:
@@ -36,12 +39,13 @@ class FakeLink:
             else:
                 self.kinds.append(kind)
 
+    add = send
+
 
 class Order:
     def __init__(self, limits: Limits) -> None:
         self.now = 100.0
-        self.answers: list[tuple[Any, bytes, Sequence[Any]]] = []
-        self.order = MountOrder(4, limits, lambda *answer: self.answers.append(answer), lambda: self.now, lambda: self.now, lambda: EPOCH)
+        self.order = MountOrder(4, limits, lambda link: None, lambda: self.now, lambda: self.now, lambda: EPOCH)
 
     def link(self, name: str) -> WorkerLink:
         link = cast("WorkerLink", FakeLink(name))
@@ -54,7 +58,7 @@ class Order:
     def publish(self, link: WorkerLink, number: int, room: str, payload: bytes = b"", **fields: Any) -> contract.Published:
         body = room_messages.publish(4, Publication(number, room, payload, True, **fields))
         self.order.publish(link, 1, body)
-        [(_, _, answer)] = read_frames(self.answers[-1][1])
+        [(_, _, answer)] = read_frames(link.answers[-1])
         return room_messages.read_published(answer)
 
 
@@ -71,7 +75,7 @@ def test_an_answer_depends_on_the_workers_that_follow_the_room() -> None:
     made.publish(three, 2, "other", b"2")
     made.order.unfollow(one, "lobby")
     made.publish(three, 3, "lobby", b"3")
-    assert [set(targets) for _, _, targets in made.answers] == [{one, two}, {two}, {two}]
+    assert [set(targets) for targets in three.needs] == [{one, two}, {two}, {two}]
     assert (given(one), given(two), given(three)) == ([b"1"], [b"1", b"2", b"3"], [])
 
 

@@ -198,7 +198,7 @@ def test_check_finds_a_command_that_does_not_exist(tmp_path: Path) -> None:
     assert "[mount:/q] command = cat 'x: expected a command line" in done.stderr
 
 
-def test_no_zombie_and_no_descriptor_is_left(tmp_path: Path) -> None:
+def test_nothing_is_left_of_many_programs(tmp_path: Path) -> None:
     cat = shutil.which("cat")
     with Daemon(
         tmp_path, HEAD + mount("/cat", f"{cat}", "max_processes = 1000") + mount("/end", "sh -c 'sleep 1000 & echo end'")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
-from ..core.absence import no_grace
+from ..core.absence import Absence, no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
-from ..settings.addresses import Address
 from ..settings.broker import BrokerKind
 from ..settings.model import ListenerSettings, Settings
 from ..settings.problems import Problem
@@ -20,16 +19,16 @@ from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
-from .order import NO_REDIS, has_redis
-from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
+from .order import NO_REDIS, has_redis, redis_brokers
+from .parts import StartError
+from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
+from .watch import Watch
 
 if TYPE_CHECKING:
     from ..edge.auth.shared_tickets import TicketShelf
     from ..edge.certificates import Certificates
     from .brokers import Brokers
-
-ADMIN = "admin"
-"""The section of the admin pages, in `Resources.sockets`; a listener's is `listener:NAME`."""
+    from .redis import RedisBrokers
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -38,6 +37,17 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
     sys.path[:0] = [path for path in before if path not in sys.path]
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
+
+
+def take_resources(settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence) -> Resources:
+    """The resources of a daemon. StartError with every problem; then no socket is open."""
+    redis = redis_brokers(settings, watch.connections)
+    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, redis, None if redis is None else redis.tickets)
+    resources.redis = redis
+    if resources.problems:
+        resources.close()
+        raise StartError(*resources.problems)
+    return resources
 
 
 class Resources:
@@ -53,6 +63,8 @@ class Resources:
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
         self.problems: list[Problem] = []
+        self.redis: RedisBrokers | None = None
+        """The brokers of rooms in Redis."""
         self._settings = settings
         find_modules(settings.daemon.python_path, directory)
         self.frames = self._load_frames()
@@ -143,13 +155,8 @@ class Resources:
             return None
 
     def _take_sockets(self, source: SocketSource) -> None:
-        wanted: list[tuple[str, Address, int]] = [
-            (f"listener:{each.name}", each.address, each.backlog) for each in self._settings.listeners
-        ]
-        if self._settings.admin is not None:
-            wanted.append((ADMIN, self._settings.admin.address, ADMIN_BACKLOG))
-        for section, address, backlog in wanted:
+        for section, address, backlog in wanted_sockets(self._settings):
             try:
-                self.sockets[section] = source.take(address, backlog)
+                self.sockets[section] = source.take(section, address, backlog)
             except ListenError as error:
                 self._report(section, str(error), "address", str(address))

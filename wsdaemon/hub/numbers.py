@@ -17,12 +17,12 @@ NUMBERS_SECONDS = 60.0
 class Numbers:
     """The answers to one worker's latest publications, by number. They are in two halves, of which the older is forgotten as a whole."""
 
-    __slots__ = ("_older", "_turned", "_younger", "highest")
+    __slots__ = ("_now", "_older", "_turned", "_younger", "highest")
 
     def __init__(self, now: float) -> None:
         self._younger: dict[int, bytes] = {}
         self._older: dict[int, bytes] = {}
-        self._turned = now
+        self._now = self._turned = now
         self.highest = 0
         """The highest number so far. Look for a number with `find` only if it is not above this."""
 
@@ -33,11 +33,11 @@ class Numbers:
         """The answer to the publication with this number; None if it is new, or forgotten."""
         return self._younger.get(number) or self._older.get(number)
 
-    def add(self, number: int, answer: bytes, now: float) -> None:
+    def add(self, number: int, answer: bytes) -> None:
         """Remember an answer, which is not empty."""
         younger = self._younger
         if len(younger) >= NUMBERS_KEPT:
-            self._turn(now)
+            self._turn()
             younger = self._younger
         younger[number] = answer
         if number > self.highest:
@@ -45,8 +45,9 @@ class Numbers:
 
     def forget(self, now: float) -> None:
         """Forget the answers that are old enough. Call it every few seconds."""
+        self._now = now
         if now - self._turned >= NUMBERS_SECONDS:
-            self._turn(now)
+            self._turn()
 
-    def _turn(self, now: float) -> None:
-        self._older, self._younger, self._turned = self._younger, {}, now
+    def _turn(self) -> None:
+        self._older, self._younger, self._turned = self._younger, {}, self._now

@@ -41,9 +41,11 @@ TAIL_AT = 15
 """Where the tail begins in PUBLISH: its lengths are the last in PUBLISH_HEAD."""
 MESSAGE_HEAD = struct.Struct(f"<HBQd{EPOCH_CHARACTERS}s")
 _MESSAGE = struct.Struct(f"<HBQd{EPOCH_CHARACTERS}sHHH")
-_PUBLISHED = struct.Struct(f"<Q{EPOCH_CHARACTERS}sBI")
-_MESSAGE_FRAME = struct.Struct(f"<IBIHBQd{EPOCH_CHARACTERS}s")
-_PUBLISHED_FRAME = struct.Struct(f"<IBIQ{EPOCH_CHARACTERS}sBI")
+PUBLISHED = struct.Struct(f"<Q{EPOCH_CHARACTERS}sBI")
+MESSAGE_FRAME = struct.Struct(f"<IBIHBQd{EPOCH_CHARACTERS}s")
+"""A whole frame of MESSAGE up to its tail, with the header."""
+PUBLISHED_FRAME = struct.Struct(f"<IBIQ{EPOCH_CHARACTERS}sBI")
+"""A whole frame of the answer to PUBLISH, with the header."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -68,24 +70,14 @@ def publish(mount: int, publication: Publication) -> bytes:
     )  # fmt: skip
 
 
-def published_frame(request: int, offset: int, epoch: bytes, duplicate: bool, members: int) -> bytes:
-    """The whole frame of the answer to PUBLISH."""
-    return _PUBLISHED_FRAME.pack(_PUBLISHED.size, ANSWER, request, offset, epoch, duplicate, members)
-
-
 def answer_frame(request: int, body: bytes) -> bytes:
     """The whole frame of an answer whose body was kept."""
     return HEADER.pack(len(body), ANSWER, request) + body
 
 
 def read_published(body: bytes) -> Published:
-    offset, epoch, duplicate, members = _PUBLISHED.unpack(body)
+    offset, epoch, duplicate, members = PUBLISHED.unpack(body)
     return Published(epoch.decode(), offset, bool(duplicate), members)
-
-
-def message_frame(mount: int, flags: int, offset: int, time: float, epoch: bytes, tail: bytes) -> bytes:
-    """The whole frame of MESSAGE."""
-    return _MESSAGE_FRAME.pack(MESSAGE_HEAD.size + len(tail), MESSAGE, 0, mount, flags, offset, time, epoch) + tail
 
 
 def read_message(body: bytes) -> Message:

@@ -70,19 +70,19 @@ class RoomServer:
     def _make(self, path: str, limits: Limits) -> MountOrder:
         if len(self._orders) >= MAX_MOUNTS:
             raise Malformed(f"more than {MAX_MOUNTS} mounts")
-        order = MountOrder(len(self._orders), limits, self._server.answer_when_written, self._clock, self._wall, self._new_epoch)
+        order = MountOrder(len(self._orders), limits, self._server.will_answer, self._clock, self._wall, self._new_epoch)
         self._orders.append(order)
         self._by_path[path] = order
         return order
 
     def _publish(self, link: WorkerLink, request: int, body: bytes) -> None:
-        number = body[0] | body[1] << 8
-        orders = self._orders
-        order = orders[number] if number < len(orders) and link in orders[number].links else self._opened(link, number)
         try:
-            order.publish(link, request, body)
+            self._orders[body[0] | body[1] << 8].publish(link, request, body)
         except BrokerError as error:
             self._server.refuse(link, request, refusal(error))
+        except LookupError:
+            self._opened(link, body[0] | body[1] << 8)  # raises the reason, if it is that
+            raise
 
     def _opened(self, link: WorkerLink, number: int) -> MountOrder:
         if number >= len(self._orders) or link not in self._orders[number].links:

@@ -23,8 +23,19 @@ from ..brokers.table import RoomTable
 from . import room_messages
 from .followers import Followers
 from .numbers import Numbers
-from .protocol import HEADER
-from .room_messages import ECHO, HAS_KEY, PUBLISH_HEAD, TAIL_AT, TEXT
+from .protocol import ANSWER, HEADER
+from .room_messages import (
+    ECHO,
+    HAS_KEY,
+    MESSAGE,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    PUBLISH_HEAD,
+    PUBLISHED,
+    PUBLISHED_FRAME,
+    TAIL_AT,
+    TEXT,
+)  # fmt: skip
 from .server import WorkerLink
 
 PAGE_BYTES = 4 << 20
@@ -52,19 +63,19 @@ class MountOrder:
     """The rooms of one mount. `number` names the mount on the links.
 
     `clock` is monotonic and `wall` in seconds since 1970. `new_epoch` returns EPOCH_CHARACTERS of ASCII, unique in all time.
-    `answer_when_written` is HubServer's. Errors are BrokerErrors.
+    `will_answer` is HubServer's. Errors are BrokerErrors.
     """
 
     def __init__(
-        self, number: int, limits: Limits, answer_when_written: Callable[[WorkerLink, bytes, Sequence[WorkerLink]], None],
+        self, number: int, limits: Limits, will_answer: Callable[[WorkerLink], None],
         clock: Callable[[], float], wall: Callable[[], float], new_epoch: Callable[[], str],
     ) -> None:  # fmt: skip
         self.number = number
         self.limits = limits
         self.budget = Budget(limits.memory)
-        self.links: dict[WorkerLink, None] = {}
-        """The workers that have this mount."""
-        self._answer_when_written = answer_when_written
+        self.links: dict[WorkerLink, Numbers] = {}
+        """The workers that have this mount, and the numbers of their publications."""
+        self._will_answer = will_answer
         self._clock = clock
         self._wall = wall
         self._rooms = RoomTable(limits, self.budget, new_epoch)
@@ -95,29 +106,32 @@ class MountOrder:
         """Give a publication its place in the order, give it on, and answer when it was written to all workers that follow the room."""
         _, flags, number, key_length, owner_length, room_length, publisher_length, type_length = PUBLISH_HEAD.unpack_from(body)
         publisher_at = PUBLISH_HEAD.size + room_length
-        name = body[PUBLISH_HEAD.size : publisher_at].decode("utf-8", "surrogatepass")
+        try:
+            name = body[PUBLISH_HEAD.size : publisher_at].decode()
+        except UnicodeDecodeError as error:
+            raise contract.BadRoom("a room name is UTF-8") from error
         targets = self.followers.targets.get(name)
         if targets is None:
             targets = self.followers.find(name)
-        numbers = self._numbers[link.instance]
+        numbers = self.links[link]
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
-            self._answer_when_written(link, room_messages.answer_frame(request, known), targets)
+            self._answer(link, room_messages.answer_frame(request, known), targets)
             return
-        now, rooms, budget = self._clock(), self._rooms, self.budget
+        rooms, budget = self._rooms, self.budget
         room = rooms.get(name)
         owner_at = len(body) - owner_length
         payload_end = owner_at - key_length
         key, duplicate = None, False
         if flags & HAS_KEY:
             key = self._check_key(body[payload_end:owner_at].decode("utf-8", "surrogatepass"))
-            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, now)) is not None:
+            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
                 offset, duplicate = first, True
         if room is None or not duplicate:
             account = self._accounts.get(owner := body[owner_at:]) or self.account(owner)
             size = payload_end - publisher_at + MESSAGE_BYTES
             if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
-                room = rooms.ready(name, room, size, account, now)
-            if room.bucket is not None and (wait := room.bucket.take(now)):
+                room = rooms.ready(name, room, size, account, self._clock())
+            if room.bucket is not None and (wait := room.bucket.take(self._clock())):
                 raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
             offset = room.offset = room.offset + 1
             stamp = self._times[name] = self._wall()
@@ -128,22 +142,30 @@ class MountOrder:
                     name, room.epoch, offset, body[payload_at:payload_end], flags & TEXT != 0, stamp,
                     body[publisher_at:type_at].decode() or None, body[type_at:payload_at].decode() or None, account, flags & ECHO != 0,
                 )  # fmt: skip
-                rooms.remember(room, message, key, now)
+                rooms.remember(room, message, key, self._clock())
+            epoch = room.epoch.encode()
             if targets:
-                frame = room_messages.message_frame(self.number, flags, offset, stamp, room.epoch.encode(), body[TAIL_AT:payload_end])
+                length = MESSAGE_HEAD.size + payload_end - TAIL_AT
+                frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, self.number, flags, offset, stamp, epoch) + body[TAIL_AT:payload_end]
                 for target in targets:
-                    target.send(frame)
-        frame = room_messages.published_frame(request, offset, room.epoch.encode(), duplicate, 0 if duplicate else len(room.members))
-        numbers.add(number, frame[HEADER.size :], now)
-        self._answer_when_written(link, frame, targets)
+                    target.add(frame)
+            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
+        else:
+            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, room.epoch.encode(), True, 0)
+        numbers.add(number, answer[HEADER.size :])
+        self._answer(link, answer, targets)
+
+    def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
+        """As `HubServer.answer_when_written`, which is called for each publication."""
+        if not link.answers:
+            self._will_answer(link)
+        link.answers.append(answer)
+        link.needs.append(targets)
 
     def _check_key(self, key: str) -> str:
         if not 0 < len(key) <= contract.MAX_KEY:
             raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
         return key
-
-    def _numbers_of(self, link: WorkerLink) -> Numbers:
-        return self._numbers.setdefault(link.instance, Numbers(self._clock()))
 
     def account(self, owner: bytes) -> Account:
         """The account of an owner, or the program's if that is empty."""
@@ -232,8 +254,7 @@ class MountOrder:
 
     def begin(self, link: WorkerLink) -> None:
         """The worker has the mount, and will declare its members and patterns. Those that it had on this link are members until then."""
-        self.links[link] = None
-        self._numbers_of(link)
+        self.links[link] = self._numbers.setdefault(link.instance, Numbers(self._clock()))
         for _, entries in self._entries_of(link):
             for entry in entries:
                 entry.stale = True

@@ -26,11 +26,14 @@ SOCKET_BUFFER_BYTES = 1 << 20
 class WorkerLink:
     """One worker as the hub sees it, from its hello to the end of its socket. `is_new`: its hello has not come yet.
 
-    `send` queues a frame, made by `protocol.frame`. Frames to a worker that was too far behind are dropped until it says hello again.
+    `send` queues a frame, made by `protocol.frame`. `add` does the same, faster, for a caller that then calls
+    `HubServer.answer_when_written`, which flushes all links at the end of the turn. Frames to a worker that was too far behind are dropped
+    until it says hello again.
     """
 
-    __slots__ = ("generation", "instance", "is_dropped", "is_new", "send", "stream", "worker")
+    __slots__ = ("add", "answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker")
 
+    add: Callable[[bytes], None]
     send: Callable[[bytes], None]
     stream: FramedStream
 
@@ -40,6 +43,9 @@ class WorkerLink:
         self.instance = b""
         self.is_new = True
         self.is_dropped = False
+        self.answers: list[bytes] = []
+        """The answers of this turn that depend on frames to other workers; and in `needs` these workers, for each of them."""
+        self.needs: list[Sequence[WorkerLink]] = []
 
     def __repr__(self) -> str:
         return f"<link to worker {self.worker}>"
@@ -51,6 +57,10 @@ later. If it raises `RefusedByHub`, the question is refused; any other error but
 
 Report = Callable[[str, BaseException | None], None]
 """Writes a line to the log, with the traceback of an error if there is one."""
+
+
+def _drop(frame: bytes) -> None:
+    """Take a frame that is not sent."""
 
 
 class RefusedByHub(Exception):
@@ -83,7 +93,7 @@ class HubServer:
         self._handlers: dict[int, Handler] = {HELLO: self._hello}
         self._attached: list[WorkerLink] = []
         self._asked_for_flush = False
-        self._answers: list[tuple[WorkerLink, bytes, Sequence[WorkerLink]]] = []  # of this turn
+        self._answered: list[WorkerLink] = []  # those with answers of this turn
         self._waiting: list[tuple[WorkerLink, bytes, list[tuple[WorkerLink, int]]]] = []  # with the marks that the streams must reach
         self._timer = loop.call_later(CHECK_SECONDS, self._check)
 
@@ -95,6 +105,7 @@ class HubServer:
             end, self.loop, self._receiver(link), partial(self._link_ended, link), self._flush_soon, self._look_at_waiting
         )
         link.send = link.stream.send
+        link.add = _drop
         self._attached.append(link)
 
     def handle(self, kind: int, handler: Handler) -> None:
@@ -112,9 +123,15 @@ class HubServer:
 
     def answer_when_written(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
         """Send a whole frame when the frames that were sent to `targets` so far were written to their sockets."""
-        self._answers.append((link, answer, targets))
-        if not self._asked_for_flush:
-            self._flush_soon()
+        if not link.answers:
+            self.will_answer(link)
+        link.answers.append(answer)
+        link.needs.append(targets)
+
+    def will_answer(self, link: WorkerLink) -> None:
+        """The first part of `answer_when_written`, for the first answer of a turn to this link."""
+        self._answered.append(link)
+        self._flush_soon()
 
     def close(self) -> None:
         """Write what the sockets take now, and end all links."""
@@ -122,6 +139,7 @@ class HubServer:
         self._timer.cancel()
         for link in self._attached:
             link.stream.close()
+            link.add = _drop
         self._attached.clear()
         self.links.clear()
 
@@ -170,6 +188,7 @@ class HubServer:
         link.worker, link.generation, link.instance = hello.worker, hello.generation, hello.instance
         link.is_dropped = False
         link.stream.resume()
+        link.add = link.stream.append
         link.send(frame(WELCOME, 0, protocol.welcome(self.instance)))
         for call in self.begun:
             call(link)
@@ -178,6 +197,7 @@ class HubServer:
         if reason != CLOSED_BY_OTHER_SIDE:
             self._report(f"the link to worker {link.worker} ended: {reason}", error)
         self._attached.remove(link)
+        link.add = _drop
         if not link.is_new:
             self.links.remove(link)
             for call in self.ended:
@@ -197,22 +217,31 @@ class HubServer:
         If all answers go to one link, its own frames leave with them, in one write.
         """
         self._asked_for_flush = True  # the streams need not wake it
-        answers, self._answers = self._answers, []
-        only = answers[0][0] if answers and all(link is answers[0][0] for link, _, _ in answers) else None
+        answered, self._answered = self._answered, []
+        only = answered[0] if len(answered) == 1 else None
         for link in self._attached:
             if link is not only:
                 link.stream.flush()
-        if answers:
+        if answered:
             full = {link for link in self._attached if link is not only and link.stream.sent < link.stream.queued}
-            for link, answer, targets in answers:
-                marks = [(target, target.stream.queued) for target in targets if target in full] if full else None
-                if marks and not self._is_written(marks):
-                    self._waiting.append((link, answer, marks))
+            for link in answered:
+                if full:
+                    self._answer_or_wait(link, full)
                 else:
-                    link.send(answer)
-            for link in {link for link, _, _ in answers}:
+                    link.stream.send_all(link.answers)
+                link.answers.clear()
+                link.needs.clear()
                 link.stream.flush()
         self._asked_for_flush = False
+
+    def _answer_or_wait(self, link: WorkerLink, full: set[WorkerLink]) -> None:
+        """Send the answers of this turn that depend on no worker in `full`, whose sockets took not all; the others wait."""
+        for answer, targets in zip(link.answers, link.needs, strict=True):
+            marks = [(target, target.stream.queued) for target in targets if target in full]
+            if self._is_written(marks):
+                link.send(answer)
+            else:
+                self._waiting.append((link, answer, marks))
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
         return all(
@@ -237,4 +266,5 @@ class HubServer:
                 self._report(f"worker {link.worker} is too slow for the hub and begins its link anew: {reason}", None)
                 link.stream.drop(frame(RESYNC, 0, b""))
                 link.is_dropped = True
+                link.add = _drop
         self._look_at_waiting()

@@ -38,7 +38,8 @@ class FramedStream:
 
     __slots__ = (
         "_asked", "_behind_from", "_deaf", "_drained", "_ended", "_frames", "_fresh", "_loop", "_parts", "_parts_bytes", "_parts_needed",
-        "_received", "_socket", "_torn", "_wake", "_writing", "queued", "sent",
+        "_received", "_socket", "_torn", "_wake", "_writing", "append",
+        "queued", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +55,9 @@ class FramedStream:
         self._drained = drained
         self._asked = False
         self._deaf = False
-        self._fresh: list[bytes] = []  # of this turn
+        self._fresh: list[bytes] = []  # of this turn; always the same list
+        self.append = self._fresh.append
+        """`send` without its checks, if the link is open, frames are not dropped, and the owner flushes the stream in this turn anyway."""
         self._frames: list[bytes | memoryview] = []  # of earlier turns: the socket did not take them
         self._torn = False  # the first of these is the rest of one that has left in part
         self._writing = False  # the socket took no more, and the loop watches it
@@ -81,6 +84,14 @@ class FramedStream:
         if not self._asked:
             self._asked = True
             self._wake()
+
+    def send_all(self, frames: list[bytes]) -> None:
+        """Queue several frames."""
+        if not self._deaf:
+            self._fresh += frames
+            if not self._asked:
+                self._asked = True
+                self._wake()
 
     def flush(self) -> None:
         """Write the frames of this turn, unless earlier ones still wait for the socket."""

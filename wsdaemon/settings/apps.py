@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from wsdaemon.settings.asgi import AsgiOptions as AsgiOptions
+from wsdaemon.settings.bridge import BridgeOptions as BridgeOptions
 from wsdaemon.settings.process import ProcessOptions as ProcessOptions
 from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
@@ -48,6 +49,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
         "rooms": BuiltIn(RoomsOptions, "wsdaemon.daemon.brokers:make_rooms"),
         "process": BuiltIn(ProcessOptions, "wsdaemon.daemon.hosting:make_process"),
         "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.asgi:make_asgi"),
+        "bridge": BuiltIn(BridgeOptions, "wsdaemon.daemon.bridges:make_bridge"),
     }
 )
 """Every built-in app by its name."""

@@ -45,9 +45,14 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
     about = "[defaults]: the defaults of every mount. Each of these keys may also stand in a [mount:PATH]."
     lines += ["", "", *_comment(about), "[defaults]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if key.inherited)
+    shown: dict[str, str] = {}
     for app, options in apps.items():
         for key in keys_of(options).values():
-            lines += ["", *_comment(f"An option of the app {app}, for its mounts only."), *_key(key)]
+            first = shown.setdefault(key.name, app)
+            if first == app:
+                lines += ["", *_comment(f"An option of the app {app}, for its mounts only."), *_key(key)]
+            else:  # a key may stand in a section once
+                lines += ["", *_comment(f"{key.name} is also an option of the app {app}. {key.help} Expected: {key.form.expected}.")]
     lines += ["", "", *_comment(_about(ListenerSettings)), "[listener:web]"]
     lines += _documented(keys_of(ListenerSettings).values())
     about = (

@@ -85,24 +85,29 @@ def _ended_well(decoder: _Decompress) -> bool:
     return not decoder.decompress(END, 1) and decoder.eof and decoder.unused_data in (b"", FINAL_BLOCK)
 
 
-class KeptPayload(bytes):
-    """A window in the form of the compressed payload that filled it: the first message of a context, if that is no longer than the window.
+PACKED_PIECE_BYTES = 448
+"""The length of the pieces of a packed window. CPython's own allocator takes objects of up to 512 bytes; larger ones come from the C
+library's heap, where zlib's buffers come and go between them and leave holes: 1 KB for each connection."""
 
-    Many clients send and get one message, and are quiet then; inflating it once more, for the second message, takes a few microseconds.
-    """
+Window = bytes | tuple[bytes, ...]
+"""The last bytes of a direction. A tuple has them packed: the compressed payload that filled the window, in pieces.
 
-    __slots__ = ()
+That is the first message of a context, if its payload is no longer than the window. Many clients send and get one message, and are quiet
+then; inflating it once more, for the second message, takes a few microseconds.
+"""
 
 
-def _window_after(payload: bytes, message: bytes, size: int) -> bytes:
+def _window_after(payload: bytes, message: bytes, size: int) -> Window:
     """The window after the first message of a context, in the shorter form."""
-    return KeptPayload(payload) if len(payload) < len(message) <= size else message[-size:]
+    if len(payload) < len(message) <= size:
+        return tuple([payload[start : start + PACKED_PIECE_BYTES] for start in range(0, len(payload), PACKED_PIECE_BYTES)])
+    return message[-size:]
 
 
-def _unpacked(window: bytes) -> bytes:
+def _unpacked(window: Window) -> bytes:
     """The window as plain bytes."""
-    if type(window) is KeptPayload:
-        return zlib.decompressobj(-LARGEST_WINDOW_BITS).decompress(window + TAIL)
+    if isinstance(window, tuple):
+        return zlib.decompressobj(-LARGEST_WINDOW_BITS).decompress(b"".join(window) + TAIL)
     return window
 
 
@@ -158,7 +163,7 @@ class _Incoming:
 
 
 class Deflate:
-    """Compression on one connection, server's side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
+    """Compression on one connection, on either side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
     zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
@@ -177,12 +182,17 @@ class Deflate:
         """Whether a message was compressed since `Resting` last looked."""
         self.watched = False
         """Whether `Resting` watches this connection, to free the compressor once it is not used."""
-        self._sent = b""
+        self._sent: Window = b""
         self._incoming: _Incoming | None = None
-        self._window = b""
+        self._window: Window = b""
 
     @classmethod
     def server(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        return cls(parameters, budget)
+
+    @classmethod
+    def client(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        """The other side's: in `parameters`, as offering.agreed() makes them, `server_...` is this client's half."""
         return cls(parameters, budget)
 
     @property

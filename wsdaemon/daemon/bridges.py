@@ -1,0 +1,70 @@
+"""From the settings of a mount with `app = bridge` to the app."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from twisted.logger import Logger
+
+from ..apps.bridge import BridgeApp, BridgeRules, Tokens, TokensError
+from ..apps.coroutine import Failed
+from ..apps.loading import LoadError
+from ..core.dialing import Dialing
+from ..core.rare_lines import RareLines
+from ..settings.bridge import BridgeOptions
+from ..settings.model import MountSettings
+from ..settings.paths import parameters
+
+
+def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> BridgeApp:
+    """The app bridge. LoadError if a file cannot be used, or a target needs a parameter that the path has not."""
+    options = cast(BridgeOptions, settings.options)
+    known = parameters(settings.path)
+    for target in options.target:
+        for name in target.placeholders:
+            if name not in known:
+                raise LoadError(str(target), f"the path of the mount has no parameter {{{name}}}", "target")
+    lines = RareLines(Logger(namespace="wsdaemon.bridge"))
+    tls = any(target.kind == "tls" for target in options.target) or options.tokens is not None
+    context = client_context(options.target_ca, options.target_certificate, options.target_key) if tls else None
+    rules = BridgeRules(
+        mount=settings.path,
+        targets=options.target,
+        tokens=None if options.tokens is None else make_tokens(options.tokens, lines),
+        allowed=options.allow_targets,
+        dialing=Dialing(context=context, server_name=options.target_name),
+        connect_timeout=options.connect_timeout,
+        proxy_version={"off": 0, "v1": 1, "v2": 2}[options.send_proxy],
+    )
+    return BridgeApp(rules, lines)
+
+
+def make_tokens(path: Path, lines: RareLines) -> Tokens:
+    try:
+        return Tokens(path, lines)
+    except TokensError as error:
+        raise LoadError(str(path), str(error), "tokens") from None
+
+
+def client_context(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 and later towards a target, whose certificate and name are verified. LoadError if a file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise LoadError(str(authorities), _reason(error), "target_ca") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise LoadError(str(certificate), _reason(error), "target_certificate") from None
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"it cannot be used: {error.reason or error}"
+    return f"it cannot be read: {error.strerror}"
