@@ -33,6 +33,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from .admin import Admin
+    from .redis import RedisBrokers
 
 log = Logger(namespace="wsdaemon")
 
@@ -96,10 +97,11 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
+    parts += [] if resources.redis is None else [resources.redis]
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
@@ -161,7 +163,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount],
+    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -172,7 +174,7 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token,
+        authenticators=resources.authenticators, token=resources.token, redis=redis,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
