@@ -177,7 +177,7 @@ def test_json_clients_are_told_unavailable_and_the_same_key_works_afterwards() -
 def test_in_rooms_with_a_rate_one_message_waits_for_the_answer_to_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     with far_hall(policy={"one_at_a_time": True}) as made:
         a, b = made.enter(), made.enter()
-        publish, refusals = made.order.publish, [0.5, 0.5]
+        publish, refusals = made.order.publish, [0.5] * 3
 
         def limited(link: FakeLink, publication: Publication) -> Any:
             if refusals:
