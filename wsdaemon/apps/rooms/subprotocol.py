@@ -5,7 +5,7 @@ after the other, and answers them in that order. The states of each room, or pat
 
                      subscribe, granted: "subscribed"
       +---------+ ----------------------------------------> +------------+ ---+
-      | outside |                                            | subscribed |    | "message", "joined", "left"
+      | outside |                                            | subscribed |    | "message", "joined", "left", "gap"
       +---------+ <---------------------------------------- +------------+ <--+
         |     ^      unsubscribe: "unsubscribed",
         |     |      or the connection ends
