@@ -158,6 +158,19 @@ def test_a_break_closes_plain_clients_over_some_seconds_and_tells_json_clients()
         assert (a.closed, c.closed) == ((4410, "gap"), None)
 
 
+def test_members_that_are_told_the_same_break_share_its_frame() -> None:
+    with far_hall() as made:
+        seats = [made.json() for _ in range(3)]
+        for seat in seats:
+            seat.begin('{"type": "subscribe", "room": "lobby"}')
+        made.settle()
+        made.order.restart()
+        made.link.connect()
+        made.settle()
+        gaps = [[each for each in seat.wire.prepared if b'"gap"' in each.payload] for seat in seats]
+        assert all(len(each) == 1 for each in gaps) and len({id(each[0]) for each in gaps}) == 1
+
+
 def test_json_clients_are_told_unavailable_and_the_same_key_works_afterwards() -> None:
     with far_hall(timeout=2.0) as made:
         a = made.json()
