@@ -20,6 +20,7 @@ LEVELS = {"info", "warn", "error", "critical", "failure"}
 OPERATOR = "the operator's act: the start, a stop, a reload, a changed file or certificate"
 RARE = "inside the mechanism that bounds lines"
 CLOSING = "the closing line of a connection that was open"
+CHILDREN = "a process that starts or ends: one that does so again and again does it every ten seconds"
 BOUNDED = "bounded by its own clock, tested where it is"
 
 DIRECT = {
@@ -35,13 +36,16 @@ DIRECT = {
     "ops/logs.py": OPERATOR,
     "ops/systemd.py": OPERATOR,
     "daemon/admin.py": OPERATOR,
+    "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
-    "daemon/listeners.py": OPERATOR,
+    "daemon/keeper.py": CHILDREN,
     "daemon/parts.py": OPERATOR,
     "daemon/pidfile.py": OPERATOR,
-    "daemon/process.py": OPERATOR,
+    "daemon/signals.py": OPERATOR,
     "daemon/sockets.py": OPERATOR,
+    "daemon/supervisor.py": CHILDREN,
+    "daemon/worker.py": OPERATOR,
 }
 """Modules that call a Logger directly, and why no client can repeat those lines."""
 

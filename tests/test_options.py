@@ -21,7 +21,7 @@ from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusFo
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.settings.targets import ServerNameForm
-from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
+from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm, WorkersForm
 
 TARGET = Path(wsdaemon.options.__file__)
 
@@ -44,6 +44,7 @@ from .apps.rooms.hooks import Hooks
 
 SIMPLE: Mapping[type[Form[Any]], str] = {
     WholeForm: "int",
+    WorkersForm: "int | str | None",
     CloseCodeForm: "int",
     SizeForm: "int | str",
     DurationForm: "float | str | timedelta",

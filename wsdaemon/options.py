@@ -109,6 +109,8 @@ class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    workers: int | str | None
+    worker_timeout: float | str | timedelta
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

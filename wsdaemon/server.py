@@ -23,11 +23,12 @@ from .apps.rooms import RoomsApp, RoomsHandle
 from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
-from .daemon import process
 from .daemon.broadcast import broadcast
 from .daemon.daemon import Daemon
 from .daemon.parts import State
-from .daemon.process import Process, Signals, StartStopped, stop_reactor
+from .daemon.process import Process
+from .daemon.reactor import install, loop_of, new_loop, stop_reactor
+from .daemon.signals import Signals, StartStopped
 from .edge.pages import Pages
 from .ops import log_standard
 from .ops.logs import LogOptions, make_log
@@ -153,7 +154,7 @@ class WebSocketServer:
         """
         settings = self._check(self._routes)
         _begin_logging(settings.logging)
-        reactor, signals = process.install(), Signals()
+        reactor, signals = install(), Signals()
         signals.install()
         try:
             self._run(settings, reactor, signals, ready, own_process=True)
@@ -198,7 +199,7 @@ class WebSocketServer:
     def _run_in_thread(self, settings: Settings, ready: Future[None]) -> None:
         from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
-        loop = process.new_loop()
+        loop = new_loop()
         asyncio.set_event_loop(loop)
         try:
             self._run(settings, AsyncioSelectorReactor(loop), Signals(), lambda: ready.set_result(None), own_process=False)
@@ -212,10 +213,11 @@ class WebSocketServer:
     def _run(self, settings: Settings, reactor: Any, signals: Signals, ready: Callable[[], object], *, own_process: bool) -> None:
         """`own_process`: signals and the garbage collector are ours; in a thread they are the program's."""
         pages = self._pages.answer if self._pages else None
-        running = Process(settings, reactor, signals, pages=pages, own_process=own_process)
+        daemon = Daemon(settings, loop_of(reactor), reactor, pages=pages)
+        running = Process(daemon, reactor, signals, own_process=own_process)
         running.open()
         running.start()
-        self._daemon, self._reactor = running.daemon, reactor
+        self._daemon, self._reactor = daemon, reactor
         reactor.addSystemEventTrigger("before", "shutdown", running.stop)
         reactor.callWhenRunning(ready)
         try:

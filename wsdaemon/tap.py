@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,16 +16,19 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python import usage
 
-from .daemon import process
 from .daemon.parts import StartError
 from .daemon.pidfile import forget_stale
+from .daemon.process import Process, Served
+from .daemon.reactor import install as install_reactor
+from .daemon.reactor import loop_of, stop_reactor
+from .daemon.signals import Signals, StartStopped
 from .ops.log_destinations import LogError
+from .ops.log_twistd import destination, log_for_twistd, syslog_prefix
 from .ops.log_twistd import install as install_log
-from .ops.log_twistd import log_for_twistd
 from .ops.logs import DaemonLog, LogOptions
 from .settings import ini
 from .settings.model import Settings
-from .settings.problems import SettingsError
+from .settings.problems import Problem, SettingsError
 from .settings.reference import effective, reference_path
 from .version import __version__
 
@@ -40,13 +45,14 @@ class Options(usage.Options):
         ["check", None, "Check the file, imports, certificates and addresses, print the listeners and mounts, and exit."],
         ["print-config", None, "Print the effective settings as an INI file, and exit."],
     ]
+    content: bytes | None = None
     settings: Settings
     directory: Path
     log: DaemonLog | None = None
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.signals = process.Signals()
+        self.signals = Signals()
 
     def opt_version(self) -> NoReturn:
         """Print wsdaemon's version and exit."""
@@ -73,7 +79,9 @@ class Options(usage.Options):
 
     def _read_settings(self) -> Settings:
         """The settings, with the reactor installed. With any problem the process ends: it says all, also those of what they name."""
-        settings, problems = ini.read(self["config"])
+        problems: list[Problem] = []
+        self.content = ini.read_content(self["config"], problems)
+        settings = None if self.content is None else ini.parse(self.content, self["config"], problems)
         if settings is not None and not self["print-config"]:
             self._install_reactor()
             if problems:
@@ -86,7 +94,7 @@ class Options(usage.Options):
 
     def _install_reactor(self) -> None:
         try:
-            process.install()
+            install_reactor()
         except RuntimeError as error:
             fail(str(error))
 
@@ -117,6 +125,8 @@ class DaemonService(Service):
         self._log = options.log
         self._twistd: Mapping[str, Any] = options.parent or {}
         self._terminal = 2
+        self._failed = False
+        atexit.register(self._exit_status)  # before others, so that it is called after them
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd: makes us part of the application; the log is opened here, before twistd begins to log."""
@@ -130,11 +140,42 @@ class DaemonService(Service):
         """After the fork, before privileges are dropped."""
         options = self._options
         reopen_log = (lambda: None) if self._log is None else self._log.reopen
-        reactor = process.install()
+        reactor = install_reactor()
         if self._log is not None:
-            self._log.gather(process.loop_of(reactor))
-        self._process = process.Process(options.settings, reactor, options.signals, reopen_log=reopen_log, directory=options.directory)
+            self._log.gather(loop_of(reactor))
+        self._process = Process(self._make(reactor), reactor, options.signals, reopen_log=reopen_log)
         self._go_on(self._process.open)
+
+    def _make(self, reactor: Any) -> Served:
+        """The daemon itself, or the supervisor of several processes. The modules of the other one are not imported."""
+        options = self._options
+        if options.settings.daemon.workers is None:
+            from .daemon.daemon import Daemon
+
+            return Daemon(options.settings, loop_of(reactor), reactor, directory=options.directory)
+        from .daemon.inheritance import Heritage, InheritedLog
+        from .daemon.supervisor import Supervisor
+
+        told, file = str(options.settings.logging.destination), None if self._log is None else self._log.file
+        log = InheritedLog(
+            destination=told if self._log is None else destination(told, self._twistd), prefix=syslog_prefix(self._twistd),
+            observer=self._twistd.get("logger") or "",
+        )  # fmt: skip
+        heritage = Heritage(
+            text=(options.content or b"").decode(), directory=options.directory, log=log,
+            log_descriptor=(lambda: -1) if file is None else (lambda: file.descriptor),
+        )  # fmt: skip
+        return Supervisor(options.settings, loop_of(reactor), heritage, failed=partial(self._end, reactor))
+
+    def _end(self, reactor: Any, reason: str) -> None:
+        """A worker does not start any more: stop the others, and end with status 1."""
+        self._failed = True
+        stop_reactor(reactor)
+
+    def _exit_status(self) -> None:
+        """twistd ends with status 0 whenever its reactor has stopped, so the process ends here, after all else, if it has failed."""
+        if self._failed:
+            os._exit(1)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
@@ -148,7 +189,7 @@ class DaemonService(Service):
             begin()
         except StartError as error:
             self._give_up(str(error))
-        except process.StartStopped:
+        except StartStopped:
             logger.info("stopped while it was starting")
             self._forget_pidfile()
             self._tell_twistd(b"1 stopped while it was starting")

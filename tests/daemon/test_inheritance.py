@@ -17,7 +17,7 @@ KEY = InheritedFile(b"-----BEGIN PRIVATE KEY-----\n\xff\0", 0o100600, (1, 2, 3, 
 def make_manifest(descriptors: dict[str, int]) -> Manifest:
     return Manifest(
         role=Role.WORKER, number=2, generation=1, supervisor=os.getpid(), workers=4, settings="[daemon]\nworkers = 4\n",
-        source="ws.ini", base="/etc/wsdaemon", directory="/srv", log=InheritedLog(destination="stdout", prefix="wsdaemon"),
+        source="ws.ini", directory="/srv", log=InheritedLog(destination="stdout", prefix="wsdaemon"),
         descriptors=descriptors, files={"/etc/key.pem": KEY}, pages={"/": ("index.html", "PGgxPg==")},
     )  # fmt: skip
 

@@ -1,38 +1,39 @@
-"""From a listener's settings to its parts: the URLs that the log names at the start."""
+"""The listeners of a daemon as one part of it: they begin together, and their files go before they close."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from typing import Any
 
-from wsdaemon.daemon.listeners import MAX_LISTED_PATHS, served_urls
+from wsdaemon.daemon.listeners import Listening
 from wsdaemon.settings.build import build, section
-from wsdaemon.settings.model import ListenerSettings
-
-PATHS = ("/echo", "/ticker", "/rooms/{room}")
 
 
-def listener(**values: object) -> ListenerSettings:
-    mounts = [section(f"mount:{path}", app="echo") for path in PATHS]
-    (made,) = build([section("listener:web", **values), *mounts], "x").listeners
-    return made
+class Told:
+    """A listener and its socket, as far as Listening knows them."""
+
+    port = 8080
+
+    def __init__(self, calls: list[str], name: str) -> None:
+        self._calls, self._name = calls, name
+
+    def start(self) -> None:
+        self._calls.append(f"{self._name} accepts")
+
+    def stop(self) -> None:
+        self._calls.append(f"{self._name} stops")
+
+    def release(self) -> None:
+        self._calls.append(f"the file of {self._name} goes")
 
 
-@pytest.mark.parametrize(
-    ("values", "port", "expected"),
-    [
-        ({"address": "tcp:8080:interface=127.0.0.1"}, 8080, "ws://127.0.0.1:8080/echo, /ticker, /rooms/{room}"),
-        ({"address": "tcp:0:interface=[::1]"}, 40123, "ws://[::1]:40123/echo, /ticker, /rooms/{room}"),
-        ({"address": "tcp:8080"}, 8080, "ws://localhost:8080/echo, /ticker, /rooms/{room}"),
-        ({"address": "tcp:8080:interface=0.0.0.0", "mounts": "/ticker"}, 8080, "ws://localhost:8080/ticker"),
-        ({"address": "tcp:443", "tls_certificate": "c", "tls_key": "k"}, 443, "wss://localhost:443/echo, /ticker, /rooms/{room}"),
-        ({"address": "unix:/run/ws.sock"}, None, "/echo, /ticker, /rooms/{room} on unix:/run/ws.sock:mode=660"),
-        ({"address": "systemd:name=ws"}, 8080, "ws://localhost:8080/echo, /ticker, /rooms/{room}"),
-    ],
-)
-def test_the_urls_that_a_listener_serves(values: dict[str, object], port: int | None, expected: str) -> None:
-    assert served_urls(listener(**values), port, PATHS) == expected
-
-
-def test_a_long_list_of_paths_is_cut() -> None:
-    paths = [f"/{number}" for number in range(MAX_LISTED_PATHS + 2)]
-    assert served_urls(listener(address="tcp:80:interface=127.0.0.1"), 80, paths).endswith(f"/{MAX_LISTED_PATHS - 1} and 2 more")
+def test_listeners_begin_together_and_their_files_go_before_they_close() -> None:
+    settings = build([section("listener:a", address="tcp:1"), section("listener:b", address="tcp:2"), section("mount:/", app="echo")], "x")
+    calls: list[str] = []
+    parts: Any = [Told(calls, "a"), Told(calls, "b")]
+    listening = Listening(parts, parts, settings.listeners, ["/"])
+    asyncio.run(listening.start())
+    assert calls == ["a accepts", "b accepts"]
+    calls.clear()
+    asyncio.run(listening.stop())
+    assert calls == ["the file of a goes", "a stops", "the file of b goes", "b stops"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.daemon.resources import ADMIN, Resources, find_modules
-from wsdaemon.daemon.sockets import Bound, ListenError
+from wsdaemon.daemon.resources import Resources, find_modules
+from wsdaemon.daemon.sockets import ADMIN, Bound, ListenError
 from wsdaemon.settings.addresses import Address
 from wsdaemon.settings.build import Section, build, section
 
@@ -23,7 +23,7 @@ class Source:
         self._in_use = in_use
         self._stop_at = stop_at
 
-    def take(self, address: Address, backlog: int) -> Bound:
+    def take(self, section: str, address: Address, backlog: int) -> Bound:
         if str(address) == self._stop_at:
             raise KeyboardInterrupt
         if str(address) in self._in_use:

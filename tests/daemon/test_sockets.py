@@ -223,4 +223,4 @@ def test_a_directory_without_reading_it(tmp_path: Path) -> None:
 
 def test_a_socket_that_systemd_did_not_pass() -> None:
     with pytest.raises(ListenError, match="systemd passed no socket 'web'"):
-        Sockets({}).take(SystemdAddress(name="web"), 10)
+        Sockets({}).take("listener:web", SystemdAddress(name="web"), 10)

@@ -20,7 +20,7 @@ KEY = re.compile(r"`(\w+)` = `(\w+)`")
 @pytest.mark.parametrize(("column", "settings"), [(0, DaemonSettings), (1, ListenerSettings), (2, MountSettings)])
 def test_every_limit_is_there_with_its_default(column: int, settings: type) -> None:
     keys = {name: key.form.show(key.default) for name, key in keys_of(settings).items() if LIMIT.fullmatch(name)}
-    for own in ("start_timeout", "drain_timeout"):  # of the daemon's own start and end
+    for own in ("start_timeout", "drain_timeout", "worker_timeout"):  # of the daemon and its processes, not of clients
         keys.pop(own, None)
     told = [found for row in ROWS for found in KEY.findall(row[column])]
     assert dict(told) == keys

@@ -68,3 +68,60 @@ def test_without_descriptors_the_log_tells_once() -> None:
         assert sock.errors == []
     [line] = log.lines
     assert line.startswith("web accepts no clients for a moment: failed") and "ulimit -n" in line
+
+
+class Sharing:
+    """A rule that lets this process accept, or not."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.told = 0
+
+    def may_accept(self) -> bool:
+        return self.open
+
+    def accepted(self) -> None:
+        self.told += 1
+
+
+class Watched:
+    """The readers that a listener adds and removes."""
+
+    def __init__(self, loop: Any) -> None:
+        self.reading = True
+        loop.add_reader = lambda *arguments: setattr(self, "reading", True)
+        loop.remove_reader = lambda *arguments: setattr(self, "reading", False)
+
+
+def test_among_several_processes_one_wake_accepts_one_connection() -> None:
+    with house() as made:
+        sock: Any = Failing(*[errno.ECONNABORTED] * 3)
+        sharing = Sharing()
+        gate = make_gate(listener="web", routes=Routes(), wheel=made.wheel())
+        listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10, sharing=sharing)
+        listener._acceptable()
+        assert (len(sock.errors), sharing.told) == (2, 1)
+
+
+def test_a_process_that_is_ahead_leaves_the_socket_to_others_until_it_may_accept_again() -> None:
+    with house() as made:
+        sock: Any = Failing(*[errno.ECONNABORTED] * 3)
+        sock.fileno, sock.close = lambda: 99, lambda: None
+        sharing, watched = Sharing(), Watched(made.loop)
+        gate = make_gate(listener="web", routes=Routes(), wheel=made.wheel())
+        listener = Listener(name="web", sock=sock, gate=gate, loop=made.loop, max_handshakes=10, sharing=sharing)
+        sharing.open = False
+        listener._acceptable()
+        assert (len(sock.errors), watched.reading) == (3, False)
+        made.loop.advance(1.0)
+        assert not watched.reading
+        sharing.open = True
+        made.loop.advance(0.06)
+        assert watched.reading
+        sharing.open = False
+        listener._acceptable()
+        listener.stop()
+        watched.reading = False
+        sharing.open = True
+        made.loop.advance(1.0)
+        assert not watched.reading, "a listener that was stopped does not come back"

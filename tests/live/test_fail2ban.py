@@ -74,6 +74,8 @@ def test_sixteen_wrong_passwords_leave_lines_that_fail2ban_reads(tmp_path: Path)
         ('2026-11-28T16:20:01.123Z warn  wsdaemon.auth  failed login from 203.0.113.5 at "/": admin_token', True),
         ('Nov 28 16:20:01 host twisted: wsdaemon.auth: failed login from 203.0.113.5 at "/" as "ada": auth_refused', True),
         ('Nov 28 16:20:01 host wsdaemon: wsdaemon.auth: failed login from 203.0.113.5 at "/" as "ada": auth_refused', True),
+        ('2026-11-28T16:20:01.123Z warn  wsdaemon.auth worker=12  failed login from 203.0.113.5 at "/": auth_refused', True),
+        ('wsdaemon.auth worker=2: failed login from 203.0.113.5 at "/" as "ada": auth_refused', True),
         ('2026-11-28T16:20:01.123Z warn  wsdaemon.auth  failed login from 203.0.113.5 at "/": auth_expired', False),
         ('2026-11-28T16:20:01.123Z info  my.app  failed login from 203.0.113.5 at "/": auth_refused', False),
         ("2026-11-28T16:20:01.123Z warn  wsdaemon.auth  6 more failed logins in the last minute have no line of their own", False),

@@ -249,3 +249,22 @@ def test_real_logger_events_render() -> None:
     prefixed = JsonRenderer(prefixed=True)(caught[0])
     assert prefixed is not None
     assert prefixed.startswith(b"<4>{")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (TextShape.PLAIN, "2026-11-23T05:10:02.123Z info  wsdaemon.edge worker=2  listening on tcp:8080\n"),
+        (TextShape.PREFIXED, "<6>wsdaemon.edge worker=2: listening on tcp:8080\n"),
+    ],
+)
+def test_the_lines_of_a_worker_carry_its_number(shape: TextShape, expected: str) -> None:
+    rendered = TextRenderer(shape, worker=2)(event())
+    assert rendered is not None and rendered.decode() == expected
+
+
+def test_the_number_of_the_worker_is_a_field_that_no_event_can_replace() -> None:
+    rendered = JsonRenderer(worker=2)(event(worker=7))
+    assert rendered is not None
+    assert json.loads(rendered)["worker"] == 2
+    assert as_json(event(worker=7))["worker"] == 7, "the supervisor speaks of its workers"

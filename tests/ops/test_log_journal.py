@@ -95,6 +95,14 @@ def test_journal_fields(journal: Journal, journal_log: DaemonLog) -> None:
     }
 
 
+def test_the_journal_has_the_number_of_the_worker(journal: Journal) -> None:
+    log = make_log(LogOptions(destination="journal"), {}, journal_socket=journal.path, worker=2)
+    log.open()
+    logger_to(log).info("hello", worker=7)
+    assert journal.entry()["WSDAEMON_WORKER"] == "2"
+    log.close()
+
+
 def test_journal_traceback_is_part_of_the_message(journal: Journal, journal_log: DaemonLog) -> None:
     try:
         raise ValueError("no\nway")

@@ -37,6 +37,7 @@ from wsdaemon.settings.values import (
     ReferenceForm,
     Secret,
     SecretFile,
+    WorkersForm,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,7 @@ names = st.from_regex(r"[a-z_]{1,6}(\.[a-z_]{1,6}){0,2}", fullmatch=True)
 samples: dict[type[Form[Any]], list[str]] = {
     CloseCodeForm: ["1000", "1013", "3000", "4999"],
     ReferenceForm: ["", "my.module:Factory"],
+    WorkersForm: ["", "auto", "1", "256"],
     NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
     ReachedHostForm: ["www.Example.com", "*.example.com", "bücher.example", "192.0.2.7", "::1", "[2001:DB8::7]"],
 }
@@ -126,7 +128,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case CloseCodeForm() | NetworkForm() | ReachedHostForm() | ReferenceForm():
+        case CloseCodeForm() | NetworkForm() | ReachedHostForm() | ReferenceForm() | WorkersForm():
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)

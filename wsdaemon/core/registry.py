@@ -93,6 +93,12 @@ class Connections:
             connection.close(code, reason)
         return len(self._open)
 
+    def abort_all(self) -> None:
+        """Drop all connections, also those that a drain is waiting for, and cancel the work of apps."""
+        self.background.hurry()
+        for connection in self:
+            connection.abort()
+
     async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
         """Close all connections with `code`, later ones too; wait up to `patience` seconds, then abort the rest. Returns their number."""
         self._ending = code, reason

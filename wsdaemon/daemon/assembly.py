@@ -16,7 +16,7 @@ from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Listener
+from ..edge.listeners import Listener, Sharing
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
@@ -26,7 +26,8 @@ from .global_reactor import needs_global_reactor
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
 from .parts import AppStep, Drain, StartError, State, Step, Timers
-from .resources import ADMIN, Resources
+from .resources import Resources
+from .sockets import ADMIN
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -48,15 +49,23 @@ class Assembly:
     listeners: Sequence[Listener]
     parts: Sequence[Step]
     listening: Listening
+    drain: Drain
     reloads: Sequence[Callable[[], None]]
-    """Called on SIGHUP."""
+
+    def reload(self) -> None:
+        """SIGHUP: read certificates and the files of authentication again."""
+        for reload in self.reloads:
+            reload()
 
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, sharing: Sharing | None,
 ) -> Assembly:  # fmt: skip
-    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
+
+    `sharing`: other processes accept from the same sockets.
+    """
     raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
@@ -72,7 +81,7 @@ def assemble(
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
-        turns=turns, send=resources.frames.send, pages=pages,
+        turns=turns, send=resources.frames.send, pages=pages, sharing=sharing,
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
@@ -103,8 +112,9 @@ def assemble(
         renewal = CertificateWatch(list(resources.certificates.values()))
         parts.append(renewal)
         reloads.append(renewal.reload)
-    parts.append(Drain(connections, settings.daemon.drain_timeout))
-    return Assembly(mounts, listeners, parts, Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts]), reloads)
+    parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
+    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=sharing is not None)
+    return Assembly(mounts, listeners, parts, listening, drain, reloads)
 
 
 def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: object) -> None:

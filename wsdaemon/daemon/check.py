@@ -77,7 +77,7 @@ class Trial:
         self.warnings: list[str] = []
         """About the certificates."""
 
-    def take(self, address: Address, backlog: int) -> Bound:
+    def take(self, section: str, address: Address, backlog: int) -> Bound:
         """A socket that is good for nothing but to be closed. ListenError if a start could not listen on the address."""
         match address:
             case TcpAddress():

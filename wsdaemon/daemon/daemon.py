@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from ..core.registry import Connections
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
+from ..edge.listeners import Sharing
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
 from .mounts import app_names
-from .parts import StartError, State, Step, Watchdog, start_in_order, stop_in_order
-from .resources import Resources
-from .sockets import Sockets
+from .parts import State, Step, Watchdog, start_in_order, stop_in_order
+from .resources import take_resources
+from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
 
 log = Logger(namespace="wsdaemon")
@@ -31,58 +33,57 @@ class Daemon:
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
-        directory: Path | None = None, pages: AnswerPage | None = None,
+        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
     ) -> None:  # fmt: skip
-        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages."""
-        self.settings, self.loop, self.state = settings, loop, State.STOPPED
-        self._reactor, self._environ, self._directory, self._pages = reactor, environ, directory or Path.cwd(), pages
+        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
+        `sockets` are by default bound here. `sharing`: other processes accept from the same sockets."""
+        self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
+        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory or Path.cwd(), self.watch, self.wheel.absence)
+        self._assemble = partial(
+            assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
+            calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing,
+        )  # fmt: skip
+        self._started, self.drop = list[Step](), self.connections.abort_all
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = Resources(self.settings, Sockets(self._environ), self.watch.app_failed, self._directory, self.wheel.absence.grace)
-        if problems := self._resources.problems:
-            self.close()
-            raise StartError(*problems)
-        self._assembly = assemble(
-            self.settings, self._resources, self.watch, loop=self.loop, reactor=self._reactor, wheel=self.wheel,
-            connections=self.connections, calls=self.calls, state=lambda: self.state, pages=self._pages,
-        )  # fmt: skip
-        self.mounts, self.listeners, self.state = self._assembly.mounts, self._assembly.listeners, State.STARTING
+        self._resources = self._take()
+        self.assembly = self._assemble(self._resources)
+        self.mounts, self.listeners, self.state = self.assembly.mounts, self.assembly.listeners, State.STARTING
 
-    async def start(self) -> None:
+    async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
         watchdog = Watchdog(self.notifier, watchdog_interval(self._environ, os.getpid()), self._status)
-        try:
-            started = await start_in_order([watchdog, *self._assembly.parts], self.settings.daemon.start_timeout)
-        except BaseException:
-            self.close()
-            raise
-        self._started: list[Step] = [*started, self._assembly.listening]
-        self._assembly.listening.begin()
-        self.state = State.READY  # in the same turn of the loop: no client comes in between
+        self._started = await start_in_order([watchdog, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
+        if accept:
+            self.begin()  # in the same turn of the loop: no client comes in between
+
+    def begin(self) -> None:
+        """Accept clients from now on; start() has done so unless it was told otherwise."""
+        self._started.append(self.assembly.listening)
+        self.assembly.listening.begin()
+        self.state = State.READY
         self.notifier.ready(self._status())
 
     def close(self) -> None:
-        """The start has failed: close the sockets and remove their files."""
+        """The start has failed, or all has stopped: close the sockets and remove their files."""
         self._resources.close()
         self.state = State.STOPPED
 
     async def stop(self) -> None:
         """Accept no more, close each connection with 1001, wait up to `drain_timeout`, abort the rest, stop the apps."""
-        if self.state is State.READY:
-            self.state = State.DRAINING
+        if self._started:
+            started, self._started, self.state = self._started, [], State.DRAINING
             self.notifier.stopping("draining")
             log.info("stopping: {count} connections to close", count=len(self.connections))
-            await stop_in_order(self._started)
-            self.wheel.stop()
-            self.state = State.STOPPED
+            await stop_in_order(started)
+            self.close()
             log.info("stopped")
 
     def reload(self) -> None:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
-        for reload in self._assembly.reloads:
-            reload()
+        self.assembly.reload()

@@ -19,13 +19,20 @@ Descriptors, by name:
 from __future__ import annotations
 
 import base64
+import contextlib
 import enum
 import fcntl
 import json
 import os
-from collections.abc import Mapping, MutableMapping
+import stat
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Self
+
+from ..settings.model import Settings
+from ..settings.schema import SectionSettings, keys_of
+from ..settings.values import FileForm, Secret, SecretForm
 
 VARIABLE: Final = "WSDAEMON_INHERITED"
 """The environment variable with the number of the manifest's descriptor."""
@@ -36,6 +43,9 @@ OF_THE_SUPERVISOR: Final = (
 """Variables by which systemd speaks to the process that it started: no child of that process gets them."""
 
 MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+"""Of one file. Larger ones are no secrets, and a worker reads them itself."""
 
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -87,8 +97,6 @@ class Manifest:
     """The text of the INI file."""
     source: str
     """The path of the INI file as the operator wrote it; it names the file in messages."""
-    base: str
-    """The directory that relative paths in the settings start from."""
     directory: str
     """The directory that the supervisor was started in, where modules are found too."""
     log: InheritedLog
@@ -134,6 +142,20 @@ class Manifest:
         return manifest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heritage:
+    """Everything that each child inherits alike, as it was when the daemon started."""
+
+    text: str = field(repr=False)
+    """The content of the INI file."""
+    directory: Path
+    """The directory that the daemon was started in."""
+    log: InheritedLog
+    log_descriptor: Callable[[], int] = lambda: -1
+    """The descriptor of the open log file; -1 if the log is none."""
+    pages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
 def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a manifest that JSON has no form for."""
     files = {
@@ -145,6 +167,32 @@ def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
+
+
+def take_files(settings: Settings) -> dict[str, InheritedFile]:
+    """The certificates, keys and other secrets that these settings name, by path.
+
+    A file that cannot be read is left out: the worker that needs it reports the problem.
+    """
+    taken = {}
+    for path in _named_files(settings):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
+                signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+                taken[str(path)] = InheritedFile(file.read(MAX_FILE_BYTES), found.st_mode, signature)
+    return taken
+
+
+def _named_files(settings: Settings) -> Iterator[Path]:
+    """The files that sections name in keys of the forms for files and for secrets."""
+    sections: list[SectionSettings | None] = [*settings.listeners, *settings.mounts, *settings.auths, *settings.tls, settings.admin]
+    sections += [mount.options for mount in settings.mounts]
+    for section in sections:
+        for key in () if section is None else keys_of(type(section)).values():
+            value = getattr(section, key.name)
+            if isinstance(key.form, FileForm | SecretForm) and value is not None:
+                yield value.path if isinstance(value, Secret) else value
 
 
 def environment(environ: Mapping[str, str], manifest: int) -> dict[str, str]:

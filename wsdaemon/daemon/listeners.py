@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger
-
 from ..core.handshake import ClientCertificate, Peer
 from ..core.limits import Tally
 from ..core.registry import Count
@@ -23,27 +21,18 @@ from ..edge.gate import AnswerPage, Gate
 from ..edge.hosts import Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
-from ..edge.listeners import Listener
+from ..edge.listeners import Listener, Sharing
 from ..edge.origins import Origins
 from ..edge.places import Places
-from ..settings.addresses import TcpAddress
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
 from ..wire.turns import Turns
+from .announcement import announce
 from .mounts import Mount
 from .sockets import Bound
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
-
-log = Logger(namespace="wsdaemon")
-
-MAX_LISTED_PATHS = 20
-"""Paths that the log lists for one listener at the start."""
-
-ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
-"""Interfaces of a listener that accepts connections on every address of the machine."""
-
 
 def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
     """The certificates of a listener; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
@@ -94,9 +83,11 @@ class ListenerMaker:
 
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
-        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None,
+        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None, sharing: Sharing | None = None,
     ) -> None:  # fmt: skip
         """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
+
+        `sharing`: other processes accept from the same sockets.
 
         `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
         """
@@ -108,6 +99,7 @@ class ListenerMaker:
         self._pages = pages
         self._turns = turns
         self._send = send
+        self._sharing = sharing
 
     def make(
         self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
@@ -149,6 +141,7 @@ class ListenerMaker:
             max_handshakes=settings.max_handshakes,
             turns=self._turns,
             send=self._send,
+            sharing=self._sharing,
             certificates=certificates,
             proxies=proxies,
             proxies_secure=settings.proxy_protocol_secure,
@@ -171,44 +164,32 @@ def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> b
     return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
 
 
-def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
-    """The URLs that a listener serves, for its operator: `ws://127.0.0.1:8080/echo, /chat`. `port` is None for a unix socket."""
-    served = [path for path in paths if not settings.mounts or path in settings.mounts]
-    listed = ", ".join(served[:MAX_LISTED_PATHS]) + (f" and {len(served) - MAX_LISTED_PATHS} more" if served[MAX_LISTED_PATHS:] else "")
-    if port is None:
-        return f"{listed} on {settings.address}"
-    host = settings.address.interface if isinstance(settings.address, TcpAddress) else ""
-    if host in ANY_INTERFACE:
-        host = "localhost"
-    return f"{'wss' if settings.secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}{listed}"
-
-
 class Listening:
     """The listeners as one part of a daemon: the last to begin, and the first to stop."""
 
     name = "listeners"
 
     def __init__(
-        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str]
-    ) -> None:
-        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts."""
+        self, listeners: Sequence[Listener], sockets: Sequence[Bound], settings: Sequence[ListenerSettings], paths: Sequence[str],
+        announced: bool = False,
+    ) -> None:  # fmt: skip
+        """Each listener with its socket and its settings, in the same order. `paths` are those of all mounts.
+
+        `announced`: another process logs the addresses.
+        """
         self._served = list(zip(listeners, sockets, settings, strict=True))
         self._paths = paths
+        self._announced = announced
 
     async def start(self) -> None:
         self.begin()
 
     def begin(self) -> None:
         """Accept from now on."""
-        for listener, _, settings in self._served:
+        for listener, _, _ in self._served:
             listener.start()
-            what = "TLS" if settings.secure else "plain"
-            port = f" (port {listener.port})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
-            log.info(
-                "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
-            )
-        for listener, _, settings in self._served:
-            log.info("serving {urls}", urls=served_urls(settings, listener.port, self._paths))
+        if not self._announced:
+            announce([(settings, listener.port) for listener, _, settings in self._served], self._paths)
 
     async def stop(self) -> None:
         for listener, bound, _ in self._served:

@@ -51,10 +51,10 @@ class Step(Protocol):
     def stop(self) -> Coroutine[Any, Any, None]: ...
 
 
-async def start_in_order(steps: Sequence[Step], patience: float) -> list[Step]:
+async def start_in_order(steps: Sequence[Step], patience: float, failed: Callable[[], object] = lambda: None) -> list[Step]:
     """Start each step once the one before it has started. If one fails, those that run are stopped, and its error is raised.
 
-    StartError if all together take longer than `patience` seconds.
+    StartError if all together take longer than `patience` seconds. `failed` is called before an error is raised.
     """
     started: list[Step] = []
     deadline = asyncio.get_running_loop().time() + patience
@@ -63,9 +63,11 @@ async def start_in_order(steps: Sequence[Step], patience: float) -> list[Step]:
             await _watched(step.start(), f"{name_of(step)} to start", deadline)
         except _TooLate:
             await stop_in_order(started)
+            failed()
             raise StartError(f"{name_of(step)} has not started; the whole start may take {patience:g} s ([daemon] start_timeout)") from None
         except BaseException:
             await stop_in_order(started)
+            failed()
             raise
         started.append(step)
     return started
@@ -147,6 +149,7 @@ class Timers:
 
     async def stop(self) -> None:
         self._wheel.absence.stop()
+        self._wheel.stop()
 
 
 class AppStep:
@@ -184,6 +187,11 @@ class Drain:
         """`patience`: seconds for connections to close by themselves, and for apps to finish their work; the rest is dropped then."""
         self._connections = connections
         self._patience = patience
+        self._code = GOING_AWAY
+
+    def hurry(self, patience: float, code: int) -> None:
+        """Close with another code, and wait no longer than this."""
+        self._patience, self._code = min(patience, self._patience), code
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -192,7 +200,7 @@ class Drain:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
         self._connections.background.ending = True
-        aborted = await self._connections.drain(self._patience, GOING_AWAY)
+        aborted = await self._connections.drain(self._patience, self._code)
         if aborted:
             log.warn("{count} connections did not close in time and were dropped", count=aborted)
         await self._connections.background.finish(end - loop.time(), log)

@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
-from ..core.absence import no_grace
+from ..core.absence import Absence, no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
-from ..settings.addresses import Address
 from ..settings.model import ListenerSettings, Settings
 from ..settings.problems import Problem
 from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
-from .sockets import ADMIN_BACKLOG, Bound, ListenError, SocketSource
+from .parts import StartError
+from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
+from .watch import Watch
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
     from .brokers import Brokers
-
-ADMIN = "admin"
-"""The section of the admin pages, in `Resources.sockets`; a listener's is `listener:NAME`."""
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -35,6 +33,15 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
     sys.path[:0] = [path for path in before if path not in sys.path]
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
+
+
+def take_resources(settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence) -> Resources:
+    """The resources of a daemon. StartError with every problem; then no socket is open."""
+    resources = Resources(settings, source, watch.app_failed, directory, absence.grace)
+    if resources.problems:
+        resources.close()
+        raise StartError(*resources.problems)
+    return resources
 
 
 class Resources:
@@ -138,13 +145,8 @@ class Resources:
             return None
 
     def _take_sockets(self, source: SocketSource) -> None:
-        wanted: list[tuple[str, Address, int]] = [
-            (f"listener:{each.name}", each.address, each.backlog) for each in self._settings.listeners
-        ]
-        if self._settings.admin is not None:
-            wanted.append((ADMIN, self._settings.admin.address, ADMIN_BACKLOG))
-        for section, address, backlog in wanted:
+        for section, address, backlog in wanted_sockets(self._settings):
             try:
-                self.sockets[section] = source.take(address, backlog)
+                self.sockets[section] = source.take(section, address, backlog)
             except ListenError as error:
                 self._report(section, str(error), "address", str(address))

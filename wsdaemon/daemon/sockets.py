@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from ..ops.systemd import Activated, SystemdError, adopt, choose, initial_environment, listen_descriptors
 from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
+from ..settings.model import Settings
 
 MAX_PATH_BYTES = 107
 """sun_path of unix(7), without the final NUL."""
@@ -61,10 +62,22 @@ class Bound:
         self.sock.close()
 
 
-class SocketSource(Protocol):
-    """Gives the socket of an address. ListenError if it cannot."""
+ADMIN = "admin"
+"""The section of the admin pages; a listener's is `listener:NAME`."""
 
-    def take(self, address: Address, backlog: int) -> Bound: ...
+
+def wanted_sockets(settings: Settings) -> list[tuple[str, Address, int]]:
+    """Section, address and backlog of each socket that these settings listen on."""
+    wanted: list[tuple[str, Address, int]] = [(f"listener:{each.name}", each.address, each.backlog) for each in settings.listeners]
+    if settings.admin is not None:
+        wanted.append((ADMIN, settings.admin.address, ADMIN_BACKLOG))
+    return wanted
+
+
+class SocketSource(Protocol):
+    """Gives the socket of a section, which has this address. ListenError if it cannot."""
+
+    def take(self, section: str, address: Address, backlog: int) -> Bound: ...
 
 
 class Sockets:
@@ -75,7 +88,7 @@ class Sockets:
         self._passed: Sequence[Activated] | None = None
         self._adopted: list[Activated] = []
 
-    def take(self, address: Address, backlog: int) -> Bound:
+    def take(self, section: str, address: Address, backlog: int) -> Bound:
         match address:
             case TcpAddress():
                 return Bound(open_tcp(address, backlog))
@@ -99,6 +112,17 @@ class Sockets:
             raise SystemdError("another listener has this socket already")
         self._adopted.append(found[0])
         return adopt(found[0])
+
+
+class Inherited:
+    """The sockets of a worker. The supervisor has bound them, and removes their files."""
+
+    def __init__(self, descriptors: Mapping[str, int]) -> None:
+        """`descriptors` by section."""
+        self._descriptors = descriptors
+
+    def take(self, section: str, address: Address, backlog: int) -> Bound:
+        return Bound(socket.socket(fileno=self._descriptors[section]))
 
 
 # -- TCP

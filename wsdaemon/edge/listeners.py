@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -47,6 +47,12 @@ OF_THE_NETWORK = frozenset(
 REST = 0.5
 """Seconds without accepting when the process has no descriptors left: the socket stays readable, and trying at once would burn a core."""
 
+ASIDE_SECONDS = 0.001
+"""Until a listener that left new connections to other workers looks whether it may accept again. The wait doubles with each look."""
+
+LONGEST_ASIDE_SECONDS = 0.05
+"""The longest of these waits."""
+
 DESCRIPTORS = "descriptors"
 """The reason for a client that would take one of the last descriptors."""
 
@@ -69,6 +75,16 @@ class TurnedAway(Exception):
         self.told = told
 
 
+class Sharing(Protocol):
+    """How several processes share the new connections of one socket."""
+
+    def may_accept(self) -> bool:
+        """Whether this process may accept a connection now."""
+
+    def accepted(self) -> None:
+        """This process has accepted one."""
+
+
 class Listener:
     """One listening socket.
 
@@ -79,9 +95,11 @@ class Listener:
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
         certificates: Certificates | None = None, proxies: Networks | None = None, proxies_secure: bool = False,
-        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, log: LineLog | None = None,
+        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, sharing: Sharing | None = None, log: LineLog | None = None,
     ) -> None:  # fmt: skip
         """`certificates` make it speak TLS, whose work is shared out by `turns` and whose writes try `send` first (see wire.frames).
+
+        `sharing`: other processes accept from the same socket. Then this one accepts one connection for each wake of its loop.
 
         Connections from `proxies` must begin with a PROXY header, and others are refused; None: no connection begins with one.
         `proxies_secure`: whether clients come to those proxies over TLS, where the header does not say it.
@@ -103,6 +121,8 @@ class Listener:
         self._arrivals: dict[Arrival, None] = {}
         self._answers: dict[str, bytes] = {}
         self._resting: asyncio.TimerHandle | None = None
+        self._sharing = sharing
+        self._aside_seconds = ASIDE_SECONDS
         self._log = log or Logger(namespace="wsdaemon.edge")
         self._lines = RareLines(self._log)
         self._first_reserved = first_reserved()
@@ -147,21 +167,46 @@ class Listener:
     # -- accepting
 
     def _acceptable(self) -> None:
-        for _ in range(BATCH):
-            try:
-                sock, address = self._sock.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:
-                continue
-            except OSError as error:
-                if error.errno in OF_THE_NETWORK:
-                    continue
-                if error.errno not in NO_DESCRIPTORS:
-                    raise
-                self._rest(error)
-                return
-            self._take_in(sock, address)
+        if self._sharing is None:
+            for _ in range(BATCH):
+                if not self._accept():
+                    return
+        elif self._sharing.may_accept():
+            self._accept()
+            self._sharing.accepted()
+        else:
+            self._step_aside()
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if none waits, or if the process has no room for it."""
+        try:
+            sock, address = self._sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError:
+            return True
+        except OSError as error:
+            if error.errno in OF_THE_NETWORK:
+                return True
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            self._rest(error)
+            return False
+        self._take_in(sock, address)
+        return True
+
+    def _step_aside(self) -> None:
+        """Leave new connections to the other processes until this one may accept again."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._aside_seconds = ASIDE_SECONDS
+        self._resting = self._loop.call_later(ASIDE_SECONDS, self._come_back)
+
+    def _come_back(self) -> None:
+        if self._sharing is None or self._sharing.may_accept():
+            self.start()
+        else:
+            self._aside_seconds = min(2 * self._aside_seconds, LONGEST_ASIDE_SECONDS)
+            self._resting = self._loop.call_later(self._aside_seconds, self._come_back)
 
     def _rest(self, error: OSError) -> None:
         self._lines.warn(

@@ -205,13 +205,13 @@ class FileDestination(DescriptorDestination):
     """A file that grows at its end, created with mode 0640, and re-opened by name after logrotate has moved it away.
 
     ``owner`` (user id, group id) is given to a file that we create; it is for a daemon that starts as root and then
-    changes to that user, so that it can open the file again.
+    changes to that user, so that it can open the file again. ``opened`` is a descriptor of the file, if it is open already.
     """
 
-    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: str, owner: tuple[int, int] | None = None, opened: int = -1) -> None:
         # Made absolute now: twistd changes its directory after the log was opened.
         self.path = str(Path(path).absolute())
-        super().__init__(-1, self.path)
+        super().__init__(opened, self.path)
         self._owner = owner
 
     def open(self) -> None:

@@ -188,10 +188,14 @@ def _simple(value: SimpleValue) -> SimpleValue:
 
 
 class TextRenderer:
-    """Writes ``2026-11-23T05:10:02.123Z info  wsdaemon.edge  listening on tcp:8080``, with a traceback indented beneath."""
+    """Writes ``2026-11-23T05:10:02.123Z info  wsdaemon.edge  listening on tcp:8080``, with a traceback indented beneath.
 
-    def __init__(self, shape: TextShape) -> None:
+    The lines of a worker have its number behind the namespace: ``wsdaemon.edge worker=2``.
+    """
+
+    def __init__(self, shape: TextShape, worker: int | None = None) -> None:
         self._shape = shape
+        self._worker = "" if worker is None else f" worker={worker}"
 
     def __call__(self, event: LogEvent) -> bytes | None:
         message = message_of(event)
@@ -199,7 +203,7 @@ class TextRenderer:
         if not message and failure is None:
             return None
         level = level_of(event)
-        namespace = printable(namespace_of(event))
+        namespace = printable(namespace_of(event)) + self._worker
         margin = ""
         if self._shape is TextShape.PREFIXED:
             margin = f"<{PRIORITIES[level]}>"
@@ -217,11 +221,12 @@ class TextRenderer:
 class JsonRenderer:
     """Writes one JSON object a line: time, level, namespace, message, the event's simple fields, and ``failure`` as text.
 
-    With ``prefixed`` the line begins with the syslog priority as ``<N>``.
+    With ``prefixed`` the line begins with the syslog priority as ``<N>``. ``worker`` is a field of each line of that worker.
     """
 
-    def __init__(self, prefixed: bool = False) -> None:
+    def __init__(self, prefixed: bool = False, worker: int | None = None) -> None:
         self._prefixed = prefixed
+        self._worker: dict[str, SimpleValue] = {} if worker is None else {"worker": worker}
 
     def __call__(self, event: LogEvent) -> bytes | None:
         message = message_of(event)
@@ -235,6 +240,7 @@ class JsonRenderer:
             "message": message,
         }
         entry.update(fields_of(event))
+        entry.update(self._worker)
         if failure is not None:
             entry["failure"] = failure
         margin = f"<{PRIORITIES[level_of(event)]}>" if self._prefixed else ""

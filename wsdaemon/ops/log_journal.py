@@ -29,7 +29,13 @@ _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fc
 
 
 class JournalRenderer:
-    """Writes MESSAGE (with the traceback beneath), PRIORITY, SYSLOG_IDENTIFIER, WSDAEMON_NAMESPACE and a WSDAEMON_... per field."""
+    """Writes MESSAGE (with the traceback beneath), PRIORITY, SYSLOG_IDENTIFIER, WSDAEMON_NAMESPACE and a WSDAEMON_... per field.
+
+    WSDAEMON_WORKER is the number of the worker.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        self._worker = {} if worker is None else {"WSDAEMON_WORKER": str(worker)}
 
     def __call__(self, event: LogEvent) -> bytes | None:
         """The datagram of the event, or None for an event that says nothing."""
@@ -45,6 +51,7 @@ class JournalRenderer:
             "PRIORITY": str(PRIORITIES[level_of(event)]),
             "SYSLOG_IDENTIFIER": IDENTIFIER,
             "WSDAEMON_NAMESPACE": printable(namespace_of(event)),
+            **self._worker,
         }
         for key, value in fields_of(event):
             name = f"WSDAEMON_{key.upper()}"

@@ -39,9 +39,13 @@ def log_for_twistd(
     """
     if twistd.get("logger"):
         return None
-    chosen = replace(options, destination=_destination(options.destination, twistd))
-    prefix = str(twistd.get("prefix") or "twisted")
-    return make_log(chosen, environ, descriptor=descriptor, syslog_prefix=prefix, owner=_file_owner(twistd))
+    chosen = replace(options, destination=destination(options.destination, twistd))
+    return make_log(chosen, environ, descriptor=descriptor, syslog_prefix=syslog_prefix(twistd), owner=_file_owner(twistd))
+
+
+def syslog_prefix(twistd: Mapping[str, Any]) -> str:
+    """The name before each line in syslog."""
+    return str(twistd.get("prefix") or "twisted")
 
 
 def install(log: DaemonLog, application: Any) -> Callable[[], None]:
@@ -58,7 +62,8 @@ def install(log: DaemonLog, application: Any) -> Callable[[], None]:
     return connect(log)
 
 
-def _destination(configured: str, twistd: Mapping[str, Any]) -> str:
+def destination(configured: str, twistd: Mapping[str, Any]) -> str:
+    """Where the log goes: as twistd's options say, else as the settings do. Raises LogError."""
     if twistd.get("syslog"):
         return "syslog"
     in_foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))

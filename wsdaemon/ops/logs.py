@@ -194,6 +194,11 @@ class DaemonLog:
         """Open the destination; a second call does nothing. Raises LogError."""
         self._destination.open()
 
+    @property
+    def file(self) -> FileDestination | None:
+        """The log file, if the log goes to one."""
+        return self._destination if isinstance(self._destination, FileDestination) else None
+
     def reopen(self) -> bool:
         """Open the file anew after it was renamed, for SIGHUP. On failure the log says so, the old file stays, and it is False."""
         self.flush()
@@ -253,10 +258,13 @@ def make_log(
     journal_socket: str = JOURNAL_SOCKET,
     syslog_prefix: str = "wsdaemon",
     owner: tuple[int, int] | None = None,
+    worker: int | None = None,
+    opened: int = -1,
 ) -> DaemonLog:
     """The log that the options ask for; nothing is opened yet.
 
-    ``descriptor`` is standard output; ``owner`` is the user and group id that a new log file is given. Raises LogError.
+    ``descriptor`` is standard output; ``owner`` is the user and group id that a new log file is given. ``worker`` is the number that
+    each line carries; ``opened`` a descriptor of the log file, if it is open already. Raises LogError.
     """
     levels = LevelFilter(options.level, options.levels)
     if options.format not in FORMATS:
@@ -267,14 +275,14 @@ def make_log(
     destination: Destination
     match options.destination:
         case "journal":
-            return DaemonLog(levels, JournalRenderer(), JournalDestination(journal_socket))
+            return DaemonLog(levels, JournalRenderer(worker), JournalDestination(journal_socket))
         case "syslog":
             destination, shape = SyslogDestination(syslog_prefix), TextShape.PREFIXED
         case "auto" | "stdout":
             destination, shape = DescriptorDestination(descriptor), stream_shape(options.format, environ, descriptor)
         case path:
-            destination, shape = FileDestination(path, owner), TextShape.PLAIN
-    renderer = JsonRenderer(prefixed=options.destination == "syslog") if as_json else TextRenderer(shape)
+            destination, shape = FileDestination(path, owner, opened), TextShape.PLAIN
+    renderer = JsonRenderer(options.destination == "syslog", worker) if as_json else TextRenderer(shape, worker)
     return DaemonLog(levels, renderer, destination)
 
 

@@ -44,13 +44,19 @@ def read(path: str | os.PathLike[str], apps: Apps = APP_OPTIONS) -> tuple[Settin
     """
     source = os.fspath(path)
     problems: list[Problem] = []
-    content = _content(source, problems)
-    if content is None:
-        return None, problems
-    return check(read_sections(content, source, problems), source, Path(source).parent, problems, apps), problems
+    content = read_content(source, problems)
+    return (None if content is None else parse(content, source, problems, apps)), problems
 
 
-def _content(source: str, problems: list[Problem]) -> bytes | None:
+def parse(content: bytes, source: str, problems: list[Problem], apps: Apps = APP_OPTIONS, base: Path | None = None) -> Settings:
+    """The settings of the content of the INI file `source`. Problems are added to `problems`, see read().
+
+    Relative paths start from `base`; by default that is the file's directory.
+    """
+    return check(read_sections(content, source, problems), source, Path(source).parent if base is None else base, problems, apps)
+
+
+def read_content(source: str, problems: list[Problem]) -> bytes | None:
     """The bytes of the file, or None and a problem."""
     try:
         with Path(source).open("rb") as file:

@@ -41,6 +41,7 @@ from wsdaemon.settings.values import (
     Size,
     Tokens,
     WholeForm,
+    Workers,
 )
 
 
@@ -60,6 +61,21 @@ class DaemonSettings(SectionSettings):
         metadata=explain(
             "How long the start may take in all, apps included. After this the apps that have started are stopped, and the daemon ends "
             "with status 1."
+        ),
+    )
+    workers: Workers = field(
+        default=None,
+        metadata=explain(
+            "How many processes serve clients. auto: one for each CPU that the daemon may use, the quota of its cgroup counted. Then a "
+            "supervisor starts them, with a hub that holds rooms and counts for all of them, and starts again each one that dies. "
+            "Empty: the daemon is one process."
+        ),
+    )
+    worker_timeout: PositiveDuration = field(
+        default=30.0,
+        metadata=explain(
+            "With workers: how long the event loop of a worker may stand still. Then the worker is killed and replaced, and the log shows "
+            "the code that held the loop."
         ),
     )
     max_connections: PositiveCount = field(

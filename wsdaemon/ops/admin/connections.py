@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..connections import Filter, OpenConnections
-from .contract import Answer, PageProblem, PageRequest, as_json
+from .contract import Answer, PageProblem, PageRequest, as_json, asked
 from .routes import Handler, Route
 from .table import CLOSE_CONNECTION, LIST_CONNECTIONS
 
@@ -20,13 +20,13 @@ class ConnectionPages:
     async def listing(self, request: PageRequest) -> Answer:
         values = request.values
         wanted = Filter(values["mount"], values["listener"], values["user"], values["address"])
-        page = await self._connections.page(wanted, values["after"], values["limit"])
+        page = await asked(self._connections.page(wanted, values["after"], values["limit"]))
         content = {"connections": page.connections, "count": page.count}
         return as_json({**content, "after": page.connections[-1]["id"]} if page.more and page.connections else content)
 
     async def close(self, request: PageRequest) -> Answer:
         values = request.values
         id, code = values["id"], values["code"]
-        if not await self._connections.close(id, code, values["reason"]):
+        if not await asked(self._connections.close(id, code, values["reason"])):
             raise PageProblem(404, "no_connection", "No open connection has this id.")
         return as_json({"id": id, "code": code})

@@ -6,9 +6,12 @@ import json
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...core.handshake import Headers
+from ..workers import WorkersAway
+
+T = TypeVar("T")
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -74,6 +77,14 @@ class PageProblem(Exception):
 
     def answer(self) -> Answer:
         return Answer(self.status, _encoded(self.members()), PROBLEM, self.headers)
+
+
+async def asked(question: Awaitable[T]) -> T:
+    """The answer of all workers. PageProblem 503 if the supervisor does not answer."""
+    try:
+        return await question
+    except WorkersAway as error:
+        raise PageProblem(503, "workers_away", f"{str(error).capitalize()}.", (("Retry-After", "1"),)) from None
 
 
 def as_json(content: object, status: int = 200) -> Answer:

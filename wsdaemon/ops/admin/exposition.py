@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -16,7 +17,9 @@ from ...core.histogram import Histogram
 from ...core.registry import Count
 from ...core.reloading import Reloading
 from ..metrics import ListenerView, MountAndListener, Now, Totals, certificates, survey
-from .contract import Answer, PageRequest
+from ..totals import Family, Series, Snapshot, from_json, merged, to_json
+from ..workers import TOTALS, Gathered, Workers
+from .contract import Answer, PageRequest, asked
 from .health import MountView
 from .routes import Handler, Route
 from .table import METRICS
@@ -61,11 +64,14 @@ class Sources:
 
 
 class MetricsPage:
-    """The page /metrics. `open`: without a token."""
+    """The page /metrics. `open`: without a token. With `workers` it has the metrics of all workers, see ops.totals."""
 
-    def __init__(self, sources: Sources, open: bool) -> None:
+    def __init__(self, sources: Sources, open: bool, workers: Workers | None = None) -> None:
         self._sources = sources
         self._open = open
+        self._workers = workers
+        if workers is not None:
+            workers.provide(TOTALS, self._own)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
@@ -75,12 +81,33 @@ class MetricsPage:
         return [(replace(METRICS, open=self._open), self.metrics)]
 
     async def metrics(self, request: PageRequest) -> Answer:
+        registry = await self._registry() if self._workers is None else await self._of_all(self._workers)
+        encode, content_type = _encoder(request.headers.joined("accept") or "")
+        return Answer(200, encode(registry), content_type)
+
+    async def _registry(self) -> CollectorRegistry:
+        """The metrics of this process."""
         now = await survey(self._sources.totals, self._sources.connections)
         registry = CollectorRegistry()
         registry.register(_Collected(self._sources, now))
         registry.register(self._process)
-        encode, content_type = _encoder(request.headers.joined("accept") or "")
-        return Answer(200, encode(registry), content_type)
+        return registry
+
+    async def _own(self, question: Mapping[str, Any]) -> list[Any]:
+        """The snapshot of this process."""
+        metrics = (await self._registry()).collect()
+        return to_json(Family(one.name, one.documentation, one.type, [Series(*sample[:3]) for sample in one.samples]) for one in metrics)
+
+    async def gather(self, workers: Workers) -> tuple[Gathered, Snapshot]:
+        """The metrics of all workers, and the answers that they are made of. PageProblem 503."""
+        found = await asked(workers.gather(TOTALS, {}, await self._own({})))
+        return found, merged({number: from_json(one) for number, one in found.answers.items()}, from_json(found.ended))
+
+    async def _of_all(self, workers: Workers) -> CollectorRegistry:
+        _, snapshot = await self.gather(workers)
+        registry = CollectorRegistry()
+        registry.register(_Merged(snapshot))
+        return registry
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
@@ -89,6 +116,24 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
         return choose_encoder(accept if accept.isascii() else "")
     except (TypeError, ValueError):
         return choose_encoder("")
+
+
+class _Merged(Collector):
+    """A collector of families that are there already."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that the registration collects nothing."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            metric = Metric(family.name, family.about, family.kind)
+            for sample in family.samples:
+                metric.add_sample(*sample)
+            yield metric
 
 
 class _Collected(Collector):

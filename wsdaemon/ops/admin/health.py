@@ -53,7 +53,10 @@ class HealthPages:
         return as_text("live\n")
 
     def ready(self, request: PageRequest) -> Answer:
-        state = self._state()
+        return self.ready_as(self._state())
+
+    def ready_as(self, state: str) -> Answer:
+        """The answer of a daemon in this state."""
         # The page is open, so it names the key and neither the file nor the reason. The status stays 200: what is in use works.
         stale = [f"{file.source}: the changed file cannot be used, the old content is in use\n" for file in self._stale()]
         return as_text("".join([f"{state}\n", *stale]), 200 if state == "ready" else 503)
@@ -62,23 +65,25 @@ class HealthPages:
         return [file for file in self._reloading() if file.problem() is not None]
 
     def status(self, request: PageRequest) -> Answer:
-        return as_json(
-            {
-                "version": self._version,
-                "state": self._state(),
-                "pid": os.getpid(),
-                "started_at": round(self._started_at, 3),
-                "uptime_seconds": round(self._clock() - self._started, 3),
-                "connections": _counted(self._count),
-                "listeners": [self._listener(listener) for listener in self._listeners],
-                "mounts": [self._mount(mount) for mount in self._mounts],
-                "certificates": [
-                    {"listener": listener, "certificate": path, "expires_in_days": round(days, 2)}
-                    for listener, path, days in certificates(self._listeners)
-                ],
-                "files": [{"source": file.source, "problem": file.problem(), "failures": file.failures} for file in self._reloading()],
-            }
-        )
+        return as_json(self.shown())
+
+    def shown(self) -> dict[str, Any]:
+        """The status of this process."""
+        return {
+            "version": self._version,
+            "state": self._state(),
+            "pid": os.getpid(),
+            "started_at": round(self._started_at, 3),
+            "uptime_seconds": round(self._clock() - self._started, 3),
+            "connections": _counted(self._count),
+            "listeners": [self._listener(listener) for listener in self._listeners],
+            "mounts": [self._mount(mount) for mount in self._mounts],
+            "certificates": [
+                {"listener": listener, "certificate": path, "expires_in_days": round(days, 2)}
+                for listener, path, days in certificates(self._listeners)
+            ],
+            "files": [{"source": file.source, "problem": file.problem(), "failures": file.failures} for file in self._reloading()],
+        }
 
     def _listener(self, listener: ListenerView) -> dict[str, Any]:
         return {

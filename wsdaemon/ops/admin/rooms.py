@@ -13,7 +13,7 @@ from ...brokers.contract import BrokerError, HistoryPage, Message, Position, Pre
 from ...brokers.pages import first_messages, has_more
 from ..connections import OpenConnections
 from . import table
-from .contract import Answer, PageProblem, PageRequest, as_json
+from .contract import Answer, PageProblem, PageRequest, as_json, asked
 from .publishing import Wanted, parse
 from .routes import Handler, Route
 from .table import LONGEST_TYPE
@@ -150,7 +150,7 @@ class RoomsPages:
         page = await self._ask(self._mount(values["mount"]).rooms.presence(room, None))
         if not any(who.id == member for who in page.members):
             raise PageProblem(404, "no_member", "No member of the room has this id.")
-        if not await self._connections.close(member, code, values["reason"]):
+        if not await asked(self._connections.close(member, code, values["reason"])):
             raise PageProblem(409, "elsewhere", "The member is connected to another daemon.")
         return as_json({"room": room, "member": member, "code": code})
 

@@ -105,6 +105,7 @@ _CONNECTION = _object(
         "id": _NAME,
         "mount": _NAME,
         "listener": _NAME,
+        "worker": {**_NUMBER, "description": "The number of its worker, if there are workers."},
         "path": {**_NAME, "description": "The path that was asked for, without the query."},
         "address": _NAME,
         "port": {"type": ["integer", "null"]},

@@ -1,0 +1,324 @@
+"""The supervisor with children that are no processes: when they may serve, when they are killed, and in which order they end."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.support.fakes import Loop
+from wsdaemon.daemon import heartbeats, supervisor
+from wsdaemon.daemon.heartbeats import SlotState
+from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Manifest
+from wsdaemon.daemon.parts import StartError, State
+from wsdaemon.daemon.supervisor import LOOK_SECONDS, OVERDUE_SECONDS, Supervisor, worker_count
+from wsdaemon.settings.build import build, section
+from wsdaemon.settings.model import Settings
+
+
+class Process:
+    pid = 77
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+
+class Channel:
+    open = True
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.passed: dict[str, int] = {}
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        self.sent.append(kind)
+        self.passed[kind] = len(descriptors)
+
+
+class FakeChild:
+    """A child as the supervisor knows it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.role, self.number = manifest.role, manifest.number
+        self.name = f"worker {self.number}" if self.number else "hub"
+        self.process = Process()
+        self.channel = Channel()
+        self.ready_since: float | None = None
+        self.reason = ""
+        self.hung = False
+
+    async def take_stack(self) -> str:
+        return 'File "app.py", line 3 in spin'
+
+    def how_it_ended(self) -> str:
+        return f"ended with status {self.process.returncode}"
+
+    def forget(self) -> None:
+        self.channel.open = False
+
+    def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.returncode = -9
+
+
+class House:
+    """A supervisor on a loop whose clock stands still, with two workers."""
+
+    def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, folder: Path, **daemon: object) -> None:
+        self.loop = loop
+        self.started: list[FakeChild] = []
+        self.failures: list[str] = []
+        monkeypatch.setattr(supervisor, "start_child", self.start_child)
+        monkeypatch.setattr(heartbeats, "time", self)
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(str(folder / "notify"))
+        self.notified.setblocking(False)
+        heritage = Heritage(text="", directory=folder, log=InheritedLog(destination="stdout", prefix=""))
+        environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "90000000"}
+        self.supervisor = Supervisor(settings(folder, **daemon), loop, heritage, failed=self.failures.append, environ=environ)
+        self.supervisor._has_hub = True
+
+    def monotonic_ns(self) -> int:
+        return int(self.loop.time() * 1e9)
+
+    def start_child(
+        self, loop: Loop, make_manifest: Callable[[Mapping[str, int]], Manifest], descriptors: Mapping[str, int], **told: object
+    ) -> FakeChild:
+        self.started.append(FakeChild(make_manifest(descriptors)))
+        return self.started[-1]
+
+    def latest(self, number: int) -> FakeChild:
+        return [child for child in self.started if child.number == number][-1]
+
+    def tell(self, child: Any, kind: str, **fields: object) -> None:
+        self.supervisor._received(child, {"kind": kind, **fields}, ())
+        self.loop.settle()
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> Any:
+        task = self.loop.create_task(coroutine)
+        self.loop.settle()
+        return task
+
+    def start(self) -> None:
+        """Until all are ready."""
+        task = self.run(self.supervisor.start())
+        for number in (0, 1, 2):
+            self.be_ready(number)
+        task.result()
+
+    def be_ready(self, number: int) -> None:
+        self.supervisor._heartbeats.slots[number].state = SlotState.READY
+        self.tell(self.latest(number), "ready")
+
+    def beat(self, *numbers: int) -> None:
+        for number in numbers:
+            self.supervisor._heartbeats.slots[number].beat()
+
+    def pass_time(self, seconds: float, beating: Sequence[int]) -> None:
+        """Seconds in which the loops of these children turn."""
+        for _ in range(int(seconds / LOOK_SECONDS)):
+            self.beat(*beating)
+            self.loop.advance(LOOK_SECONDS)
+
+    def told_systemd(self) -> list[str]:
+        told = []
+        while True:
+            try:
+                told += self.notified.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return told
+
+
+def settings(folder: Path, **daemon: object) -> Settings:
+    sections = [
+        section("daemon", **{"workers": 2, "worker_timeout": "30s", **daemon}),
+        section("listener:web", address=f"unix:{folder}/ws.sock"),
+        section("mount:/echo", app="echo"),
+    ]
+    return build(sections, "ws.ini")
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[House]:
+    with Loop() as loop:
+        house = House(loop, monkeypatch, tmp_path)
+        house.supervisor.open()
+        yield house
+        house.supervisor.close()
+        house.notified.close()
+
+
+def test_workers_serve_once_all_are_ready(house: House) -> None:
+    task = house.run(house.supervisor.start())
+    assert [child.name for child in house.started] == ["hub", "worker 1", "worker 2"]
+    house.be_ready(0)
+    house.be_ready(2)
+    assert not task.done() and not house.latest(2).channel.sent
+    house.be_ready(1)
+    task.result()
+    assert [house.latest(number).channel.sent for number in (0, 1, 2)] == [[], ["serve"], ["serve"]]
+    assert house.told_systemd()[-2:] == ["READY=1", "STATUS=ready, 0 connections, 2 of 2 workers"]
+
+
+def test_each_child_inherits_what_it_needs(house: House) -> None:
+    house.start()
+    named = {child.name: sorted(child.manifest.descriptors) for child in house.started}
+    of_worker = ["heartbeats", "hub", "listener:web"]
+    assert named == {"hub": ["heartbeats", "worker:1", "worker:2"], "worker 1": of_worker, "worker 2": of_worker}
+
+
+def test_a_worker_that_is_replaced_serves_at_once_and_gets_a_new_link_to_the_hub(house: House) -> None:
+    house.start()
+    house.latest(1).process.returncode = -9
+    house.pass_time(1, [0, 2])
+    assert len(house.started) == 4
+    assert house.latest(0).channel.passed == {"worker": 1}
+    assert "hub" in house.latest(1).manifest.descriptors
+    house.be_ready(1)
+    assert house.latest(1).channel.sent == ["serve"]
+
+
+def test_a_new_hub_gets_a_link_to_each_worker_and_the_workers_are_given_theirs(house: House) -> None:
+    house.start()
+    house.latest(0).process.returncode = -9
+    house.pass_time(1, [1, 2])
+    assert sorted(house.latest(0).manifest.descriptors) == ["heartbeats", "worker:1", "worker:2"]
+    assert house.latest(1).channel.passed["hub"] == house.latest(2).channel.passed["hub"] == 1
+
+
+def test_hub_and_worker_that_die_together_find_each_other(house: House) -> None:
+    house.start()
+    house.latest(0).process.returncode = house.latest(1).process.returncode = -9
+    house.pass_time(1, [2])
+    assert "worker:1" in house.latest(0).manifest.descriptors
+    assert "hub" in house.latest(1).manifest.descriptors
+    assert house.latest(2).channel.passed["hub"] == 1
+    links = house.supervisor._pairs_to_hub()
+    assert not links.for_hub and not links.for_worker
+
+
+def test_a_child_that_fails_five_times_ends_the_start_with_its_reason(house: House) -> None:
+    task = house.run(house.supervisor.start())
+    for _ in range(5):
+        child = house.latest(1)
+        house.tell(child, "failed", reason="no module named nope")
+        child.process.returncode = 1
+        house.loop.advance(2)
+    house.loop.advance(1)
+    with pytest.raises(StartError, match="worker 1 did not start 5 times in a row: no module named nope"):
+        task.result()
+    assert all(child.process.returncode is not None for child in house.started), "no child stays behind"
+    assert house.supervisor.state is State.STOPPED
+    assert not (Path(house.supervisor._settings.listeners[0].address.path)).exists()  # type: ignore[union-attr]
+
+
+def test_a_child_that_starts_no_more_ends_the_daemon(house: House) -> None:
+    house.start()
+    house.latest(2).process.returncode = -9
+    for _ in range(5):
+        house.pass_time(10, [0, 1])
+        house.latest(2).process.returncode = 1
+    house.pass_time(1, [0, 1])
+    assert house.failures == ["worker 2 did not start 5 times in a row: it ended with status 1"]
+
+
+def test_a_worker_whose_loop_stands_still_is_killed_with_its_stack_in_the_log(house: House) -> None:
+    house.start()
+    house.pass_time(29, [0, 1])
+    assert house.latest(2).process.returncode is None
+    with capturedLogs() as events:
+        house.pass_time(2, [0, 1])
+    assert len(house.started) == 4
+    killed = next(event for event in events if "is killed" in formatEvent(event))
+    assert formatEvent(killed) == "worker 2 is killed: its loop has stood still for 30 s; its main thread stood at:"
+    assert killed["log_failure"].getTraceback() == 'File "app.py", line 3 in spin'
+
+
+def test_after_a_pause_of_the_machine_no_worker_is_killed(house: House) -> None:
+    house.start()
+    house.pass_time(1, [0, 1, 2])
+    timer = house.supervisor._timer
+    assert timer is not None
+    timer.cancel()
+    house.loop.advance(3600)
+    house.supervisor._look()  # the supervisor is the first to run again
+    house.pass_time(5, [0, 1, 2])
+    assert len(house.started) == 3
+
+
+def test_a_child_that_never_becomes_ready_is_killed(house: House) -> None:
+    house.run(house.supervisor.start())
+    house.be_ready(0)
+    house.be_ready(1)
+    house.pass_time(house.supervisor._settings.daemon.start_timeout + 11, [0, 1])
+    assert len(house.started) == 4
+
+
+def test_systemd_hears_of_a_worker_that_is_overdue_by_silence(house: House) -> None:
+    house.start()
+    house.latest(2).kill = lambda: None  # type: ignore[method-assign]
+    house.pass_time(30 + OVERDUE_SECONDS - 1, [0, 1])
+    assert "WATCHDOG=1" in house.told_systemd()
+    house.pass_time(2, [0, 1])
+    house.told_systemd()
+    house.pass_time(60, [0, 1])
+    assert house.told_systemd() == []
+
+
+def test_the_hub_ends_after_the_workers(house: House) -> None:
+    house.start()
+    task = house.run(house.supervisor.stop())
+    assert house.supervisor.state is State.DRAINING
+    assert [house.latest(number).channel.sent[-1:] for number in (0, 1, 2)] == [[], ["stop"], ["stop"]]
+    assert not Path(str(house.supervisor._settings.listeners[0].address).split(":")[1]).exists()
+    house.latest(1).process.returncode = house.latest(2).process.returncode = 0
+    house.loop.advance(LOOK_SECONDS)
+    assert house.latest(0).channel.sent == ["stop"]
+    house.latest(0).process.returncode = 0
+    house.loop.advance(LOOK_SECONDS)
+    task.result()
+    assert len(house.started) == 3
+
+
+def test_a_reload_and_a_second_request_to_stop_are_passed_on(house: House) -> None:
+    house.start()
+    house.supervisor.reload()
+    house.supervisor.drop()
+    assert house.latest(0).channel.sent == ["reload", "drop"]
+    assert house.latest(1).channel.sent == house.latest(2).channel.sent == ["serve", "reload", "drop"]
+
+
+def test_an_address_in_use_ends_the_start_before_any_child_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Loop() as loop, socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "ws.sock"))
+        other.listen()
+        house = House(loop, monkeypatch, tmp_path)
+        with pytest.raises(StartError, match="another process listens there"):
+            house.supervisor.open()
+        assert not house.started
+        house.notified.close()
+
+
+def test_auto_is_as_many_as_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "usable_cpus", lambda: 7)
+    assert worker_count(settings(tmp_path, workers="auto")) == 7
+    assert worker_count(settings(tmp_path, workers=3)) == 3
+
+
+def test_the_supervisor_imports_nothing_that_serves_clients() -> None:
+    program = "import sys, wsdaemon.tap, wsdaemon.daemon.supervisor; print([name for name in sys.modules if name in sys.argv])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "autobahn", "wsdaemon.wire", "wsdaemon.edge", "wsdaemon.apps", "cryptography", "prometheus_client"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "[]\n"

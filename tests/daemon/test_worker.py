@@ -1,0 +1,176 @@
+"""A worker in the test's own process: it serves when it is told to, and ends as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.inside import run_inside, until
+from wsdaemon.daemon.child_process import ChildProcess
+from wsdaemon.daemon.heartbeats import Heart, Heartbeats, SlotState
+from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role
+from wsdaemon.daemon.parts import State
+from wsdaemon.daemon.worker import Worker, read_settings
+
+ECHO = """
+[daemon]
+workers = 2
+python_path = lib
+[listener:web]
+address = tcp:0:interface=127.0.0.1
+[mount:/echo]
+app = echo
+"""
+
+
+class Reactor:
+    """A reactor as far as a worker stops it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncioEventloop = loop
+        self.stopped = 0
+
+    def callWhenRunning(self, function: Callable[[], None]) -> None:
+        function()
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class Child(ChildProcess):
+    """A child without a supervisor: the test speaks in its place."""
+
+    told: list[str]
+
+    def join(self, loop: asyncio.AbstractEventLoop, received: Any, orphaned: Any) -> None:
+        self.received, self.orphaned, self.told = received, orphaned, []
+        self.heart = Heart(self.slot, loop)
+
+    def ready(self) -> None:
+        self.told.append("ready")
+        self.slot.state = SlotState.READY
+
+
+class Serving:
+    """A worker, its socket, and its clients' URL."""
+
+    def __init__(self, worker: Worker, child: Child, reactor: Reactor, port: int) -> None:
+        self.worker, self.child, self.reactor, self.url = worker, child, reactor, f"ws://127.0.0.1:{port}/echo"
+
+    def say(self, kind: str) -> None:
+        self.child.received({"kind": kind}, ())
+
+    def connect(self) -> connect:
+        return connect(self.url, proxy=None)
+
+
+def manifest(folder: Path, text: str, descriptors: dict[str, int]) -> Manifest:
+    return Manifest(
+        role=Role.WORKER, number=1, generation=1, supervisor=os.getpid(), workers=2, settings=text, source="etc/ws.ini",
+        directory=str(folder), log=InheritedLog(destination="stdout", prefix=""), descriptors=descriptors,
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def worker(folder: Path, text: str = ECHO) -> AsyncIterator[Serving]:
+    page = Heartbeats.make(2)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    port = listening.getsockname()[1]
+    child = Child(manifest(folder, text, {"heartbeats": page, "listener:web": listening.detach()}))
+    settings, problems = read_settings(child)
+    assert not problems
+    reactor = Reactor(asyncio.get_running_loop())
+    served = Worker(child, settings, reactor)
+    served.open()
+    try:
+        await served.start()
+        yield Serving(served, child, reactor, port)
+    finally:
+        await served.stop()
+        child.slot._words.release()
+        os.close(page)
+
+
+def test_a_worker_accepts_when_it_is_told_to(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            assert serving.child.told == ["ready"]
+            opening = asyncio.ensure_future(serving.connect().__aenter__())
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not opening.done()
+            serving.say("serve")
+            client: ClientConnection = await opening
+            assert serving.child.slot.state is SlotState.SERVING
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            assert serving.child.slot.connections == 1
+            await client.close()
+
+    run_inside(main())
+
+
+def test_a_worker_stops_reloads_and_drops_as_it_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            serving.say("serve")
+            calls: list[str] = []
+            serving.worker.reload_all = lambda: calls.append("reload")
+            async with serving.connect() as client:
+                serving.say("reload")
+                assert calls == ["reload"]
+                serving.say("drop")
+                await client.wait_closed()
+            serving.say("a message of a newer version")
+            serving.say("stop")
+            assert serving.reactor.stopped == 1
+            await serving.worker.stop()
+            assert serving.worker.daemon.state is State.STOPPED
+            assert serving.child.slot.state is SlotState.STOPPING
+
+    run_inside(main())
+
+
+def test_a_worker_without_its_supervisor_says_1012(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            serving.say("serve")
+            async with serving.connect() as client:
+                serving.child.orphaned()
+                assert serving.reactor.stopped == 1
+                stopping = asyncio.ensure_future(serving.worker.stop())
+                with contextlib.suppress(ConnectionClosed):
+                    await client.recv()
+                assert client.close_code == 1012
+                await stopping
+
+    run_inside(main())
+
+
+def test_a_worker_that_never_served_stops_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            daemon = serving.worker.daemon
+        assert daemon.state is State.STOPPED
+        with socket.socket() as sock:
+            await until(lambda: sock.connect_ex(("127.0.0.1", int(serving.url.split(":")[2].split("/")[0]))) != 0)
+
+    run_inside(main())
+
+
+def test_relative_paths_start_from_the_directory_of_the_settings(tmp_path: Path) -> None:
+    page = Heartbeats.make(2)
+    settings, problems = read_settings(Child(manifest(tmp_path, ECHO, {"heartbeats": page})))
+    os.close(page)
+    assert not problems
+    assert settings.daemon.python_path == (tmp_path / "etc" / "lib",)
+    assert settings.source == "etc/ws.ini"

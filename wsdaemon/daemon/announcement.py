@@ -1,0 +1,42 @@
+"""The lines of the log with the addresses that clients can connect to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.logger import Logger
+
+from ..settings.addresses import TcpAddress
+from ..settings.model import ListenerSettings
+
+log = Logger(namespace="wsdaemon")
+
+MAX_LISTED_PATHS = 20
+"""Paths that the log lists for one listener at the start."""
+
+ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104
+"""Interfaces of a listener that accepts connections on every address of the machine."""
+
+
+def announce(served: Sequence[tuple[ListenerSettings, int | None]], paths: Sequence[str]) -> None:
+    """Log the addresses of listeners, each with the TCP port it has, and the paths of their mounts."""
+    for settings, number in served:
+        what = "TLS" if settings.secure else "plain"
+        port = f" (port {number})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+        log.info(
+            "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
+        )
+    for settings, number in served:
+        log.info("serving {urls}", urls=served_urls(settings, number, paths))
+
+
+def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:
+    """The URLs that a listener serves, for its operator: `ws://127.0.0.1:8080/echo, /chat`. `port` is None for a unix socket."""
+    served = [path for path in paths if not settings.mounts or path in settings.mounts]
+    listed = ", ".join(served[:MAX_LISTED_PATHS]) + (f" and {len(served) - MAX_LISTED_PATHS} more" if served[MAX_LISTED_PATHS:] else "")
+    if port is None:
+        return f"{listed} on {settings.address}"
+    host = settings.address.interface if isinstance(settings.address, TcpAddress) else ""
+    if host in ANY_INTERFACE:
+        host = "localhost"
+    return f"{'wss' if settings.secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}{listed}"

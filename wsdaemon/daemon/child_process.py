@@ -1,0 +1,144 @@
+"""The common part of a worker's life and the hub's: the name, the log, the heartbeat, and the end with the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final
+
+from twisted.logger import globalLogBeginner
+from twisted.python.reflect import namedAny
+
+from ..ops.log_standard import connect
+from ..ops.logs import DaemonLog, LogOptions, make_log
+from ..settings.model import LoggingSettings
+from .channel import MAX_MESSAGE_BYTES, Channel, Message
+from .heartbeats import Heart, Heartbeats, SlotState
+from .inheritance import InheritanceError, Manifest, Role
+from .title import name_process
+
+SUPERVISOR_DIED: Final = signal.SIGALRM
+"""The kernel's signal to a child whose supervisor has died."""
+
+LAST_SECONDS: Final = 2.0
+"""A child whose supervisor has died ends within this time, however busy it is."""
+
+MAX_REASON_CHARACTERS: Final = 8 * 1024
+"""The beginning and the end of a longer reason are told."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class ChildProcess:
+    """This process, as a child of the supervisor."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.heartbeats = Heartbeats(manifest.descriptors["heartbeats"])
+        self.slot = self.heartbeats.hub if manifest.role is Role.HUB else self.heartbeats.worker(manifest.number)
+        self.channel: Channel | None = None
+        self.heart: Heart | None = None
+        self._orphaned: Callable[[], None] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._dying = False
+
+    @classmethod
+    def begin(cls, role: Role) -> ChildProcess:
+        """Take over what the supervisor left to this process. If no supervisor started it, it ends with status 2."""
+        try:
+            manifest = Manifest.read(os.environ)
+        except InheritanceError as error:
+            print(f"wsdaemon: {error}", file=sys.stderr)
+            sys.exit(2)
+        assert manifest.role is role
+        child = cls(manifest)
+        number = "" if role is Role.HUB else f" {manifest.number}"
+        name_process(f"wsdaemon: {role.value}{number}", "wsdaemon:hub" if role is Role.HUB else f"wsdaemon:{manifest.number}")
+        child._end_with_the_supervisor()
+        child.slot.own(os.getpid())
+        if "stack" in manifest.descriptors:
+            faulthandler.register(signal.SIGQUIT, manifest.descriptors["stack"], all_threads=False)
+        return child
+
+    # -- the log
+
+    def make_log(self, chosen: LoggingSettings) -> DaemonLog | None:
+        """The log of this process, already in use; None if an observer of the operator's own takes the lines."""
+        told = self.manifest.log
+        if told.observer:
+            globalLogBeginner.beginLoggingTo([namedAny(told.observer)()], redirectStandardIO=False)
+            return None
+        options = LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=told.destination)
+        worker = self.manifest.number or None
+        opened = self.manifest.descriptors.get("log", -1)
+        log = make_log(options, os.environ, syslog_prefix=told.prefix, worker=worker, opened=opened)
+        log.open()
+        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
+        if not logging.getLogger().handlers:
+            connect(log)
+        return log
+
+    # -- the loop
+
+    def join(
+        self, loop: asyncio.AbstractEventLoop, received: Callable[[Message, Sequence[int]], None], orphaned: Callable[[], None]
+    ) -> None:
+        """Beat, and listen to the supervisor from now on. `orphaned` is called on the loop, once, when the supervisor has died.
+
+        The process ends LAST_SECONDS later at the latest.
+        """
+        self._loop, self._orphaned = loop, orphaned
+        self.channel = Channel(socket.socket(fileno=self.manifest.descriptors["supervisor"]), loop, received, self._supervisor_died)
+        self.heart = Heart(self.slot, loop)
+        self.heart.start()
+
+    def ready(self) -> None:
+        """Tell the supervisor that the start is over."""
+        self.slot.state = SlotState.READY
+        assert self.channel is not None
+        self.channel.send("ready")
+
+    def failed(self, reason: str) -> None:
+        """Tell the supervisor why the start failed."""
+        if len(reason) > MAX_REASON_CHARACTERS:
+            half = MAX_REASON_CHARACTERS // 2
+            reason = f"{reason[:half]}\n...\n{reason[-half:]}"
+        assert len(reason) < MAX_MESSAGE_BYTES
+        assert self.channel is not None
+        self.channel.send("failed", reason=reason)
+
+    # -- the supervisor's death
+
+    def _end_with_the_supervisor(self) -> None:
+        """Have the kernel tell this process when the supervisor has died, also if its loop hangs (prctl(2))."""
+        signal.signal(SUPERVISOR_DIED, self._told_by_the_kernel)
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, int(SUPERVISOR_DIED), 0, 0, 0)
+        if os.getppid() != self.manifest.supervisor:  # it died before the kernel knew
+            sys.exit(1)
+
+    def _told_by_the_kernel(self, number: int, frame: FrameType | None) -> None:
+        self._begin_to_die()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._supervisor_died)
+
+    def _supervisor_died(self) -> None:
+        """The signal and the end of the channel tell the same, in either order."""
+        self._begin_to_die()
+        orphaned, self._orphaned = self._orphaned, lambda: None
+        orphaned()
+
+    def _begin_to_die(self) -> None:
+        if not self._dying:
+            self._dying = True
+            signal.signal(SUPERVISOR_DIED, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, LAST_SECONDS)
+

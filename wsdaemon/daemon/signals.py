@@ -1,0 +1,120 @@
+"""The signals of a process: to stop, to reload, to replace workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from twisted.logger import Logger
+
+log = Logger(namespace="wsdaemon")
+
+
+class StartStopped(KeyboardInterrupt):
+    """A signal asked the process to stop before the daemon was ready. No handler of `Exception` in users' modules catches it."""
+
+
+class Signals:
+    """SIGTERM and SIGINT stop, SIGHUP and SIGUSR1 reload, SIGUSR2 is only logged. They are the daemon's from the first moment.
+
+    The first request to stop drains, the second drops the connections, the third ends a process that does not react any more.
+    Before the daemon is ready a request to stop ends the start, and a request to reload waits.
+
+    Twisted's own handlers would make twistd die of the signal after a clean stop; with these the exit status is 0.
+    """
+
+    STOP = (signal.SIGTERM, signal.SIGINT)
+    RELOAD = (signal.SIGHUP, signal.SIGUSR1)  # SIGUSR1 rotates twistd's own log
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._stops = 0
+        self._reload_waits = False
+        self._raises = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Callable[[], object] = lambda: None
+        self._stop_now: Callable[[], object] = lambda: None
+        self._reload: Callable[[], object] | None = None
+
+    def install(self) -> None:
+        """Take the signals over; again later if Twisted has set handlers of its own. Only the main thread can: others do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handlers = {
+            **dict.fromkeys(self.STOP, self._stop_asked),
+            **dict.fromkeys(self.RELOAD, self._reload_asked),
+            signal.SIGUSR2: self._upgrade_asked,
+        }
+        for number, handler in handlers.items():
+            self._before.setdefault(number, signal.signal(number, handler))
+
+    def uninstall(self) -> None:
+        """Put back the handlers that were there before the first install()."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    @contextlib.contextmanager
+    def ending_with_an_exception(self) -> Iterator[None]:
+        """While the loop does not run: a request to stop, also one of before, raises StartStopped here."""
+        if self._stops:
+            raise StartStopped
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
+    def direct(
+        self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object],
+        reload: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Have these called on the loop from now on. `reload` None: not yet."""
+        self._loop, self._stop, self._stop_now, self._reload = loop, stop, stop_now, reload
+        if self._stops:
+            loop.call_soon_threadsafe(self._stop)
+        if reload is not None and self._reload_waits:
+            self._reload_waits = False
+            loop.call_soon_threadsafe(reload)
+
+    def _stop_asked(self, number: int, frame: FrameType | None) -> None:
+        self._stops += 1
+        if self._stops > 2:
+            os._exit(1)  # a loop that does not turn any more
+        if self._raises:
+            raise StartStopped
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop if self._stops == 1 else self._stop_now)
+
+    def _reload_asked(self, number: int, frame: FrameType | None) -> None:
+        if self._loop is None or self._reload is None:
+            self._reload_waits = True
+        else:
+            self._loop.call_soon_threadsafe(self._reload)
+
+    def _upgrade_asked(self, number: int, frame: FrameType | None) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(_tell_that_nothing_is_replaced)
+
+
+def _tell_that_nothing_is_replaced() -> None:
+    log.info("SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing")
+
+
+def hold_signals(reactor: Any, signals: Signals) -> None:
+    """While the reactor starts it sets handlers of its own for a moment: signals wait until ours are in place again."""
+    if threading.current_thread() is threading.main_thread():
+        held = {*Signals.STOP, *Signals.RELOAD, signal.SIGUSR2}
+
+        def take_back() -> None:
+            signals.install()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+        reactor.addSystemEventTrigger("before", "startup", signal.pthread_sigmask, signal.SIG_BLOCK, held)
+        reactor.callWhenRunning(take_back)

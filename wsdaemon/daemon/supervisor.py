@@ -1,0 +1,347 @@
+"""With `workers`: the process that binds the sockets, starts the hub and the workers, watches them, and replaces each one that dies.
+
+It carries no data of clients and imports nothing that serves them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from twisted.logger import Logger, LogLevel
+
+from ..ops.systemd import Notifier, watchdog_interval
+from ..settings.model import Settings
+from ..settings.rooms import RoomsOptions
+from ..settings.values import AUTO
+from .announcement import announce
+from .channel import Message, close_all
+from .children import MODULES, LaunchedChild, start_child
+from .cpus import usable_cpus
+from .heartbeats import Heartbeats, SlotState
+from .hub_pairs import HubPairs
+from .inheritance import Heritage, InheritedFile, Manifest, Role, take_files
+from .keeper import Keeper, Text
+from .parts import StartError, State
+from .sockets import Bound, ListenError, Sockets, wanted_sockets
+
+LOOK_SECONDS: Final = 0.25
+"""Between two looks at the heartbeats."""
+
+AWAY_SECONDS: Final = 1.0
+"""If a look is late by more, the supervisor was away itself, as after a pause of the machine: the heartbeats are old for that reason."""
+
+OVERDUE_SECONDS: Final = 10.0
+"""How long after `worker_timeout` a worker that hangs may still be there before systemd gets no more signs of life."""
+
+START_MARGIN_SECONDS: Final = 10.0
+"""How long after `start_timeout` a child that is not ready is killed; by then a child whose loop turns has given up by itself."""
+
+STATUS_SECONDS: Final = 10.0
+"""Between two messages to systemd, at most."""
+
+HUB_END_SECONDS: Final = 5.0
+"""How long the hub may take to end once all workers have ended."""
+
+GENERATION: Final = 1
+
+ROOMS: Final = "the app rooms needs the hub, which this version does not have; leave [daemon] workers out"
+
+log = Logger(namespace="wsdaemon.supervisor")
+
+
+def worker_count(settings: Settings) -> int:
+    """The number of workers of these settings, which have the key."""
+    chosen = settings.daemon.workers
+    return usable_cpus() if chosen == AUTO else int(chosen or 1)
+
+
+class Supervisor:
+    """The hub and the workers of one daemon, and the sockets that the workers accept from."""
+
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, heritage: Heritage, *, failed: Callable[[str], None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:  # fmt: skip
+        """`failed` is called with the reason when the daemon must end: a child does not start any more."""
+        self.state = State.STOPPED
+        self.notifier = Notifier.from_environment(environ)
+        self._settings, self._loop, self._heritage, self._failed, self._environ = settings, loop, heritage, failed, environ
+        self._count = worker_count(settings)
+        self._watchdog = watchdog_interval(environ, os.getpid())
+        self._has_hub = importlib.util.find_spec(MODULES[Role.HUB]) is not None
+        self._files: Mapping[str, InheritedFile] = {}
+        self._sockets: dict[str, Bound] = {}
+        self._page = -1
+        self._links: HubPairs | None = None
+        self._looked = self._awake_since = self._told_at = 0.0
+        self._status = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._all_ready: asyncio.Future[None] | None = None
+        self._killing: set[asyncio.Task[None]] = set()
+        self.hub = Keeper(Role.HUB, 0, loop, launch=self._launch_hub, ready=self._became_ready, lost=self._lost, gave_up=self._gave_up)
+        self.workers = [
+            Keeper(
+                Role.WORKER, number, loop, launch=partial(self._launch_worker, number), ready=self._became_ready, lost=self._lost,
+                gave_up=self._gave_up,
+            )
+            for number in range(1, self._count + 1)
+        ]  # fmt: skip
+
+    @property
+    def _keepers(self) -> list[Keeper]:
+        return [self.hub, *self.workers] if self._has_hub else self.workers
+
+    # -- the start
+
+    def open(self) -> None:
+        """Bind the sockets, and read the files that only a privileged process may read. StartError with every problem."""
+        self._files = take_files(self._settings)
+        source, problems = Sockets(self._environ), []
+        for section, address, backlog in wanted_sockets(self._settings):
+            try:
+                self._sockets[section] = source.take(section, address, backlog)
+            except ListenError as error:
+                problems.append(self._settings.problem(section, str(error), "address", str(address)))
+        if not self._has_hub:
+            problems += [
+                self._settings.problem(f"mount:{mount.path}", ROOMS, "app", "rooms")
+                for mount in self._settings.mounts
+                if isinstance(mount.options, RoomsOptions)
+            ]
+        if problems:
+            self.close()
+            raise StartError(*problems)
+        self._page = Heartbeats.make(self._count)
+        self._heartbeats = Heartbeats(self._page)
+        self._links = HubPairs(self._count)
+        self.state = State.STARTING
+
+    async def start(self) -> None:
+        """Start the hub and the workers; returns when all are ready, and the workers accept. StartError if one cannot start."""
+        log.info("starting {count} workers", count=self._count)
+        self._all_ready = self._loop.create_future()
+        self._awake_since = self._looked = self._loop.time()
+        self._look()
+        try:
+            for keeper in self._keepers:
+                keeper.start()
+            await self._all_ready
+        except BaseException:
+            await self._kill_all()
+            self.close()
+            raise
+        for keeper in self._keepers:
+            keeper.later = True
+        self.state = State.READY
+        for keeper in self.workers:
+            self._let_serve(keeper)
+        announce([(each, self.port(each.name)) for each in self._settings.listeners], [mount.path for mount in self._settings.mounts])
+        self.notifier.ready(self._describe())
+
+    def close(self) -> None:
+        """The start has failed: close the sockets and remove their files."""
+        self._release_sockets()
+        if self._links is not None:
+            self._links.close()
+        if self._page >= 0:
+            os.close(self._page)
+            self._page = -1
+        if self._timer is not None:
+            self._timer.cancel()
+        self.notifier.close()
+        self.state = State.STOPPED
+
+    def port(self, listener: str) -> int | None:
+        """The TCP port of a listener; None for a unix socket."""
+        sock = self._sockets[f"listener:{listener}"].sock
+        return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+    def _release_sockets(self) -> None:
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def _launch_hub(self) -> LaunchedChild:
+        links = self._pairs_to_hub()
+        for keeper in self.workers:
+            if keeper.number not in links.for_hub:
+                links.connect(keeper.number)
+        child = self._launch(Role.HUB, 0, {f"worker:{number}": sock.fileno() for number, sock in links.for_hub.items()})
+        for keeper in self.workers:
+            links.hub_has(keeper.number)
+            if keeper.child is not None and keeper.number in links.for_worker:
+                keeper.child.channel.send("hub", [links.for_worker[keeper.number].fileno()])
+                links.worker_has(keeper.number)
+        return child
+
+    def _launch_worker(self, number: int) -> LaunchedChild:
+        links = self._pairs_to_hub()
+        if number not in links.for_worker:
+            links.connect(number)
+            if self.hub.child is not None:
+                self.hub.child.channel.send("worker", [links.for_hub[number].fileno()], number=number, generation=GENERATION)
+                links.hub_has(number)
+        sockets = {section: bound.sock.fileno() for section, bound in self._sockets.items()}
+        child = self._launch(Role.WORKER, number, {**sockets, "hub": links.for_worker[number].fileno()})
+        links.worker_has(number)
+        return child
+
+    def _pairs_to_hub(self) -> HubPairs:
+        assert self._links is not None
+        return self._links
+
+    def _launch(self, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
+        heritage = self._heritage
+        log_descriptor = heritage.log_descriptor()
+
+        def make_manifest(named: Mapping[str, int]) -> Manifest:
+            return Manifest(
+                role=role, number=number, generation=GENERATION, supervisor=os.getpid(), workers=self._count, settings=heritage.text,
+                source=self._settings.source, directory=str(heritage.directory), log=heritage.log,
+                descriptors=named, files=self._files, pages=heritage.pages,
+            )  # fmt: skip
+
+        shared = {"heartbeats": self._page} | ({"log": log_descriptor} if log_descriptor >= 0 else {})
+        slot = self._heartbeats.slots[number]
+        if slot.state is not SlotState.COMING:
+            slot.begin(SlotState.COMING, GENERATION)
+        return start_child(self._loop, make_manifest, {**descriptors, **shared}, received=self._received, ended=self._ended)
+
+    def _let_serve(self, keeper: Keeper) -> None:
+        if keeper.child is not None:
+            keeper.child.channel.send("serve")
+
+    # -- told by children
+
+    def _keeper(self, child: LaunchedChild) -> Keeper:
+        return self.hub if child.role is Role.HUB else self.workers[child.number - 1]
+
+    def _ended(self, child: LaunchedChild) -> None:
+        self._keeper(child).channel_ended(child)
+
+    def _received(self, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
+        close_all(descriptors)  # no child sends any
+        if message["kind"] == "ready":
+            self._keeper(child).became_ready()
+        elif message["kind"] == "failed":
+            child.reason = str(message["reason"])
+
+    def _became_ready(self, child: LaunchedChild) -> None:
+        if self.state is State.READY:
+            if child.role is Role.WORKER:
+                self._let_serve(self._keeper(child))
+        elif self._all_ready is not None and not self._all_ready.done() and all(keeper.ready for keeper in self._keepers):
+            self._all_ready.set_result(None)
+
+    def _lost(self, child: LaunchedChild, wait: float) -> None:
+        """A child has ended. If its successor comes at once, the other workers leave new connections to it, see Band."""
+        slot = self._heartbeats.slots[child.number]
+        slot.begin(SlotState.EMPTY if wait else SlotState.COMING, GENERATION, hold=not wait)
+
+    def _gave_up(self, reason: str) -> None:
+        if self._all_ready is not None and not self._all_ready.done():
+            self._all_ready.set_exception(StartError(reason))
+        elif self.state is State.READY:
+            first, _, rest = reason.partition("\n")
+            more = {"log_failure": Text(rest)} if rest else {}
+            log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **more)
+            self._failed(reason)
+
+    # -- the watch
+
+    def _look(self) -> None:
+        """Look after the children, and tell systemd that this loop turns."""
+        now = self._loop.time()
+        if now - self._looked > LOOK_SECONDS + AWAY_SECONDS:
+            self._awake_since = now
+        self._looked = now
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        timeout, overdue = self._settings.daemon.worker_timeout, False
+        for keeper in self._keepers:
+            keeper.look()
+            child = keeper.child
+            if child is None:
+                continue
+            silent = min(self._heartbeats.slots[child.number].age(), now - self._awake_since)
+            limit = timeout if keeper.ready else self._settings.daemon.start_timeout + START_MARGIN_SECONDS
+            overdue = overdue or silent > limit + OVERDUE_SECONDS
+            if silent > limit and not child.hung:
+                child.hung = True
+                task = self._loop.create_task(self._kill(child, limit))
+                self._killing.add(task)
+                task.add_done_callback(self._killing.discard)
+        self._tell_systemd(now, overdue)
+
+    async def _kill(self, child: LaunchedChild, silent: float) -> None:
+        """End a child whose loop stands still, and log the code that its main thread was in."""
+        stack = await child.take_stack()
+        what = "its loop has stood still for {seconds:g} s" if child.ready_since is not None else "it has not started within {seconds:g} s"
+        where = "its main thread stood at:" if stack else "it gave no stack, because it is stopped or waits in a system call"
+        child.reason = what.format(seconds=silent)
+        more = {"log_failure": Text(stack)} if stack else {}
+        log.emit(LogLevel.error, "{child} is killed: {reason}; {where}", child=child.name, reason=child.reason, where=where, **more)
+        child.kill()
+
+    def _tell_systemd(self, now: float, overdue: bool) -> None:
+        if not self.notifier.active or overdue:
+            return
+        status = self._describe()
+        if now - self._told_at >= min(self._watchdog or STATUS_SECONDS, STATUS_SECONDS):
+            self._told_at = now
+            if self._watchdog is not None:
+                self.notifier.watchdog()
+            if status != self._status:
+                self._status = status
+                self.notifier.status(status)
+
+    def _describe(self) -> str:
+        ready = sum(keeper.ready for keeper in self.workers)
+        return f"{self.state.value}, {self._heartbeats.connections} connections, {ready} of {self._count} workers"
+
+    # -- asked by the operator
+
+    def reload(self) -> None:
+        """SIGHUP: every child opens the log anew, and reads certificates and secrets again."""
+        self._tell_all("reload")
+
+    def drop(self) -> None:
+        """Wait for no client any more."""
+        self._tell_all("drop")
+
+    def _tell_all(self, kind: str) -> None:
+        for keeper in self._keepers:
+            if keeper.child is not None:
+                keeper.child.channel.send(kind)
+
+    async def stop(self) -> None:
+        """Drain all workers, and then end the hub."""
+        if self.state is not State.READY:
+            return
+        self.state = State.DRAINING
+        self.notifier.stopping("draining")
+        log.info("stopping {count} workers", count=self._count)
+        for keeper in self._keepers:
+            keeper.release()
+        self._release_sockets()
+        for keeper in self.workers:
+            if keeper.child is not None:
+                keeper.child.channel.send("stop")
+        await asyncio.gather(*[keeper.ended() for keeper in self.workers])
+        if self.hub.child is not None:
+            self.hub.child.channel.send("stop")
+            self._loop.call_later(HUB_END_SECONDS, self.hub.child.kill)
+            await self.hub.ended()
+        self.close()
+        log.info("stopped")
+
+    async def _kill_all(self) -> None:
+        for keeper in self._keepers:
+            keeper.release()
+            if keeper.child is not None:
+                keeper.child.kill()
+        await asyncio.gather(*[keeper.ended() for keeper in self._keepers])

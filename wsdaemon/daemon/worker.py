@@ -1,0 +1,137 @@
+"""The main program of a worker: the daemon on sockets that the supervisor has bound."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from ..settings.ini import parse
+from ..settings.model import Settings
+from ..settings.problems import Problem, SettingsError
+from .channel import Message, close_all
+from .child_process import LAST_SECONDS, ChildProcess
+from .heartbeats import Band, SlotState
+from .inheritance import Role
+from .parts import StartError
+from .process import Process
+from .reactor import install, loop_of, stop_reactor
+from .signals import Signals, StartStopped
+from .sockets import Inherited
+
+SERVICE_RESTART: Final = 1012
+"""The close code of a worker whose supervisor has died (IANA's registry of WebSocket close codes)."""
+
+DRAIN_PART: Final = 0.75
+"""The part of LAST_SECONDS for the closing handshakes."""
+
+log = Logger(namespace="wsdaemon")
+
+
+class Worker:
+    """The content of a worker's process."""
+
+    def __init__(self, child: ChildProcess, settings: Settings, reactor: Any) -> None:
+        from .daemon import Daemon  # here, because it takes a second to import, and the process should have its name and its beat by then
+
+        self._child = child
+        self._reactor = reactor
+        manifest = child.manifest
+        loop = loop_of(reactor)
+        self.daemon = Daemon(
+            settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
+            sharing=Band(child.heartbeats, manifest.number, self._count),
+        )  # fmt: skip
+        child.join(loop, self._received, self._orphaned)
+        self.reload_all = self.daemon.reload
+
+    def _count(self) -> int:
+        return len(self.daemon.connections) + sum(listener.handshakes for listener in self.daemon.assembly.listeners)
+
+    # -- as Process calls it
+
+    def open(self) -> None:
+        self.daemon.open()
+
+    async def start(self) -> None:
+        await self.daemon.start(accept=False)
+        assert self._child.heart is not None
+        self._child.heart.count = self._count
+        self._child.ready()
+
+    def close(self) -> None:
+        self.daemon.close()
+
+    def reload(self) -> None:
+        self.daemon.reload()
+
+    def drop(self) -> None:
+        self.daemon.drop()
+
+    async def stop(self) -> None:
+        self._child.slot.state = SlotState.STOPPING
+        await self.daemon.stop()
+
+    # -- as the supervisor calls it
+
+    def _received(self, message: Message, descriptors: Sequence[int]) -> None:
+        match message["kind"]:
+            case "serve":
+                self.daemon.begin()
+                self._child.slot.state = SlotState.SERVING
+            case "stop":
+                stop_reactor(self._reactor)
+            case "drop":
+                self.drop()
+            case "reload":
+                self.reload_all()
+        close_all(descriptors)
+
+    def _orphaned(self) -> None:
+        """The supervisor has died."""
+        log.error("the supervisor has died; this worker closes its connections and ends")
+        self.daemon.assembly.drain.hurry(LAST_SECONDS * DRAIN_PART, SERVICE_RESTART)
+        stop_reactor(self._reactor)
+
+
+def main() -> None:
+    """Serve until the supervisor says stop, or dies."""
+    child = ChildProcess.begin(Role.WORKER)
+    signals = Signals()
+    signals.install()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
+    reactor = install()
+    settings, problems = read_settings(child)
+    opened = child.make_log(settings.logging)
+    if opened is not None:
+        opened.gather(loop_of(reactor))
+    worker = Worker(child, settings, reactor)
+    process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
+    worker.reload_all = process.reload
+    try:
+        if problems:
+            raise StartError(SettingsError(problems))
+        process.open()
+        process.start()
+    except StartStopped:
+        sys.exit(0)
+    except StartError as error:
+        child.failed(str(error))
+        sys.exit(1)
+    except Exception:
+        child.failed(traceback.format_exc().rstrip())
+        sys.exit(1)
+    reactor.addSystemEventTrigger("before", "shutdown", process.stop)
+    reactor.run()
+
+
+def read_settings(child: ChildProcess) -> tuple[Settings, list[Problem]]:
+    """The settings that the supervisor read, from the same bytes."""
+    problems: list[Problem] = []
+    manifest = child.manifest
+    return parse(manifest.settings.encode(), manifest.source, problems, base=Path(manifest.directory, manifest.source).parent), problems
