@@ -17,6 +17,7 @@ from ..client.errors import BadHandshake, ClientError
 from ..client.opening import ServerAnswer, new_key, request
 from ..client.target import Target
 from ..client.tools import deflate_options, tools_of
+from ..core.connection import Reading, Writer
 from ..core.dialing import Dialing, Endpoint, reason_of
 from ..core.rare_lines import RareLines
 from ..settings.client import ClientSettings
@@ -29,7 +30,7 @@ from ..wire.deflate.offering import BadAnswer, agreed, offer
 from .bridges import client_context
 
 
-def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> ProxyApp:
+def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> ProxyApp:
     """The app proxy. LoadError if a file cannot be used, or a target needs a parameter that the path has not."""
     options = cast(ProxyOptions, settings.options)
     known = parameters(settings.path)
@@ -142,17 +143,19 @@ def _answered(
 class Outer:
     """The proxy's end of a connection to a target: the session of a client's wire."""
 
-    __slots__ = ("_session", "_wire", "received_payload", "send")
+    __slots__ = ("_session", "_wire", "reading", "received_payload", "writer")
 
     def __init__(self, session: UpstreamSession) -> None:
         self._session = session
         self._wire: ClientWire | None = None
         self.received_payload = session.received_payload
-        self.send: Callable[[bytes, bool], Awaitable[None] | None]
+        self.writer: Writer
+        self.reading: Reading
 
     def opened(self, wire: ClientWire) -> None:
         self._wire = wire
-        self.send = wire.writer.send_payload
+        self.writer, self.reading = wire.writer, wire.reader
+        self._session.opened(self)
 
     def received(self, message: str | bytes) -> Awaitable[object] | None:
         """Unused, because payloads come as they are."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ...core.connection import Reading, Writer
 from ...core.handshake import Headers
 from ...settings.proxy import ProxyTarget
 
@@ -13,8 +14,11 @@ from ...settings.proxy import ProxyTarget
 class Upstream(Protocol):
     """A connection to a target, as the proxy's end of it."""
 
-    def send(self, payload: bytes, text: bool) -> Awaitable[None] | None:
-        """Send a message. If the target is slow, the result is an awaitable. Raises ConnectionClosed."""
+    @property
+    def writer(self) -> Writer: ...
+
+    @property
+    def reading(self) -> Reading: ...
 
     def close(self, code: int | None, reason: str) -> None:
         """Begin the closing handshake; None: without a code."""
@@ -25,6 +29,9 @@ class Upstream(Protocol):
 
 class UpstreamSession(Protocol):
     """The owner of a connection to a target."""
+
+    def opened(self, upstream: Upstream) -> None:
+        """The connection is open. Called before the first message, and before `open` of Answered returns."""
 
     def received_payload(self, payload: bytes, text: bool) -> Awaitable[object] | None:
         """A message. If the result is an awaitable, no more is read until it is done."""
