@@ -80,11 +80,6 @@ class Backlog:
                 self._room.notify()
             return payload, text
 
-    def put_back(self, payload: bytes, text: bool) -> None:
-        """A message that was taken and could not be sent: it is the oldest again."""
-        with self._room:
-            self.messages.appendleft((payload, text))
-            self._bytes += len(payload)
 
     def open(self) -> None:
         """Take messages again, after close()."""

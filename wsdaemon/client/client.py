@@ -18,6 +18,7 @@ from ..core.closing import NORMAL, checked_code
 from ..core.connection import READY, Counts, payload_of
 from ..core.handshake import Headers
 from ..settings.client import client_settings
+from .arrived import Arrived
 from .attempt import Opener, Token
 from .backlog import Backlog, closed_error
 from .callbacks import Callbacks
@@ -25,7 +26,6 @@ from .cookies import Cookies
 from .delays import Backoff
 from .dialing import Dialer, TlsFiles
 from .errors import ClientClosed, ClientError
-from .inbox import Inbox
 from .life import ClientState, Life
 from .opening import checked_headers
 from .options import ClientOptions
@@ -120,7 +120,7 @@ class WebSocketClient:
         self._messages: Any = _NOTHING
         self._backlog: Backlog | None = None
         self._flushing = False
-        self._inbox: Inbox | None = None
+        self._inbox: Arrived | None = None
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
         self._roomful: asyncio.Future[None] | None = None
@@ -218,9 +218,7 @@ class WebSocketClient:
         else:
             payload, text = payload_of(message)
         if get_ident() != self._thread:
-            self._queue().put_and_wait(payload, text)
-            self._flush_soon()
-            return READY
+            return self._send_from_elsewhere(payload, text)
         writer = self._writer
         if writer is not None and writer.live and not self._messages and not writer.congested:
             return writer.send_payload(payload, text) or READY
@@ -240,11 +238,25 @@ class WebSocketClient:
                     self._backlog = made
         return self._backlog
 
+    def _send_from_elsewhere(self, payload: bytes, text: bool) -> Awaitable[None]:
+        """A message of another thread, or of before the start. A thread with a loop of its own must not be blocked."""
+        if asyncio._get_running_loop() is None:
+            self._queue().put_and_wait(payload, text)
+        elif not self._queue().put(payload, text):
+            return self._wait_elsewhere(payload, text)
+        self._flush_soon()
+        return READY
+
+    async def _wait_elsewhere(self, payload: bytes, text: bool) -> None:
+        await asyncio.to_thread(self._queue().put_and_wait, payload, text)
+        self._flush_soon()
+
     async def _wait_for_room(self, payload: bytes, text: bool) -> None:
         while not self._queue().put(payload, text):
             if self._roomful is None or self._roomful.done():
                 self._roomful = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._roomful)
+        self._flush()
 
     def _flush_soon(self) -> None:
         loop = self._loop
@@ -277,11 +289,7 @@ class WebSocketClient:
 
         Callbacks run in this thread. RuntimeError if a loop runs here already: use `async with client` there.
         """
-        try:
-            run(self._until_closed, self.close)
-        finally:
-            if self._thread == get_ident():
-                self._loop, self._thread = None, 0
+        run(self._until_closed, self.close)
 
     def start(self) -> Self:
         """Run in a thread of its own; returns at once. Messages that are sent meanwhile wait in the queue."""
@@ -307,8 +315,11 @@ class WebSocketClient:
             self.run_forever()
 
     async def _until_closed(self) -> None:
-        if self._begin():
-            await self._wait_finished()
+        try:
+            if self._begin():
+                await self._wait_finished()
+        finally:
+            self._loop, self._thread = None, 0
         self._raise_error()
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
@@ -390,10 +401,10 @@ class WebSocketClient:
         except StopAsyncIteration:
             raise closed_error() from None
 
-    def _messages_in(self) -> Inbox:
+    def _messages_in(self) -> Arrived:
         if self._inbox is None:
             assert self._loop is not None
-            self._inbox = Inbox(self._loop)
+            self._inbox = Arrived(self._loop)
             if self.state is ClientState.CLOSED:
                 self._inbox.end(self._error)
         return self._inbox

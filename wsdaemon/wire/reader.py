@@ -64,8 +64,7 @@ class Reader:
 
     __slots__ = (
         "bytes_in", "fallback", "flags", "heard", "held", "many", "maximum", "messages_in", "meter", "partial", "policy", "received",
-        "stops",
-        "take", "unread", "waiting", "wire", "writer",
+        "stops", "take", "unread", "waiting", "wire", "writer",
     )  # fmt: skip
 
     def __init__(self, wire: Whole, policy: WirePolicy, writer: Writer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import QueueFull
@@ -23,12 +23,13 @@ Answered = Callable[[Mapping[str, Any]], Any]
 
 
 class Pending:
-    """One request. `sent_at` is the time of its first sending, None before. `epoch` is the room's epoch then, if it was known.
+    """One request. `sent_at` is the time of its first sending, None before; `epoch` is the room's epoch then. `here`: it was sent on this
+    connection.
 
     A publication has a `key`; all other requests only read, so that they may be repeated for ever.
     """
 
-    __slots__ = ("answered", "data", "epoch", "fields", "held", "key", "reply", "room", "sent_at")
+    __slots__ = ("answered", "data", "epoch", "fields", "here", "key", "reply", "room", "sent_at")
 
     def __init__(
         self, fields: dict[str, Any], room: str, answered: Answered, reply: Reply[Any], key: str = "", data: str | bytes = ""
@@ -41,7 +42,7 @@ class Pending:
         self.data = data
         self.sent_at: float | None = None
         self.epoch: str | None = None
-        self.held = False
+        self.here = False
 
     def uncertain(self, reason: str) -> Uncertain:
         return Uncertain(self.room, self.key, self.data, reason)
@@ -75,37 +76,27 @@ class Requests:
 
     def sent(self, pending: Pending, epoch: str | None) -> None:
         """The request leaves now; only the first time counts."""
-        pending.held = False
+        pending.here = True
         if pending.sent_at is None:
             pending.sent_at, pending.epoch = self._now(), epoch
 
-    def hold_sent(self) -> None:
-        """The connection is lost: whether sent publications may be repeated shows when the room's epoch is known again."""
+    def lost(self) -> None:
+        """The connection is lost, with the answers that were under way."""
         for pending in self._pending.values():
-            pending.held = bool(pending.key) and pending.sent_at is not None
-
-    def held_rooms(self) -> set[str]:
-        """Rooms that have publications which wait for the room's epoch."""
-        return {pending.room for pending in self._pending.values() if pending.held}
+            pending.here = False
 
     def judge(self, room: str, epoch: str | None) -> None:
-        """The room's epoch is known again (None: it cannot be known). Publications that were sent in another one are uncertain."""
+        """The room's epoch on a new connection; None: it cannot be known. Publications that were sent in another epoch are uncertain,
+        because the room has forgotten their keys."""
         for number, pending in list(self._pending.items()):
-            if pending.held and pending.room == room:
-                if pending.epoch is not None and epoch is not None and pending.epoch != epoch:
-                    del self._pending[number]
-                    pending.reply.fail(pending.uncertain("the room has begun anew since"))
-                else:
-                    pending.held = False
+            sent_before = pending.key and pending.sent_at is not None and not pending.here
+            if sent_before and pending.room == room and (epoch is None or pending.epoch != epoch):
+                del self._pending[number]
+                pending.reply.fail(pending.uncertain("the room has begun anew since, as far as the client can know"))
 
-    def to_send(self) -> Iterable[Pending]:
-        """The requests that leave on a new connection, in order. A held one keeps back the later publications of its room."""
-        behind = set[str]()
-        for pending in list(self._pending.values()):
-            if pending.held:
-                behind.add(pending.room)
-            elif not (pending.key and pending.room in behind):
-                yield pending
+    def to_send(self) -> list[Pending]:
+        """The requests that were not sent on this connection, in order."""
+        return [pending for pending in self._pending.values() if not pending.here]
 
     def expire(self) -> None:
         """Give up publications that were not answered in time, whether the client is connected or not."""
@@ -134,12 +125,6 @@ class Requests:
             else:
                 pending.reply.give(result)
         return True
-
-    def forget(self, number: int) -> None:
-        """The caller does not wait any more. A publication stays as it is: it may be under way."""
-        pending = self._pending.get(number)
-        if pending is not None and pending.sent_at is None:
-            del self._pending[number]
 
     def end(self, error: BaseException) -> None:
         """The client has ended. Publications that were sent are uncertain."""

@@ -24,8 +24,47 @@ SUBPROTOCOL = "rooms.v1.json"
 LONGEST_REFUSAL_SECONDS = 30.0
 """The longest delay before a refused subscription asks again."""
 
+PASSING_CODES = frozenset({"rate_limited", "unavailable", "closed"})
+"""Refusals that pass by themselves."""
+
 MAX_EPOCHS = 10_000
-"""Rooms whose epoch a client remembers."""
+"""Rooms whose epoch a client remembers, for as long as a connection lasts."""
+
+
+class Probes:
+    """The epochs of rooms that are known on one connection, None for those that cannot be known, and the questions for others."""
+
+    __slots__ = ("_begun", "asked", "epochs")
+
+    def __init__(self) -> None:
+        self.asked: dict[int, str] = {}
+        self.epochs: dict[str, str | None] = {}
+        self._begun: set[str] = set()
+
+    def knows(self, room: str) -> bool:
+        return room in self.epochs
+
+    def begin(self, room: str) -> bool:
+        """Whether the room is to be asked for now."""
+        if room in self._begun:
+            return False
+        self._begun.add(room)
+        return True
+
+    def forget(self, room: str) -> None:
+        """The question was not answered: ask again."""
+        self._begun.discard(room)
+
+    def learn(self, room: str, epoch: str | None) -> bool:
+        """Keep a room's epoch; False if it was known already."""
+        self._begun.discard(room)
+        if room in self.epochs:
+            self.epochs[room] = epoch
+            return False
+        if len(self.epochs) >= MAX_EPOCHS:
+            self.epochs.pop(next(iter(self.epochs)))
+        self.epochs[room] = epoch
+        return True
 
 
 class RoomsClient(Protocol):
@@ -60,9 +99,10 @@ class ClientRooms:
         self._requests = Requests(self._now)
         self._subscriptions: dict[str, RoomSubscription] = {}
         self._asked: dict[int, RoomSubscription] = {}
-        self._probes: dict[int, str] = {}
-        self._epochs: dict[str, str] = {}
+        self._leaving: dict[int, RoomSubscription] = {}
+        self._probes = Probes()
         self._open = False
+        self._connection = 0
         self._ended: BaseException | None = None
         self._room: asyncio.Future[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -114,8 +154,9 @@ class ClientRooms:
     def resume(self, subscription: RoomSubscription) -> None:
         """The program has caught up, and has missed messages: leave the room and enter it again from the last position on."""
         if self._open and self._subscriptions.get(subscription.room) is subscription:
-            self._send({"type": "unsubscribe", "id": self._requests.next_id(), "room": subscription.room})
-            self._ask(subscription)
+            number = self._requests.next_id()
+            self._leaving[number] = subscription  # messages that are under way until the answer are let go by
+            self._send({"type": "unsubscribe", "id": number, "room": subscription.room})
 
     def caught_up(self) -> None:
         """A subscription has room again."""
@@ -135,8 +176,8 @@ class ClientRooms:
         except ClientError as error:
             pending.reply.fail(error)
             return
-        if self._open and pending in list(self._requests.to_send()):
-            self._send_pending(pending)
+        if self._open:
+            self._send_waiting(pending.room)
         self.caught_up()
 
     def publish(self, room: str, data: str | bytes, key: str | None, echo: bool | None, reply: Reply[Acknowledged]) -> None:
@@ -158,13 +199,54 @@ class ClientRooms:
     def _send(self, fields: Mapping[str, Any]) -> None:
         self._client.send_now(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
 
-    def _send_pending(self, pending: Pending) -> None:
-        if self._requests.too_old(pending):
-            return  # expire() reports it
-        self._requests.sent(pending, self._epochs.get(pending.room))
-        self._send(pending.fields)
-        if pending.key and self._expiry is None:
-            self._look_later()
+    def _send_waiting(self, room: str | None = None) -> None:
+        """Send the requests that wait, those of one room or all. A publication waits until its room's epoch is known on this connection:
+        else it could not be known later whether it may be repeated."""
+        for pending in self._requests.to_send():
+            if room is not None and pending.room != room:
+                continue
+            if pending.key and not self._probes.knows(pending.room):
+                if pending.room not in self._subscriptions:
+                    self._probe(pending.room)
+            elif not self._requests.too_old(pending):  # else expire() reports it
+                self._requests.sent(pending, self._probes.epochs.get(pending.room))
+                self._send(pending.fields)
+                if pending.key and self._expiry is None:
+                    self._look_later()
+
+    def _probe(self, room: str) -> None:
+        """Ask for the epoch of a room."""
+        if self._open and self._probes.begin(room):
+            number = self._requests.next_id()
+            self._probes.asked[number] = room
+            self._send({"type": "history", "id": number, "room": room, "limit": 1})
+
+    def _probed(self, room: str, event: Mapping[str, Any]) -> None:
+        """The answer to a probe: the epoch of the room. A room that does not exist is made by entering it for a moment."""
+        if event.get("type") == "error":
+            error = error_of(event)
+            if error.code in PASSING_CODES and (loop := self._client.loop) is not None:
+                loop.call_later((error.retry_after or 0.0) + self._draw(0.0, 2.0), self._probe_again, room, self._connection)
+            else:
+                self._known(room, None)
+        elif event.get("epoch"):
+            self._known(room, str(event["epoch"]))
+        else:
+            number = self._requests.next_id()
+            self._probes.asked[number] = room
+            self._send({"type": "subscribe", "id": number, "room": room})
+            self._send({"type": "unsubscribe", "id": self._requests.next_id(), "room": room})
+
+    def _probe_again(self, room: str, connection: int) -> None:
+        if connection == self._connection:
+            self._probes.forget(room)
+            self._send_waiting(room)
+
+    def _known(self, room: str, epoch: str | None) -> None:
+        """The room's epoch, on this connection. Publications that waited for it leave."""
+        if self._probes.learn(room, epoch):
+            self._requests.judge(room, epoch)
+            self._send_waiting(room)
 
     def _look_later(self) -> None:
         loop = self._client.loop
@@ -195,22 +277,16 @@ class ClientRooms:
         self._open = True
         for subscription in list(self._subscriptions.values()):
             self._ask(subscription)
-        for room in self._requests.held_rooms() - set(self._subscriptions):
-            number = self._requests.next_id()
-            self._probes[number] = room
-            self._send({"type": "history", "id": number, "room": room, "limit": 1})
         self._send_waiting()
-
-    def _send_waiting(self) -> None:
-        for pending in self._requests.to_send():
-            self._send_pending(pending)
 
     def lost(self) -> None:
         """The connection is over."""
         self._open, self.member = False, None
+        self._connection += 1
         self._asked.clear()
-        self._probes.clear()
-        self._requests.hold_sent()
+        self._leaving.clear()
+        self._probes = Probes()
+        self._requests.lost()
         for subscription in self._subscriptions.values():
             subscription.outside()
 
@@ -246,8 +322,6 @@ class ClientRooms:
     def _handle(self, event: Mapping[str, Any]) -> None:
         kind, room = event.get("type"), event.get("room")
         subscription = self._subscriptions.get(room) if isinstance(room, str) else None
-        if isinstance(room, str) and isinstance(event.get("epoch"), str):
-            self._learn(room, event["epoch"])
         if "id" in event:
             self._answered(event["id"], event)
         elif subscription is not None:
@@ -255,22 +329,20 @@ class ClientRooms:
                 subscription.came(message_of(event))
             elif kind == "gap":
                 subscription.interrupted(event)
+                self._probes.learn(subscription.room, str(event.get("epoch")))
             elif kind in ("joined", "left"):
                 subscription.changed(event)
-
-    def _learn(self, room: str, epoch: str) -> None:
-        if len(self._epochs) >= MAX_EPOCHS and room not in self._epochs:
-            self._epochs.pop(next(iter(self._epochs)))
-        self._epochs[room] = epoch
 
     def _answered(self, number: Any, event: Mapping[str, Any]) -> None:
         subscription = self._asked.pop(number, None)
         if subscription is not None:
             self._subscribed(subscription, event)
-        elif number in self._probes:
-            room = self._probes.pop(number)
-            epoch = event.get("epoch")
-            self._judge(room, epoch if isinstance(epoch, str) else None)
+        elif number in self._leaving:
+            left = self._leaving.pop(number)
+            left.outside()
+            self._ask(left)
+        elif number in self._probes.asked:
+            self._probed(self._probes.asked.pop(number), event)
         else:
             self._requests.answer(number, event)
 
@@ -283,23 +355,15 @@ class ClientRooms:
         member = event.get("member")
         self.member = member if isinstance(member, str) else self.member
         subscription.answered(event)
-        self._judge(subscription.room, str(event.get("epoch")))
-
-    def _judge(self, room: str, epoch: str | None) -> None:
-        if room in self._requests.held_rooms():
-            self._requests.judge(room, epoch)
-            for pending in list(self._requests.to_send()):
-                if pending.room == room and pending.key:
-                    self._send_pending(pending)
+        self._known(subscription.room, str(event.get("epoch")))
 
     def _refused(self, subscription: RoomSubscription, error: RoomError) -> None:
         """A room does not let the client in: for good, or it is asked again later."""
         subscription.outside()
-        self._judge(subscription.room, None)
-        again = subscription.epoch or error.code in ("rate_limited", "unavailable", "closed")
-        if error.code in FINAL_CODES or not again:
+        if error.code in FINAL_CODES or not (subscription.epoch or error.code in PASSING_CODES):
             self._subscriptions.pop(subscription.room, None)
             subscription.end(error)
+            self._send_waiting(subscription.room)
             return
         subscription.refusals += 1
         window = min(LONGEST_REFUSAL_SECONDS, 2.0 ** min(subscription.refusals, 10))

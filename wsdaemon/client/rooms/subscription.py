@@ -146,6 +146,10 @@ class RoomSubscription:
         return len(self._messages) >= FULL
 
     @property
+    def _is_behind(self) -> bool:
+        return self.phase is SubscriptionPhase.BEHIND
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The request that subscribes from the position of the last message on."""
         fields: dict[str, Any] = {"type": "subscribe", "room": self.room}
@@ -166,11 +170,13 @@ class RoomSubscription:
         member = event.get("member")
         if isinstance(member, str) and member not in self._ids:
             self._ids.append(member)
-        self.phase, self.refusals = SubscriptionPhase.INSIDE, 0
+        self.refusals = 0
+        if self.phase is not SubscriptionPhase.BEHIND:  # as it may be again, by the part of a long history that came before
+            self.phase = SubscriptionPhase.INSIDE
         knew, missed = bool(self.epoch), event.get("messages") or ()
         for each in missed:
             self.came(message_of(each))
-        if event.get("gap") or (knew and (self.epoch, self.offset) != (epoch, offset)):
+        if event.get("gap") or (knew and not self._is_behind and (self.epoch, self.offset) != (epoch, offset)):
             self._go_on_from(epoch, offset, gap=True)
         elif not knew:
             self._go_on_from(epoch, offset, gap=False)
@@ -194,10 +200,9 @@ class RoomSubscription:
             return
         if message.epoch == self.epoch and message.offset <= self.offset:
             return
-        if self.epoch and (message.epoch != self.epoch or message.offset != self.offset + 1):
-            if not self._deliver(RoomGap(self.room, message.epoch, message.offset - 1)):
-                return
-        if self._deliver(message):
+        hole = bool(self.epoch) and (message.epoch != self.epoch or message.offset != self.offset + 1)
+        told = not hole or self._deliver(RoomGap(self.room, message.epoch, message.offset - 1))
+        if told and self._deliver(message):
             self.epoch, self.offset = message.epoch, message.offset
 
     def changed(self, event: Mapping[str, Any]) -> None:

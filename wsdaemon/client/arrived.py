@@ -9,7 +9,7 @@ MAX_WAITING = 64
 """Messages that wait; with so many the connection reads no further."""
 
 
-class Inbox:
+class Arrived:
     """A bounded queue between a connection and one iteration. Used on the client's loop alone."""
 
     __slots__ = ("_ended", "_error", "_loop", "_messages", "_room", "_waiter")
