@@ -58,7 +58,7 @@ class Writer(Protocol):
         """Whether the client reads more slowly than messages are sent to it."""
 
 
-class Reading(Protocol):
+class ReadingSide(Protocol):
     """The receiving half of a wire, as apps see it that pass messages on."""
 
     many: bool
@@ -89,7 +89,7 @@ class Wire(Protocol):
     def writer(self) -> Writer: ...
 
     @property
-    def reader(self) -> Reading: ...
+    def reader(self) -> ReadingSide: ...
 
     @property
     def calls(self) -> ThreadCalls:
@@ -166,7 +166,7 @@ def writer_of(connection: Connection) -> Writer:
     return connection._writer
 
 
-def reading_of(connection: Connection) -> Reading:
+def reading_of(connection: Connection) -> ReadingSide:
     """The receiving half of a connection's wire, for apps of the house."""
     return connection._wire.reader
 

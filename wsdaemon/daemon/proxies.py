@@ -17,7 +17,7 @@ from ..client.errors import BadHandshake, ClientError
 from ..client.opening import ServerAnswer, new_key, request
 from ..client.target import Target
 from ..client.tools import deflate_options, tools_of
-from ..core.connection import Reading, Writer
+from ..core.connection import ReadingSide, Writer
 from ..core.dialing import Dialing, Endpoint, reason_of
 from ..core.rare_lines import RareLines
 from ..settings.client import ClientSettings
@@ -150,7 +150,7 @@ class Outer:
         self._wire: ClientWire | None = None
         self.received_payload = session.received_payload
         self.writer: Writer
-        self.reading: Reading
+        self.reading: ReadingSide
 
     def opened(self, wire: ClientWire) -> None:
         self._wire = wire

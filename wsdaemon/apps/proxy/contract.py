@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...core.connection import Reading, Writer
+from ...core.connection import ReadingSide, Writer
 from ...core.handshake import Headers
 from ...settings.proxy import ProxyTarget
 
@@ -18,7 +18,7 @@ class Upstream(Protocol):
     def writer(self) -> Writer: ...
 
     @property
-    def reading(self) -> Reading: ...
+    def reading(self) -> ReadingSide: ...
 
     def close(self, code: int | None, reason: str) -> None:
         """Begin the closing handshake; None: without a code."""

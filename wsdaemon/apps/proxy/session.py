@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ...core.closing import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, NO_STATUS, NORMAL, ConnectionClosed, may_be_sent
-from ...core.connection import READY, Connection, Reading, Writer, reading_of, writer_of
+from ...core.connection import READY, Connection, ReadingSide, Writer, reading_of, writer_of
 from ...core.waiting import until_done
 from .contract import Answered, Upstream
 
 
-def pass_on(payload: bytes, text: bool, reading: Reading, writer: Writer) -> Awaitable[None] | None:
+def pass_on(payload: bytes, text: bool, reading: ReadingSide, writer: Writer) -> Awaitable[None] | None:
     """Send a message that one side has received to the other one; an awaitable if that is slow.
 
     A message that came alone leaves at once, because a turn of the loop more would be a third of its cost.
@@ -80,7 +80,7 @@ class TargetSession:
 
     def __init__(self, session: ProxySession, connection: Connection) -> None:
         self._session = session
-        self._reading: Reading | None = None
+        self._reading: ReadingSide | None = None
         self._writer = writer_of(connection)
         """The client's."""
 
