@@ -17,6 +17,7 @@ from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener, Sharing
+from ..ops.stalls import StallWatch
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
@@ -32,6 +33,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from .admin import Admin
+    from .redis import RedisBrokers
 
 log = Logger(namespace="wsdaemon")
 
@@ -95,10 +97,11 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
+    parts += [] if resources.redis is None else [resources.redis]
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
@@ -112,6 +115,8 @@ def assemble(
         renewal = CertificateWatch(list(resources.certificates.values()))
         parts.append(renewal)
         reloads.append(renewal.reload)
+    if settings.daemon.stall_warning:
+        parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
     parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
     listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=sharing is not None)
     return Assembly(mounts, listeners, parts, listening, drain, reloads)
@@ -134,6 +139,12 @@ def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: obj
         raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
 
 
+def apps_by_mount(settings: Settings) -> Callable[[str], str]:
+    """Returns a function that names the app of a mount."""
+    names = {mount.path: app_text(mount.app) for mount in settings.mounts}
+    return lambda mount: names.get(mount, "an app")
+
+
 def raise_file_limit(settings: Settings) -> None:
     """Raise the soft limit of open files for as many clients as may come. A hard limit that is too low is logged once, with the mend."""
     connections = settings.daemon.max_connections
@@ -152,7 +163,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount],
+    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -163,7 +174,7 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token,
+        authenticators=resources.authenticators, token=resources.token, redis=redis,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
