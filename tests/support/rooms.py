@@ -36,7 +36,8 @@ class FakeWire:
     """The messages that a session sends. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
-        self.writer = self
+        self.writer = self.reader = self
+        self.many = False
         self.live = True
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.congested = self.queued = False
@@ -53,6 +54,9 @@ class FakeWire:
         assert self.live
         self.put(payload, text)
         return None
+
+    def send_at_once(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        return self.send_payload(payload, text)
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> FakePrepared:
         return FakePrepared(payload, text, key)
