@@ -121,9 +121,9 @@ if WHOLE:
 def test_a_signal_while_workers_start_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
     daemon = Daemon(tmp_path, TWO.replace("app = echo", "app = slow:App"))
-    daemon.output.wait_for("starting 2 workers")
+    daemon.output.wait_for("starting the hub and 2 workers")
     deadline = time.monotonic() + SECONDS
-    while len(children(daemon.pid)) < 2:
+    while len(children(daemon.pid)) < 3:
         assert time.monotonic() < deadline
     others = list(children(daemon.pid).values())
     assert daemon.stop() == 0
