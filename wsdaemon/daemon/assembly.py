@@ -17,6 +17,7 @@ from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener, Sharing
+from ..edge.shared import SharedPlaces
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
@@ -31,6 +32,7 @@ from .sockets import ADMIN
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from ..ops.workers import Workers
     from .admin import Admin
 
 log = Logger(namespace="wsdaemon")
@@ -61,10 +63,11 @@ class Assembly:
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
     connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, sharing: Sharing | None,
+    workers: Workers | None = None, places: SharedPlaces | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
 
-    `sharing`: other processes accept from the same sockets.
+    `sharing`: other processes accept from the same sockets. The admin pages then ask `workers`, and limits over all of them ask `places`.
     """
     raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
@@ -81,7 +84,7 @@ def assemble(
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
-        turns=turns, send=resources.frames.send, pages=pages, sharing=sharing,
+        turns=turns, send=resources.frames.send, pages=pages, sharing=sharing, places=places,
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
@@ -95,7 +98,7 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, workers=workers,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
@@ -152,7 +155,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount],
+    listeners: Sequence[Listener], mounts: Sequence[Mount], workers: Workers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -163,8 +166,8 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token,
+        authenticators=resources.authenticators, token=resources.token, workers=workers,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
-    return Admin(section, bound, pages, loop, latency, resources.token)
+    return Admin(section, bound, pages, loop, latency, resources.token, announced=workers is not None)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -16,6 +16,7 @@ from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Sharing
+from ..edge.shared import SharedPlaces
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
@@ -24,6 +25,9 @@ from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
+
+if TYPE_CHECKING:
+    from ..ops.workers import Workers
 
 log = Logger(namespace="wsdaemon")
 
@@ -34,9 +38,11 @@ class Daemon:
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
         directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
+        workers: Workers | None = None, places: SharedPlaces | None = None,
     ) -> None:  # fmt: skip
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
-        `sockets` are by default bound here. `sharing`: other processes accept from the same sockets."""
+        `sockets` are by default bound here. `sharing`, `workers` and `places` are for processes that accept from the same sockets,
+        see `assemble`."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
@@ -45,7 +51,7 @@ class Daemon:
         self._take = partial(take_resources, settings, sockets or Sockets(environ), directory or Path.cwd(), self.watch, self.wheel.absence)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing,
+            calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing, workers=workers, places=places,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
 

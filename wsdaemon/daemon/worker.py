@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from ..ops.workers import TOTALS
 from ..settings.ini import parse
 from ..settings.model import Settings
 from ..settings.problems import Problem, SettingsError
+from .all_workers import AllWorkers
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .heartbeats import Band, SlotState
@@ -43,9 +45,10 @@ class Worker:
         self._reactor = reactor
         manifest = child.manifest
         loop = loop_of(reactor)
+        self._all = AllWorkers(loop, child.send)
         self.daemon = Daemon(
             settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
-            sharing=Band(child.heartbeats, manifest.number, self._count),
+            sharing=Band(child.heartbeats, manifest.number, self._count), workers=self._all,
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.reload_all = self.daemon.reload
@@ -76,10 +79,13 @@ class Worker:
     async def stop(self) -> None:
         self._child.slot.state = SlotState.STOPPING
         await self.daemon.stop()
+        await self._all.tell_last(TOTALS)
 
     # -- as the supervisor calls it
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
+        if self._all.received(message, descriptors):
+            return
         match message["kind"]:
             case "serve":
                 self.daemon.begin()
