@@ -24,6 +24,7 @@ ROOMS = {
     "brokers": {"core", "settings"},
     "hub": {"brokers", "core", "settings"},  # loaded by a process that knows neither Autobahn nor Twisted's web
     "settings": set[str](),
+    "client": {"wire", "core", "settings", "version"},  # the other end; the daemon does not know it
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
 }  # fmt: skip

@@ -19,7 +19,7 @@ from ..settings.model import MountSettings
 from ..settings.paths import parameters
 
 
-def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> BridgeApp:
+def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> BridgeApp:
     """The app bridge. LoadError if a file cannot be used, or a target needs a parameter that the path has not."""
     options = cast(BridgeOptions, settings.options)
     known = parameters(settings.path)

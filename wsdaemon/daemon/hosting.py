@@ -28,7 +28,9 @@ NO_COMMAND = Command("false", ("/bin/false",))
 """In the place of a command that is reported already: --check goes on, to find the other problems."""
 
 
-def make_process(settings: MountSettings, failed: Failed, grace: Callable[[], float]) -> ProcessApp | SharedApp:
+def make_process(
+    settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None
+) -> ProcessApp | SharedApp:  # fmt: skip
     """The app process. LoadError if the command cannot be run."""
     options = cast(ProcessOptions, settings.options)
     environment = base_environment(options.environment, os.environ)

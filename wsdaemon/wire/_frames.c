@@ -1,4 +1,5 @@
-/* The hot loop of the receive side: whole, plain, valid client frames (RFC 6455 section 5) and nothing else.
+/* The hot loop of the receive side: whole, plain, valid frames (RFC 6455 section 5) and nothing else. A client's frames are masked and a
+ * server's are not: each function for one kind has a sister for the other, compiled from the same code with `masked` as a constant.
  *
  * Everything that this module does not take is left to Autobahn's parser, which stays the authority on errors.
  * frames_python.py is its twin: the same functions, the same results. Change both together, and raise INTERFACE in both
@@ -9,12 +10,15 @@
 #include <structmember.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <unistd.h>
 
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define FLAG_RSV1 1 /* permessage-deflate was agreed: RSV1 on a data frame is fine */
 #define FLAG_TEXT 2 /* text payloads become str */
@@ -31,6 +35,12 @@
 #define SLACK(maximum) ((maximum) / 8 + 64) /* by how much more a compressed payload may be longer; why is said in frames_python.py */
 #define MASK 4
 #define HIGH_BITS UINT64_C(0x8080808080808080)
+
+#if defined(__GNUC__)
+#define SPECIALISED static inline __attribute__((always_inline)) /* one copy for each constant `masked` */
+#else
+#define SPECIALISED static inline
+#endif
 
 #define FAST(function) (PyCFunction)(void (*)(void))function /* the type that a PyMethodDef needs */
 
@@ -166,14 +176,17 @@ static Py_ssize_t utf8_good(const uint8_t *bytes, Py_ssize_t count, int *bad)
 
 typedef struct {
     uint8_t opcode;     /* with COMPRESSED */
-    int size;           /* of the header itself: 6 to 14 */
+    int size;           /* of the header itself: 2 to 14 */
     Py_ssize_t length;  /* of the payload */
 } Header;
 
 /* Whether `at` starts with the whole header of a frame that we take; then `header` is filled in. */
-static inline int read_header(const uint8_t *at, Py_ssize_t available, Py_ssize_t maximum, Py_ssize_t flags, Header *header)
+SPECIALISED int read_header(
+    const uint8_t *at, Py_ssize_t available, Py_ssize_t maximum, Py_ssize_t flags, int masked, Header *header)
 {
-    if (available < 2 + MASK || !(at[0] & 0x80) || !(at[1] & 0x80)) return 0; /* incomplete; a fragment; not masked */
+    const int mask = masked ? MASK : 0;
+    /* incomplete; a fragment; not masked, or masked, though it must be the other */
+    if (available < 2 + mask || !(at[0] & 0x80) || !(at[1] & 0x80) == masked) return 0;
     uint8_t opcode = at[0] & 0x0F, reserved = at[0] & 0x70, short_length = at[1] & 0x7F;
     uint64_t longest = (uint64_t)maximum;
     if (opcode == OPCODE_PING || opcode == OPCODE_PONG) {
@@ -191,14 +204,15 @@ static inline int read_header(const uint8_t *at, Py_ssize_t available, Py_ssize_
         return 0;
     }
     uint64_t length = short_length;
-    int size = 2 + MASK;
+    int size = 2 + mask;
     if (short_length == 126) {
-        size = 4 + MASK;
+        size = 4 + mask;
+        if (available < size) return 0;
         length = (uint64_t)at[2] << 8 | at[3];
         if (length < 126) return 0;
     }
     else if (short_length == 127) {
-        size = 10 + MASK;
+        size = 10 + mask;
         if (available < size) return 0;
         length = 0;
         for (int i = 2; i < 10; i++) length = length << 8 | at[i];
@@ -224,14 +238,15 @@ static PyObject *new_target(Py_ssize_t length, int as_str, uint8_t **bytes)
     return target;
 }
 
-/* The payload as a new object. NULL without an exception: a text that is not UTF-8. */
-static PyObject *payload_of(const Header *header, const uint8_t *mask, Py_ssize_t flags)
+/* The payload behind `header`, which begins at `at`, as a new object. NULL without an exception: a text that is not UTF-8. */
+SPECIALISED PyObject *payload_of(const Header *header, const uint8_t *at, Py_ssize_t flags, int masked)
 {
+    const uint8_t *payload = at + header->size;
     int text = header->opcode == OPCODE_TEXT, as_str = text && (flags & FLAG_TEXT);
     uint8_t *bytes;
     PyObject *target = new_target(header->length, as_str, &bytes);
     if (target == NULL) return NULL;
-    uint64_t any = unmask(bytes, mask + MASK, header->length, mask_word(mask, 0));
+    uint64_t any = unmask(bytes, payload, header->length, masked ? mask_word(payload - MASK, 0) : 0);
     if (!text || !(any & HIGH_BITS)) return target;
     PyObject *result = NULL;
     if (as_str) {
@@ -262,19 +277,19 @@ static int gather(PyObject **list, uint8_t opcode, PyObject *payload)
     return failed ? -1 : 0;
 }
 
-static PyObject *frames_take(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+SPECIALISED PyObject *take(const char *name, PyObject *const *args, Py_ssize_t nargs, int masked)
 {
     const uint8_t *at;
     Py_ssize_t position, available, maximum, flags, most;
-    if (check_count("take", nargs, 5) < 0 || as_input(args[0], args[1], &at, &position, &available) < 0 ||
+    if (check_count(name, nargs, 5) < 0 || as_input(args[0], args[1], &at, &position, &available) < 0 ||
         as_size(args[2], "maximum", PY_SSIZE_T_MAX, &maximum) < 0 || as_size(args[3], "flags", ALL_FLAGS, &flags) < 0 ||
         as_size(args[4], "most", PY_SSIZE_T_MAX, &most) < 0) {
         return NULL;
     }
     PyObject *list = NULL;
-    for (Header header; most > 0 && read_header(at, available, maximum, flags, &header); most--) {
+    for (Header header; most > 0 && read_header(at, available, maximum, flags, masked, &header); most--) {
         if (header.length > available - header.size) break;
-        PyObject *payload = payload_of(&header, at + header.size - MASK, flags);
+        PyObject *payload = payload_of(&header, at, flags, masked);
         if (payload == NULL && !PyErr_Occurred()) break;
         if (payload == NULL || gather(&list, header.opcode, payload) < 0) {
             Py_XDECREF(list);
@@ -297,6 +312,16 @@ static PyObject *frames_take(PyObject *Py_UNUSED(module), PyObject *const *args,
     return result;
 }
 
+static PyObject *frames_take(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return take("take", args, nargs, 1);
+}
+
+static PyObject *frames_take_unmasked(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return take("take_unmasked", args, nargs, 0);
+}
+
 /* ---- Partial ---- */
 
 typedef struct {
@@ -311,18 +336,24 @@ typedef struct {
     char valid;           /* a Python bool */
     char text, as_str, ascii;
     char lent;            /* bytes were taken in while a room was held: its holder may have changed them after the check */
+    char masked;
     uint8_t opcode;       /* with COMPRESSED */
     uint8_t header_size;
     uint8_t header[LONGEST_HEADER];
 } Partial;
 
+#define POOL_BYTES 256 /* the most that getentropy() gives at once: 64 masks */
+
 typedef struct {
     PyTypeObject *partial;
+    uint8_t pool[POOL_BYTES]; /* random bytes for masks, used from the end */
+    int pooled;               /* how many of them are left */
+    unsigned forks;           /* `forked` when the pool was filled: a child of the process must not use its parent's masks again */
 } State;
 
 static uint64_t partial_word(const Partial *self, Py_ssize_t offset)
 {
-    return mask_word(self->header + self->header_size - MASK, offset & 3);
+    return self->masked ? mask_word(self->header + self->header_size - MASK, offset & 3) : 0;
 }
 
 /* Counts `count` more bytes as unmasked and in place; `any` is what unmask() said of them. */
@@ -352,16 +383,16 @@ static Py_ssize_t partial_copy(Partial *self, const uint8_t *from, Py_ssize_t av
     return count;
 }
 
-static PyObject *frames_begin(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+static PyObject *begin(PyObject *module, const char *name, PyObject *const *args, Py_ssize_t nargs, int masked)
 {
     const uint8_t *at;
     Py_ssize_t position, available, maximum, flags;
-    if (check_count("begin", nargs, 4) < 0 || as_input(args[0], args[1], &at, &position, &available) < 0 ||
+    if (check_count(name, nargs, 4) < 0 || as_input(args[0], args[1], &at, &position, &available) < 0 ||
         as_size(args[2], "maximum", PY_SSIZE_T_MAX, &maximum) < 0 || as_size(args[3], "flags", ALL_FLAGS, &flags) < 0) {
         return NULL;
     }
     Header header;
-    if (!read_header(at, available, maximum, flags, &header) || header.length <= available - header.size ||
+    if (!read_header(at, available, maximum, flags, masked, &header) || header.length <= available - header.size ||
         (header.opcode & 0x0F) >= OPCODE_PING) {
         Py_RETURN_NONE;
     }
@@ -384,6 +415,7 @@ static PyObject *frames_begin(PyObject *module, PyObject *const *args, Py_ssize_
     self->valid = self->ascii = 1;
     self->text = (char)text;
     self->as_str = (char)(as_str != 0);
+    self->masked = (char)masked;
     self->opcode = header.opcode;
     self->header_size = (uint8_t)header.size;
     memcpy(self->header, at, (size_t)header.size);
@@ -393,6 +425,16 @@ static PyObject *frames_begin(PyObject *module, PyObject *const *args, Py_ssize_
         Py_RETURN_NONE;
     }
     return (PyObject *)self;
+}
+
+static PyObject *frames_begin(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin(module, "begin", args, nargs, 1);
+}
+
+static PyObject *frames_begin_unmasked(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    return begin(module, "begin_unmasked", args, nargs, 0);
 }
 
 static PyObject *partial_feed(Partial *self, PyObject *const *args, Py_ssize_t nargs)
@@ -550,6 +592,48 @@ static PyObject *frames_frame(PyObject *Py_UNUSED(module), PyObject *const *args
     return result;
 }
 
+static volatile unsigned forked; /* how often this process is a child's child */
+
+static void note_fork(void)
+{
+    forked++;
+}
+
+/* A new masking key, from the system's strong random numbers (RFC 6455 section 5.3). NULL with an exception. */
+static const uint8_t *new_mask(State *state)
+{
+    if (state->pooled < MASK || state->forks != forked) {
+        if (getentropy(state->pool, POOL_BYTES) < 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return NULL;
+        }
+        state->pooled = POOL_BYTES;
+        state->forks = forked;
+    }
+    state->pooled -= MASK;
+    return state->pool + state->pooled;
+}
+
+static PyObject *frames_masked_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+{
+    uint8_t first, header[LONGEST_HEADER];
+    if (as_frame("masked_frame", args, nargs, names, &first) < 0 || check_bytes(args[1], "payload") < 0) return NULL;
+    Py_ssize_t length = PyBytes_GET_SIZE(args[1]);
+    if (length > PY_SSIZE_T_MAX - LONGEST_HEADER) return PyErr_NoMemory();
+    int size = write_header(header, first, length);
+    header[1] |= 0x80;
+    const uint8_t *mask = new_mask(PyModule_GetState(module));
+    if (mask == NULL) return NULL;
+    memcpy(header + size, mask, MASK);
+    PyObject *result = PyBytes_FromStringAndSize(NULL, size + MASK + length);
+    if (result != NULL) {
+        uint8_t *to = (uint8_t *)PyBytes_AS_STRING(result);
+        memcpy(to, header, (size_t)(size + MASK));
+        unmask(to + size + MASK, (const uint8_t *)PyBytes_AS_STRING(args[1]), length, mask_word(header + size, 0));
+    }
+    return result;
+}
+
 static PyObject *frames_header(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
     uint8_t first, header[LONGEST_HEADER];
@@ -575,14 +659,25 @@ static PyMethodDef frames_methods[] = {
     {"take", FAST(frames_take), METH_FASTCALL, "take(data, position, maximum, flags, most) -> ([opcode, payload, ...], position)"},
     {"begin", FAST(frames_begin), METH_FASTCALL, "begin(data, position, maximum, flags) -> Partial | None"},
     {"frame", FAST(frames_frame), METH_FASTCALL | METH_KEYWORDS, "frame(opcode, payload, rsv1=False) -> a server frame"},
+    {"take_unmasked", FAST(frames_take_unmasked), METH_FASTCALL, "take() for the frames of a server"},
+    {"begin_unmasked", FAST(frames_begin_unmasked), METH_FASTCALL, "begin() for the frames of a server"},
+    {"masked_frame", FAST(frames_masked_frame), METH_FASTCALL | METH_KEYWORDS, "masked_frame(opcode, payload, rsv1=False) -> a client frame"},
     {"header", FAST(frames_header), METH_FASTCALL | METH_KEYWORDS, "header(opcode, length, rsv1=False) -> its header"},
     {"send", FAST(frames_send), METH_FASTCALL, "send(descriptor, data) -> bytes sent; 0: full; -1: an error"},
     {NULL, NULL, 0, NULL},
 };
 
+static pthread_once_t watching = PTHREAD_ONCE_INIT;
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, note_fork);
+}
+
 static int frames_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    pthread_once(&watching, watch_forks);
     state->partial = (PyTypeObject *)PyType_FromModuleAndSpec(module, &partial_spec, NULL);
     if (state->partial == NULL || PyModule_AddType(module, state->partial) < 0) return -1;
     if (PyModule_AddIntConstant(module, "RSV1", FLAG_RSV1) < 0) return -1;

@@ -26,6 +26,12 @@ def begin(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | 
     at `most`, or the text is not UTF-8); and when there is no memory for a payload of that length.
     """
 
+def take_unmasked(data: bytes, position: int, maximum: int, flags: int, most: int, /) -> tuple[list[object], int]:
+    """As take(), for the frames of a server, which are not masked. A masked one is left to Autobahn's parser, which refuses it."""
+
+def begin_unmasked(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | None:
+    """As begin(), for a frame of a server."""
+
 @final
 class Partial:
     """A data frame whose payload is still coming. Its memory is allocated whole and costs nothing until it is filled."""
@@ -52,10 +58,13 @@ class Partial:
     def message(self) -> bytes | str:
         """The payload: str for text with the TEXT flag, else bytes. ValueError while bytes are missing or when it is not valid."""
     def replay(self) -> bytes:
-        """Header and payload so far, masked again: the very bytes that came, for Autobahn's parser."""
+        """Header and payload so far, masked again if they were: the very bytes that came, for Autobahn's parser."""
 
 def frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
     """A whole server frame: final, not masked."""
+
+def masked_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """A whole client frame: final, masked with a key from the system's strong random numbers (RFC 6455 section 5.3)."""
 
 def header(opcode: int, length: int, rsv1: bool = False) -> bytes:
     """Only the header, for a large payload that is written after it without a copy."""

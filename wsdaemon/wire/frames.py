@@ -1,9 +1,10 @@
-"""Chooses the frame fast path: the C module `_frames` where it was built, else its twin in Python."""
+"""Chooses the frame fast path: the C module `_frames` where it was built, else its twin in Python; for a server, or for a client."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Protocol
 
@@ -39,13 +40,17 @@ class FrameMaker(Protocol):
     def __call__(self, opcode: int, payload: bytes, rsv1: bool = False) -> bytes: ...
 
 
+class PieceMaker(Protocol):
+    def __call__(self, opcode: int, payload: bytes, rsv1: bool = False) -> tuple[bytes, ...]: ...
+
+
 class HeaderMaker(Protocol):
     def __call__(self, opcode: int, length: int, rsv1: bool = False) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The functions of one of the twins; described in `_frames.pyi`."""
+    """The functions of one of the twins; described in `_frames.pyi`. A client has other ones in the same places."""
 
     name: str
     """"c" or "python"."""
@@ -54,8 +59,12 @@ class Frames:
     take: Callable[[bytes, int, int, int, int], tuple[list[object], int]]
     begin: Callable[[bytes, int, int, int], Partial | None]
     frame: FrameMaker
+    pieces: PieceMaker
+    """A frame with a large payload: the header beside the payload, without a copy; where frames are masked, one piece."""
     header: HeaderMaker
     send: Callable[[int, bytes], int]
+    client: bool = False
+    """Whether these are a client's: the frames that come are not masked, and those that leave are."""
 
 
 class FramesUnavailable(ImportError):
@@ -73,18 +82,42 @@ def _import_c() -> ModuleType:
 
 def _frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
     functions = {function: getattr(module, function) for function in ("take", "begin", "frame", "header", "send")}
-    return Frames(name=name, reason=reason, **functions)
+    return Frames(name=name, reason=reason, pieces=partial(_header_and_payload, module.header), **functions)
+
+
+def _client_frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
+    return Frames(
+        name=name, reason=reason, take=module.take_unmasked, begin=module.begin_unmasked, frame=module.masked_frame,
+        pieces=partial(_one_piece, module.masked_frame), header=module.header, send=module.send, client=True,
+    )  # fmt: skip
+
+
+def _header_and_payload(header: HeaderMaker, opcode: int, payload: bytes, rsv1: bool = False) -> tuple[bytes, ...]:
+    return header(opcode, len(payload), rsv1), payload
+
+
+def _one_piece(frame: FrameMaker, opcode: int, payload: bytes, rsv1: bool = False) -> tuple[bytes, ...]:
+    return (frame(opcode, payload, rsv1),)
 
 
 def load(choice: str) -> Frames:
     """The fast path for `choice`: "auto" (C where it can be used), "c" (or FramesUnavailable) or "python"."""
+    return _load(choice, _frames_of)
+
+
+def load_client(choice: str) -> Frames:
+    """As load(), for the connections of a client."""
+    return _load(choice, _client_frames_of)
+
+
+def _load(choice: str, frames_of: Callable[..., Frames]) -> Frames:
     if choice not in CHOICES:
         raise ValueError(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
     if choice == "python":
-        return _frames_of(frames_python, "python")
+        return frames_of(frames_python, "python")
     try:
-        return _frames_of(_import_c(), "c")
+        return frames_of(_import_c(), "c")
     except ImportError as error:
         if choice == "c":
             raise FramesUnavailable(f"the C module for frames cannot be used: {error}; {_HOW_TO_BUILD}") from error
-        return _frames_of(frames_python, "python", str(error))
+        return frames_of(frames_python, "python", str(error))

@@ -1,17 +1,19 @@
 """The receive side's hot loop in Python: the twin of `_frames.c`, for machines without a compiler.
 
 Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. Both take
-only frames that cannot be wrong: whole, final, masked (RFC 6455 section 5.2), in the shortest length encoding, within the limit,
-and text that is UTF-8. All other bytes are left to Autobahn's parser, which is the authority on errors.
+only frames that cannot be wrong: whole, final, masked if they are a client's and not masked if they are a server's (RFC 6455
+section 5.2), in the shortest length encoding, within the limit, and text that is UTF-8. All other bytes are left to Autobahn's
+parser, which is the authority on errors.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import socket
 import sys
 
-INTERFACE = 2
+INTERFACE = 3
 """Raised in both twins when a signature or a result changes, so that a stale build of the C module is noticed."""
 RSV1 = 1
 """Flag: permessage-deflate was agreed, so a data frame may come with RSV1 (RFC 7692 section 6)."""
@@ -22,6 +24,7 @@ COMPRESSED = 0x40
 
 _TEXT_FRAME, _PING = 1, 9
 _LONGEST_CONTROL = 125
+_MASK_BYTES = 4
 _LAZY = 65536
 """Bytes: from here on a partial payload lies in a mapping of its own, whose untouched pages cost nothing."""
 _STRIDED = 16384
@@ -61,7 +64,10 @@ def _check_input(data: bytes, position: int, maximum: int, flags: int, most: int
 
 
 def _unmask(data: bytes | memoryview, mask: bytes) -> bytes:
+    """`data` with the mask applied; an empty mask changes nothing."""
     length = len(data)
+    if not mask:
+        return bytes(data)
     if length < _STRIDED:
         key = (mask * (length // 4 + 1))[:length]
         return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(length, "little")
@@ -71,14 +77,14 @@ def _unmask(data: bytes | memoryview, mask: bytes) -> bytes:
     return bytes(result)
 
 
-def _header(data: bytes, position: int, maximum: int, flags: int) -> _Header | None:
-    """The header at `position` when it is whole and of a frame that we take."""
+def _header(data: bytes, position: int, maximum: int, flags: int, mask_size: int) -> _Header | None:
+    """The header at `position` when it is whole and of a frame that we take. `mask_size` is 0 for the frames of a server."""
     available = len(data) - position
-    if available < 6:
+    if available < 2 + mask_size:
         return None
     first, second = data[position], data[position + 1]
     opcode, reserved, length = first & 0x0F, first & 0x70, second & 0x7F
-    if first < 0x80 or second < 0x80 or opcode not in (1, 2, 9, 10):
+    if first < 0x80 or (second >= 0x80) != (mask_size > 0) or opcode not in (1, 2, 9, 10):
         return None
     if opcode >= _PING:
         maximum = _LONGEST_CONTROL
@@ -88,10 +94,10 @@ def _header(data: bytes, position: int, maximum: int, flags: int) -> _Header | N
         if reserved != 0x40 or not flags & RSV1:
             return None
         maximum = longest_compressed(maximum)
-    size = 6
+    size = 2 + mask_size
     if length >= 126:
-        size, shortest = (8, 126) if length == 126 else (14, 65536)
-        length = int.from_bytes(data[position + 2 : position + size - 4], "big")
+        size, shortest = (4 + mask_size, 126) if length == 126 else (10 + mask_size, 65536)
+        length = int.from_bytes(data[position + 2 : position + size - mask_size], "big")
         if available < size or length < shortest:
             return None
     if length > maximum:
@@ -101,17 +107,26 @@ def _header(data: bytes, position: int, maximum: int, flags: int) -> _Header | N
 
 def take(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[object], int]:
     """Reads client frames from `data[position:]` up to the first that is not wanted; see `_frames.pyi`."""
+    return _take(data, position, maximum, flags, most, _MASK_BYTES)
+
+
+def take_unmasked(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[object], int]:
+    """As take(), for the frames of a server."""
+    return _take(data, position, maximum, flags, most, 0)
+
+
+def _take(data: bytes, position: int, maximum: int, flags: int, most: int, mask_size: int) -> tuple[list[object], int]:
     _check_input(data, position, maximum, flags, most)
     taken: list[object] = []
     for _ in range(most):
-        header = _header(data, position, maximum, flags)
+        header = _header(data, position, maximum, flags, mask_size)
         if header is None:
             break
         opcode, size, length = header
         start = position + size
         if length > len(data) - start:
             break
-        payload: bytes | str = _unmask(data[start : start + length], data[start - 4 : start])
+        payload: bytes | str = _unmask(data[start : start + length], data[start - mask_size : start])
         if opcode == _TEXT_FRAME:
             assert isinstance(payload, bytes)
             try:
@@ -147,10 +162,11 @@ class Partial:
     Unlike its twin it copies the payload once more, in `message`: Python cannot fill a bytes object in place.
     """
 
-    __slots__ = ("_as_str", "_checked", "_header", "_length", "_target", "_text", "missing", "opcode", "valid")
+    __slots__ = ("_as_str", "_checked", "_header", "_length", "_mask", "_target", "_text", "missing", "opcode", "valid")
 
-    def __init__(self, header: bytes, opcode: int, target: memoryview, flags: int) -> None:
+    def __init__(self, header: bytes, opcode: int, target: memoryview, flags: int, mask_size: int) -> None:
         self._header = header
+        self._mask = header[len(header) - mask_size :]
         self._target = target
         self._length = len(target)
         self._text = opcode == _TEXT_FRAME
@@ -187,13 +203,13 @@ class Partial:
 
     def replay(self) -> bytes:
         """The frame's bytes so far, exactly as they came."""
-        return self._header + _unmask(self._target[: self._length - self.missing], self._header[-4:])
+        return self._header + _unmask(self._target[: self._length - self.missing], self._mask)
 
     def _advance(self, masked: memoryview) -> None:
         before = self._length - self.missing
         now = before + len(masked)
         phase = before & 3
-        mask = self._header[-4:]
+        mask = self._mask
         part = _unmask(masked, mask[phase:] + mask[:phase])
         self._target[before:now] = part
         self.missing = self._length - now
@@ -211,8 +227,17 @@ class Partial:
 
 def begin(data: bytes, position: int, maximum: int, flags: int) -> Partial | None:
     """The data frame that starts at `position` and is not all there; None for any other; see `_frames.pyi`."""
+    return _begin(data, position, maximum, flags, _MASK_BYTES)
+
+
+def begin_unmasked(data: bytes, position: int, maximum: int, flags: int) -> Partial | None:
+    """As begin(), for a frame of a server."""
+    return _begin(data, position, maximum, flags, 0)
+
+
+def _begin(data: bytes, position: int, maximum: int, flags: int, mask_size: int) -> Partial | None:
     _check_input(data, position, maximum, flags)
-    header = _header(data, position, maximum, flags)
+    header = _header(data, position, maximum, flags, mask_size)
     if header is None:
         return None
     opcode, size, length = header
@@ -222,7 +247,7 @@ def begin(data: bytes, position: int, maximum: int, flags: int) -> Partial | Non
     target = _memory(length)
     if target is None:  # the peer chose the length: a parser that grows as bytes arrive may still manage
         return None
-    partial = Partial(data[position:start], opcode, target, flags)
+    partial = Partial(data[position:start], opcode, target, flags, mask_size)
     partial.feed(data, start)
     return partial if partial.valid else None
 
@@ -245,6 +270,13 @@ def frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
     if not isinstance(payload, bytes):
         raise TypeError(f"payload must be bytes, not {type(payload).__name__}")
     return header(opcode, len(payload), rsv1) + payload
+
+
+def masked_frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """A whole client frame: final, masked with a key from the system's strong random numbers (RFC 6455 section 5.3)."""
+    plain = frame(opcode, payload, rsv1)
+    start, mask = len(plain) - len(payload), os.urandom(_MASK_BYTES)
+    return plain[:1] + bytes((plain[1] | 0x80,)) + plain[2:start] + mask + _unmask(payload, mask)
 
 
 def send(descriptor: int, data: bytes) -> int:

@@ -256,6 +256,10 @@ class Wire:
         self.timer().expect(self.policy.settings.close_timeout)
         self.reader.look_for_the_answer()
 
+    def expect_the_end(self, seconds: float) -> None:
+        """The other side should end the TCP connection within `seconds`; then it is ended here."""
+        self.timer().expect(seconds)
+
     def close_slow_client(self) -> None:
         if self.writer.live:
             self.close(self.policy.settings.slow_client_code, "client reads too slowly")

@@ -117,8 +117,8 @@ class Writer:
             self.put_aside(frame(opcode, payload, compressed))
             return None
         if size > COPIED_BYTES:
-            self.write(self.policy.frames.header(opcode, size, compressed))
-            self.write(payload)
+            for piece in self.policy.frames.pieces(opcode, payload, compressed):
+                self.write(piece)
         elif self.out is None and self.corked:  # as write() does, for the most frequent case: the first reply in a read
             data = frame(opcode, payload, compressed)
             self.out = [data]

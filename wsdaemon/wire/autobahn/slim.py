@@ -7,15 +7,15 @@ from typing import Any
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.python.failure import Failure
 
-from .stage import OPEN, Stage
+from .stage import OPEN, Stage, Staging
 from .standins import Resolved
 
 PING = b"ping"
 PING_FRAME = b"\x89\x04" + PING
 
 
-class Slim(Stage):
-    """The base of the class that a mount's factory makes, whose attributes are the mount's options."""
+class Slimming(Staging):
+    """The part of Slim that a client has too."""
 
     is_open = is_closed = Resolved()
     _transport_details = None
@@ -49,3 +49,7 @@ class Slim(Stage):
         deadlines = self._wsdaemon_wire.deadlines
         if deadlines is not None and payload == PING:
             deadlines.ponged()
+
+
+class Slim(Slimming, Stage):
+    """The base of the class that a mount's factory makes, whose attributes are the mount's options."""

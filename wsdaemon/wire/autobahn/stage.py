@@ -68,6 +68,9 @@ class Staged(Whole, Protocol):
     def close_transport(self, abort: bool) -> None:
         """Autobahn wants the TCP connection to end."""
 
+    def expect_the_end(self, seconds: float) -> None:
+        """The peer should end the TCP connection within `seconds`; then it is ended here."""
+
     def ended(self, was_clean: bool, reason: str | None) -> None:
         """Autobahn: the connection is over."""
 
@@ -76,8 +79,8 @@ class Staged(Whole, Protocol):
         """The session of a mounted class; None before the connection is open."""
 
 
-class Stage(WebSocketServerProtocol):
-    """A server connection of Autobahn's. The class attributes are what Autobahn would set on each object."""
+class Staging(WebSocketProtocol):
+    """The half of Stage that a client has too. The class attributes are what Autobahn would set on each object."""
 
     _wsdaemon_wire: Staged
 
@@ -110,61 +113,6 @@ class Stage(WebSocketServerProtocol):
     message_data: Any
     control_frame_data: Any
     websocket_protocols: Sequence[str]
-
-    # -- the opening handshake
-
-    def _connectionMade(self) -> None:
-        """As Autobahn's, whose log of all options costs more than the rest of a handshake."""
-        self.trafficStats = TrafficStats()
-        self.send_queue = deque()
-        self.factory.countConnections += 1
-
-    def succeedHandshake(self, res: Any) -> None:
-        """onConnect() let the client in; `res` is None, a subprotocol, or a pair of subprotocol and headers."""
-        wire = self._wsdaemon_wire
-        if self.state != CONNECTING or wire.writer.native is None:
-            return
-        try:
-            protocol, given = checked_answer(res, self.websocket_protocols)
-        except (TypeError, ValueError) as error:
-            wire.app_failed("opening", error)
-            self.failHandshake("internal error", 500)
-            return
-        headers: dict[str, Any] = {**wire.policy.response_headers, **given}
-        self.websocket_extensions: list[Any] = []
-        wire.agree(headers)
-        super().succeedHandshake((protocol, headers))
-        wire.admitted()
-
-    def onOpenHandshakeTimeout(self) -> None:
-        """onConnect() has not answered in time."""
-        self._wsdaemon_wire.refused("handshake_timeout")
-        super().onOpenHandshakeTimeout()
-
-    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
-        """onConnect() refused: a whole answer, with a body and its length."""
-        wire = self._wsdaemon_wire
-        given = [(str(name), str(value)) for name, value in responseHeaders or ()]
-        try:
-            for name, value in given:
-                check_header(name, value)
-        except ValueError as error:
-            wire.app_failed("opening", error)
-            code, reason, given = 500, "internal error", []
-        wire.refused("on_connect", f": {code}")
-        text = " ".join((reason or "").split()) or "refused"
-        body = f"{text}\n".encode("utf-8", "replace")
-        lines = [f"HTTP/1.1 {code} {text.encode('ascii', 'replace').decode()}", "Content-Type: text/plain; charset=utf-8"]
-        lines += [f"Content-Length: {len(body)}", "Connection: close", *(f"{name}: {value}" for name, value in given)]
-        wire.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-        if not wire.writer.corked:
-            wire.writer.flush()
-
-    def _onOpen(self) -> None:
-        wire = self._wsdaemon_wire
-        wire.began()
-        if wire.writer.live:
-            wire.session.opened()
 
     # -- sending
 
@@ -296,3 +244,60 @@ class Stage(WebSocketServerProtocol):
         super()._onMessageFrameData(payload)
 
 
+class Stage(Staging, WebSocketServerProtocol):
+    """A server connection of Autobahn's."""
+
+    # -- the opening handshake
+
+    def _connectionMade(self) -> None:
+        """As Autobahn's, whose log of all options costs more than the rest of a handshake."""
+        self.trafficStats = TrafficStats()
+        self.send_queue = deque()
+        self.factory.countConnections += 1
+
+    def succeedHandshake(self, res: Any) -> None:
+        """onConnect() let the client in; `res` is None, a subprotocol, or a pair of subprotocol and headers."""
+        wire = self._wsdaemon_wire
+        if self.state != CONNECTING or wire.writer.native is None:
+            return
+        try:
+            protocol, given = checked_answer(res, self.websocket_protocols)
+        except (TypeError, ValueError) as error:
+            wire.app_failed("opening", error)
+            self.failHandshake("internal error", 500)
+            return
+        headers: dict[str, Any] = {**wire.policy.response_headers, **given}
+        self.websocket_extensions: list[Any] = []
+        wire.agree(headers)
+        super().succeedHandshake((protocol, headers))
+        wire.admitted()
+
+    def onOpenHandshakeTimeout(self) -> None:
+        """onConnect() has not answered in time."""
+        self._wsdaemon_wire.refused("handshake_timeout")
+        super().onOpenHandshakeTimeout()
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """onConnect() refused: a whole answer, with a body and its length."""
+        wire = self._wsdaemon_wire
+        given = [(str(name), str(value)) for name, value in responseHeaders or ()]
+        try:
+            for name, value in given:
+                check_header(name, value)
+        except ValueError as error:
+            wire.app_failed("opening", error)
+            code, reason, given = 500, "internal error", []
+        wire.refused("on_connect", f": {code}")
+        text = " ".join((reason or "").split()) or "refused"
+        body = f"{text}\n".encode("utf-8", "replace")
+        lines = [f"HTTP/1.1 {code} {text.encode('ascii', 'replace').decode()}", "Content-Type: text/plain; charset=utf-8"]
+        lines += [f"Content-Length: {len(body)}", "Connection: close", *(f"{name}: {value}" for name, value in given)]
+        wire.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        if not wire.writer.corked:
+            wire.writer.flush()
+
+    def _onOpen(self) -> None:
+        wire = self._wsdaemon_wire
+        wire.began()
+        if wire.writer.live:
+            wire.session.opened()

@@ -144,7 +144,7 @@ def _agree(wanted: _Wanted, options: DeflateOptions) -> DeflateParameters:
     else:
         client_bits = min(options.window_bits, wanted.client_max_window_bits)
         window_too_large = False
-    return _shared(
+    return shared_parameters(
         options.level,
         server_bits,
         client_bits,
@@ -156,7 +156,7 @@ def _agree(wanted: _Wanted, options: DeflateOptions) -> DeflateParameters:
 
 
 @lru_cache(maxsize=1024)
-def _shared(*fields: int) -> DeflateParameters:
+def shared_parameters(*fields: int) -> DeflateParameters:
     """The one object for these parameters: a connection holds a reference, not a copy."""
     return DeflateParameters(*fields)  # type: ignore[arg-type]
 

@@ -163,7 +163,7 @@ class _Incoming:
 
 
 class Deflate:
-    """Compression on one connection, server's side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
+    """Compression on one connection, on either side. Takes the place of Autobahn's `PerMessageDeflate`, whose methods it has.
 
     Messages may come whole (`inflate`, `deflate`) or in pieces (Autobahn's methods), in any order, and share one window per direction.
     zlib's objects are made when they are needed and freed at the end of a message. Between messages the windows are kept as bytes; only
@@ -188,6 +188,11 @@ class Deflate:
 
     @classmethod
     def server(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        return cls(parameters, budget)
+
+    @classmethod
+    def client(cls, parameters: DeflateParameters, budget: DeflateBudget) -> Deflate:
+        """The other side's: in `parameters`, as offering.agreed() makes them, `server_...` is this client's half."""
         return cls(parameters, budget)
 
     @property
