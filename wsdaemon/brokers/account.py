@@ -15,11 +15,12 @@ def share(total: int) -> int:
 
 
 class Account:
-    """The share of one address or user in the rooms of a mount. `most`: the bytes that it may hold."""
+    """The share of one address or user, `owner`, in the rooms of a mount; "" is the program. `most`: the bytes that it may hold."""
 
-    __slots__ = ("__weakref__", "bytes", "idle", "keys", "most", "patterns", "rooms")
+    __slots__ = ("__weakref__", "bytes", "idle", "keys", "most", "owner", "patterns", "rooms")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, owner: str = "") -> None:
+        self.owner = owner
         self.most = most
         self.bytes = 0
         self.rooms = 0

@@ -58,7 +58,7 @@ class Budget:
         """The account of an address or a user. It exists for as long as a session, room, key or message refers to it."""
         account = self._accounts.get(owner)
         if account is None:
-            account = self._accounts[owner] = Account(share(self.limit))
+            account = self._accounts[owner] = Account(share(self.limit), owner)
         return account
 
     def fits(self, account: Account, size: int) -> bool:

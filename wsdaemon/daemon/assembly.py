@@ -34,6 +34,7 @@ from .watch import Watch
 if TYPE_CHECKING:
     from ..ops.workers import Workers
     from .admin import Admin
+    from .brokers import Brokers
 
 log = Logger(namespace="wsdaemon")
 
@@ -60,15 +61,25 @@ class Assembly:
             reload()
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The parts that several workers share."""
+
+    sharing: Sharing
+    """The rule by which they accept from the same sockets."""
+    brokers: Brokers
+    """The order of rooms."""
+    places: SharedPlaces
+    """The counts of limits over all of them."""
+    workers: Workers
+    """The others, for the admin pages."""
+
+
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, sharing: Sharing | None,
-    workers: Workers | None = None, places: SharedPlaces | None = None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, shared: Shared | None = None,
 ) -> Assembly:  # fmt: skip
-    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
-
-    `sharing`: other processes accept from the same sockets. The admin pages then ask `workers`, and limits over all of them ask `places`.
-    """
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
@@ -84,7 +95,8 @@ def assemble(
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
-        turns=turns, send=resources.frames.send, pages=pages, sharing=sharing, places=places,
+        turns=turns, send=resources.frames.send, pages=pages,
+        sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
@@ -98,7 +110,8 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, workers=workers,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            workers=None if shared is None else shared.workers,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
@@ -116,7 +129,7 @@ def assemble(
         parts.append(renewal)
         reloads.append(renewal.reload)
     parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
-    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=sharing is not None)
+    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
     return Assembly(mounts, listeners, parts, listening, drain, reloads)
 
 

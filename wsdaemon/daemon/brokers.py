@@ -40,6 +40,7 @@ def make_rooms(
         parameters=parameters(settings.path),
         drops_messages=settings.slow_client.drops,
         waits=settings.slow_client.waits,
+        one_at_a_time=bool(options.room_messages_per_second),
         send_backlog=settings.send_backlog,
         hook_timeout=options.hook_timeout,
         requests_per_second=options.requests_per_second,

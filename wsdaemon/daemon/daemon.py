@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -15,19 +15,14 @@ from ..core.registry import Connections
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Sharing
-from ..edge.shared import SharedPlaces
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
-from .assembly import assemble
+from .assembly import Shared, assemble
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
-
-if TYPE_CHECKING:
-    from ..ops.workers import Workers
 
 log = Logger(namespace="wsdaemon")
 
@@ -37,21 +32,20 @@ class Daemon:
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
-        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
-        workers: Workers | None = None, places: SharedPlaces | None = None,
+        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, shared: Shared | None = None,
     ) -> None:  # fmt: skip
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
-        `sockets` are by default bound here. `sharing`, `workers` and `places` are for processes that accept from the same sockets,
-        see `assemble`."""
+        `sockets` are by default bound here. `shared`: the parts that several workers share."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory or Path.cwd(), self.watch, self.wheel.absence)
+        source, absence, brokers = sockets or Sockets(environ), self.wheel.absence, None if shared is None else shared.brokers
+        self._take = partial(take_resources, settings, source, directory or Path.cwd(), self.watch, absence, brokers)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing, workers=workers, places=places,
+            calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
 

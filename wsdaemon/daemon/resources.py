@@ -35,9 +35,11 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
         sys.path.append(str(directory))
 
 
-def take_resources(settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence) -> Resources:
+def take_resources(
+    settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence, brokers: Brokers | None = None
+) -> Resources:
     """The resources of a daemon. StartError with every problem; then no socket is open."""
-    resources = Resources(settings, source, watch.app_failed, directory, absence.grace)
+    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, brokers)
     if resources.problems:
         resources.close()
         raise StartError(*resources.problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from .all_workers import AllWorkers
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .heartbeats import Band, SlotState
+from .hub_brokers import HubBrokers, make_client
 from .inheritance import Role
 from .parts import StartError
 from .process import Process
@@ -39,16 +41,22 @@ class Worker:
     """The content of a worker's process."""
 
     def __init__(self, child: ChildProcess, settings: Settings, reactor: Any) -> None:
-        from .daemon import Daemon  # here, because it takes a second to import, and the process should have its name and its beat by then
+        # Here, because these take a second to import, and the process should have its name and its beat by then.
+        from .assembly import Shared
+        from .daemon import Daemon
+        from .hub_places import HubPlaces
 
         self._child = child
         self._reactor = reactor
         manifest = child.manifest
         loop = loop_of(reactor)
         self._all = AllWorkers(loop, child.send)
+        self._hub = make_client(manifest.number, manifest.generation, loop)
+        shared = Shared(
+            Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time), self._all
+        )
         self.daemon = Daemon(
-            settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
-            sharing=Band(child.heartbeats, manifest.number, self._count), workers=self._all,
+            settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors), shared=shared,
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.reload_all = self.daemon.reload
@@ -62,6 +70,7 @@ class Worker:
         self.daemon.open()
 
     async def start(self) -> None:
+        self._hub.attach(socket.socket(fileno=self._child.manifest.descriptors["hub"]))
         await self.daemon.start(accept=False)
         assert self._child.heart is not None
         self._child.heart.count = self._count
@@ -80,6 +89,7 @@ class Worker:
         self._child.slot.state = SlotState.STOPPING
         await self.daemon.stop()
         await self._all.tell_last(TOTALS)
+        self._hub.close()
 
     # -- as the supervisor calls it
 
@@ -90,6 +100,9 @@ class Worker:
             case "serve":
                 self.daemon.begin()
                 self._child.slot.state = SlotState.SERVING
+            case "hub":
+                self._hub.attach(socket.socket(fileno=descriptors[0]))
+                descriptors = descriptors[1:]
             case "stop":
                 stop_reactor(self._reactor)
             case "drop":

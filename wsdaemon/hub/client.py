@@ -140,7 +140,7 @@ class HubClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._lose("this worker ends")
+        self._lose("this worker ends", report=False)
 
     # -- called by the stream and the loop
 
@@ -178,14 +178,15 @@ class HubClient:
             self._stream = None
             self._lose(f"the link to the hub ended: {reason}")
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, report: bool = True) -> None:
         was_there, self.is_there = self.is_there, False
         questions, self._questions = self._questions, {}
         for question in questions.values():
             if not question.future.done():
                 question.future.set_exception(question.error(HubAway(reason)))
         if was_there:
-            self._report(reason)
+            if report:
+                self._report(reason)
             for call in list(self.lost):
                 call(reason)
 

@@ -79,6 +79,8 @@ class RoomsRules:
     """The mount drops messages rather than a slow connection."""
     waits: bool = False
     """A publisher waits until the slowest member has room."""
+    one_at_a_time: bool = False
+    """A plain client's next message waits until the one before is published, because a room's rate may refuse that."""
     send_backlog: int = 1024 * 1024
     hook_timeout: float = 10.0
     requests_per_second: float = 50.0

@@ -37,6 +37,7 @@ from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
 from .mount_rooms import MountRooms
+from .pipeline import Pipeline
 from .visitor import Refused, Visitor
 
 GAP = 4410
@@ -51,7 +52,7 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_entering", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = ("_entering", "_pipeline", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
@@ -68,6 +69,7 @@ class PlainSession:
         self.room = room
         self.visitor = visitor
         self._entering: asyncio.Future[None] | None = None
+        self._pipeline: Pipeline | None = None
 
     # -- entering
 
@@ -135,7 +137,30 @@ class PlainSession:
         except BrokerError as error:
             self._refuse(error)
             return None
-        return None if isinstance(answer, Published) else answer
+        if isinstance(answer, Published):
+            return None
+        if rooms.rules.one_at_a_time:
+            return self._finish_publishing(answer, payload, text)
+        if self._pipeline is None:
+            self._pipeline = Pipeline(self._not_published)
+        return self._pipeline.add(answer)
+
+    def _not_published(self, error: BaseException) -> None:
+        if not self.connection.is_open:
+            return
+        if isinstance(error, BrokerError):
+            self._refuse(error)
+        else:
+            self._rooms.failed(self.connection, "publishing", error)
+
+    async def _finish_publishing(self, answer: Awaitable[Published], payload: bytes, text: bool) -> None:
+        """Wait for an answer, and publish again while the room's rate is used up. No later message may overtake this one."""
+        try:
+            await answer
+        except RateLimited:
+            await self._publish_patiently(payload, text)
+        except BrokerError as error:
+            self._refuse(error)
 
     async def _publish_patiently(self, payload: bytes, text: bool) -> None:
         """Publish as soon as the room takes the message. The client is not read meanwhile, so none of its messages is lost."""

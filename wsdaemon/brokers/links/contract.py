@@ -24,10 +24,12 @@ to time.
 
 Loss. `Receiver.lost` says that from now on messages and changes may be missing, and that questions fail. The link connects again by itself,
 with pauses of a second at most. When it is connected, it declares all that `Receiver.declared` and `Receiver.patterns` return: the order
-then counts these members of this process in these rooms, and no others, and the link follows the rooms and patterns, each confirmed. Only
-then does it call `Receiver.restored`, after which live messages come again and questions are answered; the broker compares all positions.
-Leaves while the link is away are not repeated, because the declaration replaces all that the order knew of this process. An order that
-cannot be told so (Redis) forgets a member that no process declares any more after its expiry.
+then counts these members of this process in these rooms, and no others, and the link follows the rooms and patterns, each confirmed. A
+declaration is never refused, even if a room is over its limit then. Only then does the link call `Receiver.restored`, after which live
+messages come again and questions are answered; the broker compares all positions. `leave`, `unfollow`, `unfollow_pattern` and `hold` do
+nothing while the link is away, and are not repeated, because the declaration replaces all that the order knew of this process. An order
+that cannot be told so (Redis) forgets a member that no process declares any more after its expiry. If the order may have lost publications
+or changes of presence, it gives the room, or the roster, a new epoch.
 
 All calls, in both directions, are made on the loop's thread. A receiver's methods raise nothing and return at once.
 """

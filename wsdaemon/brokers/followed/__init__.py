@@ -1,0 +1,1 @@
+"""The parts of a broker whose order is kept elsewhere: `remote` has the broker itself."""
