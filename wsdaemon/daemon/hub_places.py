@@ -1,8 +1,8 @@
 """Places over all workers, as one worker asks the hub for them.
 
-A hub that has died is replaced within a second, so clients wait that long for its answer. If it is away for longer, or hangs, the worker's
-own counts decide, until it has been away for MAX_AWAY_SECONDS; then clients are refused with 503. When a hub is back, the worker declares
-all places that it holds, those that it gave out by itself included.
+A hub that has died is replaced within a second, so each client waits that long for its answer. If none comes, because the hub is away for
+longer or hangs, the worker's own counts decide. When it has been away for MAX_AWAY_SECONDS, clients are refused with 503. When a hub is
+back, the worker declares all places that it holds, those that it gave out by itself included.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class HubPlaces:
         return len(self._undecided) + len(self._held)
 
     def ask(self, limits: Sequence[SharedLimit], rates: Sequence[SharedRate], retry_after: float) -> HubPlace:
-        """Ask the hub. If it is away for longer than PATIENCE_SECONDS already, the answer is there at once."""
+        """Ask the hub. If it has been away for longer than `max_away`, the refusal is there at once."""
         self._last_number += 1
         place = HubPlace(self, self._last_number, self._loop.create_future(), limits, rates, retry_after)
         place.asked_at = self._now()
@@ -159,13 +159,14 @@ class HubPlaces:
         now = self._now()
         while self._undecided:
             first = next(iter(self._undecided.values()))
-            since = first.asked_at if self._away_since is None else min(first.asked_at, self._away_since)
-            if now < since + PATIENCE_SECONDS:
+            away = 0.0 if self._away_since is None else now - self._away_since
+            if away <= self._max_away and now < (due := first.asked_at + PATIENCE_SECONDS):
                 if self._timer is None:
-                    self._timer = self._loop.call_later(since + PATIENCE_SECONDS - now, self._time_is_up)
+                    self._timer = self._loop.call_later(due - now, self._time_is_up)
                 return
-            self._away_since = since
-            self._decide_alone(first, now - since)
+            if self._away_since is None:
+                self._away_since = first.asked_at
+            self._decide_alone(first, now - self._away_since)
 
     def _time_is_up(self) -> None:
         self._timer = None
