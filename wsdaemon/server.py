@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from twisted.logger import globalLogBeginner
 
@@ -25,18 +25,21 @@ from .core.connection import Connection
 from .core.contract import App
 from .daemon.broadcast import broadcast
 from .daemon.daemon import Daemon
-from .daemon.parts import State
+from .daemon.parts import StartError, State
 from .daemon.process import Process
 from .daemon.reactor import install, loop_of, new_loop, stop_reactor
 from .daemon.signals import Signals, StartStopped
 from .edge.pages import Pages
 from .ops import log_standard
-from .ops.logs import LogOptions, make_log
+from .ops.logs import DaemonLog, LogOptions, make_log
 from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from .daemon.supervisor import Supervisor
 
 SOURCE = "WebSocketServer"
 
@@ -95,6 +98,7 @@ class WebSocketServer:
         self._pages = Pages()
         self._check([section("mount:/", app="echo")])
         self._daemon: Daemon | None = None
+        self._supervisor: Supervisor | None = None
         self._thread: threading.Thread | None = None
         self._reactor: Any = None
         self._failed: BaseException | None = None
@@ -143,21 +147,31 @@ class WebSocketServer:
         self._pages.add(path, file)
 
     def _check(self, routes: list[Section]) -> Settings:
-        return build([*self._sections, *routes], SOURCE)
+        settings = build([*self._sections, *routes], SOURCE)
+        if settings.daemon.workers is not None:
+            from .daemon.inheritance import unnamed_apps
+
+            if problems := unnamed_apps(settings):
+                raise SettingsError(problems)
+        return settings
 
     # -- its life
 
     def run_forever(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT, or stop() from another thread; then drain. Raises StartError when it cannot start.
 
-        `ready` is called once, on the loop, when clients can connect: `port` is known then.
+        `ready` is called once, on the loop, when clients can connect: `port` is known then. With `workers` this process serves no client
+        itself: the connections and rooms are those of the workers.
         """
         settings = self._check(self._routes)
-        _begin_logging(settings.logging)
+        log = _begin_logging(settings.logging)
         reactor, signals = install(), Signals()
         signals.install()
         try:
-            self._run(settings, reactor, signals, ready, own_process=True)
+            if settings.daemon.workers is None:
+                self._run(settings, reactor, signals, ready, own_process=True)
+            else:
+                self._supervise(settings, reactor, signals, ready, log)
         except StartStopped:
             return
         finally:
@@ -168,6 +182,8 @@ class WebSocketServer:
         if self._thread is not None:
             raise RuntimeError("the server runs already")
         settings = self._check(self._routes)
+        if settings.daemon.workers is not None:
+            raise RuntimeError("workers are processes of a program's own: serve with run_forever(), or leave workers out")
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run_in_thread, args=(settings, ready), name="wsdaemon", daemon=True)
         self._thread.start()
@@ -181,7 +197,7 @@ class WebSocketServer:
 
     def stop(self) -> None:
         """Drain and stop. From another thread it waits until that is done; does nothing when the server does not run."""
-        daemon, thread = self._daemon, self._thread
+        daemon, thread = self._daemon or self._supervisor, self._thread
         if daemon is None or daemon.state is State.STOPPED:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped by itself meanwhile
@@ -225,6 +241,36 @@ class WebSocketServer:
         finally:
             self._daemon = None
 
+    def _supervise(
+        self, settings: Settings, reactor: Any, signals: Signals, ready: Callable[[], object], log: DaemonLog | None
+    ) -> None:  # fmt: skip
+        """Serve in several processes. StartError if one of them does not start, now or later."""
+        from .daemon.inheritance import make_heritage
+        from .daemon.supervisor import Supervisor
+
+        reasons: list[str] = []
+
+        def end(reason: str) -> None:
+            reasons.append(reason)
+            stop_reactor(reactor)
+
+        file = None if log is None else log.file
+        opened = (lambda: -1) if file is None else (lambda: file.descriptor)
+        heritage = make_heritage(settings, Path.cwd(), opened, self._pages.contents)
+        supervisor = Supervisor(settings, loop_of(reactor), heritage, failed=end)
+        running = Process(supervisor, reactor, signals, reopen_log=(lambda: None) if log is None else log.reopen)
+        running.open()
+        running.start()
+        self._supervisor, self._reactor = supervisor, reactor
+        reactor.addSystemEventTrigger("before", "shutdown", running.stop)
+        reactor.callWhenRunning(ready)
+        try:
+            reactor.run()
+        finally:
+            self._supervisor = None
+        if reasons:
+            raise StartError(*reasons)
+
     # -- what it holds
 
     @property
@@ -248,9 +294,11 @@ class WebSocketServer:
     @property
     def port(self) -> int:
         """The TCP port of a running server: what `port=0` has become. RuntimeError when it does not run or has none."""
-        for listener in self._running().listeners:
-            if listener.port is not None:
-                return listener.port
+        supervised = self._supervisor
+        ports = [listener.port for listener in self._running().listeners] if supervised is None else supervised.ports
+        for port in ports:
+            if port is not None:
+                return port
         raise RuntimeError("the server listens on no TCP port")
 
     @property
@@ -285,6 +333,8 @@ class WebSocketServer:
         daemon.calls.add(partial(daemon.connections.close_all, checked_code(code), reason))
 
     def _running(self) -> Daemon:
+        if self._supervisor is not None:
+            raise RuntimeError("the server has workers: its connections and rooms are in other processes, which the [admin] pages reach")
         if self._daemon is None:
             raise RuntimeError("the server does not run")
         return self._daemon
@@ -307,10 +357,10 @@ def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]
     return [section(name, **values) for name, values in sections.items() if values]
 
 
-def _begin_logging(chosen: LoggingSettings) -> None:
-    """Log as the settings say, unless the program has begun to log by itself."""
+def _begin_logging(chosen: LoggingSettings) -> DaemonLog | None:
+    """Log as the settings say, unless the program has begun to log by itself: then None."""
     if globalLogBeginner._temporaryObserver is None:
-        return
+        return None
     log = make_log(
         LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=str(chosen.destination)), os.environ
     )
@@ -318,3 +368,4 @@ def _begin_logging(chosen: LoggingSettings) -> None:
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
     if not logging.getLogger().handlers:
         log_standard.connect(log)
+    return log

@@ -17,7 +17,8 @@ from tests.support.inside import run_inside, until
 from wsdaemon.daemon import children
 from wsdaemon.daemon.channel import Message
 from wsdaemon.daemon.children import LaunchedChild, name_of, start_child
-from wsdaemon.daemon.inheritance import InheritedFile, InheritedLog, Manifest, Role
+from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role
+from wsdaemon.settings.inherited import InheritedFile
 
 
 @dataclass

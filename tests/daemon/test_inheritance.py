@@ -6,10 +6,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from wsdaemon.daemon.inheritance import VARIABLE, InheritanceError, InheritedFile, InheritedLog, Manifest, Role, environment
+from wsdaemon.daemon.inheritance import VARIABLE, InheritanceError, InheritedLog, Manifest, Role, environment, take_files
+from wsdaemon.settings.build import build, section
+from wsdaemon.settings.inherited import InheritedFile
 
 KEY = InheritedFile(b"-----BEGIN PRIVATE KEY-----\n\xff\0", 0o100600, (1, 2, 3, 4, 5))
 
@@ -18,7 +21,7 @@ def make_manifest(descriptors: dict[str, int]) -> Manifest:
     return Manifest(
         role=Role.WORKER, number=2, generation=1, supervisor=os.getpid(), workers=4, settings="[daemon]\nworkers = 4\n",
         source="ws.ini", directory="/srv", log=InheritedLog(destination="stdout", prefix="wsdaemon"),
-        descriptors=descriptors, files={"/etc/key.pem": KEY}, pages={"/": ("index.html", "PGgxPg==")},
+        descriptors=descriptors, files={"/etc/key.pem": KEY}, pages={"/": ("index.html", b"<h1>")},
     )  # fmt: skip
 
 
@@ -75,3 +78,22 @@ def test_a_child_gets_no_message_that_is_meant_for_the_supervisor() -> None:
 
 def test_no_secret_is_shown_by_a_manifest() -> None:
     assert "PRIVATE" not in repr(make_manifest({})) + repr(KEY)
+
+
+def test_every_file_that_sections_and_apps_name_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef")
+    for name in ("cert.pem", "key.pem", "users"):
+        (tmp_path / name).write_text(name)
+    settings = build(
+        [
+            section("listener:web", address="tcp:1", tls="t"), section("tls:t", certificate="cert.pem", key="key.pem"),
+            section("mount:/", app="echo", auth="u"), section("auth:u", kind="basic", file="users"),
+            section("admin", address="tcp:2:interface=127.0.0.1", token_file="token"), section("auth:gone", kind="basic", file="gone"),
+        ],
+        "ws.ini", tmp_path,
+    )  # fmt: skip
+    taken = take_files(settings)
+    assert {Path(path).name: file.content for path, file in taken.items()} == {
+        "cert.pem": b"cert.pem", "key.pem": b"key.pem", "users": b"users", "token": b"0123456789abcdef",
+    }  # fmt: skip
+    assert "users" not in repr(taken[str(tmp_path / "users")])

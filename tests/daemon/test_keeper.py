@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,7 +153,8 @@ def test_a_system_without_room_for_a_process_counts_as_a_failed_start(kept: Kept
     kept.problem = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     kept.keeper.start()
     kept.loop.advance(5)
-    assert kept.reasons == [f"worker 2 did not start 5 times in a row: the system cannot start it: {os.strerror(errno.EAGAIN)}"]
+    reason = f"the system cannot start {sys.executable}: {os.strerror(errno.EAGAIN)}"
+    assert kept.reasons == [f"worker 2 did not start 5 times in a row: {reason}"]
 
 
 def test_the_reason_stands_in_the_log_once(kept: Kept) -> None:

@@ -18,7 +18,7 @@ from wsdaemon.daemon.child_process import ChildProcess
 from wsdaemon.daemon.heartbeats import Heart, Heartbeats, SlotState
 from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role
 from wsdaemon.daemon.parts import State
-from wsdaemon.daemon.worker import Worker, read_settings
+from wsdaemon.daemon.worker import Worker
 
 ECHO = """
 [daemon]
@@ -87,7 +87,7 @@ async def worker(folder: Path, text: str = ECHO) -> AsyncIterator[Serving]:
     port = listening.getsockname()[1]
     hub, of_the_hub = socket.socketpair()
     child = Child(manifest(folder, text, {"heartbeats": page, "listener:web": listening.detach(), "hub": hub.detach()}))
-    settings, problems = read_settings(child)
+    settings, problems = child.read_settings()
     assert not problems
     reactor = Reactor(asyncio.get_running_loop())
     served = Worker(child, settings, reactor)
@@ -171,7 +171,7 @@ def test_a_worker_that_never_served_stops_too(tmp_path: Path) -> None:
 
 def test_relative_paths_start_from_the_directory_of_the_settings(tmp_path: Path) -> None:
     page = Heartbeats.make(2)
-    settings, problems = read_settings(Child(manifest(tmp_path, ECHO, {"heartbeats": page})))
+    settings, problems = Child(manifest(tmp_path, ECHO, {"heartbeats": page})).read_settings()
     os.close(page)
     assert not problems
     assert settings.daemon.python_path == (tmp_path / "etc" / "lib",)

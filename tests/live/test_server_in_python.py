@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -252,3 +253,49 @@ except wsdaemon.StartError as error:
     [line] = answers(run_program(tmp_path, body))
     assert line.startswith("WebSocketServer: [mount:/ticking] app = ticking:Ticking: ticking imports Twisted's global reactor")
     assert "run_forever()" in line
+
+
+MINE = """
+async def app(connection):
+    async for message in connection:
+        await connection.send(message)
+"""
+
+WITH_WORKERS = """
+from wsdaemon import WebSocketServer
+
+server = WebSocketServer(port=0, workers=2)
+server.mount("/echo", "mine:app")
+server.page("/", "page.html")
+server.run_forever(ready=lambda: print("port", server.port, flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_run_forever_with_workers(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "page.html").write_text("<h1>page</h1>")
+    (tmp_path / "program.py").write_text(WITH_WORKERS)
+    with Program([sys.executable, "-W", "error", "program.py"], tmp_path, {"PYTHONPATH": f"{ROOT}:{tmp_path}"}) as program:
+        port = program.output.wait_for(r"^port (\d+)$")[0][1]
+        with connect(f"ws://127.0.0.1:{port}/echo", proxy=None, open_timeout=SECONDS) as client:
+            check_echo(client)
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=SECONDS) as answer:
+            assert answer.read() == b"<h1>page</h1>"
+        assert program.stop() == 0
+        program.output.wait_for("^ended$")
+
+
+def test_with_workers_an_app_needs_a_name(tmp_path: Path) -> None:
+    done = run_program(tmp_path, APP.replace("port=0", "port=0, workers=2"))
+    assert done.returncode == 1
+    assert 'app = __main__:upper: with workers expected "module:name" of a module that can be imported' in done.stderr
+
+
+def test_workers_are_no_threads(tmp_path: Path) -> None:
+    done = run_program(
+        tmp_path,
+        "from wsdaemon import WebSocketServer\nserver = WebSocketServer(port=0, workers=2)\n"
+        "server.mount('/', 'echo')\ntry:\n    server.start()\nexcept RuntimeError as error:\n    print(error)\n",
+    )
+    assert answers(done) == ["workers are processes of a program's own: serve with run_forever(), or leave workers out"]

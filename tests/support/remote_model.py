@@ -49,7 +49,7 @@ class Follower:
         self.joined: set[str] = set()
         self.known: dict[str, set[str]] = {}
         self.patterns: dict[str, dict[str, Position]] = {}
-        """By pattern: the positions of the order when it was answered. What was published before need not be given."""
+        """By pattern: the positions of the order when it was answered. Earlier publications need not be given."""
         self.busy = False
         self.gaps: list[Subscribed] = []
 

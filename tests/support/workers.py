@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 
 from tests.support.daemon import SECONDS, Daemon
+from wsdaemon.daemon.heartbeats import Heartbeats
 
 ECHO = """
 [daemon]
@@ -53,3 +55,69 @@ def wait_for_ends(pids: list[int], seconds: float = SECONDS) -> float:
         assert time.monotonic() - began < seconds, f"still there: {[pid for pid in pids if is_running(pid)]}"
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def connections(pid: int, workers: int) -> list[int]:
+    """The connections of each worker, from the page that a supervisor shares with them."""
+    for path in Path("/proc", str(pid), "fd").iterdir():
+        if "wsdaemon-heartbeats" in str(path.readlink()):
+            with path.open("r+b") as page:
+                return [slot.connections for slot in Heartbeats(page.fileno()).slots[1 : workers + 1]]
+    raise AssertionError(f"process {pid} has no page")
+
+
+def wait_for_connections(pid: int, workers: int, total: int) -> list[int]:
+    """Until all workers together have so many; those of each."""
+    deadline = time.monotonic() + SECONDS
+    while sum(counts := connections(pid, workers)) != total:
+        assert time.monotonic() < deadline, counts
+        time.sleep(0.02)
+    return counts
+
+
+class Clients:
+    """Many clients that are only connected, each of which costs a socket."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.sockets: list[socket.socket] = []
+
+    def open(self, count: int, *, together: bool) -> None:
+        """Connect so many: all at once, or each when the one before has its answer."""
+        if not together:
+            for _ in range(count):
+                self._answered(self._connect())
+            return
+        for sock in [self._connect() for _ in range(count)]:
+            self._answered(sock)
+
+    def _connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self._port), SECONDS)
+        sock.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")  # fmt: skip
+        return sock
+
+    def _answered(self, sock: socket.socket) -> None:
+        answer = sock.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        self.sockets.append(sock)
+
+    def forget_closed(self) -> int:
+        """Forget the clients whose connection has ended; their number."""
+        closed = []
+        for sock in self.sockets:
+            try:
+                if not sock.recv(1, socket.MSG_DONTWAIT):
+                    closed.append(sock)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                closed.append(sock)
+        for sock in closed:
+            sock.close()
+            self.sockets.remove(sock)
+        return len(closed)
+
+    def close(self) -> None:
+        while self.sockets:
+            self.sockets.pop().close()

@@ -29,7 +29,7 @@ from .contract import Change, HistoryPage, Member, Message, Position, PresencePa
 from .followed.joining import Joining
 from .followed.patterns import FollowedPatterns
 from .followed.publications import Publications
-from .followed.questions import Questions
+from .followed.questions import PatientQuestions
 from .followed.repairs import Repairs
 from .followed.room import FollowedRoom
 from .followed.rooms import FollowedRooms
@@ -81,7 +81,7 @@ class RemoteBroker:
             limits, self.budget, self._fail, wake=wake, loop=loop if wake is None else None, later=later, bulk=bulk, held=held, clock=clock
         )  # fmt: skip
         self.fan = self._local.fan
-        self._questions = Questions(timeout, loop)
+        self._questions = PatientQuestions(timeout, loop)
         self._publications = Publications(link, self.budget, timeout, loop, self._wake_waiters)
         self._rooms = FollowedRooms(limits, self._local, link, self.budget, self._caught_up)
         self._patterns = FollowedPatterns(link, self._questions, self._rooms)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -19,7 +20,10 @@ from twisted.python.reflect import namedAny
 
 from ..ops.log_standard import connect
 from ..ops.logs import DaemonLog, LogOptions, make_log
-from ..settings.model import LoggingSettings
+from ..settings.inherited import InheritedDirectory, InheritedPath
+from ..settings.ini import parse
+from ..settings.model import LoggingSettings, Settings
+from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
 from .heartbeats import Heart, Heartbeats, SlotState
 from .inheritance import InheritanceError, Manifest, Role
@@ -49,6 +53,7 @@ class ChildProcess:
         self._orphaned: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dying = False
+        self._files = {path: InheritedPath.of(path, file) for path, file in manifest.files.items()}
 
     @classmethod
     def begin(cls, role: Role) -> ChildProcess:
@@ -67,6 +72,19 @@ class ChildProcess:
         if "stack" in manifest.descriptors:
             faulthandler.register(signal.SIGQUIT, manifest.descriptors["stack"], all_threads=False)
         return child
+
+    # -- the settings
+
+    def read_settings(self) -> tuple[Settings, list[Problem]]:
+        """The settings that the supervisor read, from the same bytes, and their problems."""
+        manifest, problems = self.manifest, list[Problem]()
+        base = InheritedDirectory.of(Path(manifest.directory, manifest.source).parent, self._files)
+        return parse(manifest.settings.encode(), manifest.source, problems, base=base), problems
+
+    def follow_files(self) -> None:
+        """The start is over: files that were inherited are read again when they change, as far as this process may read them."""
+        for path in self._files.values():
+            path.pinned = False
 
     # -- the log
 

@@ -26,13 +26,16 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
+from ..settings.inherited import InheritedFile, signature_of
 from ..settings.model import Settings
+from ..settings.problems import Problem, SettingsError
+from ..settings.reference import effective
 from ..settings.schema import SectionSettings, keys_of
-from ..settings.values import FileForm, Secret, SecretForm
+from ..settings.values import AppForm, FileForm, PathForm, ReferenceForm, Secret, SecretForm, app_text
 
 VARIABLE: Final = "WSDAEMON_INHERITED"
 """The environment variable with the number of the manifest's descriptor."""
@@ -43,6 +46,10 @@ OF_THE_SUPERVISOR: Final = (
 """Variables by which systemd speaks to the process that it started: no child of that process gets them."""
 
 MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+
+UNNAMED: Final = (
+    'with workers expected "module:name" of a module that can be imported: each worker is a process of its own, which imports the app'
+)
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """Of one file. Larger ones are no secrets, and a worker reads them itself."""
@@ -57,17 +64,6 @@ class InheritanceError(Exception):
 class Role(enum.StrEnum):
     WORKER = "worker"
     HUB = "hub"
-
-
-@dataclass(frozen=True, slots=True)
-class InheritedFile:
-    """A file of the settings as the supervisor read it, before it dropped its privileges."""
-
-    content: bytes = field(repr=False)
-    mode: int
-    """st_mode."""
-    signature: tuple[int, ...]
-    """Device, inode, size, and the times of the last change of content and of the inode in ns: another one is another file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +99,16 @@ class Manifest:
     descriptors: Mapping[str, int]
     files: Mapping[str, InheritedFile] = field(default_factory=dict, repr=False)
     """Certificates, keys and other secrets, by path."""
-    pages: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
-    """Web pages of WebSocketServer.page(): by path of the URL, the file's name and its content in base64."""
+    pages: Mapping[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)
+    """Web pages of WebSocketServer.page(): by path of the URL, the file's name and its content."""
 
     def write(self) -> int:
         """Write the manifest to a sealed memory file; its descriptor, which the caller closes after the child has started."""
         content = json.dumps(
             {
-                **{name: getattr(self, name) for name in self.__slots__ if name not in ("files", "log")},
+                **{name: getattr(self, name) for name in self.__slots__ if name not in ("files", "log", "pages")},
                 "log": {name: getattr(self.log, name) for name in self.log.__slots__},
+                "pages": {path: [name, _text(content)] for path, (name, content) in self.pages.items()},
                 "files": {path: [_text(file.content), file.mode, file.signature] for path, file in self.files.items()},
             }
         ).encode()
@@ -153,7 +150,33 @@ class Heritage:
     log: InheritedLog
     log_descriptor: Callable[[], int] = lambda: -1
     """The descriptor of the open log file; -1 if the log is none."""
-    pages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pages: Mapping[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)
+
+
+def make_heritage(
+    settings: Settings, directory: Path, log_descriptor: Callable[[], int], pages: Mapping[str, tuple[str, bytes]]
+) -> Heritage:  # fmt: skip
+    """The heritage of settings that were made in Python. SettingsError if a worker could not have them."""
+    if problems := unnamed_apps(settings):
+        raise SettingsError(problems)
+    log = InheritedLog(destination=str(settings.logging.destination), prefix="wsdaemon")
+    return Heritage(text=effective(settings), directory=directory, log=log, log_descriptor=log_descriptor, pages=pages)
+
+
+def unnamed_apps(settings: Settings) -> list[Problem]:
+    """The apps, factories and policies that a worker cannot import, because they have no name or that of the running program."""
+    problems = []
+    for mount in settings.mounts:
+        for section in (mount, mount.options):
+            for key in () if section is None else keys_of(type(section)).values():
+                value = getattr(section, key.name)
+                if isinstance(key.form, AppForm | ReferenceForm) and not (value is None or _importable(value)):
+                    problems.append(settings.problem(f"mount:{mount.path}", UNNAMED, key.name, app_text(value)))
+    return problems
+
+
+def _importable(value: object) -> bool:
+    return isinstance(value, str) and not value.startswith("__main__:")
 
 
 def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +184,7 @@ def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
     files = {
         path: InheritedFile(base64.b64decode(content), mode, tuple(signature)) for path, (content, mode, signature) in told["files"].items()
     }
-    pages = {path: (name, content) for path, (name, content) in told["pages"].items()}
+    pages = {path: (name, base64.b64decode(content)) for path, (name, content) in told["pages"].items()}
     return {"role": Role(told["role"]), "log": InheritedLog(**told["log"]), "files": files, "pages": pages}
 
 
@@ -179,20 +202,29 @@ def take_files(settings: Settings) -> dict[str, InheritedFile]:
         with contextlib.suppress(OSError), path.open("rb") as file:
             found = os.fstat(file.fileno())
             if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
-                signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-                taken[str(path)] = InheritedFile(file.read(MAX_FILE_BYTES), found.st_mode, signature)
+                taken[str(path)] = InheritedFile(file.read(MAX_FILE_BYTES), found.st_mode, signature_of(found))
     return taken
 
 
 def _named_files(settings: Settings) -> Iterator[Path]:
     """The files that sections name in keys of the forms for files and for secrets."""
-    sections: list[SectionSettings | None] = [*settings.listeners, *settings.mounts, *settings.auths, *settings.tls, settings.admin]
-    sections += [mount.options for mount in settings.mounts]
-    for section in sections:
-        for key in () if section is None else keys_of(type(section)).values():
+    for section in _sections(settings):
+        for key in keys_of(type(section)).values():
             value = getattr(section, key.name)
-            if isinstance(key.form, FileForm | SecretForm) and value is not None:
+            if isinstance(key.form, FileForm | PathForm | SecretForm) and value is not None:
                 yield value.path if isinstance(value, Secret) else value
+
+
+def _sections(settings: Settings) -> Iterator[SectionSettings]:
+    """The sections of all kinds, and the options of the apps."""
+    for part in fields(settings):
+        value = getattr(settings, part.name)
+        for section in value if isinstance(value, tuple) else (value,):
+            if isinstance(section, SectionSettings):
+                yield section
+            options = getattr(section, "options", None)
+            if isinstance(options, SectionSettings):
+                yield options
 
 
 def environment(environ: Mapping[str, str], manifest: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -83,7 +84,8 @@ class Keeper:
         try:
             self.child = self._launch()
         except OSError as error:
-            self._did_not_start(f"the system cannot start it: {error.strerror}")
+            hint = "; the user of --uid must be able to read the Python installation" if isinstance(error, PermissionError) else ""
+            self._did_not_start(f"the system cannot start {sys.executable}: {error.strerror}{hint}")
 
     def became_ready(self) -> None:
         """The child says that its start is over."""

@@ -17,6 +17,7 @@ from typing import Final
 from twisted.logger import Logger, LogLevel
 
 from ..ops.systemd import Notifier, watchdog_interval
+from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.rooms import RoomsOptions
 from ..settings.values import AUTO
@@ -28,7 +29,7 @@ from .cpus import usable_cpus
 from .gathering import Gathering
 from .heartbeats import Heartbeats, SlotState
 from .hub_pairs import HubPairs
-from .inheritance import Heritage, InheritedFile, Manifest, Role, take_files
+from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import Keeper, Text
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
@@ -74,7 +75,7 @@ class Supervisor:
         """`failed` is called with the reason when the daemon must end: a child does not start any more."""
         self.state = State.STOPPED
         self.notifier = Notifier.from_environment(environ)
-        self._settings, self._loop, self._heritage, self._failed, self._environ = settings, loop, heritage, failed, environ
+        self._settings, self.loop, self._heritage, self._failed, self._environ = settings, loop, heritage, failed, environ
         self._count = worker_count(settings)
         self._watchdog = watchdog_interval(environ, os.getpid())
         self._has_hub = importlib.util.find_spec(MODULES[Role.HUB]) is not None
@@ -131,8 +132,8 @@ class Supervisor:
         log.info("starting {count} workers", count=self._count)
         if self._settings.admin is not None:
             announce_admin(self._settings.admin, self._port(ADMIN))
-        self._all_ready = self._loop.create_future()
-        self._awake_since = self._looked = self._loop.time()
+        self._all_ready = self.loop.create_future()
+        self._awake_since = self._looked = self.loop.time()
         self._look()
         try:
             for keeper in self._keepers:
@@ -171,6 +172,11 @@ class Supervisor:
     def _port(self, section: str) -> int | None:
         sock = self._sockets[section].sock
         return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+    @property
+    def ports(self) -> list[int | None]:
+        """The TCP ports of the listeners, in their order; None for a unix socket."""
+        return [self.port(each.name) for each in self._settings.listeners]
 
     def _release_sockets(self) -> None:
         while self._sockets:
@@ -220,7 +226,7 @@ class Supervisor:
         slot = self._heartbeats.slots[number]
         if slot.state is not SlotState.COMING:
             slot.begin(SlotState.COMING, GENERATION)
-        return start_child(self._loop, make_manifest, {**descriptors, **shared}, received=self._received, ended=self._ended)
+        return start_child(self.loop, make_manifest, {**descriptors, **shared}, received=self._received, ended=self._ended)
 
     def _let_serve(self, keeper: Keeper) -> None:
         if keeper.child is not None:
@@ -277,11 +283,11 @@ class Supervisor:
 
     def _look(self) -> None:
         """Look after the children, and tell systemd that this loop turns."""
-        now = self._loop.time()
+        now = self.loop.time()
         if now - self._looked > LOOK_SECONDS + AWAY_SECONDS:
             self._awake_since = now
         self._looked = now
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
         timeout, overdue = self._settings.daemon.worker_timeout, False
         for keeper in self._keepers:
             keeper.look()
@@ -293,7 +299,7 @@ class Supervisor:
             overdue = overdue or silent > limit + OVERDUE_SECONDS
             if silent > limit and not child.hung:
                 child.hung = True
-                task = self._loop.create_task(self._kill(child, limit))
+                task = self.loop.create_task(self._kill(child, limit))
                 self._killing.add(task)
                 task.add_done_callback(self._killing.discard)
         self._tell_systemd(now, overdue)
@@ -355,7 +361,7 @@ class Supervisor:
         await asyncio.gather(*[keeper.ended() for keeper in self.workers])
         if self.hub.child is not None:
             self.hub.child.channel.send("stop")
-            self._loop.call_later(HUB_END_SECONDS, self.hub.child.kill)
+            self.loop.call_later(HUB_END_SECONDS, self.hub.child.kill)
             await self.hub.ended()
         self.close()
         log.info("stopped")

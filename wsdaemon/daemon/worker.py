@@ -13,9 +13,8 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from ..ops.workers import TOTALS
-from ..settings.ini import parse
 from ..settings.model import Settings
-from ..settings.problems import Problem, SettingsError
+from ..settings.problems import SettingsError
 from .all_workers import AllWorkers
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
@@ -41,7 +40,8 @@ class Worker:
     """The content of a worker's process."""
 
     def __init__(self, child: ChildProcess, settings: Settings, reactor: Any) -> None:
-        # Here, because these take a second to import, and the process should have its name and its beat by then.
+        # Here, because they take a second to import, and the process should have its name by then.
+        from ..edge.pages import Pages
         from .assembly import Shared
         from .daemon import Daemon
         from .hub_places import HubPlaces
@@ -55,8 +55,12 @@ class Worker:
         shared = Shared(
             Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time), self._all
         )
+        pages = Pages()
+        for path, (name, content) in manifest.pages.items():
+            pages.add_content(path, name, content)
         self.daemon = Daemon(
-            settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors), shared=shared,
+            settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
+            pages=pages.answer if pages else None, shared=shared,
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.reload_all = self.daemon.reload
@@ -70,6 +74,7 @@ class Worker:
         self.daemon.open()
 
     async def start(self) -> None:
+        self._child.follow_files()
         self._hub.attach(socket.socket(fileno=self._child.manifest.descriptors["hub"]))
         await self.daemon.start(accept=False)
         assert self._child.heart is not None
@@ -125,7 +130,7 @@ def main() -> None:
     signals.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
     reactor = install()
-    settings, problems = read_settings(child)
+    settings, problems = child.read_settings()
     opened = child.make_log(settings.logging)
     if opened is not None:
         opened.gather(loop_of(reactor))
@@ -147,10 +152,3 @@ def main() -> None:
         sys.exit(1)
     reactor.addSystemEventTrigger("before", "shutdown", process.stop)
     reactor.run()
-
-
-def read_settings(child: ChildProcess) -> tuple[Settings, list[Problem]]:
-    """The settings that the supervisor read, from the same bytes."""
-    problems: list[Problem] = []
-    manifest = child.manifest
-    return parse(manifest.settings.encode(), manifest.source, problems, base=Path(manifest.directory, manifest.source).parent), problems

@@ -24,6 +24,7 @@ _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IG
 class Page:
     """The page for one path."""
 
+    name: str
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...]
@@ -45,8 +46,11 @@ class Pages:
         """
         if not path.startswith("/"):
             raise ValueError(f"expected a path that begins with a slash, such as /chat: {path!r}")
-        body = Path(file).read_bytes()
-        kind = mimetypes.guess_type(os.fspath(file))[0] or "application/octet-stream"
+        self.add_content(path, Path(file).name, Path(file).read_bytes())
+
+    def add_content(self, path: str, name: str, body: bytes) -> None:
+        """Give out the content of a file of this name at `path`."""
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         text = kind.startswith("text/") or kind in ("application/javascript", "image/svg+xml")
         headers = (
             ("Content-Security-Policy", content_security_policy(body if kind == "text/html" else b"")),
@@ -54,7 +58,12 @@ class Pages:
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
         )
-        self._pages[path] = Page(body, f"{kind}; charset=utf-8" if text else kind, headers)
+        self._pages[path] = Page(name, body, f"{kind}; charset=utf-8" if text else kind, headers)
+
+    @property
+    def contents(self) -> dict[str, tuple[str, bytes]]:
+        """The name and content of each page's file, by path."""
+        return {path: (page.name, page.body) for path, page in self._pages.items()}
 
     def answer(self, head: Head) -> bytes | None:
         """The whole answer to a request that is no opening handshake; None where there is no page. BadRequest, 405, for other methods."""

@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import Loop
 from wsdaemon.brokers.contract import BrokerClosed, BrokerUnavailable, RoomFull
 from wsdaemon.brokers.followed import questions as module
-from wsdaemon.brokers.followed.questions import AGAIN_SECONDS, Questions
+from wsdaemon.brokers.followed.questions import AGAIN_SECONDS, PatientQuestions
 
 
 class Asked:
@@ -19,7 +19,7 @@ class Asked:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.futures: list[Future[str]] = []
-        self.questions = Questions(5.0, lambda: loop)
+        self.questions = PatientQuestions(5.0, lambda: loop)
 
     def __call__(self) -> Future[str]:
         self.futures.append(self.loop.create_future())

@@ -55,7 +55,7 @@ def test_messages_are_kept_for_members_that_are_joining_within_bounds(monkeypatc
     monkeypatch.setattr(module, "MAX_EARLY", 2)
     made = room()
     made.advance(message(4))
-    assert not made.covers(Position("e1", 3))  # nobody was joining
+    assert not made.covers(Position("e1", 3))  # no member was joining
     made.joins = 1
     for offset in (5, 6):
         made.advance(message(offset))

@@ -26,7 +26,7 @@ from ..links.contract import Joined, Link
 from ..local.members import LocalMembers
 from ..local.rooms import Holder
 from .patterns import FollowedPatterns
-from .questions import Questions, no_answer
+from .questions import PatientQuestions, no_answer
 from .repairs import Repairs
 from .room import FollowedRoom
 from .rooms import FollowedRooms
@@ -53,7 +53,7 @@ class Joining:
     """The joins of one broker. `tell` is given changes of a room's roster. `timeout` in seconds."""
 
     def __init__(
-        self, limits: Limits, link: Link, questions: Questions, rooms: FollowedRooms, patterns: FollowedPatterns, repairs: Repairs,
+        self, limits: Limits, link: Link, questions: PatientQuestions, rooms: FollowedRooms, patterns: FollowedPatterns, repairs: Repairs,
         local: LocalMembers, loop: Callable[[], AbstractEventLoop], timeout: float, tell: Callable[[FollowedRoom, Sequence[Change]], None],
     ) -> None:  # fmt: skip
         self._limits = limits

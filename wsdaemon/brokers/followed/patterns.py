@@ -7,7 +7,7 @@ from functools import partial
 
 from ..links.contract import Link
 from ..patterns import PatternIndex, matches
-from .questions import Questions
+from .questions import PatientQuestions
 from .rooms import FollowedRooms
 
 
@@ -28,7 +28,7 @@ class FollowedPattern:
 class FollowedPatterns:
     """The patterns by name. A pattern that no member has any more is followed until the next `sweep`, so that coming and going is cheap."""
 
-    def __init__(self, link: Link, questions: Questions, rooms: FollowedRooms) -> None:
+    def __init__(self, link: Link, questions: PatientQuestions, rooms: FollowedRooms) -> None:
         self._link = link
         self._questions = questions
         self._rooms = rooms

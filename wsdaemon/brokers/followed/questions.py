@@ -23,7 +23,7 @@ def no_answer(timeout: float) -> BrokerUnavailable:
     return BrokerUnavailable(f"the order of these rooms is kept in another process, which has not answered for {timeout:g} seconds")
 
 
-class _Question:
+class _PatientQuestion:
     __slots__ = ("ask", "asked", "due", "future")
 
     def __init__(self, ask: Callable[[], Future[Any]], future: Future[Any], due: float) -> None:
@@ -33,7 +33,7 @@ class _Question:
         self.future = future
 
 
-class Questions:
+class PatientQuestions:
     """The questions of one broker. Each has `timeout` seconds; `loop` returns the running loop."""
 
     def __init__(self, timeout: float, loop: Callable[[], AbstractEventLoop]) -> None:
@@ -41,7 +41,7 @@ class Questions:
         self._loop = loop
         self._connected = False
         self._closed = False
-        self._open: dict[_Question, None] = {}  # oldest first
+        self._open: dict[_PatientQuestion, None] = {}  # oldest first
         self._timer: TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Questions:
         elif len(self._open) >= MAX_QUESTIONS:
             future.set_exception(BrokerUnavailable("too many requests wait for the process that keeps these rooms"))
         else:
-            question = _Question(ask, future, loop.time() + self._timeout)
+            question = _PatientQuestion(ask, future, loop.time() + self._timeout)
             self._open[question] = None
             future.add_done_callback(lambda _: self._open.pop(question, None))
             if self._timer is None:
@@ -88,15 +88,15 @@ class Questions:
             if not question.future.done():
                 question.future.set_exception(BrokerClosed("the broker is closed"))
 
-    def _send(self, question: _Question) -> None:
+    def _send(self, question: _PatientQuestion) -> None:
         question.asked = True
         question.ask().add_done_callback(partial(self._answered, question))
 
-    def _again(self, question: _Question) -> None:
+    def _again(self, question: _PatientQuestion) -> None:
         if self._connected and not question.asked and not question.future.done():
             self._send(question)
 
-    def _answered(self, question: _Question, answer: Future[Any]) -> None:
+    def _answered(self, question: _PatientQuestion, answer: Future[Any]) -> None:
         question.asked = False
         error = BrokerUnavailable("the link has ended") if answer.cancelled() else answer.exception()
         if question.future.done():

@@ -17,7 +17,7 @@ from ..links.contract import MAX_STANDINGS, Link, Standing
 from ..local.members import LocalMembers
 from ..patterns import matches
 from .patterns import FollowedPattern, FollowedPatterns
-from .questions import Questions
+from .questions import PatientQuestions
 from .room import FollowedRoom
 from .rooms import FollowedRooms
 
@@ -41,7 +41,7 @@ class Repairs:
     """The repairs of one broker. `tell` is given changes of a room's roster."""
 
     def __init__(
-        self, link: Link, questions: Questions, rooms: FollowedRooms, local: LocalMembers, patterns: FollowedPatterns,
+        self, link: Link, questions: PatientQuestions, rooms: FollowedRooms, local: LocalMembers, patterns: FollowedPatterns,
         later: Later, tell: Callable[[FollowedRoom, Sequence[Change]], None],
     ) -> None:  # fmt: skip
         self._link = link

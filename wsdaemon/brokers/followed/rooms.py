@@ -129,7 +129,7 @@ class FollowedRooms:
 
     def break_off(self, room: FollowedRoom, epoch: str, offset: int, latest: Message | None) -> None:
         """Tell all members of a break: the room continues after this position."""
-        if room.epoch != epoch or offset < room.offset:  # what waits is lost too: one outbox holds offsets of one order only
+        if room.epoch != epoch or offset < room.offset:  # waiting items are lost too: an outbox holds offsets of one order
             self._local.fan.drop(room)
             room.behind = False
         room.epoch, room.offset, room.known = epoch, offset, True

@@ -147,9 +147,7 @@ class Questions(Pipe):
 class Subscriptions(Pipe):
     """A connection for subscriptions. `message` is called with a channel and the data, `dropped` with a channel that the server gave up."""
 
-    def __init__(
-        self, connection: AbstractConnection, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, connection: AbstractConnection, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
         self._message = message
         self._dropped = dropped
         self._asked: dict[tuple[str, int], list[str]] = {}

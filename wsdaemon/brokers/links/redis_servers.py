@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -199,7 +200,7 @@ def lacks_rights(reason: str) -> bool:
 
 
 def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    return None if path is None else os.fspath(path)
 
 
 def moved_to(error: AskError) -> RedisPlace:
