@@ -20,6 +20,9 @@ AGAIN_SECONDS = 0.05
 
 TICK_SECONDS = 0.01
 
+SETTLE_SECONDS = 120.0
+"""The longest that a machine may take which could not keep up with the rate."""
+
 Place = tuple[str, str, int]
 """A room, an epoch, an offset."""
 
@@ -281,9 +284,11 @@ class Load:
 
     async def settle(self) -> None:
         """Wait until every publication is acknowledged and every member stands where its room stands."""
-        await until(lambda: not any(publisher.waiting for publisher in self.publishers))
+        await until(lambda: self.faults or not any(publisher.waiting for publisher in self.publishers), SETTLE_SECONDS)
         tops = {room: await self._top(room) for room in self.rooms}
-        await until(lambda: self.faults or all(member.inside and member.position == tops[member.room] for member in self.members))
+        await until(
+            lambda: self.faults or all(member.inside and member.position == tops[member.room] for member in self.members), SETTLE_SECONDS
+        )
 
     async def _top(self, room: str) -> tuple[str, int]:
         asked = Member(self, room)

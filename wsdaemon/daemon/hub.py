@@ -9,7 +9,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -21,8 +20,6 @@ from ..hub.protocol import INSTANCE_BYTES
 from ..hub.room_server import RoomServer
 from ..hub.server import HubServer, WorkerLink
 from ..hub.shared import SharedCounts
-from ..settings.ini import parse
-from ..settings.problems import Problem
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .inheritance import Role
@@ -98,8 +95,7 @@ def main() -> None:
     child = ChildProcess.begin(Role.HUB)
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the supervisor's: the hub ends after the workers
         signal.signal(ignored, signal.SIG_IGN)
-    manifest, problems = child.manifest, list[Problem]()
-    settings = parse(manifest.settings.encode(), manifest.source, problems, base=Path(manifest.directory, manifest.source).parent)
+    settings, _ = child.read_settings()  # their problems are the workers' to tell
     opened = child.make_log(settings.logging)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

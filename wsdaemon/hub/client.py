@@ -37,7 +37,7 @@ def _as_it_is(error: HubAway | HubRefused) -> Exception:
     return error
 
 
-class _Question:
+class _Unanswered:
     """A question that waits for its answer."""
 
     __slots__ = ("error", "future", "read")
@@ -79,7 +79,7 @@ class HubClient:
         hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
         self._hello_frame = frame(HELLO, 0, hello.body())
         self._handlers: dict[int, Handler] = {}
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[int, _Unanswered] = {}
         self._last_request = 0
         self._stream: FramedStream | None = None
         self._hub: bytes | None = None
@@ -115,7 +115,7 @@ class HubClient:
             future.set_exception(error(HubAway(f"{MAX_QUESTIONS} questions wait for the hub")))
         else:
             self._last_request = request = self._last_request % 0xFFFFFFFF + 1
-            self._questions[request] = _Question(future, read, error)
+            self._questions[request] = _Unanswered(future, read, error)
             stream.send(frame(kind, request, body))
         return future
 
