@@ -43,6 +43,7 @@ DIRECT = {
     "daemon/keeper.py": CHILDREN,
     "daemon/parts.py": OPERATOR,
     "daemon/pidfile.py": OPERATOR,
+    "daemon/redis.py": OPERATOR,
     "daemon/signals.py": OPERATOR,
     "daemon/sockets.py": OPERATOR,
     "daemon/supervisor.py": CHILDREN,

@@ -21,6 +21,7 @@ from tests.support.prose import in_code
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS
+from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, TlsSettings
 from wsdaemon.settings.schema import keys_of
@@ -29,7 +30,7 @@ from wsdaemon.tap import Options
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "systemd" / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
 FOLDERS = ("wsdaemon", "docs", "etc", "tests", "examples", "systemd", "benchmarks", "twisted", ".ci")
-SECTIONS = (DaemonSettings, LoggingSettings, ListenerSettings, MountSettings, TlsSettings, AdminSettings)
+SECTIONS = (DaemonSettings, LoggingSettings, ListenerSettings, MountSettings, TlsSettings, AdminSettings, BrokerSettings)
 KEYS = {key for each in (*SECTIONS, *APP_OPTIONS.values(), *AUTH_KINDS.values()) for key in keys_of(each)} | {"kind"}
 
 FOREIGN_OPTIONS = {

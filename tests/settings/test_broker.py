@@ -53,7 +53,7 @@ def test_a_url_has_no_password(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-INI = "[listener:web]\naddress = tcp:0\n[mount:/r]\napp = rooms\n[broker]\nkind = redis\n"
+INI = "[listener:web]\naddress = tcp:0\n[mount:/r]\napp = rooms\n[broker]\n"
 
 
 def write(folder: Path, text: str) -> Path:

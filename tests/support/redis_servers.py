@@ -98,6 +98,19 @@ class Server:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def empty(self) -> None:
+        """Remove its data, while it does not run."""
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "log":
+                entry.unlink()
+
+    def forget_last(self, bytes: int) -> None:
+        """Cut off the end of what it wrote, while it does not run: with appendfsync everysec, a machine that fails loses so much."""
+        [log] = self.folder.glob("appendonlydir/*.incr.aof")
+        os.truncate(log, max(0, log.stat().st_size - bytes))
+
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
@@ -137,7 +150,11 @@ class Sentinels:
     """A primary, a replica of it, and three Sentinels that watch them."""
 
     def __init__(self, folder: Path, options: Sequence[str] = SPEED, down_after: float = 0.5) -> None:
+        # With a password for all others, a disabled user of the replica or the Sentinels gets no connection.
+        options = (*options, "--requirepass", "secret")
         self.servers = [Server(folder / "one", options), Server(folder / "two", options)]
+        for each in self.servers:
+            each.password = "secret"
         self.watchers = [Server(folder / f"sentinel{number}", (), program=SENTINEL) for number in range(3)]
         self._down_after = down_after
 
@@ -149,6 +166,12 @@ class Sentinels:
         primary, replica = self.servers
         primary.start()
         replica.start()
+        for server in self.servers:
+            with server.client() as client:
+                client.execute_command("ACL", "SETUSER", "replica", "on", ">pw", "+psync", "+replconf", "+ping")
+                client.execute_command("ACL", "SETUSER", "sentinel", "on", ">pw", "+@all", "~*", "&*")
+                client.config_set("masteruser", "replica")
+                client.config_set("masterauth", "pw")
         with replica.client() as client:
             client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
             wait_until(lambda: client.info("replication").get("master_link_status") == "up", "the replica follows")
@@ -158,6 +181,8 @@ class Sentinels:
                 f"port {watcher.port}",
                 "bind 127.0.0.1",
                 f"sentinel monitor main 127.0.0.1 {primary.port} 2",
+                "sentinel auth-user main sentinel",
+                "sentinel auth-pass main pw",
                 f"sentinel down-after-milliseconds main {round(self._down_after * 1000)}",
                 "sentinel failover-timeout main 3000",
                 "",
@@ -179,6 +204,19 @@ class Sentinels:
         with self.watchers[0].client() as client:
             _, port = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
         return next(each for each in self.servers if each.port == int(port))
+
+    def partition(self) -> None:
+        """Cut the primary off from its replica and the Sentinels, but not from its clients: the users of those connections are disabled."""
+        with self.servers[0].client() as client:
+            for user in ("replica", "sentinel"):
+                client.execute_command("ACL", "SETUSER", user, "off")
+                client.execute_command("CLIENT", "KILL", "USER", user)
+
+    def heal(self) -> None:
+        """End the partition."""
+        with self.servers[0].client() as client:
+            for user in ("replica", "sentinel"):
+                client.execute_command("ACL", "SETUSER", user, "on")
 
     def stop(self) -> None:
         for each in (*self.watchers, *self.servers):

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
@@ -17,6 +17,7 @@ from ..core.wheel import Wheel
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators
+from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 from ..edge.hosts import Hosts
 from ..edge.http import PlainServer
@@ -43,6 +44,9 @@ from .sockets import ADMIN_BACKLOG, Bound
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 """The default of [admin] `hosts`, beside the address that a request arrived at."""
+
+if TYPE_CHECKING:
+    from .redis import RedisBrokers
 
 
 @runtime_checkable
@@ -160,9 +164,10 @@ def make_site(
     mounts: Sequence[Mount],
     authenticators: Authenticators,
     token: WatchedFile[str] | None,
+    redis: RedisBrokers | None = None,
     workers: Workers | None = None,
 ) -> AdminSite:
-    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word.
+    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word. `redis` has the brokers, if any.
 
     With `workers` the pages show the whole daemon.
     """
@@ -176,7 +181,10 @@ def make_site(
             if not listener.mounts or mount.path in listener.mounts:
                 totals.place(mount.path, listener.name)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
-    health = HealthPages(version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading)
+    health = HealthPages(
+        version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading,
+        away=(lambda: False) if redis is None else redis.away,
+    )  # fmt: skip
     sources = Sources(
         version=__version__,
         frames=frames,
@@ -189,6 +197,7 @@ def make_site(
         loop_latency=latency,
         round_trips=round_trips,
         reloading=reloading,
+        links=dict if redis is None else redis.counts,
     )
     own = OwnConnections(connections)
     opened = own if workers is None else ConnectionsOfAll(own, workers)
@@ -220,13 +229,14 @@ def _rooms_mounts(mounts: Iterable[Mount]) -> list[RoomsMount]:
 class _Tickets:
     """The tickets of one section, as the pages see them."""
 
-    def __init__(self, book: TicketBook, lifetime: float) -> None:
+    def __init__(self, book: TicketBook | SharedTicketBook, lifetime: float) -> None:
         self._book = book
         self.lifetime = lifetime
 
-    def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
+    async def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
         try:
-            return self._book.issue(identity, claims, path, expires)
+            issued = self._book.issue(identity, claims, path, expires)
+            return issued if isinstance(issued, str) else await issued
         except TicketsFull:
             return None
 
@@ -235,6 +245,8 @@ def _books(settings: Settings, authenticators: Mapping[str, Authenticator]) -> d
     books = {}
     for section in settings.auths:
         found = authenticators.get(section.name)
-        if isinstance(section, TicketAuthSettings) and isinstance(found, TicketAuthenticator):
+        if not isinstance(section, TicketAuthSettings) or not isinstance(found, TicketAuthenticator):
+            continue
+        if isinstance(found.book, TicketBook | SharedTicketBook):
             books[section.name] = _Tickets(found.book, section.lifetime)
     return books

@@ -16,8 +16,7 @@ from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Listener, Sharing
-from ..edge.shared import SharedPlaces
+from ..edge.listeners import Listener
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
@@ -34,7 +33,8 @@ from .watch import Watch
 if TYPE_CHECKING:
     from ..ops.workers import Workers
     from .admin import Admin
-    from .brokers import Brokers
+    from .redis import RedisBrokers
+    from .shared import Shared
 
 log = Logger(namespace="wsdaemon")
 
@@ -59,20 +59,6 @@ class Assembly:
         """SIGHUP: read certificates and the files of authentication again."""
         for reload in self.reloads:
             reload()
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """The parts that several workers share."""
-
-    sharing: Sharing
-    """The rule by which they accept from the same sockets."""
-    brokers: Brokers
-    """The order of rooms."""
-    places: SharedPlaces
-    """The counts of limits over all of them."""
-    workers: Workers
-    """The others, for the admin pages."""
 
 
 def assemble(
@@ -110,11 +96,12 @@ def assemble(
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
             workers=None if shared is None else shared.workers,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
+    parts += [] if resources.redis is None else [resources.redis]
     parts += [
         AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
         for mount in mounts
@@ -168,7 +155,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount], workers: Workers | None,
+    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -179,7 +166,7 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token, workers=workers,
+        authenticators=resources.authenticators, token=resources.token, redis=redis, workers=workers,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)

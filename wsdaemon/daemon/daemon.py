@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -17,12 +17,15 @@ from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
-from .assembly import Shared, assemble
+from .assembly import assemble
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 log = Logger(namespace="wsdaemon")
 
@@ -41,8 +44,8 @@ class Daemon:
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        source, absence, brokers = sockets or Sockets(environ), self.wheel.absence, None if shared is None else shared.brokers
-        self._take = partial(take_resources, settings, source, directory or Path.cwd(), self.watch, absence, brokers)
+        source, directory = sockets or Sockets(environ), directory or Path.cwd()
+        self._take = partial(take_resources, settings, source, directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,

@@ -20,6 +20,7 @@ from ..hub.protocol import INSTANCE_BYTES
 from ..hub.room_server import RoomServer
 from ..hub.server import HubServer, WorkerLink
 from ..hub.shared import SharedCounts
+from ..hub.tickets import TicketServer
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .inheritance import Role
@@ -45,6 +46,7 @@ class Hub:
         self.rooms = RoomServer(self.server)
         self._links = [name for name in child.manifest.descriptors if name.startswith(LINK_PREFIX)]
         self.counts = SharedCounts(self.server, len(self._links))
+        self.tickets = TicketServer(self.server)
         self.reopen_log: Callable[[], object] | None = None
         child.join(loop, self._received, self._orphaned)
 

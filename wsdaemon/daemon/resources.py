@@ -12,19 +12,24 @@ from ..apps.loading import LoadError
 from ..core.absence import Absence, no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
+from ..settings.broker import BrokerKind
 from ..settings.model import ListenerSettings, Settings
 from ..settings.problems import Problem
 from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
 from .apps import LoadedApp, load_app
 from .listeners import load_certificates
+from .order import NO_REDIS, has_redis, redis_brokers
 from .parts import StartError
 from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from ..edge.auth.shared_tickets import TicketShelf
     from ..edge.certificates import Certificates
     from .brokers import Brokers
+    from .redis import RedisBrokers
+    from .shared import Shared
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -36,10 +41,18 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 
 
 def take_resources(
-    settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence, brokers: Brokers | None = None
+    settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence, shared: Shared | None = None
 ) -> Resources:
-    """The resources of a daemon. StartError with every problem; then no socket is open."""
-    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, brokers)
+    """The resources of a daemon. StartError with every problem; then no socket is open.
+
+    `shared`: the parts that several workers share. Redis, if it is used, keeps rooms and tickets in place of the hub.
+    """
+    redis = redis_brokers(settings, watch.connections)
+    brokers, shelf = (None, None) if shared is None else (shared.brokers, shared.tickets)
+    if redis is not None:
+        brokers, shelf = redis, redis.tickets
+    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, brokers, shelf)
+    resources.redis = redis
     if resources.problems:
         resources.close()
         raise StartError(*resources.problems)
@@ -51,21 +64,25 @@ class Resources:
 
     def __init__(
         self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace,
-        brokers: Brokers | None = None,
+        brokers: Brokers | None = None, shelf: TicketShelf | None = None,
     ) -> None:  # fmt: skip
         """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
-        `brokers` chooses the brokers of rooms, see `load_app`.
+        `brokers` chooses the brokers of rooms, see `load_app`. `shelf` keeps tickets for other processes too.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
         self.problems: list[Problem] = []
+        self.redis: RedisBrokers | None = None
+        """The brokers of rooms in Redis."""
         self._settings = settings
         find_modules(settings.daemon.python_path, directory)
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
+        if settings.broker is not None and settings.broker.kind is BrokerKind.REDIS and not has_redis():
+            self._report("broker", NO_REDIS, "kind", settings.broker.kind)
         self._load_apps(app_failed, grace, brokers)
-        self.authenticators = self._load_authenticators()
+        self.authenticators = self._load_authenticators(shelf)
         self.certificates: dict[str, Certificates] = {}
         """By the name of the listener, if it speaks TLS."""
         for listener in settings.listeners:
@@ -102,9 +119,9 @@ class Resources:
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 
-    def _load_authenticators(self) -> Authenticators:
+    def _load_authenticators(self, shelf: TicketShelf | None) -> Authenticators:
         try:
-            return make_authenticators(self._settings)
+            return make_authenticators(self._settings, shelf=shelf)
         except AuthError as error:
             self.problems += error.problems
             return Authenticators(())

@@ -26,16 +26,16 @@ class Watch:
 
     def __init__(self, connections: Connections, lines: bool) -> None:
         """`lines` is `[logging] connections`."""
-        self._connections = connections
+        self.connections = connections
         self._lines = lines
         self.totals = Totals()
         self._failures = RareLines(app_log)
 
     def opened(self, connection: Connection) -> None:
-        self._connections.add(connection)
+        self.connections.add(connection)
 
     def closed(self, connection: Connection, counts: Counts) -> None:
-        self._connections.remove(connection)
+        self.connections.remove(connection)
         self.totals.closed(connection, counts)
         if self._lines:
             connection_closed(connection_log, record_of(connection, counts))

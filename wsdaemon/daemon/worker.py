@@ -42,9 +42,10 @@ class Worker:
     def __init__(self, child: ChildProcess, settings: Settings, reactor: Any) -> None:
         # Here, because they take a second to import, and the process should have its name by then.
         from ..edge.pages import Pages
-        from .assembly import Shared
         from .daemon import Daemon
         from .hub_places import HubPlaces
+        from .hub_tickets import HubTickets
+        from .shared import Shared
 
         self._child = child
         self._reactor = reactor
@@ -53,8 +54,9 @@ class Worker:
         self._all = AllWorkers(loop, child.send)
         self._hub = make_client(manifest.number, manifest.generation, loop)
         shared = Shared(
-            Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time), self._all
-        )
+            Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time),
+            HubTickets(self._hub), self._all,
+        )  # fmt: skip
         pages = Pages()
         for path, (name, content) in manifest.pages.items():
             pages.add_content(path, name, content)

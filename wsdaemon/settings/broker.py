@@ -151,10 +151,10 @@ class BrokerSettings(SectionSettings):
     """[broker]: where the order of rooms is kept: in this daemon, or in a Redis or Valkey that several daemons share."""
 
     kind: BrokerKind = field(
-        default=BrokerKind.MEMORY,
+        default=BrokerKind.REDIS,
         metadata=explain(
-            "memory: in this daemon. redis: in Redis 7.0 or later, or Valkey 8 or later, so that the members of a room may be connected to "
-            "different daemons. redis needs pip install 'wsdaemon[redis]'."
+            "memory: in this daemon, as without this section. redis: in Redis 7.0 or later, or Valkey 8 or later, so that the members of a "
+            "room may be connected to different daemons. redis needs pip install 'wsdaemon[redis]'."
         ),
     )
     url: Annotated[RedisUrl, RedisUrlForm()] = field(

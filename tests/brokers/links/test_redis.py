@@ -18,6 +18,7 @@ from wsdaemon.brokers.links import redis as redis_link
 from wsdaemon.brokers.links.redis import RedisLink
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_servers import Unfit
+from wsdaemon.brokers.links.redis_tickets import RedisTickets
 from wsdaemon.settings.values import Secret
 
 live = pytest.mark.live
@@ -389,8 +390,42 @@ def test_a_redis_that_cannot_be_used_is_found_at_the_start(tmp_path: Path) -> No
                 client.execute_command("ACL", "SETUSER", "ws", "on", ">pw", "~wsdaemon*", "+@all", "-publish", "&wsdaemon*")
             with pytest.raises(Unfit, match="command"):
                 await tried("pw", "ws@")
+            with server.client() as client:
+                client.execute_command("ACL", "SETUSER", "ws", "reset", "on", ">pw", "~wsdaemon*", "+@all", "&wsdaemon*")
+            with pytest.raises(Unfit, match="channels"):  # no PSUBSCRIBE
+                await tried("pw", "ws@")
 
         run(test())
+
+
+@live
+def test_the_rights_that_the_documentation_names_are_enough(server: Server) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "scaling.md").read_text()
+    [line] = [line for line in page.splitlines() if line.startswith("A user of an ACL needs")]
+    rights = [part.replace("PREFIX", "wsdaemon") for quoted in line.split("`")[1:6:2] for part in quoted.split()]
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "documented", "reset", "on", ">pw", *rights)
+    url, secret = f"redis://documented@127.0.0.1:{server.port}", Secret(Path("f"), "pw")
+
+    async def test() -> None:
+        async with nodes(url, password_file=secret, limits=Limits(history=5, latest=True)) as [node]:
+            assert await RedisLink(node.link._settings, "/rooms", Limits(), Lines()).try_out() is None
+            await node.join("lobby", "ada")
+            await node.publish("lobby", "x", key="k")
+            await node.link.follow_pattern("a.*")
+            await node.link.history("lobby", None, 5, False)
+            await node.link.rooms("", 5, None)
+            await node.link.probe()
+            session = node.link._session
+            assert session is not None
+            await node.link._index.touch(session, ["lobby"])
+            await node.link._index.sweep(session)
+            tickets = RedisTickets(node.link._settings, Lines())
+            assert await tickets.put("pages", "a", b"1", 5.0, 5)
+            assert await tickets.take("pages", "a") == b"1"
+            await tickets.close()
+
+    run(test())
 
 
 @live

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.auth import RSA_KEY, Clock, logged, outcome, public_pem, request, run, settings_of, write
 from wsdaemon.edge.auth.make import Authenticators, AuthError, make_authenticators
-from wsdaemon.edge.auth.ticket import TicketAuthenticator
+from wsdaemon.edge.auth.ticket import TicketAuthenticator, TicketBook
 from wsdaemon.settings.build import build, section
 
 
@@ -40,10 +40,12 @@ def test_one_of_each(tmp_path: Path) -> None:
     assert chain.offered(("bearer.x", "chat")) == ("chat",)
     way = found["d"]
     assert isinstance(way, TicketAuthenticator)
+    book = way.book
+    assert isinstance(book, TicketBook)
 
     async def life() -> None:
         await found.start()
-        ticket = way.book.issue("ada")
+        ticket = book.issue("ada")
         identity = await outcome(chain.authenticate(request(target=f"/?ticket={ticket}")))
         assert identity is not None and identity.method == "ticket:d"
         found.refresh()

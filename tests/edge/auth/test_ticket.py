@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.auth import NOW, Clock, compared, denied, logged, request
+from wsdaemon.core.identity import Identity
 from wsdaemon.edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 
 
@@ -15,7 +16,7 @@ def test_a_ticket_opens_once() -> None:
     ticket = book.issue("ada", {"role": "admin"}, expires=NOW + 60)
     way = TicketAuthenticator("pages", book, Clock())
     identity = way.authenticate(request(target=f"/chat?ticket={ticket}"))
-    assert identity is not None
+    assert isinstance(identity, Identity)
     assert (identity.name, identity.method, dict(identity.claims), identity.expires) == ("ada", "ticket:pages", {"role": "admin"}, NOW + 60)
     error = denied(lambda: way.authenticate(request(target=f"/chat?ticket={ticket}")))
     assert (error.status, error.reason) == (401, "auth_refused")

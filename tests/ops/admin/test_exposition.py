@@ -74,6 +74,7 @@ def page(loop: Loop, accept: str = "", listener: Listener | None = None, totals:
         loop_latency=Histogram(),
         round_trips=Histogram(),
         reloading=lambda: [StaleFile()],
+        links=lambda: {"/chat": (True, 2)},
     )
     asked = PageRequest(Headers([(b"accept", accept.encode())] if accept else []), {})
     [(route, handler)] = MetricsPage(sources, True).pages()

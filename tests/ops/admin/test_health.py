@@ -41,6 +41,17 @@ def test_live_and_ready() -> None:
     assert seen == [(503, b"starting\n"), (200, b"ready\n"), (503, b"draining\n"), (503, b"stopped\n")]
 
 
+def test_an_order_that_is_away_is_not_ready() -> None:
+    state, away = State(), [True]
+    pages = AdminSite(
+        HealthPages(version="1", state=state, count=Count(), listeners=[], mounts=[], away=lambda: away[0]).pages(), lambda: TOKEN, "1"
+    )
+    for state.value, away[0], status in (("ready", True, 503), ("ready", False, 200), ("starting", True, 503)):
+        assert ask(pages, "GET /readyz", token=None).status == status
+    state.value, away[0] = "ready", True
+    assert ask(pages, "GET /readyz", token=None).body == b"the order of the rooms cannot be reached\n"
+
+
 @dataclass
 class File:
     source: str

@@ -95,8 +95,8 @@ class RedisLink:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._shout = "PUBLISH"
-        self.reconnects = 0
-        """Connections after the first."""
+        self.losses = 0
+        """How often the connection was lost."""
 
     # -- life
 
@@ -112,7 +112,9 @@ class RedisLink:
             async with asyncio.timeout(self._servers.limit):
                 await session.open(self._message, _nothing)
                 await session.prove(f"{self._settings.prefix}:try:{self.node}", self._probes)
-        except (Away, BrokerUnavailable) as error:
+                if self._limits.max_patterns:
+                    await session.subscribe_pattern(self._names.channels(""), self._names.everything)
+        except (Away, BrokerUnavailable, ConnectionError) as error:
             if lacks_rights(str(error)):
                 raise Unfit(str(error)) from error
             return str(error)
@@ -155,6 +157,7 @@ class RedisLink:
                     self._rare.warn(("away", type(error)), "Redis is away: {why}", why=str(error) or "no answer")
                 else:
                     pause = 0.0
+                    self._rare.info("connected", "connected to Redis at {place}, for {path}", place=session.places, path=self._path)
                     receiver.restored()
                     keeper = asyncio.get_running_loop().create_task(self._keep(session, receiver))
                     try:
@@ -165,7 +168,7 @@ class RedisLink:
                     self._ready = False
                     self._rare.warn("lost", "the connection to Redis is lost: {why}", why=reason)
                     receiver.lost(reason)
-                    self.reconnects += 1
+                    self.losses += 1
             finally:
                 self._ready = False
                 self._forget_session()

@@ -400,12 +400,32 @@ The number makes a difference if one server comes to be the primary twice: a roo
 """
 
 PROVE = """
+redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
 return redis.call(ARGV[3], ARGV[2], ARGV[1])
 """
 """A write, and a message to a channel, for the probe."""
 
-ALL = (PUBLISH, JOIN, DECLARE, LEAVE, STAND, HISTORY, ROSTER, FORGET, RESERVE, RELEASE, GUARD, PROVE)
+SHELVE = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local function text(number) return string.format('%.0f', number) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now))
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 0 end
+redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[3])), ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+"""Keep a ticket. 0 if there are too many."""
+
+UNSHELVE = """
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('GETDEL', KEYS[1])
+"""
+"""Take a ticket away."""
+
+ALL = (PUBLISH, JOIN, DECLARE, LEAVE, STAND, HISTORY, ROSTER, FORGET, RESERVE, RELEASE, GUARD, PROVE, SHELVE, UNSHELVE)
 
 DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in ALL}
 """The names under which EVALSHA finds the scripts."""

@@ -52,6 +52,11 @@ class RedisSession:
         """Whether messages are sharded over several primaries."""
         return self.layout.slots is not None
 
+    @property
+    def places(self) -> str:
+        """The primaries, for the log."""
+        return ", ".join([str(place) for place in self.layout.primaries])
+
     async def open(self, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
         """Connect to all primaries. Away or Unfit; then `close` it."""
         self.layout = await self._servers.find()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
@@ -27,6 +28,9 @@ from .contract import Authenticator
 from .files import FileError
 
 # Each kind is imported where it is made: a daemon that checks no token does not pay for the libraries in memory.
+
+if TYPE_CHECKING:
+    from .shared_tickets import TicketShelf
 
 log = Logger(namespace="wsdaemon.auth")
 
@@ -84,9 +88,13 @@ class Authenticators(Mapping[str, Authenticator]):
 
 
 def make_authenticators(
-    settings: Settings, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+    settings: Settings, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+    shelf: TicketShelf | None = None,
 ) -> Authenticators:
-    """Authenticators for all the sections, their files read. `now` gives seconds since 1970. AuthError with every problem."""
+    """Authenticators for all the sections, their files read. `now` gives seconds since 1970. AuthError with every problem.
+
+    `shelf`: where tickets are kept for other processes too.
+    """
     made: list[Authenticator] = []
     problems: list[Problem] = []
     for section in settings.auths:
@@ -98,7 +106,7 @@ def make_authenticators(
             problems.append(settings.problem(where, needs, "kind", section.kind))
             continue
         try:
-            made.append(_make(section, now, clock))
+            made.append(_make(section, now, clock, shelf))
         except FileError as error:
             problems.append(settings.problem(where, str(error), _key_of(section, str(error))))
         except OSError as error:  # ssl.SSLError is one
@@ -118,7 +126,7 @@ def _key_of(section: AuthSettings, text: str) -> str | None:
     return None
 
 
-def _make(section: AuthSettings, now: Callable[[], float], clock: Callable[[], float]) -> Authenticator:
+def _make(section: AuthSettings, now: Callable[[], float], clock: Callable[[], float], shelf: TicketShelf | None) -> Authenticator:
     """FileError, or OSError of a ca_file."""
     match section:
         case BasicAuthSettings():
@@ -140,5 +148,9 @@ def _make(section: AuthSettings, now: Callable[[], float], clock: Callable[[], f
         case TicketAuthSettings():
             from .ticket import TicketAuthenticator, TicketBook
 
+            if shelf is not None:
+                from .shared_tickets import SharedTicketBook
+
+                return TicketAuthenticator(section.name, SharedTicketBook(shelf, section.lifetime, section.max_tickets, section.name), now)
             return TicketAuthenticator(section.name, TicketBook(clock, section.lifetime, section.max_tickets, section.name), now)
     raise TypeError(f"no authenticator for the kind {section.kind}")

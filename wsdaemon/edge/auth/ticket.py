@@ -11,10 +11,11 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from .contract import NO_CLAIMS, Candidate, Denied, Identity, clean_name
+from .contract import NO_CLAIMS, Candidate, Denied, Identity, Outcome, Unavailable, clean_name
 from .sources import malformed
 
 PARAMETER = "ticket"
@@ -69,14 +70,14 @@ class TicketBook:
         if len(self._tickets) >= self._most:
             raise TicketsFull(f"there are {self._most} unused tickets")
         ticket = secrets.token_urlsafe(32)
-        place, proof = _hashed(ticket)
+        place, proof = hashed(ticket)
         self._tickets[place] = _Ticket(proof, Identity(name, self._method, claims, expires), path, self._clock() + self._lifetime)
         return ticket
 
     def redeem(self, ticket: str, path: str) -> Identity | None:
         """The identity of a ticket; None if it is unknown, used, too old or for another path. In every case the ticket is used up."""
         self._drop_ended()
-        place, proof = _hashed(ticket)
+        place, proof = hashed(ticket)
         found = self._tickets.pop(place, None)
         if found is None or not hmac.compare_digest(found.proof, proof):
             return None
@@ -91,10 +92,16 @@ class TicketBook:
             del self._tickets[place]
 
 
-def _hashed(ticket: str) -> tuple[bytes, bytes]:
+def hashed(ticket: str) -> tuple[bytes, bytes]:
     """The key and the proof of a ticket: two halves of its SHA-256. The time of a look-up can reveal the first half at most."""
     digest = hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
     return digest[:16], digest[16:]
+
+
+class Redeeming(Protocol):
+    """A book of tickets, as the authenticator sees it. An awaitable raises OSError if the tickets cannot be reached."""
+
+    def redeem(self, ticket: str, path: str) -> Outcome: ...
 
 
 class TicketAuthenticator:
@@ -104,18 +111,29 @@ class TicketAuthenticator:
     subprotocol_prefixes = ()
     files = ()
 
-    def __init__(self, name: str, book: TicketBook, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, book: Redeeming, now: Callable[[], float] = time.time) -> None:
         self.name = name
         self.book = book
         self._now = now
 
-    def authenticate(self, request: Candidate) -> Identity | None:
+    def authenticate(self, request: Candidate) -> Outcome:
         found = request.query(PARAMETER)
         if not found:
             return None
         if len(found) > 1 or len(found[0]) > MAX_TICKET_CHARACTERS:
             raise malformed("The request does not have one ticket.")
         identity = self.book.redeem(found[0], request.head.path)
+        if isinstance(identity, Identity) or identity is None:
+            return self._checked(identity)
+        return self._redeemed(identity)
+
+    async def _redeemed(self, waiting: Awaitable[Identity | None]) -> Identity:
+        try:
+            return self._checked(await waiting)
+        except OSError:
+            raise Unavailable("auth_unavailable", "Tickets cannot be checked now.") from None
+
+    def _checked(self, identity: Identity | None) -> Identity:
         if identity is None or (identity.expires is not None and self._now() >= identity.expires):
             raise Denied("auth_refused", detail="The ticket is unknown here, was used before, or is too old.")
         return identity

@@ -60,6 +60,8 @@ class Sources:
     round_trips: Histogram
     reloading: Callable[[], Iterable[Reloading]] = lambda: ()
     """The files that the daemon reads again when they change."""
+    links: Callable[[], Mapping[str, tuple[bool, int]]] = dict
+    """Of each mount whose rooms are kept elsewhere: whether its link is connected, and how often it was lost."""
     wall: Callable[[], float] = time.time
 
 
@@ -156,6 +158,7 @@ class _Collected(Collector):
         yield from self._places()
         yield from self._listeners()
         yield from self._rooms()
+        yield from self._links()
         yield from self._files()
         yield _histogram("wsdaemon_loop_latency_seconds", "By how much a timer of the event loop is late.", sources.loop_latency)
         yield _histogram("wsdaemon_ping_round_trip_seconds", "From a ping to its answer.", sources.round_trips)
@@ -211,6 +214,14 @@ class _Collected(Collector):
                 rooms.add_metric((mount.path,), counts["rooms"])
                 members.add_metric((mount.path,), counts["members"])
         yield from (rooms, members)
+
+    def _links(self) -> Iterator[Metric]:
+        connected = GaugeMetricFamily("wsdaemon_link_connected", "1 while the order of a mount's rooms can be reached.", labels=("mount",))
+        losses = CounterMetricFamily("wsdaemon_link_losses", "Losses of the link to the order of a mount's rooms.", labels=("mount",))
+        for path, (is_connected, lost) in self._sources.links().items():
+            connected.add_metric((path,), is_connected)
+            losses.add_metric((path,), lost)
+        yield from (connected, losses)
 
     def _files(self) -> Iterator[Metric]:
         stale = GaugeMetricFamily(

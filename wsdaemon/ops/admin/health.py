@@ -32,16 +32,20 @@ class HealthPages:
 
     def __init__(
         self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[ListenerView], mounts: Sequence[MountView],
-        reloading: Callable[[], Iterable[Reloading]] = lambda: (), wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
+        reloading: Callable[[], Iterable[Reloading]] = lambda: (), away: Callable[[], bool] = lambda: False,
+        wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`listeners` may fill up later, and `reloading` is called for each answer. `wall` gives seconds since 1970."""
+        """`listeners` may fill up later, and `reloading` is called for each answer. `wall` gives seconds since 1970.
+
+        `away`: whether the order of the rooms cannot be reached, and /readyz is to say so.
+        """
         self._version = version
         self._state = state
         self._count = count
         self._listeners = listeners
         self._mounts = mounts
         self._reloading = reloading
+        self._away = away
         self._started_at = wall()
         self._clock = clock
         self._started = clock()
@@ -57,6 +61,8 @@ class HealthPages:
 
     def ready_as(self, state: str) -> Answer:
         """The answer of a daemon in this state."""
+        if state == "ready" and self._away():
+            return as_text("the order of the rooms cannot be reached\n", 503)
         # The page is open, so it names the key and neither the file nor the reason. The status stays 200: what is in use works.
         stale = [f"{file.source}: the changed file cannot be used, the old content is in use\n" for file in self._stale()]
         return as_text("".join([f"{state}\n", *stale]), 200 if state == "ready" else 503)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 from .contract import Answer, PageProblem, PageRequest, as_json
@@ -24,8 +24,10 @@ class Book(Protocol):
     lifetime: float
     """Seconds."""
 
-    def issue(self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None) -> str | None:
-        """A new ticket; None while there are too many. ValueError for an identity that cannot be one."""
+    def issue(
+        self, identity: str, claims: Mapping[str, object], path: str | None, expires: float | None
+    ) -> str | Awaitable[str | None] | None:
+        """A new ticket; None while there are too many. ValueError for an identity that cannot be one, OSError if tickets cannot be kept."""
 
 
 class TicketPages:
@@ -38,15 +40,18 @@ class TicketPages:
         """None where there are no such sections."""
         return [(ISSUE_TICKET, self.issue)] if self._books else []
 
-    def issue(self, request: PageRequest) -> Answer:
+    async def issue(self, request: PageRequest) -> Answer:
         book = self._books.get(request.values["name"])
         if book is None:
             raise PageProblem(404, "no_tickets", f"No such section with kind = ticket; there are {', '.join(self._books)}.")
         given = _read(request.body)
         try:
-            ticket = book.issue(given["identity"], given.get("claims") or {}, given.get("path"), given.get("expires"))
+            issued = book.issue(given["identity"], given.get("claims") or {}, given.get("path"), given.get("expires"))
+            ticket = issued if issued is None or isinstance(issued, str) else await issued
         except ValueError as error:
             raise bad(f"identity: {error}.") from None
+        except OSError:
+            raise PageProblem(503, "unavailable", "Tickets cannot be kept now.", (("Retry-After", "1"),)) from None
         if ticket is None:
             raise PageProblem(503, "tickets_full", "There are as many unused tickets as there may be.", (("Retry-After", "1"),))
         return as_json({"ticket": ticket, "lifetime": book.lifetime})
