@@ -93,6 +93,7 @@ class MountOptions(RouteOptions, total=False):
     max_files: int
     shared: bool
     application: str | Callable[..., Any]
+    http: bool
     lifespan: Literal["auto", "on", "off"]
     target: str | Sequence[str]
     tokens: str | PathLike[str] | None

@@ -38,3 +38,12 @@ def test_a_further_mount_of_an_asgi_application_shares_it() -> None:
     another = load_app(mount("asgi", application=lambda scope, receive, send: None), failed, earlier=earlier).app
     assert another.lifespan is not one.lifespan
     assert isinstance(load_app(mount("echo"), failed, earlier=earlier).app, EchoApp)
+
+
+def test_http_needs_h11(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made("asgi", application=application, http=True).app.answers_plain
+    monkeypatch.setattr("wsdaemon.daemon.asgi.find_spec", lambda name: None)
+    assert not made("asgi", application=application).app.answers_plain
+    with pytest.raises(LoadError, match="h11 is missing") as raised:
+        made("asgi", application=application, http=True)
+    assert raised.value.key == "http"

@@ -49,6 +49,9 @@ class Door:
     def gone(self, arrival: Arrival) -> None:
         self.left.append(arrival)
 
+    def again(self, arrival: Arrival) -> None:
+        raise AssertionError("no request without an upgrade is answered here")
+
     def arrive(self, descriptor: int = -1) -> tuple[Transport, Arrival]:
         transport = Transport(self.loop)
         arrival = Arrival(self.gate, self, PEER, LOCAL, descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def test_a_unix_socket_has_none_by_default() -> None:
     assert pages_of("", {}) is None
 
 
-def pages_of(address: str, options: dict[str, Any], beside: AnswerPage | None = None) -> AnswerPage | None:
+def pages_of(
+    address: str, options: dict[str, Any], beside: AnswerPage | None = None, entrance: Entrance | None = None
+) -> AnswerPage | None:  # fmt: skip
     """The pages of a listener with these options."""
     settings = build([section("listener:a", address="tcp:0", **options), section("mount:/echo", app="echo")], "x").listeners[0]
     with house() as made, socket.socket(socket.AF_INET if address else socket.AF_UNIX) as sock:
@@ -76,10 +79,12 @@ def pages_of(address: str, options: dict[str, Any], beside: AnswerPage | None = 
             send=lambda number, data: 0, pages=beside,
         )  # fmt: skip
         wires: Any = _Wires()
-        return maker.make(settings, sock, None, [Entrance("/echo", wires, Count())]).gate.pages
+        return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())]).gate.pages
 
 
 class _Wires:
+    policy = SimpleNamespace(plain=None)
+
     def limited(self, limits: object) -> _Wires:
         return self
 
@@ -88,3 +93,10 @@ def test_pages_of_the_daemon_come_first() -> None:
     pages = pages_of("127.0.0.1", {}, beside=lambda asked: b"mine" if asked.path == "/" else None)
     assert pages is not None
     assert pages(head()) == b"mine" and pages(head("/other")) is None
+
+
+def test_an_app_that_answers_there_itself_has_no_index_page_beside_it() -> None:
+    for pattern in ("/{rest...}", "/"):
+        plain: Any = SimpleNamespace(policy=SimpleNamespace(plain=object(), settings=SimpleNamespace(max_message=1)), limited=None)
+        plain.limited = lambda limits, wires=plain: wires
+        assert pages_of("127.0.0.1", {"index_page": "on"}, entrance=Entrance(pattern, plain, Count())) is None

@@ -23,6 +23,9 @@ class Failing:
     def __init__(self, *errors: int) -> None:
         self.errors = list(errors)
 
+    def getsockname(self) -> str:
+        return "/run/ws.sock"
+
     def accept(self) -> tuple[socket.socket, object]:
         if not self.errors:
             raise BlockingIOError

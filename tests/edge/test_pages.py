@@ -142,6 +142,9 @@ class Door:
     def gone(self, arrival: Arrival) -> None:
         self.left.append(arrival)
 
+    def again(self, arrival: Arrival) -> None:
+        raise AssertionError("no request without an upgrade is answered here")
+
     def get(self, data: bytes, descriptor: int = 7) -> Transport:
         transport = Transport(self.loop)
         transport.protocol = Arrival(self.gate, self, PEER, LOCAL, descriptor)

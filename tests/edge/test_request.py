@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.requests import BROWSER, outcome, read, request
-from wsdaemon.edge.request import MAX_HEAD, MAX_HEADERS, MAX_LINE, BadRequest, HeadReader, find_end, parse_head
+from wsdaemon.edge.request import MAX_HEAD, MAX_HEADERS, MAX_LINE, BadRequest, HeadReader, find_end, parse_head, read_head
 
 
 def refused(data: bytes, max_body: int = 0) -> BadRequest:
@@ -327,3 +327,15 @@ def test_what_cannot_be_mended_is_refused_before_the_end(data: bytes) -> None:
 def test_a_refusal_repeats_nothing_of_the_request() -> None:
     for data in (request(b"secret stuff"), request(line=b"secret"), request(line=b"GET secret HTTP/1.1"), request(host=b"Host: /secret")):
         assert "secret" not in str(refused(data))
+
+
+def test_chunks_are_taken_only_by_a_reader_that_says_so() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    with pytest.raises(BadRequest):
+        read_head(head, 1000)
+    read = read_head(head + b"rest", 1000, True)
+    assert read is not None and read[0].chunked and read[0].has_body and read[1] == b"rest"
+    reader = HeadReader(1000, True)
+    assert reader.feed(head[:20]) is None
+    later = reader.feed(head[20:])
+    assert later is not None and later.chunked

@@ -61,6 +61,9 @@ class Door:
     def gone(self, arrival: Arrival) -> None:
         self.arrivals.pop(arrival, None)
 
+    def again(self, arrival: Arrival) -> None:
+        self.arrivals[arrival] = None
+
     def arrive(self, opening: bytes = b"", peer: Peer = PEER, tls_object: object = None) -> Visitor:
         key = self.gate.clients.limits.key(peer) if self.gate.clients.limits is not None else None
         if key is not None:

@@ -18,13 +18,15 @@ Event = dict[str, Any]
 class Host:
     """The mount of an application. `failures` are those that the application's connections had."""
 
-    def __init__(self, made: House, application: Any, path: str = "/chat", lifespan: Any = "off", **options: Any) -> None:
+    def __init__(
+        self, made: House, application: Any, path: str = "/chat", lifespan: Any = "off", http: bool = False, **options: Any
+    ) -> None:  # fmt: skip
         self.loop = made.loop
         self.failures: list[BaseException] = []
         self.lines = Lines()
-        settings = AsgiOptions(application=application, lifespan=lifespan)
+        settings = AsgiOptions(application=application, lifespan=lifespan, http=http)
         self.app = AsgiApp(application, settings, path, self._failed, log=self.lines)
-        self.door = Door(made, app=self.app, mount={"options": settings}, **options)
+        self.door = Door(made, app=self.app, mount={"options": settings, **options.pop("mount", {})}, **options)
 
     def _failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         assert doing == "running"

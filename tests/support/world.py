@@ -143,6 +143,9 @@ class World:
     def gone(self, arrival: Arrival) -> None:
         self.left.append(arrival)
 
+    def again(self, arrival: Arrival) -> None:
+        raise AssertionError("no request without an upgrade is answered here")
+
     # -- a client
 
     def live(self, story: Story) -> Outcome:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from .connection import Connection
+from .handshake import Handshake
 from .rare_lines import LineLog
 
 CANCEL_SECONDS = 5.0
@@ -15,6 +15,18 @@ CANCEL_SECONDS = 5.0
 
 MAX_LINES = 20
 """Lines of the log that name cancelled work; one more line counts the rest."""
+
+
+class Employer(Protocol):
+    """A connection, or another part that apps work for."""
+
+    _work: tuple[asyncio.Future[Any], ...]
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def handshake(self) -> Handshake: ...
 
 
 class Background:
@@ -28,7 +40,7 @@ class Background:
     def __init__(self, apps: Mapping[str, str] | None = None) -> None:
         """`apps`: the name of the app at each mount's path, for the log."""
         self._apps = apps or {}
-        self._work: dict[asyncio.Future[Any], Connection] = {}
+        self._work: dict[asyncio.Future[Any], Employer] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._hurried = False
         self.ending = False
@@ -37,7 +49,7 @@ class Background:
     def __len__(self) -> int:
         return len(self._work)
 
-    def add(self, work: asyncio.Future[Any], connection: Connection, own: bool = True) -> None:
+    def add(self, work: asyncio.Future[Any], connection: Employer, own: bool = True) -> None:
         """Keep `work` until it is done. `own`: it belongs to this connection alone, so it may be cancelled once that is over."""
         self._work[work] = connection
         if own:
@@ -69,7 +81,7 @@ class Background:
         self._hurried = True
         self._wake()
 
-    def _done(self, connection: Connection, work: asyncio.Future[Any]) -> None:
+    def _done(self, connection: Employer, work: asyncio.Future[Any]) -> None:
         self._work.pop(work, None)  # an app may let several connections wait for one future
         if connection._work:
             connection._work = tuple([other for other in connection._work if other is not work])
@@ -80,6 +92,6 @@ class Background:
         if self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
-    def _describe(self, connection: Connection) -> str:
+    def _describe(self, connection: Employer) -> str:
         mount = connection.handshake.mount
         return f"{self._apps.get(mount, 'an app')} at {mount}, connection {connection.id}"

@@ -6,9 +6,10 @@ This one rule keeps messages in order, and a slow app delays only its own client
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -110,6 +111,51 @@ class AdmittingApp(App, Protocol):
         wsdaemon.HandshakeRefused answers the client with a status of the app's; any other exception is logged and answered 500. If
         the client leaves meanwhile, or the listener's `handshake_timeout` is over (503), the coroutine is cancelled. An `async def`.
         """
+
+
+class PlainAnswer(Protocol):
+    """The answer to one request without an upgrade, as the app gives it."""
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], /) -> None:
+        """The head, which leaves with the first piece of the body, or in the loop's next turn. ValueError for what is no answer."""
+
+    def send(self, data: bytes, more: bool, /) -> Awaitable[None] | None:
+        """The next piece of the body. If the client is slow, the result is an awaitable, else None. OSError once the client has gone.
+
+        ValueError if the body is longer or shorter than its Content-Length.
+        """
+
+    def read_on(self) -> None:
+        """The app waits for the body: ask the client for it, and read its next piece."""
+
+    def fail(self) -> None:
+        """The app has failed: a 500, or if the answer has begun already, its end in the middle."""
+
+
+class RequestSession(Protocol):
+    """An app's side of one request without an upgrade."""
+
+    @property
+    def work(self) -> Future[Any]:
+        """The app's work for it. A stopping daemon waits for it."""
+
+    def body(self, data: bytes, more: bool, /) -> None:
+        """A piece of the request's body. After the last one `more` is False."""
+
+    def closed(self) -> None:
+        """The answer is complete, or the client has gone. Called exactly once, and last."""
+
+
+@runtime_checkable
+class PlainApp(App, Protocol):
+    """An app that answers requests without an upgrade too."""
+
+    @property
+    def answers_plain(self) -> bool:
+        """False: they are answered 426, as for any other app."""
+
+    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer, /) -> RequestSession:
+        """A request was admitted. An exception is a 500."""
 
 
 @runtime_checkable

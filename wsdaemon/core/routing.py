@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,8 +33,13 @@ class Routes(Generic[T]):
         self._root: _Segment[T] = _Segment()
         self._plain: dict[str, T] = {}
         self._parameters = False
+        self._targets: list[T] = []
         for pattern, target in patterns:
             self.add(pattern, target)
+
+    def targets(self) -> Sequence[T]:
+        """All targets, in the order of their patterns."""
+        return self._targets
 
     def add(self, pattern: str, target: T) -> None:
         node, names = self._root, []
@@ -52,6 +57,7 @@ class Routes(Generic[T]):
         if node.target is not None:
             raise ValueError(f"{pattern}: another mount matches the same paths")
         node.target, node.names = target, tuple(names)
+        self._targets.append(target)
         if names:
             self._parameters = True
         else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from ..apps.asgi.app import AsgiApp
 from ..apps.coroutine import Failed
-from ..apps.loading import load_application
+from ..apps.loading import LoadError, load_application
 from ..settings.asgi import AsgiOptions
 from ..settings.model import MountSettings
 
@@ -16,6 +17,8 @@ def make_asgi(settings: MountSettings, failed: Failed, grace: Callable[[], float
     """The app asgi. LoadError if the application cannot be loaded."""
     options = settings.options
     assert isinstance(options, AsgiOptions)
+    if options.http and find_spec("h11") is None:
+        raise LoadError("on", "h11 is missing, which reads the bodies of requests: pip install 'wsdaemon[asgi]'", "http")
     # Without an application the settings have a problem that is reported already; --check goes on, to find the others.
     application = _no_application if options.application is None else load_application(options.application)
     return AsgiApp(application, options, settings.path, failed)

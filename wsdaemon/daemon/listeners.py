@@ -161,6 +161,9 @@ class ListenerMaker:
         """The daemon's own pages, and behind them the index page where the listener has one."""
         if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
             return self._pages
+        found = Routes((each.mount, each) for each in entrances).match("/")
+        if found is not None and found[0].max_body:  # its app answers there
+            return self._pages
         index, pages = IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure), self._pages
         if pages is None:
             return index.answer

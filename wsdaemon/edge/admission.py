@@ -26,9 +26,10 @@ from .candidate import Candidate, Entrance
 from .clients import Clients
 from .hosts import Hosts
 from .limits import PER_SECOND, too_many
+from .origins import Origins
 from .places import Places
-from .request import BadRequest, unavailable
-from .upgrade import upgrade
+from .request import BadRequest, Head, unavailable
+from .upgrade import upgrade, wants_upgrade
 
 SHOWN_ORIGIN = 200
 """Characters of a refused origin in the log."""
@@ -93,13 +94,18 @@ class Admission:
             raise BadRequest(404, "no_mount", "nothing is mounted at this path")
         entrance, candidate.params = found
         candidate.entrance = entrance
-        wanted = candidate.wanted = upgrade(head)
-        candidate.subprotocols = wanted.subprotocols
+        plain = entrance.wires.policy.plain
+        if plain is None or wants_upgrade(head):
+            candidate.wanted = upgrade(head)
+            candidate.subprotocols = candidate.wanted.subprotocols
+        else:
+            candidate.plain = plain
+            self._check_body(head, entrance)
         if entrance.rate is not None and candidate.address is not None and not entrance.rate.take(candidate.address):
             raise too_many(PER_SECOND, self.retry_after)
         self.places.check(entrance)
-        if entrance.origins is not None and not entrance.origins.allows(wanted.origin, head.headers["host"], candidate.secure):
-            raise self._foreign_page(candidate, entrance)
+        if candidate.plain is None and entrance.origins is not None:
+            self._check_origin(candidate, entrance, entrance.origins)
         if entrance.chain is None:
             return None
         if entrance.handshakes is not None and entrance.handshakes.full:
@@ -107,14 +113,22 @@ class Admission:
         answer = entrance.chain.authenticate(candidate)
         return answer if entrance.handshakes is None else counted(answer, entrance.handshakes)
 
-    def _foreign_page(self, candidate: Candidate, entrance: Entrance) -> BadRequest:
+    def _check_body(self, head: Head, entrance: Entrance) -> None:
+        most = entrance.wires.policy.settings.max_message
+        if head.content_length > most:
+            raise BadRequest(413, "body", f"The body is longer than {most} bytes.")
+
+    def _check_origin(self, candidate: Candidate, entrance: Entrance, origins: Origins) -> None:
+        """BadRequest, 403, for a page that may not open WebSockets here. Plain requests are for the app's own rules (CORS)."""
+        if origins.allows(candidate.wanted.origin, candidate.head.headers["host"], candidate.secure):
+            return
         origin = (candidate.wanted.origin or "")[:SHOWN_ORIGIN]
         self._lines.info(
             (origin, entrance.mount),
             "{listener} refused a page of {origin} on {mount}: origins in [mount:{mount}] does not name it; the latest came from {peer}",
             listener=self.listener, origin=origin, mount=entrance.mount, peer=str(candidate.peer),
         )  # fmt: skip
-        return BadRequest(403, "origin", "Pages of this origin may not connect here.")
+        raise BadRequest(403, "origin", "Pages of this origin may not connect here.")
 
     def admit(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> tuple[Handshake, Place]:
         """The handshake for the app, and the places that its connection now has."""

@@ -9,20 +9,22 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
 from ..core.acceptance import HandshakeRefused, check_acceptance
-from ..core.contract import Acceptance
+from ..core.contract import Acceptance, PlainApp
 from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
 from ..core.limits import Key
 from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
-from .candidate import Candidate
+from .candidate import Candidate, Entrance
 from .gate import Gate
+from .plain import PlainExchange
 from .request import BadRequest, Head, HeadReader, read_head
 from .upgrade import wants_upgrade
 
@@ -34,6 +36,9 @@ class Arrivals(Protocol):
     """Where a listener keeps those whose opening handshake is not finished."""
 
     def gone(self, arrival: Arrival) -> None: ...
+
+    def again(self, arrival: Arrival) -> None:
+        """A connection whose request was answered waits for the next one."""
 
 
 class Progress(enum.Enum):
@@ -54,7 +59,7 @@ class Arrival(asyncio.Protocol):
 
     __slots__ = (
         "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
-        "due_bucket", "key", "local", "peer", "secure", "stop_connecting",
+        "due_bucket", "kept", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer | str, descriptor: int, key: Key | None = None) -> None:
@@ -68,6 +73,8 @@ class Arrival(asyncio.Protocol):
         self._candidate: Candidate | None = None
         self._question: asyncio.Future[Any] | None = None
         self._entry: Entering | None = None
+        self.kept: Place | None = None
+        """The place of a connection that waits for its next request."""
         self._early = b""
         self.peer = peer
         self.local = local
@@ -119,12 +126,12 @@ class Arrival(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Read the request. Only one that comes in pieces needs a reader."""
         if self._reader is None:
-            whole = read_head(data)
+            whole = read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
                 self._ask(head)
                 return
-            self._reader = HeadReader()
+            self._reader = HeadReader(self._gate.max_body, self._gate.max_body > 0)
         head_after_all = self._reader.feed(data)
         if head_after_all is not None:
             self._early = self._reader.rest
@@ -135,6 +142,7 @@ class Arrival(asyncio.Protocol):
     def _ask(self, head: Head) -> None:
         gate, admission, native = self._gate, self._gate.admission, self._native
         tls_object = native.get_extra_info("ssl_object") if admission.show_certificate is not None else None  # type: ignore[union-attr]
+        self._leave_kept_place()
         candidate = self._candidate = Candidate(head, self.peer, self.local, self.secure, self.key)
         try:
             admission.receive(candidate, tls_object)
@@ -195,17 +203,36 @@ class Arrival(asyncio.Protocol):
             self._entry = Entering(handshake, place, identity, waits_for_place=True)
             self._wait(candidate.request.answer)
             return
-        admit = entrance.wires.policy.admit
-        if admit is None:
+        if entrance.wires.policy.admit is None:
             self._open(candidate, handshake, place, identity)
-            return
-        self._entry = Entering(handshake, place, identity)
-        if gate.secure:
+        else:
+            self._ask_app(candidate, entrance, Entering(handshake, place, identity))
+
+    def _ask_app(self, candidate: Candidate, entrance: Entrance, entry: Entering) -> None:
+        """The app decides about the opening handshake, or answers the request without an upgrade."""
+        policy = entrance.wires.policy
+        assert policy.admit is not None
+        self._entry = entry
+        if self._gate.secure:
             from .tls import tls_session  # here, because many daemons have a TLS proxy in front
 
-            handshake = replace(handshake, tls=tls_session(self._native.get_extra_info("ssl_object")))  # type: ignore[union-attr]
-            self._entry = replace(self._entry, handshake=handshake)
-        self._wait(admit(handshake))
+            tls = tls_session(self._native.get_extra_info("ssl_object"))  # type: ignore[union-attr]
+            self._entry = entry = replace(entry, handshake=replace(entry.handshake, tls=tls))
+        if candidate.plain is None:
+            self._wait(policy.admit(entry.handshake))
+        else:
+            self._exchange(candidate, candidate.plain, entry)
+
+    def _exchange(self, candidate: Candidate, app: PlainApp, entry: Entering) -> None:
+        """Let the app answer; afterwards the connection comes back for its next request."""
+        native, early = self._native, self._early
+        assert native is not None
+        if early and self._progress is Progress.ASKING:
+            native.resume_reading()
+        come_back = partial(_come_back, self._gate, self._arrivals, native, self._descriptor, self.peer, self.local, self.secure)
+        PlainExchange(self._gate, native, candidate, entry.handshake, entry.place, come_back).start(app, early)
+        self._native = self._entry = None  # from here on the exchange has the transport and the places
+        self._leave()
 
     def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:
         """The counts over all workers have a place for the client, or refuse it."""
@@ -213,13 +240,11 @@ class Arrival(asyncio.Protocol):
             raise refusal
         self._gate.admission.check_open()
         assert candidate.entrance is not None
-        admit = candidate.entrance.wires.policy.admit
-        if admit is None:
+        if candidate.entrance.wires.policy.admit is None:
             self._entry = None  # from here on its place is the connection's
             self._open(candidate, entry.handshake, entry.place, entry.identity)
-            return
-        self._entry = replace(entry, waits_for_place=False)
-        self._wait(admit(entry.handshake))
+        else:
+            self._ask_app(candidate, candidate.entrance, replace(entry, waits_for_place=False))
 
     def _open_as_accepted(self, candidate: Candidate, entry: Entering, answer: object) -> None:
         """The app has decided that the client may come in."""
@@ -307,6 +332,8 @@ class Arrival(asyncio.Protocol):
             self._forget_question()
             _, reason, text = _waited_for(self._entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
+        elif self.kept is not None and self._reader is None:
+            self.drop()  # it had nothing more to ask
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
 
@@ -326,6 +353,7 @@ class Arrival(asyncio.Protocol):
         self._gate.wheel.clear(self)
         self._forget_question()
         self._leave_place()
+        self._leave_kept_place()
         self._gate.clients.end(self.key)
         self._arrivals.gone(self)
 
@@ -334,6 +362,11 @@ class Arrival(asyncio.Protocol):
         if question is not None:
             # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
             question.get_loop().call_soon(question.cancel)
+
+    def _leave_kept_place(self) -> None:
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            kept.leave()
 
     def _leave_place(self) -> None:
         entry, self._entry = self._entry, None
@@ -359,6 +392,19 @@ def _waited_for(entry: Entering | None) -> tuple[str, str, str]:
     if entry.waits_for_place:
         return "hub_cancelled", "hub_timeout", "the check of limits over all workers"
     return "app_cancelled", "app_timeout", "the app"
+
+
+def _come_back(
+    gate: Gate, arrivals: Arrivals, native: Native, descriptor: int, peer: Peer, local: Peer | str, secure: bool, place: Place, early: bytes
+) -> None:  # fmt: skip
+    """A connection whose request was answered waits for its next one, with its place, and with bytes that came early."""
+    arrival = Arrival(gate, arrivals, peer, local, descriptor)
+    arrival.secure, arrival.kept = secure, place
+    native.set_protocol(arrival)
+    arrival.connection_made(native)  # type: ignore[arg-type]
+    arrivals.again(arrival)
+    if early and not arrival.gone:
+        arrival.data_received(early)
 
 
 def _look_at(question: asyncio.Future[Any]) -> None:

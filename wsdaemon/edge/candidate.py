@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs
 
+from ..core.contract import PlainApp
 from ..core.handshake import MAX_QUERY_FIELDS, ClientCertificate, Peer, cookies
 from ..core.identity import Identity
 from ..core.limits import Key, Rate, Tally
@@ -52,11 +53,19 @@ class Entrance:
     """Seconds before the end of a client's token at which its session is told; 0: never."""
 
 
+    @property
+    def max_body(self) -> int:
+        """The longest body, in bytes, of a request without an upgrade; 0 where the app answers none."""
+        policy = self.wires.policy
+        return 0 if policy.plain is None else policy.settings.max_message
+
+
 class Candidate:
     """A client whose request was read. Authenticators are given this. Its repr shows nothing in which a credential may stand."""
 
     __slots__ = (
-        "address", "client_certificate", "entrance", "head", "local", "params", "peer", "request", "secure", "subprotocols", "wanted",
+        "address", "client_certificate", "entrance", "head", "local", "params", "peer", "plain", "request", "secure", "subprotocols",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, head: Head, peer: Peer, local: Peer | str, secure: bool = False, address: Key | None = None) -> None:
@@ -75,6 +84,8 @@ class Candidate:
         self.subprotocols: tuple[str, ...] = ()
         """The subprotocols that the client offered."""
         self.wanted: Upgrade
+        self.plain: PlainApp | None = None
+        """The app that answers, if the request asks for no upgrade and the mount's app takes such requests."""
         self.request: SharedRequest
         """The question for a place over all workers, from the moment at which it is asked; never without workers."""
 

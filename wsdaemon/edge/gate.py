@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -47,10 +48,14 @@ class Gate:
         self.secure = secure
         self.handshake_timeout = handshake_timeout
         self.pages = pages
+        self.max_body = max((each.max_body for each in admission.routes.targets()), default=0)
+        """The longest body, in bytes, that a request without an upgrade may have on any mount here; 0: there are no such requests."""
+        self._dated = (0, b"")
         log = log or Logger(namespace="wsdaemon.edge")
         self.refusals = Refusals(admission.listener, log)
         self._lines = RareLines(log)
         self._clock = SystemClock(wheel, now)
+        self._now = now
 
     @property
     def clients(self) -> Clients:
@@ -77,6 +82,13 @@ class Gate:
         """Count and log a refusal by the app of the mount; the HTTP answer for it."""
         self.refusals.add("app", peer, f": {refused.status}", False, mount)
         return app_response(refused)
+
+    def date(self) -> bytes:
+        """The time as the Date header has it (RFC 9110 6.6.1)."""
+        now = int(self._now())
+        if self._dated[0] != now:
+            self._dated = now, formatdate(now, usegmt=True).encode()
+        return self._dated[1]
 
     def broken(self, failure: Failure, peer: Peer) -> None:
         """Log a fault of ours, an authenticator or an app that ended an arrival: once a minute for each type of exception."""

@@ -164,6 +164,19 @@ class Listener:
         """An arrival has become a connection, or is gone."""
         self._arrivals.pop(arrival, None)
 
+    def again(self, arrival: Arrival) -> None:
+        """A connection whose request was answered waits for the next one. It makes room for others as a newcomer does."""
+        if self._sock.fileno() < 0:
+            arrival.drop()
+            return
+        self._make_room()
+        self._arrivals[arrival] = None
+
+    def _make_room(self) -> None:
+        if len(self._arrivals) >= self._max_handshakes:
+            self.crowded_out += 1
+            next(iter(self._arrivals)).drop()
+
     # -- accepting
 
     def _acceptable(self) -> None:
@@ -231,9 +244,7 @@ class Listener:
         except OSError:  # gone already
             sock.close()
             return
-        if len(self._arrivals) >= self._max_handshakes:
-            self.crowded_out += 1
-            next(iter(self._arrivals)).drop()
+        self._make_room()
         arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
         self._arrivals[arrival] = None
         if self._proxies is None:

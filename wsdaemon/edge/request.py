@@ -9,7 +9,8 @@ Where the RFC leaves a choice:
 - A lone LF, obs-fold and space before the colon are refused, though a recipient may repair them (RFC 9112 2.2, 5.1, 5.2).
 - A Host has no percent-encoding and none of RFC 3986's sub-delimiters: no name in use has them, and `a,b` looks like two merged headers.
 - An absolute target must name the same authority as Host. RFC 9112 3.2.2 lets the target win; then a proxy that reads Host and we disagree.
-- Transfer-Encoding is refused, and Content-Length over the reader's `max_body` (0 unless given).
+- Transfer-Encoding is refused, and Content-Length over the reader's `max_body` (0 unless given). A reader that takes chunks takes
+  `Transfer-Encoding: chunked` alone, without a Content-Length.
 - A path has only characters of RFC 3986, and `|[]^`, because browsers and Node's URL send those; its percent-encoding must be well-formed
   and UTF-8 without control characters. It is decoded once. Dot segments are left as they are: `/a/../b` is a path of its own and never
   becomes `/b`.
@@ -103,6 +104,12 @@ class Head:
     """The head as it was sent, its last empty line included."""
     picked: Mapping[bytes, list[str]] = field(default_factory=dict, repr=False, compare=False)
     """The values of the headers that are read here, by name in lower case, in order."""
+    chunked: bool = False
+    """Whether a body follows in chunks, of any length (RFC 9112 7.1)."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.content_length > 0
 
 
 def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
@@ -111,17 +118,17 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
     return found + 4 if found >= 0 else -1
 
 
-def read_head(data: bytes) -> tuple[Head, bytes] | None:
+def read_head(data: bytes, max_body: int = 0, chunks: bool = False) -> tuple[Head, bytes] | None:
     """The head that `data` begins with, and the bytes behind it, where that is whole; None: a HeadReader has to wait for the rest.
 
-    Most requests arrive in one piece, and need no reader. Raises BadRequest.
+    Most requests arrive in one piece, and need no reader. `max_body` and `chunks` are those of HeadReader. Raises BadRequest.
     """
     # RFC 9112 2.2: one empty line before the request line is ignored.
     skip = 2 if data.startswith(b"\r\n") else 0
     end = find_end(data, skip)
     if end < 0 or end - skip > MAX_HEAD:
         return None
-    return parse_head(data if end == len(data) and not skip else data[skip:end]), data[end:]
+    return parse_head(data if end == len(data) and not skip else data[skip:end], max_body, chunks), data[end:]
 
 
 class HeadReader:
@@ -131,10 +138,14 @@ class HeadReader:
     can no longer become a good head. After either, the reader is done.
     """
 
-    __slots__ = ("_held", "_line_ended", "_max_body", "rest")
+    __slots__ = ("_chunks", "_held", "_line_ended", "_max_body", "rest")
 
-    def __init__(self, max_body: int = 0) -> None:
-        """`max_body`: the longest body, in bytes, that a request may announce; reading it is the caller's work."""
+    def __init__(self, max_body: int = 0, chunks: bool = False) -> None:
+        """`max_body`: the longest body, in bytes, that a request may announce. `chunks`: whether it may come in chunks instead.
+
+        Reading it is the caller's work.
+        """
+        self._chunks = chunks
         self._held: bytearray | None = None
         self._line_ended = False
         self._max_body = max_body
@@ -159,7 +170,7 @@ class HeadReader:
             return None
         self._held = None
         self.rest = bytes(buffer[end:])
-        return parse_head(bytes(buffer[skip:end]), self._max_body)
+        return parse_head(bytes(buffer[skip:end]), self._max_body, self._chunks)
 
     def _check_unfinished(self, buffer: bytes | bytearray, skip: int, seen: int) -> None:
         """Refuse at once what no further byte can mend. Of bytes before `seen` only the last ones matter still."""
@@ -186,7 +197,7 @@ def _check_stranger(buffer: bytes | bytearray) -> None:
         raise BadRequest(400, "request_line", "The request begins with more than one empty line.")
 
 
-def parse_head(raw: bytes, max_body: int = 0) -> Head:
+def parse_head(raw: bytes, max_body: int = 0, chunks: bool = False) -> Head:
     """The head in `raw`, which ends with its empty line. Raises BadRequest."""
     line_end = raw.find(b"\r\n")
     if line_end > MAX_LINE:
@@ -199,6 +210,7 @@ def parse_head(raw: bytes, max_body: int = 0) -> Head:
         raise _bad_version(version)
     headers, picked = _headers(raw, line_end + 2)
     raw_path, query_string = _split_target(method, target, headers)
+    chunked = chunks and _is_chunked(picked)
     return Head(
         method.decode("ascii"),
         target.decode("ascii"),
@@ -207,9 +219,10 @@ def parse_head(raw: bytes, max_body: int = 0) -> Head:
         _decode_path(raw_path),
         raw_path,
         query_string,
-        _content_length(picked, max_body),
+        0 if chunked else _content_length(picked, max_body),
         raw,
         picked,
+        chunked,
     )
 
 
@@ -279,6 +292,16 @@ def _decode_path(raw_path: bytes) -> str:
     if _CONTROL.search(path):
         raise BadRequest(400, "path", "The path has control characters.")
     return path
+
+
+def _is_chunked(picked: Mapping[bytes, list[str]]) -> bool:
+    """RFC 9112 6.1: chunked alone. With a Content-Length beside it two readers could see different ends of the body."""
+    codings = picked.get(b"transfer-encoding", _NONE)
+    if codings and (len(codings) > 1 or codings[0].lower() != "chunked"):
+        raise BadRequest(501, "body", "The only transfer coding that is taken here is chunked.")
+    if codings and b"content-length" in picked:
+        raise BadRequest(400, "body", "The request has both a Transfer-Encoding and a Content-Length.")
+    return bool(codings)
 
 
 def _content_length(picked: Mapping[bytes, list[str]], max_body: int) -> int:

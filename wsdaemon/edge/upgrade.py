@@ -52,7 +52,7 @@ def upgrade(head: Head) -> Upgrade:
     lines = head.picked
     if not wants_upgrade(head):
         raise BadRequest(426, "upgrade", "This path speaks WebSocket only: ask for it with Upgrade: websocket.", _UPGRADE_HEADERS)
-    if head.content_length:
+    if head.has_body:
         raise BadRequest(400, "body", "An opening handshake has no body.")
     versions = lines.get(b"sec-websocket-version", _NONE)
     if len(versions) > 1:

@@ -49,6 +49,13 @@ class AsgiOptions(SectionSettings):
             example="myproject.asgi:application",
         )
     )
+    http: bool = field(
+        default=False,
+        metadata=explain(
+            "Whether the application serves plain HTTP at this mount, too; max_message is then the longest body of a request. off: a "
+            "request that asks for no WebSocket is answered 426."
+        ),
+    )
     lifespan: Literal["auto", "on", "off"] = field(
         default="auto",
         metadata=explain(

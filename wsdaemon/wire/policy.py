@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.connection import Connection
-from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp
+from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp, PlainApp
 
 if TYPE_CHECKING:
     from ..core.background import Background
@@ -77,12 +77,15 @@ class WirePolicy:
     """Whether the app needs handshakes for longer than its `open`."""
     admit: Callable[[Handshake], Awaitable[Acceptance | None]] | None = field(init=False)
     """The app's own decision about opening handshakes, if it makes one."""
+    plain: PlainApp | None = field(init=False)
+    """The app, if it answers requests without an upgrade too."""
 
     def __post_init__(self) -> None:
         """Ask the app once: its Protocols cost too much for each connection."""
         app = self.app
         object.__setattr__(self, "connection_class", app.connection_class if isinstance(app, ConnectionClassApp) else Connection)
         object.__setattr__(self, "keeps_handshake", app.keeps_handshake if isinstance(app, HandshakeApp) else True)
+        object.__setattr__(self, "plain", app if isinstance(app, PlainApp) and app.answers_plain else None)
         object.__setattr__(self, "admit", app.admit if isinstance(app, AdmittingApp) else None)
 
     @property

@@ -11,10 +11,11 @@ from twisted.python.failure import Failure
 
 from ...core.acceptance import HandshakeRefused
 from ...core.connection import Connection
-from ...core.contract import Acceptance
+from ...core.contract import Acceptance, PlainAnswer
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.asgi import AsgiOptions
+from .http import HttpRun
 from .lifespan import Lifespan
 from .scope import Root, make_scope
 from .websocket import Application, WebSocketRun
@@ -77,16 +78,32 @@ class AsgiApp:
     def admit(self, handshake: Handshake) -> Awaitable[Acceptance | None]:
         """Begin to run the application for a client; its first answer decides about the opening handshake."""
         if len(self._left) >= MAX_LEFT_BEHIND:
-            self._lines.warn(
-                "left", "{mount} turns clients away, because {count} tasks of its application go on after their clients have gone",
-                mount=self._path, count=len(self._left),
-            )  # fmt: skip
-            raise HandshakeRefused(503, "the application is busy with earlier clients\n", [("Retry-After", "5")])
+            raise self._too_many_left()
         scope = make_scope("websocket", handshake, self._root, {} if self.lifespan is None else self.lifespan.state)
         return WebSocketRun(self, scope, handshake.subprotocols).decision
 
+    @property
+    def answers_plain(self) -> bool:
+        """Whether the application serves HTTP, too."""
+        return self.options.http
+
+    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer) -> HttpRun:
+        """Run the application for an HTTP request."""
+        if len(self._left) >= MAX_LEFT_BEHIND:
+            raise self._too_many_left()
+        scope = make_scope("http", handshake, self._root, {} if self.lifespan is None else self.lifespan.state)
+        scope["method"] = method
+        return HttpRun(self, scope, answer)
+
     def open(self, connection: Connection, handshake: Handshake) -> NoReturn:
         raise RuntimeError("the application's acceptance opens the connection")
+
+    def _too_many_left(self) -> HandshakeRefused:
+        self._lines.warn(
+            "left", "{mount} turns clients away, because {count} tasks of its application go on after their clients have gone",
+            mount=self._path, count=len(self._left),
+        )  # fmt: skip
+        return HandshakeRefused(503, "the application is busy with earlier clients\n", [("Retry-After", "5")])
 
     def running(self, task: asyncio.Task[None]) -> None:
         """The application's task for one client."""
@@ -102,7 +119,7 @@ class AsgiApp:
         self._running.discard(task)
         self._left.discard(task)
 
-    def failed_without_connection(self, error: BaseException) -> None:
+    def failed_without_connection(self, error: BaseException, when: str) -> None:
         """Log an error of the application at a time when it has no connection."""
         failure = Failure(error, type(error), error.__traceback__)
-        self._lines.failure(("failed", type(error)), "{mount} failed after its client was refused or had left", failure, mount=self._path)
+        self._lines.failure((when, type(error)), "{mount} failed {when}", failure, mount=self._path, when=when)

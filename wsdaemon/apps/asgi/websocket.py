@@ -52,8 +52,8 @@ class Host(Protocol):
     def failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         """An error of the application, for the log."""
 
-    def failed_without_connection(self, error: BaseException) -> None:
-        """The same, before there is a connection, or after the client was refused."""
+    def failed_without_connection(self, error: BaseException, when: str) -> None:
+        """The same at a time when there is no connection."""
 
 
 class RunPhase(enum.Enum):
@@ -157,7 +157,7 @@ class WebSocketRun:
             self._refuse(_answerable(error))
         elif error is not None and not (isinstance(error, asyncio.CancelledError) and self._inbox.is_over):
             if connection is None:
-                self._host.failed_without_connection(error)
+                self._host.failed_without_connection(error, "after its client was refused or had left")
             else:
                 self._host.failed(connection, "running", error)
         if connection is not None:
