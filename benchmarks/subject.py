@@ -17,7 +17,7 @@ SETTINGS = """\
 python_path = .
 # the load has more connections than the default lets in
 max_connections = 20000
-
+{workers}
 [listener:bench]
 address = tcp:{port}:interface=127.0.0.1
 {tls}
@@ -71,7 +71,8 @@ class Subject:
         tls = TLS.format(certificate=tools.certificate, key=tools.key) if test.tls else ""
         more = "".join(MOUNT.format(number=number) for number in range(test.mounts)) if test.mounts > 1 else ""
         settings = folder / "wsdaemon.ini"
-        settings.write_text(SETTINGS.format(port=port, tls=tls) + more)
+        workers = f"workers = {test.workers}\n" if test.workers else ""
+        settings.write_text(SETTINGS.format(port=port, tls=tls, workers=workers) + more)
         shutil.copy(HERE / "apps.py", folder / "apps.py")
         return [*self.twistd, "-n", "--pidfile=", "wsdaemon", "-c", str(settings)]
 
