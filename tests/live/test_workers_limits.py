@@ -69,3 +69,27 @@ def test_a_hub_that_is_killed_forgets_no_place(tmp_path: Path) -> None:
         assert (len(again), statuses) == (1, [503] * 4)
         for client in clients + again:
             check_echo(client)
+
+
+TICKETS = """
+[mount:/members]
+app = echo
+auth = site
+
+[auth:site]
+kind = ticket
+"""
+
+
+def test_a_ticket_is_taken_at_any_worker_and_once(tmp_path: Path) -> None:
+    write_token(tmp_path)
+    with Daemon(tmp_path, FOUR + TICKETS + ADMIN) as daemon, contextlib.ExitStack() as stack:
+        operators = [stack.enter_context(Operator(daemon)) for _ in range(4)]
+        tickets = [operator.json("POST", "/api/tickets/site", b'{"identity":"ada"}')["ticket"] for operator in operators * 3]
+        for ticket in tickets:
+            check_echo(stack.enter_context(daemon.connect(f"/members?ticket={ticket}")))
+        _, statuses = come(daemon, stack, 4, f"/members?ticket={tickets[0]}")
+        assert statuses == [401] * 4
+        found = operators[0].json("GET", "/api/connections?user=ada")
+        assert found["count"] == 12
+        assert len({one["worker"] for one in found["connections"]}) > 1
