@@ -153,6 +153,61 @@ async def greet(connection: CoroutineConnection) -> None:
     await connection.wait_closed()
     connection.loop.call_soon_threadsafe(connection.abort)
 ''',
+    "follower.py": '''
+import asyncio
+
+from wsdaemon.client import Acknowledged, ClientError, RoomGap, RoomMember, RoomMessage, Uncertain, WebSocketClient
+from wsdaemon.client.compat import WebSocketApp
+
+
+async def fresh_token() -> str:
+    return "token"
+
+
+def on_message(client: WebSocketClient, message: str | bytes) -> None:
+    client.send(message)
+
+
+async def on_open(client: WebSocketClient) -> None:
+    await client.send("hello")
+
+
+client = WebSocketClient(
+    "wss://example.com/", on_open=on_open, on_message=on_message, on_close=lambda client, code, reason: print(code + 1, reason.upper()),
+    on_reconnect=lambda client, attempt, delay: print(attempt + 1, delay), on_error=lambda client, error: print(error.args),
+    token=fresh_token, reconnect="1s-60s", queue="drop_oldest", ping_interval=5, headers={"X-A": "b"},
+)
+
+
+def joined(member: RoomMember) -> None:
+    print(member.id)
+
+
+async def follow() -> None:
+    async with client:
+        subscription = client.rooms["prices.eur"].subscribe(presence=True, on_joined=joined)
+        answer: Acknowledged = await client.rooms["prices.eur"].publish(b"data", key="k")
+        async for item in subscription:
+            if isinstance(item, RoomGap):
+                continue
+            message: RoomMessage = item
+            print(message.data, answer.offset, subscription.members)
+        async for text in client:
+            print(text.upper())
+
+
+def main() -> None:
+    try:
+        with client:
+            client.send("x")
+        client.run_forever()
+        offset: int = client.rooms["a"].publish("b").result(5).offset
+        print(offset)
+    except (ClientError, Uncertain) as error:
+        print(error)
+    WebSocketApp("ws://example.com/", on_message=lambda ws, message: ws.close()).run_forever(ping_interval=5, reconnect=5)
+    asyncio.run(follow())
+''',
     "main.py": '''
 from datetime import timedelta
 from pathlib import Path
@@ -272,6 +327,14 @@ class Forgetful:
 app: App = Forgetful()
 """,
         "Incompatible types in assignment",
+    ),
+    "an option that a client does not have": (
+        """
+from wsdaemon.client import WebSocketClient
+
+WebSocketClient("ws://a/", reconect="1s-60s")
+""",
+        'Unexpected keyword argument "reconect" for "WebSocketClient"',
     ),
     "a session without closed()": (
         """

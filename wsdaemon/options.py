@@ -110,6 +110,7 @@ class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    stall_warning: float | str | timedelta
     workers: int | str | None
     worker_timeout: float | str | timedelta
     retry_after: float | str | timedelta

@@ -31,7 +31,7 @@ def test_a_lost_connection_is_made_again() -> None:
 
 def test_a_server_that_is_away_is_asked_again_and_again_within_the_range() -> None:
     with story(*[ConnectFailed("refused")] * 12, reconnect="2s-30s") as here:
-        here.client._begin()
+        here.client.begin()
         while len(here.heard.delays) < 12:
             here.loop.advance(1.0)
         here.wait_for_end()
@@ -64,7 +64,7 @@ def test_retry_after_is_kept_to() -> None:
 
 def test_a_good_connection_makes_the_next_delays_short_again() -> None:
     with story(*[ConnectFailed("x")] * 5) as here:
-        here.client._begin()
+        here.client.begin()
         here.wait_for_end().accept()
         here.loop.advance(5.0)
         here.end.lose()
@@ -93,7 +93,7 @@ def test_answers_that_are_final(status: int) -> None:
 
 def test_a_bad_certificate_is_final() -> None:
     with story(CertificateRejected("server.example: expired")) as here:
-        here.client._begin()
+        here.client.begin()
         here.loop.advance(1000.0)
         assert isinstance(here.client.error, CertificateRejected)
         assert len(here.network.attempts) == 1
@@ -147,7 +147,7 @@ def test_a_token_function_that_fails_is_told_and_asked_again() -> None:
         return "x"
 
     with story(token=token) as here:
-        here.client._begin()
+        here.client.begin()
         here.wait_for_end()
         assert [str(error) for error in here.heard.errors] == ["the token service is away"] * 2
         assert here.end.header("Authorization") == "Bearer x"
@@ -155,7 +155,7 @@ def test_a_token_function_that_fails_is_told_and_asked_again() -> None:
 
 def test_without_reconnect_the_first_failure_is_the_end() -> None:
     with story(ConnectFailed("refused"), reconnect="off") as here:
-        here.client._begin()
+        here.client.begin()
         here.loop.settle()
         assert isinstance(here.client.error, ConnectFailed)
 
@@ -206,7 +206,7 @@ def test_a_server_that_closes_and_keeps_tcp_open_is_dropped_after_a_second() -> 
 def test_close_ends_at_once_where_no_connection_is_open(when: str) -> None:
     outcomes: list[Any] = [ConnectFailed("x")] if when == "away" else []
     with story(*outcomes) as here:
-        here.client._begin()
+        here.client.begin()
         if when != "connecting":
             here.loop.settle()
         here.client.close()
@@ -220,7 +220,7 @@ def test_close_ends_at_once_where_no_connection_is_open(when: str) -> None:
 def test_a_client_that_was_closed_before_it_began_ends_as_it_begins() -> None:
     with story() as here:
         here.client.close()
-        assert not here.client._begin()
+        assert not here.client.begin()
         assert state_of(here) is ClientState.CLOSED
         assert here.network.attempts == []
 
@@ -244,7 +244,7 @@ def test_timeouts_of_each_step() -> None:
 
     with story(connect_timeout="2s", handshake_timeout="3s") as here:
         network, here.client._opener.dial = here.network, never
-        here.client._begin()
+        here.client.begin()
         here.loop.advance(2.1)
         assert "no connection within 2 s" in str(here.heard.errors[0])
         here.client._opener.dial = network

@@ -190,7 +190,9 @@ def try_server(suite: Suite, options: argparse.Namespace, folder: Path) -> int:
 def serve(suite: Suite, options: argparse.Namespace, folder: Path) -> int:
     """Runs the suite as a server for the client under test, until it is interrupted; the suite's exit status."""
     spec = specify(folder, options.cases, options.exclude, {"url": f"ws://127.0.0.1:{options.serve}"})
-    return subprocess.run(suite.command(folder, "-m", "fuzzingserver", "-s", str(spec)), check=False).returncode
+    # Its pages are not served: at their usual port 8080 only one server could run.
+    words = suite.command(folder, "-m", "fuzzingserver", "--webport", "0", "-s", str(spec))
+    return subprocess.run(words, check=False).returncode
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:

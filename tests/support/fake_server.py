@@ -182,7 +182,7 @@ class Story:
 
     def begin(self) -> ServerEnd:
         """Start the client; the server's end of its first connection."""
-        self.client._begin()
+        self.client.begin()
         self.loop.settle()
         return self.network.end
 

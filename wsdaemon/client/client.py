@@ -150,6 +150,11 @@ class WebSocketClient:
         return writer is not None and bool(writer.live)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the client was started, ever."""
+        return self._life is not None
+
+    @property
     def url(self) -> str:
         """The URL, without a name and password."""
         return str(self._opener.target)
@@ -316,7 +321,7 @@ class WebSocketClient:
 
     async def _until_closed(self) -> None:
         try:
-            if self._begin():
+            if self.begin():
                 await self._wait_finished()
         finally:
             self._loop, self._thread = None, 0
@@ -365,7 +370,7 @@ class WebSocketClient:
 
         Raises the failure if one is final, and ClientClosed if the client was closed.
         """
-        self._begin()
+        self.begin()
         if self.is_open:
             return
         if self.state is not ClientState.CLOSED:
@@ -386,7 +391,7 @@ class WebSocketClient:
         await self._callbacks.finish()
 
     def __aiter__(self) -> Self:
-        self._begin()
+        self.begin()
         return self
 
     async def __anext__(self) -> str | bytes:
@@ -395,7 +400,7 @@ class WebSocketClient:
 
     async def receive(self) -> str | bytes:
         """The next message. ClientClosed at the end, or the final failure."""
-        self._begin()
+        self.begin()
         try:
             return await self._messages_in().get()
         except StopAsyncIteration:
@@ -409,8 +414,8 @@ class WebSocketClient:
                 self._inbox.end(self._error)
         return self._inbox
 
-    def _begin(self) -> bool:
-        """Begin on the running loop, unless the client has begun there. False when close() came first."""
+    def begin(self) -> bool:
+        """Begin on the running loop, unless the client has begun there, and wait for nothing. False when close() came first."""
         loop = asyncio.get_running_loop()
         if self._life is not None and self._life.state is not ClientState.CLOSED:
             if loop is not self._loop:

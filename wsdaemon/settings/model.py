@@ -63,6 +63,13 @@ class DaemonSettings(SectionSettings):
             "with status 1."
         ),
     )
+    stall_warning: Duration = field(
+        default=0.25,
+        metadata=explain(
+            "If one call of an app, or of the daemon, holds the loop for longer than this, no client is served meanwhile: a thread "
+            "writes the app, its mount and the stack of that call to the log. 0: no such thread."
+        ),
+    )
     workers: Workers = field(
         default=None,
         metadata=explain(
