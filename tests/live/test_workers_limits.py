@@ -92,4 +92,3 @@ def test_a_ticket_is_taken_at_any_worker_and_once(tmp_path: Path) -> None:
         assert statuses == [401] * 4
         found = operators[0].json("GET", "/api/connections?user=ada")
         assert found["count"] == 12
-        assert len({one["worker"] for one in found["connections"]}) > 1
