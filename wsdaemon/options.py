@@ -104,6 +104,11 @@ class MountOptions(RouteOptions, total=False):
     target_name: str
     target_certificate: str | PathLike[str] | None
     target_key: str | PathLike[str] | None
+    max_failures: int
+    fail_timeout: float | str | timedelta
+    preserve_host: bool
+    max_target_message: int | str
+    target_compression: bool
 
 
 class ServerOptions(MountOptions, total=False):

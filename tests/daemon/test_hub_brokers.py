@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from tests.support.hub import Hub
 from tests.support.links import ShiftedLoop, run, until
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Broker, BrokerUnavailable, Message, Notice, Subscribed
+from wsdaemon.brokers.contract import Broker, BrokerUnavailable, Busy, Message, Notice, Subscribed
 from wsdaemon.core.absence import no_grace
 from wsdaemon.daemon.hub_brokers import TIMEOUT_SECONDS, HubBrokers, make_client
 from wsdaemon.settings.model import MountSettings
@@ -40,13 +40,13 @@ class Listener:
 
 
 class ServingWorker:
-    def __init__(self, number: int, hub: Hub, loop: ShiftedLoop) -> None:
+    def __init__(self, number: int, hub: Hub, loop: ShiftedLoop, held: Any = None) -> None:
         self.client = make_client(number, 1, loop)
         settings = MountSettings(path="/rooms", app="rooms")
         limits = Limits(history=100, inline=0)
         maker = HubBrokers(self.client)(settings, limits)
         self.broker: Any = maker(
-            failed, bulk=give, held=None, loop=lambda: loop, later=loop.call_later, clock=loop.time, grace=no_grace
+            failed, bulk=give, held=held, loop=lambda: loop, later=loop.call_later, clock=loop.time, grace=no_grace
         )  # fmt: skip
         self.broker.open()
         self.attach(hub)
@@ -148,5 +148,45 @@ def test_without_a_hub_a_publication_is_unavailable_after_two_seconds() -> None:
             await waiting
         await answer(broker.close())
         worker.client.close()
+
+    run(work)
+
+
+def test_a_slow_member_of_one_worker_holds_up_the_publishers_of_all_until_it_has_room() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        slow = [True]
+        waiting: list[Callable[[], None]] = []
+
+        def held(members: object, go_on: Callable[[], None]) -> bool:
+            if slow[0]:
+                waiting.append(go_on)
+            return slow[0]
+
+        workers = [ServingWorker(1, hub, loop, held), ServingWorker(2, hub, loop)]
+        one, two = [await worker.ready() for worker in workers]
+        ada, bob = Listener("ada"), Listener("bob")
+        for broker, member in ((one, ada), (two, bob)):
+            await answer(broker.subscribe("lobby", member))
+        count = 0
+        with pytest.raises(Busy):  # noqa: PT012 - it is one of many
+            while count < 10_000:
+                await answer(two.publish("lobby", b"%d" % count, True))
+                count += 1
+        assert 0 < count < 1000
+        await answer(two.publish("other", b"", True))
+        with pytest.raises(Busy):
+            await answer(one.publish("lobby", b"", True))
+        free = two.less_busy("lobby")
+        assert ada.messages == []
+        slow[0] = False
+        waiting[0]()
+        await free
+        await answer(two.publish("lobby", b"%d" % count, True))
+        await until(lambda: len(ada.messages) == len(bob.messages) == count + 1)
+        assert ada.messages == bob.messages == [b"%d" % number for number in range(count + 1)]
+        for broker in (one, two):
+            await answer(broker.close())
+        hub.close(*workers)  # type: ignore[arg-type]
 
     run(work)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.room_load import Load, Member, until
+from tests.support.room_load import SETTLE_SECONDS, Load, Member, until
 
 pytestmark = pytest.mark.live
 
@@ -29,6 +29,7 @@ PART_SECONDS = 1.0
 TWO_WORKERS = """
 [daemon]
 workers = 2
+worker_timeout = 300s
 
 [listener:web]
 address = tcp:0:interface=127.0.0.1
@@ -36,6 +37,8 @@ address = tcp:0:interface=127.0.0.1
 [mount:/rooms]
 app = rooms
 history = 5000
+history_bytes = 32MiB
+memory = 2GiB
 requests_per_second = 0
 """
 
@@ -127,7 +130,7 @@ def test_a_worker_is_paused_until_its_link_is_cut(tmp_path: Path) -> None:
         free = [member for member in load.members if member.boot != load.members[0].boot]
         os.kill(paused, signal.SIGSTOP)
         try:
-            await until(lambda: "worker 1 is too slow for the hub and begins its link anew" in daemon.log)
+            await until(lambda: "worker 1 is too slow for the hub and begins its link anew" in daemon.log, SETTLE_SECONDS)
             count = sum(len(member.seen) for member in free)
             await until(lambda: sum(len(member.seen) for member in free) > count)
         finally:

@@ -44,8 +44,7 @@ class Daemon:
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        source, directory = sockets or Sockets(environ), directory or Path.cwd()
-        self._take = partial(take_resources, settings, source, directory, self.watch, self.wheel.absence, shared)
+        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,

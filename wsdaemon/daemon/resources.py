@@ -41,17 +41,17 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 
 
 def take_resources(
-    settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence, shared: Shared | None = None
+    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, shared: Shared | None = None
 ) -> Resources:
-    """The resources of a daemon. StartError with every problem; then no socket is open.
+    """The resources of a daemon. `directory` is by default the current one. `shared`: the parts that several workers share.
 
-    `shared`: the parts that several workers share. Redis, if it is used, keeps rooms and tickets in place of the hub.
+    Redis, if [broker] asks for it, keeps rooms and tickets in place of the hub. StartError with every problem; then no socket is open.
     """
     redis = redis_brokers(settings, watch.connections)
     brokers, shelf = (None, None) if shared is None else (shared.brokers, shared.tickets)
     if redis is not None:
         brokers, shelf = redis, redis.tickets
-    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, brokers, shelf)
+    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, brokers, shelf)
     resources.redis = redis
     if resources.problems:
         resources.close()

@@ -143,8 +143,8 @@ class MountSettings(SectionSettings):
         metadata=explain(
             "The app that this mount runs. echo sends every message back. ticker pushes a line of JSON with the time at a fixed "
             "interval. rooms passes each client's messages on to all other members of its room. asgi runs an ASGI application. process "
-            "runs a program for each connection. bridge connects each client to a TCP, TLS or unix socket. module:function and "
-            "module:Class are your own code.",
+            "runs a program for each connection. bridge connects each client to a TCP, TLS or unix socket, and proxy to another "
+            "WebSocket server. module:function and module:Class are your own code.",
             inherited=False,
             example="echo",
         )
