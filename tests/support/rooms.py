@@ -192,13 +192,16 @@ def memory_of(app: RoomsApp) -> MemoryBroker:
 class Hall:
     """One rooms app and its clients."""
 
-    def __init__(self, loop: Loop, policy: Mapping[str, Any], limits: Mapping[str, Any], hooks: object, send: Callable[..., None]) -> None:
+    def __init__(
+        self, loop: Loop, policy: Mapping[str, Any], limits: Mapping[str, Any], hooks: object, send: Callable[..., None],
+        make_broker: BrokerMaker | None = None,
+    ) -> None:  # fmt: skip
         self.loop = loop
         self.now = 1000.0
         self.failures: list[tuple[str, str, str]] = []
         self.app = RoomsApp(
-            RoomsRules(**{"parameters": ("room",), **policy}), in_memory(**{"inline": 0, **limits}), send, self._failed, hooks,
-            clock=lambda: self.now,
+            RoomsRules(**{"parameters": ("room",), **policy}), make_broker or in_memory(**{"inline": 0, **limits}), send,
+            self._failed, hooks, clock=lambda: self.now,
         )  # fmt: skip
         self.app.rooms.loop = loop
         self._number = 0
