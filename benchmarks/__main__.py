@@ -184,7 +184,8 @@ def prepare(options: argparse.Namespace, cache: Path, files: int) -> tuple[Machi
     tools = Tools(cache)
     wsload, tls = load_generator(tools)
     subjects = prepare_subjects(options, cache)
-    environments: dict[str, Environment | NodeEnvironment] = {name: environment(cache, name) for name in ("peers", "autobahn", *subjects)}
+    names = ("peers", "autobahn", "asgi", *subjects)
+    environments: dict[str, Environment | NodeEnvironment] = {name: environment(cache, name) for name in names}
     environments[NODE] = NodeEnvironment(cache / NODE)
     servers = [*(subject.server for subject in subjects.values()), *prepare_peers(options, environments)]
     pins = [(taskset, "-c", str(number)) for number in options.cpus]

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 SUBJECT = "wsdaemon"
 BEFORE = "before"
@@ -83,6 +84,7 @@ TESTS: Mapping[str, Test] = {
         Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
         Test("echo64-mounts", "echo 64 B, four mounts in use", f"{_ECHO64} -P 1", mounts=4),
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
+        Test("asgi", "echo 64 B through an ASGI application", f"{_ECHO64} -P 1", "asgi"),
         Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
         Test("echo16k", "echo 16 KB", _ECHO16K),
         Test("echo1m", "echo 1 MB", _ECHO1M),
@@ -147,6 +149,9 @@ class Server:
 
 NODE = "node"
 """The environment whose packages come with npm."""
+_ASGI = "env PYTHONPATH={{servers}} {{bin}}/python -m {} asgi_echo:app"
+_QUIET = "--log-level warning --host 127.0.0.1 --port {port}"
+_ONLY_ASGI: Any = {"home": "asgi", "tls": False, "deflate": None, "paths": {"asgi": "/"}}
 _COROUTINE = {"echo": "/", "coroutine": "/", "sub": "/sub", "pub": "/pub"}
 
 PEERS: Mapping[str, Server] = {
@@ -161,6 +166,11 @@ PEERS: Mapping[str, Server] = {
         Server("aiohttp", "{bin}/python {servers}/aiohttp_echo.py {port}", "aiohttp uvloop", paths=_COROUTINE),
         # Alone: where `click` can be imported, Autobahn colours the arguments of log calls that are switched off.
         Server("autobahn", "{bin}/python {servers}/autobahn_twisted.py {port}", "autobahn twisted[tls]", home="autobahn"),
+        # An environment of their own, because uvicorn brings `click`.
+        Server("uvicorn", _ASGI.format(f"uvicorn --ws websockets-sansio {_QUIET}"), "uvicorn uvloop websockets", **_ONLY_ASGI),
+        Server("granian", _ASGI.format(f"granian --interface asgi {_QUIET}"), "granian uvloop", **_ONLY_ASGI),
+        Server("hypercorn", _ASGI.format("hypercorn --worker-class uvloop -b 127.0.0.1:{port}"), "hypercorn uvloop", **_ONLY_ASGI),
+        Server("daphne", _ASGI.format("daphne -p {port}"), "daphne", **_ONLY_ASGI),
         Server(
             "nchan", "/usr/sbin/nginx -e stderr -c {config}", tls=False, deflate=None, paths={"sub": "/sub", "pub": "/pub"},
             config="nchan.conf",
@@ -168,7 +178,9 @@ PEERS: Mapping[str, Server] = {
         ),
     )
 }  # fmt: skip
-DEFAULT_PEERS = (LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan")
+DEFAULT_PEERS = (
+    LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan", "uvicorn", "granian", "hypercorn", "daphne",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +221,8 @@ GOALS = (
     Goal("echo16k", 0.95, "picows"),
     Goal("echo1m", 0.85, "picows"),
     Goal("coroutine", 0.6, "websockets"),
+    Goal("asgi", 0.6, "uvicorn"),
+    Goal("asgi", 0.6, "granian"),
     Goal("tls-echo64", 1.05, "picows"),
     Goal("tls-echo16k", 1.05, "picows"),
     Goal("tls-echo1m", 1.1, "picows"),

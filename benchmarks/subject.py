@@ -43,6 +43,13 @@ MOUNT = """\
 app = echo
 """
 
+ASGI = """\
+
+[mount:/asgi]
+app = asgi
+application = asgi_echo:app
+"""
+
 LOOK = """\
 import pathlib, wsdaemon
 print(*(path.name for path in pathlib.Path(wsdaemon.__file__).parent.rglob("_frames*.so")))
@@ -64,12 +71,16 @@ class Subject:
     def server(self) -> Server:
         """How the tests see it."""
         room = "/rooms/bench"
-        return Server(self.name, home=self.name, deflate="", paths={"echo": "/echo", "coroutine": "/coroutine", "sub": room, "pub": room})
+        paths = {"echo": "/echo", "coroutine": "/coroutine", "asgi": "/asgi", "sub": room, "pub": room}
+        return Server(self.name, home=self.name, deflate="", paths=paths)
 
     def command(self, folder: Path, port: int, test: Test, tools: Tools) -> list[str]:
         """Writes the settings into `folder`; the words that start the daemon with them."""
         tls = TLS.format(certificate=tools.certificate, key=tools.key) if test.tls else ""
         more = "".join(MOUNT.format(number=number) for number in range(test.mounts)) if test.mounts > 1 else ""
+        if test.path == "asgi":  # an older tree may not know the app
+            more += ASGI
+            shutil.copy(HERE / "servers" / "asgi_echo.py", folder / "asgi_echo.py")
         settings = folder / "wsdaemon.ini"
         settings.write_text(SETTINGS.format(port=port, tls=tls) + more)
         shutil.copy(HERE / "apps.py", folder / "apps.py")

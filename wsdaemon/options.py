@@ -104,12 +104,18 @@ class MountOptions(RouteOptions, total=False):
     target_name: str
     target_certificate: str | PathLike[str] | None
     target_key: str | PathLike[str] | None
+    max_failures: int
+    fail_timeout: float | str | timedelta
+    preserve_host: bool
+    max_target_message: int | str
+    target_compression: bool
 
 
 class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    stall_warning: float | str | timedelta
     workers: int | str | None
     worker_timeout: float | str | timedelta
     retry_after: float | str | timedelta

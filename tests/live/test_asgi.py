@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.asgi_projects import PROJECTS, SOCKETIO_CLIENT
-from tests.support.daemon import SECONDS, Daemon, environment, make_certificate, program, run
+from tests.support.daemon import ROOT, SECONDS, Daemon, environment, make_certificate, program, run
 from tests.support.redis_servers import Server
 
 pytestmark = pytest.mark.live
@@ -32,7 +32,7 @@ MOUNTS = {
 
 
 def settings(mounts: Mapping[str, str], listener: str = "") -> str:
-    parts = [f"[listener:web]\naddress = tcp:0:interface=127.0.0.1\n{listener}\n"]
+    parts = [f"[daemon]\ndrain_timeout = 2s\n[listener:web]\naddress = tcp:0:interface=127.0.0.1\n{listener}\n"]
     for path, name in mounts.items():
         http = "off" if path.startswith("/only") else "on"
         parts.append(f"[mount:{path}]\napp = asgi\napplication = {name}\nhttp = {http}\n")
@@ -244,3 +244,13 @@ def test_an_application_that_cannot_be_loaded_is_a_problem_of_the_settings(tmp_p
     done = run(tmp_path, settings({"/a": "no_such_project:app", "/b": "raw_project:nothing"}), "--check")
     assert done.returncode == 1
     assert "application = no_such_project:app: there is no module no_such_project" in done.stderr
+
+
+def test_the_example_that_is_shipped(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "asgi.ini").read_text().replace("python_path = .", f"python_path = {ROOT / 'examples'}")
+    with Daemon(tmp_path, text.replace("tcp:8080", "tcp:0")) as daemon:
+        status, headers, body = ask(daemon, "GET", "/")
+        assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8") and b"<title>Chat</title>" in body
+        with daemon.connect("/chat") as one, daemon.connect("/chat") as other:
+            one.send("hello")
+            assert [one.recv(SECONDS), other.recv(SECONDS)] == ["hello"] * 2

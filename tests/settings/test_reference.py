@@ -160,7 +160,7 @@ def section_of(draw: st.DrawFn, name: str, settings_class: type) -> Section:
 
 NEEDED = {
     "process": {"command": "tail -f 'a b'"}, "asgi": {"application": "project.asgi:make( )"},
-    "bridge": {"target": "tcp:[::1]:5900, unix:/run/x"},
+    "bridge": {"target": "tcp:[::1]:5900, unix:/run/x"}, "proxy": {"target": "ws://[::1]:9000/a, wss://h"},
 }  # fmt: skip
 """Options without which an app is refused."""
 

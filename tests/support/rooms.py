@@ -36,7 +36,8 @@ class FakeWire:
     """The messages that a session sends. `congested`: the client does not read. `queued`: nor does its kernel take anything."""
 
     def __init__(self) -> None:
-        self.writer = self
+        self.writer = self.reader = self
+        self.many = False
         self.live = True
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.congested = self.queued = False
@@ -53,6 +54,9 @@ class FakeWire:
         assert self.live
         self.put(payload, text)
         return None
+
+    def send_at_once(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        return self.send_payload(payload, text)
 
     def prepare(self, payload: bytes, text: bool, key: object = None) -> FakePrepared:
         return FakePrepared(payload, text, key)
@@ -188,13 +192,16 @@ def memory_of(app: RoomsApp) -> MemoryBroker:
 class Hall:
     """One rooms app and its clients."""
 
-    def __init__(self, loop: Loop, policy: Mapping[str, Any], limits: Mapping[str, Any], hooks: object, send: Callable[..., None]) -> None:
+    def __init__(
+        self, loop: Loop, policy: Mapping[str, Any], limits: Mapping[str, Any], hooks: object, send: Callable[..., None],
+        make_broker: BrokerMaker | None = None,
+    ) -> None:  # fmt: skip
         self.loop = loop
         self.now = 1000.0
         self.failures: list[tuple[str, str, str]] = []
         self.app = RoomsApp(
-            RoomsRules(**{"parameters": ("room",), **policy}), in_memory(**{"inline": 0, **limits}), send, self._failed, hooks,
-            clock=lambda: self.now,
+            RoomsRules(**{"parameters": ("room",), **policy}), make_broker or in_memory(**{"inline": 0, **limits}), send,
+            self._failed, hooks, clock=lambda: self.now,
         )  # fmt: skip
         self.app.rooms.loop = loop
         self._number = 0

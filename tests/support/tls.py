@@ -42,7 +42,7 @@ class Authority:
             )
 
     def client(self, certificate: trustme.LeafCert | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default context reads all authorities of the system, for 30 ms
         self.ca.configure_trust(context)
         if certificate is not None:
             certificate.configure_cert(context)

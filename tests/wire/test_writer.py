@@ -193,3 +193,50 @@ def test_between_many_connections_others_have_their_turn() -> None:
         calls.pop()()
         done.append(Sink.flushed)
     assert done == [16, 32, 48, 64, 80, 96, 100]
+
+
+# -- messages that are passed on
+
+
+def test_a_message_sent_at_once_does_not_wait_for_the_flusher(made: House) -> None:
+    app = App()
+    client = made.make_wire(app)
+    writes = len(client.transport.writes)
+    assert client.writer.send_at_once(b"one", True) is None
+    assert len(client.transport.writes) == writes + 1
+    client.writer.send_payload(b"two", True)
+    client.writer.send_at_once(b"three", True)
+    assert [frame.payload for frame in client.frames()] == [b"one", b"two", b"three"]
+    made.loop.settle()
+    assert client.frames() == []
+
+
+def test_within_a_read_of_its_own_connection_it_leaves_with_the_others(made: House) -> None:
+    app = App(lambda connection, message: connection._writer.send_at_once(b"x", True))
+    client = made.make_wire(app)
+    writes = len(client.transport.writes)
+    client.send(text("a"), text("b"))
+    assert len(client.transport.writes) == writes + 1
+
+
+def test_a_message_sent_at_once_to_a_slow_client_is_waited_for(made: House) -> None:
+    client = made.make_wire(App())
+    client.transport.stuck = True
+    assert client.writer.send_at_once(bytes(200_000), False) is not None
+    client.transport.drain()
+    assert client.writer.send_at_once(b"x", False) is None
+
+
+@pytest.mark.readers
+def test_a_reader_says_whether_a_message_came_alone(made: House) -> None:
+    seen: list[bool] = []
+    app = App(lambda connection, message: seen.append(connection._wire.reader.many))
+    client = made.make_wire(app)
+    client.send(text("a"))
+    client.send(text("a"), text("b"))
+    client.send(text("a"))
+    if client.fast:
+        assert seen == [False, True, True, False]
+    else:  # Autobahn's parser gives one after the other
+        assert seen == [False] * 4
+    assert not client.reader.many

@@ -345,6 +345,7 @@ class RemoteBroker:
         self._joining.left(room)
 
     def _tell(self, room: FollowedRoom, changes: Sequence[Change]) -> None:
+        self._rooms.count_roster(room)
         for change in changes:
             self._local.note(room, change)
 

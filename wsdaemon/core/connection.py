@@ -38,6 +38,9 @@ class Writer(Protocol):
         Raises ConnectionClosed when the connection is over.
         """
 
+    def send_at_once(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        """As send_payload(), but the message does not wait for others to leave with it."""
+
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message that can be sent to any number of connections of this mount.
 
@@ -53,6 +56,13 @@ class Writer(Protocol):
     @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than messages are sent to it."""
+
+
+class ReadingSide(Protocol):
+    """The receiving half of a wire, as apps see it that pass messages on."""
+
+    many: bool
+    """Whether the message that is received now is one of several of one read: then those that it leads to may leave together."""
 
 
 class Counts(NamedTuple):
@@ -77,6 +87,9 @@ class Wire(Protocol):
 
     @property
     def writer(self) -> Writer: ...
+
+    @property
+    def reader(self) -> ReadingSide: ...
 
     @property
     def calls(self) -> ThreadCalls:
@@ -151,6 +164,11 @@ def _is_closed(connection: Connection) -> bool:
 def writer_of(connection: Connection) -> Writer:
     """The sending half of a connection's wire, for apps of the house that send past the connection, as Writer says."""
     return connection._writer
+
+
+def reading_of(connection: Connection) -> ReadingSide:
+    """The receiving half of a connection's wire, for apps of the house."""
+    return connection._wire.reader
 
 
 def background_of(connection: Connection) -> WorkKeeper:

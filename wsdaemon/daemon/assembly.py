@@ -17,6 +17,7 @@ from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener, Sharing
+from ..ops.stalls import StallWatch
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
@@ -114,6 +115,8 @@ def assemble(
         renewal = CertificateWatch(list(resources.certificates.values()))
         parts.append(renewal)
         reloads.append(renewal.reload)
+    if settings.daemon.stall_warning:
+        parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
     parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
     listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=sharing is not None)
     return Assembly(mounts, listeners, parts, listening, drain, reloads)
@@ -134,6 +137,12 @@ def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: obj
         resources.close()
         message = f"{type(error).__name__}: {error}"
         raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
+
+
+def apps_by_mount(settings: Settings) -> Callable[[str], str]:
+    """Returns a function that names the app of a mount."""
+    names = {mount.path: app_text(mount.app) for mount in settings.mounts}
+    return lambda mount: names.get(mount, "an app")
 
 
 def raise_file_limit(settings: Settings) -> None:

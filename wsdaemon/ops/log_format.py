@@ -141,16 +141,20 @@ def _describe(error: BaseException) -> str:
 
 
 def failure_of(event: LogEvent) -> str | None:
-    """The traceback of the event's failure, or None. Never raises."""
+    """The traceback of the event's failure, or its stack as text in `log_stack`; None if it has neither. Never raises."""
     failure = event.get("log_failure")
     if failure is None and _is_legacy_error(event):
         failure = event["failure"]
     if failure is None:
-        return None
-    try:
-        text = str(failure.getTraceback()).rstrip("\n")
-    except Exception as error:
-        return f"(no traceback: {_describe(error)})"
+        stack = event.get("log_stack")
+        if not isinstance(stack, str):
+            return None
+        text = stack
+    else:
+        try:
+            text = str(failure.getTraceback()).rstrip("\n")
+        except Exception as error:
+            return f"(no traceback: {_describe(error)})"
     if len(text) <= FAILURE_LIMIT:
         return text
     half = FAILURE_LIMIT // 2

@@ -58,6 +58,8 @@ class Totals:
 
     def __init__(self) -> None:
         self._places: dict[MountAndListener, Traffic] = {}
+        self.stalls: dict[str, int] = {}
+        """Stalls of the loop by the mount that caused them."""
 
     def place(self, mount: str, listener: str) -> Traffic:
         """The traffic of one mount by one listener, added with zeros if it is new."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from wsdaemon.settings.asgi import AsgiOptions as AsgiOptions
 from wsdaemon.settings.bridge import BridgeOptions as BridgeOptions
 from wsdaemon.settings.process import ProcessOptions as ProcessOptions
+from wsdaemon.settings.proxy import ProxyOptions as ProxyOptions
 from wsdaemon.settings.rooms import RoomsOptions as RoomsOptions
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import PositiveDuration
@@ -50,6 +51,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
         "process": BuiltIn(ProcessOptions, "wsdaemon.daemon.hosting:make_process"),
         "asgi": BuiltIn(AsgiOptions, "wsdaemon.daemon.asgi:make_asgi"),
         "bridge": BuiltIn(BridgeOptions, "wsdaemon.daemon.bridges:make_bridge"),
+        "proxy": BuiltIn(ProxyOptions, "wsdaemon.daemon.proxies:make_proxy"),
     }
 )
 """Every built-in app by its name."""

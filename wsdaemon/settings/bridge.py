@@ -48,9 +48,7 @@ class BridgeOptions(SectionSettings):
     )
     target_name: Annotated[str, ServerNameForm()] = field(
         default="",
-        metadata=explain(
-            "With tls: and wss: targets: the name that the target's certificate must have, also sent as SNI. Empty: its host."
-        ),
+        metadata=explain("With tls: and wss: targets: the name in the target's certificate, also sent as SNI. Empty: its host."),
     )
     target_certificate: File = field(
         default=None, metadata=explain("With tls: and wss: targets: a client certificate, with its chain, that the target may ask for.")

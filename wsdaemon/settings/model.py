@@ -63,6 +63,13 @@ class DaemonSettings(SectionSettings):
             "with status 1."
         ),
     )
+    stall_warning: Duration = field(
+        default=0.25,
+        metadata=explain(
+            "If one call of an app, or of the daemon, holds the loop for longer than this, no client is served meanwhile: a thread "
+            "writes the app, its mount and the stack of that call to the log. 0: no such thread."
+        ),
+    )
     workers: Workers = field(
         default=None,
         metadata=explain(
@@ -136,8 +143,8 @@ class MountSettings(SectionSettings):
         metadata=explain(
             "The app that this mount runs. echo sends every message back. ticker pushes a line of JSON with the time at a fixed "
             "interval. rooms passes each client's messages on to all other members of its room. asgi runs an ASGI application. process "
-            "runs a program for each connection. bridge connects each client to a TCP, TLS or unix socket. module:function and "
-            "module:Class are your own code.",
+            "runs a program for each connection. bridge connects each client to a TCP, TLS or unix socket, and proxy to another "
+            "WebSocket server. module:function and module:Class are your own code.",
             inherited=False,
             example="echo",
         )

@@ -85,22 +85,26 @@ class RoomsOptions(SectionSettings):
         default=10_000,
         metadata=explain(
             "How many rooms the mount may have. A new room replaces the empty room that has been unused the longest; if none is "
-            "empty, the new room is refused."
+            "empty, the new room is refused. Holds for all processes together."
         ),
     )
     memory: PositiveSize = field(
         default=256 * 1024 * 1024,
         metadata=explain(
             "How much memory the mount's rooms may hold. If it is short, empty rooms go first, then the oldest messages of histories, then "
-            "the oldest idempotency keys; then the error is memory. One address or user may have an eighth of it, and of max_rooms."
+            "the oldest idempotency keys; then the error is memory. One address or user may have an eighth of it, and of max_rooms. With "
+            "several processes each counts its own connections, subscriptions and waiting messages, and the hub the rooms and histories."
         ),
     )
-    max_members: PositiveCount = field(default=10_000, metadata=explain("How many members a room may have."))
+    max_members: PositiveCount = field(default=10_000, metadata=explain("How many members a room may have, over all processes."))
     max_subscriptions: PositiveCount = field(default=100, metadata=explain("How many rooms one connection may be in."))
     max_patterns: Count = field(default=10, metadata=explain("How many patterns, such as prices.*, one connection may subscribe to."))
     room_messages_per_second: Count = field(
         default=0,
-        metadata=explain("How many messages per second a room takes; bursts of up to two seconds' worth are allowed. 0: no limit."),
+        metadata=explain(
+            "How many messages per second a room takes from all processes together; bursts of up to two seconds' worth are allowed. 0: no "
+            "limit."
+        ),
     )
     requests_per_second: Count = field(
         default=50,

@@ -109,8 +109,10 @@ class ClientWire(Wire):
         self.writer.live = self.opened = True
         if settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
-        self.reader.received = self.session.received
-        self.reader.flags |= TEXT
+        take_payload = getattr(self.session, "received_payload", None)
+        self.reader.received = self.session.received if take_payload is None else take_payload
+        if take_payload is None:
+            self.reader.flags |= TEXT
         self.session.opened(self)
 
     def wait_for(self, work: asyncio.Future[Any]) -> None:

@@ -59,12 +59,12 @@ class Reader:
 
     When reading stops, the messages and bytes that were read stay in `held` and `unread`. `fallback` is set while Autobahn's parser
     holds a part of a frame or of a message, and always if it reads every frame. `waiting` is the app's future, or a Wait
-    of ours. `heard`: bytes of the client came since it was pinged.
+    of ours. `heard`: bytes of the client came since it was pinged. `many`: the message that is delivered now is one of several of one read.
     """
 
     __slots__ = (
-        "bytes_in", "fallback", "flags", "heard", "held", "maximum", "messages_in", "meter", "partial", "policy", "received", "stops",
-        "take", "unread", "waiting", "wire", "writer",
+        "bytes_in", "fallback", "flags", "heard", "held", "many", "maximum", "messages_in", "meter", "partial", "policy", "received",
+        "stops", "take", "unread", "waiting", "wire", "writer",
     )  # fmt: skip
 
     def __init__(self, wire: Whole, policy: WirePolicy, writer: Writer) -> None:
@@ -82,6 +82,7 @@ class Reader:
         self.held: list[Any] | None = None
         self.unread = b""
         self.heard = False
+        self.many = False
         self.meter: Meter | None = None
         self.messages_in = 0
         self.bytes_in = 0
@@ -238,6 +239,13 @@ class Reader:
 
     def deliver(self, messages: list[Any]) -> None:
         """Hand over [opcode, payload, opcode, payload, ...] until the app wants to wait or the connection closes."""
+        self.many = len(messages) > 2
+        try:
+            self._deliver(messages)
+        finally:
+            self.many = False
+
+    def _deliver(self, messages: list[Any]) -> None:
         self.heard = True
         received, payloads, writer = self.received, not self.flags & TEXT, self.writer
         turns = self.policy.turns

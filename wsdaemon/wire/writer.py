@@ -127,6 +127,18 @@ class Writer:
             self.write(frame(opcode, payload, compressed))
         return self.wire.connection.writable() if self.queued else None
 
+    def send_at_once(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        """As send_payload(), for a message that came alone and is passed on: it is written in this turn, with a call of the system."""
+        if self.corked:
+            return self.send_payload(payload, text)
+        self.corked = True
+        try:
+            self.send_payload(payload, text)
+        finally:
+            self.corked = False
+            self.flush()
+        return self.wire.connection.writable() if self.queued else None
+
     def prepare(self, payload: bytes, text: bool, key: object = None) -> Prepared:
         """A message that can be sent to any number of connections with send_prepared(); for `key` see Prepared."""
         return Prepared(payload, text, self.frame, self.policy.turns, key)

@@ -91,7 +91,7 @@ def test_a_page_says_whether_there_is_more(offsets: list[int], reverse: bool, mo
 
 
 def test_a_gap_has_only_the_fields_that_say_something() -> None:
-    assert events.gap(Subscribed("lobby", "e2", 40, gap=True), None) == {"type": "gap", "room": "lobby", "epoch": "e2", "offset": 40}
-    full = events.gap(Subscribed("lobby", "e2", 40, (message(40),), True, None, (ADA, BOB)), "l*")
+    assert events.gap_event(Subscribed("lobby", "e2", 40, gap=True), None) == {"type": "gap", "room": "lobby", "epoch": "e2", "offset": 40}
+    full = events.gap_event(Subscribed("lobby", "e2", 40, (message(40),), True, None, (ADA, BOB)), "l*")
     assert (full["pattern"], full["count"], [who["id"] for who in full["present"]]) == ("l*", 2, ["m-1", "m-2"])
     assert full["messages"] == [events.message_event(message(40))]

@@ -165,6 +165,30 @@ def test_members_of_a_pattern_have_all_they_missed_of_rooms_known_and_new() -> N
         assert seat.told[0] == "1" and sorted(seat.told[1:]) == ["2", "3", "4"]
 
 
+def test_members_of_a_pattern_are_given_none_of_a_long_history_before_their_subscription() -> None:
+    with one_process(history=10_000, max_pending=10_000) as made:
+        (seat,) = made.join("a", room="elsewhere")
+        made.publish(*["old"] * (2 * PAGE_MESSAGES + 5), room="new.room")
+        made.run(made.broker.subscribe_pattern("new.*", seat))
+        made.link.cut("cut")
+        made.publish("1", "2", room="new.room")
+        made.link.connect()
+        made.settle()
+        assert seat.told == ["1", "2"]
+
+
+def test_members_of_a_pattern_are_told_of_a_break_in_a_room_they_never_heard() -> None:
+    with one_process() as made:
+        (seat,) = made.join("a", room="elsewhere")
+        made.run(made.broker.subscribe_pattern("new.*", seat))
+        made.link.cut("cut")
+        made.publish("1", "2", "3", room="new.room")
+        made.order.trim("new.room", 1)
+        made.link.connect()
+        made.settle()
+        assert seat.told == [("new.*", Subscribed("new.room", made.position("new.room").epoch, 2, gap=True)), "3"]
+
+
 def test_members_of_a_pattern_are_told_of_a_break_with_the_pattern() -> None:
     with one_process() as made:
         (seat,) = made.join("a", room="elsewhere")

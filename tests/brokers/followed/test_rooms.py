@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tests.support.one_process import OneProcess, one_process
-from wsdaemon.brokers.contract import Member
+from wsdaemon.brokers.contract import Member, Presence
+from wsdaemon.brokers.followed.room import ROSTER_BYTES
 from wsdaemon.brokers.followed.rooms import PENDING_WHILE_BEHIND
 
 
@@ -84,6 +85,21 @@ def test_rooms_that_only_patterns_hear_have_a_bound() -> None:
         made.publish("again", room="heard.0")
         made.settle()
         assert a.told[-1] == "again"
+
+
+def test_a_roster_counts_by_its_members_on_all_processes() -> None:
+    with one_process() as made:
+        (a,) = made.join("a", presence=True)
+        used = made.broker.budget.used
+        for number in range(10):
+            made.order.join(made.other, "room", Presence(str(number), {}))
+        made.settle()
+        assert made.broker.budget.used - used == 10 * ROSTER_BYTES
+        made.order.leave("room", "3")
+        made.settle()
+        assert made.broker.budget.used - used == 9 * ROSTER_BYTES
+        made.broker.unsubscribe("room", a)
+        assert made.broker.budget.used == 0
 
 
 def test_all_memory_is_given_back() -> None:

@@ -276,9 +276,9 @@ def cost_of_idle(options: DeflateOptions, offered: str) -> int:
     """Bytes that zlib and the window of one idle connection take after compressed messages each way that filled every window."""
     agreed = negotiate(offered, options)
     assert agreed is not None
-    text = b"".join(str(n).encode() for n in range(20_000))
+    text = b"".join(str(n).encode() for n in range(10_000))
     payload = sync_flushed(text, bits=agreed[0].client_window_bits)[0]
-    held: list[Deflate | None] = [None] * 300
+    held: list[Deflate | None] = [None] * 100
     before = allocated()
     for place in range(len(held)):
         held[place] = pmce = Deflate.server(agreed[0], DeflateBudget())

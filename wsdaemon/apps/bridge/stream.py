@@ -77,7 +77,7 @@ class TargetStream(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         try:
-            waiting = writer.send_payload(data, False)
+            waiting = writer.send_at_once(data, False)
         except ConnectionClosed:
             return
         if waiting is not None and waiting is not READY and self._transport is not None:

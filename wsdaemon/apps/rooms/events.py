@@ -106,7 +106,7 @@ def subscribed(answer: Subscribed) -> Event:
     return event
 
 
-def gap(answer: Subscribed, pattern: str | None) -> Event:
+def gap_event(answer: Subscribed, pattern: str | None) -> Event:
     """The event for a member that may have lost messages; `pattern` is as in `Member.interrupted`."""
     event: Event = {"type": "gap", "room": answer.room, "epoch": answer.epoch, "offset": answer.offset}
     if pattern is not None:

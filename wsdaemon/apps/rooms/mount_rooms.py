@@ -30,7 +30,7 @@ from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer, background_of
 from .eager import eagerly
-from .events import ENVELOPE_BYTES, encode, message_event, notice_events
+from .events import ENVELOPE_BYTES, encode, gap_event, message_event, notice_events
 from .long_answers import LongAnswers
 from .policy import Policy
 
@@ -160,6 +160,7 @@ class MountRooms:
         self._send_to_all = send_to_all
         self._failed = failed
         self._sweeper: asyncio.TimerHandle | None = None
+        self._gap: tuple[Subscribed, str | None, Prepared] | None = None  # the last break that was told, until the next sweep
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- start, stop and tasks
@@ -342,9 +343,18 @@ class MountRooms:
             notice.cache = {JSON: [session.writer.prepare(encode(event), True, object()) for event in notice_events(notice)]}
         self._send_to_all((session.writer,), notice.cache[JSON])
 
+    def interrupt(self, session: RoomSession, answer: Subscribed, pattern: str | None) -> None:
+        """Tell one member of a break. The members that are told the same, one after the other, share its frames."""
+        gap = self._gap
+        if gap is None or gap[0] is not answer or gap[1] != pattern:
+            prepared = session.writer.prepare(encode(gap_event(answer, pattern)), True, object())
+            gap = self._gap = (answer, pattern, prepared)
+        self._send_to_all((session.writer,), (gap[2],))
+
     # -- called by the loop and the broker
 
     def _sweep(self) -> None:
+        self._gap = None
         seen = self.broker.sweep(MAX_ROOMS_PER_SWEEP)
         wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
         self._sweeper = asyncio.get_running_loop().call_later(wait, self._sweep)

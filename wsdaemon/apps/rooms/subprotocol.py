@@ -5,7 +5,7 @@ after the other, and answers them in that order. The states of each room, or pat
 
                      subscribe, granted: "subscribed"
       +---------+ ----------------------------------------> +------------+ ---+
-      | outside |                                            | subscribed |    | "message", "joined", "left"
+      | outside |                                            | subscribed |    | "message", "joined", "left", "gap"
       +---------+ <---------------------------------------- +------------+ <--+
         |     ^      unsubscribe: "unsubscribed",
         |     |      or the connection ends
@@ -237,8 +237,7 @@ class JsonSession:
         self._rooms.tell(self, notice)
 
     def interrupted(self, room: str, answer: Subscribed, pattern: str | None = None) -> None:
-        if self.writer.live:
-            self._send(events.gap(answer, pattern))
+        self._rooms.interrupt(self, answer, pattern)
 
     def expiring(self, seconds: float) -> None:
         """Tell the client that its token expires in so many seconds."""

@@ -109,6 +109,7 @@ class Joining:
             self._link.unfollow(room.name)
             room.roster, room.watched = None, False
             room.early_changes.clear()
+            self._rooms.count_roster(room)
             self._rooms.used_by(room, self._patterns.hears(room.name))
 
     async def pattern(self, pattern: str, holder: Holder, known: Mapping[str, Position]) -> PatternSubscribed:

@@ -136,31 +136,39 @@ class Repairs:
             self.soon(room)
 
     async def _ask_for_missing(self, room: FollowedRoom, since: float | None) -> None:
-        while True:
-            position = room.position if room.known else None
+        if not room.known:
+            await self._find_position(room, since or 0.0)
+        while room.known:
+            position = room.position
             early = room.early_keys()
             page = await self._questions.ask(partial(self._link.history, room.name, position, PAGE_MESSAGES, False))
             if self._rooms.get(room.name) is not room:
                 return
-            if position is None and not room.known:
-                if not self._begin_with(room, page, since or 0.0):
-                    return
-            elif not self._continue_with(room, page, position or room.position, early):
+            if not self._continue_with(room, page, position, early):
                 return
             if not self._give(room, page):
                 return
 
-    def _begin_with(self, room: FollowedRoom, page: HistoryPage, since: float) -> bool:
-        """Find the position of a room of which the members were given nothing after `since`. False if it does not exist."""
-        if not page.epoch:
-            self._rooms.forget(room)
-            return False
-        given = [message for message in page.messages if message.time <= since]
-        offset = given[-1].offset if given else page.first - 1
-        if not given and page.first > 1:
-            self._rooms.break_off(room, page.epoch, offset, page.latest)
-        room.epoch, room.offset, room.known = page.epoch, offset, True
-        return True
+    async def _find_position(self, room: FollowedRoom, since: float) -> None:
+        """Find the position of a room of which the members were given nothing published after `since`; forget it if it does not exist."""
+        place: Position | None = None
+        while not room.known:
+            page = await self._questions.ask(partial(self._link.history, room.name, place, PAGE_MESSAGES, False))
+            if self._rooms.get(room.name) is not room or room.known:
+                return
+            if not page.epoch:
+                self._rooms.forget(room)
+                return
+            if place is not None and page.gap:  # the room has begun anew meanwhile, or forgets faster than it is read
+                place = None
+            older = [message for message in page.messages if message.time <= since]
+            offset = older[-1].offset if older else page.first - 1 if place is None else place.offset
+            if older and len(older) == len(page.messages) and offset < page.offset:
+                place = Position(page.epoch, offset)
+                continue
+            if not older and place is None and page.first > 1:
+                self._rooms.break_off(room, page.epoch, offset, page.latest)
+            room.epoch, room.offset, room.known = page.epoch, offset, True
 
     def _continue_with(self, room: FollowedRoom, page: HistoryPage, asked: Position, early: Collection[tuple[str, int]]) -> bool:
         """Tell the members of a break if the page shows one. False if the room does not exist any more.

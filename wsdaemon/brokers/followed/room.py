@@ -15,6 +15,9 @@ MAX_EARLY = 1000
 MAX_EARLY_BYTES = 1 << 20
 """Their payload."""
 
+ROSTER_BYTES = 500
+"""A member in a roster."""
+
 MAX_EARLY_CHANGES = 1000
 """Changes of one room's roster that wait for the roster."""
 
@@ -30,7 +33,7 @@ class FollowedRoom(LocalRoom):
     """
 
     __slots__ = (
-        "_early", "_early_bytes", "_recent", "_recent_bytes", "_waiters", "behind", "early_changes", "epoch", "holding",
+        "_early", "_early_bytes", "_recent", "_recent_bytes", "_waiters", "behind", "counted", "early_changes", "epoch", "holding",
         "joins", "known", "latest", "repair", "repair_due", "roster", "roster_asked", "roster_position", "watched",
     )  # fmt: skip
 
@@ -46,6 +49,8 @@ class FollowedRoom(LocalRoom):
         self.roster: dict[str, Presence] | None = None
         self.roster_position = Position("", 0)
         self.roster_asked = False
+        self.counted = 0
+        """The bytes of the roster that the budget counts."""
         self.early_changes: list[tuple[Position, Sequence[Change]]] = []
         self._early: dict[tuple[str, int], Message] = {}
         self._early_bytes = 0

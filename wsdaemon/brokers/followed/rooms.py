@@ -11,7 +11,7 @@ from ..contract import Message, Subscribed
 from ..links.contract import Link
 from ..local.members import LocalMembers
 from ..room import room_cost
-from .room import FollowedRoom
+from .room import ROSTER_BYTES, FollowedRoom
 
 PENDING_WHILE_BEHIND = 16
 """A room takes no live messages while this many times `max_pending` wait for its members. It asks for them when half are delivered."""
@@ -67,6 +67,12 @@ class FollowedRooms:
             self._heard[room.name] = room
         return True
 
+    def count_roster(self, room: FollowedRoom) -> None:
+        """Count the roster of a room in the budget, even if it does not fit: the order decides about members."""
+        size = ROSTER_BYTES * len(room.roster or ())
+        self._budget.take(self._budget.house, size - room.counted)
+        room.counted = size
+
     def only_heard(self) -> list[FollowedRoom]:
         """The rooms that only patterns hear."""
         return list(self._heard.values())
@@ -90,7 +96,7 @@ class FollowedRooms:
         del self._rooms[room.name]
         self._heard.pop(room.name, None)
         self._crowded.discard(room)
-        self._budget.give_back(self._budget.house, room_cost(room.name))
+        self._budget.give_back(self._budget.house, room_cost(room.name) + room.counted)
         if room.repair is not None:
             room.repair.cancel()
         if room.holding:

@@ -182,6 +182,10 @@ class _Collected(Collector):
             for key, count in now.traffic.closed.items():
                 closed.add_metric((*place, *key), count)
         yield closed
+        stalls = CounterMetricFamily("wsdaemon_stalls", "Calls that held the event loop for longer than stall_warning.", labels=("mount",))
+        for mount, count in list(self._sources.totals.stalls.items()):
+            stalls.add_metric((mount,), count)
+        yield stalls
 
     def _listeners(self) -> Iterator[Metric]:
         accepted = CounterMetricFamily("wsdaemon_accepted", "Connections that a listener accepted.", labels=("listener",))

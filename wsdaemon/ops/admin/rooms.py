@@ -25,7 +25,7 @@ PAGE_BYTES = 1 << 20
 
 STATUSES = {
     "bad_room": 400, "bad_pattern": 400, "bad_key": 400, "rate_limited": 429,
-    "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503,
+    "too_many_rooms": 503, "memory": 503, "busy": 503, "closed": 503, "unavailable": 503,
 }  # fmt: skip
 """The status of each of a broker's errors, by code; 409 for the others."""
 
