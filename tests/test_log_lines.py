@@ -20,7 +20,7 @@ LEVELS = {"info", "warn", "error", "critical", "failure"}
 OPERATOR = "the operator's act: the start, a stop, a reload, a changed file or certificate"
 RARE = "inside the mechanism that bounds lines"
 CLOSING = "the closing line of a connection that was open"
-CHILDREN = "a process that starts or ends: one that does so again and again does it every ten seconds"
+CHILDREN = "a process that starts or ends, or is lost: one that does so again and again does it every ten seconds"
 BOUNDED = "bounded by its own clock, tested where it is"
 
 DIRECT = {
@@ -39,6 +39,8 @@ DIRECT = {
     "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
+    "daemon/hub.py": CHILDREN,
+    "daemon/hub_brokers.py": CHILDREN,
     "daemon/keeper.py": CHILDREN,
     "daemon/parts.py": OPERATOR,
     "daemon/pidfile.py": OPERATOR,

@@ -85,7 +85,8 @@ async def worker(folder: Path, text: str = ECHO) -> AsyncIterator[Serving]:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     port = listening.getsockname()[1]
-    child = Child(manifest(folder, text, {"heartbeats": page, "listener:web": listening.detach()}))
+    hub, of_the_hub = socket.socketpair()
+    child = Child(manifest(folder, text, {"heartbeats": page, "listener:web": listening.detach(), "hub": hub.detach()}))
     settings, problems = child.read_settings()
     assert not problems
     reactor = Reactor(asyncio.get_running_loop())
@@ -96,6 +97,7 @@ async def worker(folder: Path, text: str = ECHO) -> AsyncIterator[Serving]:
         yield Serving(served, child, reactor, port)
     finally:
         await served.stop()
+        of_the_hub.close()
         child.slot._words.release()
         os.close(page)
 

@@ -116,8 +116,10 @@ def test_when_the_hub_ends_questions_fail_and_a_new_hub_is_another() -> None:
             end = hub_end(told.client, loop)
             await greet(end, told.client, instance)
             assert told.events[-1] == ("returned", same)
+        lines = list(told.lines)
         told.client.close()
         assert told.events[-1] == "lost"
+        assert told.lines == lines
         end.stream.close()
 
     run(work)

@@ -14,18 +14,7 @@ from wsdaemon.brokers.contract import Change, Message, Position, Presence, Publi
 from wsdaemon.brokers.links.contract import Publication, Roster
 from wsdaemon.hub import room_messages
 from wsdaemon.hub.protocol import ANSWER, Malformed
-from wsdaemon.hub.room_messages import (
-    ECHO,
-    HAS_KEY,
-    MESSAGE,
-    MESSAGE_FRAME,
-    MESSAGE_HEAD,
-    PUBLISH_HEAD,
-    PUBLISHED,
-    PUBLISHED_FRAME,
-    TAIL_AT,
-    TEXT,
-)  # fmt: skip
+from wsdaemon.hub.room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, NO_KEY, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 
 EPOCH = "0123456789abcdef"
 texts = st.text(max_size=40)
@@ -35,25 +24,39 @@ texts = st.text(max_size=40)
     st.text(min_size=1, max_size=40), st.binary(max_size=300), st.booleans(), st.booleans(), st.none() | st.text(min_size=1), texts, texts,
     st.none() | texts,
 )  # fmt: skip
-def test_the_tail_of_a_publication_is_that_of_the_message(
+def test_the_source_and_the_payload_of_a_publication_are_those_of_the_message(
     room: str, payload: bytes, text: bool, echo: bool, publisher: str | None, owner: str, content_type: str, key: str | None
 ) -> None:
     publication = Publication(7, room, payload, text, publisher, key, content_type or None, echo, owner)
     body = room_messages.publish(3, publication)
-    mount, flags, number, key_length, owner_length, *_ = PUBLISH_HEAD.unpack_from(body)
-    assert (mount, number) == (3, 7)
-    assert flags == (TEXT if text else 0) | (ECHO if echo else 0) | (0 if key is None else HAS_KEY)
-    end = len(body) - owner_length - key_length
-    assert body[end:].decode() == (key or "") + owner
-    tail = body[TAIL_AT:end]
-    frame = MESSAGE_FRAME.pack(MESSAGE_HEAD.size + len(tail), MESSAGE, 0, 3, flags, 9, 12.5, EPOCH.encode()) + tail
+    length, key_length, number = PUBLISH_HEAD.unpack_from(body)
+    assert number == 7
+    end = len(body) if key is None else len(body) - key_length
+    assert (key_length == NO_KEY) == (key is None)
+    assert body[end:].decode() == (key or "")
+    rest = body[PUBLISH_HEAD.size : end]
+    source = Source(rest[:length])
+    assert (source.owner, source.mount) == (owner, 3)
+    frame = MESSAGE_FRAME.pack(MESSAGE_HEAD.size + len(rest), MESSAGE, 0, length, 9, 12.5, EPOCH.encode()) + rest
     [(kind, request, message_body)] = read_frames(frame)
     assert (kind, request) == (MESSAGE, 0)
-    message = room_messages.read_message(message_body)
-    assert (message.room, message.epoch, message.offset, message.payload, message.text, message.time, message.publisher) == (
-        room, EPOCH, 9, payload, text, 12.5, publisher,
-    )  # fmt: skip
-    assert (message.content_type, message.echo) == (content_type or None, echo)
+    sources: dict[bytes, Source] = {}
+    for _ in range(2):
+        message, mount = room_messages.read_message(message_body, sources)
+        assert (message.room, message.epoch, message.offset, message.payload, message.text, message.time, message.publisher, mount) == (
+            room, EPOCH, 9, payload, text, 12.5, publisher, 3,
+        )  # fmt: skip
+        assert (message.content_type, message.echo) == (content_type or None, echo)
+    assert len(sources) == 1
+
+
+def test_the_sources_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_messages, "SOURCES_KEPT", 10)
+    sources: dict[bytes, Source] = {}
+    for number in range(100):
+        body = room_messages.message_body(Message(f"room-{number}", EPOCH, 1, b"", True, 1.0))
+        assert room_messages.read_message(body, sources)[0].room == f"room-{number}"
+        assert len(sources) <= 10
 
 
 def test_published_is_read_from_its_frame() -> None:

@@ -13,6 +13,7 @@ from wsdaemon.brokers.contract import Presence
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.hub import followers as followers_module
 from wsdaemon.hub import room_messages
+from wsdaemon.hub.room_messages import PUBLISH_HEAD, Source
 from wsdaemon.hub.rooms import MountOrder
 from wsdaemon.hub.server import WorkerLink
 
@@ -35,7 +36,7 @@ class FakeLink:
     def send(self, frame: bytes) -> None:
         for kind, _, body in read_frames(frame):
             if kind == room_messages.MESSAGE:
-                self.given.append(room_messages.read_message(body).payload)
+                self.given.append(room_messages.read_message(body, {})[0].payload)
             else:
                 self.kinds.append(kind)
 
@@ -56,8 +57,12 @@ class Order:
         self.order.join(link, room, Presence(name, {}), None, watch, f"user {name}")
 
     def publish(self, link: WorkerLink, number: int, room: str, payload: bytes = b"", **fields: Any) -> contract.Published:
+        key, owner = fields.pop("key", None), fields.get("owner", "")
         body = room_messages.publish(4, Publication(number, room, payload, True, **fields))
-        self.order.publish(link, 1, body)
+        length, _, _ = PUBLISH_HEAD.unpack_from(body)
+        end = PUBLISH_HEAD.size + length
+        source = Source(body[PUBLISH_HEAD.size : end])
+        self.order.publish(link, 1, body, source, self.order.account(owner), number, end, key)
         [(_, _, answer)] = read_frames(link.answers[-1])
         return room_messages.read_published(answer)
 

@@ -155,6 +155,22 @@ def test_what_was_sent_before_the_end_is_read_before_the_end_is_told() -> None:
     run(work)
 
 
+def test_an_end_that_had_not_read_all_is_an_end_like_others() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        ours, theirs = socket.socketpair()
+        end = End(ours, loop)
+        end.stream.send(frame(1, 0, b"never read"))
+        end.stream.flush()
+        for number in range(3):
+            theirs.send(frame(2, number, bytes(50_000)))
+        theirs.close()
+        await until(lambda: end.ends)
+        assert end.ends == [CLOSED_BY_OTHER_SIDE]
+        assert len(end.bodies(2)) == 3
+
+    run(work)
+
+
 def test_a_frame_above_the_limit_ends_the_link() -> None:
     async def work(loop: ShiftedLoop) -> None:
         ours, theirs = socket.socketpair()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -25,6 +25,9 @@ from .resources import take_resources
 from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
 
+if TYPE_CHECKING:
+    from .brokers import Brokers
+
 log = Logger(namespace="wsdaemon")
 
 
@@ -34,15 +37,16 @@ class Daemon:
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
         directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
+        brokers: Brokers | None = None,
     ) -> None:  # fmt: skip
-        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
-        `sockets` are by default bound here. `sharing`: other processes accept from the same sockets."""
+        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages. `sockets` are by
+        default bound here. `sharing`: other processes accept from the same sockets. `brokers` chooses the brokers of rooms."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory or Path.cwd(), self.watch, self.wheel.absence)
+        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, brokers)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing,

@@ -39,10 +39,16 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
         sys.path.append(str(directory))
 
 
-def take_resources(settings: Settings, source: SocketSource, directory: Path, watch: Watch, absence: Absence) -> Resources:
-    """The resources of a daemon. StartError with every problem; then no socket is open."""
+def take_resources(
+    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, brokers: Brokers | None = None
+) -> Resources:
+    """The resources of a daemon. `directory` is by default the current one. `brokers` chooses the brokers of rooms, unless [broker] does.
+
+    StartError with every problem; then no socket is open.
+    """
     redis = redis_brokers(settings, watch.connections)
-    resources = Resources(settings, source, watch.app_failed, directory, absence.grace, redis, None if redis is None else redis.tickets)
+    tickets = None if redis is None else redis.tickets
+    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, redis or brokers, tickets)
     resources.redis = redis
     if resources.problems:
         resources.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ..settings.problems import SettingsError
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .heartbeats import Band, SlotState
+from .hub_brokers import HubBrokers, make_client
 from .inheritance import Role
 from .parts import StartError
 from .process import Process
@@ -44,12 +46,14 @@ class Worker:
         self._reactor = reactor
         manifest = child.manifest
         loop = loop_of(reactor)
+        self._hub = make_client(manifest.number, manifest.generation, loop)
         pages = Pages()
         for path, (name, content) in manifest.pages.items():
             pages.add_content(path, name, content)
         self.daemon = Daemon(
             settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
             pages=pages.answer if pages else None, sharing=Band(child.heartbeats, manifest.number, self._count),
+            brokers=HubBrokers(self._hub),
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.reload_all = self.daemon.reload
@@ -64,6 +68,7 @@ class Worker:
 
     async def start(self) -> None:
         self._child.follow_files()
+        self._hub.attach(socket.socket(fileno=self._child.manifest.descriptors["hub"]))
         await self.daemon.start(accept=False)
         assert self._child.heart is not None
         self._child.heart.count = self._count
@@ -81,6 +86,7 @@ class Worker:
     async def stop(self) -> None:
         self._child.slot.state = SlotState.STOPPING
         await self.daemon.stop()
+        self._hub.close()
 
     # -- as the supervisor calls it
 
@@ -89,6 +95,9 @@ class Worker:
             case "serve":
                 self.daemon.begin()
                 self._child.slot.state = SlotState.SERVING
+            case "hub":
+                self._hub.attach(socket.socket(fileno=descriptors[0]))
+                descriptors = descriptors[1:]
             case "stop":
                 stop_reactor(self._reactor)
             case "drop":

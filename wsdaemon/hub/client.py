@@ -37,7 +37,7 @@ def _as_it_is(error: HubAway | HubRefused) -> Exception:
     return error
 
 
-class _Question:
+class _Unanswered:
     """A question that waits for its answer."""
 
     __slots__ = ("error", "future", "read")
@@ -79,7 +79,7 @@ class HubClient:
         hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
         self._hello_frame = frame(HELLO, 0, hello.body())
         self._handlers: dict[int, Handler] = {}
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[int, _Unanswered] = {}
         self._last_request = 0
         self._stream: FramedStream | None = None
         self._hub: bytes | None = None
@@ -115,7 +115,7 @@ class HubClient:
             future.set_exception(error(HubAway(f"{MAX_QUESTIONS} questions wait for the hub")))
         else:
             self._last_request = request = self._last_request % 0xFFFFFFFF + 1
-            self._questions[request] = _Question(future, read, error)
+            self._questions[request] = _Unanswered(future, read, error)
             stream.send(frame(kind, request, body))
         return future
 
@@ -140,7 +140,7 @@ class HubClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._lose("this worker ends")
+        self._lose("this worker ends", report=False)
 
     # -- called by the stream and the loop
 
@@ -178,14 +178,15 @@ class HubClient:
             self._stream = None
             self._lose(f"the link to the hub ended: {reason}")
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, report: bool = True) -> None:
         was_there, self.is_there = self.is_there, False
         questions, self._questions = self._questions, {}
         for question in questions.values():
             if not question.future.done():
                 question.future.set_exception(question.error(HubAway(reason)))
         if was_there:
-            self._report(reason)
+            if report:
+                self._report(reason)
             for call in list(self.lost):
                 call(reason)
 

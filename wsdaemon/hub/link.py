@@ -24,7 +24,7 @@ from ..brokers.contract import (
 from ..brokers.links.contract import Joined, Publication, Receiver, Roster, Standing, StandingPage
 from . import room_messages
 from .client import HubAway, HubClient, HubRefused
-from .room_messages import presence_value, read_message, read_position, read_published, read_sheet, sheet
+from .room_messages import Source, presence_value, read_message, read_position, read_published, read_sheet, sheet
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class HubLinks:
         self.report = report
         self.by_number: dict[int, HubLink] = {}
         self._links: list[HubLink] = []
+        self._sources: dict[bytes, Source] = {}
         client.handle(room_messages.MESSAGE, self._message)
         client.handle(room_messages.ROSTER_CHANGED, self._roster_changed)
         client.handle(room_messages.HELD, self._held)
@@ -65,9 +66,10 @@ class HubLinks:
         self._links.remove(link)
 
     def _message(self, body: bytes) -> None:
-        link = self.by_number.get(body[0] | body[1] << 8)
+        message, number = read_message(body, self._sources)
+        link = self.by_number.get(number)
         if link is not None:
-            link.receiver.message(read_message(body))
+            link.receiver.message(message)
 
     def _roster_changed(self, body: bytes) -> None:
         (number, room, epoch, offset, changes), _ = read_sheet(body)

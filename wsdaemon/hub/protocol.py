@@ -22,7 +22,34 @@ Frames between a RESYNC and the next WELCOME belong to the time before: the work
     ANSWER    both    the answer to the question with this number
     REFUSAL   both    text code, text explanation; a JSON object of details, if there are any
 
-Kinds from ROOMS_KINDS on are those of `rooms`, and kinds from SHARED_KINDS on those of limits, tickets and totals.
+Kinds from ROOMS_KINDS on are those of rooms. The bodies of PUBLISH, PUBLISHED and MESSAGE, and sheets, which are JSON with messages, are
+described in `room_messages`. The values of a sheet, which begin with the mount's number except in OPEN:
+
+    kind              from    sheet, and (>) the sheet of the answer
+    OPEN              worker  path of the mount, limits > number of the mount
+    PUBLISH           worker  no sheet > PUBLISHED
+    MESSAGE           hub     no sheet
+    JOIN              worker  mount, room, member, identity, position or null, watch, owner
+                              > epoch, offset, gap, has latest, roster or null; messages, the latest last
+    LEAVE             worker  mount, room, member
+    UNFOLLOW          worker  mount, room
+    FOLLOW_PATTERN    worker  mount, pattern > the hub's time
+    UNFOLLOW_PATTERN  worker  mount, pattern
+    HOLD              worker  mount, room, held
+    HELD              hub     mount, room, held
+    ROSTER_CHANGED    hub     mount, room, epoch, number of changes so far, changes
+    HISTORY           worker  mount, room, position or null, limit, reverse
+                              > epoch, offset, first, gap, has latest; messages, the latest last
+    PRESENCE          worker  mount, room, limit > count, members
+    ROSTER            worker  mount, room > roster or null
+    ROOMS             worker  mount, after, limit, pattern or null > rooms, after
+    STANDINGS         worker  mount, rooms > standings by room
+    CHANGED           worker  mount, pattern, since, after, limit > rooms with their standings, after
+    PROBE             worker  mount > null
+    DECLARE           worker  mount, rooms with their members, patterns, is the last > held rooms, with the last
+    CLOSE             worker  mount: this worker has it no more
+
+Kinds from SHARED_KINDS on are those of limits, tickets and totals.
 """
 
 from __future__ import annotations

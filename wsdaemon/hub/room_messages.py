@@ -1,13 +1,14 @@
 """The messages of rooms on the link between the hub and a worker; `protocol` has the table.
 
-Publications have a binary format, because there are many of them. The part that the hub gives on unchanged stands together:
+Publications have a binary format, because there are many of them. The part that stays the same from one publication of a member to its next
+stands together, so that both sides can look it up instead of reading it:
 
-    tail          2 length of room, 2 length of publisher, 2 length of content type, these three in UTF-8, and the payload
-    PUBLISH       2 mount, 1 flags, 8 number, 2 length of key, 2 length of owner, the tail, and key and owner in UTF-8
+    source        2 mount, 1 flags, 2 length of room, 2 length of publisher, 2 length of content type; these three and the owner, in UTF-8
+    PUBLISH       2 length of source, 2 length of key (NO_KEY: there is none), 8 number; the source, the payload, and the key in UTF-8
     PUBLISHED     (the answer) 8 offset, 16 epoch, 1 duplicate, 4 members
-    MESSAGE       2 mount, 1 flags, 8 offset, 8 time (IEEE 754), 16 epoch, and the tail
+    MESSAGE       2 length of source, 8 offset, 8 time (IEEE 754), 16 epoch; the source and the payload
 
-    flags: 1 text, 2 echo, 4 the publication has a key
+    flags: 1 text, 2 echo
 
 An empty publisher or content type means none. Everything else is a sheet: 4 bytes of length, JSON of that length, and then messages, each
 with 4 bytes of length and the format of MESSAGE.
@@ -32,42 +33,56 @@ from .protocol import ANSWER, HEADER, ROOMS_KINDS, Malformed
     ROOMS, STANDINGS, CHANGED, PROBE, DECLARE, CLOSE,
 ) = range(ROOMS_KINDS, ROOMS_KINDS + 20)  # fmt: skip
 
-TEXT, ECHO, HAS_KEY = 1, 2, 4
+TEXT, ECHO = 1, 2
+
+NO_KEY = 0xFFFF
 
 EPOCH_CHARACTERS = 16
 
-PUBLISH_HEAD = struct.Struct("<HBQHHHHH")
-TAIL_AT = 15
-"""Where the tail begins in PUBLISH: its lengths are the last in PUBLISH_HEAD."""
-MESSAGE_HEAD = struct.Struct(f"<HBQd{EPOCH_CHARACTERS}s")
-_MESSAGE = struct.Struct(f"<HBQd{EPOCH_CHARACTERS}sHHH")
+SOURCES_KEPT = 10_000
+"""Sources that a process keeps to look them up."""
+
+PUBLISH_HEAD = struct.Struct("<HHQ")
+MESSAGE_HEAD = struct.Struct(f"<HQd{EPOCH_CHARACTERS}s")
+MESSAGE_FRAME = struct.Struct(f"<IBIHQd{EPOCH_CHARACTERS}s")
+"""A whole frame of MESSAGE up to its source, with the header."""
 PUBLISHED = struct.Struct(f"<Q{EPOCH_CHARACTERS}sBI")
-MESSAGE_FRAME = struct.Struct(f"<IBIHBQd{EPOCH_CHARACTERS}s")
-"""A whole frame of MESSAGE up to its tail, with the header."""
 PUBLISHED_FRAME = struct.Struct(f"<IBIQ{EPOCH_CHARACTERS}sBI")
 """A whole frame of the answer to PUBLISH, with the header."""
+_SOURCE = struct.Struct("<HBHHH")
 _LENGTH = struct.Struct("<I")
+
+
+class Source:
+    """The part of a publication that stays the same. `owner` is as in `Link.join`."""
+
+    __slots__ = ("content_type", "echo", "mount", "owner", "publisher", "room", "text")
+
+    def __init__(self, source: bytes) -> None:
+        """UnicodeDecodeError if a text is no UTF-8."""
+        self.mount, flags, room, publisher, content_type = _SOURCE.unpack_from(source)
+        self.text, self.echo = bool(flags & TEXT), bool(flags & ECHO)
+        texts = source[_SOURCE.size :]
+        self.room = texts[:room].decode()
+        self.publisher = texts[room : room + publisher].decode() or None
+        self.content_type = texts[room + publisher : room + publisher + content_type].decode() or None
+        self.owner = texts[room + publisher + content_type :].decode()
+
+
+def _source(mount: int, message: Publication | Message, owner: str) -> bytes:
+    room, publisher = message.room.encode("utf-8", "surrogatepass"), (message.publisher or "").encode()
+    content_type = (message.content_type or "").encode()
+    head = _SOURCE.pack(mount, message.text | message.echo << 1, len(room), len(publisher), len(content_type))
+    return b"".join((head, room, publisher, content_type, owner.encode()))
 
 
 def publish(mount: int, publication: Publication) -> bytes:
     """The body of PUBLISH."""
-    key, owner = publication.key, publication.owner.encode()
-    flags = publication.text | publication.echo << 1
-    key_bytes = b""
-    if key is not None:
-        flags |= HAS_KEY
-        key_bytes = key.encode("utf-8", "surrogatepass")
-    room = publication.room.encode("utf-8", "surrogatepass")
-    publisher = (publication.publisher or "").encode()
-    content_type = (publication.content_type or "").encode()
-    return b"".join(
-        (
-            PUBLISH_HEAD.pack(
-                mount, flags, publication.number, len(key_bytes), len(owner), len(room), len(publisher), len(content_type)
-            ),
-            room, publisher, content_type, publication.payload, key_bytes, owner,
-        )
-    )  # fmt: skip
+    source = _source(mount, publication, publication.owner)
+    if publication.key is None:
+        return b"".join((PUBLISH_HEAD.pack(len(source), NO_KEY, publication.number), source, publication.payload))
+    key = publication.key.encode("utf-8", "surrogatepass")
+    return b"".join((PUBLISH_HEAD.pack(len(source), len(key), publication.number), source, publication.payload, key))
 
 
 def answer_frame(request: int, body: bytes) -> bytes:
@@ -80,33 +95,26 @@ def read_published(body: bytes) -> Published:
     return Published(epoch.decode(), offset, bool(duplicate), members)
 
 
-def read_message(body: bytes) -> Message:
-    _, flags, offset, time, epoch, room, publisher, content_type = _MESSAGE.unpack_from(body)
-    at = _MESSAGE.size
-    end = at + room
-    name = body[at:end].decode()
-    by = kind = None
-    if publisher:
-        at, end = end, end + publisher
-        by = body[at:end].decode()
-    if content_type:
-        at, end = end, end + content_type
-        kind = body[at:end].decode()
-    return Message(name, epoch.decode(), offset, body[end:], bool(flags & TEXT), time, by, kind, None, bool(flags & ECHO))
+def read_message(body: bytes, sources: dict[bytes, Source]) -> tuple[Message, int]:
+    """The message, and the number of its mount. `sources` keeps those that were read before."""
+    length, offset, time, epoch = MESSAGE_HEAD.unpack_from(body)
+    end = MESSAGE_HEAD.size + length
+    key = body[MESSAGE_HEAD.size : end]
+    source = sources.get(key)
+    if source is None:
+        if len(sources) >= SOURCES_KEPT:
+            sources.clear()
+        source = sources[key] = Source(key)
+    return Message(
+        source.room, epoch.decode(), offset, body[end:], source.text, time, source.publisher, source.content_type, None, source.echo
+    ), source.mount  # fmt: skip
 
 
 def message_body(message: Message) -> bytes:
     """The body of MESSAGE, of a message that a history kept."""
-    room, publisher, content_type = message.room.encode(), (message.publisher or "").encode(), (message.content_type or "").encode()
-    return b"".join(
-        (
-            _MESSAGE.pack(
-                0, message.text | message.echo << 1, message.offset, message.time, message.epoch.encode(),
-                len(room), len(publisher), len(content_type),
-            ),
-            room, publisher, content_type, message.payload,
-        )
-    )  # fmt: skip
+    source = _source(0, message, "")
+    head = MESSAGE_HEAD.pack(len(source), message.offset, message.time, message.epoch.encode())
+    return b"".join((head, source, message.payload))
 
 
 def sheet(value: Any, messages: Sequence[Message] = ()) -> bytes:
@@ -123,11 +131,11 @@ def read_sheet(body: bytes) -> tuple[Any, tuple[Message, ...]]:
     try:
         stop = _LENGTH.size + _LENGTH.unpack_from(body)[0]
         value = json.loads(body[_LENGTH.size : stop])
-        messages = []
+        messages, sources = [], dict[bytes, Source]()
         while stop < len(body):
             start = stop + _LENGTH.size
             stop = start + _LENGTH.unpack_from(body, stop)[0]
-            messages.append(read_message(body[start:stop]))
+            messages.append(read_message(body[start:stop], sources)[0])
     except (struct.error, ValueError) as error:
         raise Malformed(str(error)) from error
     return value, tuple(messages)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..brokers import Limits
-from ..brokers.contract import BrokerError, Presence, RateLimited
+from ..brokers.account import Account
+from ..brokers.contract import BadRoom, BrokerError, Presence, RateLimited
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion
-from .room_messages import read_position, sheet
+from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
 from .rooms import MountOrder
 from .server import HubServer, WorkerLink
 
@@ -45,6 +46,7 @@ class RoomServer:
         self._new_epoch = new_epoch
         self._orders: list[MountOrder] = []
         self._by_path: dict[str, MountOrder] = {}
+        self._sources: dict[bytes, tuple[MountOrder, Source, Account]] = {}
         server.ended.append(self._ended)
         server.handle(room_messages.OPEN, self._open)
         server.handle(room_messages.PUBLISH, self._publish)
@@ -76,13 +78,32 @@ class RoomServer:
         return order
 
     def _publish(self, link: WorkerLink, request: int, body: bytes) -> None:
+        length, key_length, number = PUBLISH_HEAD.unpack_from(body)
+        payload_at = PUBLISH_HEAD.size + length
         try:
-            self._orders[body[0] | body[1] << 8].publish(link, request, body)
+            known = self._sources.get(body[PUBLISH_HEAD.size : payload_at]) or self._find_source(link, body[PUBLISH_HEAD.size : payload_at])
+            order, source, account = known
+            key = None
+            if key_length != NO_KEY:
+                end = len(body) - key_length
+                body, key = body[:end], body[end:].decode("utf-8", "surrogatepass")
+            if link not in order.links:
+                self._opened(link, order.number)
+            order.publish(link, request, body, source, account, number, payload_at, key)
         except BrokerError as error:
             self._server.refuse(link, request, refusal(error))
-        except LookupError:
-            self._opened(link, body[0] | body[1] << 8)  # raises the reason, if it is that
-            raise
+
+    def _find_source(self, link: WorkerLink, key: bytes) -> tuple[MountOrder, Source, Account]:
+        """Read a source, and keep it with its order and its owner's account until the next sweep, so that the account stays the same."""
+        try:
+            source = Source(key)
+        except UnicodeDecodeError as error:
+            raise BadRoom("a room name is UTF-8") from error
+        order = self._opened(link, source.mount)
+        if len(self._sources) >= SOURCES_KEPT:
+            self._sources.clear()
+        found = self._sources[key] = order, source, order.account(source.owner)
+        return found
 
     def _opened(self, link: WorkerLink, number: int) -> MountOrder:
         if number >= len(self._orders) or link not in self._orders[number].links:
@@ -108,6 +129,7 @@ class RoomServer:
                 order.end(link)
 
     def _sweep(self) -> None:
+        self._sources.clear()
         seen = max([order.sweep(MAX_ROOMS_PER_SWEEP) for order in self._orders], default=0)
         wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
         self._sweeper = self._server.loop.call_later(wait, self._sweep)

@@ -24,18 +24,7 @@ from . import room_messages
 from .followers import Followers
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
-from .room_messages import (
-    ECHO,
-    HAS_KEY,
-    MESSAGE,
-    MESSAGE_FRAME,
-    MESSAGE_HEAD,
-    PUBLISH_HEAD,
-    PUBLISHED,
-    PUBLISHED_FRAME,
-    TAIL_AT,
-    TEXT,
-)  # fmt: skip
+from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 from .server import WorkerLink
 
 PAGE_BYTES = 4 << 20
@@ -83,7 +72,6 @@ class MountOrder:
         self._held: dict[str, set[WorkerLink]] = {}
         self._times: dict[str, float] = {}
         self._numbers: dict[bytes, Numbers] = {}
-        self._accounts: dict[bytes, Account] = {}
 
     @property
     def remembered_numbers(self) -> int:
@@ -102,14 +90,14 @@ class MountOrder:
 
     # -- publications
 
-    def publish(self, link: WorkerLink, request: int, body: bytes) -> None:
-        """Give a publication its place in the order, give it on, and answer when it was written to all workers that follow the room."""
-        _, flags, number, key_length, owner_length, room_length, publisher_length, type_length = PUBLISH_HEAD.unpack_from(body)
-        publisher_at = PUBLISH_HEAD.size + room_length
-        try:
-            name = body[PUBLISH_HEAD.size : publisher_at].decode()
-        except UnicodeDecodeError as error:
-            raise contract.BadRoom("a room name is UTF-8") from error
+    def publish(
+        self, link: WorkerLink, request: int, body: bytes, source: Source, account: Account, number: int, payload_at: int, key: str | None
+    ) -> None:
+        """Give a publication its place in the order, give it on, and answer when it was written to all workers that follow the room.
+
+        `body` is that of PUBLISH, without the key.
+        """
+        name = source.room
         targets = self.followers.targets.get(name)
         if targets is None:
             targets = self.followers.find(name)
@@ -119,62 +107,53 @@ class MountOrder:
             return
         rooms, budget = self._rooms, self.budget
         room = rooms.get(name)
-        owner_at = len(body) - owner_length
-        payload_end = owner_at - key_length
-        key, duplicate = None, False
-        if flags & HAS_KEY:
-            key = self._check_key(body[payload_end:owner_at].decode("utf-8", "surrogatepass"))
+        if key is not None:
+            self._check_key(key)
             if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
-                offset, duplicate = first, True
-        if room is None or not duplicate:
-            account = self._accounts.get(owner := body[owner_at:]) or self.account(owner)
-            size = payload_end - publisher_at + MESSAGE_BYTES
-            if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
-                room = rooms.ready(name, room, size, account, self._clock())
-            if room.bucket is not None and (wait := room.bucket.take(self._clock())):
-                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
-            offset = room.offset = room.offset + 1
-            stamp = self._times[name] = self._wall()
-            if rooms.keeps_messages or key is not None or not room.members:
-                type_at = publisher_at + publisher_length
-                payload_at = type_at + type_length
-                message = Message(
-                    name, room.epoch, offset, body[payload_at:payload_end], flags & TEXT != 0, stamp,
-                    body[publisher_at:type_at].decode() or None, body[type_at:payload_at].decode() or None, account, flags & ECHO != 0,
-                )  # fmt: skip
-                rooms.remember(room, message, key, self._clock())
-            epoch = room.epoch.encode()
-            if targets:
-                length = MESSAGE_HEAD.size + payload_end - TAIL_AT
-                frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, self.number, flags, offset, stamp, epoch) + body[TAIL_AT:payload_end]
-                for target in targets:
-                    target.add(frame)
-            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
-        else:
-            answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, room.epoch.encode(), True, 0)
+                answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, first, room.epoch.encode(), True, 0)
+                numbers.add(number, answer[HEADER.size :])
+                self._answer(link, answer, targets)
+                return
+        size = len(body) - payload_at + MESSAGE_BYTES
+        if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
+            room = rooms.ready(name, room, size, account, self._clock())
+        if room.bucket is not None and (wait := room.bucket.take(self._clock())):
+            raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
+        offset = room.offset = room.offset + 1
+        stamp = self._times[name] = self._wall()
+        if rooms.keeps_messages or key is not None or not room.members:
+            message = Message(
+                name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
+            )
+            rooms.remember(room, message, key, self._clock())
+        epoch = room.epoch.encode()
+        if targets:
+            rest = body[PUBLISH_HEAD.size :]
+            length = MESSAGE_HEAD.size + len(rest)
+            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, payload_at - PUBLISH_HEAD.size, offset, stamp, epoch) + rest
+            for target in targets:
+                target.add(frame)
+        answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
         numbers.add(number, answer[HEADER.size :])
-        self._answer(link, answer, targets)
+        if not link.answers:  # as `_answer`, which is called less often
+            self._will_answer(link)
+        link.answers.append(answer)
+        link.needs.append(targets)
 
     def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
-        """As `HubServer.answer_when_written`, which is called for each publication."""
+        """As `HubServer.answer_when_written`."""
         if not link.answers:
             self._will_answer(link)
         link.answers.append(answer)
         link.needs.append(targets)
 
-    def _check_key(self, key: str) -> str:
+    def _check_key(self, key: str) -> None:
         if not 0 < len(key) <= contract.MAX_KEY:
             raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
-        return key
 
-    def account(self, owner: bytes) -> Account:
+    def account(self, owner: str) -> Account:
         """The account of an owner, or the program's if that is empty."""
-        if not owner:
-            return self.budget.house
-        account = self._accounts.get(owner)
-        if account is None:
-            account = self._accounts[owner] = self.budget.account(owner.decode())
-        return account
+        return self.budget.account(owner) if owner else self.budget.house
 
     # -- members and followers
 
@@ -199,7 +178,7 @@ class MountOrder:
             return room
         if room is not None and len(room.members) >= self.limits.max_members:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
-        account = self.account(owner.encode())
+        account = self.account(owner)
         room = self._rooms.ready(name, room, SUBSCRIPTION_BYTES, account, now)
         self.budget.take(account, SUBSCRIPTION_BYTES)
         roster_of(room)[who.id] = RosterEntry(who, link, account)
@@ -377,7 +356,6 @@ class MountOrder:
             numbers.forget(now)
             if not len(numbers) and instance not in linked:
                 del self._numbers[instance]
-        self._accounts.clear()
         if len(self._times) > 2 * len(self._rooms) + 1000:
             self._times = {name: self._times[name] for name in self._rooms if name in self._times}
         return self._rooms.sweep(now, limit)

@@ -224,6 +224,8 @@ class FramedStream:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
+        except ConnectionResetError:  # it has ended, and had not read all; its own frames were read before this comes
+            data = b""
         except OSError as error:
             self._end(str(error), None)
             return

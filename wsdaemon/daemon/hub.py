@@ -1,0 +1,110 @@
+"""The main program of the hub: the process that keeps what all workers share. It serves no client and loads neither Autobahn nor TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import uvloop
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.rare_lines import RareLines
+from ..hub.protocol import INSTANCE_BYTES
+from ..hub.room_server import RoomServer
+from ..hub.server import HubServer, WorkerLink
+from .channel import Message, close_all
+from .child_process import LAST_SECONDS, ChildProcess
+from .inheritance import Role
+from .reactor import settle
+
+END_PART: Final = 0.8
+"""The part of LAST_SECONDS that the hub still serves workers whose supervisor has died, so that their last messages are ordered."""
+
+LINK_PREFIX: Final = "worker:"
+
+log = Logger(namespace="wsdaemon.hub")
+
+
+class Hub:
+    """The content of the hub's process."""
+
+    def __init__(self, child: ChildProcess, loop: asyncio.AbstractEventLoop) -> None:
+        self._child = child
+        self._loop = loop
+        self._heartbeats = child.heartbeats
+        self._lines = RareLines(log)
+        self.server = HubServer(loop, os.urandom(INSTANCE_BYTES), self.has_heartbeat, self._report)
+        self.rooms = RoomServer(self.server)
+        self.reopen_log: Callable[[], object] | None = None
+        child.join(loop, self._received, self._orphaned)
+
+    def start(self) -> None:
+        """Serve the workers whose links were inherited."""
+        for name, descriptor in self._child.manifest.descriptors.items():
+            if name.startswith(LINK_PREFIX):
+                self.server.attach(socket.socket(fileno=descriptor))
+        self._child.ready()
+
+    def close(self) -> None:
+        self.rooms.close()
+        self.server.close()
+
+    def has_heartbeat(self, worker: int) -> bool:
+        """Whether the worker's loop turned within the last second."""
+        return self._heartbeats.worker(worker).live
+
+    def _received(self, message: Message, descriptors: Sequence[int]) -> None:
+        match message["kind"]:
+            case "worker":
+                self.server.attach(socket.socket(fileno=descriptors[0]))
+                descriptors = descriptors[1:]
+            case "stop":
+                self._loop.stop()
+            case "reload" if self.reopen_log is not None:
+                self.reopen_log()
+        close_all(descriptors)
+
+    def _orphaned(self) -> None:
+        log.error("the supervisor has died; the hub ends with the last worker")
+        self.server.ended.append(self._end_with_the_last)
+        self._loop.call_later(LAST_SECONDS * END_PART, self._loop.stop)
+
+    def _end_with_the_last(self, link: WorkerLink) -> None:
+        if not self.server.links:
+            self._loop.stop()
+
+    def _report(self, line: str, error: BaseException | None) -> None:
+        if error is None:
+            self._lines.warn(line, "{line}", line=line)
+        else:
+            self._lines.failure(line, "{line}", Failure(error), line=line)
+
+
+def main() -> None:
+    """Serve the workers until the supervisor says stop, or dies."""
+    child = ChildProcess.begin(Role.HUB)
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the supervisor's: the hub ends after the workers
+        signal.signal(ignored, signal.SIG_IGN)
+    settings, _ = child.read_settings()  # their problems are the workers' to tell
+    opened = child.make_log(settings.logging)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    hub = Hub(child, loop)
+    if opened is not None:
+        opened.gather(loop)
+        hub.reopen_log = opened.reopen
+    try:
+        hub.start()
+    except Exception:
+        child.failed(traceback.format_exc().rstrip())
+        sys.exit(1)
+    settle()
+    loop.run_forever()
+    hub.close()
