@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trustme import CA
 
-from tests.support.redis_links import make_settings, run
+from tests.support.redis_links import make_settings, nodes, run
 from tests.support.redis_servers import SPEED, Cluster, Server, free_port, running
 from wsdaemon.brokers.links.redis_servers import Away, RedisPlace, Servers, Unfit
 from wsdaemon.settings.values import Secret
@@ -190,5 +191,51 @@ def test_a_server_that_is_no_cluster(server: Server) -> None:
     async def test() -> None:
         with pytest.raises(Unfit, match="no cluster"):
             await servers(f"redis+cluster://127.0.0.1:{server.port}").find()
+
+    run(test())
+
+
+@live
+def test_tls_with_a_certificate_on_both_sides(tmp_path: Path) -> None:
+    authority, other = CA(), CA()
+    make_files(tmp_path, authority)
+    other.cert_pem.write_to_path(tmp_path / "other.pem")
+    port = free_port()
+    options = [f"--tls-{key}" for key in ("port", "cert-file", "key-file", "ca-cert-file", "auth-clients")]
+    values = [str(port), *[str(tmp_path / name) for name in ("cert.pem", "key.pem", "ca.pem")], "yes"]
+    with running(tmp_path / "data", (*SPEED, *[word for pair in zip(options, values, strict=True) for word in pair])):
+        place = RedisPlace("127.0.0.1", port)
+        mine: dict[str, Any] = {"tls_certificate": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem"}
+
+        async def test() -> None:
+            url = f"rediss://127.0.0.1:{port}"
+            assert await fence_of(url, place, tls_ca=tmp_path / "ca.pem", **mine)
+            with pytest.raises(Away, match="certificate"):
+                await fence_of(url, place, tls_ca=tmp_path / "other.pem", **mine)
+            with pytest.raises(Away):
+                await fence_of(url, place, tls_ca=tmp_path / "ca.pem")
+
+        run(test())
+
+
+def make_files(folder: Path, authority: CA) -> None:
+    """A certificate for both sides, its key, and the authority's."""
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+
+
+@live
+def test_info_is_asked_once_for_each_connection(server: Server) -> None:
+    """INFO takes longer than a publication."""
+
+    async def test() -> None:
+        async with nodes(server.url) as [node]:
+            with server.client() as client:
+                client.config_resetstat()
+                for number in range(50):
+                    await node.publish("lobby", str(number))
+                assert "cmdstat_info" not in client.info("commandstats")
 
     run(test())
