@@ -43,6 +43,8 @@ class Test:
     """Which of a server's paths the load goes to; `sub` brings `pub` along."""
     mounts: int = 1
     """How many mounts the connections spread over: as many paths, each `path` with a number behind it."""
+    workers: int = 0
+    """How many processes serve; 0: one, without a supervisor."""
     unit: str = "us"
     """us: CPU time per message, delivery or open and close. bytes: memory per connection. ms: a 99th percentile, of a probe's echoes or,
     when the load is `paced`, of its own latency."""
@@ -86,6 +88,8 @@ TESTS: Mapping[str, Test] = {
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
         Test("asgi", "echo 64 B through an ASGI application", f"{_ECHO64} -P 1", "asgi"),
         Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
+        Test("echo64-workers", "echo 64 B, two workers", f"{_ECHO64} -P 1", workers=2, subject_only=True),
+        Test("echo64x16-workers", "echo 64 B, 16 in flight, two workers", f"{_ECHO64} -P 16", workers=2, subject_only=True),
         Test("echo16k", "echo 16 KB", _ECHO16K),
         Test("echo1m", "echo 1 MB", _ECHO1M),
         Test("tls-echo64", "echo 64 B over TLS", f"{_ECHO64} -P 1", tls=True),
@@ -200,7 +204,7 @@ class Goal:
         if not self.server:
             return TESTS[self.test].unit
         if self.server == SUBJECT:
-            return "x the same without deflate"
+            return f"x {TESTS[self.base].title}"
         if self.server == BEFORE:
             return "x the same before"
         return "x the C limit" if self.server == LIMIT else f"x {self.server}"
@@ -218,6 +222,8 @@ GOALS = (
     Goal("echo64", 1.0, BEFORE),
     Goal("echo64-mounts", 0.95, BEFORE),
     Goal("echo64x16", 0.14, "picows"),
+    Goal("echo64-workers", 1.1, SUBJECT, "echo64"),
+    Goal("echo64x16-workers", 1.1, SUBJECT, "echo64x16"),
     Goal("echo16k", 0.95, "picows"),
     Goal("echo1m", 0.85, "picows"),
     Goal("coroutine", 0.6, "websockets"),

@@ -17,7 +17,7 @@ SETTINGS = """\
 python_path = .
 # the load has more connections than the default lets in
 max_connections = 20000
-
+{workers}
 [listener:bench]
 address = tcp:{port}:interface=127.0.0.1
 {tls}
@@ -82,7 +82,8 @@ class Subject:
             more += ASGI
             shutil.copy(HERE / "servers" / "asgi_echo.py", folder / "asgi_echo.py")
         settings = folder / "wsdaemon.ini"
-        settings.write_text(SETTINGS.format(port=port, tls=tls) + more)
+        workers = f"workers = {test.workers}\n" if test.workers else ""
+        settings.write_text(SETTINGS.format(port=port, tls=tls, workers=workers) + more)
         shutil.copy(HERE / "apps.py", folder / "apps.py")
         return [*self.twistd, "-n", "--pidfile=", "wsdaemon", "-c", str(settings)]
 

@@ -28,7 +28,7 @@ from .daemon.daemon import Daemon
 from .daemon.parts import StartError, State
 from .daemon.process import Process
 from .daemon.reactor import install, loop_of, new_loop, stop_reactor
-from .daemon.signals import Signals, StartStopped
+from .daemon.signals import WITH_WORKERS, Signals, StartStopped
 from .edge.pages import Pages
 from .ops import log_standard
 from .ops.logs import DaemonLog, LogOptions, make_log
@@ -249,6 +249,7 @@ class WebSocketServer:
         from .daemon.supervisor import Supervisor
 
         reasons: list[str] = []
+        signals.about_upgrades = WITH_WORKERS
 
         def end(reason: str) -> None:
             reasons.append(reason)

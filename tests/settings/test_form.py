@@ -168,3 +168,9 @@ def test_flags(value: object, flag: bool) -> None:
 @pytest.mark.parametrize("value", ["", "1", "0", "y", "enabled", 1, 0, None])
 def test_no_flag(value: object) -> None:
     assert refused(FlagForm(), value) == "expected on or off"
+
+
+def test_a_duration_may_have_a_shortest_value_of_its_own() -> None:
+    form = DurationForm(zero=False, shortest=1.0)
+    assert form.convert("1s") == form.convert(1) == 1.0
+    assert refused(form, "999ms") == refused(form, 0) == "expected a duration from 1s to 365d"

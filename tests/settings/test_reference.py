@@ -107,7 +107,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
         case SizeForm():
             return st.integers(form.minimum, form.maximum) | st.sampled_from(["1KiB", "64KiB", "1MiB"])
         case DurationForm():
-            return st.floats(0.001, 365 * 86400.0) | st.sampled_from(["500ms", "30s", "5m"]) | st.just(0 if form.zero else 1)
+            return st.floats(form.shortest, 365 * 86400.0) | st.sampled_from(["1500ms", "30s", "5m"]) | st.just(0 if form.zero else 1)
         case FlagForm():
             return st.booleans() | st.sampled_from(["on", "No", "TRUE"])
         case ChoiceForm() | EnumForm():

@@ -46,6 +46,10 @@ def check(settings: Settings, directory: Path) -> int:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
         print(f"admin: http on {settings.admin.address}")
+    if settings.daemon.workers is not None:
+        from .supervisor import worker_count
+
+        print(f"workers: {worker_count(settings)}")
     print(f"{settings.source} is good")
     return 0
 

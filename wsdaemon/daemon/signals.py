@@ -9,11 +9,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 
 log = Logger(namespace="wsdaemon")
+
+
+WITHOUT_WORKERS: Final = "SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing"
+WITH_WORKERS: Final = "SIGUSR2 does nothing: a worker is replaced only when it dies or hangs"
 
 
 class StartStopped(KeyboardInterrupt):
@@ -33,6 +37,8 @@ class Signals:
     RELOAD = (signal.SIGHUP, signal.SIGUSR1)  # SIGUSR1 rotates twistd's own log
 
     def __init__(self) -> None:
+        self.about_upgrades = WITHOUT_WORKERS
+        """The line of the log that answers SIGUSR2."""
         self._before: dict[signal.Signals, Any] = {}
         self._stops = 0
         self._reload_waits = False
@@ -100,11 +106,7 @@ class Signals:
 
     def _upgrade_asked(self, number: int, frame: FrameType | None) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(_tell_that_nothing_is_replaced)
-
-
-def _tell_that_nothing_is_replaced() -> None:
-    log.info("SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing")
+            self._loop.call_soon_threadsafe(lambda: log.info(self.about_upgrades))
 
 
 def hold_signals(reactor: Any, signals: Signals) -> None:

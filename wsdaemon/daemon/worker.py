@@ -22,7 +22,7 @@ from .inheritance import Role
 from .parts import StartError
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
-from .signals import Signals, StartStopped
+from .signals import WITH_WORKERS, Signals, StartStopped
 from .sockets import Inherited
 
 SERVICE_RESTART: Final = 1012
@@ -117,6 +117,7 @@ def main() -> None:
     """Serve until the supervisor says stop, or dies."""
     child = ChildProcess.begin(Role.WORKER)
     signals = Signals()
+    signals.about_upgrades = WITH_WORKERS
     signals.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
     reactor = install()

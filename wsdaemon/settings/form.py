@@ -182,9 +182,13 @@ def _duration_hint(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DurationForm(Form[float]):
-    """A duration in seconds, written with a unit (ms, s, m, h, d), from 1ms to 365d. `zero`: whether 0 is allowed; it needs no unit."""
+    """A duration in seconds, written with a unit (ms, s, m, h, d), from 1ms to 365d. `zero`: whether 0 is allowed; it needs no unit.
+
+    `shortest` is the shortest one in seconds, if 1ms would make no sense.
+    """
 
     zero: bool = True
+    shortest: float = SHORTEST_DURATION
 
     @property
     def expected(self) -> str:
@@ -206,8 +210,8 @@ class DurationForm(Form[float]):
         if value == 0 and self.zero:
             return 0.0
         # Compared before float(), which raises on the largest ints. The rule above refuses nan.
-        if not SHORTEST_DURATION <= value <= LONGEST_DURATION:
-            raise Refused(f"expected a duration from 1ms to 365d{', or 0' if self.zero else ''}")
+        if not self.shortest <= value <= LONGEST_DURATION:
+            raise Refused(f"expected a duration from {self.show(self.shortest)} to 365d{', or 0' if self.zero else ''}")
         return float(value)
 
     def show(self, value: float) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
-from wsdaemon.settings.form import ListForm
+from wsdaemon.settings.form import DurationForm, ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
 from wsdaemon.settings.origins import OriginForm
@@ -78,7 +78,7 @@ class DaemonSettings(SectionSettings):
             "Empty: the daemon is one process."
         ),
     )
-    worker_timeout: PositiveDuration = field(
+    worker_timeout: Annotated[float, DurationForm(zero=False, shortest=1.0)] = field(
         default=30.0,
         metadata=explain(
             "With workers: how long the event loop of a worker may stand still. Then the worker is killed and replaced, and the log shows "
