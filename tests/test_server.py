@@ -97,3 +97,23 @@ def test_a_server_that_does_not_run() -> None:
     for ask in (lambda: server.rooms, lambda: server.rooms_at("/rooms/{room}"), lambda: server.port, server.close_all):
         with pytest.raises(RuntimeError, match="the server does not run"):
             ask()
+
+
+def test_with_workers_an_app_needs_a_name() -> None:
+    server = WebSocketServer(port=0, workers=2)
+
+    async def app(connection: CoroutineConnection) -> None:
+        raise AssertionError
+
+    with pytest.raises(SettingsError, match='with workers expected "module:name" of a module that can be imported'):
+        server.mount("/", app)
+    with pytest.raises(SettingsError, match="app = __main__:app: with workers expected"):
+        server.mount("/", "__main__:app")
+    server.mount("/", "echo")
+
+
+def test_workers_are_no_threads() -> None:
+    server = WebSocketServer(port=0, workers=2)
+    server.mount("/", "echo")
+    with pytest.raises(RuntimeError, match="serve with run_forever"):
+        server.start()

@@ -86,7 +86,6 @@ class House:
         heritage = Heritage(text="", directory=folder, log=InheritedLog(destination="stdout", prefix=""))
         environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "90000000"}
         self.supervisor = Supervisor(settings(folder, **daemon), loop, heritage, failed=self.failures.append, environ=environ)
-        self.supervisor._has_hub = True
 
     def monotonic_ns(self) -> int:
         return int(self.loop.time() * 1e9)

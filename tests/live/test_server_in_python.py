@@ -284,18 +284,3 @@ def test_run_forever_with_workers(tmp_path: Path) -> None:
             assert answer.read() == b"<h1>page</h1>"
         assert program.stop() == 0
         program.output.wait_for("^ended$")
-
-
-def test_with_workers_an_app_needs_a_name(tmp_path: Path) -> None:
-    done = run_program(tmp_path, APP.replace("port=0", "port=0, workers=2"))
-    assert done.returncode == 1
-    assert 'app = __main__:upper: with workers expected "module:name" of a module that can be imported' in done.stderr
-
-
-def test_workers_are_no_threads(tmp_path: Path) -> None:
-    done = run_program(
-        tmp_path,
-        "from wsdaemon import WebSocketServer\nserver = WebSocketServer(port=0, workers=2)\n"
-        "server.mount('/', 'echo')\ntry:\n    server.start()\nexcept RuntimeError as error:\n    print(error)\n",
-    )
-    assert answers(done) == ["workers are processes of a program's own: serve with run_forever(), or leave workers out"]

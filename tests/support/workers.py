@@ -106,8 +106,9 @@ class Clients:
         """Forget the clients whose connection has ended; their number."""
         closed = []
         for sock in self.sockets:
+            sock.setblocking(False)
             try:
-                if not sock.recv(1, socket.MSG_DONTWAIT):
+                if not sock.recv(1):
                     closed.append(sock)
             except BlockingIOError:
                 continue

@@ -22,8 +22,8 @@ BEAT_SECONDS: Final = 0.2
 LIVE_SECONDS: Final = 1.0
 """A process whose heartbeat is older than this is not waited for."""
 
-HOLD_SECONDS: Final = 3.0
-"""How long the others leave new connections to a worker that is being replaced."""
+HOLD_SECONDS: Final = 5.0
+"""How long the others leave new connections to a worker that is being replaced, at most. Usually it accepts after one."""
 
 LEAST_BAND: Final = 4
 """Connections by which a worker may always be ahead of the one with the fewest."""

@@ -6,7 +6,6 @@ It carries no data of clients and imports nothing that serves them.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import socket
 import time
@@ -19,11 +18,10 @@ from twisted.logger import Logger, LogLevel
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
-from ..settings.rooms import RoomsOptions
 from ..settings.values import AUTO
 from .announcement import announce, announce_admin
 from .channel import Message, close_all
-from .children import MODULES, LaunchedChild, start_child
+from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
 from .cpus import usable_cpus
 from .gathering import Gathering
@@ -54,8 +52,6 @@ HUB_END_SECONDS: Final = 5.0
 
 GENERATION: Final = 1
 
-ROOMS: Final = "the app rooms needs the hub, which this version does not have; leave [daemon] workers out"
-
 log = Logger(namespace="wsdaemon.supervisor")
 
 
@@ -78,7 +74,6 @@ class Supervisor:
         self._settings, self.loop, self._heritage, self._failed, self._environ = settings, loop, heritage, failed, environ
         self._count = worker_count(settings)
         self._watchdog = watchdog_interval(environ, os.getpid())
-        self._has_hub = importlib.util.find_spec(MODULES[Role.HUB]) is not None
         self._files: Mapping[str, InheritedFile] = {}
         self._sockets: dict[str, Bound] = {}
         self._page = -1
@@ -100,7 +95,7 @@ class Supervisor:
 
     @property
     def _keepers(self) -> list[Keeper]:
-        return [self.hub, *self.workers] if self._has_hub else self.workers
+        return [self.hub, *self.workers]
 
     # -- the start
 
@@ -113,12 +108,6 @@ class Supervisor:
                 self._sockets[section] = source.take(section, address, backlog)
             except ListenError as error:
                 problems.append(self._settings.problem(section, str(error), "address", str(address)))
-        if not self._has_hub:
-            problems += [
-                self._settings.problem(f"mount:{mount.path}", ROOMS, "app", "rooms")
-                for mount in self._settings.mounts
-                if isinstance(mount.options, RoomsOptions)
-            ]
         if problems:
             self.close()
             raise StartError(*problems)
@@ -129,7 +118,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the hub and the workers; returns when all are ready, and the workers accept. StartError if one cannot start."""
-        log.info("starting {count} workers", count=self._count)
+        log.info("starting the hub and {count} workers", count=self._count)
         if self._settings.admin is not None:
             announce_admin(self._settings.admin, self._port(ADMIN))
         self._all_ready = self.loop.create_future()
