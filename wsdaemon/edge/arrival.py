@@ -58,8 +58,8 @@ class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
     __slots__ = (
-        "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_progress", "_question", "_reader", "connecting",
-        "due_bucket", "kept", "key", "local", "peer", "secure", "stop_connecting",
+        "_accepted_key", "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_progress", "_question",
+        "_reader", "connecting", "due_bucket", "kept", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer | str, descriptor: int, key: Key | None = None) -> None:
@@ -143,6 +143,7 @@ class Arrival(asyncio.Protocol):
         gate, admission, native = self._gate, self._gate.admission, self._native
         tls_object = native.get_extra_info("ssl_object") if admission.show_certificate is not None else None  # type: ignore[union-attr]
         self._leave_kept_place()
+        self._accepted_key = self.key
         candidate = self._candidate = Candidate(head, self.peer, self.local, self.secure, self.key)
         try:
             admission.receive(candidate, tls_object)
@@ -229,7 +230,7 @@ class Arrival(asyncio.Protocol):
         assert native is not None
         if early and self._progress is Progress.ASKING:
             native.resume_reading()
-        come_back = partial(_come_back, self._gate, self._arrivals, native, self._descriptor, self.peer, self.local, self.secure)
+        come_back = partial(_come_back, self._gate, self._arrivals, native, self._descriptor, self)
         PlainExchange(self._gate, native, candidate, entry.handshake, entry.place, come_back).start(app, early)
         self._native = self._entry = None  # from here on the exchange has the transport and the places
         self._leave()
@@ -395,11 +396,12 @@ def _waited_for(entry: Entering | None) -> tuple[str, str, str]:
 
 
 def _come_back(
-    gate: Gate, arrivals: Arrivals, native: Native, descriptor: int, peer: Peer, local: Peer | str, secure: bool, place: Place, early: bytes
+    gate: Gate, arrivals: Arrivals, native: Native, descriptor: int, before: Arrival, place: Place, early: bytes
 ) -> None:  # fmt: skip
     """A connection whose request was answered waits for its next one, with its place, and with bytes that came early."""
-    arrival = Arrival(gate, arrivals, peer, local, descriptor)
-    arrival.secure, arrival.kept = secure, place
+    gate.clients.again(before._accepted_key)
+    arrival = Arrival(gate, arrivals, before.peer, before.local, descriptor, before._accepted_key)
+    arrival.secure, arrival.kept = before.secure, place
     native.set_protocol(arrival)
     arrival.connection_made(native)  # type: ignore[arg-type]
     arrivals.again(arrival)

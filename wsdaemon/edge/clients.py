@@ -37,6 +37,11 @@ class Clients:
         limits = self.limits
         return (None, None) if limits is None else _begin(limits, limits.named_key(peer))
 
+    def again(self, key: Key | None) -> None:
+        """A connection that was answered waits for its next request, under the same key: a handshake, but no new connection."""
+        if key is not None and self.limits is not None:
+            self.limits.handshakes.enter(key)
+
     def end(self, key: Key | None) -> None:
         """A handshake that entered under `key` is over."""
         if key is not None and self.limits is not None:

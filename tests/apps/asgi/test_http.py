@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.admission import Visitor
 from tests.support.asgi import Event, Host, echo
-from tests.support.fakes import Frame, House, request, text
+from tests.support.fakes import PEER, Frame, House, request, text
 from wsdaemon.apps.asgi.inbox import ClientDisconnected
+from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.plain import HELD_BYTES
 
 Receive = Callable[[], Any]
@@ -527,3 +528,17 @@ def test_two_tasks_of_the_application_may_wait(made: House) -> None:
     assert [event["type"] for event in events] == ["http.disconnect"] * 2
 
 
+
+
+def test_a_connection_counts_for_its_address_with_each_request_and_between_them(made: House) -> None:
+    limits = AddressLimits(max_connections=5, max_handshakes=5, per_second=0)
+    host = hosted(made, answering(), limits=limits)
+    visitor = host.connect(GET)
+    key = limits.key(PEER)
+    assert key is not None
+    for _ in range(3):
+        assert (limits.connections.count(key), limits.handshakes.count(key)) == (1, 1)
+        visitor.transport.receive(GET)
+        made.loop.settle()
+    visitor.transport.lose()
+    assert (limits.connections.count(key), limits.handshakes.count(key)) == (0, 0)
