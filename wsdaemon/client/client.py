@@ -218,14 +218,16 @@ class WebSocketClient:
         awaited. Otherwise the result may be awaited, to wait until there is room for more. A message that was sent may be lost with its
         connection: rooms have acknowledged publications. ClientClosed after close(), TypeError for anything that is not str or bytes.
         """
-        if isinstance(message, str):
+        if isinstance(message, bytes):
+            payload, text = message, False
+        elif isinstance(message, str):
             payload, text = message.encode(), True
         else:
             payload, text = payload_of(message)
         if get_ident() != self._thread:
             return self._send_from_elsewhere(payload, text)
         writer = self._writer
-        if writer is not None and writer.live and not self._messages and not writer.congested:
+        if writer is not None and writer.live and not self._messages and not (writer.queued and writer.congested):
             return writer.send_payload(payload, text) or READY
         if self._queue().put(payload, text):
             return READY

@@ -124,6 +124,11 @@ class ChildProcess:
         assert self.channel is not None
         self.channel.send("ready")
 
+    def send(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        """Send a message to the supervisor."""
+        assert self.channel is not None
+        self.channel.send(kind, descriptors, **fields)
+
     def failed(self, reason: str) -> None:
         """Tell the supervisor why the start failed."""
         if len(reason) > MAX_REASON_CHARACTERS:
