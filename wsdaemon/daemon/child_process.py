@@ -25,7 +25,7 @@ from ..settings.ini import parse
 from ..settings.model import LoggingSettings, Settings
 from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
-from .heartbeats import Heart, Heartbeats, SlotState
+from .heartbeats import Heart, Heartbeats
 from .inheritance import InheritanceError, Manifest, Role
 from .title import name_process
 
@@ -120,7 +120,7 @@ class ChildProcess:
 
     def ready(self) -> None:
         """Tell the supervisor that the start is over."""
-        self.slot.state = SlotState.READY
+        self.slot.become_ready()
         assert self.channel is not None
         self.channel.send("ready")
 
