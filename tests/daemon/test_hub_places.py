@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Self
@@ -14,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.support.fakes import Loop
 from tests.support.hub_links import FakeHub, FakeLink
 from tests.support.lines import Lines
-from wsdaemon.daemon.hub_places import MAX_AWAY_SECONDS, HubPlace, HubPlaces
+from wsdaemon.daemon.hub_places import MAX_AWAY_SECONDS, PATIENCE_SECONDS, HubPlace, HubPlaces
 from wsdaemon.edge.shared import FULL, SharedLimit, SharedRate
 from wsdaemon.hub import shared
+from wsdaemon.hub.client import HubAway
 from wsdaemon.hub.shared import GATHERING_SECONDS, SharedCounts
 
 MOST = {b"all": 4, b"mount": 3, b"ada": 1}
@@ -161,7 +163,7 @@ class Everything(RuleBasedStateMachine):
 class InTime(Everything):
     """No worker decides alone, and a new hub hears of all places before its patience ends: then no limit is ever passed."""
 
-    max_away = -1.0
+    max_away = PATIENCE_SECONDS - 0.1
 
     @invariant()
     def no_limit_is_passed(self) -> None:
@@ -342,13 +344,32 @@ def test_a_worker_that_begins_anew_keeps_its_places_meanwhile(two: Two) -> None:
     assert two.limits.places.count(b"ada") == 1
 
 
+def test_a_hub_that_is_replaced_at_once_admits_no_client_above_a_limit(two: Two) -> None:
+    """Clients wait for it, up to a second."""
+    kept = two.theirs.ask(ADA, [], 5.0)
+    two.pump()
+    two.one.cut()
+    two.other.cut()
+    late = two.mine.ask(ADA, [], 5.0)
+    two.loop.advance(PATIENCE_SECONDS - 0.1)
+    assert not late.answer.done()
+    two.new_hub()
+    two.pump()
+    assert answered(kept) is None
+    assert answered(late) == (429, "user_connections")
+    assert two.lines.all == []
+
+
 def test_while_the_hub_is_away_own_counts_decide_for_five_seconds(two: Two) -> None:
     two.one.cut()
     kept = [two.mine.ask(ADA, [], 5.0), two.mine.ask(ADA, [], 5.0)]
+    two.loop.advance(PATIENCE_SECONDS)
     assert [answered(place) for place in kept] == [None, None], "the listener has asked its own counts before"
-    two.loop.advance(MAX_AWAY_SECONDS)
-    assert answered(two.mine.ask(ADA, [], 5.0)) is None
-    two.loop.advance(0.1)
+    two.loop.advance(MAX_AWAY_SECONDS - 2 * PATIENCE_SECONDS - 0.1)
+    late = two.mine.ask(ADA, [], 5.0)
+    two.loop.advance(PATIENCE_SECONDS)
+    assert answered(late) is None
+    two.loop.advance(0.2)
     assert answered(two.mine.ask(ADA, [], 5.0)) == (503, "hub_away")
     assert answered(two.mine.ask(ADA, [], 5.0)) == (503, "hub_away")
     assert [level for level, _ in two.lines.all] == ["warn", "error"]
@@ -356,6 +377,37 @@ def test_while_the_hub_is_away_own_counts_decide_for_five_seconds(two: Two) -> N
     two.pump()
     assert two.lines.all[-1] == ("info", "the hub is back: limits hold over all workers again")
     assert two.limits.places.count(b"ada") == 3
+
+
+def test_a_hub_that_hangs_is_away_too(two: Two) -> None:
+    first = two.theirs.ask(ADA, [], 5.0)
+    two.pump()
+    second = two.mine.ask(ADA, [], 5.0)
+    two.loop.advance(PATIENCE_SECONDS)
+    assert answered(second) is None
+    two.loop.advance(MAX_AWAY_SECONDS)
+    third = two.mine.ask(ADA, [], 5.0)
+    assert answered(third) == (503, "hub_away")
+    two.pump()
+    assert answered(first) is None
+    assert two.limits.places.count(b"ada") == 2, "the hub has refused what this worker decided alone, and counts it all the same"
+    fourth = two.mine.ask(ADA, [], 5.0)
+    two.pump()
+    assert answered(fourth) == (429, "user_connections")
+
+
+def test_too_many_questions_are_no_endless_loop(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(kind: int, body: bytes, read: object) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = two.loop.create_future()
+        future.set_exception(HubAway("65536 questions wait for the hub"))
+        return future
+
+    monkeypatch.setattr(two.one, "ask", full)
+    place = two.mine.ask(ADA, [], 5.0)
+    two.loop.settle()
+    assert not place.answer.done()
+    two.loop.advance(PATIENCE_SECONDS)
+    assert answered(place) is None
 
 
 def test_a_question_that_a_hub_took_with_it_is_asked_again(two: Two) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from twisted.logger import Logger
-
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
@@ -27,18 +25,20 @@ from ..edge.listeners import Listener
 from ..ops.admin.connections import ConnectionPages
 from ..ops.admin.exposition import MetricsPage, Sources
 from ..ops.admin.health import HealthPages, MountView
+from ..ops.admin.health_of_all import HealthOfAll
 from ..ops.admin.rooms import RoomsMount, RoomsPages
 from ..ops.admin.site import AdminSite
 from ..ops.admin.tickets import TicketPages
 from ..ops.connections import OwnConnections
 from ..ops.metrics import LoopLatency, Totals
-from ..settings.addresses import TcpAddress
+from ..ops.workers import ConnectionsOfAll, Workers
 from ..settings.admin import AdminSettings, is_token
 from ..settings.auth import TicketAuthSettings
 from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from ..version import __version__
+from .announcement import announce_admin
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
 
@@ -47,8 +47,6 @@ LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 
 if TYPE_CHECKING:
     from .redis import RedisBrokers
-
-log = Logger(namespace="wsdaemon.admin")
 
 
 @runtime_checkable
@@ -75,8 +73,12 @@ class Admin:
         loop: asyncio.AbstractEventLoop,
         latency: LoopLatency,
         token: WatchedFile[str] | None,
+        announced: bool = False,
     ) -> None:
-        """`latency` is measured while this runs. `token` guards the pages; it is read again on a reload."""
+        """`latency` is measured while this runs. `token` guards the pages; it is read again on a reload.
+
+        `announced`: the supervisor has logged the address for all workers.
+        """
         self._settings = settings
         self._bound = bound
         self._sock = bound.sock
@@ -85,6 +87,7 @@ class Admin:
         self._token = token
         self._server: asyncio.AbstractServer | None = None
         self._pages = pages
+        self._announced = announced
 
     @property
     def port(self) -> int | None:
@@ -96,9 +99,8 @@ class Admin:
         await self._latency.start()
         create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
         self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
-        address = self._settings.address
-        port = f" (port {self.port})" if isinstance(address, TcpAddress) and not address.port else ""
-        log.info("admin pages on {address}{port}", address=str(address), port=port)
+        if not self._announced:
+            announce_admin(self._settings, self.port)
 
     async def stop(self) -> None:
         await self._latency.stop()
@@ -163,8 +165,12 @@ def make_site(
     authenticators: Authenticators,
     token: WatchedFile[str] | None,
     redis: RedisBrokers | None = None,
+    workers: Workers | None = None,
 ) -> AdminSite:
-    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word. `redis` has the brokers, if any."""
+    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word. `redis` has the brokers, if any.
+
+    With `workers` the pages show the whole daemon.
+    """
 
     def reloading() -> list[Reloading]:
         certificates = [listener.certificates.files for listener in listeners if listener.certificates is not None]
@@ -193,10 +199,13 @@ def make_site(
         reloading=reloading,
         links=dict if redis is None else redis.counts,
     )
-    opened = OwnConnections(connections)
+    own = OwnConnections(connections)
+    opened = own if workers is None else ConnectionsOfAll(own, workers)
+    metrics = MetricsPage(sources, admin.metrics_open, workers)
+    whole = health if workers is None else HealthOfAll(health, workers, metrics.gather)
     rooms = RoomsPages(_rooms_mounts(mounts), opened)
     tickets = TicketPages(_books(settings, authenticators))
-    pages = [*health.pages(), *MetricsPage(sources, admin.metrics_open).pages()]
+    pages = [*whole.pages(), *metrics.pages()]
     pages += [*ConnectionPages(opened).pages(), *rooms.pages(), *tickets.pages()]
     return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from twisted.logger import Logger
 
 from ..settings.addresses import TcpAddress
+from ..settings.admin import AdminSettings
 from ..settings.model import ListenerSettings
 
 log = Logger(namespace="wsdaemon")
+admin_log = Logger(namespace="wsdaemon.admin")
 
 MAX_LISTED_PATHS = 20
 """Paths that the log lists for one listener at the start."""
@@ -28,6 +30,12 @@ def announce(served: Sequence[tuple[ListenerSettings, int | None]], paths: Seque
         )
     for settings, number in served:
         log.info("serving {urls}", urls=served_urls(settings, number, paths))
+
+
+def announce_admin(settings: AdminSettings, number: int | None) -> None:
+    """Log the address of the admin pages, with the TCP port it has; None for a unix socket."""
+    port = f" (port {number})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+    admin_log.info("admin pages on {address}{port}", address=str(settings.address), port=port)
 
 
 def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Listener, Sharing
+from ..edge.listeners import Listener
 from ..ops.stalls import StallWatch
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
@@ -32,8 +32,10 @@ from .sockets import ADMIN
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from ..ops.workers import Workers
     from .admin import Admin
     from .redis import RedisBrokers
+    from .shared import Shared
 
 log = Logger(namespace="wsdaemon")
 
@@ -62,12 +64,9 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, sharing: Sharing | None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, shared: Shared | None = None,
 ) -> Assembly:  # fmt: skip
-    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
-
-    `sharing`: other processes accept from the same sockets.
-    """
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     raise_file_limit(settings)
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
@@ -83,7 +82,8 @@ def assemble(
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
-        turns=turns, send=resources.frames.send, pages=pages, sharing=sharing,
+        turns=turns, send=resources.frames.send, pages=pages,
+        sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
@@ -98,6 +98,7 @@ def assemble(
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
             round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
+            workers=None if shared is None else shared.workers,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
@@ -118,7 +119,7 @@ def assemble(
     if settings.daemon.stall_warning:
         parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
     parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
-    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=sharing is not None)
+    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
     return Assembly(mounts, listeners, parts, listening, drain, reloads)
 
 
@@ -163,7 +164,7 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
 def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None,
+    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
@@ -174,8 +175,8 @@ def make_admin(
     site = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token, redis=redis,
+        authenticators=resources.authenticators, token=resources.token, redis=redis, workers=workers,
     )  # fmt: skip
     bound = resources.sockets[ADMIN]
     pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
-    return Admin(section, bound, pages, loop, latency, resources.token)
+    return Admin(section, bound, pages, loop, latency, resources.token, announced=workers is not None)

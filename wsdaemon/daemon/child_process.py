@@ -25,7 +25,7 @@ from ..settings.ini import parse
 from ..settings.model import LoggingSettings, Settings
 from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
-from .heartbeats import Heart, Heartbeats, SlotState
+from .heartbeats import Heart, Heartbeats
 from .inheritance import InheritanceError, Manifest, Role
 from .title import name_process
 
@@ -120,9 +120,14 @@ class ChildProcess:
 
     def ready(self) -> None:
         """Tell the supervisor that the start is over."""
-        self.slot.state = SlotState.READY
+        self.slot.become_ready()
         assert self.channel is not None
         self.channel.send("ready")
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        """Send a message to the supervisor."""
+        assert self.channel is not None
+        self.channel.send(kind, descriptors, **fields)
 
     def failed(self, reason: str) -> None:
         """Tell the supervisor why the start failed."""

@@ -15,7 +15,6 @@ from ..core.registry import Connections
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
-from ..edge.listeners import Sharing
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
@@ -26,7 +25,7 @@ from .sockets import Sockets, SocketSource
 from .watch import UncaughtFailures, Watch
 
 if TYPE_CHECKING:
-    from .brokers import Brokers
+    from .shared import Shared
 
 log = Logger(namespace="wsdaemon")
 
@@ -36,20 +35,19 @@ class Daemon:
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
-        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, sharing: Sharing | None = None,
-        brokers: Brokers | None = None,
+        directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, shared: Shared | None = None,
     ) -> None:  # fmt: skip
-        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages. `sockets` are by
-        default bound here. `sharing`: other processes accept from the same sockets. `brokers` chooses the brokers of rooms."""
+        """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
+        `sockets` are by default bound here. `shared`: the parts that several workers share."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, brokers)
+        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, pages=pages, sharing=sharing,
+            calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
 

@@ -151,7 +151,7 @@ class Gathering:
         one = self._rounds.pop(number)
         if one.timer is not None:
             one.timer.cancel()
-        views = [WorkerView(each.number, each.pid, each.state if each.beats else "hung") for each in self._workers()]
+        views = [WorkerView(each.number, each.pid, _shown(each)) for each in self._workers()]
         answers = {**(self._last if one.what == TOTALS else {}), **one.answers}
         head = {"state": self._state(), "pid": self._pid, "started_at": self._started_at, "workers": views}
         if one.what == TOTALS:
@@ -161,3 +161,8 @@ class Gathering:
         descriptor = write_memory(content)
         one.asker.send("gathered", [descriptor], request=one.request)
         close_all([descriptor])
+
+
+def _shown(worker: Colleague) -> str:
+    """The state of a worker, as pages show it."""
+    return worker.state if worker.beats or worker.state == "starting" else "hung"

@@ -102,6 +102,11 @@ class Slot:
         self._words[_PROCESS] = process
         self.beat()
 
+    def become_ready(self) -> None:
+        """The start of the owner is over. It accepts as soon as the supervisor says so, and the others leave new connections to it."""
+        self._words[_HELD_SINCE] = time.monotonic_ns()
+        self._words[_STATE] = SlotState.READY
+
     def age(self) -> float:
         """Seconds since the last heartbeat."""
         return (time.monotonic_ns() - self._words[_HEARTBEAT]) / 1e9

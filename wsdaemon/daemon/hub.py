@@ -19,6 +19,8 @@ from ..core.rare_lines import RareLines
 from ..hub.protocol import INSTANCE_BYTES
 from ..hub.room_server import RoomServer
 from ..hub.server import HubServer, WorkerLink
+from ..hub.shared import SharedCounts
+from ..hub.tickets import TicketServer
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .inheritance import Role
@@ -42,17 +44,20 @@ class Hub:
         self._lines = RareLines(log)
         self.server = HubServer(loop, os.urandom(INSTANCE_BYTES), self.has_heartbeat, self._report)
         self.rooms = RoomServer(self.server)
+        self._links = [name for name in child.manifest.descriptors if name.startswith(LINK_PREFIX)]
+        self.counts = SharedCounts(self.server, len(self._links))
+        self.tickets = TicketServer(self.server)
         self.reopen_log: Callable[[], object] | None = None
         child.join(loop, self._received, self._orphaned)
 
     def start(self) -> None:
         """Serve the workers whose links were inherited."""
-        for name, descriptor in self._child.manifest.descriptors.items():
-            if name.startswith(LINK_PREFIX):
-                self.server.attach(socket.socket(fileno=descriptor))
+        for name in self._links:
+            self.server.attach(socket.socket(fileno=self._child.manifest.descriptors[name]))
         self._child.ready()
 
     def close(self) -> None:
+        self.counts.close()
         self.rooms.close()
         self.server.close()
 

@@ -24,6 +24,8 @@ from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener, Sharing
 from ..edge.origins import Origins
 from ..edge.places import Places
+from ..edge.shared import SharedPlaces
+from ..edge.shared_limits import SharedLimits
 from ..settings.listener import CONNECTION_LIMITS
 from ..settings.model import ListenerSettings, Settings
 from ..wire.turns import Turns
@@ -84,10 +86,11 @@ class ListenerMaker:
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
         turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None, sharing: Sharing | None = None,
+        places: SharedPlaces | None = None,
     ) -> None:  # fmt: skip
         """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
 
-        `sharing`: other processes accept from the same sockets.
+        `sharing`: other processes accept from the same sockets. `places`: the counts that limits over all of them are asked of.
 
         `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
         """
@@ -99,6 +102,7 @@ class ListenerMaker:
         self._pages = pages
         self._turns = turns
         self._send = send
+        self._places = places
         self._sharing = sharing
 
     def make(
@@ -115,11 +119,17 @@ class ListenerMaker:
         mounts_count = any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)
         limits = _limits(settings, trusted, mounts_count, self._wheel.absence.grace)
         users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
-        counts = (Count(settings.max_connections), self._count)
+        count, addresses = Count(settings.max_connections), None if limits is None else limits.connections
+        counts, shared = (count, self._count), None
+        if self._places is not None:
+            shared = SharedLimits(
+                self._places, settings.name, count=count, in_all=self._count, addresses=addresses, users=users,
+                rate=None if limits is None else limits.rate, retry_after=self._retry_after,
+            )  # fmt: skip
         admission = Admission(
             settings.name,
             Routes((each.mount, each) for each in entrances),
-            Places(counts, None if limits is None else limits.connections, users, self._retry_after),
+            Places(counts, addresses, users, self._retry_after, shared),
             Clients(limits, trusted, settings.forwarded_header, self._retry_after),
             retry_after=self._retry_after,
             closed=self._closed,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..edge.certificates import Certificates
     from .brokers import Brokers
     from .redis import RedisBrokers
+    from .shared import Shared
 
 
 def find_modules(python_path: Iterable[Path], directory: Path) -> None:
@@ -40,15 +41,17 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 
 
 def take_resources(
-    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, brokers: Brokers | None = None
+    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, shared: Shared | None = None
 ) -> Resources:
-    """The resources of a daemon. `directory` is by default the current one. `brokers` chooses the brokers of rooms, unless [broker] does.
+    """The resources of a daemon. `directory` is by default the current one. `shared`: the parts that several workers share.
 
-    StartError with every problem; then no socket is open.
+    Redis, if [broker] asks for it, keeps rooms and tickets in place of the hub. StartError with every problem; then no socket is open.
     """
     redis = redis_brokers(settings, watch.connections)
-    tickets = None if redis is None else redis.tickets
-    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, redis or brokers, tickets)
+    brokers, shelf = (None, None) if shared is None else (shared.brokers, shared.tickets)
+    if redis is not None:
+        brokers, shelf = redis, redis.tickets
+    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, brokers, shelf)
     resources.redis = redis
     if resources.problems:
         resources.close()

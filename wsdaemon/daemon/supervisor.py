@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -18,16 +19,18 @@ from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.values import AUTO
-from .announcement import announce
+from .announcement import announce, announce_admin
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
+from .colleagues import RunningWorker
 from .cpus import usable_cpus
+from .gathering import Gathering
 from .heartbeats import Heartbeats, SlotState
 from .hub_pairs import HubPairs
 from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import Keeper, Text
 from .parts import StartError, State
-from .sockets import Bound, ListenError, Sockets, wanted_sockets
+from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -78,6 +81,7 @@ class Supervisor:
         self._looked = self._awake_since = self._told_at = 0.0
         self._status = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
         self.hub = Keeper(Role.HUB, 0, loop, launch=self._launch_hub, ready=self._became_ready, lost=self._lost, gave_up=self._gave_up)
@@ -115,6 +119,8 @@ class Supervisor:
     async def start(self) -> None:
         """Start the hub and the workers; returns when all are ready, and the workers accept. StartError if one cannot start."""
         log.info("starting the hub and {count} workers", count=self._count)
+        if self._settings.admin is not None:
+            announce_admin(self._settings.admin, self._port(ADMIN))
         self._all_ready = self.loop.create_future()
         self._awake_since = self._looked = self.loop.time()
         self._look()
@@ -137,6 +143,7 @@ class Supervisor:
     def close(self) -> None:
         """The start has failed: close the sockets and remove their files."""
         self._release_sockets()
+        self._gathering.close()
         if self._links is not None:
             self._links.close()
         if self._page >= 0:
@@ -149,7 +156,10 @@ class Supervisor:
 
     def port(self, listener: str) -> int | None:
         """The TCP port of a listener; None for a unix socket."""
-        sock = self._sockets[f"listener:{listener}"].sock
+        return self._port(f"listener:{listener}")
+
+    def _port(self, section: str) -> int | None:
+        sock = self._sockets[section].sock
         return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
 
     @property
@@ -217,14 +227,25 @@ class Supervisor:
         return self.hub if child.role is Role.HUB else self.workers[child.number - 1]
 
     def _ended(self, child: LaunchedChild) -> None:
+        if child.role is Role.WORKER:
+            self._gathering.ended(child.number)
         self._keeper(child).channel_ended(child)
 
     def _received(self, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
-        close_all(descriptors)  # no child sends any
+        if child.role is Role.WORKER and self._gathering.received(self._colleague(child), message, descriptors):
+            return
+        close_all(descriptors)  # no child sends any but for those
         if message["kind"] == "ready":
             self._keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
+
+    def _colleague(self, child: LaunchedChild) -> RunningWorker:
+        return RunningWorker(child, self._heartbeats.slots[child.number])
+
+    def _colleagues(self) -> list[RunningWorker]:
+        """The workers that run."""
+        return [self._colleague(keeper.child) for keeper in self.workers if keeper.child is not None]
 
     def _became_ready(self, child: LaunchedChild) -> None:
         if self.state is State.READY:

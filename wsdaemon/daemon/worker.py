@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from ..ops.workers import TOTALS
 from ..settings.model import Settings
 from ..settings.problems import SettingsError
+from .all_workers import AllWorkers
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .heartbeats import Band, SlotState
@@ -41,19 +43,26 @@ class Worker:
         # Here, because they take a second to import, and the process should have its name by then.
         from ..edge.pages import Pages
         from .daemon import Daemon
+        from .hub_places import HubPlaces
+        from .hub_tickets import HubTickets
+        from .shared import Shared
 
         self._child = child
         self._reactor = reactor
         manifest = child.manifest
         loop = loop_of(reactor)
+        self._all = AllWorkers(loop, child.send)
         self._hub = make_client(manifest.number, manifest.generation, loop)
+        shared = Shared(
+            Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time),
+            HubTickets(self._hub), self._all,
+        )  # fmt: skip
         pages = Pages()
         for path, (name, content) in manifest.pages.items():
             pages.add_content(path, name, content)
         self.daemon = Daemon(
             settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
-            pages=pages.answer if pages else None, sharing=Band(child.heartbeats, manifest.number, self._count),
-            brokers=HubBrokers(self._hub),
+            pages=pages.answer if pages else None, shared=shared,
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.reload_all = self.daemon.reload
@@ -86,11 +95,14 @@ class Worker:
     async def stop(self) -> None:
         self._child.slot.state = SlotState.STOPPING
         await self.daemon.stop()
+        await self._all.tell_last(TOTALS)
         self._hub.close()
 
     # -- as the supervisor calls it
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
+        if self._all.received(message, descriptors):
+            return
         match message["kind"]:
             case "serve":
                 self.daemon.begin()

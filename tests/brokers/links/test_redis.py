@@ -503,3 +503,42 @@ def test_mounts_and_prefixes_keep_apart(server: Server) -> None:
                 assert (await node.link.presence("lobby", None)).count == 1
 
     run(test())
+
+
+@live
+def test_a_question_that_is_cancelled_harms_no_other(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url) as [node]:
+            asked = [node.link.history("lobby", None, 1, False) for _ in range(3)]
+            await asyncio.sleep(0)
+            asked[0].cancel()
+            await asyncio.gather(*asked[1:])
+            await node.link.probe()
+            assert node.receiver.reasons == []
+
+    run(test())
+
+
+@live
+def test_a_link_closes_while_redis_is_stopped(own: Server) -> None:
+    """A daemon must be able to stop then, and leaves no connection open."""
+
+    async def test() -> None:
+        async with asyncio.timeout(SECONDS):
+            async with nodes(own.url) as [node]:
+                await node.join("lobby", "ada")
+                own.pause()
+                asked = node.publish("lobby", "x")
+                session = node.link._session
+                assert session is not None
+                node.link.close()
+                await node.link.closed()
+                with pytest.raises(BrokerUnavailable):
+                    await asked
+                assert not any(pipe._connection.is_connected for pipe in session._pipes())
+
+    own.start()
+    try:
+        run(test())
+    finally:
+        own.kill()

@@ -159,6 +159,7 @@ def test_the_status_of_the_whole(two: Two) -> None:
     }  # fmt: skip
     assert shown["mounts"][0]["connections"] == {"now": 2, "total": 3, "most": 50}
     assert shown["mounts"][0]["members"] == 4
+    assert "rooms" not in shown["mounts"][0], "no worker knows how many there are"
     assert shown["workers"] == [
         {"number": 1, "pid": 101, "state": "ready", "connections": 2}, {"number": 2, "pid": 102, "state": "ready", "connections": 0}
     ]  # fmt: skip

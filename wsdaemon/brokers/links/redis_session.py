@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from redis.crc import key_slot
@@ -151,14 +152,15 @@ class RedisSession:
         """Run a script, and follow the redirects of a cluster. `whole`: it takes a fence. BrokerUnavailable, MemoryFull."""
         asking: RedisPlace | None = None
         while True:
-            future = self._loop.create_future()
+            future: asyncio.Future[Any] = self._loop.create_future()
+            answered = partial(_answer, future)
             if whole:
-                self.tell(future.set_result, script, keys, arguments, asking=asking)
+                self.tell(answered, script, keys, arguments, asking=asking)
             else:
                 pipe = self._pipe_or_away(keys[0], asking)
                 if asking is not None:
                     pipe.tell(_ignore, "ASKING")
-                pipe.tell(future.set_result, "EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
+                pipe.tell(answered, "EVALSHA", DIGESTS[script], len(keys), *keys, *arguments)
             reply = await future
             if not isinstance(reply, Exception):
                 return reply
@@ -254,6 +256,12 @@ class RedisSession:
         if self.layout.slots is None:
             return f"{prefix}{{0}}"
         return next(name for number in range(10 * len(self.layout.slots)) if self._place(name := f"{prefix}{{{number}}}") == place)
+
+
+def _answer(future: asyncio.Future[Any], reply: object) -> None:
+    """The answer to a question. If its asker was cancelled meanwhile, none waits for it."""
+    if not future.done():
+        future.set_result(reply)
 
 
 def _ignore(reply: object) -> None:
