@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 VERSION = "25.10.1"
 IMAGE = f"crossbario/autobahn-testsuite:{VERSION}"
@@ -187,12 +187,12 @@ def try_server(suite: Suite, options: argparse.Namespace, folder: Path) -> int:
     return 0 if results and all(map(is_good, results.values())) else 1
 
 
-def serve(suite: Suite, options: argparse.Namespace, folder: Path) -> int:
-    """Runs the suite as a server for the client under test, until it is interrupted; the suite's exit status."""
+def serve(suite: Suite, options: argparse.Namespace, folder: Path) -> NoReturn:
+    """Becomes the suite as a server for the client under test, until a signal ends it."""
     spec = specify(folder, options.cases, options.exclude, {"url": f"ws://127.0.0.1:{options.serve}"})
     # Its pages are not served: at their usual port 8080 only one server could run.
     words = suite.command(folder, "-m", "fuzzingserver", "--webport", "0", "-s", str(spec))
-    return subprocess.run(words, check=False).returncode
+    os.execvp(words[0], words)
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -217,7 +217,9 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         suite.prepare()
         folder = options.out.absolute() if options.out else Path(tempfile.mkdtemp(prefix="wstest-"))
-        return serve(suite, options, folder) if options.serve else try_server(suite, options, folder)
+        if options.serve:
+            serve(suite, options, folder)
+        return try_server(suite, options, folder)
     except CannotRun as error:
         print(f"wstest: {error}", file=sys.stderr)
         return 2
