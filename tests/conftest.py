@@ -49,6 +49,14 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
     return _skip_is_failure((yield))
 
 
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """An exception that is a parameter lives as long as the run, and with its traceback each object of the frames that it was raised through."""
+    for value in getattr(getattr(item, "callspec", None), "params", {}).values():
+        for each in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(each, BaseException):
+                each.__traceback__ = each.__context__ = None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "readers(*names): run with each of these frame readers of fakes.READERS; without names, with all")
 

@@ -48,7 +48,7 @@ def test_it_is_short() -> None:
 
 
 def test_the_ini_file_and_the_coroutine(tmp_path: Path) -> None:
-    [settings] = blocks(README, "ini")
+    settings = blocks(README, "ini")[0]
     [app] = [block for block in blocks(README, "python") if "async def chat" in block]
     (tmp_path / "myapp.py").write_text(app)
     assert len([line for line in settings.splitlines() if line]) <= 10
