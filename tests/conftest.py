@@ -50,7 +50,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """An exception that is a parameter lives as long as the run, and with its traceback each object of the frames that it was raised through."""
+    """An exception that is a parameter lives as long as the run, and its traceback holds the objects of all frames that it went through."""
     for value in getattr(getattr(item, "callspec", None), "params", {}).values():
         for each in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(each, BaseException):
