@@ -167,3 +167,40 @@ def test_the_rest_of_an_answer_is_taken_before_the_connection_goes_on(made: Hous
     assert app.story == ["GET", "", "closed", "GET", ""]
     visitor.transport.lose()
     assert door.count.now == 0
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["before the loop's next turn", "while the client is slow"])
+def test_a_request_that_comes_before_the_answer_is_taken_is_answered_next(made: House, stuck: bool) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET)
+    visitor.transport.stuck = stuck
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(POST)
+    if stuck:
+        made.loop.settle()
+        visitor.transport.receive(b"12")
+        visitor.transport.drain()
+    made.loop.settle()
+    visitor.transport.receive(b"345" if stuck else b"12345")
+    assert app.story == ["GET", "", "closed", "POST", "12345"]
+
+
+def test_requests_that_come_before_the_answer_is_taken_have_a_bound(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET)
+    visitor.transport.stuck = True
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(bytes(HELD_BYTES + 1))
+    assert not visitor.transport.reading
+
+
+def test_a_body_that_its_answer_did_not_wait_for_is_no_next_request(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(POST)
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(b"12345" + GET)
+    made.loop.settle()
+    assert app.story == ["POST", "closed"]

@@ -112,9 +112,9 @@ class PlainExchange(asyncio.Protocol):
     # -- the request's body
 
     def data_received(self, data: bytes) -> None:
-        if self._over or self._native is None:
+        if self._native is None or (self._over and self._last):
             return
-        if self._body_is_read:
+        if self._body_is_read:  # perhaps the next request, sent before the client has the whole answer
             self._keep(data)
             return
         try:
@@ -295,6 +295,7 @@ class PlainExchange(asyncio.Protocol):
         """The client may read to the end before the connection is dropped."""
         native = self._native
         assert native is not None
+        self._last = True
         self._early = b""
         if not self._reading:
             self._reading = True
