@@ -13,6 +13,7 @@ from tests.support.fakes import App, House
 from wsdaemon.core.acceptance import HandshakeRefused
 from wsdaemon.core.contract import PlainAnswer
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.edge.chunks import CHUNKS_AT_ONCE
 from wsdaemon.edge.origins import Origins
 from wsdaemon.edge.plain import HELD_BYTES
 
@@ -204,3 +205,29 @@ def test_a_body_that_its_answer_did_not_wait_for_is_no_next_request(made: House)
     visitor.transport.receive(b"12345" + GET)
     made.loop.settle()
     assert app.story == ["POST", "closed"]
+
+
+CHUNKED = b"POST /chat HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_others_have_their_turn_while_many_small_chunks_are_read(made: House) -> None:
+    app = Plain(made, hello)
+    visitor = Door(made, app=app).arrive(CHUNKED)
+    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
+    assert app._body == b"a" * CHUNKS_AT_ONCE
+    assert not visitor.transport.reading
+    app.given.read_on()
+    assert not visitor.transport.reading, "chunks wait that were read already"
+    app.given.data_received(b"0\r\n\r\n" + GET)
+    made.loop.settle()
+    assert app.story == ["POST", "a" * (CHUNKS_AT_ONCE + 1), "closed", "GET", "", "closed"]
+    assert visitor.transport.reading
+
+
+def test_chunks_that_wait_are_dropped_with_their_client(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(CHUNKED)
+    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
+    visitor.transport.lose()
+    made.loop.settle()
+    assert app._body == b"a" * CHUNKS_AT_ONCE

@@ -116,7 +116,12 @@ class PlainExchange(asyncio.Protocol):
             return
         if self._body_is_read:  # perhaps the next request, sent before the client has the whole answer
             self._keep(data)
-            return
+        elif self._chunks is not None and self._chunks.waiting:
+            self._chunks.hold(data)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             self._take_body(data)
         except BadRequest as error:
@@ -134,6 +139,8 @@ class PlainExchange(asyncio.Protocol):
             data, more = self._chunks.feed(data)
             if not more:
                 self._early, self._chunks = self._chunks.rest, None
+            elif self._chunks.waiting:
+                asyncio.get_running_loop().call_soon(self._take_more_chunks, context=self._context)
         else:
             self._early, data = data[self._left :], data[: self._left]
             self._left -= len(data)
@@ -146,13 +153,19 @@ class PlainExchange(asyncio.Protocol):
             session.body(data, more)
         self._read_within_bounds()
 
+    def _take_more_chunks(self) -> None:
+        """Others have had their turn."""
+        if self._native is not None and not self._over and self._chunks is not None:
+            self._take(b"")
+
     def _keep(self, data: bytes) -> None:
         """Bytes of the next request."""
         self._early += data
         self._read_within_bounds()
 
     def _read_within_bounds(self) -> None:
-        wanted = self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
+        waiting = self._chunks is not None and self._chunks.waiting
+        wanted = not waiting and self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
         if wanted != self._reading and self._native is not None:
             self._reading = wanted
             (self._native.resume_reading if wanted else self._native.pause_reading)()
