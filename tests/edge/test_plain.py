@@ -231,3 +231,13 @@ def test_chunks_that_wait_are_dropped_with_their_client(made: House) -> None:
     visitor.transport.lose()
     made.loop.settle()
     assert app._body == b"a" * CHUNKS_AT_ONCE
+
+
+@pytest.mark.parametrize(("body", "line"), [(b"hello", "content-length: 5\r\n"), (b"", "")])
+def test_a_head_has_the_length_of_the_body_if_the_app_gives_one(made: House, body: bytes, line: str) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET.replace(b"GET", b"HEAD", 1))
+    app.given.begin(200, [])
+    app.given.send(body, False)
+    assert visitor.answer.endswith("\r\n\r\n")
+    assert "".join(each + "\r\n" for each in visitor.answer.split("\r\n") if each.startswith("content-length")) == line

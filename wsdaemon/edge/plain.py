@@ -191,7 +191,8 @@ class PlainExchange(asyncio.Protocol):
         """As PlainAnswer says."""
         native, head = self._must_be_there(), self._head
         assert head is not None
-        bodiless = self._candidate.head.method == "HEAD" or not head.has_body
+        asked_for_head, whole = self._candidate.head.method == "HEAD", len(data)
+        bodiless = asked_for_head or not head.has_body
         if bodiless:
             data = b""
         elif head.length is not None:
@@ -200,7 +201,9 @@ class PlainExchange(asyncio.Protocol):
                 raise ValueError(f"the body is {'longer' if self._out > head.length else 'shorter'} than its Content-Length")
         chunked = not bodiless and head.length is None and (more or self._written)
         if not self._written:
-            native.write(self._render(None if chunked or more else len(data)) + self._framed(data, more, chunked))
+            # Many apps give no body to HEAD: then its length is not known (RFC 9110 8.6).
+            known = not chunked and not more and (whole > 0 or not asked_for_head)
+            native.write(self._render(whole if known else None) + self._framed(data, more, chunked))
         elif framed := self._framed(data, more, chunked):
             native.write(framed)
         if not more:

@@ -268,12 +268,12 @@ def test_answers_without_a_body(made: House, status: int, headers: Any, expected
     assert "transfer-encoding" not in first[1]
 
 
-@pytest.mark.parametrize(("headers", "expected"), [([(b"content-length", b"5")], "5"), ([], "5")])
-def test_head_has_the_length_and_no_body(made: House, headers: Any, expected: str) -> None:
+@pytest.mark.parametrize("headers", [[(b"content-length", b"5")], []])
+def test_head_has_the_length_and_no_body(made: House, headers: Any) -> None:
     visitor = hosted(made, answering(headers=headers)).connect(GET.replace(b"GET", b"HEAD", 1))
     head, _, body = visitor.answer.partition("\r\n\r\n")
     assert body == ""
-    assert ("content-length: 5" in head) == bool(headers)
+    assert head.count("content-length: ") == head.count("content-length: 5") == 1
 
 
 def test_the_application_ends_the_connection(made: House) -> None:
