@@ -542,3 +542,14 @@ def test_a_connection_counts_for_its_address_with_each_request_and_between_them(
         made.loop.settle()
     visitor.transport.lose()
     assert (limits.connections.count(key), limits.handshakes.count(key)) == (0, 0)
+
+
+def test_an_application_that_catches_its_own_short_body_is_a_500(made: House) -> None:
+    async def short(scope: Event, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        with pytest.raises(ValueError, match="shorter"):
+            await send({"type": "http.response.body", "body": b"hello"})
+
+    host = hosted(made, short)
+    assert host.connect(GET).status == 500
+    assert host.lines.lines == ["/chat failed while answering a request"]
