@@ -24,8 +24,8 @@ LINE_ENDS = b"\r\n\r\n"
 class Chunks:
     """Reads one body, in slices.
 
-    A body may have chunk extensions, which have no effect, but no trailers (RFC 9112 7.1.2): h11 takes a lone LF for the end of a line there,
-    and a proxy that does not would see another end of the body.
+    A body may have chunk extensions, which have no effect, but no trailers (RFC 9112 7.1.2): h11 takes a lone LF for the end of a line
+    there, and a proxy that does not would see another end of the body.
     """
 
     __slots__ = ("_parser", "_tail", "rest", "waiting")

@@ -27,7 +27,9 @@ class TargetStream(asyncio.Protocol):
     `send_backlog` allows for the client.
     """
 
-    __slots__ = ("_connection", "_early", "_end_before", "_ends", "_half_closed", "_loop", "_paused", "_room", "_timer", "_transport", "_writer")
+    __slots__ = (
+        "_connection", "_early", "_end_before", "_ends", "_half_closed", "_loop", "_paused", "_room", "_timer", "_transport", "_writer",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -85,8 +85,8 @@ class Child:
     """A program that runs. Constructed, it has started."""
 
     __slots__ = (
-        "_discarding", "_errors", "_group_ended", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused", "_pending",
-        "_pidfd", "_process", "_reads_left", "_room", "_stdin", "_timer", "_told", "pid", "status", "unwritten",
+        "_discarding", "_errors", "_group_ended", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused",
+        "_pending", "_pidfd", "_process", "_reads_left", "_room", "_stdin", "_timer", "_told", "pid", "status", "unwritten",
     )  # fmt: skip
 
     def __init__(
