@@ -84,8 +84,9 @@ def test_addresses_that_are_not_allowed_are_not_connected_to() -> None:
         assert await dial(Dialing(allows=allows), Endpoint("localhost", port)) == b"x"
         assert "127.0.0.1" in judged
         for host in ("127.0.0.1", "localhost"):
-            with pytest.raises(NotAllowed):
+            with pytest.raises(NotAllowed) as caught:
                 await dial(Dialing(allows=lambda address: False), Endpoint(host, port))
+            assert reason_of(caught.value) == "it has no address that is allowed"
 
     with_server(story)
 
@@ -129,6 +130,22 @@ def test_reasons() -> None:
     assert reason_of(ConnectionResetError(104, "('10.0.0.1', 5)")) == "Connection reset by peer"
     assert reason_of(socket.gaierror(-2, "Name or service not known")) == "Name or service not known"
     assert reason_of(ValueError()) == "ValueError"
+    wrong_name = ssl.SSLCertVerificationError()
+    wrong_name.verify_message = "Hostname mismatch, certificate is not valid for 'a.example'."
+    assert reason_of(wrong_name) == "its certificate is not good: Hostname mismatch"
+
+
+def test_a_name_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async def nothing(*arguments: object, **options: object) -> list[object]:
+            return []
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
+        with pytest.raises(OSError) as caught:
+            await dial(Dialing(), Endpoint("a.example", 1))
+        assert reason_of(caught.value) == "it has no address"
+
+    run(story())
 
 
 def test_endpoints_in_the_log() -> None:

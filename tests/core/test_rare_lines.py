@@ -58,6 +58,17 @@ def test_keys_that_no_line_told_of_are_counted_by_the_next_line() -> None:
     assert log.lines == ["no", "no", "no (3 others since then were left out)"]
 
 
+def test_lines_that_are_left_out_without_a_question_are_counted() -> None:
+    now, log = [0.0], Lines()
+    lines = RareLines(log, now=lambda: now[0])
+    lines.leave_out("full", 2)
+    lines.warn("full", "no")
+    lines.leave_out("full", 3)
+    now[0] = MINUTE
+    lines.warn("full", "no")
+    assert log.lines == ["no (2 others since then were left out)", "no (3 more like this since then were left out)"]
+
+
 @given(st.lists(st.tuples(st.floats(0, 90), st.integers(0, 40)), max_size=400), st.integers(1, 3), st.integers(1, 8))
 def test_bounded_whatever_comes(events: list[tuple[float, int]], per_key: int, in_all: int) -> None:
     now = [0.0]

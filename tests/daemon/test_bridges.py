@@ -35,6 +35,8 @@ def test_bridges(tmp_path: Path) -> None:
     ("options", "key", "message"),
     [
         ({"target": "tcp:{host}:1", "allow_targets": "*:1"}, "target", "no parameter {host}"),
+        ({"target": "tcp:h:1", "slow_client": "drop_oldest"}, "slow_client", "a stream may lose no bytes; expected close or wait"),
+        ({"target": "tcp:h:1", "slow_client": "latest"}, "slow_client", "may lose no bytes"),
         ({"tokens": "nowhere"}, "tokens", "No such file"),
         ({"tokens": "bad"}, "tokens", "line 1"),
         ({"target": "tls:h:1", "target_ca": "nowhere"}, "target_ca", "cannot be read: No such file"),

@@ -33,7 +33,9 @@ def options(folder: Path, **values: Any) -> ProcessOptions:
 
 def test_a_program_for_each_connection_or_one_for_all(tmp_path: Path) -> None:
     assert isinstance(load(tmp_path, app="process", command="cat"), ProcessApp)
+    assert isinstance(load(tmp_path, app="process", command="cat", slow_client="wait"), ProcessApp)
     assert isinstance(load(tmp_path, app="process", command="cat", shared=True), SharedApp)
+    assert isinstance(load(tmp_path, app="process", command="cat", shared=True, slow_client="latest"), SharedApp)
 
 
 def test_a_program_in_path_is_found_once(tmp_path: Path) -> None:
@@ -68,6 +70,8 @@ def test_limits(tmp_path: Path) -> None:
         ({"command": "./plain"}, "command", "is not executable"),
         ({"command": "cat", "environment": "PATH=/nowhere"}, "command", "there is no program cat in PATH"),
         ({"command": "cat", "directory": "nowhere"}, "directory", "there is no such directory"),
+        ({"command": "cat", "slow_client": "drop_oldest"}, "slow_client", "may lose no bytes"),
+        ({"command": "cat", "slow_client": "latest"}, "slow_client", "may lose no bytes"),
     ],
 )
 def test_a_command_that_cannot_run(tmp_path: Path, values: dict[str, str], key: str, message: str) -> None:

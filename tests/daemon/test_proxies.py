@@ -37,6 +37,10 @@ def test_proxies(tmp_path: Path) -> None:
         load(tmp_path, target="ws://a/{room}")
     with pytest.raises(LoadError, match="cannot be read"):
         load(tmp_path, target="wss://a", target_ca="nowhere")
+    for policy in ("drop_oldest", "latest"):
+        with pytest.raises(LoadError, match="may lose no bytes") as caught:
+            load(tmp_path, target="ws://a", slow_client=policy)
+        assert caught.value.key == "slow_client"
 
 
 def test_the_outer_side_has_the_mount_s_times_and_its_own_compression(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.support.fakes import App, House
 from wsdaemon.core.acceptance import HandshakeRefused
 from wsdaemon.core.contract import PlainAnswer
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.edge.chunks import CHUNKS_AT_ONCE
 from wsdaemon.edge.origins import Origins
 from wsdaemon.edge.plain import HELD_BYTES
 
@@ -167,3 +168,76 @@ def test_the_rest_of_an_answer_is_taken_before_the_connection_goes_on(made: Hous
     assert app.story == ["GET", "", "closed", "GET", ""]
     visitor.transport.lose()
     assert door.count.now == 0
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["before the loop's next turn", "while the client is slow"])
+def test_a_request_that_comes_before_the_answer_is_taken_is_answered_next(made: House, stuck: bool) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET)
+    visitor.transport.stuck = stuck
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(POST)
+    if stuck:
+        made.loop.settle()
+        visitor.transport.receive(b"12")
+        visitor.transport.drain()
+    made.loop.settle()
+    visitor.transport.receive(b"345" if stuck else b"12345")
+    assert app.story == ["GET", "", "closed", "POST", "12345"]
+
+
+def test_requests_that_come_before_the_answer_is_taken_have_a_bound(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET)
+    visitor.transport.stuck = True
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(bytes(HELD_BYTES + 1))
+    assert not visitor.transport.reading
+
+
+def test_a_body_that_its_answer_did_not_wait_for_is_no_next_request(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(POST)
+    app.given.begin(200, [])
+    app.given.send(b"hello", False)
+    visitor.transport.receive(b"12345" + GET)
+    made.loop.settle()
+    assert app.story == ["POST", "closed"]
+
+
+CHUNKED = b"POST /chat HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_others_have_their_turn_while_many_small_chunks_are_read(made: House) -> None:
+    app = Plain(made, hello)
+    visitor = Door(made, app=app).arrive(CHUNKED)
+    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
+    assert app._body == b"a" * CHUNKS_AT_ONCE
+    assert not visitor.transport.reading
+    app.given.read_on()
+    assert not visitor.transport.reading, "chunks wait that were read already"
+    app.given.data_received(b"0\r\n\r\n" + GET)
+    made.loop.settle()
+    assert app.story == ["POST", "a" * (CHUNKS_AT_ONCE + 1), "closed", "GET", "", "closed"]
+    assert visitor.transport.reading
+
+
+def test_chunks_that_wait_are_dropped_with_their_client(made: House) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(CHUNKED)
+    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
+    visitor.transport.lose()
+    made.loop.settle()
+    assert app._body == b"a" * CHUNKS_AT_ONCE
+
+
+@pytest.mark.parametrize(("body", "line"), [(b"hello", "content-length: 5\r\n"), (b"", "")])
+def test_a_head_has_the_length_of_the_body_if_the_app_gives_one(made: House, body: bytes, line: str) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET.replace(b"GET", b"HEAD", 1))
+    app.given.begin(200, [])
+    app.given.send(body, False)
+    assert visitor.answer.endswith("\r\n\r\n")
+    assert "".join(each + "\r\n" for each in visitor.answer.split("\r\n") if each.startswith("content-length")) == line

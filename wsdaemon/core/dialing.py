@@ -82,7 +82,7 @@ class Dialing:
                 raise
             else:
                 return sock
-        raise failure or OSError(f"{endpoint.host} has no address")
+        raise failure or OSError("it has no address")
 
     async def _addresses(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> list[AddressInfo]:
         if endpoint.path:
@@ -97,7 +97,7 @@ class Dialing:
             return found
         allowed = [(family, address) for family, address in found if self.allows(str(address[0]).partition("%")[0])]
         if not allowed:
-            raise NotAllowed(f"{endpoint.host} has no address that is allowed")
+            raise NotAllowed("it has no address that is allowed")
         return allowed
 
 
@@ -111,13 +111,16 @@ def _numeric(host: str) -> socket.AddressFamily | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a server could not be connected to, in a few words for the log."""
+    """Why a server could not be connected to, in a few words for the log.
+
+    No words have the server's name or address, which a client may have chosen: the log counts lines of the same words.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {error.verify_message}"
+        return f"its certificate is not good: {error.verify_message.partition(',')[0]}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or type(error).__name__}"
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)  # its own text has the address in it, which a client may have chosen
+        return os.strerror(error.errno)  # its own text has the address in it
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

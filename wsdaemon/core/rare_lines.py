@@ -73,6 +73,14 @@ class LineBudget:
         left_out, minute.left_out = minute.left_out, 0
         return left_out
 
+    def leave_out(self, key: Hashable, lines: int) -> None:
+        """Count lines of a key that are left out without a question."""
+        minute = self._keys.get(key)
+        if minute is None:
+            self.left_out += lines
+        else:
+            minute.left_out += lines
+
     def take_left_out(self) -> int:
         """The `left_out` that no line has told yet; from now on it counts as told."""
         left_out, self.left_out = self.left_out, 0
@@ -131,6 +139,10 @@ class RareLines:
         more = self._more(reason)
         if more is not None:
             self._log.failure(format + "{more}", failure, **fields, more=more)
+
+    def leave_out(self, reason: Hashable, lines: int) -> None:
+        """Count lines that are not logged; the next line of their reason tells how many they were."""
+        self._budget.leave_out(reason, lines)
 
     def _more(self, reason: Hashable) -> str | None:
         """The end of a line that says how many were left out; empty for none. None: this line is left out."""

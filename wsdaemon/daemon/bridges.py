@@ -20,8 +20,9 @@ from ..settings.paths import parameters
 
 
 def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> BridgeApp:
-    """The app bridge. LoadError if a file cannot be used, or a target needs a parameter that the path has not."""
+    """The app bridge. LoadError for files that cannot be used, parameters that the path has not, and a policy that drops messages."""
     options = cast(BridgeOptions, settings.options)
+    check_nothing_is_dropped(settings)
     known = parameters(settings.path)
     for target in options.target:
         for name in target.placeholders:
@@ -40,6 +41,12 @@ def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], flo
         proxy_version={"off": 0, "v1": 1, "v2": 2}[options.send_proxy],
     )
     return BridgeApp(rules, lines)
+
+
+def check_nothing_is_dropped(settings: MountSettings) -> None:
+    """LoadError if the mount's slow_client drops messages: the two ends of a stream would take what is left for the whole."""
+    if settings.slow_client.drops:
+        raise LoadError(settings.slow_client.value, "a stream may lose no bytes; expected close or wait", "slow_client")
 
 
 def make_tokens(path: Path, lines: RareLines) -> Tokens:

@@ -21,6 +21,7 @@ from ..apps.process.framing import Framing, JsonLines, Lines, Netstrings, Plain
 from ..settings.model import MountSettings
 from ..settings.process import Command, ProcessOptions
 from ..version import __version__
+from .bridges import check_nothing_is_dropped
 
 SOFTWARE = f"wsdaemon/{__version__}"
 
@@ -31,8 +32,10 @@ NO_COMMAND = Command("false", ("/bin/false",))
 def make_process(
     settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None
 ) -> ProcessApp | SharedApp:  # fmt: skip
-    """The app process. LoadError if the command cannot be run."""
+    """The app process. LoadError if the command cannot be run, or the output of a client's own program might be dropped."""
     options = cast(ProcessOptions, settings.options)
+    if not options.shared:  # each message of a shared program is whole in itself, and for all clients
+        check_nothing_is_dropped(settings)
     environment = base_environment(options.environment, os.environ)
     launch = make_launch(options, environment)
     if options.shared:

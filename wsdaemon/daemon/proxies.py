@@ -27,12 +27,13 @@ from ..settings.proxy import ProxyOptions, ProxyTarget
 from ..wire.client import ClientWire
 from ..wire.deflate.negotiation import DeflateParameters
 from ..wire.deflate.offering import BadAnswer, agreed, offer
-from .bridges import client_context
+from .bridges import check_nothing_is_dropped, client_context
 
 
 def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> ProxyApp:
-    """The app proxy. LoadError if a file cannot be used, or a target needs a parameter that the path has not."""
+    """The app proxy. LoadError for files that cannot be used, parameters that the path has not, and a policy that drops messages."""
     options = cast(ProxyOptions, settings.options)
+    check_nothing_is_dropped(settings)
     known = parameters(settings.path)
     for target in options.target:
         for name in target.placeholders:

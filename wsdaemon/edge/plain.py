@@ -112,11 +112,16 @@ class PlainExchange(asyncio.Protocol):
     # -- the request's body
 
     def data_received(self, data: bytes) -> None:
-        if self._over or self._native is None:
+        if self._native is None or (self._over and self._last):
             return
-        if self._body_is_read:
+        if self._body_is_read:  # perhaps the next request, sent before the client has the whole answer
             self._keep(data)
-            return
+        elif self._chunks is not None and self._chunks.waiting:
+            self._chunks.hold(data)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             self._take_body(data)
         except BadRequest as error:
@@ -134,6 +139,8 @@ class PlainExchange(asyncio.Protocol):
             data, more = self._chunks.feed(data)
             if not more:
                 self._early, self._chunks = self._chunks.rest, None
+            elif self._chunks.waiting:
+                asyncio.get_running_loop().call_soon(self._take_more_chunks, context=self._context)
         else:
             self._early, data = data[self._left :], data[: self._left]
             self._left -= len(data)
@@ -146,13 +153,19 @@ class PlainExchange(asyncio.Protocol):
             session.body(data, more)
         self._read_within_bounds()
 
+    def _take_more_chunks(self) -> None:
+        """Others have had their turn."""
+        if self._native is not None and not self._over and self._chunks is not None:
+            self._take(b"")
+
     def _keep(self, data: bytes) -> None:
         """Bytes of the next request."""
         self._early += data
         self._read_within_bounds()
 
     def _read_within_bounds(self) -> None:
-        wanted = self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
+        waiting = self._chunks is not None and self._chunks.waiting
+        wanted = not waiting and self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
         if wanted != self._reading and self._native is not None:
             self._reading = wanted
             (self._native.resume_reading if wanted else self._native.pause_reading)()
@@ -178,7 +191,8 @@ class PlainExchange(asyncio.Protocol):
         """As PlainAnswer says."""
         native, head = self._must_be_there(), self._head
         assert head is not None
-        bodiless = self._candidate.head.method == "HEAD" or not head.has_body
+        asked_for_head, whole = self._candidate.head.method == "HEAD", len(data)
+        bodiless = asked_for_head or not head.has_body
         if bodiless:
             data = b""
         elif head.length is not None:
@@ -187,7 +201,9 @@ class PlainExchange(asyncio.Protocol):
                 raise ValueError(f"the body is {'longer' if self._out > head.length else 'shorter'} than its Content-Length")
         chunked = not bodiless and head.length is None and (more or self._written)
         if not self._written:
-            native.write(self._render(None if chunked or more else len(data)) + self._framed(data, more, chunked))
+            # Many apps give no body to HEAD: then its length is not known (RFC 9110 8.6).
+            known = not chunked and not more and (whole > 0 or not asked_for_head)
+            native.write(self._render(whole if known else None) + self._framed(data, more, chunked))
         elif framed := self._framed(data, more, chunked):
             native.write(framed)
         if not more:
@@ -295,6 +311,7 @@ class PlainExchange(asyncio.Protocol):
         """The client may read to the end before the connection is dropped."""
         native = self._native
         assert native is not None
+        self._last = True
         self._early = b""
         if not self._reading:
             self._reading = True

@@ -91,6 +91,21 @@ def test_a_client_cannot_fill_the_log_with_names_of_its_own() -> None:
     with_server(story)
 
 
+def test_nor_with_names_whose_addresses_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async def found(host: str, port: int, **options: Any) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+        log = Lines()
+        made = app("tcp:{host}:1", allowed=("127.0.0.0/8:*",), log=log)
+        for number in range(20):
+            assert await status(made, handshake(host=f"host{number}.example")) == 403
+        assert log.lines == ["/b: tcp:host0.example:1 is not allowed: it has no address that is allowed"]
+
+    run(story())
+
+
 def test_a_target_that_does_not_answer_is_a_504() -> None:
     async def story() -> None:
         class Silent(Dialing):

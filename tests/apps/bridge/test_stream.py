@@ -188,3 +188,27 @@ def test_abort(made: House) -> None:
     assert bridge.stream.aborted
     made.loop.settle()
     bridge.link.abort()
+
+
+@pytest.mark.parametrize(("error", "code"), [(None, 1000), (ConnectionResetError(), 1011)])
+@pytest.mark.parametrize("half_closes", [True, False])
+def test_a_target_that_greets_and_ends_before_the_connection_is_open(
+    made: House, half_closes: bool, error: Exception | None, code: int
+) -> None:  # fmt: skip
+    bridge = Bridge(made, early=b"greeting")
+    if half_closes:
+        bridge.link.eof_received()
+        code = 1000
+    bridge.link.connection_lost(error)
+    client = connect(made, bridge)
+    made.loop.settle()
+    frames = client.frames()
+    assert [(frame.opcode, frame.payload[:2]) for frame in frames] == [(2, b"gr"), (8, code.to_bytes(2, "big"))]
+
+
+def test_a_target_that_ends_its_half_before_the_connection_is_open(made: House) -> None:
+    bridge = Bridge(made, early=b"greeting")
+    assert bridge.link.eof_received()
+    client = connect(made, bridge)
+    made.loop.settle()
+    assert [frame.opcode for frame in client.frames()] == [2, 8]

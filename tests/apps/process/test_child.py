@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,46 @@ def test_descendants_do_not_outlive_the_program(trap: str) -> None:
         await until(lambda: parent.is_gone)
         assert parent.status == 0
         await until(lambda: not group_members(child.pid))
+
+    run(story())
+
+
+def test_descendants_are_killed_while_the_output_waits_for_the_client() -> None:
+    async def story() -> None:
+        parent = Parent()
+        script = "trap '' TERM; sleep 1000 </dev/null >/dev/null 2>&1 & read go; echo last"
+        child = start(parent, launch(script, stop_timeout=0.05))
+        child.pause()
+        child.write(b"go\n")
+        await until(lambda: child.status is not None)
+        try:
+            await until(lambda: not group_members(child.pid))
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        assert not parent.is_gone and parent.out == b""
+        child.resume()
+        await until(lambda: parent.is_gone)
+        assert (parent.out, parent.status) == (b"last\n", 0)
+
+    run(story())
+
+
+def test_no_group_is_given_up_before_sigkill(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        parent, loop = Parent(), asyncio.get_running_loop()
+        signals: list[int] = []
+
+        def signalled(child: Child, number: int) -> bool:
+            signals.append(number)
+            return True
+
+        child = start(parent, launch("exit 0", stop_timeout=1.0))
+        await until(lambda: parent.is_gone)
+        monkeypatch.setattr(Child, "_signal", signalled)
+        child._group_left = loop.time() - 1000.0  # the loop stood still
+        child._look_at_group(False)
+        assert signals == [0, signal.SIGKILL]
 
     run(story())
 

@@ -26,6 +26,25 @@ def test_a_mount_s_programs_share_so_many_lines_a_minute() -> None:
     assert len(lines.lines) == ERROR_LINES
 
 
+def test_a_read_with_many_lines_costs_no_more_than_those_that_may_be_logged() -> None:
+    added: list[bytes] = []
+    left_out: list[int] = []
+
+    class Counted(ErrorLog):
+        def add(self, pid: int, line: bytes) -> None:
+            added.append(line)
+
+        def leave_out(self, lines: int) -> None:
+            left_out.append(lines)
+
+    errors = Errors(Counted(Lines(), "/p"))
+    errors.feed(7, b"\n" * 30_000 + b"  x\n" * 30_000 + b"last")
+    assert added == [b"  x"] * ERROR_LINES
+    assert left_out == [30_000 - ERROR_LINES]
+    errors.finish(7)
+    assert added[-1] == b"last"
+
+
 def test_a_line_of_errors_is_cut() -> None:
     lines = Lines()
     errors = Errors(ErrorLog(lines, "/p"))

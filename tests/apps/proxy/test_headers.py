@@ -100,8 +100,27 @@ def test_the_target_s_path_takes_the_place_of_the_mount_s(
     assert resource(asked, ProxyTargetForm().convert(url)) == expected
 
 
-@pytest.mark.parametrize("rest", ["..", "../x", "a/../b", "a/..", ".", "a\\..\\b", "a/./b", "a\0b"])
+@pytest.mark.parametrize(
+    "rest", ["..", "../x", "a/../b", "a/..", ".", "a\\..\\b", "a/./b", "a\0b", "..;/x", "..;a=b", "a/.;x/b", "a\\..;\\b"]
+)
 def test_no_client_leaves_the_target_s_path(rest: str) -> None:
     asked = handshake(mount="/x/{rest...}", path=f"/x/{rest}", raw_path=b"", params={"rest": rest})
     with pytest.raises(BadPath):
         resource(asked, ProxyTargetForm().convert("ws://h/base"))
+
+
+@pytest.mark.parametrize(("url", "refused"), [("ws://h", True), ("ws://h/", True), ("ws://h/base", False)])
+def test_no_client_names_another_host(url: str, refused: bool) -> None:
+    """A target, or a server behind it, may read a path that begins with two slashes as a host and a path (RFC 3986 4.2)."""
+    asked = handshake(mount="/x/{rest...}", path="/x//evil/y", raw_path=b"", params={"rest": "/evil/y"})
+    target = ProxyTargetForm().convert(url)
+    if refused:
+        with pytest.raises(BadPath):
+            resource(asked, target)
+    else:
+        assert resource(asked, target) == "/base//evil/y"
+
+
+def test_a_semicolon_in_a_segment_is_kept() -> None:
+    asked = handshake(mount="/x/{rest...}", path="/x/a;b/..c;d", raw_path=b"", params={"rest": "a;b/..c;d"})
+    assert resource(asked, ProxyTargetForm().convert("ws://h/base")) == "/base/a;b/..c;d"

@@ -115,9 +115,9 @@ class HttpRun:
                 self._phase = HttpPhase.ANSWERING
             elif phase is HttpPhase.ANSWERING and kind == "http.response.body":
                 more = bool(event.get("more_body"))
-                if not more:
-                    self._phase = HttpPhase.ANSWERED
                 waiting = self._answer.send(bytes(event.get("body") or b""), more)
+                if not more:  # not before: send() may refuse the body, and an application may go on after that
+                    self._phase = HttpPhase.ANSWERED
                 if waiting is not None:
                     await waiting
             else:

@@ -27,7 +27,9 @@ class TargetStream(asyncio.Protocol):
     `send_backlog` allows for the client.
     """
 
-    __slots__ = ("_connection", "_early", "_ends", "_half_closed", "_loop", "_paused", "_room", "_timer", "_transport", "_writer")
+    __slots__ = (
+        "_connection", "_early", "_end_before", "_ends", "_half_closed", "_loop", "_paused", "_room", "_timer", "_transport", "_writer",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -37,6 +39,8 @@ class TargetStream(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._early = b""
         self._paused = False
+        self._end_before: int | None = None
+        """The close code for a target that has ended before the client's connection is open."""
         self._ends = False
         self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -45,13 +49,13 @@ class TargetStream(asyncio.Protocol):
         """The client's connection is open."""
         self._connection = connection
         self._writer = writer_of(connection)
-        if self._transport is None:
-            connection.close(INTERNAL_ERROR, "the connection to the target is lost")
-        else:
+        if self._transport is not None and not self._half_closed:
             self._transport.resume_reading()
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
+        if self._end_before is not None:
+            self._close_client(self._end_before if early else INTERNAL_ERROR)  # without a word, the target has refused the client
         return BridgeSession(self, connection, handshake.subprotocol in BYTES_ONLY)
 
     def abort(self) -> None:
@@ -90,8 +94,7 @@ class TargetStream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The target sends no more: the client is closed with 1000. A WebSocket has no half that could stay open."""
-        if self._connection is not None:
-            self._connection.close(NORMAL, "")
+        self._close_client(NORMAL)
         self._half_closed = not self._ends and self._transport is not None and self._transport.can_write_eof()
         return self._half_closed  # bytes that wait for the target are still written; the session ends the stream
 
@@ -100,11 +103,15 @@ class TargetStream(asyncio.Protocol):
         self._wake()
         if self._timer is not None:
             self._timer.cancel()
-        if self._connection is not None and self._connection.is_open:
-            if exc is None:
-                self._connection.close(NORMAL, "")
-            else:
-                self._connection.close(INTERNAL_ERROR, "the connection to the target is lost")
+        self._close_client(NORMAL if exc is None else INTERNAL_ERROR)
+
+    def _close_client(self, code: int) -> None:
+        """Close the client's connection after all that the target sent; if it is not open yet, as soon as it is."""
+        if self._connection is None:
+            if self._end_before is None:
+                self._end_before = code
+        elif self._connection.is_open:
+            self._connection.close(code, "" if code == NORMAL else "the connection to the target is lost")
 
     # -- to the target
 

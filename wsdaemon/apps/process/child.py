@@ -85,8 +85,8 @@ class Child:
     """A program that runs. Constructed, it has started."""
 
     __slots__ = (
-        "_discarding", "_errors", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused", "_pending", "_pidfd",
-        "_process", "_reads_left", "_room", "_stdin", "_timer", "pid", "status", "unwritten",
+        "_discarding", "_errors", "_group_ended", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused",
+        "_pending", "_pidfd", "_process", "_reads_left", "_room", "_stdin", "_timer", "_told", "pid", "status", "unwritten",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,9 @@ class Child:
         self._paused = False
         self._discarding = False
         self._group_left = 0.0
+        self._group_ended = False
+        self._told = False
+        """Whether the parent knows of the end of the output."""
         self._reads_left = READS_AT_THE_END
         self._timer: asyncio.TimerHandle | None = None
         streams = [cast(FileIO, stream) for stream in (process.stdin, process.stdout, process.stderr)]
@@ -241,7 +244,8 @@ class Child:
                 self._close_output()
         if self._output is None and self.status is not None and not self._paused:
             self._parent.output_ended(self.status)
-            self._look_at_group()
+            self._told = True
+            self._perhaps_gone()
 
     def _close_output(self) -> None:
         output, self._output = self._output, None
@@ -320,13 +324,19 @@ class Child:
         self._close_errors()
         self._group_left = self._loop.time() + self._launch.stop_timeout
         self._read_the_rest()
+        self._look_at_group(False)
 
-    def _look_at_group(self) -> None:
-        """Be done when no process of the group is left; kill those that do not end."""
+    def _look_at_group(self, killed: bool) -> None:
+        """Kill processes of the group that do not end, whether or not the client takes the output. `killed`: SIGKILL was sent before."""
         late = self._loop.time() - self._group_left
-        if not self._signal(0) or late > self._launch.stop_timeout:
-            self._parent.gone()
+        if not self._signal(0) or (killed and late > self._launch.stop_timeout):
+            self._group_ended = True  # no look after this one: another group may have the number
+            self._perhaps_gone()
             return
         if late >= 0:
-            self._signal(signal.SIGKILL)
-        self._loop.call_later(GROUP_LOOK_SECONDS, self._look_at_group)
+            killed = self._signal(signal.SIGKILL)
+        self._loop.call_later(GROUP_LOOK_SECONDS, self._look_at_group, killed)
+
+    def _perhaps_gone(self) -> None:
+        if self._group_ended and self._told:
+            self._parent.gone()

@@ -35,6 +35,10 @@ class ErrorLog:
             shown = "".join(character if character.isprintable() or character == "\t" else "?" for character in text)
             self._lines.info("stderr", "{mount}, program {pid}: {line}", mount=self._mount, pid=pid, line=shown)
 
+    def leave_out(self, lines: int) -> None:
+        """Count lines that are not logged."""
+        self._lines.leave_out("stderr", lines)
+
 
 class Errors:
     """The standard error of one program, in lines."""
@@ -46,10 +50,16 @@ class Errors:
         self._rest = b""
 
     def feed(self, pid: int, data: bytes) -> None:
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()[:ERROR_LINE_BYTES]
-        for line in lines:
+        """Log the lines in `data`, at most ERROR_LINES of them: a read may have thousands, and a minute has no more."""
+        data = self._rest + data
+        end = data.rfind(b"\n") + 1
+        lines, self._rest = data[:end], data[end : end + ERROR_LINE_BYTES]
+        for _ in range(ERROR_LINES):
+            line, _end, lines = lines.lstrip(b"\r\n").partition(b"\n")
+            if not line:
+                return
             self._log.add(pid, line)
+        self._log.leave_out(lines.count(b"\n"))
 
     def finish(self, pid: int) -> None:
         """The program has ended: its last line may have no end."""

@@ -84,15 +84,23 @@ class BadPath(Exception):
     """A path that a target might read as another one."""
 
 
+def _leaves(part: str) -> bool:
+    """Whether a part of the path that the client chose has `.` or `..` as a segment.
+
+    A target may also take a backslash for a slash, and servlet containers cut a segment at its first semicolon (RFC 3986 3.3).
+    """
+    return "\0" in part or any(segment.partition(";")[0] in (".", "..") for segment in part.replace("\\", "/").split("/"))
+
+
 def resource(handshake: Handshake, target: ProxyTarget) -> str:
-    """Path and query for the target. BadPath if a part of the path that the client chose has `.` or `..` as a segment."""
+    """Path and query for the target. BadPath if the client's part of the path could lead out of the target's path, or to another host."""
     path = target.filled_path(handshake.params)
     last = handshake.mount.rpartition("/")[2]
     if last.endswith("...}"):
         rest = handshake.params[last[1:-4]]
         begins = handshake.path[: len(handshake.path) - len(rest)].endswith("/")
         path = path.removesuffix("/") + ("/" + quote(rest, safe="/!$&'()*+,;=:@-._~") if rest or begins else "")
-    if any(value in (".", "..") or "\0" in value for part in handshake.params.values() for value in part.replace("\\", "/").split("/")):
+    if any(_leaves(part) for part in handshake.params.values()) or path.startswith("//"):
         raise BadPath
     query = "&".join(part for part in (target.query, handshake.query_string.decode("latin-1")) if part)
     return (path or "/") + (f"?{query}" if query else "")
