@@ -67,7 +67,7 @@ class AllWorkers:
             self._asked(message)
         elif kind == "gathered":
             future = self._questions.get(int(message["request"]))
-            if future is not None and not future.done():
+            if future is not None and not future.done() and descriptors:  # none if this process has too many open files
                 told = json.loads(read_memory(descriptors[0]))
                 views = [WorkerView(*view) for view in told["workers"]]
                 found = Gathered(told["state"], told["pid"], told["started_at"], views, told["answers"], told.get("ended"))

@@ -67,6 +67,8 @@ class Hub:
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         match message["kind"]:
+            case "worker" if not descriptors:  # the kernel drops them if this process has no room for more; the worker sees that end
+                log.error("the hub has too many open files for the link of worker {number}", number=message.get("number"))
             case "worker":
                 self.server.attach(socket.socket(fileno=descriptors[0]))
                 descriptors = descriptors[1:]
