@@ -287,3 +287,27 @@ def test_a_client_that_is_closed_is_not_broken() -> None:
         assert broken == []
 
     run(work)
+
+
+def test_the_frames_of_the_former_hub_are_handled_before_a_new_one_is_greeted() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+        bodies: list[bytes] = []
+        told.client.handle(TOLD, bodies.append)
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        told.client.attach(ours)
+        theirs.send(frame(WELCOME, 0, protocol.welcome(b"hub-one-")))
+        await until(lambda: told.client.is_there)
+        sent = [b"%03d" % number * 1000 for number in range(66)]  # 198 kB: several reads
+        for body in sent:
+            theirs.sendall(frame(TOLD, 0, body))
+        theirs.close()
+        end = hub_end(told.client, loop)
+        assert bodies == sent
+        await greet(end, told.client, b"hub-two-")
+        assert told.events == [("returned", False), "lost", ("returned", False)]
+        told.client.close()
+        end.stream.close()
+
+    run(work)

@@ -93,7 +93,12 @@ class HubClient:
         self._breaking: asyncio.TimerHandle | None = None
 
     def attach(self, end: socket.socket) -> None:
-        """Say hello to the hub at the other end of this socket. A former socket is closed, and its link lost."""
+        """Say hello to the hub at the other end of this socket. A former socket is closed, and its link lost.
+
+        The frames that the former hub sent are handled first, because their publishers may have their answers already.
+        """
+        if self._stream is not None:
+            self._stream.read_rest()
         former, self._stream = self._stream, None
         if former is not None:
             former.close()
