@@ -31,7 +31,9 @@ class WorkerLink:
     until it says hello again.
     """
 
-    __slots__ = ("add", "answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker")
+    __slots__ = (
+        "_paged", "_paged_at", "add", "answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker",
+    )  # fmt: skip
 
     add: Callable[[bytes], None]
     send: Callable[[bytes], None]
@@ -46,6 +48,20 @@ class WorkerLink:
         self.answers: list[bytes] = []
         """The answers of this turn that depend on frames to other workers; and in `needs` these workers, for each of them."""
         self.needs: list[Sequence[WorkerLink]] = []
+        self._paged = 0  # bytes of the pages of this turn
+        self._paged_at = 0  # the bytes that the stream had queued before
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait here for this worker to read: those of earlier turns, and the pages of this one."""
+        stream = self.stream
+        return stream.queued - stream.sent + (self._paged if stream.queued == self._paged_at else 0)
+
+    def paged(self, size: int) -> None:
+        """An answer with a page of messages has been sent in this turn."""
+        if self.stream.queued != self._paged_at:
+            self._paged, self._paged_at = 0, self.stream.queued
+        self._paged += size
 
     def __repr__(self) -> str:
         return f"<link to worker {self.worker}>"
