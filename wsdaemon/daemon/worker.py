@@ -140,15 +140,15 @@ def main() -> None:
     signals.about_upgrades = WITH_WORKERS
     signals.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
-    reactor = install()
-    settings, problems = child.read_settings()
-    opened = child.make_log(settings.logging)
-    if opened is not None:
-        opened.gather(loop_of(reactor))
-    worker = Worker(child, settings, reactor)
-    process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
-    worker.reload_all = process.reload
     try:
+        reactor = install()
+        settings, problems = child.read_settings()
+        opened = child.make_log(settings.logging)
+        if opened is not None:
+            opened.gather(loop_of(reactor))
+        worker = Worker(child, settings, reactor)
+        process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
+        worker.reload_all = process.reload
         if problems:
             raise StartError(SettingsError(problems))
         process.open()
