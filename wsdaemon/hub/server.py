@@ -199,6 +199,7 @@ class HubServer:
 
     def _begin(self, link: WorkerLink, hello: Hello) -> None:
         if link.is_new:
+            self._end_former(hello)
             link.is_new = False
             self.links.append(link)
         link.worker, link.generation, link.instance = hello.worker, hello.generation, hello.instance
@@ -208,6 +209,15 @@ class HubServer:
         link.send(frame(WELCOME, 0, protocol.welcome(self.instance)))
         for call in self.begun:
             call(link)
+
+    def _end_former(self, hello: Hello) -> None:
+        """End the link of this worker's predecessor, which has died. A process that its app forked may still hold the other end."""
+        former = [link for link in self.links if (link.worker, link.generation) == (hello.worker, hello.generation)]
+        for link in former:
+            link.stream.read_rest()
+            if link.stream.is_open:
+                link.stream.close()
+                self._link_ended(link, CLOSED_BY_OTHER_SIDE, None)
 
     def _link_ended(self, link: WorkerLink, reason: str, error: BaseException | None) -> None:
         if reason != CLOSED_BY_OTHER_SIDE:
