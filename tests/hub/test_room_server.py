@@ -149,3 +149,24 @@ def test_joins_with_long_answers_are_refused_until_the_worker_has_read_some(monk
         hub.close(worker)
 
     run(work)
+
+
+def test_members_that_are_refused_at_a_declaration_are_logged_with_their_number() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        one = await hub.worker(1, Limits(max_members=2))
+        await one.join("lobby", "ada")
+        two = Worker(2, loop, Limits(max_members=2))
+        two.recorder.declare("lobby", *(f"bob {number}" for number in range(2001)))
+        hub.connect(two)
+        await until(lambda: two.recorder.events)
+        assert (await one.link.presence("lobby", 0)).count == 2
+        expected = f"2000 members of worker 2 at {PATH} came back when its limits had no room for them; no presence names them"
+        assert hub.lines == [expected]
+        two.recorder.declaration.clear()
+        two.link.cut("it was silent")
+        await until(lambda: len(two.recorder.events) == 3)
+        assert hub.lines == [expected], "a declaration begins its own count"
+        hub.close(one, two)
+
+    run(work)

@@ -52,6 +52,7 @@ class RoomServer:
         server.handle(room_messages.PUBLISH, self._publish)
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
+        server.handle(room_messages.DECLARE, self._handler(self._declare))
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
@@ -122,6 +123,20 @@ class RoomServer:
                     self._server.answer(link, request, answer)
 
         return handle
+
+    def _declare(self, link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+        rooms, patterns, is_last = value
+        for room, members, watch, held in rooms:
+            order.declare(link, room, [(Presence(id, identity), owner) for id, identity, owner in members], watch, held)
+        for pattern in patterns:
+            order.follow_pattern(link, pattern)
+        if not is_last:
+            return sheet([])
+        if refused := order.declared(link):
+            path = next(path for path, each in self._by_path.items() if each is order)
+            line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
+            self._server.report(line.format(refused, link.worker, path), None)
+        return sheet(order.held())
 
     def _ended(self, link: WorkerLink) -> None:
         for order in self._orders:
@@ -233,17 +248,6 @@ def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return b""
 
 
-def _declare(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
-    rooms, patterns, is_last = value
-    for room, members, watch, held in rooms:
-        order.declare(link, room, [(Presence(id, identity), owner) for id, identity, owner in members], watch, held)
-    for pattern in patterns:
-        order.follow_pattern(link, pattern)
-    if is_last:
-        order.declared(link)
-    return sheet(order.held() if is_last else [])
-
-
 _ANSWERERS: dict[int, Answerer] = {
     room_messages.JOIN: _join,
     room_messages.LEAVE: _leave,
@@ -258,6 +262,5 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.STANDINGS: _standings,
     room_messages.CHANGED: _changed,
     room_messages.PROBE: _probe,
-    room_messages.DECLARE: _declare,
     room_messages.CLOSE: _close,
 }

@@ -105,7 +105,7 @@ class HubServer:
         self.begun: list[Callable[[WorkerLink], None]] = []
         self.ended: list[Callable[[WorkerLink], None]] = []
         self._has_heartbeat = has_heartbeat
-        self._report = report
+        self.report = report
         self._handlers: dict[int, Handler] = {HELLO: self._hello}
         self._attached: list[WorkerLink] = []
         self._asked_for_flush = False
@@ -183,14 +183,14 @@ class HubServer:
         return received
 
     def _failed(self, link: WorkerLink, kind: int, request: int, error: Exception) -> None:
-        self._report(f"the hub could not handle a message of kind {kind} from worker {link.worker}", error)
+        self.report(f"the hub could not handle a message of kind {kind} from worker {link.worker}", error)
         if request:
             self.refuse(link, request, RefusedQuestion("internal", "the hub could not handle this"))
 
     def _hello(self, link: WorkerLink, request: int, body: bytes) -> None:
         hello = protocol.read_hello(body)
         if hello.version != protocol.VERSION:
-            self._report(f"a worker speaks version {hello.version} of the link's protocol, and the hub version {protocol.VERSION}", None)
+            self.report(f"a worker speaks version {hello.version} of the link's protocol, and the hub version {protocol.VERSION}", None)
             link.stream.send(frame(UNWELCOME, 0, protocol.unwelcome()))
             link.stream.close()
             self._attached.remove(link)
@@ -221,7 +221,7 @@ class HubServer:
 
     def _link_ended(self, link: WorkerLink, reason: str, error: BaseException | None) -> None:
         if reason != CLOSED_BY_OTHER_SIDE:
-            self._report(f"the link to worker {link.worker} ended: {reason}", error)
+            self.report(f"the link to worker {link.worker} ended: {reason}", error)
         self._attached.remove(link)
         link.add = _drop
         if not link.is_new:
@@ -289,7 +289,7 @@ class HubServer:
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
         for link in self.links:
             if not link.is_dropped and (reason := link.stream.behind()):
-                self._report(f"worker {link.worker} is too slow for the hub and begins its link anew: {reason}", None)
+                self.report(f"worker {link.worker} is too slow for the hub and begins its link anew: {reason}", None)
                 link.stream.drop(frame(RESYNC, 0, b""))
                 link.is_dropped = True
                 link.add = _drop
