@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -135,10 +136,11 @@ def test_joins_with_long_answers_are_refused_until_the_worker_has_read_some(monk
 
         joins = [worker.link.join("lobby", Presence(f"member {n}", {}), start, watch=False, owner="") for n in range(50)]
         pages = [worker.link.history("lobby", start, 100, False) for _ in range(50)]
-        while not all(each.done() for each in (*joins, *pages)):
+        asked: list[asyncio.Future[Any]] = [*joins, *pages]
+        while not all(each.done() for each in asked):
             note()
             await asyncio.sleep(0)
-        errors = [each.exception() for each in (*joins, *pages)]
+        errors = [each.exception() for each in asked]
         refused = [error for error in errors if error is not None]
         assert len(errors) > len(refused) > 50
         assert all(isinstance(error, BrokerUnavailable) and "wait to be read" in str(error) for error in refused)
