@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from tests.support.colleagues import Team
 from tests.support.fakes import Loop
+from tests.support.inside import descriptors
 from wsdaemon.daemon import all_workers
-from wsdaemon.daemon.all_workers import PATIENCE_SECONDS
+from wsdaemon.daemon.all_workers import MAX_OPEN, PATIENCE_SECONDS, AllWorkers
+from wsdaemon.daemon.channel import MAX_WAITING_MESSAGES
 from wsdaemon.ops.workers import WorkersAway
 
 
@@ -56,3 +58,39 @@ def test_what_is_answered_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         assert begun == [1]
         gate.set_result(None)
         loop.advance(2)
+
+
+def test_a_supervisor_that_stands_still_is_owed_a_bounded_number_of_questions() -> None:
+    with Loop() as loop:
+        worker = Team(loop, 1).workers[1]
+        worker.holds = True
+        tasks = [loop.create_task(worker.all.gather("other", {}, None)) for _ in range(MAX_OPEN + 5)]
+        loop.settle()
+        assert len(worker.waiting) == MAX_OPEN < MAX_WAITING_MESSAGES
+        assert [task.done() for task in tasks] == [False] * MAX_OPEN + [True] * 5
+        assert all(isinstance(task.exception(), WorkersAway) for task in tasks[MAX_OPEN:])
+        loop.advance(PATIENCE_SECONDS + 0.1)
+        assert all(task.done() and isinstance(task.exception(), WorkersAway) for task in tasks)
+        late = loop.create_task(worker.all.gather("other", {}, None))
+        loop.settle()
+        assert isinstance(late.exception(), WorkersAway)
+        assert len(worker.waiting) == MAX_OPEN, "those before have no answer yet"
+        worker.go_on()
+        found = loop.create_task(worker.all.gather("other", {}, None))
+        loop.settle()
+        assert set(found.result().answers) == {"1"}
+
+
+def test_a_question_that_cannot_be_sent_leaves_nothing_behind() -> None:
+    def fail(kind: str, descriptors: Sequence[int], **fields: object) -> None:
+        raise ValueError("too long")
+
+    with Loop() as loop:
+        worker = AllWorkers(loop, fail)
+        before = descriptors()
+        task = loop.create_task(worker.gather("other", {}, None))
+        loop.settle()
+        with pytest.raises(ValueError, match="too long"):
+            task.result()
+        assert not worker._questions
+        assert descriptors() == before

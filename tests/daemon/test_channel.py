@@ -120,3 +120,18 @@ def test_a_message_that_is_too_long_is_a_mistake_of_the_caller() -> None:
         two.theirs.close()
 
     asyncio.run(main())
+
+
+def test_a_channel_that_is_finished_reads_the_last_messages_and_ends_once() -> None:
+    async def main() -> None:
+        two = Two(asyncio.get_running_loop())
+        child = two.child()
+        child.send("failed", reason="no such module")
+        inherited = os.dup(two.theirs.fileno())  # by a process that the child started, which lives on
+        child.close()
+        two.supervisor.finish()
+        assert [message for message, _ in two.told] == [{"kind": "failed", "reason": "no such module"}]
+        assert two.ends == ["supervisor"]
+        os.close(inherited)
+
+    asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogBeginner
 
+from wsdaemon.daemon.channel import Channel
 from wsdaemon.daemon.child_process import MAX_REASON_CHARACTERS, SUPERVISOR_DIED, ChildProcess
 from wsdaemon.daemon.heartbeats import Heartbeats, SlotState
-from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role
+from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role, environment
 from wsdaemon.settings.model import LoggingSettings
 
 
@@ -105,3 +107,37 @@ def test_the_log_is_the_file_that_the_supervisor_opened(child: ChildProcess, mon
     log({"log_format": "again", "log_namespace": "wsdaemon", "log_time": 0.0})
     assert "again" in path.read_text()
     log.close()
+
+
+def test_a_child_that_fails_before_it_has_a_loop_tells_its_reason(child: ChildProcess) -> None:
+    ours, theirs = Channel.pair()
+    with ours, theirs:
+        object.__setattr__(child.manifest, "descriptors", {"supervisor": theirs.fileno()})
+        child.failed("no settings")
+        assert json.loads(ours.recv(1000)) == {"kind": "failed", "reason": "no settings"}
+        ours.close()
+        child.failed("the supervisor has died")
+
+
+@pytest.mark.parametrize(("role", "program"), [(Role.WORKER, "worker"), (Role.HUB, "hub")])
+def test_a_child_whose_settings_cannot_be_read_tells_the_traceback(role: Role, program: str) -> None:
+    page, (ours, theirs) = Heartbeats.make(2), Channel.pair()
+    heritage = Manifest(
+        role=role, number=0 if role is Role.HUB else 1, generation=1, supervisor=os.getpid(), workers=2, settings="\ud800",
+        source="ws.ini", directory="/", log=InheritedLog(destination="stdout", prefix=""),
+        descriptors={"heartbeats": page, "supervisor": theirs.fileno()},
+    )  # fmt: skip
+    memory = heritage.write()
+    with ours:
+        code = f"from wsdaemon.daemon.{program} import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment(os.environ, memory), pass_fds=[memory, page, theirs.fileno()], check=False,
+            capture_output=True, timeout=60,
+        )  # fmt: skip
+        theirs.close()
+        for descriptor in (memory, page):
+            os.close(descriptor)
+        assert done.returncode == 1
+        told = json.loads(ours.recv(100_000))
+    assert told["kind"] == "failed"
+    assert "read_settings" in told["reason"] and "UnicodeEncodeError" in told["reason"]

@@ -95,6 +95,21 @@ def test_a_child_that_hangs_gives_the_stack_of_its_main_thread(monkeypatch: pyte
     run_inside(main())
 
 
+def test_a_child_that_ends_while_its_stack_is_asked_for_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        started = start(asyncio.get_running_loop(), monkeypatch, "answer")
+        await until(lambda: bool(started.told))
+        os.kill(started.child.process.pid, signal.SIGSTOP)
+        asked = asyncio.ensure_future(started.child.take_stack())
+        await asyncio.sleep(0)
+        started.child.kill()
+        await reaped(started.child)
+        assert not asked.done()
+        assert await asked == ""
+
+    run_inside(main())
+
+
 def test_a_child_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         before = count_descriptors()

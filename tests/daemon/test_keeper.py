@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.fakes import Loop
 from wsdaemon.daemon.inheritance import Role
-from wsdaemon.daemon.keeper import END_SECONDS, FAILED_STARTS, LAST_RETRY_SECONDS, LONG_LIFE_SECONDS, Keeper
+from wsdaemon.daemon.keeper import END_SECONDS, FAILED_STARTS, LAST_RETRY_SECONDS, LONG_LIFE_SECONDS, REAP_SECONDS, Keeper
 
 
 class Process:
@@ -27,7 +27,16 @@ class Process:
 
 
 class Channel:
+    """`ended` is called by `finish`, as a channel calls its owner at the end."""
+
     open = True
+
+    def __init__(self) -> None:
+        self.ended: Callable[[], None] = lambda: None
+
+    def finish(self) -> None:
+        self.open = False
+        self.ended()
 
 
 class FakeChild:
@@ -62,6 +71,7 @@ class Kept:
         self.waits: list[float] = []
         self.reasons: list[str] = []
         self.ready = 0
+        self.ends = 0
         self.problem: OSError | None = None
         self.keeper = Keeper(
             Role.WORKER, 2, loop, launch=self.launch, ready=self.became_ready, lost=lambda child, wait: self.waits.append(wait),
@@ -71,8 +81,15 @@ class Kept:
     def launch(self) -> Any:
         if self.problem is not None:
             raise self.problem
-        self.started.append(FakeChild())
-        return self.started[-1]
+        child: Any = FakeChild()
+        child.channel.ended = lambda: self.told_of_the_end(child)
+        self.started.append(child)
+        return child
+
+    def told_of_the_end(self, child: Any) -> None:
+        """As the supervisor, which tells its gathering first."""
+        self.ends += 1
+        self.keeper.channel_ended(child)
 
     def became_ready(self, child: Any) -> None:
         self.ready += 1
@@ -217,3 +234,31 @@ def test_a_start_that_waits_is_cancelled_by_the_release(kept: Kept) -> None:
     kept.loop.advance(60)
     assert ended.done()
     assert len(kept.started) == 1
+
+
+def test_a_death_that_is_seen_before_the_end_of_the_channel_is_told_as_that_end(kept: Kept) -> None:
+    kept.keeper.start()
+    kept.keeper.became_ready()
+    kept.end(-9)
+    assert kept.ends == 1
+    kept.loop.settle()
+    assert len(kept.started) == 2
+
+
+def test_a_child_that_lives_on_is_looked_at_by_one_timer(kept: Kept) -> None:
+    kept.keeper.start()
+    kept.keeper.became_ready()
+    child: Any = kept.started[0]
+    child.channel.open = False
+    polls = 0
+
+    def poll() -> None:
+        nonlocal polls
+        polls += 1
+
+    child.process.poll = poll
+    for _ in range(20):
+        kept.keeper.look()
+    polls = 0
+    kept.loop.advance(REAP_SECONDS)
+    assert polls == 1

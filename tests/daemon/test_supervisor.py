@@ -35,7 +35,8 @@ class Process:
 class Channel:
     open = True
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self.ended = ended
         self.sent: list[str] = []
         self.passed: dict[str, int] = {}
 
@@ -43,16 +44,20 @@ class Channel:
         self.sent.append(kind)
         self.passed[kind] = len(descriptors)
 
+    def finish(self) -> None:
+        self.open = False
+        self.ended()
+
 
 class FakeChild:
     """A child as the supervisor knows it."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, ended: Callable[[Any], None]) -> None:
         self.manifest = manifest
         self.role, self.number = manifest.role, manifest.number
         self.name = f"worker {self.number}" if self.number else "hub"
         self.process = Process()
-        self.channel = Channel()
+        self.channel = Channel(lambda: ended(self))
         self.ready_since: float | None = None
         self.reason = ""
         self.hung = False
@@ -91,9 +96,10 @@ class House:
         return int(self.loop.time() * 1e9)
 
     def start_child(
-        self, loop: Loop, make_manifest: Callable[[Mapping[str, int]], Manifest], descriptors: Mapping[str, int], **told: object
-    ) -> FakeChild:
-        self.started.append(FakeChild(make_manifest(descriptors)))
+        self, loop: Loop, make_manifest: Callable[[Mapping[str, int]], Manifest], descriptors: Mapping[str, int], *,
+        ended: Callable[[Any], None], **told: object,
+    ) -> FakeChild:  # fmt: skip
+        self.started.append(FakeChild(make_manifest(descriptors), ended))
         return self.started[-1]
 
     def latest(self, number: int) -> FakeChild:
@@ -185,6 +191,15 @@ def test_a_worker_that_is_replaced_serves_at_once_and_gets_a_new_link_to_the_hub
     assert "hub" in house.latest(1).manifest.descriptors
     house.be_ready(1)
     assert house.latest(1).channel.sent == ["serve"]
+
+
+def test_the_counts_of_a_worker_whose_death_is_seen_before_the_end_of_its_channel_stay(house: House) -> None:
+    house.start()
+    gathering = house.supervisor._gathering
+    gathering._last[1] = b"[]"
+    house.latest(1).process.returncode = -9
+    house.pass_time(1, [0, 2])
+    assert 1 not in gathering._last, "they are in the sum of the ended"
 
 
 def test_a_new_hub_gets_a_link_to_each_worker_and_the_workers_are_given_theirs(house: House) -> None:

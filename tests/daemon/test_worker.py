@@ -176,3 +176,14 @@ def test_relative_paths_start_from_the_directory_of_the_settings(tmp_path: Path)
     assert not problems
     assert settings.daemon.python_path == (tmp_path / "etc" / "lib",)
     assert settings.source == "etc/ws.ini"
+
+
+def test_a_worker_without_a_link_to_the_hub_ends(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            serving.say("hub")  # its descriptor was lost, because this process has too many open files
+            assert serving.reactor.stopped == 1
+            serving.worker._hub._break("a frame could not be handled")
+            assert serving.reactor.stopped == 2
+
+    run_inside(main())

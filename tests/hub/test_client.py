@@ -228,3 +228,86 @@ def test_another_version_of_the_protocol_is_reported() -> None:
         end.stream.close()
 
     run(work)
+
+
+def test_a_worker_that_cannot_handle_a_frame_is_broken_at_once() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+        broken: list[str] = []
+        told.client.broken.append(broken.append)
+        told.client.handle(TOLD, lambda body: 1 // 0)  # type: ignore[arg-type]
+        end = hub_end(told.client, loop)
+        await greet(end, told.client)
+        end.stream.send(frame(TOLD, 0, b""))
+        await until(lambda: broken)
+        assert "ZeroDivisionError" in broken[0]
+        assert told.events[-1] == "lost"
+        told.client.close()
+        end.stream.close()
+
+    run(work)
+
+
+def test_a_worker_is_broken_if_no_other_hub_comes() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+        broken: list[str] = []
+        told.client.broken.append(broken.append)
+        end = hub_end(told.client, loop)
+        await greet(end, told.client)
+        end.stream.close()
+        await until(lambda: not told.client.is_there)
+        end = hub_end(told.client, loop)
+        loop.shift += client_module.LINK_SECONDS + 1
+        await greet(end, told.client, b"hub-two-")
+        assert broken == [], "a new hub came in time"
+        end.stream.close()
+        await until(lambda: not told.client.is_there)
+        assert broken == []
+        loop.shift += client_module.LINK_SECONDS + 1
+        await until(lambda: broken)
+        assert len(broken) == 1
+
+    run(work)
+
+
+def test_a_client_that_is_closed_is_not_broken() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+        broken: list[str] = []
+        told.client.broken.append(broken.append)
+        end = hub_end(told.client, loop)
+        await greet(end, told.client)
+        end.stream.close()
+        await until(lambda: not told.client.is_there)
+        told.client.close()
+        loop.shift += client_module.LINK_SECONDS + 1
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert broken == []
+
+    run(work)
+
+
+def test_the_frames_of_the_former_hub_are_handled_before_a_new_one_is_greeted() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        told = Told(loop)
+        bodies: list[bytes] = []
+        told.client.handle(TOLD, bodies.append)
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        told.client.attach(ours)
+        theirs.send(frame(WELCOME, 0, protocol.welcome(b"hub-one-")))
+        await until(lambda: told.client.is_there)
+        sent = [b"%03d" % number * 1000 for number in range(66)]  # 198 kB: several reads
+        for body in sent:
+            theirs.sendall(frame(TOLD, 0, body))
+        theirs.close()
+        end = hub_end(told.client, loop)
+        assert bodies == sent
+        await greet(end, told.client, b"hub-two-")
+        assert told.events == [("returned", False), "lost", ("returned", False)]
+        told.client.close()
+        end.stream.close()
+
+    run(work)

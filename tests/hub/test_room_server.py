@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.support.hub import PATH, Hub, Worker
 from tests.support.links import ShiftedLoop, run, until
 from wsdaemon.brokers import Limits, contract
-from wsdaemon.brokers.contract import BrokerUnavailable
+from wsdaemon.brokers.contract import BrokerUnavailable, Presence
 from wsdaemon.hub import room_messages
 from wsdaemon.hub import room_server as room_server_module
 from wsdaemon.hub.room_server import SWEEP_INTERVAL_SECONDS
@@ -113,5 +114,61 @@ def test_a_worker_that_never_opened_a_mount_may_end() -> None:
         await asyncio.sleep(0)
         await one.link.probe()
         hub.close(one)
+
+    run(work)
+
+
+def test_joins_with_long_answers_are_refused_until_the_worker_has_read_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_server_module, "PAGE_BYTES", 1 << 20)
+
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1, Limits(history=100, history_bytes=1 << 20, max_members=1000))
+        start = await worker.join("lobby", "ada")
+        for _ in range(8):
+            await worker.publish("lobby", bytes(100_000))
+        (link,) = hub.server.links
+        most = 0
+
+        def note() -> None:
+            nonlocal most
+            most = max(most, link.unread)
+
+        joins = [worker.link.join("lobby", Presence(f"member {n}", {}), start, watch=False, owner="") for n in range(50)]
+        pages = [worker.link.history("lobby", start, 100, False) for _ in range(50)]
+        asked: list[asyncio.Future[Any]] = [*joins, *pages]
+        while not all(each.done() for each in asked):
+            note()
+            await asyncio.sleep(0)
+        errors = [each.exception() for each in asked]
+        refused = [error for error in errors if error is not None]
+        assert len(errors) > len(refused) > 50
+        assert all(isinstance(error, BrokerUnavailable) and "wait to be read" in str(error) for error in refused)
+        assert most < 4 << 20
+        assert hub.lines == []
+        again = await worker.link.join("lobby", Presence("member 49", {}), start, watch=False, owner="")
+        assert len(again.messages) == 8
+        hub.close(worker)
+
+    run(work)
+
+
+def test_members_that_are_refused_at_a_declaration_are_logged_with_their_number() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        one = await hub.worker(1, Limits(max_members=2))
+        await one.join("lobby", "ada")
+        two = Worker(2, loop, Limits(max_members=2))
+        two.recorder.declare("lobby", *(f"bob {number}" for number in range(2001)))
+        hub.connect(two)
+        await until(lambda: two.recorder.events)
+        assert (await one.link.presence("lobby", 0)).count == 2
+        expected = f"2000 members of worker 2 at {PATH} came back when its limits had no room for them; no presence names them"
+        assert hub.lines == [expected]
+        two.recorder.declaration.clear()
+        two.link.cut("it was silent")
+        await until(lambda: len(two.recorder.events) == 3)
+        assert hub.lines == [expected], "a declaration begins its own count"
+        hub.close(one, two)
 
     run(work)

@@ -227,3 +227,38 @@ def test_a_worker_that_is_too_far_behind_begins_anew(monkeypatch: pytest.MonkeyP
         hub.close(one, two)
 
     run(work)
+
+
+def test_the_link_of_a_predecessor_ends_when_its_successor_says_hello_though_another_process_holds_it() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        other = await hub.worker(2)
+        former = await hub.worker(1)
+        assert former.stream._socket is not None
+        held = former.stream._socket.dup()  # by a process that an app of the worker has forked
+        held.sendall(frame(ASKED, 7, b"the last words"))
+        former.stream.close()
+        successor = await hub.worker(1)
+        assert hub.events == [("begun", 2), ("begun", 1), ("ended", 1), ("begun", 1)]
+        assert [body for _, _, body in hub.asked] == [b"the last words"]
+        assert [link.worker for link in hub.server.links] == [2, 1]
+        assert hub.lines == []
+        hub.server.tell(hub.link(1), TOLD, b"news")
+        await until(lambda: successor.bodies(TOLD))
+        held.close()
+        hub.close(successor, other)
+
+    run(work)
+
+
+def test_workers_of_two_generations_have_a_link_each() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        old = await hub.worker(1)
+        new = hub.attach()
+        new.stream.send(frame(HELLO, 0, Hello(protocol.VERSION, 1, 2, b"another ").body()))
+        await until(lambda: new.bodies(WELCOME))
+        assert len(hub.server.links) == 2
+        hub.close(old, new)
+
+    run(work)

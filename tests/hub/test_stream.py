@@ -238,3 +238,26 @@ def test_a_backlog_leaves_whole_when_the_other_side_reads_again(size: int) -> No
         end.stream.close()
 
     run(work)
+
+
+def test_the_rest_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "MAX_BACKLOG_BYTES", 2 * stream_module.READ_BYTES)
+
+    async def work(loop: ShiftedLoop) -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        end = End(ours, loop)
+        one = frame(9, 1, bytes(stream_module.READ_BYTES - HEADER.size))
+        for _ in range(5):
+            theirs.sendall(one[: len(one) // 2])
+            theirs.sendall(one[len(one) // 2 :])
+        end.stream.read_rest()
+        assert 0 < len(end.frames) < 5
+        theirs.close()
+        while len(end.frames) < 5:
+            end.stream.read_rest()
+        end.stream.read_rest()
+        assert end.ends == [CLOSED_BY_OTHER_SIDE]
+        end.stream.read_rest()
+
+    run(work)

@@ -18,6 +18,10 @@ from .memory_files import read_memory, write_memory
 PATIENCE_SECONDS = 3.0
 """The supervisor answers within a second, unless it hangs itself."""
 
+MAX_OPEN = 32
+"""Questions of this worker that wait, and those that the supervisor may owe an answer to, also when their patience is over. Fewer than the
+messages that end a channel, so that a supervisor that stands still for a while is not taken for dead."""
+
 MAX_ASKED = 64
 """Questions of others that are answered at once. Further ones get no answer."""
 
@@ -38,17 +42,21 @@ class AllWorkers:
         self._questions: dict[int, asyncio.Future[Gathered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0
+        self._owed = 0  # questions since the supervisor's last answer
 
     def provide(self, what: str, answer: Answer) -> None:
         self._answers[what] = answer
 
     async def gather(self, what: str, question: Mapping[str, Any], own: Any) -> Gathered:
         """As ops.workers.Workers."""
+        if len(self._questions) >= MAX_OPEN or self._owed >= MAX_OPEN:
+            raise WorkersAway("the supervisor has not answered earlier questions")
         self._last += 1
+        self._owed += 1
         number, future = self._last, self._loop.create_future()
         self._questions[number] = future
-        self._send_content("gather", own, request=number, what=what, question=dict(question))
         try:
+            self._send_content("gather", own, request=number, what=what, question=dict(question))
             return await asyncio.wait_for(future, PATIENCE_SECONDS)
         except TimeoutError:
             raise WorkersAway("the supervisor does not answer") from None
@@ -66,8 +74,9 @@ class AllWorkers:
         if kind == "asked":
             self._asked(message)
         elif kind == "gathered":
+            self._owed = 0
             future = self._questions.get(int(message["request"]))
-            if future is not None and not future.done():
+            if future is not None and not future.done() and descriptors:  # none if this process has too many open files
                 told = json.loads(read_memory(descriptors[0]))
                 views = [WorkerView(*view) for view in told["workers"]]
                 found = Gathered(told["state"], told["pid"], told["started_at"], views, told["answers"], told.get("ended"))
@@ -95,5 +104,7 @@ class AllWorkers:
 
     def _send_content(self, kind: str, content: Any, **fields: object) -> None:
         descriptor = write_memory(json.dumps(content, separators=(",", ":")).encode())
-        self._send(kind, [descriptor], **fields)
-        close_all([descriptor])
+        try:
+            self._send(kind, [descriptor], **fields)
+        finally:
+            close_all([descriptor])

@@ -88,6 +88,12 @@ class Channel:
         while self._waiting:
             close_all(self._waiting.popleft()[1])
 
+    def finish(self) -> None:
+        """The other process has ended: read its last messages, and end."""
+        self._readable()
+        if self.open:  # a process that it started has the descriptor, too
+            self._end()
+
     def _send_now(self, message: bytes, descriptors: Sequence[int]) -> bool:
         """False if the other side must read first."""
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []

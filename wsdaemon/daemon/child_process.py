@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
+import json
 import logging
 import os
 import signal
@@ -130,13 +132,16 @@ class ChildProcess:
         self.channel.send(kind, descriptors, **fields)
 
     def failed(self, reason: str) -> None:
-        """Tell the supervisor why the start failed."""
+        """Tell the supervisor why the start failed, also before join()."""
         if len(reason) > MAX_REASON_CHARACTERS:
             half = MAX_REASON_CHARACTERS // 2
             reason = f"{reason[:half]}\n...\n{reason[-half:]}"
         assert len(reason) < MAX_MESSAGE_BYTES
-        assert self.channel is not None
-        self.channel.send("failed", reason=reason)
+        if self.channel is not None:
+            self.channel.send("failed", reason=reason)
+            return
+        with contextlib.suppress(ConnectionError):  # the supervisor has died
+            os.write(self.manifest.descriptors["supervisor"], json.dumps({"kind": "failed", "reason": reason}).encode())
 
     # -- the supervisor's death
 

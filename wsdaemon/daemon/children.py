@@ -72,6 +72,8 @@ class LaunchedChild:
         deadline = loop.time() + STACK_SECONDS
         while loop.time() < deadline and len(content) < MAX_STACK_BYTES:
             await asyncio.sleep(STACK_SECONDS / 10)
+            if self._stack < 0:  # it has ended meanwhile
+                break
             try:
                 read = os.read(self._stack, MAX_STACK_BYTES)
             except BlockingIOError:

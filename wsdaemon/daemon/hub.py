@@ -67,6 +67,8 @@ class Hub:
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         match message["kind"]:
+            case "worker" if not descriptors:  # the kernel drops them if this process has no room for more; the worker sees that end
+                log.error("the hub has too many open files for the link of worker {number}", number=message.get("number"))
             case "worker":
                 self.server.attach(socket.socket(fileno=descriptors[0]))
                 descriptors = descriptors[1:]
@@ -97,15 +99,15 @@ def main() -> None:
     child = ChildProcess.begin(Role.HUB)
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the supervisor's: the hub ends after the workers
         signal.signal(ignored, signal.SIG_IGN)
-    settings, _ = child.read_settings()  # their problems are the workers' to tell
-    opened = child.make_log(settings.logging)
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    hub = Hub(child, loop)
-    if opened is not None:
-        opened.gather(loop)
-        hub.reopen_log = opened.reopen
     try:
+        settings, _ = child.read_settings()  # their problems are the workers' to tell
+        opened = child.make_log(settings.logging)
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        hub = Hub(child, loop)
+        if opened is not None:
+            opened.gather(loop)
+            hub.reopen_log = opened.reopen
         hub.start()
     except Exception:
         child.failed(traceback.format_exc().rstrip())

@@ -66,6 +66,7 @@ class Keeper:
         self._deaths = 0
         self._told = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._stopping = False
         self._ended: asyncio.Future[None] | None = None
 
@@ -106,12 +107,19 @@ class Keeper:
         if child is None:
             return
         if child.process.poll() is None:
-            if not child.channel.open:
-                self._loop.call_later(REAP_SECONDS, self.look)
+            if not child.channel.open and self._looking is None:
+                self._looking = self._loop.call_later(REAP_SECONDS, self._look_again)
+            return
+        if child.channel.open:  # its last words, and its owner's account of it, come before its end: by channel_ended()
+            child.channel.finish()
             return
         self.child = None
         child.forget()
         self._end(child)
+
+    def _look_again(self) -> None:
+        self._looking = None
+        self.look()
 
     def _end(self, child: LaunchedChild) -> None:
         if self._stopping:

@@ -53,6 +53,7 @@ class Worker:
         loop = loop_of(reactor)
         self._all = AllWorkers(loop, child.send)
         self._hub = make_client(manifest.number, manifest.generation, loop)
+        self._hub.broken.append(self._cut_off)
         shared = Shared(
             Band(child.heartbeats, manifest.number, self._count), HubBrokers(self._hub), HubPlaces(self._hub, loop, loop.time),
             HubTickets(self._hub), self._all,
@@ -107,6 +108,8 @@ class Worker:
             case "serve":
                 self.daemon.begin()
                 self._child.slot.state = SlotState.SERVING
+            case "hub" if not descriptors:  # the kernel drops them if this process has no room for more
+                self._cut_off("this worker has too many open files for the socket of a new hub")
             case "hub":
                 self._hub.attach(socket.socket(fileno=descriptors[0]))
                 descriptors = descriptors[1:]
@@ -117,6 +120,11 @@ class Worker:
             case "reload":
                 self.reload_all()
         close_all(descriptors)
+
+    def _cut_off(self, reason: str) -> None:
+        """The link to the hub does not come back: the supervisor replaces this worker when it has ended."""
+        log.error("this worker has no link to the hub any more ({reason}); it closes its connections and ends", reason=reason)
+        stop_reactor(self._reactor)
 
     def _orphaned(self) -> None:
         """The supervisor has died."""
@@ -132,15 +140,15 @@ def main() -> None:
     signals.about_upgrades = WITH_WORKERS
     signals.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
-    reactor = install()
-    settings, problems = child.read_settings()
-    opened = child.make_log(settings.logging)
-    if opened is not None:
-        opened.gather(loop_of(reactor))
-    worker = Worker(child, settings, reactor)
-    process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
-    worker.reload_all = process.reload
     try:
+        reactor = install()
+        settings, problems = child.read_settings()
+        opened = child.make_log(settings.logging)
+        if opened is not None:
+            opened.gather(loop_of(reactor))
+        worker = Worker(child, settings, reactor)
+        process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
+        worker.reload_all = process.reload
         if problems:
             raise StartError(SettingsError(problems))
         process.open()

@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 from . import protocol
 from .protocol import ANSWER, HELLO, INSTANCE_BYTES, MAX_QUESTIONS, REFUSAL, RESYNC, UNWELCOME, WELCOME, Hello, Malformed, frame
-from .stream import FramedStream
+from .stream import CLOSED_BY_OTHER_SIDE, FramedStream
 
 CHECK_SECONDS = 0.5
 """Between two looks whether the hub reads."""
+
+LINK_SECONDS = 15.0
+"""How long a worker whose link the hub has ended waits for another socket. The supervisor starts a hub that has died within 10 s."""
 
 
 class HubAway(Exception):
@@ -65,6 +68,8 @@ class HubClient:
     when the link is lost, after all questions that wait have failed with HubAway; `returned` has functions that are called when the hub
     has welcomed the worker, at the start too. The argument of those says whether this hub is the one of the last time: then it still
     has its rooms, but it has freed everything that this worker held, so members and places must be declared again in any case.
+    `broken` has functions that are called with the reason when the link has ended for good: at once if a frame could not be handled here,
+    and LINK_SECONDS after the hub's end of it if no other socket came. Such a worker can serve no rooms, and should be replaced.
     `report` is called with lines for the log.
     """
 
@@ -74,6 +79,7 @@ class HubClient:
         """Whether the hub has welcomed this worker and the link stands."""
         self.lost: list[Callable[[str], None]] = []
         self.returned: list[Callable[[bool], None]] = []
+        self.broken: list[Callable[[str], None]] = []
         self.loop = loop
         self._report = report
         hello = Hello(protocol.VERSION, worker, generation, secrets.token_bytes(INSTANCE_BYTES))
@@ -84,12 +90,19 @@ class HubClient:
         self._stream: FramedStream | None = None
         self._hub: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._breaking: asyncio.TimerHandle | None = None
 
     def attach(self, end: socket.socket) -> None:
-        """Say hello to the hub at the other end of this socket. A former socket is closed, and its link lost."""
+        """Say hello to the hub at the other end of this socket. A former socket is closed, and its link lost.
+
+        The frames that the former hub sent are handled first, because their publishers may have their answers already.
+        """
+        if self._stream is not None:
+            self._stream.read_rest()
         former, self._stream = self._stream, None
         if former is not None:
             former.close()
+        self._keep()
         self._lose("the hub is replaced")
         stream = FramedStream(end, self.loop, self._received, lambda reason, error: self._ended(stream, reason))
         self._stream = stream
@@ -133,7 +146,8 @@ class HubClient:
             self._say_hello()
 
     def close(self) -> None:
-        """End the link. `lost` is told as at every end."""
+        """End the link. `lost` is told as at every end, `broken` is not."""
+        self._keep()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
@@ -176,7 +190,19 @@ class HubClient:
     def _ended(self, stream: FramedStream, reason: str) -> None:
         if stream is self._stream:
             self._stream = None
+            wait = LINK_SECONDS if reason == CLOSED_BY_OTHER_SIDE else 0.0  # a hub that lives gets no other socket
+            self._breaking = self.loop.call_later(wait, self._break, reason)
             self._lose(f"the link to the hub ended: {reason}")
+
+    def _break(self, reason: str) -> None:
+        for call in list(self.broken):
+            call(reason)
+
+    def _keep(self) -> None:
+        """The link is not broken, or this worker ends anyway."""
+        if self._breaking is not None:
+            self._breaking.cancel()
+            self._breaking = None
 
     def _lose(self, reason: str, report: bool = True) -> None:
         was_there, self.is_there = self.is_there, False

@@ -15,8 +15,8 @@ from ..brokers.contract import BadRoom, BrokerError, Presence, RateLimited
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion
 from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
-from .rooms import MountOrder
-from .server import HubServer, WorkerLink
+from .rooms import PAGE_BYTES, MountOrder
+from .server import HubServer, RefusedByHub, WorkerLink
 
 SWEEP_INTERVAL_SECONDS = 5.0
 """Between two sweeps, which forget the rooms that are not used any more."""
@@ -52,6 +52,7 @@ class RoomServer:
         server.handle(room_messages.PUBLISH, self._publish)
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
+        server.handle(room_messages.DECLARE, self._handler(self._declare))
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
@@ -123,6 +124,20 @@ class RoomServer:
 
         return handle
 
+    def _declare(self, link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+        rooms, patterns, is_last = value
+        for room, members, watch, held in rooms:
+            order.declare(link, room, [(Presence(id, identity), owner) for id, identity, owner in members], watch, held)
+        for pattern in patterns:
+            order.follow_pattern(link, pattern)
+        if not is_last:
+            return sheet([])
+        if refused := order.declared(link):
+            path = next(path for path, each in self._by_path.items() if each is order)
+            line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
+            self._server.report(line.format(refused, link.worker, path), None)
+        return sheet(order.held())
+
     def _ended(self, link: WorkerLink) -> None:
         for order in self._orders:
             if link in order.links:
@@ -143,11 +158,27 @@ def refusal(error: BrokerError) -> RefusedQuestion:
 # -- the questions; each gets the values of its row in `protocol`, without the mount
 
 
+def _check_reads(link: WorkerLink) -> None:
+    """Refuse a question for messages while the worker has not read those of earlier ones. It asks again, a moment later.
+
+    Members of a worker that come back together would otherwise fill the link's backlog, which then begins anew with the same questions.
+    """
+    if link.unread > PAGE_BYTES:
+        raise RefusedByHub("busy", f"{link.unread} bytes wait to be read by this worker")
+
+
+def _page(link: WorkerLink, answer: bytes) -> bytes:
+    link.paged(len(answer))
+    return answer
+
+
 def _join(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    _check_reads(link)
     room, id, identity, since, watch, owner = value
     joined = order.join(link, room, Presence(id, identity), read_position(since), watch, owner)
     messages = joined.messages if joined.latest is None else (*joined.messages, joined.latest)
-    return sheet([*joined.position, joined.gap, joined.latest is not None, room_messages.roster_value(joined.roster)], messages)
+    roster = room_messages.roster_value(joined.roster)
+    return _page(link, sheet([*joined.position, joined.gap, joined.latest is not None, roster], messages))
 
 
 def _leave(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
@@ -177,10 +208,11 @@ def _hold(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 
 def _history(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    _check_reads(link)
     room, since, limit, reverse = value
     page = order.history(room, read_position(since), limit, reverse)
     messages = page.messages if page.latest is None else (*page.messages, page.latest)
-    return sheet([page.epoch, page.offset, page.first, page.gap, page.latest is not None], messages)
+    return _page(link, sheet([page.epoch, page.offset, page.first, page.gap, page.latest is not None], messages))
 
 
 def _presence(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
@@ -216,17 +248,6 @@ def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return b""
 
 
-def _declare(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
-    rooms, patterns, is_last = value
-    for room, members, watch, held in rooms:
-        order.declare(link, room, [(Presence(id, identity), owner) for id, identity, owner in members], watch, held)
-    for pattern in patterns:
-        order.follow_pattern(link, pattern)
-    if is_last:
-        order.declared(link)
-    return sheet(order.held() if is_last else [])
-
-
 _ANSWERERS: dict[int, Answerer] = {
     room_messages.JOIN: _join,
     room_messages.LEAVE: _leave,
@@ -241,6 +262,5 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.STANDINGS: _standings,
     room_messages.CHANGED: _changed,
     room_messages.PROBE: _probe,
-    room_messages.DECLARE: _declare,
     room_messages.CLOSE: _close,
 }

@@ -70,6 +70,7 @@ class MountOrder:
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
         self._held: dict[str, set[WorkerLink]] = {}
+        self._refused: dict[WorkerLink, int] = {}  # members of declarations that are not complete yet
         self._times: dict[str, float] = {}
         self._numbers: dict[bytes, Numbers] = {}
 
@@ -241,7 +242,7 @@ class MountOrder:
 
     def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> list[str]:
         """Count these members of the worker in the room, and let it follow the room. Returns the ids of members that the limits refuse."""
-        refused = []
+        refused: list[str] = []
         now = self._clock()
         self.followers.follow(link, name, watch)
         for who, owner in members:
@@ -251,13 +252,16 @@ class MountOrder:
                 refused.append(who.id)
         if held:
             self.hold(link, name, True)
+        if refused:
+            self._refused[link] = self._refused.get(link, 0) + len(refused)
         return refused
 
-    def declared(self, link: WorkerLink) -> None:
-        """The worker has declared everything. Members that it did not name again have left."""
+    def declared(self, link: WorkerLink) -> int:
+        """The worker has declared everything. Members that it did not name again have left. Returns how many the limits refused."""
         for room, entries in self._entries_of(link):
             if stale := [entry for entry in entries if entry.stale]:
                 self._take_out(room, stale)
+        return self._refused.pop(link, 0)
 
     def end(self, link: WorkerLink) -> None:
         """The worker has ended, or its link: its members leave, with one notice in each room."""
@@ -277,6 +281,7 @@ class MountOrder:
 
     def _let_go(self, link: WorkerLink) -> None:
         self.followers.forget(link)
+        self._refused.pop(link, None)
         for name in [name for name, holders in self._held.items() if link in holders]:
             self.hold(link, name, False)
 

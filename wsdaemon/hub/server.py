@@ -31,7 +31,9 @@ class WorkerLink:
     until it says hello again.
     """
 
-    __slots__ = ("add", "answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker")
+    __slots__ = (
+        "_paged", "_paged_at", "add", "answers", "generation", "instance", "is_dropped", "is_new", "needs", "send", "stream", "worker",
+    )  # fmt: skip
 
     add: Callable[[bytes], None]
     send: Callable[[bytes], None]
@@ -46,6 +48,20 @@ class WorkerLink:
         self.answers: list[bytes] = []
         """The answers of this turn that depend on frames to other workers; and in `needs` these workers, for each of them."""
         self.needs: list[Sequence[WorkerLink]] = []
+        self._paged = 0  # bytes of the pages of this turn
+        self._paged_at = 0  # the bytes that the stream had queued before
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait here for this worker to read: those of earlier turns, and the pages of this one."""
+        stream = self.stream
+        return stream.queued - stream.sent + (self._paged if stream.queued == self._paged_at else 0)
+
+    def paged(self, size: int) -> None:
+        """An answer with a page of messages has been sent in this turn."""
+        if self.stream.queued != self._paged_at:
+            self._paged, self._paged_at = 0, self.stream.queued
+        self._paged += size
 
     def __repr__(self) -> str:
         return f"<link to worker {self.worker}>"
@@ -89,7 +105,7 @@ class HubServer:
         self.begun: list[Callable[[WorkerLink], None]] = []
         self.ended: list[Callable[[WorkerLink], None]] = []
         self._has_heartbeat = has_heartbeat
-        self._report = report
+        self.report = report
         self._handlers: dict[int, Handler] = {HELLO: self._hello}
         self._attached: list[WorkerLink] = []
         self._asked_for_flush = False
@@ -167,14 +183,14 @@ class HubServer:
         return received
 
     def _failed(self, link: WorkerLink, kind: int, request: int, error: Exception) -> None:
-        self._report(f"the hub could not handle a message of kind {kind} from worker {link.worker}", error)
+        self.report(f"the hub could not handle a message of kind {kind} from worker {link.worker}", error)
         if request:
             self.refuse(link, request, RefusedQuestion("internal", "the hub could not handle this"))
 
     def _hello(self, link: WorkerLink, request: int, body: bytes) -> None:
         hello = protocol.read_hello(body)
         if hello.version != protocol.VERSION:
-            self._report(f"a worker speaks version {hello.version} of the link's protocol, and the hub version {protocol.VERSION}", None)
+            self.report(f"a worker speaks version {hello.version} of the link's protocol, and the hub version {protocol.VERSION}", None)
             link.stream.send(frame(UNWELCOME, 0, protocol.unwelcome()))
             link.stream.close()
             self._attached.remove(link)
@@ -183,6 +199,7 @@ class HubServer:
 
     def _begin(self, link: WorkerLink, hello: Hello) -> None:
         if link.is_new:
+            self._end_former(hello)
             link.is_new = False
             self.links.append(link)
         link.worker, link.generation, link.instance = hello.worker, hello.generation, hello.instance
@@ -193,9 +210,18 @@ class HubServer:
         for call in self.begun:
             call(link)
 
+    def _end_former(self, hello: Hello) -> None:
+        """End the link of this worker's predecessor, which has died. A process that its app forked may still hold the other end."""
+        former = [link for link in self.links if (link.worker, link.generation) == (hello.worker, hello.generation)]
+        for link in former:
+            link.stream.read_rest()
+            if link.stream.is_open:
+                link.stream.close()
+                self._link_ended(link, CLOSED_BY_OTHER_SIDE, None)
+
     def _link_ended(self, link: WorkerLink, reason: str, error: BaseException | None) -> None:
         if reason != CLOSED_BY_OTHER_SIDE:
-            self._report(f"the link to worker {link.worker} ended: {reason}", error)
+            self.report(f"the link to worker {link.worker} ended: {reason}", error)
         self._attached.remove(link)
         link.add = _drop
         if not link.is_new:
@@ -263,7 +289,7 @@ class HubServer:
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
         for link in self.links:
             if not link.is_dropped and (reason := link.stream.behind()):
-                self._report(f"worker {link.worker} is too slow for the hub and begins its link anew: {reason}", None)
+                self.report(f"worker {link.worker} is too slow for the hub and begins its link anew: {reason}", None)
                 link.stream.drop(frame(RESYNC, 0, b""))
                 link.is_dropped = True
                 link.add = _drop

@@ -218,31 +218,40 @@ class FramedStream:
 
     # -- reading
 
-    def _read(self) -> None:
+    def read_rest(self) -> None:
+        """Handle the frames that have come by now, up to MAX_BACKLOG_BYTES, because the owner closes this end next."""
+        left = MAX_BACKLOG_BYTES
+        while self._socket is not None and left > 0 and (taken := self._read()):
+            left -= taken
+
+    def _read(self) -> int:
+        """Read once. How many bytes came; 0 if none are there, or at the end."""
         assert self._socket is not None
         try:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except ConnectionResetError:  # it has ended, and had not read all; its own frames were read before this comes
             data = b""
         except OSError as error:
             self._end(str(error), None)
-            return
+            return 0
         if not data:
             self._end(CLOSED_BY_OTHER_SIDE, None)
-            return
+            return 0
+        taken = len(data)
         if self._parts:
             self._parts.append(data)
             self._parts_bytes += len(data)
             if self._parts_bytes < self._parts_needed:
-                return
+                return taken
             data = b"".join(self._parts)
             self._parts = []
         try:
             self._take_frames(data)
         except Exception as error:
             self._end(f"a frame could not be handled: {type(error).__name__}: {error}", error)
+        return taken
 
     def _take_frames(self, data: bytes) -> None:
         received, unpack, header, end = self._received, HEADER.unpack_from, HEADER.size, len(data)
