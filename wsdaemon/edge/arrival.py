@@ -24,7 +24,6 @@ from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate, Entrance
 from .gate import Gate
-from .plain import PlainExchange
 from .request import BadRequest, Head, HeadReader, read_head
 from .upgrade import wants_upgrade
 
@@ -226,6 +225,8 @@ class Arrival(asyncio.Protocol):
 
     def _exchange(self, candidate: Candidate, app: PlainApp, entry: Entering) -> None:
         """Let the app answer; afterwards the connection comes back for its next request."""
+        from .plain import PlainExchange  # here, because few daemons serve plain HTTP
+
         native, early = self._native, self._early
         assert native is not None
         if early and self._progress is Progress.ASKING:
