@@ -229,7 +229,7 @@ print("stopped", *[line for line in lines if "cancelled" in line], sep="\\n", fl
     done = run_program(tmp_path, body)
     *told, line = answers(done)
     assert told == ["saved", "stopped"]
-    assert re.search(r"cancelled, because drain_timeout is over: __main__:hanging at /hanging, connection [0-9a-f]{4}-\d+", line)
+    assert re.search(r"cancelled, because drain_timeout is over: __main__:hanging at /hanging, connection [0-9a-f]{16}-\d+", line)
 
 
 def test_start_refuses_code_that_needs_the_global_reactor(tmp_path: Path) -> None:
