@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from tests.support.links import End, ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import End, ShiftedLoop, run
 from wsdaemon.daemon.heartbeats import Heartbeats, SlotState
 from wsdaemon.daemon.hub import Hub
 from wsdaemon.hub import protocol

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.hub import Hub
-from tests.support.links import ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Broker, BrokerUnavailable, Busy, Message, Notice, Subscribed
 from wsdaemon.core.absence import no_grace

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from tests.support.links import End, ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import End, ShiftedLoop, run
 from wsdaemon.hub import client as client_module
 from wsdaemon.hub import protocol
 from wsdaemon.hub.client import HubAway, HubClient, HubRefused

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.support.hub import PATH, Hub, Worker
-from tests.support.links import ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits, contract
 from wsdaemon.brokers.contract import BrokerUnavailable, Change, Position, Presence, RateLimited
 

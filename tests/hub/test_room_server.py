@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.hub import PATH, Hub, Worker
-from tests.support.links import ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits, contract
 from wsdaemon.brokers.contract import BrokerUnavailable, Presence
 from wsdaemon.hub import room_messages

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from tests.support.links import End, ShiftedLoop, run, until
+from tests.support.inside import until
+from tests.support.links import End, ShiftedLoop, run
 from wsdaemon.hub import protocol
 from wsdaemon.hub import server as server_module
 from wsdaemon.hub.protocol import ANSWER, HELLO, MAX_BACKLOG_BYTES, REFUSAL, RESYNC, UNWELCOME, WELCOME, Hello, Malformed, frame

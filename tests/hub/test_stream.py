@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from tests.support.links import End, ShiftedLoop, read_frames, run, until
+from tests.support.inside import until
+from tests.support.links import End, ShiftedLoop, read_frames, run
 from wsdaemon.hub import stream as stream_module
 from wsdaemon.hub.protocol import HEADER, MAX_BACKLOG_BYTES, MAX_BEHIND_SECONDS, MAX_BODY, frame
 from wsdaemon.hub.stream import CLOSED_BY_OTHER_SIDE, FramedStream

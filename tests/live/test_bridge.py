@@ -21,6 +21,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from tests.live.test_edge_recipes import free_port
 from tests.live.test_examples import Tab
 from tests.support.browser import Browser
 from tests.support.daemon import SECONDS, Daemon, Program, make_certificate, program, run
@@ -37,11 +38,6 @@ NOVNC = Path("/usr/share/novnc")
 
 def mount(path: str, *lines: str) -> str:
     return "\n".join([f"[mount:{path}]", "app = bridge", *lines, ""])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def until_it_listens(port: int, server: Program) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.live.test_bridge import free_port, until_it_listens
+from tests.live.test_bridge import until_it_listens
+from tests.live.test_edge_recipes import free_port
 from tests.support.daemon import FOREGROUND, LISTENING, ROOT, SECONDS, TWISTD, Program
 
 pytestmark = pytest.mark.live

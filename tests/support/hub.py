@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.support.links import until
+from tests.support.inside import until
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Position, Presence, Published
 from wsdaemon.brokers.links.contract import Declared, DeclaredMember, Publication

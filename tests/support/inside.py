@@ -40,7 +40,7 @@ async def inside(folder: Path, text: str) -> AsyncIterator[Daemon]:
         await daemon.stop()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until it is so. The caller's time limit ends it otherwise."""
     while not condition():  # noqa: ASYNC110 - nothing in the daemon tells a test; no time passes between two looks
         await asyncio.sleep(0)

@@ -31,12 +31,6 @@ def run(work: Callable[[ShiftedLoop], Coroutine[Any, Any, None]]) -> None:
     assert not problems
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Give the loop turns until the condition holds."""
-    while not condition():  # noqa: ASYNC110 - any condition will do
-        await asyncio.sleep(0)
-
-
 class End:
     """A stream on one end of a socketpair, and the frames and the reasons that it reported."""
 

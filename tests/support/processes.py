@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from tests.support.inside import descriptors
 from wsdaemon.apps.process.child import Launch
 from wsdaemon.core.connection import READY
 from wsdaemon.core.handshake import Handshake, Headers, Peer
@@ -18,6 +20,7 @@ SECONDS = 30.0
 
 def run(story: Coroutine[Any, Any, None]) -> None:
     """Run it on a new loop. No descriptor and no child is left afterwards that was not there before: fixtures keep servers."""
+    gc.collect()  # objects of earlier tests must not close their descriptors between the two counts
     before, kept = descriptors(), set(children())
 
     async def bounded() -> None:
@@ -27,10 +30,6 @@ def run(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(bounded(), debug=False)
     assert descriptors() == before
     assert set(children()) <= kept
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def children() -> list[int]:

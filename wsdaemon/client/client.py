@@ -133,7 +133,7 @@ class WebSocketClient:
 
     @property
     def ws(self) -> Self:
-        """The client itself, for those who like to write client.ws.run_forever()."""
+        """The client itself, so that client.ws.run_forever() works too."""
         return self
 
     # -- what it is

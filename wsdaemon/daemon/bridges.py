@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from twisted.logger import Logger
 
@@ -19,15 +19,18 @@ from ..settings.model import MountSettings
 from ..settings.paths import parameters
 
 
+class HasPlaceholders(Protocol):
+    """A target in settings. `placeholders` are the parameters of the mount's path that stand in it."""
+
+    @property
+    def placeholders(self) -> Iterable[str]: ...
+
+
 def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> BridgeApp:
     """The app bridge. LoadError for files that cannot be used, parameters that the path has not, and a policy that drops messages."""
     options = cast(BridgeOptions, settings.options)
     check_nothing_is_dropped(settings)
-    known = parameters(settings.path)
-    for target in options.target:
-        for name in target.placeholders:
-            if name not in known:
-                raise LoadError(str(target), f"the path of the mount has no parameter {{{name}}}", "target")
+    check_placeholders(settings, options.target)
     lines = RareLines(Logger(namespace="wsdaemon.bridge"))
     tls = any(target.kind == "tls" for target in options.target) or options.tokens is not None
     context = client_context(options.target_ca, options.target_certificate, options.target_key) if tls else None
@@ -47,6 +50,15 @@ def check_nothing_is_dropped(settings: MountSettings) -> None:
     """LoadError if the mount's slow_client drops messages: the two ends of a stream would take what is left for the whole."""
     if settings.slow_client.drops:
         raise LoadError(settings.slow_client.value, "a stream may lose no bytes; expected close or wait", "slow_client")
+
+
+def check_placeholders(settings: MountSettings, targets: Iterable[HasPlaceholders]) -> None:
+    """LoadError if a target names a parameter that the path of the mount has not."""
+    known = parameters(settings.path)
+    for target in targets:
+        for name in target.placeholders:
+            if name not in known:
+                raise LoadError(str(target), f"the path of the mount has no parameter {{{name}}}", "target")
 
 
 def make_tokens(path: Path, lines: RareLines) -> Tokens:

@@ -10,7 +10,6 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from ..apps.coroutine import Failed
-from ..apps.loading import LoadError
 from ..apps.proxy import Answered, Balancer, ProxyApp, ProxyRules, TargetFailed, TargetRefused, UpstreamSession
 from ..client.attempt import BODY_SECONDS, Opening
 from ..client.errors import BadHandshake, ClientError
@@ -22,23 +21,18 @@ from ..core.dialing import Dialing, Endpoint, reason_of
 from ..core.rare_lines import RareLines
 from ..settings.client import ClientSettings
 from ..settings.model import MountSettings
-from ..settings.paths import parameters
 from ..settings.proxy import ProxyOptions, ProxyTarget
 from ..wire.client import ClientWire
 from ..wire.deflate.negotiation import DeflateParameters
 from ..wire.deflate.offering import BadAnswer, agreed, offer
-from .bridges import check_nothing_is_dropped, client_context
+from .bridges import check_nothing_is_dropped, check_placeholders, client_context
 
 
 def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> ProxyApp:
     """The app proxy. LoadError for files that cannot be used, parameters that the path has not, and a policy that drops messages."""
     options = cast(ProxyOptions, settings.options)
     check_nothing_is_dropped(settings)
-    known = parameters(settings.path)
-    for target in options.target:
-        for name in target.placeholders:
-            if name not in known:
-                raise LoadError(str(target), f"the path of the mount has no parameter {{{name}}}", "target")
+    check_placeholders(settings, options.target)
     secure = any(target.secure for target in options.target)
     context = client_context(options.target_ca, options.target_certificate, options.target_key) if secure else None
     return ProxyApp(

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from wsdaemon.settings.form import Form
 from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.values import app_text, is_reference
+from wsdaemon.settings.values import ReferenceForm, is_reference
 
 _CALL = re.compile(r"\(\s*\)$")
 
 
-class ApplicationForm(Form[object]):
+class ApplicationForm(ReferenceForm):
     """`module:app`, or `module:make_app()` for a function that makes the application. In Python also the application itself."""
 
     @property
@@ -27,14 +26,6 @@ class ApplicationForm(Form[object]):
         if not is_reference(_CALL.sub("", text)):
             raise self.refusal()
         return _CALL.sub("()", text)
-
-    def accept(self, value: object) -> object:
-        if value is not None and not callable(value):
-            raise self.refusal()
-        return value
-
-    def show(self, value: object) -> str:
-        return "" if value is None else app_text(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

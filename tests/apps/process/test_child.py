@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import children, descriptors, group_members, launch, run, until
+from tests.support.inside import descriptors
+from tests.support.processes import children, group_members, launch, run, until
 from wsdaemon.apps.process.child import Child, Launch, limits
 
 ENVIRONMENT: Mapping[bytes, bytes] = {b"PATH": os.environ.get("PATH", os.defpath).encode(), b"COLOR": b"red"}
