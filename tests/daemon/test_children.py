@@ -113,7 +113,7 @@ def test_a_child_that_ends_while_its_stack_is_asked_for_gives_none(monkeypatch: 
 
 def test_a_child_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        gc.collect()  # what earlier tests left for the collector must not be closed between the two counts
+        gc.collect()  # objects of earlier tests must not close their descriptors between the two counts
         before = count_descriptors()
         monkeypatch.setattr("wsdaemon.daemon.children.sys.executable", "/nowhere/python")
         with pytest.raises(FileNotFoundError):
