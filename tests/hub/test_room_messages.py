@@ -13,7 +13,7 @@ from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Change, Message, Position, Presence, Published
 from wsdaemon.brokers.links.contract import Publication, Roster
 from wsdaemon.hub import room_messages
-from wsdaemon.hub.protocol import ANSWER, Malformed
+from wsdaemon.hub.protocol import ANSWER, Malformed, frame
 from wsdaemon.hub.room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, NO_KEY, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 
 EPOCH = "0123456789abcdef"
@@ -63,7 +63,7 @@ def test_published_is_read_from_its_frame() -> None:
     [(kind, request, body)] = read_frames(PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, 5, 77, EPOCH.encode(), True, 1000))
     assert (kind, request) == (ANSWER, 5)
     assert room_messages.read_published(body) == Published(EPOCH, 77, True, 1000)
-    assert read_frames(room_messages.answer_frame(6, body)) == [(ANSWER, 6, body)]
+    assert read_frames(frame(ANSWER, 6, body)) == [(ANSWER, 6, body)]
 
 
 def messages() -> tuple[Message, ...]:

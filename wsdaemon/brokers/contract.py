@@ -316,6 +316,12 @@ def check_limit(limit: int) -> None:
         raise ValueError(f"a limit is from 1 to {MAX_PAGE}, not {limit}")
 
 
+def check_key(key: str) -> None:
+    """Raise BadKey unless this can be an idempotency key."""
+    if not 0 < len(key) <= MAX_KEY:
+        raise BadKey(f"an idempotency key is text of 1 to {MAX_KEY} characters")
+
+
 Failed = Callable[[Member, Exception], None]
 """Called with a member whose `deliver` raised, after the broker has removed it. Closes that member's connection."""
 

@@ -164,8 +164,7 @@ class MemoryBroker:
         now, rooms = self._clock(), self._rooms
         state = rooms.get(room)
         if key is not None:
-            if not 0 < len(key) <= contract.MAX_KEY:
-                raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
+            contract.check_key(key)
             if state is not None and state.keys and (first := rooms.keys.find(state.keys, key, now)) is not None:
                 return Published(state.epoch, first, True, 0)
         size, budget = len(payload) + MESSAGE_BYTES, self.budget

@@ -210,8 +210,8 @@ class RemoteBroker:
         account: Account | None = None,
     ) -> Future[Published]:  # fmt: skip
         self._open()
-        if key is not None and not 0 < len(key) <= contract.MAX_KEY:
-            raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
+        if key is not None:
+            contract.check_key(key)
         if self._rooms.get(room) is None:
             check_room(room, self.limits)
         if room in self._held:

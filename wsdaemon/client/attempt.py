@@ -190,22 +190,30 @@ class Opener:
             if answer.status in REDIRECTS and location and self.settings.redirects:
                 opening.abort()
                 return _followed(target, location)
-            try:
-                async with asyncio.timeout(BODY_SECONDS):
-                    body = await opening.body(headers)
-            except TimeoutError:
-                body = opening.rest
-            raise answer.refusal(body)
+            raise answer.refusal(await body_of_refusal(opening, headers))
         subprotocol = answer.accepted(key, self.subprotocols)
-        options = deflate_options(self.settings)
-        extensions = headers.joined("sec-websocket-extensions") or ""
-        if options is None and extensions:
-            raise BadHandshake("the server answers with an extension that was not offered")
-        try:
-            deflate = None if options is None else agreed(extensions, options)
-        except BadAnswer as error:
-            raise BadHandshake(str(error)) from None
-        return Opened(opening.native, descriptor, subprotocol, deflate, headers, opening)
+        return Opened(opening.native, descriptor, subprotocol, agreed_compression(headers, self.settings), headers, opening)
+
+
+async def body_of_refusal(opening: Opening, headers: Headers) -> bytes:
+    """The beginning of a refusal's body."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await opening.body(headers)
+    except TimeoutError:
+        return opening.rest
+
+
+def agreed_compression(headers: Headers, settings: ClientSettings) -> DeflateParameters | None:
+    """The compression that a 101 agrees to, by its `headers`. BadHandshake if that was not offered."""
+    options = deflate_options(settings)
+    extensions = headers.joined("sec-websocket-extensions") or ""
+    if options is None and extensions:
+        raise BadHandshake("the server answers with an extension that was not offered")
+    try:
+        return None if options is None else agreed(extensions, options)
+    except BadAnswer as error:
+        raise BadHandshake(str(error)) from None
 
 
 def _followed(target: Target, location: str) -> Target:

@@ -198,11 +198,6 @@ class Life:
         else:
             self._end(None)
 
-    def abort(self) -> None:
-        """Drop the connection at once. Without close() the client connects again."""
-        if self.wire is not None:
-            self.wire.abort()
-
     def _end(self, error: BaseException | None) -> None:
         if self.state is ClientState.CLOSED:
             return

@@ -6,14 +6,13 @@ import re
 import secrets
 import time
 from base64 import b64encode
-from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from hashlib import sha1
 
 from ..core.handshake import Headers
 from ..version import __version__
+from ..wire.answer import accept_of
 from .errors import BadHandshake, OpeningRefused
 from .target import Target
 
@@ -25,8 +24,6 @@ MAX_BODY_BYTES = 4096
 
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 """A longer Retry-After counts as this."""
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word for a name
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t -~\x80-\xff]*))?")
@@ -94,8 +91,7 @@ class ServerAnswer:
             raise BadHandshake("the server's Upgrade is not websocket")
         if "upgrade" not in [token.strip().lower() for token in (headers.joined("connection") or "").split(",")]:
             raise BadHandshake("the server's Connection has no upgrade")
-        expected = b2a_base64(sha1(key.encode() + GUID, usedforsecurity=False).digest())[:-1].decode()
-        if headers.get_all("sec-websocket-accept") != [expected]:
+        if headers.get_all("sec-websocket-accept") != [accept_of(key).decode()]:
             raise BadHandshake("the server's Sec-WebSocket-Accept is not the answer to this request")
         chosen = headers.get_all("sec-websocket-protocol")
         if not chosen:

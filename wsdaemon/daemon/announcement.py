@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
-from ..settings.addresses import TcpAddress
+from ..settings.addresses import Address, TcpAddress
 from ..settings.admin import AdminSettings
 from ..settings.model import ListenerSettings
 
@@ -24,7 +24,7 @@ def announce(served: Sequence[tuple[ListenerSettings, int | None]], paths: Seque
     """Log the addresses of listeners, each with the TCP port it has, and the paths of their mounts."""
     for settings, number in served:
         what = "TLS" if settings.secure else "plain"
-        port = f" (port {number})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+        port = _chosen_port(settings.address, number)
         log.info(
             "listening on {address}{port}, {what}, as {name}", address=str(settings.address), port=port, what=what, name=settings.name
         )
@@ -34,8 +34,13 @@ def announce(served: Sequence[tuple[ListenerSettings, int | None]], paths: Seque
 
 def announce_admin(settings: AdminSettings, number: int | None) -> None:
     """Log the address of the admin pages, with the TCP port it has; None for a unix socket."""
-    port = f" (port {number})" if isinstance(settings.address, TcpAddress) and not settings.address.port else ""
+    port = _chosen_port(settings.address, number)
     admin_log.info("admin pages on {address}{port}", address=str(settings.address), port=port)
+
+
+def _chosen_port(address: Address, number: int | None) -> str:
+    """The port that the system chose for an address without one, in words."""
+    return f" (port {number})" if isinstance(address, TcpAddress) and not address.port else ""
 
 
 def served_urls(settings: ListenerSettings, port: int | None, paths: Sequence[str]) -> str:

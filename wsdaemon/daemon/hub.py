@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import uvloop
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,7 +23,7 @@ from ..hub.tickets import TicketServer
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
 from .inheritance import Role
-from .reactor import settle
+from .reactor import new_loop, settle
 
 END_PART: Final = 0.8
 """The part of LAST_SECONDS that the hub still serves workers whose supervisor has died, so that their last messages are ordered."""
@@ -102,7 +101,7 @@ def main() -> None:
     try:
         settings, _ = child.read_settings()  # their problems are the workers' to tell
         opened = child.make_log(settings.logging)
-        loop = uvloop.new_event_loop()
+        loop = new_loop()
         asyncio.set_event_loop(loop)
         hub = Hub(child, loop)
         if opened is not None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import enum
-import fcntl
 import json
 import os
 import stat
@@ -30,7 +29,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ..settings.inherited import InheritedFile, signature_of
+from ..settings.inherited import InheritedFile, sealed_memory, signature_of
 from ..settings.model import Settings
 from ..settings.problems import Problem, SettingsError
 from ..settings.reference import effective
@@ -53,8 +52,6 @@ UNNAMED: Final = (
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """Of one file. Larger ones are no secrets, and a worker reads them itself."""
-
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class InheritanceError(Exception):
@@ -112,11 +109,7 @@ class Manifest:
                 "files": {path: [_text(file.content), file.mode, file.signature] for path, file in self.files.items()},
             }
         ).encode()
-        descriptor = os.memfd_create("wsdaemon-manifest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with os.fdopen(os.dup(descriptor), "wb") as memory:
-            memory.write(content)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        return descriptor
+        return sealed_memory("wsdaemon-manifest", content)
 
     @classmethod
     def read(cls, environ: MutableMapping[str, str]) -> Self:

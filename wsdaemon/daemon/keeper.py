@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
-from .children import LaunchedChild
+from .children import LaunchedChild, name_of
 from .inheritance import Role
 
 FAILED_STARTS: Final = 5
@@ -46,6 +46,11 @@ class Text:
         return self._text
 
 
+def beneath(text: str) -> dict[str, Any]:
+    """The field of an event that puts these lines beneath its message, if there are any."""
+    return {"log_failure": Text(text)} if text else {}
+
+
 class Keeper:
     """Keeps one child running until the daemon stops."""
 
@@ -72,7 +77,7 @@ class Keeper:
 
     @property
     def name(self) -> str:
-        return f"{self.role.value} {self.number}" if self.role is Role.WORKER else self.role.value
+        return name_of(self.role, self.number)
 
     @property
     def ready(self) -> bool:
@@ -150,10 +155,9 @@ class Keeper:
         else:
             self._told = reason
         first, _, rest = reason.partition("\n")
-        more = {"log_failure": Text(rest)} if rest else {}
         log.emit(
             LogLevel.error, "{child} did not start ({count} of {most}): {reason}; the next attempt is in {wait:g} s",
-            child=self.name, count=self._failures, most=FAILED_STARTS, reason=first, wait=wait, **more,
+            child=self.name, count=self._failures, most=FAILED_STARTS, reason=first, wait=wait, **beneath(rest),
         )  # fmt: skip
         self._again(child, wait)
 

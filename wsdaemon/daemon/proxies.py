@@ -11,8 +11,8 @@ from twisted.logger import Logger
 
 from ..apps.coroutine import Failed
 from ..apps.proxy import Answered, Balancer, ProxyApp, ProxyRules, TargetFailed, TargetRefused, UpstreamSession
-from ..client.attempt import BODY_SECONDS, Opening
-from ..client.errors import BadHandshake, ClientError
+from ..client.attempt import Opening, agreed_compression, body_of_refusal
+from ..client.errors import ClientError
 from ..client.opening import ServerAnswer, new_key, request
 from ..client.target import Target
 from ..client.tools import deflate_options, tools_of
@@ -24,7 +24,7 @@ from ..settings.model import MountSettings
 from ..settings.proxy import ProxyOptions, ProxyTarget
 from ..wire.client import ClientWire
 from ..wire.deflate.negotiation import DeflateParameters
-from ..wire.deflate.offering import BadAnswer, agreed, offer
+from ..wire.deflate.offering import offer
 from .bridges import check_nothing_is_dropped, check_placeholders, client_context
 
 
@@ -86,9 +86,9 @@ class TargetConnect:
                 transport, opening = await self._dialing.connect(lambda: Opening(data), endpoint)
                 answer = await opening.answer()
                 if answer.status != 101:
-                    raise TargetRefused(answer.status, answer.headers, await _body(opening, answer))
+                    raise TargetRefused(answer.status, answer.headers, await body_of_refusal(opening, answer.headers))
             subprotocol = answer.accepted(key, subprotocols)
-            deflate = self._agreed(answer)
+            deflate = agreed_compression(answer.headers, self._settings)
         except BaseException as error:
             if opening is not None:
                 opening.abort()
@@ -99,25 +99,6 @@ class TargetConnect:
             raise
         descriptor = -1 if target.secure else transport.get_extra_info("socket").fileno()
         return _answered(subprotocol, answer, opening, descriptor, deflate, self._settings)
-
-    def _agreed(self, answer: ServerAnswer) -> DeflateParameters | None:
-        options = deflate_options(self._settings)
-        extensions = answer.headers.joined("sec-websocket-extensions") or ""
-        if options is None and extensions:
-            raise BadHandshake("the server answers with an extension that was not offered")
-        try:
-            return None if options is None else agreed(extensions, options)
-        except BadAnswer as error:
-            raise BadHandshake(str(error)) from None
-
-
-async def _body(opening: Opening, answer: ServerAnswer) -> bytes:
-    """The beginning of a refusal's body."""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await opening.body(answer.headers)
-    except TimeoutError:
-        return opening.rest
 
 
 def _answered(

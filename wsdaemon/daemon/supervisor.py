@@ -28,7 +28,7 @@ from .gathering import Gathering
 from .heartbeats import Heartbeats, SlotState
 from .hub_pairs import HubPairs
 from .inheritance import Heritage, Manifest, Role, take_files
-from .keeper import Keeper, Text
+from .keeper import Keeper, beneath
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
 
@@ -264,8 +264,7 @@ class Supervisor:
             self._all_ready.set_exception(StartError(reason))
         elif self.state is State.READY:
             first, _, rest = reason.partition("\n")
-            more = {"log_failure": Text(rest)} if rest else {}
-            log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **more)
+            log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **beneath(rest))
             self._failed(reason)
 
     # -- the watch
@@ -299,8 +298,10 @@ class Supervisor:
         what = "its loop has stood still for {seconds:g} s" if child.ready_since is not None else "it has not started within {seconds:g} s"
         where = "its main thread stood at:" if stack else "it gave no stack, because it is stopped or waits in a system call"
         child.reason = what.format(seconds=silent)
-        more = {"log_failure": Text(stack)} if stack else {}
-        log.emit(LogLevel.error, "{child} is killed: {reason}; {where}", child=child.name, reason=child.reason, where=where, **more)
+        log.emit(
+            LogLevel.error, "{child} is killed: {reason}; {where}",
+            child=child.name, reason=child.reason, where=where, **beneath(stack),
+        )  # fmt: skip
         child.kill()
 
     def _tell_systemd(self, now: float, overdue: bool) -> None:

@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..core.reloading import Reloading
+from ..settings.inherited import signature_of
 from .tls import CertificateError, ClientCertificates, Pair, load_pair, server_context
 
 WARN_DAYS = 14.0
@@ -315,7 +316,7 @@ def _file_signature(path: Path) -> Signature:
         found = path.stat()
     except OSError as error:
         return ("unreadable", error.errno)
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return signature_of(found)
 
 
 def normal_host(host: str) -> str:

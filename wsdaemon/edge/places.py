@@ -10,7 +10,7 @@ from ..core.registry import Count, Place
 from .auth.expiry import Expiry
 from .candidate import Candidate, Entrance
 from .limits import CONNECTIONS, USER_CONNECTIONS, too_many
-from .request import unavailable
+from .shared import full
 from .shared_limits import SharedLimits, SharedPlace
 
 
@@ -37,7 +37,7 @@ class Places:
         """BadRequest, 503, where the mount, the listener or the daemon is full."""
         for count in (entrance.count, *self._counts):
             if 0 < count.most <= count.now:  # as count.full, without a call
-                raise unavailable("max_connections", "the server has as many connections as it may", self._retry_after)
+                raise full(self._retry_after)
 
     def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
         """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken.

@@ -52,8 +52,13 @@ class SharedPlaces(Protocol):
         """Ask for a place under all of these at once. `retry_after`: seconds that a refused client is told to wait."""
 
 
+def full(retry_after: float) -> BadRequest:
+    """The answer to a client while the daemon, the listener or the mount is full. `retry_after` in seconds."""
+    return unavailable(FULL, "the server has as many connections as it may", retry_after)
+
+
 def refusal(limit: SharedLimit | SharedRate, retry_after: float) -> BadRequest:
     """The answer to a client that this limit refuses: the same as one of the listener's own."""
     if limit.reason == FULL:
-        return unavailable(FULL, "the server has as many connections as it may", retry_after)
+        return full(retry_after)
     return too_many(limit.reason, retry_after)

@@ -26,7 +26,7 @@ from typing import Any
 from ..brokers import Limits
 from ..brokers.contract import Change, Message, Position, Presence, Published
 from ..brokers.links.contract import Publication, Roster
-from .protocol import ANSWER, HEADER, ROOMS_KINDS, Malformed
+from .protocol import ROOMS_KINDS, Malformed
 
 (
     OPEN, PUBLISH, MESSAGE, JOIN, LEAVE, UNFOLLOW, FOLLOW_PATTERN, UNFOLLOW_PATTERN, HOLD, HELD, ROSTER_CHANGED, HISTORY, PRESENCE, ROSTER,
@@ -85,11 +85,6 @@ def publish(mount: int, publication: Publication) -> bytes:
     return b"".join((PUBLISH_HEAD.pack(len(source), len(key), publication.number), source, publication.payload, key))
 
 
-def answer_frame(request: int, body: bytes) -> bytes:
-    """The whole frame of an answer whose body was kept."""
-    return HEADER.pack(len(body), ANSWER, request) + body
-
-
 def read_published(body: bytes) -> Published:
     offset, epoch, duplicate, members = PUBLISHED.unpack(body)
     return Published(epoch.decode(), offset, bool(duplicate), members)
@@ -139,10 +134,6 @@ def read_sheet(body: bytes) -> tuple[Any, tuple[Message, ...]]:
     except (struct.error, ValueError) as error:
         raise Malformed(str(error)) from error
     return value, tuple(messages)
-
-
-def frame_of(kind: int, body: bytes) -> bytes:
-    return HEADER.pack(len(body), kind, 0) + body
 
 
 # -- values as JSON

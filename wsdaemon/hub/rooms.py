@@ -20,7 +20,7 @@ from ..brokers.pages import first_messages
 from ..brokers.patterns import check_pattern, matches
 from ..brokers.room import Room
 from ..brokers.table import RoomTable
-from . import room_messages
+from . import protocol, room_messages
 from .followers import Followers
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
@@ -104,12 +104,12 @@ class MountOrder:
             targets = self.followers.find(name)
         numbers = self.links[link]
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
-            self._answer(link, room_messages.answer_frame(request, known), targets)
+            self._answer(link, protocol.frame(ANSWER, request, known), targets)
             return
         rooms, budget = self._rooms, self.budget
         room = rooms.get(name)
         if key is not None:
-            self._check_key(key)
+            contract.check_key(key)
             if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
                 answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, first, room.epoch.encode(), True, 0)
                 numbers.add(number, answer[HEADER.size :])
@@ -147,10 +147,6 @@ class MountOrder:
             self._will_answer(link)
         link.answers.append(answer)
         link.needs.append(targets)
-
-    def _check_key(self, key: str) -> None:
-        if not 0 < len(key) <= contract.MAX_KEY:
-            raise contract.BadKey(f"an idempotency key is text of 1 to {contract.MAX_KEY} characters")
 
     def account(self, owner: str) -> Account:
         """The account of an owner, or the program's if that is empty."""
@@ -218,7 +214,7 @@ class MountOrder:
         watching = [link for link, watch in following.links.items() if watch]
         if watching:
             value = [self.number, name, *following.position, room_messages.changes_value(changes)]
-            frame = room_messages.frame_of(room_messages.ROSTER_CHANGED, room_messages.sheet(value))
+            frame = protocol.frame(room_messages.ROSTER_CHANGED, 0, room_messages.sheet(value))
             for link in watching:
                 link.send(frame)
 
@@ -298,7 +294,7 @@ class MountOrder:
         if not holders:
             del self._held[name]
         if bool(holders) != before:
-            frame = room_messages.frame_of(room_messages.HELD, room_messages.sheet([self.number, name, held]))
+            frame = protocol.frame(room_messages.HELD, 0, room_messages.sheet([self.number, name, held]))
             for each in self.links:
                 each.send(frame)
 

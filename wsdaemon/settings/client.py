@@ -45,8 +45,7 @@ class ReconnectForm(Form[Delays]):
         first, dash, most = text.partition("-")
         if not dash:
             raise self.refusal()
-        duration = DurationForm(zero=False)
-        return self._checked(duration.convert(first), duration.convert(most))
+        return self.accept((first, most))
 
     def accept(self, value: object) -> Delays:
         if value is None or value is False:
@@ -56,9 +55,7 @@ class ReconnectForm(Form[Delays]):
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise self.refusal()
         duration = DurationForm(zero=False)
-        return self._checked(duration.convert(value[0]), duration.convert(value[1]))
-
-    def _checked(self, first: float, most: float) -> Delays:
+        first, most = duration.convert(value[0]), duration.convert(value[1])
         if first > most:
             raise Refused("expected the shorter duration first, as in 1s-60s")
         return first, most

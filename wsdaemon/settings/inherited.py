@@ -33,6 +33,15 @@ def signature_of(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def sealed_memory(name: str, content: bytes) -> int:
+    """A memory file with this content, which cannot change any more; its descriptor."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(os.dup(descriptor), "wb") as memory:
+        memory.write(content)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
+
+
 class InheritedPath(type(Path())):  # type: ignore[misc]  # the class of paths on this system
     """The path of an inherited file. `str()` is the path in the settings; `os.fspath()` leads to the bytes that count now.
 
@@ -47,10 +56,7 @@ class InheritedPath(type(Path())):  # type: ignore[misc]  # the class of paths o
     def of(cls, path: str, file: InheritedFile) -> InheritedPath:
         """The path of this file, whose bytes are kept in a memory file for as long as the process lives."""
         made = cls(path)
-        made._descriptor = os.memfd_create("wsdaemon-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with os.fdopen(os.dup(made._descriptor), "wb") as memory:
-            memory.write(file.content)
-        fcntl.fcntl(made._descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        made._descriptor = sealed_memory("wsdaemon-file", file.content)
         os.fchmod(made._descriptor, stat.S_IMODE(file.mode) | stat.S_IRUSR)
         made._signature = file.signature
         return made

@@ -11,14 +11,13 @@ from urllib.parse import quote, urlsplit
 
 from wsdaemon.settings.form import Form, ListForm
 from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.targets import HOST, ServerNameForm
+from wsdaemon.settings.targets import HOST, PLACEHOLDER, ServerNameForm
 from wsdaemon.settings.values import MIB, File, PositiveCount, PositiveDuration, PositiveSize
 
 PORTS = {"ws": 80, "wss": 443}
 
 PATH = re.compile(r"[A-Za-z0-9/{}%:@!$&'()*+;=._~-]*", re.ASCII)
 QUERY = re.compile(r"[A-Za-z0-9/?%:@!$&'()*+;=._~-]*", re.ASCII)
-PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
 EXPECTED = "URLs such as ws://127.0.0.1:9000/socket or wss://chat.example.com"
 

@@ -11,8 +11,12 @@ from autobahn.websocket.protocol import WebSocketProtocol
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nServer: wsdaemon\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 
 
+def accept_of(key: str) -> bytes:
+    """The Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 4.2.2)."""
+    return b2a_base64(sha1(key.encode() + WebSocketProtocol._WS_MAGIC, usedforsecurity=False).digest())[:-1]
+
+
 def answer(key: str, headers: Mapping[str, str], more: Iterable[tuple[str, str]] = ()) -> bytes:
     """The answer to an opening handshake with this Sec-WebSocket-Key (RFC 6455 4.2.2). `more` are lines of the app's, in ISO-8859-1."""
-    accept = b2a_base64(sha1(key.encode() + WebSocketProtocol._WS_MAGIC, usedforsecurity=False).digest())[:-1]
     lines = "".join([f"\r\n{name}: {value}" for name, value in (*headers.items(), *more)])
-    return b"%s%s%s\r\n\r\n" % (SWITCHING, accept, lines.encode("latin-1"))
+    return b"%s%s%s\r\n\r\n" % (SWITCHING, accept_of(key), lines.encode("latin-1"))

@@ -14,7 +14,6 @@ from ..core.handshake import Handshake, Headers, Peer
 from ..core.registry import Place
 from .autobahn.client_stage import SlimClient
 from .deflate.streams import Deflate
-from .frames import RSV1, TEXT
 from .wire import OPEN, Wire
 
 if TYPE_CHECKING:
@@ -96,8 +95,7 @@ class ClientWire(Wire):
         """The server's 101 came: from here on the transport is ours. `early` are the bytes that followed it."""
         self.attach(native, not self.policy.fast)
         if deflate is not None:
-            self.protocol._perMessageCompress = self.writer.deflate = Deflate.client(deflate, self.policy.turns.deflating)
-            self.reader.flags |= RSV1
+            self._compress(Deflate.client(deflate, self.policy.turns.deflating))
         self.protocol.state = OPEN
         self.together(self.began)
         if early and self.writer.native is not None:
@@ -109,10 +107,7 @@ class ClientWire(Wire):
         self.writer.live = self.opened = True
         if settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
-        take_payload = getattr(self.session, "received_payload", None)
-        self.reader.received = self.session.received if take_payload is None else take_payload
-        if take_payload is None:
-            self.reader.flags |= TEXT
+        self._listen()
         self.session.opened(self)
 
     def wait_for(self, work: asyncio.Future[Any]) -> None:

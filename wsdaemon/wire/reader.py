@@ -239,14 +239,8 @@ class Reader:
 
     def deliver(self, messages: list[Any]) -> None:
         """Hand over [opcode, payload, opcode, payload, ...] until the app wants to wait or the connection closes."""
-        self.many = len(messages) > 2
-        try:
-            self._deliver(messages)
-        finally:
-            self.many = False
-
-    def _deliver(self, messages: list[Any]) -> None:
         self.heard = True
+        self.many = len(messages) > 2
         received, payloads, writer = self.received, not self.flags & TEXT, self.writer
         turns = self.policy.turns
         began, often = turns.now() if len(messages) > 2 else 0.0, False
@@ -280,6 +274,7 @@ class Reader:
             if result is not None and result is not READY:
                 self._hold(result, messages[position + 2 :])
                 break
+        self.many = False  # the returns above leave it: nothing is delivered after them
         if self.meter is not None:
             self._pay(self.meter)
 

@@ -124,8 +124,12 @@ class Wire:
         agreed = negotiate(offered, self.policy.deflate) if offered and self.policy.deflate is not None else None
         if agreed is not None:
             parameters, headers["Sec-WebSocket-Extensions"] = agreed
-            self.protocol._perMessageCompress = self.writer.deflate = Deflate.server(parameters, self.policy.turns.deflating)
-            self.reader.flags |= RSV1
+            self._compress(Deflate.server(parameters, self.policy.turns.deflating))
+
+    def _compress(self, deflate: Deflate) -> None:
+        """Messages of both directions may be compressed."""
+        self.protocol._perMessageCompress = self.writer.deflate = deflate
+        self.reader.flags |= RSV1
 
     def admitted(self) -> None:
         """onConnect() has let the client in, and onOpen() was called."""
@@ -159,12 +163,16 @@ class Wire:
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
             self.reader.meter = Meter.of(settings, policy.wheel.absence.time())
+        self._listen()
+        if self.deadlines is not None:
+            self.deadlines.end_if_over()
+
+    def _listen(self) -> None:
+        """The session receives the messages: as payloads, if it takes those, else as str and bytes."""
         take_payload = getattr(self.session, "received_payload", None)
         self.reader.received = self.session.received if take_payload is None else take_payload
         if take_payload is None:
             self.reader.flags |= TEXT
-        if self.deadlines is not None:
-            self.deadlines.end_if_over()
 
     def _make_session(self, accepted: Acceptance | None) -> Any:
         app: Any = self.policy.app if accepted is None or accepted.open is None else accepted

@@ -20,14 +20,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from ...core.acceptance import MAX_REFUSAL_BYTES, OF_THE_DAEMON, HandshakeRefused, check_acceptance
-from ...core.closing import INTERNAL_ERROR, NORMAL, ConnectionClosed
+from ...core.closing import ABNORMAL, INTERNAL_ERROR, NORMAL, ConnectionClosed
 from ...core.connection import Connection, Writer, background_of, writer_of
 from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from .inbox import ClientDisconnected, Event, Inbox
-
-ABNORMAL = 1006
-"""The close code of a connection that never was, or that was lost (RFC 6455 7.4.1)."""
 
 Application = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Awaitable[object]]
 """An ASGI 3 application: `await application(scope, receive, send)`."""

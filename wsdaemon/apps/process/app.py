@@ -15,7 +15,7 @@ from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
-from .child import Child, Launch
+from .child import Child, Launch, outcome_of
 from .environment import client_environment
 from .framing import Close, Event, Framing, FramingError, RefusedMessage
 from .output import ErrorLog, Errors, Sliced
@@ -226,7 +226,7 @@ class Program:
     def _close(self, connection: Connection, status: int) -> None:
         code = self._app.rules.close_code(status)
         if status:
-            outcome = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+            outcome = outcome_of(status)
             self._app.say_program("ended", self._child.pid, outcome)
         connection.close(code, "" if code == NORMAL else "the program has ended")
 

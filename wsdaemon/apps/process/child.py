@@ -81,6 +81,11 @@ class Parent(Protocol):
         """Nothing of the program is left: no descriptor, and no process of its group that can be killed."""
 
 
+def outcome_of(status: int) -> str:
+    """How a program has ended, in words for the log."""
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
 class Child:
     """A program that runs. Constructed, it has started."""
 

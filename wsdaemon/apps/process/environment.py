@@ -63,8 +63,13 @@ def client_environment(handshake: Handshake, unique_id: str, software: str) -> d
     return {**_headers(handshake), **made}
 
 
+def hidden_headers(handshake: Handshake) -> frozenset[bytes]:
+    """The headers that no program is told: credentials among them, if the daemon has checked them."""
+    return LEFT_OUT | CREDENTIALS if handshake.identity is not None else LEFT_OUT
+
+
 def _headers(handshake: Handshake) -> dict[bytes, bytes]:
-    left_out = LEFT_OUT | CREDENTIALS if handshake.identity is not None else LEFT_OUT
+    left_out = hidden_headers(handshake)
     found: dict[bytes, list[bytes]] = {}
     for name, value in handshake.headers.raw:
         if HEADER.fullmatch(name) and name not in left_out:

@@ -16,8 +16,8 @@ from ...core.connection import Connection, Prepared
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
-from .child import Child, Launch
-from .environment import CREDENTIALS, LEFT_OUT
+from .child import Child, Launch, outcome_of
+from .environment import hidden_headers
 from .framing import Close, FramingError, LineCutter, ProgramMessage, event_of, json_line, json_object, json_size, message_fields
 from .output import ErrorLog, Errors, Sliced
 
@@ -214,7 +214,7 @@ class SharedApp:
         for connection in clients.values():
             connection.close(SERVICE_RESTART, "the program has ended")
         if not self._stopping:
-            outcome = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+            outcome = outcome_of(status)
             self._lines.warn(("ended", status), "{mount}: the program {outcome}", mount=self._rules.mount, outcome=outcome)
 
     def gone(self) -> None:
@@ -243,7 +243,7 @@ class SharedSession:
 
 def opening(handshake: Handshake) -> dict[str, Any]:
     """The part of an opening handshake that the program is told."""
-    hidden = LEFT_OUT | CREDENTIALS if handshake.identity is not None else LEFT_OUT
+    hidden = hidden_headers(handshake)
     headers: dict[str, str] = {}
     for raw_name, raw_value in handshake.headers.raw:
         if raw_name not in hidden:

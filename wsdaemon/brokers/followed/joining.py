@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from .. import Limits
@@ -221,9 +222,7 @@ class Joining:
             self._tell(room, room.take_roster(joined.roster))
         if watch and room.roster is not None:
             local.watch(room, holder.member, noted=True)
-            answer = Subscribed(
-                answer.room, answer.epoch, answer.offset, answer.messages, answer.gap, answer.latest, tuple(room.roster.values())
-            )
+            answer = replace(answer, present=tuple(room.roster.values()))
         return answer
 
     # -- patterns

@@ -116,7 +116,7 @@ class Repairs:
 
     def _if_due(self, room: FollowedRoom) -> None:
         room.repair_due = False
-        if (room.has_early or room.behind) and room.known and not room.behind:
+        if room.has_early and room.known and not room.behind:
             self.now(room)
 
     # -- one room

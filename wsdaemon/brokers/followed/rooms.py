@@ -58,14 +58,13 @@ class FollowedRooms:
             self._forget(next(iter(self._heard.values())))
         return room
 
-    def used_by(self, room: FollowedRoom, patterns: bool) -> bool:
-        """Note that a member left or stopped joining; `patterns`: some pattern that is followed matches. Whether the room is still kept."""
+    def used_by(self, room: FollowedRoom, patterns: bool) -> None:
+        """Note that a member left or stopped joining; `patterns`: some pattern that is followed matches."""
         if not room.members and not room.joins and self._rooms.get(room.name) is room:
-            if not patterns:
+            if patterns:
+                self._heard[room.name] = room
+            else:
                 self._forget(room)
-                return False
-            self._heard[room.name] = room
-        return True
 
     def count_roster(self, room: FollowedRoom) -> None:
         """Count the roster of a room in the budget, even if it does not fit: the order decides about members."""

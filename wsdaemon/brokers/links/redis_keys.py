@@ -48,7 +48,3 @@ class Names:
         """The pattern of the channels of all rooms whose names begin with `prefix`, for PSUBSCRIBE."""
         escaped = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in f"{self._tag}:{prefix}")
         return f"{escaped}*:live"
-
-    def ticket(self, ticket: str) -> str:
-        """The key of a ticket."""
-        return f"{self._tag}}}:ticket:{ticket}"

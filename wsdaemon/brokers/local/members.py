@@ -198,8 +198,8 @@ class LocalMembers:
         """
         watchers = {} if room.presence is None else room.presence.watchers
         told = [
-            Told(member, None if key in room.members else self.holders[key].heard_by(room.name), key in watchers)
-            for key, member in ((member.id, member) for member in self.targets(room))
+            Told(member, None if member.id in room.members else self.holders[member.id].heard_by(room.name), member.id in watchers)
+            for member in self.targets(room)
         ]
         if not told:
             return

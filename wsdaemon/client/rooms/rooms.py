@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from ..backlog import closed_error
 from ..callbacks import Callbacks
-from ..errors import ClientClosed, ClientError
+from ..errors import ClientError
 from .reply import Reply
 from .requests import KEY_SECONDS, Pending, Requests, error_of
 from .room import ClientRoom
@@ -138,9 +139,6 @@ class ClientRooms:
         else:
             self._subscriptions[subscription.room] = subscription
             self._ask(subscription)
-
-    def has_subscription(self, room: str) -> bool:
-        return room in self._subscriptions
 
     def leave(self, subscription: RoomSubscription) -> None:
         """Leave the room."""
@@ -293,7 +291,7 @@ class ClientRooms:
     def ended(self, error: BaseException | None) -> None:
         """The client has ended."""
         self._open = False
-        reason = error or ClientClosed("the client is closed")
+        reason = error or closed_error()
         self._ended = reason if error is not None else None
         if self._expiry is not None:
             self._expiry.cancel()

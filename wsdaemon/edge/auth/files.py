@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
+from ...settings.inherited import signature_of
 from ...settings.text import byte_order_mark
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class WatchedFile(Generic[T]):
 
     def _look(self, now: float, force: bool) -> None:
         try:
-            found = _signature(self._path.stat())
+            found: Signature = signature_of(self._path.stat())
         except OSError as error:
             found = ("unreadable", error.errno)
         if found == self._in_use:
@@ -152,7 +153,7 @@ class WatchedFile(Generic[T]):
         except FileError as error:
             raise FileError(f"{self._path}: {error}") from None
         self._warn(found.st_mode, value)
-        return value, _signature(found)
+        return value, signature_of(found)
 
     def _warn(self, mode: int, value: T) -> None:
         path = str(self._path)
@@ -166,6 +167,3 @@ class WatchedFile(Generic[T]):
         if len(warnings) > MAX_WARNINGS:
             log.warn("{path}: {count} more parts of the file are left out", path=path, count=len(warnings) - MAX_WARNINGS)
 
-
-def _signature(found: os.stat_result) -> Signature:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

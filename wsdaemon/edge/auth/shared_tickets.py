@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
-from .contract import NO_CLAIMS, Identity, clean_name
-from .ticket import TicketsFull, hashed
+from .contract import NO_CLAIMS, Identity
+from .ticket import TicketsFull, checked_name, hashed
 
 
 class TicketShelf(Protocol):
@@ -38,9 +38,7 @@ class SharedTicketBook:
         self, identity: str, claims: Mapping[str, object] = NO_CLAIMS, path: str | None = None, expires: float | None = None
     ) -> str:
         """As `TicketBook.issue`; also OSError, if the shelf does not answer in time."""
-        name = clean_name(identity)
-        if name is None:
-            raise ValueError("expected an identity of 1 to 255 characters, without control characters and blanks at its ends")
+        name = checked_name(identity)
         ticket = secrets.token_urlsafe(32)
         place, proof = hashed(ticket)
         content = {"proof": proof.hex(), "identity": name, "claims": dict(claims), "path": path, "expires": expires}

@@ -37,6 +37,14 @@ class _Ticket:
     until: float
 
 
+def checked_name(identity: str) -> str:
+    """The name of the user that a ticket is for. ValueError if that is empty, has control characters or over 255 characters."""
+    name = clean_name(identity)
+    if name is None:
+        raise ValueError("expected an identity of 1 to 255 characters, without control characters and blanks at its ends")
+    return name
+
+
 class TicketBook:
     """Tickets that were issued and not used yet. Only the hash of a ticket is kept, so neither a memory dump nor a bug can reveal one.
 
@@ -63,9 +71,7 @@ class TicketBook:
         `expires`, in seconds since 1970, ends the connection that the ticket opens; None: never. ValueError for an identity that is empty,
         has control characters or over 255 characters. TicketsFull.
         """
-        name = clean_name(identity)
-        if name is None:
-            raise ValueError("expected an identity of 1 to 255 characters, without control characters and blanks at its ends")
+        name = checked_name(identity)
         self._drop_ended()
         if len(self._tickets) >= self._most:
             raise TicketsFull(f"there are {self._most} unused tickets")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..totals import WORKER, Snapshot
+from ..totals import WORKER, Series, Snapshot
 from ..workers import STATE, Gathered, Workers
 from .contract import Answer, PageRequest, as_json, asked
 from .health import HealthPages
@@ -66,13 +66,16 @@ class _Numbers:
     """Sums of metrics."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._samples = [one for family in snapshot for one in family.samples]
+        self._samples: dict[str, list[Series]] = {}
+        for family in snapshot:
+            for one in family.samples:
+                self._samples.setdefault(one.name, []).append(one)
 
     def by(self, label: str, name: str, **labels: str) -> dict[str, int]:
         """The sums of the samples with these labels, by another label."""
         sums: dict[str, int] = {}
-        for one in self._samples:
-            if one.name == name and labels.items() <= one.labels.items():
+        for one in self._samples.get(name, ()):
+            if labels.items() <= one.labels.items():
                 key = one.labels.get(label, "")
                 sums[key] = sums.get(key, 0) + int(one.value)
         return sums

@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from .negotiation import EXTENSION_NAME, LARGEST_WINDOW_BITS, SMALLEST_WINDOW_BITS, DeflateOptions, DeflateParameters, parse_offers
+from .negotiation import (
+    EXTENSION_NAME,
+    LARGEST_WINDOW_BITS,
+    SMALLEST_WINDOW_BITS,
+    DeflateOptions,
+    DeflateParameters,
+    parse_offers,
+    shared_parameters,
+)
 
 LEAST_WINDOW_BITS = 8
 """The smallest window of RFC 7692. zlib cannot compress for it, so that messages are then sent uncompressed."""
@@ -61,14 +69,14 @@ def agreed(answer: str, options: DeflateOptions) -> DeflateParameters | None:
         else:
             raise BadAnswer(f"the server answers with {name}={value}")
     ours = min(found.client_max_window_bits, options.window_bits)
-    return DeflateParameters(
-        level=options.level,
-        server_window_bits=max(ours, SMALLEST_WINDOW_BITS),
-        client_window_bits=max(found.server_max_window_bits, SMALLEST_WINDOW_BITS),
-        memory_level=options.memory_level,
-        server_no_context_takeover=found.client_no_context_takeover or not options.client_context_takeover,
-        client_no_context_takeover=found.server_no_context_takeover,
-        threshold=options.threshold if ours >= SMALLEST_WINDOW_BITS else NO_THRESHOLD,
+    return shared_parameters(
+        options.level,
+        max(ours, SMALLEST_WINDOW_BITS),
+        max(found.server_max_window_bits, SMALLEST_WINDOW_BITS),
+        options.memory_level,
+        found.client_no_context_takeover or not options.client_context_takeover,  # our side is the server's in the parameters
+        found.server_no_context_takeover,
+        options.threshold if ours >= SMALLEST_WINDOW_BITS else NO_THRESHOLD,
     )
 
 
