@@ -10,11 +10,9 @@ from ...core.handshake import Handshake, Peer
 HEADER = re.compile(rb"[a-z0-9-]+")
 """Names of headers that become variables. One with a `_` could take the place of another, because `-` becomes `_`."""
 
-LEFT_OUT = {
-    b"proxy",  # programs take HTTP_PROXY for their own setting (CVE-2016-5385)
-}
+LEFT_OUT = frozenset({b"proxy"})  # programs take HTTP_PROXY for their own setting (CVE-2016-5385)
 
-CREDENTIALS = {b"authorization", b"proxy-authorization"}
+CREDENTIALS = frozenset({b"authorization", b"proxy-authorization"})
 """Left out if the daemon itself has authenticated the client (RFC 3875 4.1.18)."""
 
 EMPTY = ("AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_IDENT", "REMOTE_USER")
