@@ -15,7 +15,7 @@ from .inheritance import Role
 from .keeper import Keeper
 
 
-class Launch(Protocol):
+class LaunchChild(Protocol):
     """Starts a child of a generation, which inherits these descriptors besides those of every child. OSError if it cannot."""
 
     def __call__(self, generation: Generation, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild: ...
@@ -25,7 +25,7 @@ class Generation:
     """One hub and its workers: their keepers, their heartbeats and the socketpairs between them."""
 
     def __init__(
-        self, number: int, workers: int, loop: asyncio.AbstractEventLoop, *, launch: Launch,
+        self, number: int, workers: int, loop: asyncio.AbstractEventLoop, *, launch: LaunchChild,
         ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None],
     ) -> None:  # fmt: skip
         """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more."""
