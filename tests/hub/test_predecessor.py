@@ -105,8 +105,9 @@ def test_a_successor_that_dies_before_it_owns_the_order_changes_nothing() -> Non
         assert (await bare.worker.publish("a", b"1")).offset == 1
         order = bare.hub.rooms.order("/chat")
         assert order is not None
-        assert order.table.changed is order.roster_changes is None
-        assert bare.hub.counts.places.changed is bare.hub.tickets.tickets.changed is None
+        places, tickets = bare.hub.counts.places, bare.hub.tickets.tickets
+        notes = [order.table.changed, order.roster_changes, places.changed, places.changed_rates, tickets.changed]
+        assert notes == [None] * 5
         bare.close()
 
     run(work)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Awaitable, Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.inside import until
-from tests.support.links import ShiftedLoop, run
+from tests.support.links import End, ShiftedLoop, run
 from tests.support.succession import EVERYONE, HubInMemory, SuccessionInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Published
 from wsdaemon.hub.client import HubAway
+from wsdaemon.hub.protocol import frame
+from wsdaemon.hub.shared import GATHERING_SECONDS
+from wsdaemon.hub.succession import UNWELCOME
+from wsdaemon.hub.successor import FORMER_SECONDS, Successor
 
 ROOMS = ("a", "b", "c")
 
@@ -164,7 +169,7 @@ class Deeds:
         assert hub.counts.places.count(EVERYONE) == sum(len(worker.places) for worker in self.world.workers)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32), history=st.sampled_from([0, 3, 100]), latest=st.booleans(),
     cut=st.sampled_from(["", "", "", "early", "late"]),
@@ -238,3 +243,93 @@ def test_the_successor_knows_everything() -> None:
         assert not await two.take_place(most=2)
 
     in_a_world(work)
+
+
+def test_publications_wait_for_the_workers_of_the_former_hub_but_not_for_ever() -> None:
+    async def work(world: World) -> None:
+        one = world.workers[0]
+        await one.join("a", "ada")
+        await succeed(world)
+        fresh = WorkerInMemory(1, 2, world.loop, world.limits)
+        world.new.attach(fresh.client)
+        await until(lambda: fresh.broker.connected)
+        world.publish(fresh, "a")
+        world.relink([one])
+        await until(lambda: one.broker.connected)
+        await world.turn(50)
+        assert not world.sent[0][3].done()
+        world.loop.shift += GATHERING_SECONDS
+        await world.answered()
+        await until(lambda: one.members["ada"].given["a"] == [b"0 in a"])
+        assert not one.members["ada"].breaks
+        fresh.close()
+
+    in_a_world(work, Limits())
+
+
+def test_a_worker_that_does_not_come_to_the_new_hub_has_left_in_the_end() -> None:
+    async def work(world: World) -> None:
+        one, two = world.workers
+        await one.join("a", "ada")
+        await two.join("a", "bob")
+        await two.take_place()
+        await one.take_place()
+        await succeed(world)
+        world.relink([one])
+        await until(lambda: one.broker.connected)
+        order = world.new.rooms.order("/chat")
+        assert order is not None
+        assert order.presence("a", None).count == 2
+        world.loop.shift += FORMER_SECONDS
+        await until(lambda: order.presence("a", None).count == 1)
+        assert world.new.counts.places.count(EVERYONE) == 1
+        assert not order.awaited
+        world.loop.shift += 2
+        await until(lambda: one.members["ada"].known["a"] == {"ada"})
+
+    in_a_world(work)
+
+
+def test_a_second_succession_follows_the_first() -> None:
+    """Even while the workers of the first hub are not linked to the second."""
+
+    async def work(world: World) -> None:
+        one, two = world.workers
+        await one.join("a", "ada")
+        for _ in range(3):
+            world.publish(two, "a")
+        await world.answered()
+        await succeed(world)
+        third = HubInMemory(world.loop, b"hub-3333")
+        again = SuccessionInMemory(world.new, third)
+        again.predecessor.switch()
+        while len(again.ends) < 2:
+            world.loop.shift += 0.01
+            await asyncio.sleep(0)
+        assert again.ends == {"old": None, "new": None}
+        for worker in world.workers:
+            third.attach(worker.client)
+        world.publish(two, "a")
+        await world.answered()
+        await until(lambda: one.members["ada"].given["a"] == world.log("a"))
+        assert len(world.log("a")) == 4
+        assert not one.members["ada"].breaks
+        again.close()
+        third.close()
+
+    in_a_world(work, Limits())
+
+
+def test_a_predecessor_of_another_version_is_refused_in_a_clear_line() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        new = HubInMemory(loop, b"hub-two-")
+        ours, theirs = socket.socketpair()
+        other, ends = End(theirs, loop), list[str | None]()
+        Successor(ours, new.server, new.rooms, new.counts, new.tickets, lambda: None, ends.append)
+        other.stream.send(frame(UNWELCOME, 0, b"\x07\0\x01\0"))
+        await until(lambda: ends)
+        assert "version 7 of the succession" in str(ends[0])
+        await until(lambda: other.ends)
+        new.close()
+
+    run(work)

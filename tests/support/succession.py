@@ -36,7 +36,7 @@ class HubInMemory:
         self.loop = loop
         self.lines: list[str] = []
         self.silent: set[int] = set()
-        self.server = HubServer(loop, instance, lambda number: number not in self.silent, self._report)
+        self.server = HubServer(loop, instance, lambda number, generation: number not in self.silent, self._report)
         self.rooms = RoomServer(self.server, clock=loop.time)
         self.counts = SharedCounts(self.server, 0, HeldPlaces(loop.time))
         self.counts.begin()

@@ -100,11 +100,11 @@ class HubServer:
     """All links of the hub. `instance` names this life of the hub.
 
     `begun` has functions called with a link after each of its hellos, and `ended` with a link that said hello, after its last frame.
-    A hello after the first means that the worker declares everything anew. `has_heartbeat` says of the number of a worker whether its loop
-    turned within the last second.
+    A hello after the first means that the worker declares everything anew. `has_heartbeat` says of the number and the generation of a
+    worker whether its loop turned within the last second.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, instance: bytes, has_heartbeat: Callable[[int], bool], report: Report) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, instance: bytes, has_heartbeat: Callable[[int, int], bool], report: Report) -> None:
         assert len(instance) == INSTANCE_BYTES
         self.instance = instance
         self.loop = loop
@@ -164,7 +164,8 @@ class HubServer:
         self._look_at_waiting()
         self._flush()
         return not self._waiting and all(
-            link.stream.sent == link.stream.queued or link.is_dropped or not self._has_heartbeat(link.worker) for link in self.links
+            link.stream.sent == link.stream.queued or link.is_dropped or not self._has_heartbeat(link.worker, link.generation)
+            for link in self.links
         )
 
     # -- writing from handlers
@@ -311,7 +312,10 @@ class HubServer:
                 self._waiting.append((link, answer, marks))
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
-        return all(link.stream.sent >= mark or not link.stream.is_open or not self._has_heartbeat(link.worker) for link, mark in marks)
+        return all(
+            link.stream.sent >= mark or not link.stream.is_open or not self._has_heartbeat(link.worker, link.generation)
+            for link, mark in marks
+        )
 
     def _look_at_waiting(self) -> None:
         """Send the answers whose workers were written to by now."""
