@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +49,8 @@ class Pair:
             self.taker.room(*read_sheet(body, self.new.order.account))
         else:
             _, *values = read_sheet(body)[0]
-            {GONE: self.taker.gone, ROSTER: self.taker.roster}[kind](*values)
+            take: Callable[..., None] = self.taker.gone if kind == GONE else self.taker.roster
+            take(*values)
 
     def round(self) -> None:
         self.kinds.clear()
@@ -161,7 +163,6 @@ def test_changes_between_any_two_frames_arrive(seed: int, history: int, latest: 
     old, number = pair.old, iter(range(1, 10_000))
     epochs = iter(range(10_000))
     old.order.table._new_epoch = lambda: f"{next(epochs):016}"
-    former, given_rooms.PART_ENTRIES = given_rooms.PART_ENTRIES, part
 
     def deed() -> None:
         name, link, who = chance.choice("abcde"), chance.choice([pair.one, pair.two]), chance.choice("xyz")
@@ -179,12 +180,11 @@ def test_changes_between_any_two_frames_arrive(seed: int, history: int, latest: 
         for _ in range(chance.randrange(2, 5)):
             yield from pair.giver.frames()
 
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(given_rooms, "PART_ENTRIES", part)
         for frame in frames():
             pair.apply(frame)
             for _ in range(chance.randrange(4)):
                 deed()
         pair.round()
-    finally:
-        given_rooms.PART_ENTRIES = former
     pair.check()

@@ -53,7 +53,7 @@ class WorkerLink:
 
     @classmethod
     def of_former_hub(cls, instance: bytes) -> WorkerLink:
-        """What stands for a worker of the hub that this one succeeds, until that worker has linked itself here. It has no stream."""
+        """A stand-in for a worker of the hub that this one succeeds, until that worker has linked itself here. It has no stream."""
         link = cls()
         link.instance = instance
         link.send = link.add = _drop
