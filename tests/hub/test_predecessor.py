@@ -14,7 +14,7 @@ from tests.support.succession import HubInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
 from wsdaemon.hub import predecessor as module
 from wsdaemon.hub import succession
-from wsdaemon.hub.predecessor import AHEAD_BYTES, PAUSE_SECONDS, Predecessor, Stage
+from wsdaemon.hub.predecessor import AHEAD_BYTES, PAUSE_SECONDS, Predecessor, SuccessionStage
 from wsdaemon.hub.protocol import frame
 from wsdaemon.hub.succession import CAUGHT_UP, HELLO, OWN, PART_BYTES, READY, ROOM, SWITCH, UNWELCOME, WELCOME
 
@@ -47,7 +47,7 @@ class Bare:
         while not self.other.bodies(SWITCH):
             self.loop.shift += 0.01
             await asyncio.sleep(0)
-        assert self.predecessor.stage is Stage.PAUSED
+        assert self.predecessor.stage is SuccessionStage.PAUSED
 
     def close(self) -> None:
         self.predecessor.close()
@@ -101,7 +101,7 @@ def test_a_successor_that_dies_before_it_owns_the_order_changes_nothing() -> Non
         await bare.pause()
         bare.other.stream.close()
         await until(lambda: bare.ends)
-        assert bare.predecessor.stage is Stage.TAKEN_BACK
+        assert bare.predecessor.stage is SuccessionStage.TAKEN_BACK
         assert (await bare.worker.publish("a", b"1")).offset == 1
         order = bare.hub.rooms.order("/chat")
         assert order is not None
@@ -129,7 +129,7 @@ def test_a_hub_that_has_given_the_order_away_never_orders_again() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         assert not answer.done()
-        assert bare.predecessor.stage is Stage.GIVEN
+        assert bare.predecessor.stage is SuccessionStage.GIVEN
         assert bare.ends == [None]
         bare.close()
 

@@ -51,7 +51,7 @@ LIMIT_SECONDS = 120.0
 """For which a succession may take until the successor has caught up."""
 
 
-class Stage(enum.Enum):
+class SuccessionStage(enum.Enum):
     WAITING = enum.auto()
     """For the successor's hello."""
     GIVING = enum.auto()
@@ -76,7 +76,7 @@ class Predecessor:
         self, end: socket.socket, server: HubServer, rooms: RoomServer, counts: SharedCounts, tickets: TicketServer,
         done: Callable[[str | None], None],
     ) -> None:  # fmt: skip
-        self.stage = Stage.WAITING
+        self.stage = SuccessionStage.WAITING
         self._server = server
         self._loop = server.loop
         self._rooms = rooms
@@ -96,12 +96,12 @@ class Predecessor:
         """Give the order away as soon as the successor has caught up."""
         self._wants_switch = True
         self._calm_until = self._loop.time() + CALM_SECONDS
-        if self.stage is Stage.FOLLOWING:
+        if self.stage is SuccessionStage.FOLLOWING:
             self._pump_soon(0.0)
 
     def take_back(self, reason: str) -> None:
         """End the succession, unless the order was given away: this hub goes on."""
-        if self.stage is not Stage.GIVEN:
+        if self.stage is not SuccessionStage.GIVEN:
             self._take_back(reason)
 
     def close(self) -> None:
@@ -112,19 +112,19 @@ class Predecessor:
     # -- reading
 
     def _received(self, kind: int, request: int, body: bytes) -> None:
-        if kind == HELLO and self.stage is Stage.WAITING:
+        if kind == HELLO and self.stage is SuccessionStage.WAITING:
             if reason := succession.difference(body):
                 self._stream.send(frame(UNWELCOME, 0, succession.hello()))
                 self._take_back(reason)
                 return
             self._stream.send(frame(WELCOME, 0, succession.welcome(self._server.instance)))
-            self.stage = Stage.GIVING
+            self.stage = SuccessionStage.GIVING
             self._frames = self._round()
             self._pump()
-        elif kind == READY and self.stage is Stage.FOLLOWING:
+        elif kind == READY and self.stage is SuccessionStage.FOLLOWING:
             self._is_caught_up = True
             self._limit.cancel()
-        elif kind == READY and self.stage is Stage.PAUSED:
+        elif kind == READY and self.stage is SuccessionStage.PAUSED:
             self._give()
         else:
             raise Malformed(f"kind {kind}")
@@ -148,7 +148,7 @@ class Predecessor:
     def _pump(self) -> None:
         """Send the frames of one turn."""
         self._pumping = None
-        if self.stage not in (Stage.GIVING, Stage.FOLLOWING):
+        if self.stage not in (SuccessionStage.GIVING, SuccessionStage.FOLLOWING):
             return
         stream = self._stream
         if stream.queued - stream.sent > AHEAD_BYTES:
@@ -164,8 +164,8 @@ class Predecessor:
         self._round_is_over(size)
 
     def _round_is_over(self, size: int) -> None:
-        if self.stage is Stage.GIVING:
-            self.stage = Stage.FOLLOWING
+        if self.stage is SuccessionStage.GIVING:
+            self.stage = SuccessionStage.FOLLOWING
             self._stream.send(frame(CAUGHT_UP, 0, b""))
         elif self._wants_switch and self._is_caught_up and not size and self._is_calm():
             self._pause()
@@ -180,7 +180,7 @@ class Predecessor:
     # -- the switch
 
     def _pause(self) -> None:
-        self.stage = Stage.PAUSED
+        self.stage = SuccessionStage.PAUSED
         self._limit.cancel()
         self._limit = self._loop.call_later(PAUSE_SECONDS, self._take_back, f"the switch has taken longer than {PAUSE_SECONDS:g} s")
         self._server.hold()
@@ -188,7 +188,7 @@ class Predecessor:
 
     def _send_last(self) -> None:
         """Send the last changes when the workers have all that was published so far."""
-        if self.stage is not Stage.PAUSED:
+        if self.stage is not SuccessionStage.PAUSED:
             return
         if not self._server.has_written():
             self._loop.call_later(LOOK_SECONDS, self._send_last)
@@ -204,7 +204,7 @@ class Predecessor:
         self._stream.send(frame(SWITCH, 0, sheet(workers)))
 
     def _give(self) -> None:
-        self.stage = Stage.GIVEN
+        self.stage = SuccessionStage.GIVEN
         self._stop()
         self._stream.send(frame(OWN, 0, b""))
         self._stream.flush()
@@ -218,10 +218,10 @@ class Predecessor:
             self._take_back(f"the new hub is too slow: {reason}")
 
     def _take_back(self, reason: str) -> None:
-        if self.stage in (Stage.GIVEN, Stage.TAKEN_BACK):
+        if self.stage in (SuccessionStage.GIVEN, SuccessionStage.TAKEN_BACK):
             return
-        was_paused = self.stage is Stage.PAUSED
-        self.stage = Stage.TAKEN_BACK
+        was_paused = self.stage is SuccessionStage.PAUSED
+        self.stage = SuccessionStage.TAKEN_BACK
         self._stop()
         self._stream.close()
         if was_paused:
