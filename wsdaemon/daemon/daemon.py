@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
+from .status import operations_of
 from .watch import UncaughtFailures, Watch
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Daemon:
             calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
+        self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
@@ -89,3 +92,4 @@ class Daemon:
     def reload(self) -> None:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
         self.assembly.reload()
+

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
@@ -23,6 +23,7 @@ from .announcement import announce, announce_admin
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
+from .control import Operations, Say
 from .cpus import usable_cpus
 from .gathering import Gathering
 from .heartbeats import Heartbeats, SlotState
@@ -31,6 +32,7 @@ from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import Keeper, beneath
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
+from .status import describe, describe_child
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -84,6 +86,9 @@ class Supervisor:
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
+        self._since = time.time()
+        self.operations = Operations(lambda: self.state.value)
+        self.operations.add("status", self._tell_status, looks=True)
         self.hub = Keeper(Role.HUB, 0, loop, launch=self._launch_hub, ready=self._became_ready, lost=self._lost, gave_up=self._gave_up)
         self.workers = [
             Keeper(
@@ -155,12 +160,12 @@ class Supervisor:
         self.state = State.STOPPED
 
     def port(self, listener: str) -> int | None:
-        """The TCP port of a listener; None for a unix socket."""
+        """The TCP port of a listener; None for a unix socket, and once the sockets are closed."""
         return self._port(f"listener:{listener}")
 
     def _port(self, section: str) -> int | None:
-        sock = self._sockets[section].sock
-        return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+        bound = self._sockets.get(section)
+        return None if bound is None or bound.sock.family == socket.AF_UNIX else int(bound.sock.getsockname()[1])
 
     @property
     def ports(self) -> list[int | None]:
@@ -322,18 +327,35 @@ class Supervisor:
 
     # -- asked by the operator
 
+    async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+        slots, offset = self._heartbeats.slots, time.time() - self.loop.time()
+        hub = describe_child(0, GENERATION, self.hub.child, 0, offset)
+        workers = [describe_child(each.number, GENERATION, each.child, slots[each.number].connections, offset) for each in self.workers]
+        return describe(
+            self._settings, state=self.state.value, since=self._since, ports=self.ports, connections=self._heartbeats.connections,
+            generation=GENERATION, workers=workers, hub=hub,
+        )  # fmt: skip
+
     def reload(self) -> None:
-        """SIGHUP: every child opens the log anew, and reads certificates and secrets again."""
+        """SIGHUP: every child reads certificates and secrets again."""
         self._tell_all("reload")
+
+    def reopen_for_all(self, reopen: Callable[[], bool]) -> bool:
+        """SIGUSR1: open the log anew by `reopen`, and give every child the descriptor, because a child may lack the right to open it."""
+        reopened = reopen()
+        descriptor = self._heritage.log_descriptor()
+        if reopened and descriptor >= 0:
+            self._tell_all("log", [descriptor])
+        return reopened
 
     def drop(self) -> None:
         """Wait for no client any more."""
         self._tell_all("drop")
 
-    def _tell_all(self, kind: str) -> None:
+    def _tell_all(self, kind: str, descriptors: Sequence[int] = ()) -> None:
         for keeper in self._keepers:
             if keeper.child is not None:
-                keeper.child.channel.send(kind)
+                keeper.child.channel.send(kind, descriptors)
 
     async def stop(self) -> None:
         """Drain all workers, and then end the hub."""

@@ -1,0 +1,68 @@
+"""The answer to the command `status`: the daemon, its processes and everything that it serves, in values that JSON knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..settings.model import Settings
+from ..settings.values import app_text
+from ..version import __version__
+from .control import Operations, Say
+
+if TYPE_CHECKING:
+    from .children import LaunchedChild
+    from .daemon import Daemon
+
+
+def operations_of(daemon: Daemon) -> Operations:
+    """The operator's commands to a daemon, with `status` as the first."""
+    operations = Operations(lambda: daemon.state.value)
+    operations.add("status", partial(status_of, daemon), looks=True)
+    return operations
+
+
+async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """The answer of a daemon of one process."""
+    ports = [listener.port for listener in daemon.listeners]
+    return describe(daemon.settings, state=daemon.state.value, since=daemon.since, ports=ports, connections=len(daemon.connections))
+
+
+def describe(
+    settings: Settings, *, state: str, since: float, ports: Iterable[int | None], connections: int, generation: int = 0,
+    workers: Iterable[Mapping[str, Any]] = (), hub: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The whole answer. `since`: when the daemon was started, in seconds since 1970; `ports` are those of the listeners, in their order.
+
+    Without workers the generation is 0, `workers` is empty and `hub` is None.
+    """
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "generation": generation,
+        "state": state,
+        "since": since,
+        "settings": settings.source,
+        "connections": connections,
+        "workers": list(workers),
+        "hub": hub,
+        "listeners": [
+            {"name": each.name, "address": str(each.address), "port": port, "tls": each.secure, "mounts": list(each.mounts)}
+            for each, port in zip(settings.listeners, ports, strict=True)
+        ],
+        "mounts": [{"path": each.path, "app": app_text(each.app)} for each in settings.mounts],
+    }
+
+
+def describe_child(
+    number: int, generation: int, child: LaunchedChild | None, connections: int, started: float
+) -> dict[str, Any]:  # fmt: skip
+    """One child of the supervisor. `started`: the time since 1970 at which the clock of `ready_since` was 0."""
+    ready = None if child is None or child.ready_since is None else child.ready_since + started
+    state = "ended" if child is None else "starting" if ready is None else "ready"
+    return {
+        "number": number, "pid": None if child is None else child.process.pid, "generation": generation, "state": state,
+        "connections": connections, "ready_since": ready,
+    }  # fmt: skip
