@@ -15,6 +15,7 @@ from .control import Operations, Say
 if TYPE_CHECKING:
     from .children import LaunchedChild
     from .daemon import Daemon
+    from .generation import Generation
 
 
 def operations_of(daemon: Daemon) -> Operations:
@@ -54,6 +55,13 @@ def describe(
         ],
         "mounts": [{"path": each.path, "app": app_text(each.app)} for each in settings.mounts],
     }
+
+
+def describe_generation(generation: Generation, started: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The hub and the workers of a generation. `started`: see `describe_child`."""
+    slots, number = generation.heartbeats.slots, generation.number
+    workers = [describe_child(each.number, number, each.child, slots[each.number].connections, started) for each in generation.workers]
+    return describe_child(0, number, generation.hub.child, 0, started), workers
 
 
 def describe_child(
