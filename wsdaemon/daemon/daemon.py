@@ -19,11 +19,12 @@ from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
+from .control import Operations, Say
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
-from .status import operations_of
+from .status import describe
 from .watch import UncaughtFailures, Watch
 
 if TYPE_CHECKING:
@@ -93,3 +94,15 @@ class Daemon:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
         self.assembly.reload()
 
+
+def operations_of(daemon: Daemon) -> Operations:
+    """The operator's commands to a daemon, with `status` as the first."""
+    operations = Operations(lambda: daemon.state.value)
+    operations.add("status", partial(status_of, daemon), looks=True)
+    return operations
+
+
+async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """The answer of a daemon of one process."""
+    ports = [listener.port for listener in daemon.listeners]
+    return describe(daemon.settings, state=daemon.state.value, since=daemon.since, ports=ports, connections=len(daemon.connections))

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..settings.model import Settings
 from ..settings.values import app_text
 from ..version import __version__
-from .control import Operations, Say
 
 if TYPE_CHECKING:
     from .children import LaunchedChild
-    from .daemon import Daemon
     from .generation import Generation
-
-
-def operations_of(daemon: Daemon) -> Operations:
-    """The operator's commands to a daemon, with `status` as the first."""
-    operations = Operations(lambda: daemon.state.value)
-    operations.add("status", partial(status_of, daemon), looks=True)
-    return operations
-
-
-async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """The answer of a daemon of one process."""
-    ports = [listener.port for listener in daemon.listeners]
-    return describe(daemon.settings, state=daemon.state.value, since=daemon.since, ports=ports, connections=len(daemon.connections))
 
 
 def describe(
