@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.ops.control import Answer, ControlError, ask, chosen_path, make_directory, possible_paths
+from wsdaemon.ops.control import ControlError, Outcome, ask, chosen_path, make_directory, possible_paths
 
 SECONDS = 30.0
 
@@ -79,7 +79,7 @@ def answering(tmp_path: Path) -> Iterator[Serve]:
 def test_an_operation_with_progress_and_an_end(tmp_path: Path, answering: Serve) -> None:
     requests = answering(b'{"line": "one"}\n{"line": "two"}\n{"status": 1, "problems": ["no"], "changed": 3}\n')
     told: list[str] = []
-    assert ask(tmp_path / "control.sock", "reload", {"dry_run": True}, told.append, SECONDS) == Answer(1, ["no"], {"changed": 3})
+    assert ask(tmp_path / "control.sock", "reload", {"dry_run": True}, told.append, SECONDS) == Outcome(1, ["no"], {"changed": 3})
     assert told == ["one", "two"]
     assert requests == [{"command": "reload", "dry_run": True}]
 

@@ -41,7 +41,7 @@ class ControlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outcome:
     """The end of an operation."""
 
     status: int
@@ -96,7 +96,7 @@ def make_directory(path: Path, user: int) -> None:
 def ask(
     path: Path, command: str, arguments: Mapping[str, Any] | None = None, on_line: Callable[[str], object] = lambda line: None,
     timeout: float | None = None,
-) -> Answer:  # fmt: skip
+) -> Outcome:  # fmt: skip
     """Have the daemon at `path` carry out an operation, and wait for its end. `on_line` gets each line of progress.
 
     `timeout`: seconds that the daemon may be silent; None: any time. ControlError if it cannot be asked or does not answer.
@@ -114,7 +114,7 @@ def ask(
         raise ControlError(f"{path}: {_why(error)}") from error
 
 
-def _read_answer(lines: Any, path: Path, on_line: Callable[[str], object]) -> Answer:
+def _read_answer(lines: Any, path: Path, on_line: Callable[[str], object]) -> Outcome:
     left = MAX_ANSWER_BYTES
     while line := lines.readline(left):
         left -= len(line)
@@ -126,7 +126,7 @@ def _read_answer(lines: Any, path: Path, on_line: Callable[[str], object]) -> An
             raise ControlError(f"{path}: the answer is not of a wsdaemon") from None
         if "status" in told:
             status, problems = told.pop("status"), told.pop("problems", [])
-            return Answer(int(status), [str(each) for each in problems], told)
+            return Outcome(int(status), [str(each) for each in problems], told)
         on_line(str(told.get("line", "")))
     raise ControlError(f"{path}: the daemon closed the connection before it had answered")
 
