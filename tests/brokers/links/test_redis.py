@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from wsdaemon.brokers.links import redis as redis_link
 from wsdaemon.brokers.links.redis import RedisLink
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_servers import Unfit
+from wsdaemon.brokers.links.redis_session import RedisSession
 from wsdaemon.brokers.links.redis_tickets import RedisTickets
 from wsdaemon.settings.values import Secret
 
@@ -536,6 +538,34 @@ def test_a_link_closes_while_redis_is_stopped(own: Server) -> None:
                 with pytest.raises(BrokerUnavailable):
                     await asked
                 assert not any(pipe._connection.is_connected for pipe in session._pipes())
+
+    own.start()
+    try:
+        run(test())
+    finally:
+        own.kill()
+
+
+@live
+def test_a_server_that_hangs_while_rooms_are_declared_is_given_up(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network may be cut at any moment, and then nothing answers and nothing fails."""
+    opened = RedisSession.open
+
+    async def then_pause(session: RedisSession, *arguments: Any) -> None:
+        await opened(session, *arguments)
+        own.pause()
+
+    async def test() -> None:
+        async with nodes(own.url, timeout=0.3) as [node]:
+            await node.join("lobby", "ada")
+            with monkeypatch.context() as patch:
+                patch.setattr(RedisSession, "open", then_pause)
+                node.link.cut("the test cuts it")
+                await asyncio.wait_for(node.receiver.down.wait(), SECONDS)
+                await asyncio.to_thread(wait_until, lambda: any("away: no answer" in line for line in node.lines.lines), "it gives up")
+            own.go_on()
+            await asyncio.wait_for(node.receiver.up.wait(), SECONDS)
+            assert (await node.link.presence("lobby", None)).count == 1
 
     own.start()
     try:

@@ -154,7 +154,9 @@ class RedisLink:
                 try:
                     await self._restore(session, receiver)
                 except (Away, Unfit, BrokerUnavailable, MemoryFull, ConnectionError, TimeoutError) as error:
-                    self._rare.warn(("away", type(error)), "Redis is away: {why}", why=str(error) or "no answer")
+                    why = str(error) or "no answer"
+                    session.end(why)
+                    self._rare.warn(("away", type(error)), "Redis is away: {why}", why=why)
                 else:
                     pause = 0.0
                     self._rare.info("connected", "connected to Redis at {place}, for {path}", place=session.places, path=self._path)
@@ -207,9 +209,27 @@ class RedisLink:
         self._probes.clear()
 
     async def _restore(self, session: RedisSession, receiver: Receiver) -> None:
-        """Connect, and declare what the receiver declares, until nothing has changed meanwhile."""
+        """Connect, and declare what the receiver declares, until nothing has changed meanwhile.
+
+        TimeoutError if Redis answers nothing for as long as a connection may take.
+        """
         await session.open(self._message, lambda channel: self._dropped(session, channel))
         self._shout = "SPUBLISH" if session.clustered else "PUBLISH"
+        async with asyncio.timeout(self._servers.limit) as limit:
+            await self._declare_all(session, receiver, limit)
+        if session.ended.done():
+            raise Away(session.ended.result())
+        self._ready = True
+
+    async def _declare_all(self, session: RedisSession, receiver: Receiver, limit: asyncio.Timeout) -> None:
+        """The limit begins anew with each answer, because there may be many rooms."""
+        loop = asyncio.get_running_loop()
+
+        async def step(question: Coroutine[Any, Any, Any]) -> None:
+            await question
+            if not limit.expired():
+                limit.reschedule(loop.time() + self._servers.limit)
+
         told: dict[str, set[str]] = {}
         while True:
             declared, patterns = list(receiver.declared()), list(receiver.patterns())
@@ -218,18 +238,15 @@ class RedisLink:
             new_patterns = [each for each in patterns if each not in self._glob_of]
             if not news and not gone and not new_patterns:
                 break
-            await asyncio.gather(*[self._follow(session, each.room, each.watch) for each in news])
-            await asyncio.gather(*[self._follow_pattern(session, pattern) for pattern in new_patterns])
-            await in_turns([self._declare(session, each) for each in news if each.members or told.get(each.room)])
+            await asyncio.gather(*[step(self._follow(session, each.room, each.watch)) for each in news])
+            await asyncio.gather(*[step(self._follow_pattern(session, pattern)) for pattern in new_patterns])
+            await in_turns([step(self._declare(session, each)) for each in news if each.members or told.get(each.room)])
             for room in gone:
                 self._unfollow(session, room)
                 del told[room]
             told.update({each.room: {one.presence.id for one in each.members} for each in news})
-        if session.ended.done():
-            raise Away(session.ended.result())
         for pattern in set(self._glob_of) - set(patterns):
             self._unfollow_pattern(session, pattern)
-        self._ready = True
 
     async def _declare(self, session: RedisSession, declared: Declared) -> None:
         """These are the members of this process in a room, and no others."""
