@@ -159,6 +159,27 @@ def test_the_end_of_a_connection_drops_what_is_unsent() -> None:
     run(test())
 
 
+def test_a_connection_that_the_loop_has_closed_already_ends_like_any_other() -> None:
+    """A server that has died closes it so. The socket then has no descriptor any more, on which uvloop raises ValueError."""
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = Connection(host="127.0.0.1", port=server.getsockname()[1], retry=Retry(NoBackoff(), 0))
+            await connection._connect()  # type: ignore[no-untyped-call]
+            pipe = Questions(connection)
+            asked = pipe.ask("PING")
+            await turns()
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            await turns()
+            pipe.end("the server has died")
+            with pytest.raises(ConnectionError, match="the server has died|closed"):
+                await asked
+            await asyncio.wait_for(pipe.close(), 20)
+
+    run(test())
+
+
 def test_subscribe_ends_when_it_is_confirmed_and_not_when_it_is_sent() -> None:
     async def test() -> None:
         connection = FakeConnection()

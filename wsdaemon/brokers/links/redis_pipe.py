@@ -56,10 +56,10 @@ class Pipe:
         """Cut the connection: the server gets nothing more of it, because questions without an answer are asked again on the next one."""
         if not self.ended.done():
             self.ended.set_result(reason)
-            self._abort()
             for task in self._tasks:
                 task.cancel()
             self._unsent.clear()
+            self._abort()
 
     def _abort(self) -> None:
         """Drop all that is unsent, in the process and in the kernel. A close with grace would go on sending it for minutes after a cut."""
@@ -68,7 +68,8 @@ class Pipe:
             return
         sock = writer.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            with contextlib.suppress(OSError):  # it is closed already
+            # If it is closed already, asyncio raises OSError, and uvloop ValueError.
+            with contextlib.suppress(OSError, ValueError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
