@@ -572,3 +572,24 @@ def test_a_server_that_hangs_while_rooms_are_declared_is_given_up(own: Server, m
         run(test())
     finally:
         own.kill()
+
+
+@live
+def test_a_probe_does_not_wait_for_a_replica(server: Server) -> None:
+    """Otherwise the link would be cut for as long as the replica is away."""
+
+    async def test() -> None:
+        async with nodes(server.url, acknowledge="replica", timeout=30.0) as [node]:
+            await node.link.probe()
+            stands = node.publish("lobby", "1")
+            session = node.link._session
+            assert session is not None
+            with server.client() as client:
+                await asyncio.to_thread(wait_until, lambda: client.info("clients")["blocked_clients"] == 1, "WAIT waits")
+            await asyncio.wait_for(node.link.probe(), 10)
+            assert not stands.done()
+            node.link.cut("the test ends")
+            with pytest.raises(BrokerUnavailable):
+                await stands
+
+    run(test())
