@@ -16,6 +16,7 @@ from tests.support.redis_servers import EVERYSEC, SPEED, Server, free_port, runn
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import BadRoom, BrokerUnavailable, MemoryFull, Position, Presence, RoomFull
 from wsdaemon.brokers.links import redis as redis_link
+from wsdaemon.brokers.links.contract import Declared
 from wsdaemon.brokers.links.redis import RedisLink
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_servers import Unfit
@@ -591,5 +592,55 @@ def test_a_probe_does_not_wait_for_a_replica(server: Server) -> None:
             node.link.cut("the test ends")
             with pytest.raises(BrokerUnavailable):
                 await stands
+
+    run(test())
+
+
+@live
+def test_members_of_a_big_room_that_left_while_redis_was_away(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last command of a declaration names all, so that those who are not named go, however many there are."""
+    monkeypatch.setattr(redis_link, "MEMBERS_PER_COMMAND", 2)
+
+    async def test() -> None:
+        async with nodes(own.url, 2) as [node, other]:
+            for who in ("ada", "bob", "cem", "dan", "eve"):
+                await node.join("lobby", who)
+            await other.join("lobby", "far")
+            with own.client() as client:
+                await asyncio.to_thread(wait_until, lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0, "it is on the disk")
+            async with down(node, own):
+                del node.receiver.rooms["lobby"][1]
+            await asyncio.wait_for(other.receiver.up.wait(), SECONDS)
+            page = await node.link.presence("lobby", None)
+            assert sorted(each.id for each in page.members) == ["ada", "cem", "dan", "eve", "far"]
+
+    own.start()
+    try:
+        run(test())
+    finally:
+        own.kill()
+
+
+@live
+def test_members_that_leave_while_they_are_declared(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, 2) as [node, other]:
+            await node.join("lobby", "ada")
+            declared = node.receiver.declared
+            calls = 0
+
+            def then_leave() -> list[Declared]:
+                nonlocal calls
+                calls += 1
+                found = list(declared())
+                node.receiver.rooms.clear()
+                return found
+
+            node.receiver.declared = then_leave  # type: ignore[method-assign]
+            node.link.cut("the test cuts it")
+            await asyncio.wait_for(node.receiver.down.wait(), SECONDS)
+            await asyncio.wait_for(node.receiver.up.wait(), SECONDS)
+            assert calls >= 2
+            assert (await other.link.presence("lobby", None)).count == 0
 
     run(test())

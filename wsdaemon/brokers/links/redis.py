@@ -241,6 +241,7 @@ class RedisLink:
             await asyncio.gather(*[step(self._follow(session, each.room, each.watch)) for each in news])
             await asyncio.gather(*[step(self._follow_pattern(session, pattern)) for pattern in new_patterns])
             await in_turns([step(self._declare(session, each)) for each in news if each.members or told.get(each.room)])
+            await in_turns([step(self._leave_all(session, room)) for room in gone if told[room]])
             for room in gone:
                 self._unfollow(session, room)
                 del told[room]
@@ -253,8 +254,10 @@ class RedisLink:
         room, members = declared.room, declared.members
         for start in range(0, max(1, len(members)), MEMBERS_PER_COMMAND):
             some = members[start : start + MEMBERS_PER_COMMAND]
-            whole = int(len(members) <= MEMBERS_PER_COMMAND)
             described = [part for each in some for part in (each.presence.id, describe(each.presence))]
+            whole = int(start + MEMBERS_PER_COMMAND >= len(members))
+            if whole:
+                described += [part for each in members[:start] for part in (each.presence.id, "")]
             await session.ask(
                 DECLARE, self._names.room(room), *self._common(room), self.node, round(PRESENCE_SECONDS * 1000), whole, *described
             )

@@ -255,7 +255,7 @@ local changes, here = {}, {}
 beat(node, tonumber(expiry))
 for index = 10, #ARGV, 2 do
     here[ARGV[index]] = true
-    enter(changes, node, ARGV[index], ARGV[index + 1])
+    if ARGV[index + 1] ~= '' then enter(changes, node, ARGV[index], ARGV[index + 1]) end
 end
 if whole == '1' then
     local all = call('HGETALL', members)
@@ -268,7 +268,7 @@ keep()
 return {'ok'}
 """
 )
-"""These are members of a process; with `whole` its only ones."""
+"""These are members of a process; with `whole` its only ones. One without its JSON was declared by a command before."""
 
 LEAVE = (
     _BEGIN
