@@ -362,7 +362,13 @@ local names, used, owners, owned = unpack(KEYS, 1, 4)
 local room, owner, most, share, now = unpack(ARGV, 1, 5)
 local call = redis.call
 if call('ZSCORE', names, room) then return {'ok'} end
-if owner ~= '' and tonumber(call('HGET', owned, owner) or 0) >= tonumber(share) then return {'share'} end
+if owner ~= '' and tonumber(call('HGET', owned, owner) or 0) >= tonumber(share) then
+    local mine = {}
+    for _, one in ipairs(call('ZRANGE', used, 0, 999)) do
+        if #mine < 16 and call('HGET', owners, one) == owner then mine[#mine + 1] = one end
+    end
+    return {'share', mine}
+end
 if call('ZCARD', names) >= tonumber(most) then return {'full', call('ZRANGE', used, 0, 15)} end
 call('ZADD', names, 0, room)
 call('ZADD', used, now, room)
@@ -372,7 +378,8 @@ if owner ~= '' then
 end
 return {'ok'}
 """
-"""Enter a room into the mount's index, if there is a place. One answer of: ok, share (its owner has enough), full with the oldest rooms."""
+"""Enter a room into the mount's index, if there is a place. One answer of: ok; share, if its owner has enough, with
+the owner's oldest rooms among the oldest thousand; full, with the oldest rooms."""
 
 RELEASE = """
 local names, used, owners, owned = unpack(KEYS, 1, 4)
