@@ -161,6 +161,8 @@ def test_a_link_that_closes_takes_its_members_along(server: Server) -> None:
             async with nodes(server.url) as [two]:
                 await one.join("lobby", "ada")
                 await two.join("lobby", "bob")
+                two.link.close()
+                two.receiver.rooms.clear()  # as a broker does
             await one.receiver.until(lambda: one.receiver.changes[-1][2][0].kind == "left")
 
     run(test())

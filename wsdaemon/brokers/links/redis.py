@@ -95,6 +95,8 @@ class RedisLink:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._shout = "PUBLISH"
+        self._last_rooms: list[str] = []
+        """Rooms with members of this process when the link was closed."""
         self.losses = 0
         """How often the connection was lost."""
 
@@ -131,7 +133,9 @@ class RedisLink:
 
     def close(self) -> None:
         self._ready = False
-        if self._runner is not None:
+        if self._runner is not None and self._receiver is not None and not self._runner.cancelling():
+            # The receiver forgets its rooms when it has closed its link, and the goodbye comes later.
+            self._last_rooms = [declared.room for declared in self._receiver.declared() if declared.members]
             self._runner.cancel()
         self._publishing.close()
         for task in list(self._tasks):
@@ -175,7 +179,7 @@ class RedisLink:
                 self._ready = False
                 self._forget_session()
                 if self._leaving(session):
-                    await self._say_goodbye(session, receiver)
+                    await self._say_goodbye(session)
                 await session.close()
             pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, pause * 2))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, and is no secret
@@ -184,11 +188,11 @@ class RedisLink:
         """Whether the session ends because the link is closed."""
         return not session.ended.done() and bool(session.layout.primaries)
 
-    async def _say_goodbye(self, session: RedisSession, receiver: Receiver) -> None:
+    async def _say_goodbye(self, session: RedisSession) -> None:
         """Tell the order that this process's members leave, for half a second at most."""
         try:
             async with asyncio.timeout(0.5):
-                await in_turns([self._leave_all(session, declared.room) for declared in receiver.declared() if declared.members])
+                await in_turns([self._leave_all(session, room) for room in self._last_rooms])
         except (BrokerUnavailable, MemoryFull, TimeoutError):
             return  # they expire
 
