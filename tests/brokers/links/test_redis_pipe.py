@@ -166,6 +166,7 @@ def test_a_connection_that_the_loop_has_closed_already_ends_like_any_other() -> 
         with socket.create_server(("127.0.0.1", 0)) as server:
             connection = Connection(host="127.0.0.1", port=server.getsockname()[1], retry=Retry(NoBackoff(), 0))
             await connection._connect()  # type: ignore[no-untyped-call]
+            connection._parser.on_connect(connection)  # type: ignore[no-untyped-call]
             pipe = Questions(connection)
             asked = pipe.ask("PING")
             await turns()
