@@ -145,6 +145,11 @@ class AdminOptions(TypedDict, total=False):
     """The options of [admin]."""
 
     address: str
+    tls_certificate: str | PathLike[str] | None
+    tls_key: str | PathLike[str] | None
+    tls: str | Sequence[str]
+    client_ca: str | PathLike[str] | None
+    client_certificate: Literal["none", "optional", "required"]
     token_file: str | PathLike[str] | None
     hosts: str | Sequence[str]
     metrics_open: bool

@@ -45,7 +45,7 @@ def check(settings: Settings, directory: Path) -> int:
             if not listener.mounts or mount.path in listener.mounts:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
-        print(f"admin: http on {settings.admin.address}")
+        print(f"admin: {'https' if settings.admin.secure else 'http'} on {settings.admin.address}")
     if settings.daemon.workers is not None:
         from .supervisor import worker_count
 
