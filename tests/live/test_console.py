@@ -1,0 +1,222 @@
+"""The console in Chromium, by clicks: two tabs, phones, light and dark, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.test_admin import ADMIN, PORT, TOKEN, write_token
+from tests.support.browser import Browser
+from tests.support.daemon import Daemon, program
+
+pytestmark = pytest.mark.live
+
+INI = """
+[listener:web]
+address = tcp:0:interface=127.0.0.1
+console = on
+[mount:/echo]
+app = echo
+subprotocols = plain
+[mount:/rooms/{room}]
+app = rooms
+history = 100
+"""
+
+HOSTILE = "<img src=x onerror=alert(1)><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(program("chromium", "Debian packages chromium and chromium-driver"), tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    write_token(tmp_path)
+    with Daemon(tmp_path, INI + ADMIN) as daemon:
+        yield daemon
+
+
+class Tab:
+    """A tab of the browser, as its user has it."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.name = browser.tab()
+        self.here()
+        browser.watch()
+        browser.go(url)
+
+    def here(self) -> Browser:
+        self.browser.switch(self.name)
+        return self.browser
+
+    def sees(self, words: str, where: str) -> None:
+        """Wait until an element that is shown has these words in it."""
+        found = f"one.checkVisibility() && one.textContent.includes({json.dumps(words)})"
+        self.here().until(f"[...document.querySelectorAll({where!r})].some((one) => {found})")
+
+    def click(self, what: str) -> None:
+        self.here().until(f"document.querySelector({what!r})?.checkVisibility() && !document.querySelector({what!r}).disabled")
+        self.browser.run(f"document.querySelector({what!r}).click()")
+
+    def write(self, what: str, text: str) -> None:
+        self.here().run(f"document.querySelector({what!r}).value = {json.dumps(text)}")
+
+    def sign_in(self, token: str = TOKEN) -> None:
+        self.sees("Sign in", "#login")
+        self.write("#token", token)
+        self.click("#login button")
+
+
+def sent_elsewhere(browser: Browser, *own: str) -> list[str]:
+    """The URLs of requests and WebSockets that do not begin with one of `own`."""
+    urls = [told["request"]["url"] for method, told in browser.told if method == "Network.requestWillBeSent"]
+    urls += [told["url"] for method, told in browser.told if method == "Network.webSocketCreated"]
+    assert urls
+    return [url for url in urls if not url.startswith((*own, "data:,"))]
+
+
+def complaints(browser: Browser) -> list[object]:
+    return [told for method, told in browser.told if not method.startswith("Network.")]
+
+
+def test_two_tabs_watch_talk_and_close(browser: Browser, daemon: Daemon) -> None:
+    [port] = daemon.output.wait_for(PORT)
+    url = f"http://127.0.0.1:{port[1]}/"
+    browser.told.clear()
+    one, other = Tab(browser, url), Tab(browser, url)
+    one.sign_in()
+    one.sees("connected", "#state")
+    one.sees("/echo", "#mounts")
+    other.sign_in()  # a token stays in its tab
+
+    # a connection that one tab makes is found and closed by the other
+    one.click("#tab-try")
+    one.write("#url", daemon.url("/echo"))
+    one.write("#subprotocols", "plain")
+    one.click("#open")
+    one.sees("subprotocol plain", "#try-state")
+    one.write("#message", HOSTILE)
+    one.click("#send .main")
+    one.sees(HOSTILE, "#frames .received")
+    one.click("#time-echo")
+    one.sees("after", "#frames .received")
+    one.click("[data-copy=wscat]")
+    assert one.here().run("document.querySelector('#copied').value") == f"wscat -c '{daemon.url('/echo')}' -s 'plain'"
+    other.click("#tab-connections")
+    other.write("#search-by", "mount")
+    other.write("#search-for", "/echo")
+    other.click("#search .main")
+    other.sees("1 open connections match", "#found")
+    other.click("#connection-list tbody button")
+    other.sees("/echo", "#inspect-facts dd")
+    other.write("#close-code", "4001")
+    other.write("#close-reason", "by the operator")
+    other.click("#close-connection .danger")
+    one.sees('Closed with 4001 "by the operator".', "#try-state")
+    other.click("#tab-live")
+    other.sees("by the operator", "#closes td")
+
+    # what one publishes, the other sees as text
+    other.click("#tab-rooms")
+    other.here().until("document.querySelector('#room-mount').value !== ''")
+    other.write("#room-name", "lobby")
+    other.click("#watch .main")
+    one.click("#tab-rooms")
+    one.here().until("document.querySelector('#room-mount').value !== ''")
+    one.write("#room-name", "lobby")
+    one.click("#watch .main")
+    one.write("#publish-text", HOSTILE)
+    one.click("#publish .main")
+    other.sees(HOSTILE, "#room-messages li")
+    with daemon.connect("/rooms/lobby"):
+        other.sees("1", "#room-count")
+    assert browser.run("document.querySelectorAll('main img, main b').length") == 0
+
+    assert sent_elsewhere(browser, url, url.replace("http", "ws"), daemon.url("/echo")) == []
+    assert complaints(browser) == []
+
+
+def test_a_wrong_token_shows_nothing_and_a_good_one_is_in_no_url(browser: Browser, daemon: Daemon) -> None:
+    [port] = daemon.output.wait_for(PORT)
+    browser.told.clear()
+    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
+    tab.sign_in("another-token-entirely")
+    tab.sees("This is not the token.", "#problem")
+    tab.sign_in()
+    tab.sees("connected", "#state")
+    tab.click("#forget")
+    tab.sees("Sign in", "#login")
+    assert tab.here().run("sessionStorage.length + localStorage.length + document.cookie.length") == 0
+    assert TOKEN not in json.dumps([told["request"]["url"] for method, told in browser.told if method == "Network.requestWillBeSent"])
+
+
+@pytest.mark.parametrize("width", [1280, 390, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_part_fits_and_can_be_read(browser: Browser, daemon: Daemon, width: int, scheme: str) -> None:
+    [port] = daemon.output.wait_for(PORT)
+    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
+    tab.here().resize(width, 800, scheme)
+    tab.sign_in()
+    for part in ("live", "connections", "rooms", "try"):
+        tab.click(f"#tab-{part}")
+        assert browser.run("document.documentElement.scrollWidth") <= width, part
+        assert browser.run(CONTRASTS) == [], part
+
+
+CONTRASTS = """
+(() => {
+    const color = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = ([r, g, b]) => {
+        const [x, y, z] = [r, g, b].map((one) => (one /= 255) <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const behind = (one) => {
+        for (; one; one = one.parentElement) {
+            const found = color(getComputedStyle(one).backgroundColor);
+            if (found.length === 3 || found[3] === 1) return found;
+        }
+        return [255, 255, 255];
+    };
+    return [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && !one.disabled && one.matches(
+        "label, button, th, td, p, h1, h3, span, input, select, textarea, li, dd, dt"
+    )).map((one) => {
+        const [high, low] = [light(color(getComputedStyle(one).color)), light(behind(one))].sort((a, b) => b - a);
+        return [(high + 0.05) / (low + 0.05), one.tagName, one.id, one.textContent.slice(0, 20)];
+    }).filter(([ratio]) => ratio < 4.5);
+})()
+"""
+
+
+def test_keys_alone_lead_through_the_parts(browser: Browser, daemon: Daemon) -> None:
+    [port] = daemon.output.wait_for(PORT)
+    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
+    tab.sign_in()
+    tab.sees("connected", "#state")
+    tab.here().run("document.querySelector('#tab-live').focus()")
+    for part in ("connections", "rooms", "try", "live"):
+        browser.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))")
+        assert browser.run("document.activeElement.id") == f"tab-{part}"
+        assert browser.run(f"document.querySelector('#{part}').checkVisibility()")
+
+
+def test_the_tool_alone_on_a_listener(browser: Browser, daemon: Daemon) -> None:
+    browser.told.clear()
+    tab = Tab(browser, daemon.url("/console", scheme="http"))
+    tab.here().until("document.querySelector('#url')?.value.endsWith('/echo')")
+    tab.click("#open")
+    tab.sees("Connected in", "#try-state")
+    tab.click("#send .main")
+    tab.sees("Hello, wsdaemon", "#frames .received")
+    tab.write("#try-code", "3001")
+    tab.click("#try-close .danger")
+    tab.sees("Closed with 3001", "#try-state")
+    assert not browser.run("['#tab-live', '#tab-rooms', '#tab-connections', '#login'].some((one) => document.querySelector(one).checkVisibility())")
+    assert sent_elsewhere(browser, daemon.url("/", scheme="http"), daemon.url("/echo")) == []
+    assert complaints(browser) == []
