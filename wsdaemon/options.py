@@ -135,6 +135,7 @@ class ServerOptions(MountOptions, total=False):
     trusted_proxies: str | Sequence[str]
     forwarded_header: Literal["x-forwarded-for", "forwarded"]
     index_page: Literal["auto", "on", "off"]
+    console: bool
     hosts: str | Sequence[str]
     backlog: int
     handshake_timeout: float | str | timedelta

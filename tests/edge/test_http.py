@@ -65,7 +65,7 @@ class Far:
         self.transport = Transport(loop)
         self.protocol = server.protocol()
         self.transport.protocol = self.protocol
-        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
+        self.protocol.connection_made(self.transport)
         self._seen = 0
 
     def send(self, *pieces: bytes) -> list[str]:
@@ -250,7 +250,7 @@ def test_a_tls_handshake_has_a_place_and_an_end(made: House, pages: Pages) -> No
     assert [server.protocol() for _ in range(3)] == made_layers
     assert [layer.aborted for layer in made_layers] == [True, False, False] and len(server) == 2
     transport = Transport(made.loop)
-    transport.protocol = uppers[2]  # type: ignore[assignment]
+    transport.protocol = uppers[2]
     uppers[2].connection_made(transport)  # type: ignore[arg-type]
     uppers[2].data_received(GET)
     assert transport.writes[0].endswith(b"/page ") and len(server) == 2

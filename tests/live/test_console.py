@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -35,11 +34,31 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    write_token(tmp_path)
-    with Daemon(tmp_path, INI + ADMIN) as daemon:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("daemon")
+    write_token(folder)
+    with Daemon(folder, INI + ADMIN) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def console(daemon: Daemon) -> str:
+    [port] = daemon.output.wait_for(PORT)
+    return f"http://127.0.0.1:{port[1]}/"
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Iterator[Callable[[str], Tab]]:
+    opened: list[Tab] = []
+
+    def open_one(url: str) -> Tab:
+        opened.append(Tab(browser, url))
+        return opened[-1]
+
+    yield open_one
+    for tab in opened:
+        browser.close_tab(tab.name)
 
 
 class Tab:
@@ -74,23 +93,21 @@ class Tab:
         self.click("#login button")
 
 
-def sent_elsewhere(browser: Browser, *own: str) -> list[str]:
-    """The URLs of requests and WebSockets that do not begin with one of `own`."""
-    urls = [told["request"]["url"] for method, told in browser.told if method == "Network.requestWillBeSent"]
-    urls += [told["url"] for method, told in browser.told if method == "Network.webSocketCreated"]
-    assert urls
-    return [url for url in urls if not url.startswith((*own, "data:,"))]
+    def urls(self) -> list[str]:
+        """The requests and the WebSockets that it made."""
+        mine = [(method, told) for tab, method, told in self.browser.told if tab == self.name]
+        urls = [told["request"]["url"] for method, told in mine if method == "Network.requestWillBeSent"]
+        return urls + [told["url"] for method, told in mine if method == "Network.webSocketCreated"]
+
+    def check(self, *own: str) -> None:
+        """It asked for nothing but URLs that begin with one of `own`, and its console is empty."""
+        urls = self.urls()
+        assert urls and [url for url in urls if not url.startswith((*own, "data:,"))] == []
+        assert [told for tab, method, told in self.browser.told if tab == self.name and not method.startswith("Network.")] == []
 
 
-def complaints(browser: Browser) -> list[object]:
-    return [told for method, told in browser.told if not method.startswith("Network.")]
-
-
-def test_two_tabs_watch_talk_and_close(browser: Browser, daemon: Daemon) -> None:
-    [port] = daemon.output.wait_for(PORT)
-    url = f"http://127.0.0.1:{port[1]}/"
-    browser.told.clear()
-    one, other = Tab(browser, url), Tab(browser, url)
+def test_two_tabs_watch_talk_and_close(open_tab: Callable[[str], Tab], daemon: Daemon, console: str) -> None:
+    one, other = open_tab(console), open_tab(console)
     one.sign_in()
     one.sees("connected", "#state")
     one.sees("/echo", "#mounts")
@@ -137,16 +154,13 @@ def test_two_tabs_watch_talk_and_close(browser: Browser, daemon: Daemon) -> None
     other.sees(HOSTILE, "#room-messages li")
     with daemon.connect("/rooms/lobby"):
         other.sees("1", "#room-count")
-    assert browser.run("document.querySelectorAll('main img, main b').length") == 0
+    for tab in (one, other):
+        assert tab.here().run("document.querySelectorAll('main img, main b').length") == 0
+        tab.check(console, console.replace("http", "ws"), daemon.url("/echo"))
 
-    assert sent_elsewhere(browser, url, url.replace("http", "ws"), daemon.url("/echo")) == []
-    assert complaints(browser) == []
 
-
-def test_a_wrong_token_shows_nothing_and_a_good_one_is_in_no_url(browser: Browser, daemon: Daemon) -> None:
-    [port] = daemon.output.wait_for(PORT)
-    browser.told.clear()
-    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
+def test_a_wrong_token_shows_nothing_and_a_good_one_is_in_no_url(open_tab: Callable[[str], Tab], console: str) -> None:
+    tab = open_tab(console)
     tab.sign_in("another-token-entirely")
     tab.sees("This is not the token.", "#problem")
     tab.sign_in()
@@ -154,20 +168,20 @@ def test_a_wrong_token_shows_nothing_and_a_good_one_is_in_no_url(browser: Browse
     tab.click("#forget")
     tab.sees("Sign in", "#login")
     assert tab.here().run("sessionStorage.length + localStorage.length + document.cookie.length") == 0
-    assert TOKEN not in json.dumps([told["request"]["url"] for method, told in browser.told if method == "Network.requestWillBeSent"])
+    assert not [url for url in tab.urls() if TOKEN in url]
 
 
-@pytest.mark.parametrize("width", [1280, 390, 360])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_part_fits_and_can_be_read(browser: Browser, daemon: Daemon, width: int, scheme: str) -> None:
-    [port] = daemon.output.wait_for(PORT)
-    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
-    tab.here().resize(width, 800, scheme)
+def test_every_part_fits_and_can_be_read(open_tab: Callable[[str], Tab], console: str) -> None:
+    tab = open_tab(console)
+    browser = tab.here()
     tab.sign_in()
-    for part in ("live", "connections", "rooms", "try"):
-        tab.click(f"#tab-{part}")
-        assert browser.run("document.documentElement.scrollWidth") <= width, part
-        assert browser.run(CONTRASTS) == [], part
+    for width in (1280, 390, 360):
+        for scheme in ("light", "dark"):
+            browser.resize(width, 800, scheme)
+            for part in ("live", "connections", "rooms", "try"):
+                tab.click(f"#tab-{part}")
+                assert browser.run("document.documentElement.scrollWidth") <= width, part
+                assert browser.run(CONTRASTS) == [], (part, scheme)
 
 
 CONTRASTS = """
@@ -194,21 +208,20 @@ CONTRASTS = """
 """
 
 
-def test_keys_alone_lead_through_the_parts(browser: Browser, daemon: Daemon) -> None:
-    [port] = daemon.output.wait_for(PORT)
-    tab = Tab(browser, f"http://127.0.0.1:{port[1]}/")
+def test_keys_alone_lead_through_the_parts(open_tab: Callable[[str], Tab], console: str) -> None:
+    tab = open_tab(console)
     tab.sign_in()
     tab.sees("connected", "#state")
-    tab.here().run("document.querySelector('#tab-live').focus()")
+    browser = tab.here()
+    browser.run("document.querySelector('#tab-live').focus()")
     for part in ("connections", "rooms", "try", "live"):
         browser.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))")
         assert browser.run("document.activeElement.id") == f"tab-{part}"
         assert browser.run(f"document.querySelector('#{part}').checkVisibility()")
 
 
-def test_the_tool_alone_on_a_listener(browser: Browser, daemon: Daemon) -> None:
-    browser.told.clear()
-    tab = Tab(browser, daemon.url("/console", scheme="http"))
+def test_the_tool_alone_on_a_listener(open_tab: Callable[[str], Tab], daemon: Daemon) -> None:
+    tab = open_tab(daemon.url("/console", scheme="http"))
     tab.here().until("document.querySelector('#url')?.value.endsWith('/echo')")
     tab.click("#open")
     tab.sees("Connected in", "#try-state")
@@ -217,6 +230,6 @@ def test_the_tool_alone_on_a_listener(browser: Browser, daemon: Daemon) -> None:
     tab.write("#try-code", "3001")
     tab.click("#try-close .danger")
     tab.sees("Closed with 3001", "#try-state")
-    assert not browser.run("['#tab-live', '#tab-rooms', '#tab-connections', '#login'].some((one) => document.querySelector(one).checkVisibility())")
-    assert sent_elsewhere(browser, daemon.url("/", scheme="http"), daemon.url("/echo")) == []
-    assert complaints(browser) == []
+    for hidden in ("#tab-live", "#tab-rooms", "#tab-connections", "#login"):
+        assert not tab.here().run(f"document.querySelector({hidden!r}).checkVisibility()")
+    tab.check(daemon.url("/console", scheme="http"), daemon.url("/echo"))

@@ -36,9 +36,11 @@ class Browser:
         self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._output = Output(self._process.stderr)
         self._numbers = itertools.count(1)
+        self._targets: dict[str, str] = {}
         self.kept: frozenset[str] = frozenset()
         """The events that are kept."""
-        self.told: list[tuple[str, Any]] = []
+        self.told: list[tuple[str, str, Any]] = []
+        """Those events: the page, the event and what it tells."""
 
     def __enter__(self) -> Self:
         try:
@@ -69,7 +71,7 @@ class Browser:
         while True:
             answer = json.loads(self._devtools.recv(SECONDS))
             if "method" in answer and answer["method"] in self.kept:
-                self.told.append((answer["method"], answer["params"]))
+                self.told.append((answer["sessionId"], answer["method"], answer["params"]))
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -77,7 +79,13 @@ class Browser:
     def tab(self) -> str:
         """Open an empty page; its name for `switch`."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        return str(self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        name = str(self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        self._targets[name] = target
+        return name
+
+    def close_tab(self, tab: str) -> None:
+        """Close a page that tab() has opened."""
+        self._call("Target.closeTarget", targetId=self._targets.pop(tab))
 
     def switch(self, tab: str) -> str:
         """Go on with another page; returns the name of the one before."""
@@ -99,7 +107,7 @@ class Browser:
         """Wait until a JavaScript expression is true in the page."""
         script = """new Promise((resolve) => {
             const end = Date.now() + %d;
-            const look = () => { if (%s) resolve(true); 
+            const look = () => { if (%s) resolve(true);
                 else if (Date.now() > end) resolve(document.body.innerText); else setTimeout(look, 20); };
             look();
         })"""
