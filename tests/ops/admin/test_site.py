@@ -74,7 +74,7 @@ def test_a_token_opens_what_its_roles_are_for(role: TokenRole) -> None:
 def test_further_tokens_are_asked_for_where_there_is_no_other() -> None:
     pages = AdminSite([(THING, shown)], lambda: None, "1", lambda: [("a" * 20, {TokenRole.READ}), ("a" * 20, {TokenRole.PUBLISH})])
     assert problem(ask(pages, "POST /things/a/parts/1", token=None)) == (401, "no_token")
-    assert pages.roles("a" * 20) == {TokenRole.READ, TokenRole.PUBLISH}
+    assert pages.roles("a" * 20) == frozenset({TokenRole.READ, TokenRole.PUBLISH})
     assert pages.roles("\ud800") == frozenset()
     assert AdminSite([], lambda: None, "1").roles("") is None
 
