@@ -140,7 +140,7 @@ def test_two_tabs_watch_talk_and_close(open_tab: Callable[[str], Tab], daemon: D
     other.click("#tab-live")
     other.sees("by the operator", "#closes td")
 
-    # what one publishes, the other sees as text
+    # a message that one tab publishes is text in the other
     other.click("#tab-rooms")
     other.here().until("document.querySelector('#room-mount').value !== ''")
     other.write("#room-name", "lobby")
