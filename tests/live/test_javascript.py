@@ -24,12 +24,12 @@ DRIVER = ROOT / "tests" / "support" / "driver.mjs"
 MAX_GZIPPED_BYTES = 4096
 SECRET = "0123456789abcdef0123456789abcdef"
 
-SETTINGS = f"""
+SETTINGS = """
 [listener:web]
 address = tcp:0:interface=127.0.0.1
 [defaults]
 origins = any
-[mount:/rooms/{{room}}]
+[mount:/rooms/{room}]
 app = rooms
 history = 1000
 [mount:/echo]
@@ -150,13 +150,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module", params=["node", "chromium"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Page]:
     """A place that has the module."""
+    module = json.dumps((FOLDER / "wsdaemon.js").read_text())
     if request.param == "node":
         made: Node | Tab = Node(tmp_path_factory.mktemp("node"))
-        made.run(f"import({json.dumps((FOLDER / 'wsdaemon.js').as_uri())}).then((module) => {{ Object.assign(globalThis, module); }})")
     else:
         made = Tab(request.getfixturevalue("browser"), f"http://127.0.0.1:{world.network.port}/")  # any page of the daemon
-        module = json.dumps((FOLDER / "wsdaemon.js").read_text())
-        made.run(f"import('data:text/javascript,' + encodeURIComponent({module})).then((module) => {{ Object.assign(globalThis, module); }})")
+    made.run(f"import('data:text/javascript,' + encodeURIComponent({module})).then((found) => {{ Object.assign(globalThis, found); }})")
     made.run(MAKE % world.network.port)
     yield made
     made.close()
@@ -205,7 +204,8 @@ const client: WebSocketClient = new WebSocketClient("ws://localhost/chat", {
     onError: (failed, error) => { if (error.final && error.name === "ConnectionClosed") failed.close(); },
 });
 const room: Room = client.room("prices.eur").subscribe((message: RoomMessage) => console.log(message.offset, message.data), {
-    since: { epoch: "e", offset: 3 }, presence: true, onGap: ({ epoch, offset }) => {}, onJoined: ({ id }) => {}, onEnd: (error: ClientError) => {},
+    since: { epoch: "e", offset: 3 }, presence: true,
+    onGap: ({ epoch, offset }) => {}, onJoined: ({ id }) => {}, onEnd: (error: ClientError) => {},
 });
 const published = await room.publish(new Uint8Array(3), { key: "k" });
 const offset: number | undefined = published.offset;
@@ -229,13 +229,14 @@ def test_it_installs_with_npm_and_its_types_are_checked(tmp_path: Path) -> None:
     npm, tsc = program("npm", "Debian: npm"), program("tsc", "npm package typescript", "WSDAEMON_TSC")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "sample.ts").write_text(SAMPLE)
-    here = {"cwd": tmp_path, "env": environment(tmp_path), "capture_output": True, "text": True, "check": False, "timeout": SECONDS * 4}
     for line in (
         [npm, "install", "--offline", "--no-audit", "--no-fund", "--install-links", str(FOLDER)],
         [program("node", "Debian: nodejs"), "-e", "import('wsdaemon-client').then(({ WebSocketClient }) => WebSocketClient.name.at(0))"],
         [tsc, "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "sample.ts"],
     ):
-        done: subprocess.CompletedProcess[str] = subprocess.run(line, **here)  # type: ignore[call-overload]
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=SECONDS * 4
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
 
