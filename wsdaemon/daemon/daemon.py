@@ -47,7 +47,7 @@ class Daemon:
         self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
+            calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
 
@@ -55,7 +55,8 @@ class Daemon:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
         self._resources = self._take()
         self.assembly = self._assemble(self._resources)
-        self.mounts, self.listeners, self.state = self.assembly.mounts, self.assembly.listeners, State.STARTING
+        self.mounts, self.listeners, self.leave = self.assembly.mounts, self.assembly.listeners, self.assembly.leaving.grace
+        self.state = State.STARTING
 
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
@@ -77,7 +78,7 @@ class Daemon:
         self.state = State.STOPPED
 
     async def stop(self) -> None:
-        """Accept no more, close each connection with 1001, wait up to `drain_timeout`, abort the rest, stop the apps."""
+        """Accept no more, close each connection with 1012 over `drain_over`, wait up to `drain_timeout`, abort the rest, stop the apps."""
         if self._started:
             started, self._started, self.state = self._started, [], State.DRAINING
             self.notifier.stopping("draining")

@@ -30,6 +30,9 @@ class Served(Protocol):
     def drop(self) -> None:
         """Wait for no client any more."""
 
+    def leave(self) -> Coroutine[Any, Any, None]:
+        """SIGTERM, before stop(): be not ready any more, and serve on for `drain_grace`."""
+
     def stop(self) -> Coroutine[Any, Any, None]:
         """Drain and stop."""
 
@@ -46,6 +49,7 @@ class Process:
         self._signals = signals
         self._reopen_log = reopen_log
         self._own_process = own_process
+        self._leaving: asyncio.Task[None] | None = None
         self.loop = loop_of(reactor)
 
     def open(self) -> None:
@@ -68,13 +72,23 @@ class Process:
         if self._own_process:
             settle()
             hold_signals(self._reactor, self._signals)
-        self._signals.direct(self.loop, lambda: stop_reactor(self._reactor), self._served.drop, self.reload)
+        self._signals.direct(self.loop, lambda: stop_reactor(self._reactor), self._drop, self.reload, self._leave)
 
     def reload(self) -> None:
         """Open the log anew, and read again what a reload reads."""
         self._reopen_log()
         self._served.reload()
 
+    def _leave(self) -> None:
+        self._leaving = self.loop.create_task(self._served.leave())
+        self._leaving.add_done_callback(lambda leaving: stop_reactor(self._reactor))
+
+    def _drop(self) -> None:
+        self._served.drop()
+        stop_reactor(self._reactor)
+
     def stop(self) -> Deferred[None]:
         """Drain and stop. The Deferred is for the reactor, which waits for it."""
+        if self._leaving is not None:
+            self._leaving.cancel()
         return Deferred.fromFuture(self.loop.create_task(self._served.stop()))

@@ -46,6 +46,7 @@ class Signals:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[], object] = lambda: None
         self._stop_now: Callable[[], object] = lambda: None
+        self._leave: Callable[[], object] = lambda: None
         self._reload: Callable[[], object] | None = None
 
     def install(self) -> None:
@@ -79,10 +80,11 @@ class Signals:
 
     def direct(
         self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object],
-        reload: Callable[[], object] | None = None,
+        reload: Callable[[], object] | None = None, leave: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
-        """Have these called on the loop from now on. `reload` None: not yet."""
+        """Have these called on the loop from now on. `reload` None: not yet. `leave` is called for SIGTERM; None: `stop` is."""
         self._loop, self._stop, self._stop_now, self._reload = loop, stop, stop_now, reload
+        self._leave = leave or stop
         if self._stops:
             loop.call_soon_threadsafe(self._stop)
         if reload is not None and self._reload_waits:
@@ -96,7 +98,8 @@ class Signals:
         if self._raises:
             raise StartStopped
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop if self._stops == 1 else self._stop_now)
+            first = self._leave if number == signal.SIGTERM else self._stop
+            self._loop.call_soon_threadsafe(first if self._stops == 1 else self._stop_now)
 
     def _reload_asked(self, number: int, frame: FrameType | None) -> None:
         if self._loop is None or self._reload is None:
