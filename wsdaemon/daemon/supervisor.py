@@ -20,6 +20,7 @@ from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.values import AUTO
 from .announcement import announce, announce_admin
+from .capacity import read_system, tell
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
@@ -114,6 +115,7 @@ class Supervisor:
         if problems:
             self.close()
             raise StartError(*problems)
+        tell(self._settings, read_system(self._environ), self._count)
         self._generation = self._make_generation(FIRST_GENERATION)
         self.state = State.STARTING
 
