@@ -9,7 +9,8 @@ import pytest
 from tests.support.fakes import App, Loop, closing, house
 from wsdaemon.core.drain import restart
 from wsdaemon.core.registry import Connections
-from wsdaemon.daemon.drain import Drain, Leaving, StopExtension, grace_of
+from wsdaemon.daemon.control import Operations
+from wsdaemon.daemon.drain import Drain, Leaving, StopExtension, add_drain, grace_of
 from wsdaemon.daemon.parts import State
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
@@ -83,7 +84,7 @@ def test_a_drain_without_a_stop_closes_those_that_are_there_and_resume_keeps_the
             made.loop.advance(0.5)
         closed = [client.frames() for client in clients]
         assert closed.count([closing(1012, "restart; retry=3")]) == 5 and closed.count([]) == 5
-        assert step.state() is State.DRAINING
+        assert step.state() is State.DRAINED
         step.resume()
         made.loop.advance(60)
         assert step.state() is State.READY
@@ -143,3 +144,28 @@ def test_the_end_of_all_connections_is_counted_after_the_time_of_their_closes(ov
         assert not task.done() and systemd.told[0] >= over + 3.0
         made.loop.advance(0.2)
         assert task.done() and client.transport.aborted
+
+
+def test_the_commands_take_seconds_or_a_duration_and_resume_takes_them_back() -> None:
+    called: list[Any] = []
+
+    class Node:
+        def drain(self, over: float | None = None) -> int:
+            called.append(over)
+            return 7
+
+        def resume(self) -> None:
+            called.append("resume")
+
+    operations = Operations()
+    add_drain(operations, Node)
+    with Loop() as loop:
+        answers = []
+        asked: list[dict[str, Any]] = [{}, {"over": "2m"}, {"over": 1.5}, {"over": "soon"}]
+        for command, arguments in [*(("drain", each) for each in asked), ("resume", {})]:
+            task = loop.create_task(operations.run(command, arguments, lambda line: None))
+            loop.settle()
+            answers.append(task.result())
+    assert called == [None, 120.0, 1.5, "resume"]
+    assert answers[0] == {"status": 0, "problems": [], "connections": 7}
+    assert answers[3] == {"status": 1, "problems": ["over = soon: expected a duration such as 500ms, 30s or 5m, or 0"]}

@@ -9,7 +9,8 @@ a JSON object; `kind` says which:
     stopping                                drop                  do not wait for clients any more
                                             drain   over          a worker: close the present connections evenly, and accept on
                                             resume                a worker: the drain is over
-                                            reload                open the log anew, read certificates and secrets again
+                                            reload                read certificates and secrets again
+                                            log                   one descriptor, the log file that the supervisor has opened anew
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
 

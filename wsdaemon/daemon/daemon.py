@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,13 @@ from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
+from .control import Operations, Say
+from .drain import add_drain
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
+from .status import describe
 from .watch import UncaughtFailures, Watch
 
 if TYPE_CHECKING:
@@ -50,13 +54,14 @@ class Daemon:
             calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
+        self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
         self._resources = self._take()
         self.assembly = self._assemble(self._resources)
-        self.mounts, self.listeners, self.leave = self.assembly.mounts, self.assembly.listeners, self.assembly.leaving.grace
-        self.state = State.STARTING
+        self.mounts, self.listeners, self.state = self.assembly.mounts, self.assembly.listeners, State.STARTING
+        self.leave, self.reload = self.assembly.leaving.grace, self.assembly.reload
 
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
@@ -87,6 +92,17 @@ class Daemon:
             self.close()
             log.info("stopped")
 
-    def reload(self) -> None:
-        """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
-        self.assembly.reload()
+
+def operations_of(daemon: Daemon) -> Operations:
+    """The operator's commands to a daemon, with `status` as the first."""
+    operations = Operations(lambda: daemon.state.value)
+    operations.add("status", partial(status_of, daemon), looks=True)
+    add_drain(operations, lambda: daemon.assembly.leaving)
+    return operations
+
+
+async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """The answer of a daemon of one process."""
+    ports = [listener.port for listener in daemon.listeners]
+    state, connections = daemon.assembly.leaving.state().value, len(daemon.connections)
+    return describe(daemon.settings, state=state, since=daemon.since, ports=ports, connections=connections)

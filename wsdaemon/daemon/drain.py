@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
 
 from ..core.drain import Ending, close_evenly
 from ..core.registry import Connections
 from ..ops.systemd import Notifier
+from ..settings.form import DurationForm
 from ..settings.model import Settings
+from ..settings.problems import Refused
+from .control import OperationFailed, Operations, Say
 from .parts import State
 
 EXTEND_SECONDS: Final = 5.0
@@ -70,13 +73,13 @@ class Leaving:
         self._state = state
         self._notifier = notifier
         self._extension = extension
-        self._leaves = False
+        self._shown = State.READY
         self._closing: asyncio.Task[None] | None = None
 
     def state(self) -> State:
         """The state as readiness tells it."""
         state = self._state()
-        return State.DRAINING if state is State.READY and self._leaves else state
+        return self._shown if state is State.READY else state
 
     def drain(self, over: float | None = None) -> int:
         """Be not ready any more, and close the present connections evenly over so many seconds; None: over `drain_over`.
@@ -84,7 +87,7 @@ class Leaving:
         Returns their number. Newcomers are served, and stay.
         """
         self.resume()
-        self._leaves = True
+        self._shown = State.DRAINED
         present, seconds = list(self._connections), self._over if over is None else over
         log.info("draining without a stop: {count} connections to close over {seconds:g} s", count=len(present), seconds=seconds)
         self._closing = asyncio.get_running_loop().create_task(close_evenly(present, seconds, self._ending))
@@ -92,9 +95,9 @@ class Leaving:
 
     def resume(self) -> None:
         """Be ready again. A connection that drain() has not closed yet stays."""
-        if self._leaves:
+        if self._shown is not State.READY:
             log.info("the drain is over: ready again")
-        self._leaves = False
+        self._shown = State.READY
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -102,11 +105,40 @@ class Leaving:
     async def grace(self) -> None:
         """SIGTERM: be not ready any more, and serve on until `drain_grace` is over, so that a balancer sends no more clients."""
         if self._grace:
-            self._leaves = True
+            self._shown = State.DRAINING
             self._notifier.stopping("draining")
             self._extension.begin(self._grace)
             log.info("not ready any more: accepting on for {seconds:g} s", seconds=self._grace)
             await asyncio.sleep(self._grace)
+
+
+class Drainable(Protocol):
+    """Can be taken out of a balancer without a stop."""
+
+    def drain(self, over: float | None = None) -> int:
+        """Close the present connections evenly over so many seconds, and serve newcomers. Returns the number of connections."""
+
+    def resume(self) -> None:
+        """Be ready again."""
+
+
+def add_drain(operations: Operations, drained: Callable[[], Drainable]) -> None:
+    """The commands `drain`, with `over` in seconds or as a duration, and `resume`."""
+
+    async def begin(arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        over = arguments.get("over")
+        try:
+            seconds = None if over is None else DurationForm().convert(over)
+        except Refused as refused:
+            raise OperationFailed(f"over = {over}: {refused}") from refused
+        return {"connections": drained().drain(seconds)}
+
+    async def end(arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        drained().resume()
+        return {}
+
+    operations.add("drain", begin)
+    operations.add("resume", end)
 
 
 class Drain:

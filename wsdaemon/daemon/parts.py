@@ -26,6 +26,8 @@ log = Logger(namespace="wsdaemon")
 class State(enum.Enum):
     STARTING = "starting"
     READY = "ready"
+    DRAINED = "drained"
+    """The operator has taken the daemon out of its balancer: it serves newcomers, and readiness says 503."""
     DRAINING = "draining"
     STOPPED = "stopped"
 

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
@@ -24,14 +24,16 @@ from .capacity import read_system, tell
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
+from .control import Operations, Say
 from .cpus import usable_cpus
-from .drain import StopExtension, grace_of
+from .drain import StopExtension, add_drain, grace_of
 from .gathering import Gathering
 from .generation import Generation
 from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import beneath
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
+from .status import describe, describe_generation
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -53,7 +55,7 @@ HUB_END_SECONDS: Final = 5.0
 
 FIRST_GENERATION: Final = 1
 
-SERVING: Final = (State.READY, State.DRAINING)
+SERVING: Final = (State.READY, State.DRAINED, State.DRAINING)
 """The states in which clients are served, and a child that ends is started again unless the daemon stops."""
 
 log = Logger(namespace="wsdaemon.supervisor")
@@ -86,6 +88,10 @@ class Supervisor:
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
+        self._since = time.time()
+        self.operations = Operations(lambda: self.state.value)
+        self.operations.add("status", self._tell_status, looks=True)
+        add_drain(self.operations, lambda: self)
         self._generation: Generation | None = None
         self._stopping = False
         self._extension = StopExtension(self.notifier, loop)
@@ -152,12 +158,12 @@ class Supervisor:
         self.state = State.STOPPED
 
     def port(self, listener: str) -> int | None:
-        """The TCP port of a listener; None for a unix socket."""
+        """The TCP port of a listener; None for a unix socket, and once the sockets are closed."""
         return self._port(f"listener:{listener}")
 
     def _port(self, section: str) -> int | None:
-        sock = self._sockets[section].sock
-        return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+        bound = self._sockets.get(section)
+        return None if bound is None or bound.sock.family == socket.AF_UNIX else int(bound.sock.getsockname()[1])
 
     @property
     def ports(self) -> list[int | None]:
@@ -288,25 +294,44 @@ class Supervisor:
 
     # -- asked by the operator
 
+    async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+        offset = time.time() - self.loop.time()
+        children = [describe_generation(generation, offset) for generation in self._generations]
+        hubs, workers = [hub for hub, _ in children], [worker for _, each in children for worker in each]
+        return describe(
+            self._settings, state=self.state.value, since=self._since, ports=self.ports,
+            connections=sum(each.heartbeats.connections for each in self._generations), generation=self.generation.number,
+            workers=workers, hub=hubs[-1],
+        )  # fmt: skip
+
     def reload(self) -> None:
-        """SIGHUP: every child opens the log anew, and reads certificates and secrets again."""
+        """SIGHUP: every child reads certificates and secrets again."""
         self._tell_all("reload")
+
+    def reopen_for_all(self, reopen: Callable[[], bool]) -> bool:
+        """SIGUSR1: open the log anew by `reopen`, and give every child the descriptor, because a child may lack the right to open it."""
+        reopened = reopen()
+        descriptor = self._heritage.log_descriptor()
+        if reopened and descriptor >= 0:
+            self._tell_all("log", [descriptor])
+        return reopened
 
     def drop(self) -> None:
         """Wait for no client any more."""
         self._tell_all("drop")
 
-    def _tell_all(self, kind: str) -> None:
+    def _tell_all(self, kind: str, descriptors: Sequence[int] = ()) -> None:
         for generation in self._generations:
-            generation.tell_all(kind)
+            generation.tell_all(kind, descriptors)
 
-    def drain(self, over: float | None = None) -> None:
+    def drain(self, over: float | None = None) -> int:
         """Be not ready any more, and have the workers close the present connections evenly over so many seconds, `drain_over` by default.
 
-        They accept on, and newcomers stay.
+        Returns their number. The workers accept on, and newcomers stay.
         """
-        self.state = State.DRAINING
+        self.state = State.DRAINED
         self.generation.tell_workers("drain", over=over)
+        return self.generation.heartbeats.connections
 
     def resume(self) -> None:
         """Be ready again. A connection that the drain has not closed yet stays."""
