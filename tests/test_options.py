@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import wsdaemon.options
+from wsdaemon.settings.access import AccessFormatForm
 from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
@@ -54,6 +55,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     PathForm: "str | PathLike[str]",
     DestinationForm: "str | PathLike[str]",
     LevelsForm: "Mapping[str, str]",
+    AccessFormatForm: "str",
     AddressForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
