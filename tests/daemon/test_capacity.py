@@ -112,8 +112,8 @@ def test_the_time_for_a_stop() -> None:
     assert lines(settings({"drain_timeout": "89s"}), System(stop_seconds=90.0)) == []
     [line] = lines(settings({"drain_timeout": "2m"}), System(stop_seconds=90.0))
     assert line == (
-        "[daemon] drain_timeout = 2m: a stop may take 120 s, and systemd kills the daemon after 90 s: set TimeoutStopSec=130 in the unit, or "
-        "drain_timeout = 45s"
+        "[daemon] drain_timeout = 2m: a stop may take 120 s, and systemd kills the daemon after 90 s: set TimeoutStopSec=130 in the unit, "
+        "or drain_timeout = 45s"
     )
     spread = {"drain_timeout": "10s", "drain_over": "1m"}
     assert lines(settings(spread), System(stop_seconds=71.0)) == []

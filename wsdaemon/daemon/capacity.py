@@ -22,6 +22,7 @@ from ..settings.model import MountSettings, Settings
 from ..settings.problems import Problem
 from ..settings.rooms import RoomsOptions
 from .cgroups import MEMBERSHIP, figures
+from .drain import grace_of
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -215,9 +216,9 @@ def _queues(settings: Settings, most: int | None) -> Iterator[Problem]:
 
 
 def _stop(settings: Settings, allowed: float | None) -> Iterator[Problem]:
-    """`drain_grace`, `drain_over` and `drain_timeout` together. The daemon asks systemd for more time as it drains; the unit should agree."""
+    """All the time of a stop together. The daemon asks systemd for more time while it drains, and the unit should agree with it."""
     daemon = settings.daemon
-    patience = daemon.drain_timeout + daemon.drain_over + (daemon.drain_grace if settings.admin is not None else 0.0)
+    patience = grace_of(settings) + daemon.drain_over + daemon.drain_timeout
     if allowed is None or patience < allowed:
         return
     left = allowed - (patience - daemon.drain_timeout)
