@@ -15,6 +15,7 @@ from ..core.registry import Connections
 from ..core.wheel import Due
 from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
+from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
 
 log = Logger(namespace="wsdaemon")
@@ -31,6 +32,8 @@ class Watch:
         self._lines = lines
         self._format = AccessFormat(access_format) if access_format else None
         self.totals = Totals()
+        self.closes: LatestCloses | None = None
+        """Where ended connections are remembered, if an operator may look."""
         self._failures = RareLines(app_log)
 
     def opened(self, connection: Connection) -> None:
@@ -39,6 +42,8 @@ class Watch:
     def closed(self, connection: Connection, counts: Counts) -> None:
         self.connections.remove(connection)
         self.totals.closed(connection, counts)
+        if self.closes is not None:
+            self.closes.add(connection, counts)
         if self._lines:
             record = record_of(connection, counts)
             connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))

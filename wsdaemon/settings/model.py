@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from wsdaemon.settings.access import FIELDS, AccessFormat
-from wsdaemon.settings.admin import AdminSettings
+from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.control import AUTO, Control
@@ -404,6 +404,7 @@ class Settings:
     auths: tuple[AuthSettings, ...] = ()
     tls: tuple[TlsSettings, ...] = ()
     admin: AdminSettings | None = None
+    tokens: tuple[TokenSettings, ...] = ()
     broker: BrokerSettings | None = None
     """None: the order of rooms is kept in this daemon."""
     source: str = field(compare=False)
