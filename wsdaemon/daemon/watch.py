@@ -28,7 +28,7 @@ class Watch:
     def __init__(self, connections: Connections, lines: bool) -> None:
         """`lines` is `[logging] connections`."""
         self.connections = connections
-        self._lines = lines
+        self.lines = lines
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
@@ -42,7 +42,7 @@ class Watch:
         self.totals.closed(connection, counts)
         if self.closes is not None:
             self.closes.add(connection, counts)
-        if self._lines:
+        if self.lines:
             connection_closed(connection_log, record_of(connection, counts))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
