@@ -150,7 +150,7 @@ def _swap(daemon: Daemon, settings: Settings, assembly: Assembly) -> None:
     daemon.settings, daemon.assembly = settings, assembly
     daemon.reload = assembly.reload
     daemon.mounts, daemon.listeners = assembly.mounts, assembly.listeners
-    daemon.watch.lines = settings.logging.connections
+    daemon.watch.choose(settings.logging.connections, settings.logging.access_format)
     daemon.connections.background.apps = app_names(settings)
 
 

@@ -13,6 +13,7 @@ from ..core.connection import Connection, Counts
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
+from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
@@ -25,14 +26,19 @@ app_log = Logger(namespace="wsdaemon.app")
 class Watch:
     """Keeps the registry of open connections, adds up the closed ones, and writes the closing line of each."""
 
-    def __init__(self, connections: Connections, lines: bool) -> None:
-        """`lines` is `[logging] connections`."""
+    def __init__(self, connections: Connections, lines: bool, access_format: str = "") -> None:
+        """`lines` is `[logging] connections`, `access_format` the key of that name."""
         self.connections = connections
-        self.lines = lines
+        self.choose(lines, access_format)
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
         self._failures = RareLines(app_log)
+
+    def choose(self, lines: bool, access_format: str) -> None:
+        """Write these lines from now on."""
+        self.lines = lines
+        self._format = AccessFormat(access_format) if access_format else None
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -43,7 +49,8 @@ class Watch:
         if self.closes is not None:
             self.closes.add(connection, counts)
         if self.lines:
-            connection_closed(connection_log, record_of(connection, counts))
+            record = record_of(connection, counts)
+            connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self._failures.failure(
