@@ -205,10 +205,10 @@ def _take_leave(wire: Wire) -> tuple[bytes, bytes] | Obstacle:
         error = raised
     writer.flush()
     unsent = b"".join(kept.pieces)
-    if error is None and state is not None and writer.live and len(unsent) <= MAX_UNSENT_BYTES:
-        return state, unsent
     assert native is not None
     writer.native = native
+    if error is None and state is not None and writer.live and len(unsent) <= MAX_UNSENT_BYTES:
+        return state, unsent
     if kept.aborted:
         native.abort()
         return CLOSING
@@ -300,6 +300,7 @@ def _let_go(wire: Wire) -> None:
     if writer.deflate is not None:
         writer.deflate.release()
     if native is not None:
+        native.pause_reading()  # an aborted transport of uvloop reads on until the loop's next turn
         native.set_protocol(_GONE)
         native.abort()
 
@@ -307,18 +308,27 @@ def _let_go(wire: Wire) -> None:
 # -- the way in
 
 
-def resume(wires: Wires, handed: HandedOver, native: Native, descriptor: int, place: Place) -> tuple[Wire, Awaitable[object] | None]:
-    """Go on with a connection of another process on this mount, with this mount's settings. It leaves `place` when it ends.
-
-    Nothing is read until the caller calls `read_on`, which it does when the awaitable is done, if there is one. CannotResume: nothing has
-    changed.
-    """
+def check(wires: Wires, handed: HandedOver) -> None:
+    """CannotResume unless this mount can go on with the connection."""
     policy = wires.policy
-    app: Any = policy.app
-    if not isinstance(app, ResumingApp):
+    if not isinstance(policy.app, ResumingApp):
         raise CannotResume("app")
     if handed.handshake.was_let_go and policy.keeps_handshake:
         raise CannotResume("handshake")
+    if handed.handshake.subprotocol not in (None, *policy.subprotocols):
+        raise CannotResume("subprotocol")
+
+
+def resume(
+    wires: Wires, handed: HandedOver, native: Native, descriptor: int, place: Place, early: bytes = b""
+) -> tuple[Wire, Awaitable[object] | None]:  # fmt: skip
+    """Go on with a connection of another process on this mount, with this mount's settings. It leaves `place` when it ends.
+
+    `early` are bytes of the client that the new transport has read already. Nothing more is read until the caller calls `read_on`, which
+    it does when the awaitable is done, if there is one. `check` was called.
+    """
+    policy = wires.policy
+    app: Any = policy.app
     wire = Wire(policy, wires.protocols.make(handed.handshake), native, descriptor, handed.handshake, place, handed.id)
     wire.connection.opened_at = time.monotonic() - handed.age
     _set_counts(wire, handed)
@@ -328,7 +338,8 @@ def resume(wires: Wires, handed: HandedOver, native: Native, descriptor: int, pl
     wire.writer.live = wire.opened = True
     wire.reader.stops = OPENING
     wire.attach(native, not policy.fast)
-    wire.together(partial(_begin, wire, app, handed))
+    wire.reader.bytes_in += len(early)
+    wire.together(partial(_begin, wire, app, handed, early))
     session = wire.session
     return wire, session.resumed() if isinstance(session, ResumedSession) else None
 
@@ -360,7 +371,7 @@ def _compress(wire: Wire, agreed: Agreed, window: bytes) -> None:
     wire.compress(deflate)
 
 
-def _begin(wire: Wire, app: ResumingApp, handed: HandedOver) -> None:
+def _begin(wire: Wire, app: ResumingApp, handed: HandedOver, early: bytes) -> None:
     policy, reader, connection, settings = wire.policy, wire.reader, wire.connection, wire.policy.settings
     if handed.unsent:
         wire.writer.write(handed.unsent)
@@ -378,9 +389,9 @@ def _begin(wire: Wire, app: ResumingApp, handed: HandedOver) -> None:
         connection.handshake.let_go()
     if settings.messages_per_second or settings.bytes_per_second or (handed.tokens is not None and settings.control_frames_per_second):
         reader.meter = Meter.of(settings, policy.wheel.absence.time())
-        reader.meter.go_on_with(handed.tokens, reader.messages_in, reader.bytes_in)
+        reader.meter.go_on_with(handed.tokens, reader.messages_in, handed.traffic.bytes_in)
     wire.listen()
-    reader.unread = handed.unread
+    reader.unread = handed.unread + early
     reader.held = _messages(reader, handed.held) or None
     if wire.deadlines is not None:
         wire.deadlines.end_if_over()
@@ -395,4 +406,4 @@ def _messages(reader: Reader, held: tuple[HeldMessage, ...]) -> list[Any]:
     return messages
 
 
-__all__ = ["CannotResume", "HandedOver", "Malformed", "Obstacle", "Parting", "decode", "obstacle", "part", "read_on", "resume"]
+__all__ = ["CannotResume", "HandedOver", "Malformed", "Obstacle", "Parting", "check", "decode", "obstacle", "part", "read_on", "resume"]
