@@ -37,6 +37,8 @@ DIRECT = {
     "ops/systemd.py": OPERATOR,
     "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
+    "daemon/capacity.py": OPERATOR,
+    "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,

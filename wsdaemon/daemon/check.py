@@ -13,6 +13,7 @@ from ..core.connection import Connection
 from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
 from ..settings.problems import Problem
+from .capacity import System, read_system, shortfalls
 from .resources import Resources
 from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
 
@@ -26,18 +27,28 @@ ACCEPTS = 1 << 16
 """The flag of a listening socket in /proc/net/unix."""
 
 
-def check(settings: Settings, directory: Path) -> int:
-    """Print what would be served and what is wrong; the exit status, 0 or 1. `directory` is where the process was started."""
+def check(settings: Settings, directory: Path, system: System | None = None) -> int:
+    """Print the listeners and mounts, or every problem; the exit status, 0 or 1. `directory` is the one that the process was started in.
+
+    `system` has the limits that the settings are compared with, by default those of this process.
+    """
     trial = Trial()
     problems = _problems(settings, directory, trial)
     for problem in problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
     if problems:
         return 1
+    workers = None
+    if settings.daemon.workers is not None:
+        from .supervisor import worker_count
+
+        workers = worker_count(settings)
     for warning in (*settings.warnings, *trial.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     for address in trial.in_use:
         print(f"warning: {address} is in use: a daemon can start only after the process that listens there has ended", file=sys.stderr)
+    for shortfall in shortfalls(settings, system or read_system(), workers):
+        print(f"warning: {shortfall}", file=sys.stderr)
     for listener in settings.listeners:
         scheme = "wss" if listener.secure else "ws"
         print(f"listener {listener.name}: {scheme} on {listener.address}")
@@ -46,10 +57,8 @@ def check(settings: Settings, directory: Path) -> int:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
         print(f"admin: http on {settings.admin.address}")
-    if settings.daemon.workers is not None:
-        from .supervisor import worker_count
-
-        print(f"workers: {worker_count(settings)}")
+    if workers is not None:
+        print(f"workers: {workers}")
     print(f"{settings.source} is good")
     return 0
 
