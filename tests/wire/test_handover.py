@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import Frame, binary, close, frame, request, text
-from tests.support.handover import Talker, Worker, move, run, turns
+from tests.support.fakes import Frame, binary, close, frame, text
+from tests.support.handover import Talker, Worker, run, turns
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.apps.ticker import TickerApp
-from wsdaemon.core.connection import Connection
-from wsdaemon.core.handshake import Handshake
-from wsdaemon.wire.handed import decode
-from wsdaemon.wire.handover import MIDST, Obstacle, Parting, part
+from wsdaemon.wire.handover import MIDST, Parting
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
@@ -55,8 +49,8 @@ def test_echo_goes_on(uv: bool) -> None:
 def test_a_hand_over_at_every_cut_of_a_stream_loses_and_doubles_nothing(reader: str, data: st.DataObject) -> None:
     """Frames of all kinds, cut anywhere: in a header, in a payload, between fragments. Each piece goes to the next of two processes."""
     pieces = [
-        text("one"), frame(9, b"ping"), binary(bytes(300)), frame(1, b"frag", fin=False), frame(0, "mentiert: grün".encode()), text("x" * 70_000),
-        frame(2, b"a", fin=False), frame(9, b"between"), frame(0, b"b", fin=False), frame(0, b"c"), text("last"),
+        text("one"), frame(9, b"ping"), binary(bytes(300)), frame(1, b"frag", fin=False), frame(0, "mentiert: grün".encode()),
+        text("x" * 70_000), frame(2, b"a", fin=False), frame(9, b"between"), frame(0, b"b", fin=False), frame(0, b"c"), text("last"),
     ]  # fmt: skip
     stream = b"".join(pieces)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), min_size=1, max_size=4)))

@@ -1,0 +1,146 @@
+"""daemon/handover.py: all connections of one daemon go on in another, over a real socketpair, under clients that we did not write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.support.inside import inside, run_inside, until
+from wsdaemon.daemon.daemon import Daemon
+from wsdaemon.daemon.handover import Departures, HandingOver, Home, TakingOver
+
+INI = """
+[listener:main]
+address = tcp:0:interface=127.0.0.1
+[mount:/echo]
+app = echo
+compression = on
+[mount:/tick]
+app = ticker
+interval = 50ms
+[mount:/rooms/{room}]
+app = rooms
+"""
+
+
+def home_of(daemon: Daemon) -> Home:
+    return Home(asyncio.get_running_loop(), daemon.connections, {each.name: each.gate for each in daemon.listeners})
+
+
+@contextlib.asynccontextmanager
+async def two(folder: Path, old_text: str = INI, new_text: str = INI) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    for name in ("old", "new"):
+        (folder / name).mkdir(exist_ok=True)
+    async with inside(folder / "old", old_text) as old, inside(folder / "new", new_text) as new:
+        yield old, new
+
+
+async def hand_over(old: Daemon, new: Daemon) -> Departures:
+    ours, theirs = socket.socketpair()
+    handing, taking = HandingOver(ours, home_of(old)), TakingOver(theirs, home_of(new))
+    departures = await handing.give_all()
+    await taking.finished()
+    assert taking.taken == departures.went
+    return departures
+
+
+def client(daemon: Daemon, path: str, **options: Any) -> Any:
+    return connect(f"ws://127.0.0.1:{daemon.listeners[0].port}{path}", ping_interval=None, **options)
+
+
+async def talk(socket: ClientConnection, stop: asyncio.Event) -> int:
+    """Send numbered messages, several on their way at once, and check that the echoes come in order. Returns how many."""
+    sent = heard = 0
+    while not stop.is_set() or heard < sent:
+        while not stop.is_set() and sent < heard + 5:
+            await socket.send(f"{sent} " + "x" * (sent % 700))
+            sent += 1
+        message = await socket.recv()
+        assert message == f"{heard} " + "x" * (heard % 700)
+        heard += 1
+    return heard
+
+
+def test_echo_under_traffic(tmp_path: Path) -> None:
+    """Compressed, with the client's context taken over: no message is lost, doubled or out of order, and there is no Close frame."""
+
+    async def story() -> None:
+        async with two(tmp_path) as (old, new), contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(client(old, "/echo")) for _ in range(10)]
+            stop = asyncio.Event()
+            talks = [asyncio.create_task(talk(each, stop)) for each in clients]
+            await until(lambda: all(each.counts().messages_in > 20 for each in old.connections))
+            ids = {each.id for each in old.connections}
+            departures = await hand_over(old, new)
+            assert departures.went == 10, departures
+            assert len(old.connections) == 0
+            assert {each.id for each in new.connections} == ids
+            before = {each.id: each.counts().messages_in for each in new.connections}
+            await until(lambda: all(each.counts().messages_in > before[each.id] + 20 for each in new.connections))
+            stop.set()
+            counts = await asyncio.gather(*talks)
+            assert sum(each.counts().messages_in for each in new.connections) == sum(counts)
+            assert (old.mounts[0].count.now, new.mounts[0].count.now) == (0, 10)
+            assert (old.mounts[0].count.total, new.mounts[0].count.total) == (10, 0)
+
+    run_inside(story())
+
+
+def test_ticks_go_on_in_their_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with two(tmp_path) as (old, new), client(old, "/tick") as listening:
+            ticks = [json.loads(await listening.recv())["tick"] for _ in range(3)]
+            assert (await hand_over(old, new)).went == 1
+            ticks += [json.loads(await listening.recv())["tick"] for _ in range(3)]
+            assert ticks == list(range(1, 7))
+
+    run_inside(story())
+
+
+def test_what_cannot_go_stays_and_is_served_on(tmp_path: Path) -> None:
+    """Another app at that mount: the new daemon refuses, and the old one takes the connection back, as if nothing had been."""
+    other = INI.replace("app = ticker\ninterval = 50ms", "app = wsdaemon.examples.chat:chat")
+
+    async def story() -> None:
+        async with two(tmp_path, new_text=other) as (old, new), client(old, "/tick") as listening, client(old, "/echo") as talking:
+            await listening.recv()
+            departures = await hand_over(old, new)
+            assert (departures.went, dict(departures.stayed)) == (1, {"app": 1, "link": 0})
+            tick = json.loads(await listening.recv())["tick"]
+            assert json.loads(await listening.recv())["tick"] == tick + 1
+            await talking.send("hello")
+            assert await talking.recv() == "hello"
+            assert (len(old.connections), len(new.connections)) == (1, 1)
+            assert (old.mounts[1].count.now, new.mounts[1].count.now) == (1, 0)
+
+    run_inside(story())
+
+
+def test_a_new_worker_that_dies_leaves_all_with_the_old_one(tmp_path: Path) -> None:
+    """It has greeted, and reads nothing: the connections on their way come back."""
+
+    async def story() -> None:
+        async with two(tmp_path) as (old, _), contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(client(old, "/echo")) for _ in range(5)]
+            ours, theirs = socket.socketpair()
+            handing = HandingOver(ours, home_of(old))
+            theirs.sendall(b"\0\0\0\2\0" + bytes(8) + b"\0\1")
+            giving = asyncio.create_task(handing.give_all())
+            await until(lambda: len(old.connections) == 0)
+            for each in clients:
+                await each.send("meanwhile")
+            theirs.close()
+            departures = await giving
+            assert (departures.went, departures.stayed["link"]) == (0, 5)
+            assert len(old.connections) == 5
+            assert [await each.recv() for each in clients] == ["meanwhile"] * 5
+            assert old.mounts[0].count.now == 5
+
+    run_inside(story())
