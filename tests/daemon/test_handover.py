@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jwt
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.inside import inside, run_inside, until
 from wsdaemon.daemon.daemon import Daemon
@@ -119,6 +123,55 @@ def test_what_cannot_go_stays_and_is_served_on(tmp_path: Path) -> None:
             assert await talking.recv() == "hello"
             assert (len(old.connections), len(new.connections)) == (1, 1)
             assert (old.mounts[1].count.now, new.mounts[1].count.now) == (1, 0)
+
+    run_inside(story())
+
+
+def test_a_limit_of_the_new_worker_and_a_missing_mount_leave_the_connection_with_the_old_one(tmp_path: Path) -> None:
+    fewer = INI.replace("app = echo", "app = echo\nmax_connections = 2").replace("[mount:/tick]", "[mount:/tock]")
+
+    async def story() -> None:
+        async with two(tmp_path, new_text=fewer) as (old, new), contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(client(old, "/echo")) for _ in range(3)]
+            listening = await stack.enter_async_context(client(old, "/tick"))
+            departures = await hand_over(old, new)
+            assert (departures.went, departures.stayed["limits"], departures.stayed["mount"]) == (2, 1, 1)
+            for each in clients:
+                await each.send("still there")
+                assert await each.recv() == "still there"
+            await listening.recv()
+            assert (old.mounts[0].count.now, new.mounts[0].count.now) == (1, 2)
+
+    run_inside(story())
+
+
+def test_the_end_of_a_token_goes_along(tmp_path: Path) -> None:
+    """The client of a token that has ended meanwhile is closed by the new worker, with the code for that."""
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    (tmp_path / "key").chmod(0o600)
+    text = INI.replace("app = echo", "app = echo\nauth = staff") + f"""
+[auth:staff]
+kind = jwt
+algorithms = HS256
+key_file = {tmp_path}/key
+token_from = query:token
+"""
+
+    async def story() -> None:
+        async with two(tmp_path, text, text) as (old, new):
+            token = jwt.encode({"sub": "ada", "exp": time.time() + 3600}, b"k" * 32, "HS256")
+            async with client(old, f"/echo?token={token}") as talking:
+                assert (await hand_over(old, new)).went == 1
+                [connection] = new.connections
+                assert connection.identity is not None
+                assert connection.identity.name == "ada"
+                place: Any = connection._wire.place  # type: ignore[attr-defined]
+                place._expiry._clock._now = lambda: time.time() + 7200
+                place._expiry.due()
+                with pytest.raises(ConnectionClosed) as closed:
+                    await talking.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4401
 
     run_inside(story())
 
