@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 
 from ..core.contract import StartingApp, StoppingApp
 from ..core.descriptors import raise_limit
+from ..core.drain import restart
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
@@ -18,16 +20,18 @@ from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..ops.stalls import StallWatch
+from ..ops.systemd import Notifier
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
 from .capacity import app_descriptors, read_system, tell
+from .drain import Drain, Leaving, StopExtension
 from .global_reactor import needs_global_reactor
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
-from .parts import AppStep, Drain, StartError, State, Step, Timers
+from .parts import AppStep, StartError, State, Step, Timers
 from .resources import Resources
 from .sockets import ADMIN
 from .watch import Watch
@@ -55,6 +59,7 @@ class Assembly:
     parts: Sequence[Step]
     listening: Listening
     drain: Drain
+    leaving: Leaving
     reloads: Sequence[Callable[[], None]]
 
     def reload(self) -> None:
@@ -65,13 +70,16 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, shared: Shared | None = None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], notifier: Notifier, pages: AnswerPage | None,
+    shared: Shared | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     open_files = raise_file_limit(settings)
     if shared is None:  # of workers the supervisor tells it, once
         tell(settings, replace(read_system(), open_files=open_files))
     count = Count(settings.daemon.max_connections)
+    ending, extension = restart(settings.daemon.drain_retry), StopExtension(notifier, loop)
+    leaving = Leaving(settings, connections, ending, state, notifier, extension)
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
@@ -84,13 +92,14 @@ def assemble(
         prepare(settings, mount, resources, reactor)
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
-        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
+        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: listening.closed,
         turns=turns, send=resources.frames.send, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
+        console_port=console_port(resources),
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
-        listener_maker.make(each, bound.sock, resources.certificates.get(each.name), entrances)
+        listener_maker.make(each, bound.sock, resources.certificates.get(f"listener:{each.name}"), entrances)
         for each, bound in zip(settings.listeners, sockets, strict=True)
     ]
     reader = frame_reader(settings, resources)
@@ -99,9 +108,9 @@ def assemble(
     reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
-            settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
+            settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
             round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
-            workers=None if shared is None else shared.workers,
+            workers=None if shared is None else shared.workers, mount_maker=mount_maker, turns=turns,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
@@ -121,9 +130,10 @@ def assemble(
         reloads.append(renewal.reload)
     if settings.daemon.stall_warning:
         parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
-    parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
+    of_daemon = settings.daemon
+    parts.append(drain := Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension))
     listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
-    return Assembly(mounts, listeners, parts, listening, drain, reloads)
+    return Assembly(mounts, listeners, parts, listening, drain, leaving, reloads)
 
 
 def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: object) -> None:
@@ -155,6 +165,12 @@ def raise_file_limit(settings: Settings) -> int:
     return raise_limit(settings.daemon.max_connections + handshakes + app_descriptors(settings))
 
 
+def console_port(resources: Resources) -> int | None:
+    """The TCP port of the admin pages; None if there are none, or on a unix socket, which no browser reaches."""
+    bound = resources.sockets.get(ADMIN)
+    return None if bound is None or bound.sock.family == socket.AF_UNIX else bound.sock.getsockname()[1]
+
+
 def frame_reader(settings: Settings, resources: Resources) -> str:
     """The frame reader in use, in words."""
     return "Autobahn's own" if settings.daemon.accelerator == "off" else {"c": "compiled", "python": "Python"}[resources.frames.name]
@@ -164,18 +180,27 @@ def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
     listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
+    mount_maker: MountMaker, turns: Turns,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
+    from ..ops.latest_closes import LatestCloses
     from ..ops.metrics import LoopLatency
-    from .admin import Admin, make_pages, make_site
+    from .admin import Admin, make_pages, make_site, make_tls
+    from .console import make_console
 
     latency = LoopLatency(loop)
-    site = make_site(
+    watch.closes = closes = LatestCloses()
+    certificates = resources.certificates.get(ADMIN)
+    site, metrics = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token, redis=redis, workers=workers,
+        authenticators=resources.authenticators, token=resources.token, tokens=resources.tokens, closes=closes,
+        certificates=[] if certificates is None else [certificates], redis=redis, workers=workers,
     )  # fmt: skip
-    bound = resources.sockets[ADMIN]
-    pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
-    return Admin(section, bound, pages, loop, latency, resources.token, announced=workers is not None)
+    bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
+    tls = None if certificates is None else make_tls(certificates, turns, resources.frames.send)
+    sockets = make_console(site, metrics, mount_maker, section, failed_logins)
+    pages = make_pages(section, site, bound.sock, wheel, failed_logins, tls, sockets)
+    tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
+    return Admin(section, bound, pages, loop, latency, tokens, announced=workers is not None)
