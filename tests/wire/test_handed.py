@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsdaemon.core.connection import Counts
 from wsdaemon.core.handshake import Handshake, Headers, Peer
 from wsdaemon.core.identity import Identity
 from wsdaemon.wire.handed import (
@@ -16,10 +17,9 @@ from wsdaemon.wire.handed import (
     Agreed,
     HandedOver,
     HeldMessage,
-    Malformed,
+    MeterTokens,
+    NotHandedOver,
     PingState,
-    Tokens,
-    Traffic,
     can_be_carried,
     decode,
     encode,
@@ -34,13 +34,13 @@ HANDSHAKE = Handshake(
 
 
 def handed(**changes: Any) -> HandedOver:
-    fields: dict[str, Any] = {"id": "ab-1", "age": 3.25, "handshake": HANDSHAKE, "traffic": Traffic(1, 2, 3, 4, 5)}
+    fields: dict[str, Any] = {"id": "ab-1", "age": 3.25, "handshake": HANDSHAKE, "traffic": Counts(1, 2, 3, 4, 5)}
     return HandedOver(**(fields | changes))
 
 
 def test_all_fields_come_back() -> None:
     one = handed(
-        pings=PingState(1, 0.5, None, True, 12, 2, 7, 30.0), agreed=Agreed(11, 15, True, False), tokens=Tokens(-2.5, 100.0, 0.0),
+        pings=PingState(1, 0.5, None, True, 12, 2, 7, 30.0), agreed=Agreed(11, 15, True, False), tokens=MeterTokens(-2.5, 100.0, 0.0),
         fragments=3, warned=True, window=b"window", state=b"\0state", unread=b"\x81", unsent=b"\x82",
         held=(HeldMessage(1, b"a"), HeldMessage(2, b"")),
     )  # fmt: skip
@@ -71,10 +71,10 @@ def test_a_handshake_that_was_let_go_stays_so_and_keeps_the_user_agent() -> None
 
 def test_another_version_and_anything_else_are_malformed() -> None:
     content = encode(handed(state=b"abc"))
-    with pytest.raises(Malformed, match="version 7"):
+    with pytest.raises(NotHandedOver, match="version 7"):
         decode(content[:2] + b"\0\7" + content[4:])
     for broken in (b"", b"XX" + content[2:], content[:-1], content + b"x", content[:20], content[:8] + b"[" + content[9:]):
-        with pytest.raises(Malformed):
+        with pytest.raises(NotHandedOver):
             decode(broken)
 
 
@@ -82,7 +82,7 @@ def test_another_version_and_anything_else_are_malformed() -> None:
 def test_a_damaged_content_is_malformed_or_a_connection(data: st.DataObject) -> None:
     content = bytearray(encode(handed(state=b"abc")))
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(Malformed):
+    with contextlib.suppress(NotHandedOver):
         decode(bytes(content))
 
 

@@ -21,7 +21,7 @@ from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections, Place
 from ..edge.gate import Gate
 from ..edge.landing import land
-from ..wire.handed import HandedOver, Malformed, decode
+from ..wire.handed import HandedOver, NotHandedOver, decode
 from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume
 from .handover_link import ALL, GIVE, HELLO, REFUSED, SETTLED, TAKEN, VERSION, HandoverLink
 
@@ -117,7 +117,7 @@ class Departures:
 
 
 @dataclass(slots=True)
-class _UnderWay:
+class _OnTheWay:
     parting: Parting
     taken: bool = False
 
@@ -129,7 +129,7 @@ class HandingOver:
         self._home = home
         self._loop = home.loop
         self._departures = Departures()
-        self._under_way: dict[int, _UnderWay] = {}
+        self._under_way: dict[int, _OnTheWay] = {}
         self._bytes = 0
         self._last_number = 0
         self._greeted = False
@@ -178,7 +178,7 @@ class HandingOver:
                 continue
             patient.pop(connection, None)
             self._last_number += 1
-            self._under_way[self._last_number] = _UnderWay(found)
+            self._under_way[self._last_number] = _OnTheWay(found)
             self._bytes += len(found.content)
             self._link.send(GIVE, self._last_number, found.content, found.descriptor)
 
@@ -214,7 +214,7 @@ class HandingOver:
                 self._take_back(one.parting, body.decode("ascii", "replace"))
         self._wake()
 
-    def _settle(self, number: int, one: _UnderWay) -> None:
+    def _settle(self, number: int, one: _OnTheWay) -> None:
         """The app's part of the connection is in the new worker."""
         self._forget(number, one)
         session = one.parting.session
@@ -224,7 +224,7 @@ class HandingOver:
             except Exception as error:
                 one.parting.wire.policy.watcher.app_failed(one.parting.wire.connection, "handing over", error)
 
-    def _forget(self, number: int, one: _UnderWay) -> None:
+    def _forget(self, number: int, one: _OnTheWay) -> None:
         del self._under_way[number]
         self._bytes -= len(one.parting.content)
 
@@ -291,12 +291,12 @@ class TakingOver:
             handed = decode(content)
             self._home.check(handed)
             place = self._home.place(handed)
-        except (CannotResume, Malformed) as error:
+        except (CannotResume, NotHandedOver) as error:
             if descriptor >= 0:
                 os.close(descriptor)
-            if isinstance(error, Malformed):
+            if isinstance(error, NotHandedOver):
                 self._lines.error("malformed", "a connection of the old generation cannot be read: {problem}", problem=str(error))
-            self._link.send(REFUSED, number, b"format" if isinstance(error, Malformed) else str(error).encode())
+            self._link.send(REFUSED, number, b"format" if isinstance(error, NotHandedOver) else str(error).encode())
             return
         left = self._link.send(TAKEN, number)
         while not left and self._link.open:  # the socket is the old worker's until this has left

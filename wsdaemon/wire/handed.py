@@ -16,6 +16,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from ..core.connection import Counts
 from ..core.handshake import Handshake, Headers, Peer
 from ..core.identity import NO_CLAIMS, Identity
 
@@ -32,7 +33,7 @@ _HEAD = struct.Struct("!2sHI")
 _MAGIC = b"WH"
 
 
-class Malformed(ValueError):
+class NotHandedOver(ValueError):
     """Not a connection in this format, or one in another version of it."""
 
 
@@ -68,22 +69,12 @@ class Agreed(NamedTuple):
     client_no_context_takeover: bool
 
 
-class Tokens(NamedTuple):
+class MeterTokens(NamedTuple):
     """The tokens of a meter; below 0 is a debt."""
 
     messages: float
     bytes: float
     controls: float
-
-
-class Traffic(NamedTuple):
-    """The counts of a connection: those of core.connection.Counts."""
-
-    messages_in: int
-    messages_out: int
-    bytes_in: int
-    bytes_out: int
-    dropped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +85,10 @@ class HandedOver:
     age: float
     """Seconds since it was opened."""
     handshake: Handshake = field(repr=False)
-    traffic: Traffic
+    traffic: Counts
     pings: PingState | None = None
     agreed: Agreed | None = None
-    tokens: Tokens | None = None
+    tokens: MeterTokens | None = None
     fragments: int = 0
     """Fragments of the message under way."""
     warned: bool = False
@@ -140,31 +131,31 @@ def encode(one: HandedOver) -> bytes:
 
 
 def decode(content: bytes) -> HandedOver:
-    """The connection in `content`. Malformed for anything else."""
+    """The connection in `content`. NotHandedOver for anything else."""
     try:
         magic, version, length = _HEAD.unpack_from(content)
         if magic != _MAGIC:
-            raise Malformed("not a connection")
+            raise NotHandedOver("not a connection")
         if version != VERSION:
-            raise Malformed(f"version {version} of the format; {VERSION} is spoken here")
+            raise NotHandedOver(f"version {version} of the format; {VERSION} is spoken here")
         fields = json.loads(content[_HEAD.size : _HEAD.size + length])
         strings, at = [], _HEAD.size + length
         for size in fields["sizes"]:
             strings.append(content[at : at + size])
             at += size
         if at != len(content) or any(size < 0 for size in fields["sizes"]):
-            raise Malformed("the lengths are not those of the content")
+            raise NotHandedOver("the lengths are not those of the content")
         window, state, unread, unsent, *payloads = strings
         held = tuple([HeldMessage(opcode, payload) for opcode, payload in zip(fields["held"], payloads, strict=True)])
         return HandedOver(
-            id=fields["id"], age=fields["age"], handshake=_handshake(fields["handshake"]), traffic=Traffic(*fields["traffic"]),
-            pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]), tokens=_maybe(Tokens, fields["tokens"]),
+            id=fields["id"], age=fields["age"], handshake=_handshake(fields["handshake"]), traffic=Counts(*fields["traffic"]),
+            pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]), tokens=_maybe(MeterTokens, fields["tokens"]),
             fragments=fields["fragments"], warned=fields["warned"], window=window, state=state, unread=unread, unsent=unsent, held=held,
         )  # fmt: skip
-    except Malformed:
+    except NotHandedOver:
         raise
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise Malformed(str(error)) from error
+        raise NotHandedOver(str(error)) from error
 
 
 def _maybe(made: Any, values: Any) -> Any:

@@ -25,7 +25,7 @@ from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
 from .factory import Wires
 from .frames import TEXT
-from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, Malformed, Traffic, can_be_carried, decode, encode
+from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, can_be_carried, encode
 from .meter import Meter
 from .reader import APP, OPENING, Reader
 from .shelf import Shelf
@@ -247,7 +247,7 @@ def _content(wire: Wire, state: bytes, unsent: bytes, warned: bool) -> HandedOve
         id=connection.id,
         age=time.monotonic() - connection.opened_at,
         handshake=connection.handshake,
-        traffic=Traffic(counts.messages_in, counts.messages_out, counts.bytes_in, counts.bytes_out - len(unsent), counts.dropped),
+        traffic=counts._replace(bytes_out=counts.bytes_out - len(unsent)),
         pings=None if wire.deadlines is None else wire.deadlines.left(),
         agreed=agreed,
         tokens=tokens,
@@ -404,6 +404,3 @@ def _messages(reader: Reader, held: tuple[HeldMessage, ...]) -> list[Any]:
         decoded = message.opcode == 1 and bool(reader.flags & TEXT)
         messages += (message.opcode, message.payload.decode() if decoded else message.payload)
     return messages
-
-
-__all__ = ["CannotResume", "HandedOver", "Malformed", "Obstacle", "Parting", "check", "decode", "obstacle", "part", "read_on", "resume"]

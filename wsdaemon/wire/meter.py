@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .handed import Tokens
+from .handed import MeterTokens
 
 if TYPE_CHECKING:
     from ..settings.model import MountSettings
@@ -48,12 +48,12 @@ class Meter:
         """One with the rates of a mount."""
         return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
 
-    def tokens(self, now: float, grace: float = 0.0) -> Tokens:
+    def tokens(self, now: float, grace: float = 0.0) -> MeterTokens:
         """What the client may send now at once; below 0 it owes."""
         self._earn(now, grace)
-        return Tokens(self._messages, self._bytes, self._controls)
+        return MeterTokens(self._messages, self._bytes, self._controls)
 
-    def go_on_with(self, tokens: Tokens | None, messages: int, received: int) -> None:
+    def go_on_with(self, tokens: MeterTokens | None, messages: int, received: int) -> None:
         """Take over from the meter of another process: its tokens, if it had one, and the connection's counts, which are paid for.
 
         A larger burst than this meter's is cut. If a rate had no limit there, its tokens begin with 0.
