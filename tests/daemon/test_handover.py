@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.inside import inside, run_inside, until
+from wsdaemon.daemon import handover
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.handover import Departures, HandingOver, Home, TakingOver
 
@@ -116,7 +117,7 @@ def test_what_cannot_go_stays_and_is_served_on(tmp_path: Path) -> None:
         async with two(tmp_path, new_text=other) as (old, new), client(old, "/tick") as listening, client(old, "/echo") as talking:
             await listening.recv()
             departures = await hand_over(old, new)
-            assert (departures.went, dict(departures.stayed)) == (1, {"app": 1, "link": 0})
+            assert (departures.went, dict(departures.stayed)) == (1, {"app": 1})
             tick = json.loads(await listening.recv())["tick"]
             assert json.loads(await listening.recv())["tick"] == tick + 1
             await talking.send("hello")
@@ -172,6 +173,66 @@ token_from = query:token
                     await talking.recv()
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == 4401
+
+    run_inside(story())
+
+
+def test_another_version_of_the_protocol_leaves_all_where_they_are(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with two(tmp_path) as (old, _), client(old, "/echo") as talking:
+            ours, theirs = socket.socketpair()
+            theirs.sendall(b"\0\0\0\2\0" + bytes(8) + b"\0\2")
+            departures = await HandingOver(ours, home_of(old)).give_all()
+            theirs.close()
+            assert (departures.went, departures.stayed["link"], len(old.connections)) == (0, 1, 1)
+            await talking.send("hello")
+            assert await talking.recv() == "hello"
+
+    run_inside(story())
+
+
+def test_a_new_worker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "ANSWER_SECONDS", 0.1)
+
+    async def story() -> None:
+        async with two(tmp_path) as (old, _), client(old, "/echo") as talking:
+            ours, theirs = socket.socketpair()
+            theirs.sendall(b"\0\0\0\2\0" + bytes(8) + b"\0\1")
+            departures = await HandingOver(ours, home_of(old)).give_all()
+            assert (departures.went, departures.stayed["link"], len(old.connections)) == (0, 1, 1)
+            with pytest.raises(BrokenPipeError):
+                theirs.sendall(b"\0\0\0\0\2" + bytes(7) + b"\1")
+            theirs.close()
+            await talking.send("hello")
+            assert await talking.recv() == "hello"
+
+    run_inside(story())
+
+
+def test_a_connection_with_a_message_under_way_is_tried_again_and_then_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "PATIENCE_SECONDS", 0.1)
+
+    async def story() -> None:
+        async with two(tmp_path) as (old, new), client(old, "/echo", compression=None) as talking:
+            more = asyncio.Event()
+
+            async def fragments() -> AsyncIterator[str]:
+                yield "one "
+                await more.wait()
+                yield "two"
+
+            [connection] = old.connections
+            sending = asyncio.create_task(talking.send(fragments()))
+            wire: Any = connection._wire
+            await until(lambda: wire.reader.fallback is not None)
+            wire.protocol._isMessageCompressed = True  # such a message cannot go before its end
+            departures = await hand_over(old, new)
+            assert (departures.went, departures.stayed["message_under_way"]) == (0, 1)
+            wire.protocol._isMessageCompressed = False
+            assert (await hand_over(old, new)).went == 1
+            more.set()
+            await sending
+            assert await talking.recv() == "one two"
 
     run_inside(story())
 

@@ -56,8 +56,8 @@ class HandingOverSession(Protocol):
     def hand_over(self) -> bytes | None:
         """All that the app needs to go on, in at most MAX_STATE_BYTES; None: not now, and nothing has changed.
 
-        With the answer the session is over: it sends nothing more, and `closed` is not called. What it sends before it answers still
-        leaves, in order. An exception, and an answer that is too long, close the connection with 1011.
+        With the answer the session is over: it sends nothing more, and `closed` is not called. Messages that it sends before the answer
+        still leave, in order. An exception, and an answer that is too long, close the connection with 1011.
         """
 
 

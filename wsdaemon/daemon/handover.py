@@ -1,6 +1,6 @@
 """Open connections go from a worker of the old generation to one of the new: both sides, over a HandoverLink.
 
-What cannot go, or cannot go within PATIENCE_SECONDS, stays with the old worker, which drains it.
+A connection that cannot go, or not within PATIENCE_SECONDS, stays with the old worker, which drains it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..core.connection import Connection
 from ..core.contract import HandedOverSession
@@ -49,9 +50,12 @@ log = Logger(namespace="wsdaemon")
 class Home:
     """The connections of one worker: how they leave, and how they come in."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connections: Connections, gates: Mapping[str, Gate]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connections: Connections, gates: Mapping[str, Gate], line_log: LineLog = log
+    ) -> None:  # fmt: skip
         """`gates` by the names of their listeners."""
         self.loop = loop
+        self._lines = RareLines(line_log)
         self.connections = connections
         self._gates = gates
 
@@ -95,7 +99,13 @@ class Home:
         except OSError:
             place.leave()
             return
-        wire, resumed = resume(entrance.wires, handed, landing.native, sock.fileno(), place, landing.early)
+        try:
+            wire, resumed = resume(entrance.wires, handed, landing.native, sock.fileno(), place, landing.early)
+        except Exception:
+            place.leave()
+            landing.native.abort()
+            self._lines.failure("resume", "a connection of another process was lost", Failure())
+            return
         gate.opened(wire, entrance, handed.handshake.identity, place, handed.warned)
         try:
             if resumed is not None:
@@ -156,7 +166,8 @@ class HandingOver:
         self._link.close()
         if self._returning:
             await asyncio.wait(self._returning)
-        self._departures.stayed["link"] += sum(connection.id not in tried for connection in self._home.connections)
+        if left := sum(connection.id not in tried for connection in self._home.connections):
+            self._departures.stayed["link"] += left
         return self._departures
 
     async def _give(self, connections: list[Connection], patient: dict[Connection, float]) -> None:

@@ -49,7 +49,7 @@ class Meter:
         return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
 
     def tokens(self, now: float, grace: float = 0.0) -> MeterTokens:
-        """What the client may send now at once; below 0 it owes."""
+        """The tokens that the client has now; below 0 it owes."""
         self._earn(now, grace)
         return MeterTokens(self._messages, self._bytes, self._controls)
 
