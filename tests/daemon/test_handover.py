@@ -16,6 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support import moving_app
 from tests.support.inside import inside, run_inside, until
 from wsdaemon.daemon import handover
 from wsdaemon.daemon.daemon import Daemon
@@ -256,5 +257,53 @@ def test_a_new_worker_that_dies_leaves_all_with_the_old_one(tmp_path: Path) -> N
             assert len(old.connections) == 5
             assert [await each.recv() for each in clients] == ["meanwhile"] * 5
             assert old.mounts[0].count.now == 5
+
+    run_inside(story())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_session_that_goes_on_later_is_read_later_and_its_former_one_is_told_then(tmp_path: Path, fails: bool) -> None:
+    moving = INI.replace("app = echo", "app = tests.support.moving_app:Moving")
+
+    async def story() -> None:
+        async with two(tmp_path, moving, moving) as (old, new), client(old, "/echo") as talking:
+            moving_app.EVENTS.clear()
+            await talking.send("a")
+            assert await talking.recv() == "1"
+            if fails:
+                moving_app.FAILS.append(RuntimeError("mine"))
+            giving = asyncio.create_task(hand_over(old, new))
+            await until(lambda: "left" in moving_app.EVENTS)
+            await talking.send("b")
+            assert (await giving).went == 1
+            came = ["received 1", "left", "resumed 1", "goes on"]
+            if fails:
+                with pytest.raises(ConnectionClosed) as closed:
+                    await talking.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1011
+                assert moving_app.EVENTS[:4] == came
+                assert "handed over" in moving_app.EVENTS
+                assert "received 2" not in moving_app.EVENTS
+            else:
+                assert await talking.recv() == "2"
+                assert moving_app.EVENTS[:4] == came
+                assert sorted(moving_app.EVENTS[4:]) == ["handed over", "received 2"]
+
+    run_inside(story())
+
+
+def test_a_session_that_comes_back_is_not_told_that_it_has_gone(tmp_path: Path) -> None:
+    moving = INI.replace("app = echo", "app = tests.support.moving_app:Moving")
+
+    async def story() -> None:
+        async with two(tmp_path, moving, INI.replace("[mount:/echo]", "[mount:/other]")) as (old, new), client(old, "/echo") as talking:
+            moving_app.EVENTS.clear()
+            await talking.send("a")
+            assert await talking.recv() == "1"
+            assert (await hand_over(old, new)).stayed == {"mount": 1}
+            await talking.send("b")
+            assert await talking.recv() == "2"
+            assert moving_app.EVENTS == ["received 1", "left", "resumed 1", "goes on", "received 2"]
 
     run_inside(story())
