@@ -59,11 +59,13 @@ def test_byte_strings_come_back_as_they_are(strings: list[bytes], held: list[tup
 
 
 def test_a_handshake_that_was_let_go_stays_so_and_keeps_the_user_agent() -> None:
-    handshake = Handshake(target="/", path="/", raw_path=b"/", headers=Headers([(b"User-Agent", b"wscat")]), local="/run/ws.sock")
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = Headers([(b"User-Agent", b"wscat"), (b"traceparent", trace)])
+    handshake = Handshake(target="/", path="/", raw_path=b"/", headers=headers, local="/run/ws.sock")
     handshake.let_go()
     back = decode(encode(handed(handshake=handshake))).handshake
     assert back.was_let_go
-    assert back.user_agent == "wscat"
+    assert (back.user_agent, back.traceparent) == ("wscat", trace.decode())
     assert back.local == "/run/ws.sock"
     with pytest.raises(RuntimeError):
         _ = back.headers

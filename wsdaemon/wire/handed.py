@@ -173,7 +173,7 @@ def _handshake_fields(handshake: Handshake) -> dict[str, Any]:
         "peer": (handshake.peer.host, handshake.peer.port), "local": local if isinstance(local, str) else (local.host, local.port),
         "secure": handshake.secure, "http_version": handshake.http_version, "subprotocols": handshake.subprotocols,
         "subprotocol": handshake.subprotocol, "listener": handshake.listener, "mount": handshake.mount, "let_go": gone,
-        "agent": handshake.user_agent,
+        "agent": handshake.user_agent, "trace": handshake.traceparent,
         "identity": None if identity is None else (identity.name, identity.method, dict(identity.claims), identity.expires),
     }  # fmt: skip
     if not gone:
@@ -193,5 +193,5 @@ def _handshake(fields: dict[str, Any]) -> Handshake:
         listener=fields["listener"], mount=fields["mount"],
     )  # fmt: skip
     if gone:
-        handshake.let_go(fields["agent"])
+        handshake.let_go(fields["agent"], fields["trace"])
     return handshake
