@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.connection import Connection
@@ -28,16 +28,13 @@ ACCEPTS = 1 << 16
 
 def check(settings: Settings, directory: Path) -> int:
     """Print what would be served and what is wrong; the exit status, 0 or 1. `directory` is where the process was started."""
-    trial = Trial()
-    problems = _problems(settings, directory, trial)
-    for problem in problems:
+    checked = examine(settings, directory)
+    for problem in checked.problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
-    if problems:
+    if checked.problems:
         return 1
-    for warning in (*settings.warnings, *trial.warnings):
+    for warning in checked.texts():
         print(f"warning: {warning}", file=sys.stderr)
-    for address in trial.in_use:
-        print(f"warning: {address} is in use: a daemon can start only after the process that listens there has ended", file=sys.stderr)
     for listener in settings.listeners:
         scheme = "wss" if listener.secure else "ws"
         print(f"listener {listener.name}: {scheme} on {listener.address}")
@@ -52,6 +49,28 @@ def check(settings: Settings, directory: Path) -> int:
         print(f"workers: {worker_count(settings)}")
     print(f"{settings.source} is good")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The findings of a check. Only problems keep a daemon from starting."""
+
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[str] = ()
+    in_use: Sequence[Address] = ()
+    """Addresses where a process listens now: perhaps the daemon that runs with this file."""
+
+    def texts(self) -> list[str]:
+        """All warnings, those about addresses in use last."""
+        busy = [f"{address} is in use: a daemon can start only after the process that listens there has ended" for address in self.in_use]
+        return [*self.warnings, *busy]
+
+
+def examine(settings: Settings, directory: Path) -> Checked:
+    """Check the modules, files and addresses of `settings`. Relative imports start from `directory`."""
+    trial = Trial()
+    problems = _problems(settings, directory, trial)
+    return Checked(problems, [*(str(warning) for warning in settings.warnings), *trial.warnings], trial.in_use)
 
 
 def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:
