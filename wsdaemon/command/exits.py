@@ -33,7 +33,7 @@ class CommandFailed(click.ClickException):
 
     def __init__(self, message: str, status: Exit = Exit.FAILED) -> None:
         super().__init__(message)
-        self.exit_code = int(status)
+        self.exit_code = int(status)  # type: ignore[misc]  # each instance has its own
 
     def show(self, file: IO[Any] | None = None) -> None:
         """One line as all messages of the command have it."""

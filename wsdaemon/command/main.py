@@ -17,6 +17,7 @@ PROGRAM = "wsdaemon"
 SUBCOMMANDS = {
     "run": "serving:run",
     "check": "serving:check",
+    "connect": "connecting:connect",
     "completion": "completion:completion",
 }
 """The module of each subcommand and the name in it, in the order of the help."""
