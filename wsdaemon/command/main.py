@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "run": "serving:run",
     "check": "serving:check",
     "connect": "connecting:connect",
+    "bench": "bench:bench",
     "completion": "completion:completion",
 }
 """The module of each subcommand and the name in it, in the order of the help."""
