@@ -37,6 +37,7 @@ DIRECT = {
     "ops/systemd.py": OPERATOR,
     "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
+    "daemon/capacity.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,

@@ -13,6 +13,7 @@ import pytest
 from trustme import CA
 
 from wsdaemon.daemon import check as checking
+from wsdaemon.daemon.capacity import System
 from wsdaemon.daemon.check import check, may_bind, problems_beyond, tcp_in_use, unix_in_use
 from wsdaemon.settings import ini
 from wsdaemon.settings.addresses import TcpAddress
@@ -31,7 +32,7 @@ def module_path() -> Iterator[None]:
 def run(directory: Path, text: str) -> int:
     file = directory / "ws.ini"
     file.write_text(text)
-    return check(ini.load(file), directory)
+    return check(ini.load(file), directory, System())
 
 
 GOOD = """
@@ -266,3 +267,12 @@ def test_which_ports_listen(tmp_path: Path) -> None:
 def test_privileged_ports() -> None:
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     assert may_bind(first)
+
+
+def test_the_settings_are_compared_with_the_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ws.ini").write_text("[daemon]\nmax_connections = 5000\n" + listen("tcp:0:interface=127.0.0.1"))
+    assert check(ini.load(tmp_path / "ws.ini"), tmp_path, System(open_files=1024)) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("is good\n")
+    [line] = err.splitlines()
+    assert line.startswith(f"warning: {tmp_path}/ws.ini:2: [daemon] max_connections = 5000: only 1024 files may be open")

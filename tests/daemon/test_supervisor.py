@@ -106,7 +106,7 @@ class House:
         return [child for child in self.started if child.number == number][-1]
 
     def tell(self, child: Any, kind: str, **fields: object) -> None:
-        self.supervisor._received(child, {"kind": kind, **fields}, ())
+        self.supervisor._received(self.supervisor.generation, child, {"kind": kind, **fields}, ())
         self.loop.settle()
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> Any:
@@ -122,12 +122,12 @@ class House:
         task.result()
 
     def be_ready(self, number: int) -> None:
-        self.supervisor._heartbeats.slots[number].state = SlotState.READY
+        self.supervisor.generation.heartbeats.slots[number].state = SlotState.READY
         self.tell(self.latest(number), "ready")
 
     def beat(self, *numbers: int) -> None:
         for number in numbers:
-            self.supervisor._heartbeats.slots[number].beat()
+            self.supervisor.generation.heartbeats.slots[number].beat()
 
     def pass_time(self, seconds: float, beating: Sequence[int]) -> None:
         """Seconds in which the loops of these children turn."""
@@ -217,7 +217,7 @@ def test_hub_and_worker_that_die_together_find_each_other(house: House) -> None:
     assert "worker:1" in house.latest(0).manifest.descriptors
     assert "hub" in house.latest(1).manifest.descriptors
     assert house.latest(2).channel.passed["hub"] == 1
-    links = house.supervisor._pairs_to_hub()
+    links = house.supervisor.generation.pairs
     assert not links.for_hub and not links.for_worker
 
 

@@ -12,7 +12,11 @@ from wsdaemon.settings.schema import keys_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "limits.md").read_text()
-ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if re.match(r"\| (?!limit )", line)]
+CLIENTS, _, DAEMON = PAGE.partition("\n## The daemon's own work\n")
+ROWS, OWN_ROWS = (
+    [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if re.match(r"\| (?!limit |setting )", line)]
+    for part in (CLIENTS, DAEMON)
+)
 LIMIT = re.compile(r"max_\w+|\w+_per_second\w*|\w+_timeout|lifetime|send_backlog\w*")
 KEY = re.compile(r"`(\w+)` = `(\w+)`")
 
@@ -33,6 +37,13 @@ def test_every_row_is_whole_and_names_tests_that_are_there() -> None:
         assert "`tests/" in row[5], row
     for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE):
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_every_limit_of_the_daemons_own_work_is_there_and_names_its_tests() -> None:
+    assert len(OWN_ROWS) == 10 and all("`tests/" in row[-1] for row in OWN_ROWS)
+    keys = keys_of(DaemonSettings) | keys_of(MountSettings)
+    told = {name: keys[name].form.show(keys[name].default) for name in ("start_timeout", "disconnect_grace", "drain_timeout")}
+    assert dict(KEY.findall(" ".join(row[1] for row in OWN_ROWS))) == told
 
 
 def test_the_reasons_are_those_that_are_counted() -> None:

@@ -97,7 +97,7 @@ def _check_as_json(file: str) -> int:
         problems += checked.problems
     fields = ("source", "line", "section", "key", "value", "message")
     found = [{name: getattr(problem, name) for name in fields} for problem in sorted(problems, key=lambda each: each.line or 0)]
-    answer: dict[str, object] = {"file": file, "good": not found, "problems": found, "warnings": checked.texts()}
+    answer: dict[str, object] = {"file": file, "good": not found, "problems": found, "warnings": list(checked.warnings)}
     if settings is not None:
         answer["listeners"] = [
             {

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from ..core.contract import StartingApp, StoppingApp
+from ..core.descriptors import raise_limit
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
-from ..edge.descriptors import raise_limit, shortage
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..ops.stalls import StallWatch
@@ -23,6 +23,7 @@ from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
+from .capacity import app_descriptors, read_system, tell
 from .global_reactor import needs_global_reactor
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
@@ -67,7 +68,9 @@ def assemble(
     connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, shared: Shared | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
-    raise_file_limit(settings)
+    open_files = raise_file_limit(settings)
+    if shared is None:  # of workers the supervisor tells it, once
+        tell(settings, replace(read_system(), open_files=open_files))
     count = Count(settings.daemon.max_connections)
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
@@ -146,14 +149,10 @@ def apps_by_mount(settings: Settings) -> Callable[[str], str]:
     return lambda mount: names.get(mount, "an app")
 
 
-def raise_file_limit(settings: Settings) -> None:
-    """Raise the soft limit of open files for as many clients as may come. A hard limit that is too low is logged once, with the mend."""
-    connections = settings.daemon.max_connections
-    of_apps = sum(each.options.descriptors(each.max_connections or connections) for each in settings.mounts if each.options is not None)
-    limit = raise_limit(connections + sum(each.max_handshakes for each in settings.listeners) + of_apps) - of_apps
-    problem = shortage(limit, connections)
-    if problem is not None:
-        log.warn("{problem}", problem=problem)
+def raise_file_limit(settings: Settings) -> int:
+    """Raise the soft limit of open files for as many clients as may come; the limit that now holds."""
+    handshakes = sum(each.max_handshakes for each in settings.listeners)
+    return raise_limit(settings.daemon.max_connections + handshakes + app_descriptors(settings))
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:

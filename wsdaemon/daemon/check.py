@@ -13,6 +13,7 @@ from ..core.connection import Connection
 from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
 from ..settings.problems import Problem
+from .capacity import System, read_system, shortfalls
 from .resources import Resources
 from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
 
@@ -26,14 +27,26 @@ ACCEPTS = 1 << 16
 """The flag of a listening socket in /proc/net/unix."""
 
 
-def check(settings: Settings, directory: Path) -> int:
-    """Print what would be served and what is wrong; the exit status, 0 or 1. `directory` is where the process was started."""
-    checked = examine(settings, directory)
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The findings of a check. Only problems keep a daemon from starting; without them there are warnings. `workers` is None for one process."""
+
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[str] = ()
+    workers: int | None = None
+
+
+def check(settings: Settings, directory: Path, system: System | None = None) -> int:
+    """Print the listeners and mounts, or every problem; the exit status, 0 or 1. `directory` is the one that the process was started in.
+
+    `system` has the limits that the settings are compared with, by default those of this process.
+    """
+    checked = examine(settings, directory, system)
     for problem in checked.problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
     if checked.problems:
         return 1
-    for warning in checked.texts():
+    for warning in checked.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for listener in settings.listeners:
         scheme = "wss" if listener.secure else "ws"
@@ -43,34 +56,26 @@ def check(settings: Settings, directory: Path) -> int:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
         print(f"admin: http on {settings.admin.address}")
-    if settings.daemon.workers is not None:
-        from .supervisor import worker_count
-
-        print(f"workers: {worker_count(settings)}")
+    if checked.workers is not None:
+        print(f"workers: {checked.workers}")
     print(f"{settings.source} is good")
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The findings of a check. Only problems keep a daemon from starting."""
-
-    problems: Sequence[Problem] = ()
-    warnings: Sequence[str] = ()
-    in_use: Sequence[Address] = ()
-    """Addresses where a process listens now: perhaps the daemon that runs with this file."""
-
-    def texts(self) -> list[str]:
-        """All warnings, those about addresses in use last."""
-        busy = [f"{address} is in use: a daemon can start only after the process that listens there has ended" for address in self.in_use]
-        return [*self.warnings, *busy]
-
-
-def examine(settings: Settings, directory: Path) -> Checked:
-    """Check the modules, files and addresses of `settings`. Relative imports start from `directory`."""
+def examine(settings: Settings, directory: Path, system: System | None = None) -> Checked:
+    """Check the modules, files and addresses of `settings`, and compare these with the limits of the system, as check() does."""
     trial = Trial()
     problems = _problems(settings, directory, trial)
-    return Checked(problems, [*(str(warning) for warning in settings.warnings), *trial.warnings], trial.in_use)
+    if problems:
+        return Checked(problems)
+    workers = None
+    if settings.daemon.workers is not None:
+        from .supervisor import worker_count
+
+        workers = worker_count(settings)
+    busy = [f"{address} is in use: a daemon can start only after the process that listens there has ended" for address in trial.in_use]
+    short = [str(shortfall) for shortfall in shortfalls(settings, system or read_system(), workers)]
+    return Checked((), [*settings.warnings, *trial.warnings, *busy, *short], workers)
 
 
 def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:

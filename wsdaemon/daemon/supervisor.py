@@ -20,15 +20,15 @@ from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.values import AUTO
 from .announcement import announce, announce_admin
+from .capacity import read_system, tell
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
 from .cpus import usable_cpus
 from .gathering import Gathering
-from .heartbeats import Heartbeats, SlotState
-from .hub_pairs import HubPairs
+from .generation import Generation
 from .inheritance import Heritage, Manifest, Role, take_files
-from .keeper import Keeper, beneath
+from .keeper import beneath
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
 
@@ -50,7 +50,7 @@ STATUS_SECONDS: Final = 10.0
 HUB_END_SECONDS: Final = 5.0
 """How long the hub may take to end once all workers have ended."""
 
-GENERATION: Final = 1
+FIRST_GENERATION: Final = 1
 
 log = Logger(namespace="wsdaemon.supervisor")
 
@@ -76,26 +76,24 @@ class Supervisor:
         self._watchdog = watchdog_interval(environ, os.getpid())
         self._files: Mapping[str, InheritedFile] = {}
         self._sockets: dict[str, Bound] = {}
-        self._page = -1
-        self._links: HubPairs | None = None
         self._looked = self._awake_since = self._told_at = 0.0
         self._status = ""
         self._timer: asyncio.TimerHandle | None = None
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
-        self.hub = Keeper(Role.HUB, 0, loop, launch=self._launch_hub, ready=self._became_ready, lost=self._lost, gave_up=self._gave_up)
-        self.workers = [
-            Keeper(
-                Role.WORKER, number, loop, launch=partial(self._launch_worker, number), ready=self._became_ready, lost=self._lost,
-                gave_up=self._gave_up,
-            )
-            for number in range(1, self._count + 1)
-        ]  # fmt: skip
+        self._generation: Generation | None = None
 
     @property
-    def _keepers(self) -> list[Keeper]:
-        return [self.hub, *self.workers]
+    def _generations(self) -> list[Generation]:
+        """The generations that have children."""
+        return [] if self._generation is None else [self._generation]
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that serves new clients. There is one from open() on."""
+        assert self._generation is not None
+        return self._generation
 
     # -- the start
 
@@ -111,9 +109,8 @@ class Supervisor:
         if problems:
             self.close()
             raise StartError(*problems)
-        self._page = Heartbeats.make(self._count)
-        self._heartbeats = Heartbeats(self._page)
-        self._links = HubPairs(self._count)
+        tell(self._settings, read_system(self._environ), self._count)
+        self._generation = self._make_generation(FIRST_GENERATION)
         self.state = State.STARTING
 
     async def start(self) -> None:
@@ -125,18 +122,14 @@ class Supervisor:
         self._awake_since = self._looked = self.loop.time()
         self._look()
         try:
-            for keeper in self._keepers:
-                keeper.start()
+            self.generation.start()
             await self._all_ready
         except BaseException:
-            await self._kill_all()
+            await self.generation.kill()
             self.close()
             raise
-        for keeper in self._keepers:
-            keeper.later = True
         self.state = State.READY
-        for keeper in self.workers:
-            self._let_serve(keeper)
+        self.generation.let_serve()
         announce([(each, self.port(each.name)) for each in self._settings.listeners], [mount.path for mount in self._settings.mounts])
         self.notifier.ready(self._describe())
 
@@ -144,11 +137,8 @@ class Supervisor:
         """The start has failed: close the sockets and remove their files."""
         self._release_sockets()
         self._gathering.close()
-        if self._links is not None:
-            self._links.close()
-        if self._page >= 0:
-            os.close(self._page)
-            self._page = -1
+        for generation in self._generations:
+            generation.close()
         if self._timer is not None:
             self._timer.cancel()
         self.notifier.close()
@@ -171,95 +161,58 @@ class Supervisor:
         while self._sockets:
             self._sockets.popitem()[1].close()
 
-    def _launch_hub(self) -> LaunchedChild:
-        links = self._pairs_to_hub()
-        for keeper in self.workers:
-            if keeper.number not in links.for_hub:
-                links.connect(keeper.number)
-        child = self._launch(Role.HUB, 0, {f"worker:{number}": sock.fileno() for number, sock in links.for_hub.items()})
-        for keeper in self.workers:
-            links.hub_has(keeper.number)
-            if keeper.child is not None and keeper.number in links.for_worker:
-                keeper.child.channel.send("hub", [links.for_worker[keeper.number].fileno()])
-                links.worker_has(keeper.number)
-        return child
+    def _make_generation(self, number: int) -> Generation:
+        return Generation(number, self._count, self.loop, launch=self._launch, ready=self._became_ready, gave_up=self._gave_up)
 
-    def _launch_worker(self, number: int) -> LaunchedChild:
-        links = self._pairs_to_hub()
-        if number not in links.for_worker:
-            links.connect(number)
-            if self.hub.child is not None:
-                self.hub.child.channel.send("worker", [links.for_hub[number].fileno()], number=number, generation=GENERATION)
-                links.hub_has(number)
-        sockets = {section: bound.sock.fileno() for section, bound in self._sockets.items()}
-        child = self._launch(Role.WORKER, number, {**sockets, "hub": links.for_worker[number].fileno()})
-        links.worker_has(number)
-        return child
-
-    def _pairs_to_hub(self) -> HubPairs:
-        assert self._links is not None
-        return self._links
-
-    def _launch(self, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
+    def _launch(self, generation: Generation, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
         heritage = self._heritage
+        sockets = {section: bound.sock.fileno() for section, bound in self._sockets.items()} if role is Role.WORKER else {}
         log_descriptor = heritage.log_descriptor()
+        opened = {"log": log_descriptor} if log_descriptor >= 0 else {}
 
         def make_manifest(named: Mapping[str, int]) -> Manifest:
             return Manifest(
-                role=role, number=number, generation=GENERATION, supervisor=os.getpid(), workers=self._count, settings=heritage.text,
+                role=role, number=number, generation=generation.number, supervisor=os.getpid(), workers=self._count, settings=heritage.text,
                 source=self._settings.source, directory=str(heritage.directory), log=heritage.log,
                 descriptors=named, files=self._files, pages=heritage.pages,
             )  # fmt: skip
 
-        shared = {"heartbeats": self._page} | ({"log": log_descriptor} if log_descriptor >= 0 else {})
-        slot = self._heartbeats.slots[number]
-        if slot.state is not SlotState.COMING:
-            slot.begin(SlotState.COMING, GENERATION)
-        return start_child(self.loop, make_manifest, {**descriptors, **shared}, received=self._received, ended=self._ended)
-
-    def _let_serve(self, keeper: Keeper) -> None:
-        if keeper.child is not None:
-            keeper.child.channel.send("serve")
+        received, ended = partial(self._received, generation), partial(self._ended, generation)
+        return start_child(self.loop, make_manifest, {**sockets, **descriptors, **opened}, received=received, ended=ended)
 
     # -- told by children
 
-    def _keeper(self, child: LaunchedChild) -> Keeper:
-        return self.hub if child.role is Role.HUB else self.workers[child.number - 1]
-
-    def _ended(self, child: LaunchedChild) -> None:
+    def _ended(self, generation: Generation, child: LaunchedChild) -> None:
         if child.role is Role.WORKER:
             self._gathering.ended(child.number)
-        self._keeper(child).channel_ended(child)
+        generation.keeper(child).channel_ended(child)
 
-    def _received(self, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
-        if child.role is Role.WORKER and self._gathering.received(self._colleague(child), message, descriptors):
+    def _received(self, generation: Generation, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
+        if child.role is Role.WORKER and self._gathering.received(RunningWorker(child, generation.slot(child)), message, descriptors):
             return
         close_all(descriptors)  # no child sends any but for those
         if message["kind"] == "ready":
-            self._keeper(child).became_ready()
+            generation.keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
 
-    def _colleague(self, child: LaunchedChild) -> RunningWorker:
-        return RunningWorker(child, self._heartbeats.slots[child.number])
-
     def _colleagues(self) -> list[RunningWorker]:
         """The workers that run."""
-        return [self._colleague(keeper.child) for keeper in self.workers if keeper.child is not None]
+        return [
+            RunningWorker(keeper.child, generation.slot(keeper.child))
+            for generation in self._generations
+            for keeper in generation.workers
+            if keeper.child is not None
+        ]
 
-    def _became_ready(self, child: LaunchedChild) -> None:
+    def _became_ready(self, generation: Generation, child: LaunchedChild) -> None:
         if self.state is State.READY:
             if child.role is Role.WORKER:
-                self._let_serve(self._keeper(child))
-        elif self._all_ready is not None and not self._all_ready.done() and all(keeper.ready for keeper in self._keepers):
+                child.channel.send("serve")
+        elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
             self._all_ready.set_result(None)
 
-    def _lost(self, child: LaunchedChild, wait: float) -> None:
-        """A child has ended. If its successor comes at once, the other workers leave new connections to it, see Band."""
-        slot = self._heartbeats.slots[child.number]
-        slot.begin(SlotState.EMPTY if wait else SlotState.COMING, GENERATION, hold=not wait)
-
-    def _gave_up(self, reason: str) -> None:
+    def _gave_up(self, generation: Generation, reason: str) -> None:
         if self._all_ready is not None and not self._all_ready.done():
             self._all_ready.set_exception(StartError(reason))
         elif self.state is State.READY:
@@ -276,13 +229,18 @@ class Supervisor:
             self._awake_since = now
         self._looked = now
         self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+        overdue = [self._look_after(generation, now) for generation in self._generations]
+        self._tell_systemd(now, any(overdue))
+
+    def _look_after(self, generation: Generation, now: float) -> bool:
+        """Notice children that have ended, and kill those that hang. Whether one that hangs does not end."""
         timeout, overdue = self._settings.daemon.worker_timeout, False
-        for keeper in self._keepers:
+        for keeper in generation.keepers:
             keeper.look()
             child = keeper.child
             if child is None:
                 continue
-            silent = min(self._heartbeats.slots[child.number].age(), now - self._awake_since)
+            silent = min(generation.slot(child).age(), now - self._awake_since)
             limit = timeout if keeper.ready else self._settings.daemon.start_timeout + START_MARGIN_SECONDS
             overdue = overdue or silent > limit + OVERDUE_SECONDS
             if silent > limit and not child.hung:
@@ -290,7 +248,7 @@ class Supervisor:
                 task = self.loop.create_task(self._kill(child, limit))
                 self._killing.add(task)
                 task.add_done_callback(self._killing.discard)
-        self._tell_systemd(now, overdue)
+        return overdue
 
     async def _kill(self, child: LaunchedChild, silent: float) -> None:
         """End a child whose loop stands still, and log the code that its main thread was in."""
@@ -317,8 +275,9 @@ class Supervisor:
                 self.notifier.status(status)
 
     def _describe(self) -> str:
-        ready = sum(keeper.ready for keeper in self.workers)
-        return f"{self.state.value}, {self._heartbeats.connections} connections, {ready} of {self._count} workers"
+        connections = sum(generation.heartbeats.connections for generation in self._generations)
+        ready = sum(keeper.ready for keeper in self.generation.workers)
+        return f"{self.state.value}, {connections} connections, {ready} of {self._count} workers"
 
     # -- asked by the operator
 
@@ -331,9 +290,8 @@ class Supervisor:
         self._tell_all("drop")
 
     def _tell_all(self, kind: str) -> None:
-        for keeper in self._keepers:
-            if keeper.child is not None:
-                keeper.child.channel.send(kind)
+        for generation in self._generations:
+            generation.tell_all(kind)
 
     async def stop(self) -> None:
         """Drain all workers, and then end the hub."""
@@ -342,23 +300,14 @@ class Supervisor:
         self.state = State.DRAINING
         self.notifier.stopping("draining")
         log.info("stopping {count} workers", count=self._count)
-        for keeper in self._keepers:
-            keeper.release()
+        generation = self.generation
+        generation.release()
         self._release_sockets()
-        for keeper in self.workers:
-            if keeper.child is not None:
-                keeper.child.channel.send("stop")
-        await asyncio.gather(*[keeper.ended() for keeper in self.workers])
-        if self.hub.child is not None:
-            self.hub.child.channel.send("stop")
-            self.loop.call_later(HUB_END_SECONDS, self.hub.child.kill)
-            await self.hub.ended()
+        generation.tell_workers("stop")
+        await asyncio.gather(*[keeper.ended() for keeper in generation.workers])
+        if generation.hub.child is not None:
+            generation.hub.child.channel.send("stop")
+            self.loop.call_later(HUB_END_SECONDS, generation.hub.child.kill)
+            await generation.hub.ended()
         self.close()
         log.info("stopped")
-
-    async def _kill_all(self) -> None:
-        for keeper in self._keepers:
-            keeper.release()
-            if keeper.child is not None:
-                keeper.child.kill()
-        await asyncio.gather(*[keeper.ended() for keeper in self._keepers])

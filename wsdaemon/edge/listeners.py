@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..core.descriptors import first_reserved
 from ..core.handshake import UNIX, Peer
 from ..core.limits import Key
 from ..core.rare_lines import LineLog, RareLines
 from ..wire.frames_python import send
 from ..wire.turns import Turns
 from .arrival import Arrival
-from .descriptors import first_reserved
 from .forwarded import Networks
 from .gate import Gate
 from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, too_many

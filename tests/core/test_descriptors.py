@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.edge.descriptors import RESERVED_DESCRIPTORS, first_reserved, raise_limit, shortage
+from wsdaemon.core.descriptors import first_reserved, raise_limit
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -58,10 +58,3 @@ def test_the_soft_limit_is_raised_as_far_as_it_is_needed(limits: Limits, limit: 
 @pytest.mark.parametrize(("limits", "first"), [((1024, 1024), 960), ((64, 64), 56), ((INFINITE, INFINITE), 1 << 31)], indirect=["limits"])
 def test_the_last_descriptors_are_no_clients(limits: Limits, first: int) -> None:
     assert first_reserved() == first
-
-
-def test_the_warning_says_how_to_mend_it() -> None:
-    assert shortage(10_000 + RESERVED_DESCRIPTORS, 10_000) is None
-    warning = shortage(1024, 10_000)
-    assert warning is not None
-    assert "1024 files" in warning and "960" in warning and "LimitNOFILE=11024" in warning

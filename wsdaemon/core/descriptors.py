@@ -38,14 +38,3 @@ def first_reserved() -> int:
     if soft == resource.RLIM_INFINITY:
         return 1 << 31
     return soft - min(RESERVED_DESCRIPTORS, soft // 8)
-
-
-def shortage(limit: int, connections: int) -> str | None:
-    """The warning for a limit of open files that is too low for so many connections; None if it is high enough."""
-    if limit >= connections + RESERVED_DESCRIPTORS:
-        return None
-    return (
-        f"only {limit} files may be open, so fewer than {limit - min(RESERVED_DESCRIPTORS, limit // 8)} of max_connections = {connections} "
-        f"clients can be connected, and the others are answered 503: raise the hard limit (LimitNOFILE={connections + 1024} in a unit of "
-        "systemd, ulimit -n in a shell), or lower max_connections"
-    )

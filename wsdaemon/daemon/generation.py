@@ -1,0 +1,139 @@
+"""A generation: the hub and the workers that were started together, and the parts that only they share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from .children import LaunchedChild
+from .heartbeats import Heartbeats, Slot, SlotState
+from .hub_pairs import HubPairs
+from .inheritance import Role
+from .keeper import Keeper
+
+
+class LaunchChild(Protocol):
+    """Starts a child of a generation, which inherits these descriptors besides those of every child. OSError if it cannot."""
+
+    def __call__(self, generation: Generation, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild: ...
+
+
+class Generation:
+    """One hub and its workers: their keepers, their heartbeats and the socketpairs between them."""
+
+    def __init__(
+        self, number: int, workers: int, loop: asyncio.AbstractEventLoop, *, launch: LaunchChild,
+        ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None],
+    ) -> None:  # fmt: skip
+        """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more."""
+        self.number = number
+        self.page = Heartbeats.make(workers)
+        self.heartbeats = Heartbeats(self.page)
+        self.pairs = HubPairs(workers)
+        self._launch = launch
+
+        def keeper(role: Role, of: int, launch_it: Callable[[], LaunchedChild]) -> Keeper:
+            return Keeper(role, of, loop, launch=launch_it, ready=partial(ready, self), lost=self._lost, gave_up=partial(gave_up, self))
+
+        self.hub = keeper(Role.HUB, 0, self._launch_hub)
+        self.workers = [keeper(Role.WORKER, of, partial(self._launch_worker, of)) for of in range(1, workers + 1)]
+
+    @property
+    def keepers(self) -> list[Keeper]:
+        """The hub's first."""
+        return [self.hub, *self.workers]
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its children are ready."""
+        return all(keeper.ready for keeper in self.keepers)
+
+    def keeper(self, child: LaunchedChild) -> Keeper:
+        """The keeper of a child of this generation."""
+        return self.hub if child.role is Role.HUB else self.workers[child.number - 1]
+
+    def slot(self, child: LaunchedChild) -> Slot:
+        """The child's part of the page of heartbeats."""
+        return self.heartbeats.slots[child.number]
+
+    def start(self) -> None:
+        """Start the hub and the workers."""
+        for keeper in self.keepers:
+            keeper.start()
+
+    def let_serve(self) -> None:
+        """The start of all is over: the workers accept clients. A child that fails from now on leaves the others to serve."""
+        for keeper in self.keepers:
+            keeper.later = True
+        self.tell_workers("serve")
+
+    def tell_workers(self, kind: str) -> None:
+        """Send a message to each worker that runs."""
+        for keeper in self.workers:
+            if keeper.child is not None:
+                keeper.child.channel.send(kind)
+
+    def tell_all(self, kind: str) -> None:
+        """Send a message to the hub and each worker that runs."""
+        if self.hub.child is not None:
+            self.hub.child.channel.send(kind)
+        self.tell_workers(kind)
+
+    def release(self) -> None:
+        """Start no child again."""
+        for keeper in self.keepers:
+            keeper.release()
+
+    async def kill(self) -> None:
+        """End all children at once."""
+        self.release()
+        for keeper in self.keepers:
+            if keeper.child is not None:
+                keeper.child.kill()
+        await asyncio.gather(*[keeper.ended() for keeper in self.keepers])
+
+    def close(self) -> None:
+        """Close the parts that the children shared. Does nothing if called again."""
+        self.pairs.close()
+        if self.page >= 0:
+            os.close(self.page)
+            self.page = -1
+
+    # -- the start of one child
+
+    def _launch_hub(self) -> LaunchedChild:
+        pairs = self.pairs
+        for keeper in self.workers:
+            if keeper.number not in pairs.for_hub:
+                pairs.connect(keeper.number)
+        child = self._begin(Role.HUB, 0, {f"worker:{number}": sock.fileno() for number, sock in pairs.for_hub.items()})
+        for keeper in self.workers:
+            pairs.hub_has(keeper.number)
+            if keeper.child is not None and keeper.number in pairs.for_worker:
+                keeper.child.channel.send("hub", [pairs.for_worker[keeper.number].fileno()])
+                pairs.worker_has(keeper.number)
+        return child
+
+    def _launch_worker(self, number: int) -> LaunchedChild:
+        pairs = self.pairs
+        if number not in pairs.for_worker:
+            pairs.connect(number)
+            if self.hub.child is not None:
+                self.hub.child.channel.send("worker", [pairs.for_hub[number].fileno()], number=number, generation=self.number)
+                pairs.hub_has(number)
+        child = self._begin(Role.WORKER, number, {"hub": pairs.for_worker[number].fileno()})
+        pairs.worker_has(number)
+        return child
+
+    def _begin(self, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
+        slot = self.heartbeats.slots[number]
+        if slot.state is not SlotState.COMING:
+            slot.begin(SlotState.COMING, self.number)
+        return self._launch(self, role, number, {**descriptors, "heartbeats": self.page})
+
+    def _lost(self, child: LaunchedChild, wait: float) -> None:
+        """A child has ended. If its successor comes at once, the other workers leave new connections to it, see Band."""
+        self.slot(child).begin(SlotState.EMPTY if wait else SlotState.COMING, self.number, hold=not wait)
