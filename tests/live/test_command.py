@@ -66,3 +66,22 @@ def test_connect_tells_how_the_connection_ended(tmp_path: Path) -> None:
         assert done.stderr == b"closed with 4000 (not you)\n"
         done = command(tmp_path, "connect", "-H", "Authorization: Bearer x", "--json", "--wait", "60s", url, given=b"hello\n")
         assert json.loads(done.stdout.splitlines()[-1])["code"] == 4000
+
+
+def test_bench_shows_a_second_in_which_the_server_stands_still(tmp_path: Path) -> None:
+    """The server's sleep is the fault that is measured. The message that begins it is the 150th of 600, at 200 a second."""
+    stalled = threading.Event()
+
+    def stall(connection: ServerConnection) -> None:
+        for number, message in enumerate(connection):
+            if number == 150:
+                stalled.wait(1.0)
+            connection.send(message)
+
+    with server(stall) as url:
+        done = command(tmp_path, "bench", "--json", "--rate", "200", "--messages", "600", url)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["messages"] == {"size": 64, "sent": 600, "received": 600, "wrong": 0, "unanswered": 0}
+    assert answer["latency"]["p99"] >= 0.9
+    assert answer["latency"]["max"] >= 0.99

@@ -17,7 +17,7 @@ from ..client import ClientError, WebSocketClient
 from ..client.runner import run
 from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
-from .exits import CommandFailed, Exit
+from .exits import Exit
 from .load import NUMBER_DIGITS, Line, LoadPlan, Tally
 from .output import as_json, coloured, console, print_json, seconds_text, size_text, table
 
@@ -100,7 +100,7 @@ class Bench:
         self._begun = perf_counter()
         for line in self._lines:
             line.start(self._begun)
-        loads = [asyncio.ensure_future(line.run(client)) for line, client in self._lines.items()]
+        loads = [asyncio.create_task(line.run(client)) for line, client in self._lines.items()]
         self._work = asyncio.gather(*loads, return_exceptions=True)
         if not self._stopping:
             await self._wait(loads)
@@ -109,7 +109,7 @@ class Bench:
             load.cancel()
         await asyncio.gather(*(self._close(client) for client in self._lines.values()))
 
-    async def _wait(self, loads: list[asyncio.Future[None]]) -> None:
+    async def _wait(self, loads: list[asyncio.Task[None]]) -> None:
         """Until all was answered, or the time for answers is over."""
         limit = None if self._plan.seconds is None else self._plan.seconds + self._answer_seconds
         with contextlib.suppress(asyncio.CancelledError):

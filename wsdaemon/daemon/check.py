@@ -29,7 +29,7 @@ ACCEPTS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The findings of a check. Only problems keep a daemon from starting; without them there are warnings. `workers` is None for one process."""
+    """The findings of a check. Problems keep a daemon from starting. Without them there are warnings; `workers` is None for one process."""
 
     problems: Sequence[Problem] = ()
     warnings: Sequence[str] = ()
