@@ -19,6 +19,17 @@ SUBCOMMANDS = {
     "check": "serving:check",
     "connect": "connecting:connect",
     "bench": "bench:bench",
+    "status": "standing:status",
+    "top": "standing:top",
+    "ls": "operating:list_connections",
+    "kick": "operating:kick",
+    "publish": "operating:publish",
+    "token": "operating:token",
+    "reload": "controlling:reload_settings",
+    "drain": "controlling:drain",
+    "resume": "controlling:resume",
+    "upgrade": "controlling:upgrade",
+    "reopen-logs": "controlling:reopen_logs",
     "completion": "completion:completion",
 }
 """The module of each subcommand and the name in it, in the order of the help."""
