@@ -38,6 +38,7 @@ DIRECT = {
     "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
     "daemon/capacity.py": OPERATOR,
+    "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,

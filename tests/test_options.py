@@ -15,6 +15,7 @@ from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.asgi import ApplicationForm
+from wsdaemon.settings.control import ControlForm
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
@@ -55,6 +56,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     DestinationForm: "str | PathLike[str]",
     LevelsForm: "Mapping[str, str]",
     AddressForm: "str",
+    ControlForm: "str",
     RegularExpressionForm: "str | Pattern[str]",
     ReferenceForm: "str | type[object] | None",
     ApplicationForm: "str | Callable[..., Any]",

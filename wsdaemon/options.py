@@ -118,6 +118,7 @@ class ServerOptions(MountOptions, total=False):
     stall_warning: float | str | timedelta
     workers: int | str | None
     worker_timeout: float | str | timedelta
+    control: str
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

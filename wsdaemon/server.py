@@ -24,6 +24,7 @@ from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
 from .daemon.broadcast import broadcast
+from .daemon.control import ControlChannel, Operations, take_socket
 from .daemon.daemon import Daemon
 from .daemon.parts import StartError, State
 from .daemon.process import Process
@@ -34,6 +35,7 @@ from .ops import log_standard
 from .ops.logs import DaemonLog, LogOptions, make_log
 from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
+from .settings.control import AUTO, NONE
 from .settings.listener import CONNECTION_LIMITS
 from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
@@ -230,7 +232,8 @@ class WebSocketServer:
         """`own_process`: signals and the garbage collector are ours; in a thread they are the program's."""
         pages = self._pages.answer if self._pages else None
         daemon = Daemon(settings, loop_of(reactor), reactor, pages=pages)
-        running = Process(daemon, reactor, signals, own_process=own_process)
+        control = _control(settings, daemon.operations, loop_of(reactor))
+        running = Process(daemon, reactor, signals, own_process=own_process, control=control)
         running.open()
         running.start()
         self._daemon, self._reactor = daemon, reactor
@@ -259,7 +262,9 @@ class WebSocketServer:
         opened = (lambda: -1) if file is None else (lambda: file.descriptor)
         heritage = make_heritage(settings, Path.cwd(), opened, self._pages.contents)
         supervisor = Supervisor(settings, loop_of(reactor), heritage, failed=end)
-        running = Process(supervisor, reactor, signals, reopen_log=(lambda: None) if log is None else log.reopen)
+        control = _control(settings, supervisor.operations, loop_of(reactor))
+        reopen_log = (lambda: None) if log is None else partial(supervisor.reopen_for_all, log.reopen)
+        running = Process(supervisor, reactor, signals, reopen_log=reopen_log, control=control)
         running.open()
         running.start()
         self._supervisor, self._reactor = supervisor, reactor
@@ -356,6 +361,13 @@ def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]
         else:
             sections["defaults"][key] = value
     return [section(name, **values) for name, values in sections.items() if values]
+
+
+def _control(settings: Settings, operations: Operations, loop: asyncio.AbstractEventLoop) -> ControlChannel | None:
+    """The control channel, if the program chose an address for it: there is no file that `auto` could make a path from."""
+    if settings.daemon.control in (AUTO, NONE):
+        return None
+    return ControlChannel(partial(take_socket, settings, Path.cwd()), operations, loop)
 
 
 def _begin_logging(chosen: LoggingSettings) -> DaemonLog | None:

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python import usage
 
+from .daemon.control import ControlChannel, take_socket
 from .daemon.parts import StartError
 from .daemon.pidfile import forget_stale
-from .daemon.process import Process, Served
+from .daemon.process import Process
 from .daemon.reactor import install as install_reactor
 from .daemon.reactor import loop_of, stop_reactor
 from .daemon.signals import WITH_WORKERS, Signals, StartStopped
@@ -31,6 +32,10 @@ from .settings.model import Settings
 from .settings.problems import Problem, SettingsError
 from .settings.reference import effective, reference_path
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .daemon.daemon import Daemon
+    from .daemon.supervisor import Supervisor
 
 logger = Logger(namespace="wsdaemon")
 
@@ -123,6 +128,7 @@ class DaemonService(Service):
     def __init__(self, options: Options) -> None:
         self._options = options
         self._log = options.log
+        self._reopen_log: Callable[[], bool] = (lambda: True) if options.log is None else options.log.reopen
         self._twistd: Mapping[str, Any] = options.parent or {}
         self._terminal = 2
         self._failed = False
@@ -139,14 +145,15 @@ class DaemonService(Service):
     def privilegedStartService(self) -> None:
         """After the fork, before privileges are dropped."""
         options = self._options
-        reopen_log = (lambda: None) if self._log is None else self._log.reopen
         reactor = install_reactor()
         if self._log is not None:
             self._log.gather(loop_of(reactor))
-        self._process = Process(self._make(reactor), reactor, options.signals, reopen_log=reopen_log)
+        served = self._make(reactor)
+        control = ControlChannel(partial(take_socket, options.settings, options.directory), served.operations, loop_of(reactor))
+        self._process = Process(served, reactor, options.signals, reopen_log=self._reopen_log, control=control)
         self._go_on(self._process.open)
 
-    def _make(self, reactor: Any) -> Served:
+    def _make(self, reactor: Any) -> Daemon | Supervisor:
         """The daemon itself, or the supervisor of several processes. The modules of the other one are not imported."""
         options = self._options
         if options.settings.daemon.workers is None:
@@ -166,7 +173,9 @@ class DaemonService(Service):
             text=(options.content or b"").decode(), directory=options.directory, log=log,
             log_descriptor=(lambda: -1) if file is None else (lambda: file.descriptor),
         )  # fmt: skip
-        return Supervisor(options.settings, loop_of(reactor), heritage, failed=partial(self._end, reactor))
+        supervisor = Supervisor(options.settings, loop_of(reactor), heritage, failed=partial(self._end, reactor))
+        self._reopen_log = partial(supervisor.reopen_for_all, self._reopen_log)
+        return supervisor
 
     def _end(self, reactor: Any, reason: str) -> None:
         """A worker does not start any more: stop the others, and end with status 1."""

@@ -84,19 +84,23 @@ def test_a_worker_has_a_heartbeat_if_its_slot_says_so(page: int) -> None:
     run(work)
 
 
-def test_a_reload_opens_the_log_anew_and_unknown_messages_are_nothing(page: int) -> None:
+def test_the_hub_takes_a_new_log_over_and_unknown_messages_are_nothing(page: int) -> None:
     async def work(loop: ShiftedLoop) -> None:
         child: Any = FakeChild(page, {})
         hub = Hub(child, loop)
-        child.received({"kind": "reload"}, [])
-        reopened: list[int] = []
-        hub.reopen_log = lambda: reopened.append(1)
-        child.received({"kind": "reload"}, [])
+        child.received({"kind": "log"}, [os.open(os.devnull, os.O_WRONLY)])
+        adopted: list[int] = []
+        hub.adopt_log = adopted.append
+        log = os.open(os.devnull, os.O_WRONLY)
+        child.received({"kind": "log"}, [log])
+        child.received({"kind": "log"}, [])
         reading, writing = os.pipe()
         child.received({"kind": "of the future"}, [writing])
         assert os.read(reading, 1) == b"", "descriptors that come with it are closed"
         os.close(reading)
-        assert reopened == [1]
+        assert adopted == [log], "once: a message whose descriptor the kernel dropped is nothing"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(log)
         hub.close()
 
     run(work)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
+from wsdaemon.daemon.control import Operations
 from wsdaemon.daemon.parts import StartError
 from wsdaemon.daemon.process import Process
 from wsdaemon.daemon.signals import Signals, StartStopped
@@ -87,3 +88,60 @@ def test_a_start_that_a_signal_ends_leaves_nothing_open(reactor: Any) -> None:
     with pytest.raises(StartStopped):
         process.start()
     assert served.calls == ["open", "start", "close"]
+
+
+class Channel:
+    """The control channel, as a list of calls."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls, self.operations = calls, Operations()
+
+    def open(self) -> None:
+        self.calls.append("open channel")
+
+    async def start(self) -> None:
+        self.calls.append("start channel")
+
+    async def stop(self) -> None:
+        self.calls.append("stop channel")
+
+    def close(self) -> None:
+        self.calls.append("close channel")
+
+
+def test_the_control_channel_begins_first_and_ends_last(reactor: Any) -> None:
+    served = Served()
+    channel: Any = Channel(served.calls)
+    process = Process(served, reactor, Signals(), reopen_log=lambda: False, own_process=False, control=channel)
+    process.open()
+    process.start()
+    answer = process.loop.run_until_complete(channel.operations.run("reopen-logs", {}, lambda line: None))
+    assert answer["status"] == 1, "the log could not be opened"
+    assert "the old file stays in use" in answer["problems"][0]
+    process.loop.run_until_complete(process.stop().asFuture(process.loop))
+    assert served.calls == ["open", "open channel", "start channel", "start", "stop", "stop channel"]
+
+
+def test_a_failing_start_closes_the_control_channel(reactor: Any) -> None:
+    served = Served()
+    served.problem = StartError("no such module")
+    channel: Any = Channel(served.calls)
+    process = Process(served, reactor, Signals(), own_process=False, control=channel)
+    process.open()
+    with pytest.raises(StartError):
+        process.start()
+    assert served.calls[-1] == "close channel"
+
+
+def test_a_channel_that_cannot_be_opened_ends_the_start(reactor: Any) -> None:
+    served = Served()
+    channel: Any = Channel(served.calls)
+
+    def refuse() -> None:
+        raise StartError("another process listens there")
+
+    channel.open = refuse
+    process = Process(served, reactor, Signals(), own_process=False, control=channel)
+    with pytest.raises(StartError):
+        process.open()
+    assert served.calls == ["open", "close"]

@@ -34,7 +34,7 @@ class Asked:
 
     def ready(self) -> None:
         loop: Any = self
-        self.signals.direct(loop, self._call("stop"), self._call("stop now"), self._call("reload"))
+        self.signals.direct(loop, self._call("stop"), self._call("stop now"), self._call("reload"), self._call("reopen"))
 
     def starting(self) -> None:
         loop: Any = self
@@ -71,21 +71,24 @@ def test_the_third_ends_a_loop_that_does_not_turn_any_more(asked: Asked, monkeyp
     assert statuses == [1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_reloading(asked: Asked, number: signal.Signals) -> None:
+LATER = [(signal.SIGHUP, "reload"), (signal.SIGUSR1, "reopen")]
+
+
+@pytest.mark.parametrize(("number", "call"), LATER)
+def test_reloading_and_opening_the_log_anew(asked: Asked, number: signal.Signals, call: str) -> None:
     asked.ready()
     signal.raise_signal(number)
-    assert asked.calls == ["reload"]
+    assert asked.calls == [call]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_a_reload_waits_until_the_daemon_is_ready(asked: Asked, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "call"), LATER)
+def test_they_wait_until_the_daemon_is_ready(asked: Asked, number: signal.Signals, call: str) -> None:
     signal.raise_signal(number)
     asked.starting()
     signal.raise_signal(number)
     assert asked.calls == []
     asked.ready()
-    assert asked.calls == ["reload"], "once, however often it was asked for"
+    assert asked.calls == [call], "once, however often it was asked for"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -124,7 +127,7 @@ def test_the_signal_of_workers_does_nothing(asked: Asked) -> None:
 
 
 def test_the_handlers_of_before_come_back(handlers: None) -> None:
-    numbers = (*Signals.STOP, *Signals.RELOAD, signal.SIGUSR2)
+    numbers = (*Signals.STOP, *Signals.LATER, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers]
     signals = Signals()
     signals.install()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class House:
         self.supervisor._received(self.supervisor.generation, child, {"kind": kind, **fields}, ())
         self.loop.settle()
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> Any:
         task = self.loop.create_task(coroutine)
         self.loop.settle()
         return task
@@ -302,6 +303,25 @@ def test_the_hub_ends_after_the_workers(house: House) -> None:
     house.loop.advance(LOOK_SECONDS)
     task.result()
     assert len(house.started) == 3
+
+
+def test_the_children_get_the_descriptor_of_a_log_that_was_opened_anew(house: House) -> None:
+    house.start()
+    assert house.supervisor.reopen_for_all(lambda: True)
+    assert "log" not in house.latest(0).channel.sent, "the log is no file"
+    house.supervisor._heritage = replace(house.supervisor._heritage, log_descriptor=lambda: 9)
+    assert not house.supervisor.reopen_for_all(lambda: False)
+    assert house.latest(0).channel.sent == [], "the old file stays in use"
+    assert house.supervisor.reopen_for_all(lambda: True)
+    assert house.latest(0).channel.sent == ["log"]
+    assert house.latest(1).channel.sent == ["serve", "log"]
+
+
+def test_the_status_names_every_process(house: House) -> None:
+    house.start()
+    told = house.run(house.supervisor.operations.run("status", {}, lambda line: None)).result()
+    assert (told["status"], told["state"], told["generation"], told["listeners"][0]["port"]) == (0, "ready", 1, None)
+    assert [(each["number"], each["state"]) for each in (told["hub"], *told["workers"])] == [(0, "ready"), (1, "ready"), (2, "ready")]
 
 
 def test_a_reload_and_a_second_request_to_stop_are_passed_on(house: House) -> None:

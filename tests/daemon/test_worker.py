@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -121,12 +122,12 @@ def test_a_worker_accepts_when_it_is_told_to(tmp_path: Path) -> None:
     run_inside(main())
 
 
-def test_a_worker_stops_reloads_and_drops_as_it_is_told(tmp_path: Path) -> None:
+def test_a_worker_stops_reloads_and_drops_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with worker(tmp_path) as serving:
             serving.say("serve")
             calls: list[str] = []
-            serving.worker.reload_all = lambda: calls.append("reload")
+            monkeypatch.setattr(serving.worker.daemon, "reload", lambda: calls.append("reload"))
             async with serving.connect() as client:
                 serving.say("reload")
                 assert calls == ["reload"]

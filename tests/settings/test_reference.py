@@ -18,6 +18,7 @@ from wsdaemon.settings.addresses import AddressForm, SystemdAddress, TcpAddress,
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AuthNameForm
 from wsdaemon.settings.build import Section, build, section
+from wsdaemon.settings.control import ControlForm
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
@@ -94,6 +95,7 @@ samples: dict[type[Form[Any]], list[str]] = {
     CloseCodeForm: ["1000", "1013", "3000", "4999"],
     ReferenceForm: ["", "my.module:Factory"],
     WorkersForm: ["", "auto", "1", "256"],
+    ControlForm: ["auto", "none", "unix:/run/ws.sock"],
     NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
     ReachedHostForm: ["www.Example.com", "*.example.com", "bücher.example", "192.0.2.7", "::1", "[2001:DB8::7]"],
 }
@@ -128,7 +130,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case CloseCodeForm() | NetworkForm() | ReachedHostForm() | ReferenceForm() | WorkersForm():
+        case CloseCodeForm() | NetworkForm() | ReachedHostForm() | ReferenceForm() | WorkersForm() | ControlForm():
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)

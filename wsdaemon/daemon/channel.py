@@ -7,7 +7,8 @@ a JSON object; `kind` says which:
     ready                                   serve                 a worker: accept clients from now on
     failed   reason                         stop                  drain and end
     stopping                                drop                  do not wait for clients any more
-                                            reload                open the log anew, read certificates and secrets again
+                                            reload                read certificates and secrets again
+                                            log                   one descriptor, the log file that the supervisor has opened anew
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,12 @@ from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
+from .control import Operations, Say
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
 from .sockets import Sockets, SocketSource
+from .status import describe
 from .watch import UncaughtFailures, Watch
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class Daemon:
             calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self.drop = list[Step](), self.connections.abort_all
+        self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
@@ -89,3 +93,16 @@ class Daemon:
     def reload(self) -> None:
         """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
         self.assembly.reload()
+
+
+def operations_of(daemon: Daemon) -> Operations:
+    """The operator's commands to a daemon, with `status` as the first."""
+    operations = Operations(lambda: daemon.state.value)
+    operations.add("status", partial(status_of, daemon), looks=True)
+    return operations
+
+
+async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """The answer of a daemon of one process."""
+    ports = [listener.port for listener in daemon.listeners]
+    return describe(daemon.settings, state=daemon.state.value, since=daemon.since, ports=ports, connections=len(daemon.connections))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -76,11 +76,11 @@ class Generation:
             if keeper.child is not None:
                 keeper.child.channel.send(kind)
 
-    def tell_all(self, kind: str) -> None:
+    def tell_all(self, kind: str, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the hub and each worker that runs."""
-        if self.hub.child is not None:
-            self.hub.child.channel.send(kind)
-        self.tell_workers(kind)
+        for keeper in self.keepers:
+            if keeper.child is not None:
+                keeper.child.channel.send(kind, descriptors)
 
     def release(self) -> None:
         """Start no child again."""

@@ -46,7 +46,7 @@ class Hub:
         self._links = [name for name in child.manifest.descriptors if name.startswith(LINK_PREFIX)]
         self.counts = SharedCounts(self.server, len(self._links))
         self.tickets = TicketServer(self.server)
-        self.reopen_log: Callable[[], object] | None = None
+        self.adopt_log: Callable[[int], object] | None = None
         child.join(loop, self._received, self._orphaned)
 
     def start(self) -> None:
@@ -73,8 +73,8 @@ class Hub:
                 descriptors = descriptors[1:]
             case "stop":
                 self._loop.stop()
-            case "reload" if self.reopen_log is not None:
-                self.reopen_log()
+            case "log" if self.adopt_log is not None and descriptors:
+                self.adopt_log(descriptors[0])
         close_all(descriptors)
 
     def _orphaned(self) -> None:
@@ -106,7 +106,7 @@ def main() -> None:
         hub = Hub(child, loop)
         if opened is not None:
             opened.gather(loop)
-            hub.reopen_log = opened.reopen
+            hub.adopt_log = opened.adopt
         hub.start()
     except Exception:
         child.failed(traceback.format_exc().rstrip())

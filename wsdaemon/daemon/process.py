@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from .control import ControlChannel, OperationFailed, Say
 from .reactor import loop_of, settle, stop_reactor
 from .signals import Signals, StartStopped, hold_signals
 
@@ -38,43 +39,86 @@ class Process:
     """One process that serves: `open()` while there are privileges, `start()`, then the reactor runs, and `stop()` before it ends."""
 
     def __init__(
-        self, served: Served, reactor: Any, signals: Signals, *, reopen_log: Callable[[], object] = lambda: None, own_process: bool = True
-    ) -> None:
-        """`own_process`: the signals and the garbage collector are the daemon's."""
+        self, served: Served, reactor: Any, signals: Signals, *, reopen_log: Callable[[], object] = lambda: None, own_process: bool = True,
+        control: ControlChannel | None = None,
+    ) -> None:  # fmt: skip
+        """`own_process`: the signals and the garbage collector are the daemon's. `control`: the channel of the operator's commands."""
         self._served = served
         self._reactor = reactor
         self._signals = signals
         self._reopen_log = reopen_log
         self._own_process = own_process
+        self._control = control
         self.loop = loop_of(reactor)
+        if control is not None:
+            control.operations.add("reopen-logs", self._reopen_asked, looks=True)
 
     def open(self) -> None:
         """Take modules, files and sockets. StartError with every problem; StartStopped if a signal ends the start."""
         with self._signals.ending_with_an_exception():
             self._served.open()
+            try:
+                if self._control is not None:
+                    self._control.open()
+            except BaseException:
+                self._served.close()
+                raise
 
     def start(self) -> None:
         """Start all parts: when it returns, clients are served as soon as the reactor runs. StartError, or StartStopped.
 
         The reactor does not run yet, so its loop can be run until all has started: a failure still ends the start with status 1.
         """
-        starting = self.loop.create_task(self._served.start())
+        starting = self.loop.create_task(self._start())
         self._signals.direct(self.loop, starting.cancel, starting.cancel)
         try:
             self.loop.run_until_complete(starting)
         except asyncio.CancelledError:
-            self._served.close()  # cancelled before it began, start() could not
+            self._close()  # cancelled before it began, start() could not
             raise StartStopped from None
+        except BaseException:
+            self._close_control()
+            raise
         if self._own_process:
             settle()
             hold_signals(self._reactor, self._signals)
-        self._signals.direct(self.loop, lambda: stop_reactor(self._reactor), self._served.drop, self.reload)
+        self._signals.direct(self.loop, lambda: stop_reactor(self._reactor), self._served.drop, self.reload, self.reopen_log)
+
+    async def _start(self) -> None:
+        if self._control is not None:
+            await self._control.start()
+        await self._served.start()
+
+    def _close(self) -> None:
+        self._served.close()
+        self._close_control()
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            self._control.close()
 
     def reload(self) -> None:
-        """Open the log anew, and read again what a reload reads."""
-        self._reopen_log()
+        """SIGHUP: open the log anew, and read again what a reload reads."""
+        self.reopen_log()
         self._served.reload()
+
+    def reopen_log(self) -> bool:
+        """SIGUSR1: open the log anew, and nothing else. False if the old file stays in use, because the new one cannot be opened."""
+        return self._reopen_log() is not False
+
+    async def _reopen_asked(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+        if not self.reopen_log():
+            raise OperationFailed("the log file cannot be opened again; the log has the reason, and the old file stays in use")
+        return {}
 
     def stop(self) -> Deferred[None]:
         """Drain and stop. The Deferred is for the reactor, which waits for it."""
-        return Deferred.fromFuture(self.loop.create_task(self._served.stop()))
+        return Deferred.fromFuture(self.loop.create_task(self._stop()))
+
+    async def _stop(self) -> None:
+        """The operation under way ends first; the channel answers questions about the state until the end."""
+        if self._control is not None:
+            await self._control.operations.cancel()
+        await self._served.stop()
+        if self._control is not None:
+            await self._control.stop()

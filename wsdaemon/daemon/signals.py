@@ -25,28 +25,31 @@ class StartStopped(KeyboardInterrupt):
 
 
 class Signals:
-    """SIGTERM and SIGINT stop, SIGHUP and SIGUSR1 reload, SIGUSR2 is only logged. They are the daemon's from the first moment.
+    """SIGTERM and SIGINT stop, SIGHUP reloads, SIGUSR1 opens the log anew, SIGUSR2 is only logged.
+
+    They are the daemon's from the first moment.
 
     The first request to stop drains, the second drops the connections, the third ends a process that does not react any more.
-    Before the daemon is ready a request to stop ends the start, and a request to reload waits.
+    Before the daemon is ready a request to stop ends the start, and the others wait.
 
     Twisted's own handlers would make twistd die of the signal after a clean stop; with these the exit status is 0.
     """
 
     STOP = (signal.SIGTERM, signal.SIGINT)
-    RELOAD = (signal.SIGHUP, signal.SIGUSR1)  # SIGUSR1 rotates twistd's own log
+    LATER = (signal.SIGHUP, signal.SIGUSR1)
+    """Signals that wait until the daemon is ready."""
 
     def __init__(self) -> None:
         self.about_upgrades = WITHOUT_WORKERS
         """The line of the log that answers SIGUSR2."""
         self._before: dict[signal.Signals, Any] = {}
         self._stops = 0
-        self._reload_waits = False
+        self._waiting: set[int] = set()
         self._raises = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[], object] = lambda: None
         self._stop_now: Callable[[], object] = lambda: None
-        self._reload: Callable[[], object] | None = None
+        self._later: dict[int, Callable[[], object]] = {}
 
     def install(self) -> None:
         """Take the signals over; again later if Twisted has set handlers of its own. Only the main thread can: others do nothing."""
@@ -54,7 +57,7 @@ class Signals:
             return
         handlers = {
             **dict.fromkeys(self.STOP, self._stop_asked),
-            **dict.fromkeys(self.RELOAD, self._reload_asked),
+            **dict.fromkeys(self.LATER, self._asked_for_later),
             signal.SIGUSR2: self._upgrade_asked,
         }
         for number, handler in handlers.items():
@@ -79,15 +82,16 @@ class Signals:
 
     def direct(
         self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object],
-        reload: Callable[[], object] | None = None,
+        reload: Callable[[], object] | None = None, reopen: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
-        """Have these called on the loop from now on. `reload` None: not yet."""
-        self._loop, self._stop, self._stop_now, self._reload = loop, stop, stop_now, reload
+        """Have these called on the loop from now on: `reload` at SIGHUP, `reopen` at SIGUSR1. None: not yet."""
+        self._loop, self._stop, self._stop_now = loop, stop, stop_now
+        self._later = {number: call for number, call in zip(self.LATER, (reload, reopen), strict=True) if call is not None}
         if self._stops:
             loop.call_soon_threadsafe(self._stop)
-        if reload is not None and self._reload_waits:
-            self._reload_waits = False
-            loop.call_soon_threadsafe(reload)
+        for number in sorted(self._waiting & self._later.keys()):
+            self._waiting.discard(number)
+            loop.call_soon_threadsafe(self._later[number])
 
     def _stop_asked(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
@@ -98,11 +102,11 @@ class Signals:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop if self._stops == 1 else self._stop_now)
 
-    def _reload_asked(self, number: int, frame: FrameType | None) -> None:
-        if self._loop is None or self._reload is None:
-            self._reload_waits = True
+    def _asked_for_later(self, number: int, frame: FrameType | None) -> None:
+        if self._loop is None or number not in self._later:
+            self._waiting.add(number)
         else:
-            self._loop.call_soon_threadsafe(self._reload)
+            self._loop.call_soon_threadsafe(self._later[number])
 
     def _upgrade_asked(self, number: int, frame: FrameType | None) -> None:
         if self._loop is not None:
@@ -112,7 +116,7 @@ class Signals:
 def hold_signals(reactor: Any, signals: Signals) -> None:
     """While the reactor starts it sets handlers of its own for a moment: signals wait until ours are in place again."""
     if threading.current_thread() is threading.main_thread():
-        held = {*Signals.STOP, *Signals.RELOAD, signal.SIGUSR2}
+        held = {*Signals.STOP, *Signals.LATER, signal.SIGUSR2}
 
         def take_back() -> None:
             signals.install()

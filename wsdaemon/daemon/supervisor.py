@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
@@ -24,6 +24,7 @@ from .capacity import read_system, tell
 from .channel import Message, close_all
 from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
+from .control import Operations, Say
 from .cpus import usable_cpus
 from .gathering import Gathering
 from .generation import Generation
@@ -31,6 +32,7 @@ from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import beneath
 from .parts import StartError, State
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
+from .status import describe, describe_generation
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -82,6 +84,9 @@ class Supervisor:
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
+        self._since = time.time()
+        self.operations = Operations(lambda: self.state.value)
+        self.operations.add("status", self._tell_status, looks=True)
         self._generation: Generation | None = None
 
     @property
@@ -145,12 +150,12 @@ class Supervisor:
         self.state = State.STOPPED
 
     def port(self, listener: str) -> int | None:
-        """The TCP port of a listener; None for a unix socket."""
+        """The TCP port of a listener; None for a unix socket, and once the sockets are closed."""
         return self._port(f"listener:{listener}")
 
     def _port(self, section: str) -> int | None:
-        sock = self._sockets[section].sock
-        return None if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+        bound = self._sockets.get(section)
+        return None if bound is None or bound.sock.family == socket.AF_UNIX else int(bound.sock.getsockname()[1])
 
     @property
     def ports(self) -> list[int | None]:
@@ -281,17 +286,35 @@ class Supervisor:
 
     # -- asked by the operator
 
+    async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+        offset = time.time() - self.loop.time()
+        children = [describe_generation(generation, offset) for generation in self._generations]
+        hubs, workers = [hub for hub, _ in children], [worker for _, each in children for worker in each]
+        return describe(
+            self._settings, state=self.state.value, since=self._since, ports=self.ports,
+            connections=sum(each.heartbeats.connections for each in self._generations), generation=self.generation.number,
+            workers=workers, hub=hubs[-1],
+        )  # fmt: skip
+
     def reload(self) -> None:
-        """SIGHUP: every child opens the log anew, and reads certificates and secrets again."""
+        """SIGHUP: every child reads certificates and secrets again."""
         self._tell_all("reload")
+
+    def reopen_for_all(self, reopen: Callable[[], bool]) -> bool:
+        """SIGUSR1: open the log anew by `reopen`, and give every child the descriptor, because a child may lack the right to open it."""
+        reopened = reopen()
+        descriptor = self._heritage.log_descriptor()
+        if reopened and descriptor >= 0:
+            self._tell_all("log", [descriptor])
+        return reopened
 
     def drop(self) -> None:
         """Wait for no client any more."""
         self._tell_all("drop")
 
-    def _tell_all(self, kind: str) -> None:
+    def _tell_all(self, kind: str, descriptors: Sequence[int] = ()) -> None:
         for generation in self._generations:
-            generation.tell_all(kind)
+            generation.tell_all(kind, descriptors)
 
     async def stop(self) -> None:
         """Drain all workers, and then end the hub."""

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class Worker:
             pages=pages.answer if pages else None, shared=shared,
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
-        self.reload_all = self.daemon.reload
+        self.adopt_log: Callable[[int], object] | None = None
 
     def _count(self) -> int:
         return len(self.daemon.connections) + sum(listener.handshakes for listener in self.daemon.assembly.listeners)
@@ -118,7 +118,9 @@ class Worker:
             case "drop":
                 self.drop()
             case "reload":
-                self.reload_all()
+                self.reload()
+            case "log" if self.adopt_log is not None and descriptors:
+                self.adopt_log(descriptors[0])
         close_all(descriptors)
 
     def _cut_off(self, reason: str) -> None:
@@ -147,8 +149,8 @@ def main() -> None:
         if opened is not None:
             opened.gather(loop_of(reactor))
         worker = Worker(child, settings, reactor)
+        worker.adopt_log = None if opened is None else opened.adopt
         process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
-        worker.reload_all = process.reload
         if problems:
             raise StartError(SettingsError(problems))
         process.open()

@@ -225,7 +225,10 @@ class FileDestination(DescriptorDestination):
 
     def reopen(self) -> None:
         """Open the file anew by its name. Raises OSError, and then the old file stays in use."""
-        fresh = self._open_file()
+        self.adopt(self._open_file())
+
+    def adopt(self, fresh: int) -> None:
+        """Write to this descriptor of the file from now on; another process may have opened it. It is this object's to close."""
         if self.descriptor < 0:
             self.descriptor = fresh
             return

@@ -200,7 +200,7 @@ class DaemonLog:
         return self._destination if isinstance(self._destination, FileDestination) else None
 
     def reopen(self) -> bool:
-        """Open the file anew after it was renamed, for SIGHUP. On failure the log says so, the old file stays, and it is False."""
+        """Open the file anew after it was renamed, for SIGUSR1 and SIGHUP. On failure, which is logged, the old file stays: False."""
         self.flush()
         try:
             self._destination.reopen()
@@ -212,6 +212,12 @@ class DaemonLog:
             )
             return False
         return True
+
+    def adopt(self, descriptor: int) -> None:
+        """Write to this descriptor of the log file, which the supervisor has opened anew. The caller keeps its own copy."""
+        self.flush()
+        if self.file is not None:
+            self.file.adopt(os.dup(descriptor))
 
     def close(self) -> None:
         """Write the gathered entries, and close the destination."""

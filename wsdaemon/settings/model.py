@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
+from wsdaemon.settings.control import AUTO, Control
 from wsdaemon.settings.form import DurationForm, ListForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
@@ -83,6 +84,15 @@ class DaemonSettings(SectionSettings):
         metadata=explain(
             "With workers: how long the event loop of a worker may stand still. Then the worker is killed and replaced, and the log shows "
             "the code that held the loop."
+        ),
+    )
+    control: Control = field(
+        default=AUTO,
+        metadata=explain(
+            "The unix socket, with mode 600, by which the commands of wsdaemon control the daemon, as in unix:/run/wsdaemon/control.sock. "
+            "Only root and the daemon's own user may use it. auto: control.sock in systemd's RuntimeDirectory=, else a path of the user's "
+            "own that is made from the path of this file. none: no such socket.",
+            example="auto",
         ),
     )
     max_connections: PositiveCount = field(

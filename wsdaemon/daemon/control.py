@@ -1,0 +1,235 @@
+"""The control channel: a unix socket, open to root and the daemon's own user, that carries out one operation at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from ..core.rare_lines import RareLines
+from ..ops.control import BUSY, DONE, FAILED, MAX_LINE_BYTES, chosen_path, make_directory
+from ..settings.addresses import UnixAddress
+from ..settings.control import AUTO, CONTROL_MODE, NONE
+from ..settings.model import Settings
+from .parts import StartError
+from .sockets import Bound, ListenError, open_unix
+
+MAX_CLIENTS: Final = 16
+"""Connections to the channel at once. One more is closed at once."""
+
+REQUEST_SECONDS: Final = 10.0
+"""How long a client may take to send its request, and to read the last of its answer."""
+
+MAX_WAITING_BYTES: Final = 1024 * 1024
+"""Unread bytes of an answer. If a client leaves more, its connection is closed; the operation goes on."""
+
+LAST_SECONDS: Final = 1.0
+"""How long clients may take to read the last of their answers when the daemon stops."""
+
+BACKLOG: Final = 16
+
+Say = Callable[[str], None]
+"""Tells the client of the progress, in one line."""
+
+Operation = Callable[[Mapping[str, Any], Say], Awaitable[Mapping[str, Any]]]
+"""Carries out a command; returns what the answer has besides its status, which is 0 if the result names none. OperationFailed."""
+
+log = Logger(namespace="wsdaemon.control")
+
+
+class OperationFailed(Exception):
+    """The operation was not carried out; nothing has changed. `problems` has every reason."""
+
+    def __init__(self, *problems: object) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = [str(problem) for problem in problems]
+
+
+class Operations:
+    """The commands that the channel knows. One is carried out at a time, except for those that only look."""
+
+    def __init__(self, state: Callable[[], str] = lambda: "ready") -> None:
+        """`state`: the state of the daemon in one word. Until it is ready, and while it stops, it can only be looked at."""
+        self._state = state
+        self._table: dict[str, tuple[Operation, bool]] = {}
+        self._running: asyncio.Task[Mapping[str, Any]] | None = None
+        self._name = ""
+
+    def add(self, name: str, operation: Operation, *, looks: bool = False) -> None:
+        """Have `name` carried out by `operation`. `looks`: it changes nothing and is quick, so that it may run beside others."""
+        self._table[name] = (operation, looks)
+
+    @property
+    def running(self) -> str:
+        """The name of the operation under way; empty if there is none."""
+        return self._name if self._running is not None else ""
+
+    async def run(self, name: str, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        """Carry out an operation; the whole answer. An exception of the operation is logged and answered as a failure."""
+        operation, looks = self._table.get(name, (None, True))
+        if operation is None:
+            return _answer(FAILED, f"there is no command {name!r}; expected one of {', '.join(sorted(self._table))}")
+        if not looks:
+            if self._running is not None:
+                return _answer(BUSY, f"busy: {self._name} is under way")
+            if self._state() not in ("ready", "drained"):
+                return _answer(BUSY, f"busy: the daemon is {self._state()}")
+        task = asyncio.ensure_future(_carried_out(operation, arguments, say))
+        if not looks:
+            self._running, self._name = task, name
+            task.add_done_callback(self._over)
+        try:
+            result = dict(await asyncio.shield(task))
+        except OperationFailed as failed:
+            return _answer(FAILED, *failed.problems)
+        except asyncio.CancelledError:
+            if not task.done():  # the one who asked was cancelled, not the operation
+                raise
+            return _answer(FAILED, "the daemon stops")
+        except Exception as error:
+            log.failure("{command} failed", command=name)
+            return _answer(FAILED, f"{type(error).__name__}: {error}")
+        else:
+            return {"status": DONE, "problems": [], **result}
+
+    def _over(self, task: asyncio.Task[Mapping[str, Any]]) -> None:
+        self._running = None
+
+    async def cancel(self) -> None:
+        """The daemon stops: end the operation under way, and wait until it has undone its work."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+
+async def _carried_out(operation: Operation, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+    return await operation(arguments, say)
+
+
+def _answer(status: int, *problems: str) -> dict[str, Any]:
+    return {"status": status, "problems": list(problems)}
+
+
+class ControlChannel:
+    """The listening socket and its clients: a part of the daemon."""
+
+    name = "control"
+
+    def __init__(self, take: Callable[[], Bound | None], operations: Operations, loop: asyncio.AbstractEventLoop) -> None:
+        """`take` gives the listening socket, whose file stop() removes; None: there is no channel. StartError."""
+        self.operations = operations
+        self._take = take
+        self._loop = loop
+        self._bound: Bound | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._lines = RareLines(log)
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the listening socket; -1 without one."""
+        return -1 if self._bound is None else self._bound.sock.fileno()
+
+    def open(self) -> None:
+        """Take the socket, while there are privileges. StartError."""
+        self._bound = self._take()
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        if self._bound is not None:
+            self._server = await asyncio.start_unix_server(self._serve, sock=self._bound.sock, backlog=BACKLOG, limit=MAX_LINE_BYTES)
+
+    async def stop(self) -> None:
+        """Answer no more; the clients get the answers that were written."""
+        self.close()
+        if self._clients:
+            _, late = await asyncio.wait(self._clients, timeout=LAST_SECONDS)
+            for client in late:
+                client.cancel()
+
+    def close(self) -> None:
+        """Listen no more, whether it was started or not."""
+        if self._bound is not None:
+            self._bound.release()
+            if self._server is not None:
+                self._server.close()
+            self._bound.close()
+            self._bound = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if self._allowed(writer) and len(self._clients) < MAX_CLIENTS:
+                self._clients.add(task)
+                await self._answer(reader, writer)
+        except (OSError, ValueError, TimeoutError) as error:  # it has gone, is slow, or its line is too long
+            log.debug("a client of the control channel: {problem}", problem=str(error) or type(error).__name__)
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    def _allowed(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether the other end is a process of root or of the daemon's own user (unix(7), SO_PEERCRED)."""
+        credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        process, user, _ = struct.unpack("3i", credentials)
+        if user in (0, os.geteuid()):
+            return True
+        self._lines.warn(str(user), "process {process} of user {user} may not control this daemon", process=process, user=user)
+        return False
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            line = await reader.readline()
+        if not line.endswith(b"\n"):
+            return
+        try:
+            request = json.loads(line)
+            command = request.pop("command")
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            _write(writer, _answer(FAILED, 'expected one JSON object with "command" in it'))
+        else:
+            answer = await self.operations.run(str(command), request, lambda line: _write(writer, {"line": line}))
+            _write(writer, answer)
+        async with asyncio.timeout(REQUEST_SECONDS):
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+
+def _write(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
+    if writer.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
+        writer.transport.abort()
+    if not writer.is_closing():
+        writer.write(json.dumps(message, default=str).encode() + b"\n")
+
+
+def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] = os.environ) -> Bound | None:
+    """The listening socket of the channel that `[daemon] control` asks for; None if there is none. `directory`: where the daemon started.
+
+    With `auto` a path that cannot be used is a warning, because the daemon serves without the channel; with an address a StartError.
+    """
+    chosen = settings.daemon.control
+    if isinstance(chosen, UnixAddress):
+        try:
+            return open_unix(chosen, BACKLOG)
+        except ListenError as error:
+            raise StartError(settings.problem("daemon", str(error), "control", str(chosen))) from error
+    if chosen == NONE:
+        return None
+    assert chosen == AUTO
+    path = chosen_path(directory / settings.source, environ, os.geteuid())
+    try:
+        if not environ.get("RUNTIME_DIRECTORY"):
+            make_directory(path.parent, os.geteuid())
+        return open_unix(UnixAddress(str(path), CONTROL_MODE), BACKLOG)
+    except (ListenError, OSError) as error:
+        log.warn("there is no control channel at {path}: {problem}; [daemon] control chooses another path", path=str(path), problem=error)
+        return None
