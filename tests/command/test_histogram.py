@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from wsdaemon.command.histogram import _BUCKETS, LONGEST_SECONDS, PRECISE, UNITS_PER_SECOND, Histogram, _bucket, _greatest
+from wsdaemon.command.histogram import _BUCKETS, LONGEST_SECONDS, PRECISE, UNITS_PER_SECOND, LatencyHistogram, _bucket, _greatest
 
 
 def test_buckets_follow_each_other_without_a_gap() -> None:
@@ -23,7 +23,7 @@ def test_buckets_follow_each_other_without_a_gap() -> None:
 def test_percentiles_are_those_of_the_sorted_durations(seed: int) -> None:
     draw = random.Random(seed)
     durations = sorted(draw.lognormvariate(-6, 2) for _ in range(5000))
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     for duration in durations:
         histogram.add(duration)
     for percent in (1, 50, 90, 99, 99.9, 100):
@@ -34,7 +34,7 @@ def test_percentiles_are_those_of_the_sorted_durations(seed: int) -> None:
 
 
 def test_extremes_have_a_bucket() -> None:
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     for seconds in (-1.0, 0.0, 1e9):
         histogram.add(seconds)
     assert (histogram.count, histogram.shortest, histogram.longest) == (3, 0.0, LONGEST_SECONDS)
@@ -42,5 +42,5 @@ def test_extremes_have_a_bucket() -> None:
 
 
 def test_nothing_has_no_percentiles() -> None:
-    assert Histogram().percentile(99) == 0.0
-    assert Histogram().mean == 0.0
+    assert LatencyHistogram().percentile(99) == 0.0
+    assert LatencyHistogram().mean == 0.0

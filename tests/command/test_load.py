@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from wsdaemon.client import WebSocketClient
-from wsdaemon.command.load import MOST_AT_ONCE, NUMBER_DIGITS, Line, LoadPlan, Tally
+from wsdaemon.command.load import MOST_AT_ONCE, NUMBER_DIGITS, Line, LoadPlan, LoadTally
 
 
 class Echo:
@@ -39,9 +39,9 @@ class Here:
         self.waits.append(seconds)
         self.time += seconds
 
-    def run(self, plan: LoadPlan, echo: Echo, index: int = 0) -> Tally:
-        async def load() -> Tally:
-            tally = Tally()
+    def run(self, plan: LoadPlan, echo: Echo, index: int = 0) -> LoadTally:
+        async def load() -> LoadTally:
+            tally = LoadTally()
             echo.line = Line(plan, index, tally, lambda: self.time)
             echo.line.start(self.time)
             work: Awaitable[None] = echo.line.run(cast(WebSocketClient, echo))
@@ -73,7 +73,7 @@ def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Here(monkeypatch)
     plan = LoadPlan(connections=4, size=64, rate=8.0, messages=10)
     assert [plan.share(index) for index in range(4)] == [3, 3, 2, 2]
-    line = Line(plan, 3, Tally())
+    line = Line(plan, 3, LoadTally())
     line.start(10.0)
     assert [line.due(number) for number in range(3)] == [10.375, 10.875, 11.375]
     assert here.run(plan, Echo(here), index=3).sent == 2
@@ -94,8 +94,8 @@ def test_answers_that_are_no_echo_are_counted(change: Callable[[Any], Any], monk
 
 
 def test_an_answer_to_nothing_is_wrong() -> None:
-    async def late() -> Tally:
-        tally = Tally()
+    async def late() -> LoadTally:
+        tally = LoadTally()
         Line(LoadPlan(connections=1, size=64, messages=1), 0, tally).received("hello")
         return tally
 

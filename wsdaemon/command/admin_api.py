@@ -37,7 +37,9 @@ TIMEOUT_SECONDS = 30.0
 
 _OPTIONS = (
     config_option,
-    click.option("--url", envvar=URL_VARIABLE, metavar="URL", help=f"The admin pages, as http://HOST:PORT or unix:PATH. Also {URL_VARIABLE}."),
+    click.option(
+        "--url", envvar=URL_VARIABLE, metavar="URL", help=f"The admin pages, as http://HOST:PORT or unix:PATH. Also {URL_VARIABLE}."
+    ),
     click.option(
         "--token-file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
         help=f"The file with the admin token. Also the token itself in {TOKEN_VARIABLE}. Default: as in the INI file.",

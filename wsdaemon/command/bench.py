@@ -18,7 +18,7 @@ from ..client.runner import run
 from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
 from .exits import Exit
-from .load import NUMBER_DIGITS, Line, LoadPlan, Tally
+from .load import NUMBER_DIGITS, Line, LoadPlan, LoadTally
 from .output import as_json, coloured, console, print_json, seconds_text, size_text, table
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
@@ -81,7 +81,7 @@ class Bench:
         self._plan = plan
         self._make = make
         self._answer_seconds = answer_seconds
-        self._tally = Tally()
+        self._tally = LoadTally()
         self._lines: dict[Line, WebSocketClient] = {}
         self._seconds = 0.0
         self._begun = 0.0
@@ -237,7 +237,7 @@ class Bench:
         return Exit.FAILED if self._complaint() else Exit.DONE
 
 
-def _durations(tally: Tally) -> dict[str, float]:
+def _durations(tally: LoadTally) -> dict[str, float]:
     latencies = tally.latencies
     shortest = latencies.shortest if latencies.count else 0.0
     named = {f"p{percent:g}": latencies.percentile(percent) for percent in PERCENTILES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,6 +75,9 @@ def carry_out(config: str | None, control: str | None, json_output: bool, comman
     outcome = tell(config, control, command, arguments, (lambda line: click.echo(line, err=True)) if json_output else click.echo)
     if json_output:
         print_json({"status": outcome.status, "problems": list(outcome.problems), **outcome.result})
+    else:
+        for name, value in outcome.result.items():
+            click.echo(f"{name.replace('_', ' ')}: {value if isinstance(value, str | int | float) else json.dumps(value)}")
     for problem in outcome.problems:
         click.echo(f"wsdaemon: {problem}", err=True)
     if outcome.status == BUSY:

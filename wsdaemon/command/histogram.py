@@ -20,7 +20,7 @@ _SHIFT = PRECISE.bit_length() - 1
 _BUCKETS = PRECISE + HALF * ((int(LONGEST_SECONDS) * UNITS_PER_SECOND).bit_length() - _SHIFT)
 
 
-class Histogram:
+class LatencyHistogram:
     """Counts durations: 24,000 buckets from a microsecond to an hour, 190 KB, however many durations there are."""
 
     __slots__ = ("_counts", "count", "longest", "shortest", "total")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .histogram import Histogram
+from .histogram import LatencyHistogram
 
 if TYPE_CHECKING:
     from ..client import WebSocketClient
@@ -27,11 +27,11 @@ MOST_AT_ONCE = 256
 
 
 @dataclass(slots=True)
-class Tally:
+class LoadTally:
     """Everything that is counted, over all connections."""
 
-    latencies: Histogram = field(default_factory=Histogram)
-    openings: Histogram = field(default_factory=Histogram)
+    latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
+    openings: LatencyHistogram = field(default_factory=LatencyHistogram)
     sent: int = 0
     received: int = 0
     wrong: int = 0
@@ -75,7 +75,7 @@ class LoadPlan:
 class Line:
     """One connection under load."""
 
-    def __init__(self, plan: LoadPlan, index: int, tally: Tally, now: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, plan: LoadPlan, index: int, tally: LoadTally, now: Callable[[], float] = perf_counter) -> None:
         self._plan = plan
         self._tally = tally
         self._now = now

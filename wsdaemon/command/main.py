@@ -62,6 +62,12 @@ def cli() -> None:
     """The WebSocket daemon: serves, checks and operates itself, and connects to other servers."""
 
 
+@cli.result_callback()
+def _end(status: int | None) -> None:
+    """A subcommand returns its exit status, or None for success."""
+    click.get_current_context().exit(int(status or Exit.DONE))
+
+
 def main() -> None:
     """The program: runs the command line and ends the process with its exit status."""
     try:

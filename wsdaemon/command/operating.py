@@ -156,7 +156,7 @@ def _only_ticket_section(config: str | None, url: str | None) -> str:
         raise CommandFailed("name the section [auth:NAME]: --auth NAME", Exit.USAGE)
     file = settings_file(config)
     settings, _ = ini.read(file)
-    names = [] if settings is None else [auth.name for auth in settings.auth if auth.kind == "ticket"]
+    names = [] if settings is None else [auth.name for auth in settings.auths if auth.kind == "ticket"]
     if len(names) != 1:
         raise CommandFailed(f"{file} has {len(names)} sections [auth:NAME] with kind = ticket: --auth NAME chooses one", Exit.USAGE)
     return names[0]

@@ -76,7 +76,7 @@ def show_status(found: dict[str, Any]) -> None:
         out.print(table(("process", "pid", "generation", "state", "connections"), rows, right=("pid", "generation", "connections")))
 
 
-class Busy:
+class Busiest:
     """The connections of one look, with the rates since the look before."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ def top(
     """Show the busiest connections, again and again. In a pipe each look follows the last; with --json it is one line."""
     pages = pages_of(config, url, token_file, ca)
     pause = seconds(interval, "--interval")
-    busy, looks = Busy(), 0
+    busy, looks = Busiest(), 0
     from rich.live import Live
 
     live = Live(console=console(), screen=True, auto_refresh=False) if coloured(sys.stdout) and not json_output else None
@@ -128,7 +128,7 @@ def top(
             time.sleep(pause)
 
 
-def _look(pages: AdminPages, busy: Busy, lines: int) -> dict[str, Any]:
+def _look(pages: AdminPages, busy: Busiest, lines: int) -> dict[str, Any]:
     found = pages.get("/status")
     connections, count = pages.connections(TOP_CONNECTIONS)
     now = time.time()
