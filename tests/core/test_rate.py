@@ -38,3 +38,10 @@ def test_tokens_that_are_not_taken_within_the_grace_are_lost() -> None:
     for _ in range(4):
         assert bucket.take(63.0) == 0
     assert bucket.take(63.0) > 0
+
+
+def test_another_process_goes_on_from_the_state_of_a_bucket() -> None:
+    bucket, other = TokenBucket(1.0, 3.0, 0.0), TokenBucket(1.0, 3.0, 0.0)
+    assert [bucket.take(10.0) for _ in range(3)] == [0, 0, 0]
+    other.restore(*bucket.state())
+    assert other.take(10.5) == bucket.take(10.5) == pytest.approx(0.5)

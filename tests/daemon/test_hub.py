@@ -24,9 +24,10 @@ from wsdaemon.hub.protocol import HELLO, WELCOME, Hello, frame
 class FakeChild:
     """The process as the supervisor's child: its inheritance, and what it is told and tells."""
 
-    def __init__(self, page: int, descriptors: dict[str, int]) -> None:
+    def __init__(self, page: int, descriptors: dict[str, int], generation: int = 1) -> None:
         self.heartbeats = Heartbeats(page)
-        self.manifest = type("Manifest", (), {"descriptors": {"heartbeats": page, **descriptors}})
+        self.manifest = type("Manifest", (), {"descriptors": {"heartbeats": page, **descriptors}, "generation": generation})
+        self.told: list[tuple[str, dict[str, object]]] = []
         self.is_ready = False
         self.received: Callable[[dict[str, Any], Sequence[int]], None]
         self.orphaned: Callable[[], None]
@@ -36,6 +37,9 @@ class FakeChild:
 
     def ready(self) -> None:
         self.is_ready = True
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        self.told.append((kind, fields))
 
 
 @pytest.fixture
@@ -76,9 +80,9 @@ def test_a_worker_has_a_heartbeat_if_its_slot_says_so(page: int) -> None:
         child: Any = FakeChild(page, {})
         hub = Hub(child, loop)
         slot = child.heartbeats.worker(2)
-        assert not hub.has_heartbeat(2)
+        assert not hub.has_heartbeat(2, 1)
         slot.begin(SlotState.SERVING, 1)
-        assert hub.has_heartbeat(2)
+        assert hub.has_heartbeat(2, 1)
         hub.close()
 
     run(work)
@@ -153,3 +157,70 @@ def test_the_hub_loads_neither_autobahn_nor_tls_nor_prometheus(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
     loaded = set(done.stdout.split())
     assert not loaded & {"autobahn", "txaio", "prometheus_client", "OpenSSL", "cryptography", "h11", "jwt", "redis"}
+
+
+def test_a_hub_gives_its_order_to_the_hub_of_the_next_generation(page: int) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        (mine, yours), (ours, theirs), (later, passed) = socket.socketpair(), socket.socketpair(), socket.socketpair()
+        former: Any = FakeChild(page, {"worker:1": theirs.detach()})
+        old = Hub(former, loop)
+        old.start()
+        first = await greet(ours, 1, loop)
+        child: Any = FakeChild(page, {"predecessor": yours.detach(), "worker:1": passed.detach()}, generation=2)
+        new = Hub(child, loop)
+        new.start()
+        assert not child.is_ready
+        end = End(later, loop)
+        end.stream.send(frame(HELLO, 0, Hello(protocol.VERSION, 1, 2, b"another-").body()))
+        former.received({"kind": "successor"}, [mine.detach()])
+        await until(lambda: child.is_ready)
+        assert not end.bodies(WELCOME)
+        assert child.told == former.told == []
+        former.received({"kind": "switch"}, [])
+        await until(lambda: child.told and former.told)
+        assert child.told == [("succession", {"owner": True, "reason": ""})]
+        assert former.told == [("succession", {"owner": False, "reason": ""})]
+        await until(lambda: end.bodies(WELCOME))
+        assert end.bodies(WELCOME)[0][2:] == first.bodies(WELCOME)[0][2:] == old.server.instance
+        new.close()
+        old.close()
+
+    run(work)
+
+
+def test_a_succession_that_is_taken_back_leaves_the_order_to_the_former_hub(page: int) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        mine, yours = socket.socketpair()
+        former: Any = FakeChild(page, {})
+        old = Hub(former, loop)
+        old.start()
+        child: Any = FakeChild(page, {"predecessor": yours.detach()}, generation=2)
+        new = Hub(child, loop)
+        new.start()
+        former.received({"kind": "successor"}, [mine.detach()])
+        await until(lambda: child.is_ready)
+        former.received({"kind": "keep"}, [])
+        stopped: list[bool] = []
+        loop.stop = lambda: stopped.append(True)  # type: ignore[method-assign]
+        await until(lambda: stopped)
+        assert former.told == [("succession", {"owner": True, "reason": "the supervisor has taken the upgrade back"})]
+        assert child.told == [("succession", {"owner": False, "reason": "the former hub has ended: the other side has ended"})]
+        del loop.stop
+        new.close()
+        old.close()
+
+    run(work)
+
+
+def test_workers_of_two_generations_have_their_own_heartbeats(page: int) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        former = Heartbeats.make(3)
+        child: Any = FakeChild(page, {"former heartbeats": former}, generation=2)
+        hub = Hub(child, loop)
+        Heartbeats(former).worker(2).begin(SlotState.SERVING, 1)
+        assert hub.has_heartbeat(2, 1)
+        assert not hub.has_heartbeat(2, 2)
+        hub.close()
+        os.close(former)
+
+    run(work)

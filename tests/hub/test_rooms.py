@@ -46,7 +46,7 @@ class FakeLink:
 class Order:
     def __init__(self, limits: Limits) -> None:
         self.now = 100.0
-        self.order = MountOrder(4, limits, lambda link: None, lambda: self.now, lambda: self.now, lambda: EPOCH)
+        self.order = MountOrder(4, "/chat", limits, lambda link: None, lambda: self.now, lambda: self.now, lambda: EPOCH)
 
     def link(self, name: str) -> WorkerLink:
         link = cast("WorkerLink", FakeLink(name))

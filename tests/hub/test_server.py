@@ -26,7 +26,7 @@ class Hub:
         self.errors: list[BaseException | None] = []
         self.events: list[tuple[str, int]] = []
         self.silent: set[int] = set()
-        self.server = HubServer(loop, b"the-hub-", lambda number: number not in self.silent, self._report)
+        self.server = HubServer(loop, b"the-hub-", lambda number, generation: number not in self.silent, self._report)
         self.server.begun.append(lambda link: self.events.append(("begun", link.worker)))
         self.server.ended.append(lambda link: self.events.append(("ended", link.worker)))
         self.asked: list[tuple[WorkerLink, int, bytes]] = []

@@ -90,8 +90,11 @@ class Hub:
         self.loop = loop
         self.lines: list[str] = []
         self.silent: set[int] = set()
-        self.server = HubServer(loop, instance, lambda number: number not in self.silent, lambda line, error: self.lines.append(line))
+        self.server = HubServer(loop, instance, self._has_heartbeat, lambda line, error: self.lines.append(line))
         self.rooms = RoomServer(self.server, clock=loop.time)
+
+    def _has_heartbeat(self, number: int, generation: int) -> bool:
+        return number not in self.silent
 
     def connect(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()

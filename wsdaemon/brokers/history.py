@@ -75,6 +75,11 @@ class History:
         shift = self._head - self.first(offset)
         return self._messages[max(self._head, start + shift) : max(self._head, stop + shift)]  # type: ignore[return-value]
 
+    def stamps(self, start: int, stop: int, offset: int) -> Sequence[float]:
+        """The times at which the messages of `between` were appended; empty without an age."""
+        shift = self._head - self.first(offset)
+        return self._stamps[max(self._head, start + shift) : max(self._head, stop + shift)]
+
     def page(self, position: int | None, limit: int, reverse: bool, offset: int) -> tuple[tuple[Message, ...], bool]:
         """Up to `limit` messages, oldest first, from just after `position` or from the oldest; and whether messages before these are lost.
 

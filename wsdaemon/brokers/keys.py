@@ -86,6 +86,12 @@ class KeyTable:
             return True
         return False
 
+    def settle(self) -> None:
+        """Put keys that were added in any order into the order of their age."""
+        for key in sorted(self._order, key=lambda key: key.time):
+            self._order.move_to_end(key)
+            key.account.keys.move_to_end(key)
+
     def forget(self, key: IdempotencyKey) -> None:
         """Forget one key."""
         del key.keys[key.name], self._order[key], key.account.keys[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import Limits
 from .account import Account, share
@@ -34,6 +34,9 @@ class RoomTable:
         self._remembering: OrderedDict[Room, None] = OrderedDict()  # rooms that keep messages, least recently published to first
         self.keys = KeyTable(budget, limits.key_age, limits.max_keys, limits.max_all_keys)
         self.get = self._rooms.get
+        self.changed: dict[str, None] | None = None
+        """While another process is given the rooms: those that were made or forgotten since it was told of them. The table's owner adds
+        those that were used."""
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -55,11 +58,49 @@ class RoomTable:
         check_room(name, self._limits)
         self._make_place(account)
         self.afford(account, size + room_cost(name), None)
-        room = self._rooms[name] = self._blank[name] = Room(name, self._new_epoch(), self._limits, now, self._budget, account)
+        return self.restore(name, self._new_epoch(), account, now)
+
+    def restore(self, name: str, epoch: str, account: Account, now: float) -> Room:
+        """Make a room whose life began elsewhere, whatever the limits say. There is none of this name."""
+        room = self._rooms[name] = self._blank[name] = Room(name, epoch, self._limits, now, self._budget, account)
         account.idle[name] = room
         account.rooms += 1
         self._budget.take(account, room.cost)
+        if self.changed is not None:
+            self.changed[name] = None
         return room
+
+    def restore_messages(self, room: Room, offset: int, messages: Sequence[Message], stamps: Sequence[float], now: float) -> None:
+        """Continue a room's history up to `offset`. `stamps`: when each message was published, if messages age.
+
+        If the messages do not follow those that are there, the history begins anew with them.
+        """
+        history = room.history
+        if messages:
+            if messages[0].offset != room.offset + 1:
+                history.clear()
+        elif offset != room.offset:
+            history.clear()
+        for index, message in enumerate(messages):
+            history.append(message, stamps[index] if stamps else now)
+        room.offset = offset
+        self._watch_age(room, now)
+
+    def restore_latest(self, room: Room, message: Message | None) -> None:
+        """Keep the latest message of a room, or none, and let the room make way as its last publication says."""
+        self._replace_last(room, message)
+        if room.history or message is not None:
+            self._remembering[room] = None
+            self._remembering.move_to_end(room)
+
+    def settle(self, times: Mapping[str, float]) -> None:
+        """Put rooms and keys that were restored in any order into the order of their age. `times`: of the rooms' last publications."""
+        for rooms in (self._blank, self._idle, *{id(room.account): room.account.idle for room in self._rooms.values()}.values()):
+            for room in sorted(rooms.values(), key=lambda room: room.touched):
+                rooms.move_to_end(room.name)
+        for room in sorted(self._remembering, key=lambda room: times.get(room.name, 0.0)):
+            self._remembering.move_to_end(room)
+        self.keys.settle()
 
     def used(self, room: Room, now: float) -> None:
         """Note that a room was used: it is now evicted last, or not at all while it has members."""
@@ -119,7 +160,7 @@ class RoomTable:
     def clear(self) -> None:
         """Forget all rooms."""
         for room in list(self._rooms.values()):
-            self._forget(room)
+            self.forget(room)
 
     def sweep(self, now: float, limit: int) -> int:
         """Forget keys and empty rooms whose time is over, and messages that are too old: up to about `limit` rooms.
@@ -137,7 +178,7 @@ class RoomTable:
                 if room.pending:
                     self.used(room, now)
                 else:
-                    self._forget(room)
+                    self.forget(room)
         while self._aging and seen < limit:
             room, due = next(iter(self._aging.items()))
             if due > now:
@@ -177,7 +218,7 @@ class RoomTable:
         """Forget the first of these rooms without pending deliveries, except `spare`. Whether there was one."""
         for room in rooms.values():
             if not room.pending and room is not spare:
-                self._forget(room)
+                self.forget(room)
                 return True
         return False
 
@@ -202,8 +243,11 @@ class RoomTable:
             room = next(iter(self._remembering))
         return True
 
-    def _forget(self, room: Room) -> None:
+    def forget(self, room: Room) -> None:
+        """Forget a room, which has no members."""
         del self._rooms[room.name]
+        if self.changed is not None:
+            self.changed[room.name] = None
         for rooms in (self._blank, self._idle, room.account.idle):
             rooms.pop(room.name, None)
         self._aging.pop(room, None)

@@ -105,6 +105,24 @@ class Rate:
             full_at = self._old.get(key, 0.0)
         return 1 + (self._slack - max(-self._grace(), full_at - now)) / self._step
 
+    def full_at(self, key: Key) -> float:
+        """When the key has all of its tokens again; in the past if it has them."""
+        found = self._young.get(key)
+        return self._old.get(key, 0.0) if found is None else found
+
+    def spent(self) -> list[tuple[Key, float]]:
+        """The keys that have not all of their tokens now, each with its `full_at`."""
+        now = self._now()
+        return [(key, full_at) for key, full_at in {**self._old, **self._young}.items() if full_at > now]
+
+    def restore(self, key: Key, full_at: float) -> None:
+        """Go on from a `full_at` that another process had. A full table forgets as `take` does."""
+        now = self._now()
+        young = self._young
+        if now >= self._turn_at or len(young) >= self._half:
+            young = self._turn(now)
+        young[key] = full_at
+
     def _turn(self, now: float) -> dict[Key, float]:
         # After one period every bucket that was not touched is full, so an entry of the old table says nothing that a missing one does not.
         quiet = now >= self._turn_at + self._period

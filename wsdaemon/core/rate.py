@@ -32,6 +32,14 @@ class TokenBucket:
         self._tokens = tokens - 1
         return 0.0
 
+    def state(self) -> tuple[float, float]:
+        """The tokens, and the time at which there were as many."""
+        return self._tokens, self._time
+
+    def restore(self, tokens: float, time: float) -> None:
+        """Go on from a `state`."""
+        self._tokens, self._time = tokens, time
+
     def is_full(self, now: float) -> bool:
         """Whether a whole burst may happen now."""
         return self._tokens + (now - self._time) * self._rate >= self._burst - ROUNDING_ERROR_TOKENS

@@ -11,6 +11,11 @@ a JSON object; `kind` says which:
                                             log                   one descriptor, the log file that the supervisor has opened anew
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
+    succession  owner, reason               successor             the hub: one descriptor, the socketpair to the hub that succeeds it
+                                            switch                the hub: give the order to the successor now
+                                            keep                  the hub: take the succession back
+
+`succession` comes from both hubs at its end: whether the order is the sender's now, and if it has failed, the reason.
 
 The end of the channel is the end of the other process. A kind that the receiver does not know is ignored, because the other side may be of
 a newer version.

@@ -15,13 +15,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.rare_lines import RareLines
+from ..hub.predecessor import Predecessor, SuccessionStage
 from ..hub.protocol import INSTANCE_BYTES
 from ..hub.room_server import RoomServer
 from ..hub.server import HubServer, WorkerLink
 from ..hub.shared import SharedCounts
+from ..hub.successor import Successor
 from ..hub.tickets import TicketServer
 from .channel import Message, close_all
 from .child_process import LAST_SECONDS, ChildProcess
+from .heartbeats import Heartbeats
 from .inheritance import Role
 from .reactor import new_loop, settle
 
@@ -29,6 +32,10 @@ END_PART: Final = 0.8
 """The part of LAST_SECONDS that the hub still serves workers whose supervisor has died, so that their last messages are ordered."""
 
 LINK_PREFIX: Final = "worker:"
+
+PREDECESSOR: Final = "predecessor"
+
+FORMER_HEARTBEATS: Final = "former heartbeats"
 
 log = Logger(namespace="wsdaemon.hub")
 
@@ -43,6 +50,11 @@ class Hub:
         self._lines = RareLines(log)
         self.server = HubServer(loop, os.urandom(INSTANCE_BYTES), self.has_heartbeat, self._report)
         self.rooms = RoomServer(self.server)
+        self._former_heartbeats: Heartbeats | None = None
+        if FORMER_HEARTBEATS in child.manifest.descriptors:
+            self._former_heartbeats = Heartbeats(child.manifest.descriptors[FORMER_HEARTBEATS])
+        self._predecessor: Predecessor | None = None
+        self._successor: Successor | None = None
         self._links = [name for name in child.manifest.descriptors if name.startswith(LINK_PREFIX)]
         self.counts = SharedCounts(self.server, len(self._links))
         self.tickets = TicketServer(self.server)
@@ -50,19 +62,54 @@ class Hub:
         child.join(loop, self._received, self._orphaned)
 
     def start(self) -> None:
-        """Serve the workers whose links were inherited."""
+        """Serve the workers whose links were inherited; after a succession, if a former hub has the order."""
+        descriptors = self._child.manifest.descriptors
+        if PREDECESSOR in descriptors:
+            self.server.hold()
+            self._successor = Successor(
+                socket.socket(fileno=descriptors[PREDECESSOR]), self.server, self.rooms, self.counts, self.tickets, self._child.ready,
+                self._succeeded,
+            )  # fmt: skip
         for name in self._links:
-            self.server.attach(socket.socket(fileno=self._child.manifest.descriptors[name]))
-        self._child.ready()
+            self.server.attach(socket.socket(fileno=descriptors[name]))
+        if self._successor is None:
+            self._child.ready()
+
+    # -- a succession
+
+    def _succeeded(self, reason: str | None) -> None:
+        """This hub has the order now; or not, for this reason, and then it is of no use."""
+        self._child.send("succession", owner=reason is None, reason=reason or "")
+        if reason is None:
+            self.server.go_on()
+            log.info("this hub keeps the order of the rooms now, as the former hub did")
+        else:
+            log.error("this hub does not take over the rooms: {reason}", reason=reason)
+            self._loop.stop()
+
+    def _give_to(self, end: socket.socket) -> None:
+        if self._predecessor is not None and self._predecessor.stage is not SuccessionStage.GIVEN:
+            self._predecessor.take_back("another succession begins")
+        self._predecessor = Predecessor(end, self.server, self.rooms, self.counts, self.tickets, self._given)
+
+    def _given(self, reason: str | None) -> None:
+        """The order is the successor's; or this hub goes on, for this reason."""
+        self._child.send("succession", owner=reason is not None, reason=reason or "")
+        if reason is not None:
+            log.warn("this hub goes on with the order of the rooms: {reason}", reason=reason)
 
     def close(self) -> None:
+        for part in (self._predecessor, self._successor):
+            if part is not None:
+                part.close()
         self.counts.close()
         self.rooms.close()
         self.server.close()
 
-    def has_heartbeat(self, worker: int) -> bool:
+    def has_heartbeat(self, worker: int, generation: int) -> bool:
         """Whether the worker's loop turned within the last second."""
-        return self._heartbeats.worker(worker).live
+        page = self._heartbeats if generation == self._child.manifest.generation else self._former_heartbeats
+        return page is None or page.worker(worker).live
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         match message["kind"]:
@@ -71,6 +118,13 @@ class Hub:
             case "worker":
                 self.server.attach(socket.socket(fileno=descriptors[0]))
                 descriptors = descriptors[1:]
+            case "successor" if descriptors:
+                self._give_to(socket.socket(fileno=descriptors[0]))
+                descriptors = descriptors[1:]
+            case "switch" if self._predecessor is not None:
+                self._predecessor.switch()
+            case "keep" if self._predecessor is not None:
+                self._predecessor.take_back("the supervisor has taken the upgrade back")
             case "stop":
                 self._loop.stop()
             case "log" if self.adopt_log is not None and descriptors:

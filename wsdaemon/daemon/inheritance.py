@@ -12,6 +12,8 @@ Descriptors, by name:
     admin             a worker: the listening socket of the admin pages, if there are any
     hub               a worker: its end of the socketpair to the hub (SOCK_STREAM)
     worker:N          the hub: its end of the socketpair to worker N
+    predecessor       a hub that succeeds another: its end of the socketpair to that (see `hub.succession`)
+    former heartbeats the shared page of the generation before, whose workers a hub that succeeds another serves too
     stack             a worker: the pipe that takes the stack of its main thread
     log               the open log file, if the log is a file
 """

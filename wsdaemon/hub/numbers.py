@@ -5,6 +5,8 @@ They stand apart from the idempotency keys of the rooms: they use up no key of a
 
 from __future__ import annotations
 
+from itertools import islice
+
 from .protocol import MAX_QUESTIONS
 
 NUMBERS_KEPT = MAX_QUESTIONS
@@ -17,12 +19,13 @@ NUMBERS_SECONDS = 60.0
 class Numbers:
     """The answers to one worker's latest publications, by number. They are in two halves, of which the older is forgotten as a whole."""
 
-    __slots__ = ("_now", "_older", "_turned", "_younger", "highest")
+    __slots__ = ("_now", "_older", "_turned", "_turns", "_younger", "highest")
 
     def __init__(self, now: float) -> None:
         self._younger: dict[int, bytes] = {}
         self._older: dict[int, bytes] = {}
         self._now = self._turned = now
+        self._turns = 0
         self.highest = 0
         """The highest number so far. Look for a number with `find` only if it is not above this."""
 
@@ -49,5 +52,15 @@ class Numbers:
         if now - self._turned >= NUMBERS_SECONDS:
             self._turn()
 
+    def since(self, mark: tuple[int, int]) -> tuple[list[tuple[int, bytes]], tuple[int, int]]:
+        """The answers that were added since a mark, and the mark of now. (0, 0) is the mark of the beginning."""
+        turns, count = mark
+        now = self._turns, len(self._younger)
+        if turns == self._turns:
+            return list(islice(self._younger.items(), count, None)), now
+        older = islice(self._older.items(), count if turns == self._turns - 1 else 0, None)
+        return [*older, *self._younger.items()], now
+
     def _turn(self) -> None:
+        self._turns += 1
         self._older, self._younger, self._turned = self._younger, {}, self._now

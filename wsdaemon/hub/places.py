@@ -38,6 +38,10 @@ class KeyRate(NamedTuple):
     burst: float
 
 
+RateKey = tuple[bytes, float, float]
+"""The scope of a rate, per second, and burst."""
+
+
 class HeldPlaces:
     """All places that workers hold. `now` gives seconds."""
 
@@ -45,7 +49,11 @@ class HeldPlaces:
         self._now = now
         self._counts: dict[bytes, int] = {}
         self._held: dict[Hashable, dict[int, tuple[bytes, ...]]] = {}
-        self._rates: dict[tuple[bytes, float, float], Rate] = {}
+        self._rates: dict[RateKey, Rate] = {}
+        self.changed: dict[tuple[Hashable, int], None] | None = None
+        """While a new hub is given the places: the owner and number of each that was taken or left since it was told of it."""
+        self.changed_rates: dict[tuple[RateKey, bytes], None] | None = None
+        """And the rates, with their keys, that gave a token."""
 
     def __len__(self) -> int:
         """HeldPlaces that are held."""
@@ -75,12 +83,17 @@ class HeldPlaces:
                 return index
         for bucket, key in buckets:
             bucket.take(key)
+        if self.changed_rates is not None:
+            self.changed_rates |= {((each.scope, each.per_second, each.burst), each.key): None for each in rates}
         self._enter(owner, number, [name for name, _ in limits])
         return GRANTED
 
     def leave(self, owner: Hashable, number: int) -> None:
         """Give a place back. Nothing happens if the owner holds none with this number."""
-        for name in self._held.get(owner, {}).pop(number, ()):
+        names = self._held.get(owner, {}).pop(number, None)
+        if names is not None and self.changed is not None:
+            self.changed[owner, number] = None
+        for name in names or ():
             left = self._counts[name] - 1
             if left:
                 self._counts[name] = left
@@ -104,8 +117,45 @@ class HeldPlaces:
 
     def _enter(self, owner: Hashable, number: int, names: Sequence[bytes]) -> None:
         self._held.setdefault(owner, {})[number] = tuple(names)
+        if self.changed is not None:
+            self.changed[owner, number] = None
         for name in names:
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    # -- a succession
+
+    def owners(self) -> list[Hashable]:
+        """The owners of places."""
+        return list(self._held)
+
+    def held_by(self, owner: Hashable) -> dict[int, tuple[bytes, ...]]:
+        """The places of an owner: names by number."""
+        return self._held.get(owner, {})
+
+    def restore(self, owner: Hashable, number: int, names: Sequence[bytes]) -> None:
+        """Count a place that another hub gave, even above a limit. Without names it was left."""
+        self.leave(owner, number)
+        if names:
+            self._enter(owner, number, names)
+
+    def rename(self, owner: Hashable, successor: Hashable) -> None:
+        """The places of an owner are those of another, which has none."""
+        if owner in self._held:
+            self._held[successor] = self._held.pop(owner)
+
+    def rates(self) -> list[RateKey]:
+        """The rates of which any key has taken a token."""
+        return list(self._rates)
+
+    def spent(self, rate: RateKey) -> list[tuple[bytes, float]]:
+        """The keys of a rate that have not all of their tokens, and when they have them again."""
+        return [(key, full_at) for key, full_at in self._rates[rate].spent() if isinstance(key, bytes)] if rate in self._rates else []
+
+    def full_at(self, rate: RateKey, key: bytes) -> float:
+        return self._rates[rate].full_at(key) if rate in self._rates else 0.0
+
+    def restore_rate(self, rate: RateKey, key: bytes, full_at: float) -> None:
+        self._rate(KeyRate(rate[0], key, *rate[1:])).restore(key, full_at)
 
     def _rate(self, wanted: KeyRate) -> Rate:
         key = wanted.scope, wanted.per_second, wanted.burst

@@ -19,11 +19,12 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from ..brokers import Limits
+from ..brokers.account import Account
 from ..brokers.contract import Change, Message, Position, Presence, Published
 from ..brokers.links.contract import Publication, Roster
 from .protocol import ROOMS_KINDS, Malformed
@@ -105,24 +106,25 @@ def read_message(body: bytes, sources: dict[bytes, Source]) -> tuple[Message, in
     ), source.mount  # fmt: skip
 
 
-def message_body(message: Message) -> bytes:
+def message_body(message: Message, owner: str = "") -> bytes:
     """The body of MESSAGE, of a message that a history kept."""
-    source = _source(0, message, "")
+    source = _source(0, message, owner)
     head = MESSAGE_HEAD.pack(len(source), message.offset, message.time, message.epoch.encode())
     return b"".join((head, source, message.payload))
 
 
-def sheet(value: Any, messages: Sequence[Message] = ()) -> bytes:
-    """JSON, and the messages that it speaks of."""
+def sheet(value: Any, messages: Sequence[Message] = (), owned: bool = False) -> bytes:
+    """JSON, and the messages that it speaks of; with their owners if `owned`."""
     text = json.dumps(value, separators=(",", ":")).encode()
     parts = [_LENGTH.pack(len(text)), text]
     for message in messages:
-        body = message_body(message)
+        body = message_body(message, message.account.owner if owned and message.account is not None else "")
         parts += (_LENGTH.pack(len(body)), body)
     return b"".join(parts)
 
 
-def read_sheet(body: bytes) -> tuple[Any, tuple[Message, ...]]:
+def read_sheet(body: bytes, account: Callable[[str], Account] | None = None) -> tuple[Any, tuple[Message, ...]]:
+    """The JSON and the messages of a sheet. If it has owners, `account` returns the account of each."""
     try:
         stop = _LENGTH.size + _LENGTH.unpack_from(body)[0]
         value = json.loads(body[_LENGTH.size : stop])
@@ -130,7 +132,12 @@ def read_sheet(body: bytes) -> tuple[Any, tuple[Message, ...]]:
         while stop < len(body):
             start = stop + _LENGTH.size
             stop = start + _LENGTH.unpack_from(body, stop)[0]
-            messages.append(read_message(body[start:stop], sources)[0])
+            part = body[start:stop]
+            message = read_message(part, sources)[0]
+            if account is not None:
+                length = MESSAGE_HEAD.unpack_from(part)[0]
+                message.account = account(sources[part[MESSAGE_HEAD.size : MESSAGE_HEAD.size + length]].owner)
+            messages.append(message)
     except (struct.error, ValueError) as error:
         raise Malformed(str(error)) from error
     return value, tuple(messages)

@@ -17,6 +17,7 @@ from .protocol import Malformed, RefusedQuestion
 from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
 from .rooms import PAGE_BYTES, MountOrder
 from .server import HubServer, RefusedByHub, WorkerLink
+from .shared import GATHERING_SECONDS
 
 SWEEP_INTERVAL_SECONDS = 5.0
 """Between two sweeps, which forget the rooms that are not used any more."""
@@ -41,10 +42,11 @@ class RoomServer:
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
         self._server = server
-        self._clock = clock
+        self.clock = clock
         self._wall = wall
         self._new_epoch = new_epoch
-        self._orders: list[MountOrder] = []
+        self.orders: list[MountOrder] = []
+        """By the number of the mount."""
         self._by_path: dict[str, MountOrder] = {}
         self._sources: dict[bytes, tuple[MountOrder, Source, Account]] = {}
         server.ended.append(self._ended)
@@ -53,10 +55,39 @@ class RoomServer:
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
         server.handle(room_messages.DECLARE, self._handler(self._declare))
+        self._gate: TimerHandle = server.loop.call_later(0, lambda: None)
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
         self._sweeper.cancel()
+        self._gate.cancel()
+
+    # -- a succession
+
+    def rest(self) -> None:
+        """Forget nothing until `begin`, because a former hub does so, and tells it."""
+        self._sweeper.cancel()
+
+    def restore(self, path: str, limits: Limits) -> MountOrder:
+        """The order of a mount that a former hub had."""
+        return self._make(path, limits)
+
+    def begin(self) -> None:
+        """Order from now on; publications as soon as all workers of the former hub are linked here, or GATHERING_SECONDS have passed."""
+        self._sweeper = self._server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+        if any(order.awaited for order in self.orders):
+            self._server.replace(room_messages.PUBLISH, self._too_early)
+            self._gate = self._server.loop.call_later(GATHERING_SECONDS, self._take_publications)
+
+    def _too_early(self, link: WorkerLink, request: int, body: bytes) -> None:
+        """The worker asks again, a moment later."""
+        raise RefusedByHub("busy", "the workers of the former hub are not all linked to this one yet")
+
+    def _take_publications(self) -> None:
+        self._gate.cancel()
+        self._server.replace(room_messages.PUBLISH, self._publish)
+
+    # -- mounts
 
     def order(self, path: str) -> MountOrder | None:
         """The order of the mount at this path, if a worker has opened it."""
@@ -71,10 +102,10 @@ class RoomServer:
         self._server.answer(link, request, sheet(order.number))
 
     def _make(self, path: str, limits: Limits) -> MountOrder:
-        if len(self._orders) >= MAX_MOUNTS:
+        if len(self.orders) >= MAX_MOUNTS:
             raise Malformed(f"more than {MAX_MOUNTS} mounts")
-        order = MountOrder(len(self._orders), limits, self._server.will_answer, self._clock, self._wall, self._new_epoch)
-        self._orders.append(order)
+        order = MountOrder(len(self.orders), path, limits, self._server.will_answer, self.clock, self._wall, self._new_epoch)
+        self.orders.append(order)
         self._by_path[path] = order
         return order
 
@@ -107,9 +138,9 @@ class RoomServer:
         return found
 
     def _opened(self, link: WorkerLink, number: int) -> MountOrder:
-        if number >= len(self._orders) or link not in self._orders[number].links:
+        if number >= len(self.orders) or link not in self.orders[number].links:
             raise Malformed(f"mount {number} is not open")
-        return self._orders[number]
+        return self.orders[number]
 
     def _handler(self, answerer: Answerer) -> Callable[[WorkerLink, int, bytes], None]:
         def handle(link: WorkerLink, request: int, body: bytes) -> None:
@@ -132,20 +163,23 @@ class RoomServer:
             order.follow_pattern(link, pattern)
         if not is_last:
             return sheet([])
-        if refused := order.declared(link):
-            path = next(path for path, each in self._by_path.items() if each is order)
+        was_awaited = bool(order.awaited)
+        refused = order.declared(link)
+        if was_awaited and not any(each.awaited for each in self.orders):
+            self._take_publications()
+        if refused:
             line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
-            self._server.report(line.format(refused, link.worker, path), None)
+            self._server.report(line.format(refused, link.worker, order.path), None)
         return sheet(order.held())
 
     def _ended(self, link: WorkerLink) -> None:
-        for order in self._orders:
+        for order in self.orders:
             if link in order.links:
                 order.end(link)
 
     def _sweep(self) -> None:
         self._sources.clear()
-        seen = max([order.sweep(MAX_ROOMS_PER_SWEEP) for order in self._orders], default=0)
+        seen = max([order.sweep(MAX_ROOMS_PER_SWEEP) for order in self.orders], default=0)
         wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
         self._sweeper = self._server.loop.call_later(wait, self._sweep)
 

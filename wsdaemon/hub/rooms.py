@@ -49,17 +49,18 @@ def roster_of(room: Room) -> dict[str, RosterEntry]:
 
 
 class MountOrder:
-    """The rooms of one mount. `number` names the mount on the links.
+    """The rooms of the mount at `path`. `number` names the mount on the links.
 
     `clock` is monotonic and `wall` in seconds since 1970. `new_epoch` returns EPOCH_CHARACTERS of ASCII, unique in all time.
     `will_answer` is HubServer's. Errors are BrokerErrors.
     """
 
     def __init__(
-        self, number: int, limits: Limits, will_answer: Callable[[WorkerLink], None],
+        self, number: int, path: str, limits: Limits, will_answer: Callable[[WorkerLink], None],
         clock: Callable[[], float], wall: Callable[[], float], new_epoch: Callable[[], str],
     ) -> None:  # fmt: skip
         self.number = number
+        self.path = path
         self.limits = limits
         self.budget = Budget(limits.memory)
         self.links: dict[WorkerLink, Numbers] = {}
@@ -67,27 +68,33 @@ class MountOrder:
         self._will_answer = will_answer
         self._clock = clock
         self._wall = wall
-        self._rooms = RoomTable(limits, self.budget, new_epoch)
+        self.table = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
         self._held: dict[str, set[WorkerLink]] = {}
         self._refused: dict[WorkerLink, int] = {}  # members of declarations that are not complete yet
-        self._times: dict[str, float] = {}
-        self._numbers: dict[bytes, Numbers] = {}
+        self.times: dict[str, float] = {}
+        """The time of each room's last publication, in seconds since 1970."""
+        self.numbers: dict[bytes, Numbers] = {}
+        """The numbers of the publications of each instance of a worker."""
+        self.roster_changes: dict[tuple[str, str], None] | None = None
+        """While a new hub is given the order: the room and the id of each member that came or left since it was told of it."""
+        self.awaited: dict[bytes, WorkerLink] = {}
+        """After a succession: the links of the former hub, by the worker's instance, until the worker has declared itself here."""
 
     @property
     def remembered_numbers(self) -> int:
         """The number of answers that are remembered for workers that ask again."""
-        return sum(map(len, self._numbers.values()))
+        return sum(map(len, self.numbers.values()))
 
     @property
     def known_times(self) -> int:
         """The number of rooms whose last publication has a known time."""
-        return len(self._times)
+        return len(self.times)
 
     @property
     def key_count(self) -> int:
         """The number of idempotency keys that all rooms remember."""
-        return len(self._rooms.keys)
+        return len(self.table.keys)
 
     # -- publications
 
@@ -106,7 +113,7 @@ class MountOrder:
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
             self._answer(link, protocol.frame(ANSWER, request, known), targets)
             return
-        rooms, budget = self._rooms, self.budget
+        rooms, budget = self.table, self.budget
         room = rooms.get(name)
         if key is not None:
             contract.check_key(key)
@@ -121,7 +128,9 @@ class MountOrder:
         if room.bucket is not None and (wait := room.bucket.take(self._clock())):
             raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         offset = room.offset = room.offset + 1
-        stamp = self._times[name] = self._wall()
+        if rooms.changed is not None:
+            rooms.changed[name] = None
+        stamp = self.times[name] = self._wall()
         if rooms.keeps_messages or key is not None or not room.members:
             message = Message(
                 name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
@@ -165,7 +174,7 @@ class MountOrder:
         return Joined(Position(room.epoch, room.offset), messages, gap, latest, self.roster(name) if watch else None)
 
     def _enter(self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float) -> Room:
-        room = self._rooms.get(name)
+        room = self.table.get(name)
         entry = None if room is None else roster_of(room).get(who.id)
         if room is not None and entry is not None:
             if entry.link is not link:
@@ -176,10 +185,11 @@ class MountOrder:
         if room is not None and len(room.members) >= self.limits.max_members:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
         account = self.account(owner)
-        room = self._rooms.ready(name, room, SUBSCRIPTION_BYTES, account, now)
+        room = self.table.ready(name, room, SUBSCRIPTION_BYTES, account, now)
         self.budget.take(account, SUBSCRIPTION_BYTES)
         roster_of(room)[who.id] = RosterEntry(who, link, account)
-        self._rooms.used(room, now)
+        self.table.used(room, now)
+        self._note(name, who.id)
         self.followers.follow(link, name, watch)
         self._tell_changes(name, (Change("joined", who),))
         return room
@@ -191,7 +201,7 @@ class MountOrder:
 
     def leave(self, link: WorkerLink, name: str, member: str) -> None:
         """As `Link.leave`."""
-        room = self._rooms.get(name)
+        room = self.table.get(name)
         entry = None if room is None else roster_of(room).get(member)
         if room is not None and entry is not None and entry.link is link:
             self._take_out(room, [entry])
@@ -201,10 +211,17 @@ class MountOrder:
         roster = roster_of(room)
         for entry in entries:
             del roster[entry.presence.id]
+            self._note(room.name, entry.presence.id)
             self.budget.give_back(entry.account, SUBSCRIPTION_BYTES)
         if not roster:
-            self._rooms.used(room, self._clock())
+            self.table.used(room, self._clock())
         self._tell_changes(room.name, [Change("left", entry.presence) for entry in entries])
+
+    def _note(self, name: str, member: str) -> None:
+        """Remember a change of a room's roster for a successor."""
+        if self.roster_changes is not None and self.table.changed is not None:
+            self.table.changed[name] = None
+            self.roster_changes[name, member] = None
 
     def _tell_changes(self, name: str, changes: Sequence[Change]) -> None:
         following = self.followers.rooms.get(name)
@@ -220,7 +237,7 @@ class MountOrder:
 
     def unfollow(self, link: WorkerLink, name: str) -> None:
         """As `Link.unfollow`. Members of this worker that are left in the room leave."""
-        room = self._rooms.get(name)
+        room = self.table.get(name)
         left = [] if room is None else [entry for entry in roster_of(room).values() if entry.link is link]
         self.followers.unfollow(link, name)
         if room is not None and left:
@@ -230,10 +247,11 @@ class MountOrder:
 
     def begin(self, link: WorkerLink) -> None:
         """The worker has the mount, and will declare its members and patterns. Those that it had on this link are members until then."""
-        self.links[link] = self._numbers.setdefault(link.instance, Numbers(self._clock()))
-        for _, entries in self._entries_of(link):
+        self.links[link] = self.numbers.setdefault(link.instance, Numbers(self._clock()))
+        former = self.awaited.get(link.instance, link)
+        for _, entries in self._entries_of(former):
             for entry in entries:
-                entry.stale = True
+                entry.link, entry.stale = link, True
         self._let_go(link)
 
     def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> list[str]:
@@ -254,6 +272,7 @@ class MountOrder:
 
     def declared(self, link: WorkerLink) -> int:
         """The worker has declared everything. Members that it did not name again have left. Returns how many the limits refused."""
+        self.awaited.pop(link.instance, None)
         for room, entries in self._entries_of(link):
             if stale := [entry for entry in entries if entry.stale]:
                 self._take_out(room, stale)
@@ -261,7 +280,8 @@ class MountOrder:
 
     def end(self, link: WorkerLink) -> None:
         """The worker has ended, or its link: its members leave, with one notice in each room."""
-        del self.links[link]
+        self.links.pop(link, None)
+        self.awaited.pop(link.instance, None)
         self._let_go(link)
         for room, entries in self._entries_of(link):
             self._take_out(room, entries)
@@ -269,8 +289,8 @@ class MountOrder:
     def _entries_of(self, link: WorkerLink) -> list[tuple[Room, list[RosterEntry]]]:
         """The rooms that have members of this worker, and these."""
         found = []
-        for name in self._rooms:
-            room = self._rooms[name]
+        for name in self.table:
+            room = self.table[name]
             if room.members and (entries := [entry for entry in roster_of(room).values() if entry.link is link]):
                 found.append((room, entries))
         return found
@@ -306,19 +326,19 @@ class MountOrder:
 
     def history(self, name: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
         """As `Link.history`; less than `limit` messages, if they have more than PAGE_BYTES."""
-        page = self._rooms.history(name, since, limit, reverse, self._clock())
+        page = self.table.history(name, since, limit, reverse, self._clock())
         return replace(page, messages=tuple(first_messages(page.messages, PAGE_BYTES)))
 
     def presence(self, name: str, limit: int | None) -> PresencePage:
         """As `Link.presence`."""
-        room = self._rooms.get(name)
+        room = self.table.get(name)
         if room is None:
             return PresencePage(0, ())
         return PresencePage(len(room.members), tuple([entry.presence for entry in islice(roster_of(room).values(), limit)]))
 
     def roster(self, name: str) -> Roster | None:
         """As `Link.roster`."""
-        following, room = self.followers.rooms.get(name), self._rooms.get(name)
+        following, room = self.followers.rooms.get(name), self.table.get(name)
         if following is None:
             return None
         entries = () if room is None else roster_of(room).values()
@@ -326,26 +346,26 @@ class MountOrder:
 
     def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
         """As `Link.rooms`."""
-        return self._rooms.listing(after, limit, pattern, self._clock())
+        return self.table.listing(after, limit, pattern, self._clock())
 
     def standings(self, names: Iterable[str]) -> dict[str, Standing]:
         """As `Link.standings`."""
-        return {name: self._standing(room) for name in names if (room := self._rooms.get(name)) is not None}
+        return {name: self._standing(room) for name in names if (room := self.table.get(name)) is not None}
 
     def changed(self, pattern: str, since: float, after: str, limit: int) -> StandingPage:
         """As `Link.changed`."""
         contract.check_limit(limit)
         check_pattern(pattern)
-        times = self._times
-        names = (name for name in self._rooms if name > after and times.get(name, 0.0) >= since and matches(pattern, name))
+        times = self.times
+        names = (name for name in self.table if name > after and times.get(name, 0.0) >= since and matches(pattern, name))
         page = heapq.nsmallest(limit + 1, names)
-        rooms = [(name, self._standing(self._rooms[name])) for name in page[:limit]]
+        rooms = [(name, self._standing(self.table[name])) for name in page[:limit]]
         return StandingPage(tuple(rooms), page[limit - 1] if len(page) > limit else None)
 
     def _standing(self, room: Room) -> Standing:
         following = self.followers.rooms.get(room.name)
         position = None if following is None else following.position
-        return Standing(Position(room.epoch, room.offset), self._times.get(room.name, 0.0), position)
+        return Standing(Position(room.epoch, room.offset), self.times.get(room.name, 0.0), position)
 
     # -- time
 
@@ -353,11 +373,10 @@ class MountOrder:
         """Forget what is too old; as `MemoryBroker.sweep`."""
         now = self._clock()
         linked = {link.instance for link in self.links}
-        for instance, numbers in list(self._numbers.items()):
+        for instance, numbers in list(self.numbers.items()):
             numbers.forget(now)
             if not len(numbers) and instance not in linked:
-                del self._numbers[instance]
-        if len(self._times) > 2 * len(self._rooms) + 1000:
-            self._times = {name: self._times[name] for name in self._rooms if name in self._times}
-        return self._rooms.sweep(now, limit)
-
+                del self.numbers[instance]
+        if len(self.times) > 2 * len(self.table) + 1000:
+            self.times = {name: self.times[name] for name in self.table if name in self.times}
+        return self.table.sweep(now, limit)

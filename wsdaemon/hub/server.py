@@ -51,6 +51,14 @@ class WorkerLink:
         self._paged = 0  # bytes of the pages of this turn
         self._paged_at = 0  # the bytes that the stream had queued before
 
+    @classmethod
+    def of_former_hub(cls, instance: bytes) -> WorkerLink:
+        """A stand-in for a worker of the hub that this one succeeds, until that worker has linked itself here. It has no stream."""
+        link = cls()
+        link.instance = instance
+        link.send = link.add = _drop
+        return link
+
     @property
     def unread(self) -> int:
         """Bytes that wait here for this worker to read: those of earlier turns, and the pages of this one."""
@@ -92,11 +100,11 @@ class HubServer:
     """All links of the hub. `instance` names this life of the hub.
 
     `begun` has functions called with a link after each of its hellos, and `ended` with a link that said hello, after its last frame.
-    A hello after the first means that the worker declares everything anew. `has_heartbeat` says of the number of a worker whether its loop
-    turned within the last second.
+    A hello after the first means that the worker declares everything anew. `has_heartbeat` says of the number and the generation of a
+    worker whether its loop turned within the last second.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, instance: bytes, has_heartbeat: Callable[[int], bool], report: Report) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, instance: bytes, has_heartbeat: Callable[[int, int], bool], report: Report) -> None:
         assert len(instance) == INSTANCE_BYTES
         self.instance = instance
         self.loop = loop
@@ -112,6 +120,7 @@ class HubServer:
         self._answered: list[WorkerLink] = []  # those with answers of this turn
         self._waiting: list[tuple[WorkerLink, bytes, list[tuple[WorkerLink, int]]]] = []  # with the marks that the streams must reach
         self._timer = loop.call_later(CHECK_SECONDS, self._check)
+        self._holds = False
 
     def attach(self, end: socket.socket) -> None:
         """Serve the worker at the other end of this socket."""
@@ -123,10 +132,43 @@ class HubServer:
         link.send = link.stream.send
         link.add = _drop
         self._attached.append(link)
+        if self._holds:
+            link.stream.hold()
 
     def handle(self, kind: int, handler: Handler) -> None:
         assert kind not in self._handlers
         self._handlers[kind] = handler
+
+    def replace(self, kind: int, handler: Handler) -> Handler:
+        """Handle the frames of this kind in another way from now on. Returns the former handler."""
+        former, self._handlers[kind] = self._handlers[kind], handler
+        return former
+
+    # -- a succession
+
+    def hold(self) -> None:
+        """Read from no worker until `go_on`, and write what the hub has for them."""
+        self._holds = True
+        for link in self._attached:
+            link.stream.hold()
+        self._flush()
+
+    def go_on(self) -> None:
+        self._holds = False
+        for link in self._attached:
+            link.stream.go_on()
+
+    def has_written(self) -> bool:
+        """Whether no frame waits for a worker, and no answer for a frame. Workers that do not read, because they hang or are behind, do
+        not count."""
+        self._look_at_waiting()
+        self._flush()
+        return not self._waiting and all(
+            link.stream.sent == link.stream.queued or link.is_dropped or not self._has_heartbeat(link.worker, link.generation)
+            for link in self.links
+        )
+
+    # -- writing from handlers
 
     def tell(self, link: WorkerLink, kind: int, body: bytes) -> None:
         link.send(frame(kind, 0, body))
@@ -271,7 +313,8 @@ class HubServer:
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
         return all(
-            link.stream.sent >= mark or not link.stream.is_open or not self._has_heartbeat(link.worker) for link, mark in marks
+            link.stream.sent >= mark or not link.stream.is_open or not self._has_heartbeat(link.worker, link.generation)
+            for link, mark in marks
         )
 
     def _look_at_waiting(self) -> None:

@@ -31,13 +31,17 @@ class SharedCounts:
         self._expected = workers
         self._declared: set[WorkerLink] = set()
         self._waiting: list[tuple[WorkerLink, Callable[[], None]]] | None = []
-        self._timer = server.loop.call_later(GATHERING_SECONDS, self._begin)
+        self._timer = server.loop.call_later(GATHERING_SECONDS, self.begin)
         server.handle(PLACE, self._ask)
         server.handle(PLACE_LEFT, self._left)
         server.handle(PLACES_HELD, self._declare)
         server.ended.append(self._ended)
 
     def close(self) -> None:
+        self._timer.cancel()
+
+    def wait(self) -> None:
+        """Answer nothing until `begin` is called, because the places come from a former hub."""
         self._timer.cancel()
 
     def _ask(self, link: WorkerLink, request: int, body: bytes) -> None:
@@ -75,9 +79,9 @@ class SharedCounts:
         self._waiting = [entry for entry in self._waiting if entry[0] is not link]
         self._declared.add(link)
         if len(self._declared) >= self._expected:
-            self._begin()
+            self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Answer from now on."""
         self._timer.cancel()
         waiting, self._waiting = self._waiting or [], None

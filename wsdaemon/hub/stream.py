@@ -218,6 +218,16 @@ class FramedStream:
 
     # -- reading
 
+    def hold(self) -> None:
+        """Read nothing until `go_on`. The end of the other side is not seen meanwhile."""
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+
+    def go_on(self) -> None:
+        """Read again after `hold`."""
+        if self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._read)
+
     def read_rest(self) -> None:
         """Handle the frames that have come by now, up to MAX_BACKLOG_BYTES, because the owner closes this end next."""
         left = MAX_BACKLOG_BYTES

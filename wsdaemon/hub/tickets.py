@@ -35,6 +35,8 @@ class HeldTickets:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._sections: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
+        self.changed: dict[tuple[str, str], None] | None = None
+        """While a new hub is given the tickets: the section and place of each that was put or taken since it was told of it."""
 
     def __len__(self) -> int:
         for section in list(self._sections):
@@ -50,15 +52,39 @@ class HeldTickets:
         if len(tickets) >= most:
             return False
         tickets[place] = self._now() + seconds, content
+        self._note(section, place)
         return True
 
     def take(self, section: str, place: str) -> bytes | None:
         """The content of a ticket, which is used up; None if there is none, or if it has ended."""
         self._drop_ended(section)
         found = self._sections.get(section, OrderedDict()).pop(place, None)
+        if found is not None:
+            self._note(section, place)
         if not self._sections.get(section, True):
             del self._sections[section]
         return None if found is None or found[0] <= self._now() else found[1]
+
+    def places(self) -> list[tuple[str, str]]:
+        """The section and the place of each ticket."""
+        return [(section, place) for section, tickets in self._sections.items() for place in tickets]
+
+    def find(self, section: str, place: str) -> tuple[float, bytes] | None:
+        """When a ticket ends, and its content. It is not used up."""
+        return self._sections.get(section, OrderedDict()).get(place)
+
+    def restore(self, section: str, place: str, found: tuple[float, bytes] | None) -> None:
+        """Keep a ticket that another hub had, whatever the limits say. None: it was used up there."""
+        tickets = self._sections.setdefault(section, OrderedDict())
+        tickets.pop(place, None)
+        if found is not None:
+            tickets[place] = found
+        elif not tickets:
+            del self._sections[section]
+
+    def _note(self, section: str, place: str) -> None:
+        if self.changed is not None:
+            self.changed[section, place] = None
 
     def _drop_ended(self, section: str) -> None:
         tickets, now = self._sections.get(section), self._now()
