@@ -17,6 +17,7 @@ PROGRAM = "wsdaemon"
 SUBCOMMANDS = {
     "run": "serving:run",
     "check": "serving:check",
+    "init": "initial:init",
     "connect": "connecting:connect",
     "bench": "bench:bench",
     "status": "standing:status",
