@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "init": "initial:init",
     "connect": "connecting:connect",
     "bench": "bench:bench",
+    "doctor": "doctor:doctor",
     "status": "standing:status",
     "top": "standing:top",
     "ls": "operating:list_connections",
