@@ -95,8 +95,8 @@ def test_questions_are_asked_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
         asked.append(text)
         return answers[text]
 
-    monkeypatch.setattr(initial.click, "prompt", prompt)
-    monkeypatch.setattr(initial.click, "confirm", lambda text, default: False)
+    monkeypatch.setattr("click.prompt", prompt)
+    monkeypatch.setattr("click.confirm", lambda text, default: False)
     monkeypatch.setattr(initial, "SYSTEMD_RUNS", Path("/"))
     given = {"systemd": None, "address": None, "mounts": (), "tls_certificate": None, "tls_key": None, "admin": None, "user": None}
     found = initial._choices({**given, "workers": None}, True, Path("/tmp"))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.command import initial_texts
 from wsdaemon.command.initial_texts import InitialChoices, SystemdKind, _escaped, settings_text, unit_texts
 from wsdaemon.settings import ini
 
@@ -48,7 +47,7 @@ def test_a_service_of_a_home_directory_may_read_it() -> None:
 
 
 def test_a_python_without_twistd_runs_the_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(initial_texts.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     text = unit_texts(choices(systemd=SystemdKind.SERVICE), Path("/srv/ws.ini"))["wsdaemon.service"]
     assert "-m wsdaemon run -c /srv/ws.ini\n" in text
 

@@ -81,14 +81,14 @@ def check_limit(connect: Connect, headers: Headers) -> CheckFinding:
 
 
 def _refuses(raw: RawConnection, size: int) -> bool:
-    """Whether the server closes with 1009, or drops the connection, at the head of such a frame."""
+    """Whether the server closes with 1009 at the head of such a frame. A connection that only ends may have been cut by a proxy."""
     until = time.monotonic() + ANSWER_SECONDS
     with suppress(TimeoutError):
         raw.send_frame(2, b"x", size)
         while (left := until - time.monotonic()) > 0:
             frame = raw.frame(left)
             if frame is None:
-                return True
+                break
             if frame[0] == CLOSE:
                 return int.from_bytes(frame[1][:2], "big") == TOO_LARGE
     return False
