@@ -41,14 +41,14 @@ UPGRADE_FIX = {
 }
 
 FORWARDED_FIX = {
-    "nginx": "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded \"\";",
+    "nginx": "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded '';",
     "haproxy": "http-request set-header X-Forwarded-For %[src]",
     "ws.ini": "trusted_proxies = the addresses of your proxies, and no others",
 }
 
 SMUGGLED_FIX = {
-    "nginx": "underscores_in_headers off; ignore_invalid_headers on;",
-    "haproxy": "http-request del-header x_forwarded_for",
+    "nginx": "ignore_invalid_headers on; and a version of nginx that is not older than 1.21.1",
+    "haproxy": "no option accept-invalid-http-request",
 }
 
 
