@@ -23,7 +23,7 @@ def test_the_pages_are_those_of_the_help() -> None:
 def test_each_command_and_each_status_is_told() -> None:
     assert set(pages()) == {"wsdaemon.1", *(f"wsdaemon-{name}.1" for name in SUBCOMMANDS)}
     assert list(MEANINGS) == list(Exit)
-    assert r"\fB\-\-rate N\fR" in pages()["wsdaemon-bench.1"]
+    assert r"\fB\-r, \-\-rate N\fR" in pages()["wsdaemon-bench.1"]
 
 
 def test_the_pages_are_well_formed(tmp_path: Path) -> None:

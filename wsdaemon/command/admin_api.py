@@ -23,6 +23,7 @@ from .serving import config_option, settings_file
 
 if TYPE_CHECKING:
     from ..settings.admin import AdminSettings
+    from ..settings.model import Settings
 
 URL_VARIABLE = "WSDAEMON_ADMIN_URL"
 TOKEN_VARIABLE = "WSDAEMON_ADMIN_TOKEN"  # noqa: S105 - the name of the variable
@@ -187,7 +188,7 @@ def _pages_in(file: str, token: str | None) -> AdminPages:
             return AdminPages(where=f"unix:{path}", connect=lambda: UnixHttpConnection(path), token=token)
         case TcpAddress(port=port, interface=interface) if port:
             host = _reachable(interface)
-            secure = _context_of(admin)
+            secure = _context_of(settings, admin)
             where = f"{'http' if secure is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
             named = next((str(name) for name in admin.hosts if not str(name).startswith("*")), None)
             return AdminPages(where=where, connect=_over_tcp(host, port, secure), token=token, host=named)
@@ -204,14 +205,16 @@ def _reachable(interface: str | None) -> str:
     return interface
 
 
-def _context_of(admin: AdminSettings) -> ssl.SSLContext | None:
-    """The TLS context for pages of this machine: it takes the very certificate of the INI file, whatever name that has."""
-    certificate = getattr(admin, "tls_certificate", None)
-    if certificate is None:
+def _context_of(settings: Settings, admin: AdminSettings) -> ssl.SSLContext | None:
+    """The TLS context for pages of this machine: it takes the very certificates of the INI file, whatever names they have."""
+    if not admin.secure:
         return None
-    context = ssl.create_default_context(cafile=str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    for path in (admin.tls_certificate, *(each.certificate for each in settings.tls if each.name in admin.tls)):
+        if path is not None:
+            context.load_verify_locations(cafile=path)
     return context
 
 

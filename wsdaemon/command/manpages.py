@@ -66,9 +66,10 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for each in command.get_params(context):
-        record = each.get_help_record(context)
-        if record is not None:
-            yield from (".TP", f"\\fB{_escaped(record[0])}\\fR", _escaped(record[1]))
+        if isinstance(each, click.Option) and not each.hidden:
+            names = ", ".join((*each.opts, *each.secondary_opts))
+            value = "" if each.is_flag else f" {each.make_metavar(context)}"
+            yield from (".TP", f"\\fB{_escaped(names)}{_escaped(value)}\\fR", _escaped(each.help or ""))
 
 
 def _paragraphs(text: str) -> Iterator[str]:

@@ -55,7 +55,7 @@ def check(settings: Settings, directory: Path, system: System | None = None) -> 
             if not listener.mounts or mount.path in listener.mounts:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
-        print(f"admin: http on {settings.admin.address}")
+        print(f"admin: {'https' if settings.admin.secure else 'http'} on {settings.admin.address}")
     if checked.workers is not None:
         print(f"workers: {checked.workers}")
     print(f"{settings.source} is good")
