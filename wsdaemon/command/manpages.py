@@ -66,10 +66,11 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for each in command.get_params(context):
-        if isinstance(each, click.Option) and not each.hidden:
+        if isinstance(each, click.Option) and "--help" not in each.opts:  # its names depend on how the command was begun
             names = ", ".join((*each.opts, *each.secondary_opts))
             value = "" if each.is_flag else f" {each.make_metavar(context)}"
             yield from (".TP", f"\\fB{_escaped(names)}{_escaped(value)}\\fR", _escaped(each.help or ""))
+    yield from (".TP", "\\fB\\-h, \\-\\-help\\fR", "Show the help.")
 
 
 def _paragraphs(text: str) -> Iterator[str]:
