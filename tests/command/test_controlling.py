@@ -64,7 +64,7 @@ def test_the_status_is_the_answers(answer: dict[str, Any], status: Exit, text: s
 
 def test_results_that_progress_has_told_are_not_told_again(tmp_path: Path) -> None:
     change = "[logging] level: info > debug"
-    answer = [{"line": change}, {"status": 0, "changes": [change], "restart": ["[daemon] workers"]}]
+    answer: list[dict[str, Any]] = [{"line": change}, {"status": 0, "changes": [change], "restart": ["[daemon] workers"]}]
     with control_server(tmp_path / "s", lambda request: answer):
         ended = CliRunner().invoke(cli, ["reload", "--dry-run", "--control", str(tmp_path / "s")])
         assert ended.stdout == "[logging] level: info > debug\nrestart: [daemon] workers\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tests.live.test_edge_recipes import accepting, free_port, nginx
 from tests.support.daemon import TLS_ECHO, Daemon, Program, make_certificate, program
 
 pytestmark = pytest.mark.live
+
+WHOLE = os.environ.get("WSDAEMON_DOCTOR") == "whole"
+"""In a nightly run."""
 
 BEHIND = """
 [listener:web]
@@ -91,6 +95,7 @@ def test_a_broken_nginx(tmp_path: Path) -> None:
         check_the_broken_way(tmp_path, port)
 
 
+@pytest.mark.skipif(not WHOLE, reason="takes long: WSDAEMON_DOCTOR=whole runs it")
 def test_a_broken_haproxy(tmp_path: Path) -> None:
     port = free_port()
     with Daemon(tmp_path, BEHIND) as daemon:
