@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet import defer
@@ -28,7 +28,7 @@ from .ops.log_twistd import destination, log_for_twistd, syslog_prefix
 from .ops.log_twistd import install as install_log
 from .ops.logs import DaemonLog, LogOptions
 from .settings import ini
-from .settings.model import Settings
+from .settings.model import LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
 from .settings.reference import effective, reference_path
 from .version import __version__
@@ -120,6 +120,14 @@ def fail(text: str, descriptor: int = 2) -> NoReturn:
     sys.exit(1)
 
 
+def same_file(one: int, other: int) -> bool:
+    """Whether two descriptors lead to one file, pipe or terminal. True if one of them is closed."""
+    try:
+        return os.path.samestat(os.fstat(one), os.fstat(other))
+    except OSError:
+        return True
+
+
 class DaemonService(Service):
     """A daemon as twistd starts and stops it."""
 
@@ -152,6 +160,20 @@ class DaemonService(Service):
         control = ControlChannel(partial(take_socket, options.settings, options.directory), served.operations, loop_of(reactor))
         self._process = Process(served, reactor, options.signals, reopen_log=self._reopen_log, control=control)
         self._go_on(self._process.open)
+        self._add_reload(served)
+
+    def _add_reload(self, served: Daemon | Supervisor) -> None:
+        """The command `reload`, and SIGHUP, read the settings file again."""
+        if self._options.settings.daemon.workers is not None:
+            cast("Supervisor", served).reload_from_file()
+            return
+        from .daemon.reload import reloading_of
+
+        def choose_levels(chosen: LoggingSettings) -> None:
+            if self._log is not None:
+                self._log.choose(chosen.level, chosen.levels)
+
+        served.operations.add("reload", reloading_of(cast("Daemon", served), self._options.directory, choose_levels))
 
     def _make(self, reactor: Any) -> Daemon | Supervisor:
         """The daemon itself, or the supervisor of several processes. The modules of the other one are not imported."""
@@ -209,7 +231,7 @@ class DaemonService(Service):
         """End the start as twistd does for an exception, but without its traceback: no pidfile stays, and the operator is told."""
         in_log = self._terminal != 2 or self._twistd.get("logfile") or self._twistd.get("syslog")
         destination = str(self._options.settings.logging.destination)
-        if in_log or destination not in ("auto", "stdout"):  # else it would stand on the terminal twice
+        if in_log or destination not in ("auto", "stdout") or not same_file(1, self._terminal):  # else it would stand on the terminal twice
             logger.error("{problem}", problem=text)
         self._forget_pidfile()
         self._tell_twistd(b"1 the start failed")
