@@ -40,6 +40,7 @@ DIRECT = {
     "daemon/capacity.py": OPERATOR,
     "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
+    "daemon/drain.py": OPERATOR,
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,
     "daemon/keeper.py": CHILDREN,

@@ -16,7 +16,7 @@ from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.asgi import ApplicationForm
 from wsdaemon.settings.control import ControlForm
-from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, WholeForm
+from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, RangeForm, SizeForm, WholeForm
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
@@ -49,6 +49,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     CloseCodeForm: "int",
     SizeForm: "int | str",
     DurationForm: "float | str | timedelta",
+    RangeForm: "str | tuple[float, float]",
     FlagForm: "bool",
     FileForm: "str | PathLike[str] | None",
     SecretForm: "str | PathLike[str] | None",

@@ -115,6 +115,9 @@ class ServerOptions(MountOptions, total=False):
     """The options of [daemon], [logging] and [listener:NAME], and those of mounts, which every route starts from."""
 
     drain_timeout: float | str | timedelta
+    drain_grace: float | str | timedelta
+    drain_over: float | str | timedelta
+    drain_retry: str | tuple[float, float]
     stall_warning: float | str | timedelta
     workers: int | str | None
     worker_timeout: float | str | timedelta

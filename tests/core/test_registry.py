@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.fakes import App, Client, Loop, Watcher, closing, house, request
+from wsdaemon.core.drain import restart
 from wsdaemon.core.registry import Connections, Count, Place
+
+ENDING = restart((5.0, 5.0))
 
 
 def test_a_place_is_taken_in_all_counts() -> None:
@@ -62,7 +65,7 @@ def test_the_registry_of_open_connections() -> None:
 
 def test_draining_nothing_waits_for_nothing() -> None:
     with Loop() as loop:
-        task = loop.create_task(Connections().drain(10))
+        task = loop.create_task(Connections().drain(10, ENDING))
         loop.settle()
         assert task.result() == 0
 
@@ -71,14 +74,14 @@ def test_who_opens_while_all_are_closed_is_closed_too() -> None:
     """A mounted class may take its time to let a client in, and the drain may begin meanwhile."""
     with house() as made:
         connections = Connections()
-        task = made.loop.create_task(connections.drain(10))
+        task = made.loop.create_task(connections.drain(10, ENDING))
         made.loop.settle()
         app = App()
         client = made.make_wire(app)
         connections.add(client.connection)
-        assert client.frames() == [closing(1001, "server is shutting down")]
+        assert client.frames() == [closing(1012, "restart; retry=5")]
         client.answer_close()
-        assert app.ends == [(1001, "server is shutting down")]
+        assert app.ends == [(1012, "restart; retry=5")]
         assert task.done()
 
 
@@ -86,13 +89,13 @@ def test_who_opens_late_and_does_not_answer_is_dropped_in_time() -> None:
     """The app does not see it, and no ping takes the place of the deadline."""
     with house() as made:
         connections = Connections()
-        made.loop.create_task(connections.drain(10))
+        made.loop.create_task(connections.drain(10, ENDING))
         made.loop.settle()
         app, watcher = App(), Watcher()
         watcher.opened = connections.add  # type: ignore[method-assign]
         wire = made.make_wires(app, watcher, ping_interval=25.0, close_timeout=1.0)
         client = Client(made.loop, wire, watcher, wire.policy.wheel, request(), -1)
-        assert client.frames() == [closing(1001, "server is shutting down")]
+        assert client.frames() == [closing(1012, "restart; retry=5")]
         made.loop.advance(1.1)
         assert client.transport.aborted
         assert app.connections == []
@@ -105,10 +108,10 @@ def test_a_drain_ends_with_the_last_close() -> None:
         for client in clients:
             client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
             connections.add(client.connection)
-        task = made.loop.create_task(connections.drain(10))
+        task = made.loop.create_task(connections.drain(10, ENDING))
         made.loop.settle()
         for client in clients:
-            assert client.frames() == [closing(1001, "server is shutting down")]
+            assert client.frames() == [closing(1012, "restart; retry=5")]
         clients[0].answer_close()
         assert not task.done()
         clients[1].answer_close()
@@ -121,11 +124,11 @@ def test_a_drain_drops_those_that_do_not_close() -> None:
         client = made.make_wire(App(), close_timeout=60.0)
         client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
         connections.add(client.connection)
-        task = asyncio.ensure_future(connections.drain(3, 1012, "restart"))
+        task = asyncio.ensure_future(connections.drain(3, ENDING))
         made.loop.advance(2.9)
         assert not task.done()
         made.loop.advance(0.2)
         assert task.result() == 1
         assert client.transport.aborted
-        assert client.frames() == [closing(1012, "restart")]
+        assert client.frames() == [closing(1012, "restart; retry=5")]
         assert client.count.now == 0

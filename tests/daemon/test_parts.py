@@ -256,4 +256,4 @@ def test_without_systemd_nothing_runs(loop: Loop) -> None:
 
 
 def test_the_states_as_they_are_shown() -> None:
-    assert [state.value for state in State] == ["starting", "ready", "draining", "stopped"]
+    assert [state.value for state in State] == ["starting", "ready", "drained", "draining", "stopped"]

@@ -43,6 +43,10 @@ class Served:
     def drop(self) -> None:
         self.calls.append("drop")
 
+    async def leave(self) -> None:
+        self.calls.append("leave")
+        await asyncio.get_running_loop().create_future()
+
     async def stop(self) -> None:
         self.calls.append("stop")
 
@@ -88,6 +92,37 @@ def test_a_start_that_a_signal_ends_leaves_nothing_open(reactor: Any) -> None:
     with pytest.raises(StartStopped):
         process.start()
     assert served.calls == ["open", "start", "close"]
+
+
+def served_process(reactor: Any) -> tuple[Served, Signals, Process]:
+    """A process that has started; the reactor calls stop() when it is told to end."""
+    served, signals = Served(), Signals()
+    process = Process(served, reactor, signals, own_process=False)
+    process.open()
+    process.start()
+    reactor.addSystemEventTrigger("before", "shutdown", process.stop)
+    served.calls.clear()
+    return served, signals, process
+
+
+def test_sigterm_serves_on_for_the_grace_and_a_second_signal_ends_it(reactor: Any) -> None:
+    served, signals, process = served_process(reactor)
+
+    def second() -> None:
+        assert served.calls == ["leave"], "it does not stop yet"
+        signals._stop_asked(signal.SIGTERM, None)
+
+    reactor.callWhenRunning(signals._stop_asked, signal.SIGTERM, None)
+    reactor.callWhenRunning(lambda: process.loop.call_later(0, process.loop.call_soon, second))
+    reactor.run(installSignalHandlers=False)
+    assert served.calls == ["leave", "drop", "stop"]
+
+
+def test_sigint_knows_no_grace(reactor: Any) -> None:
+    served, signals, _ = served_process(reactor)
+    reactor.callWhenRunning(signals._stop_asked, signal.SIGINT, None)
+    reactor.run(installSignalHandlers=False)
+    assert served.calls == ["stop"]
 
 
 class Channel:

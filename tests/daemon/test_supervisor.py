@@ -80,7 +80,7 @@ class FakeChild:
 class House:
     """A supervisor on a loop whose clock stands still, with two workers."""
 
-    def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, folder: Path, **daemon: object) -> None:
+    def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, folder: Path, *, admin: bool = False, **daemon: object) -> None:
         self.loop = loop
         self.started: list[FakeChild] = []
         self.failures: list[str] = []
@@ -91,7 +91,7 @@ class House:
         self.notified.setblocking(False)
         heritage = Heritage(text="", directory=folder, log=InheritedLog(destination="stdout", prefix=""))
         environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "90000000"}
-        self.supervisor = Supervisor(settings(folder, **daemon), loop, heritage, failed=self.failures.append, environ=environ)
+        self.supervisor = Supervisor(settings(folder, admin=admin, **daemon), loop, heritage, failed=self.failures.append, environ=environ)
 
     def monotonic_ns(self) -> int:
         return int(self.loop.time() * 1e9)
@@ -145,12 +145,14 @@ class House:
                 return told
 
 
-def settings(folder: Path, **daemon: object) -> Settings:
+def settings(folder: Path, *, admin: bool = False, **daemon: object) -> Settings:
     sections = [
         section("daemon", **{"workers": 2, "worker_timeout": "30s", **daemon}),
         section("listener:web", address=f"unix:{folder}/ws.sock"),
         section("mount:/echo", app="echo"),
     ]
+    if admin:
+        sections.append(section("admin", address=f"unix:{folder}/admin.sock:mode=600"))
     return build(sections, "ws.ini")
 
 
@@ -356,3 +358,35 @@ def test_the_supervisor_imports_nothing_that_serves_clients() -> None:
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+def test_sigterm_leaves_the_workers_accepting_for_the_grace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Loop() as loop:
+        house = House(loop, monkeypatch, tmp_path, admin=True)
+        house.supervisor.open()
+        house.start()
+        house.told_systemd()
+        leaving = house.run(house.supervisor.leave())
+        assert house.supervisor.state is State.DRAINING
+        assert house.told_systemd() == ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=20000000"]
+        house.latest(1).process.returncode = -9
+        house.pass_time(4.5, [0, 2])
+        assert not leaving.done() and [child.channel.sent for child in house.started[:3]] == [["worker"], ["serve"], ["serve"]]
+        house.be_ready(1)
+        assert house.latest(1).channel.sent == ["serve"], "a worker that is replaced meanwhile serves, too"
+        house.pass_time(0.75, [0, 1, 2])
+        assert leaving.done()
+        house.supervisor.close()
+        house.notified.close()
+
+
+def test_a_drain_without_a_stop_is_the_workers_to_do(house: House) -> None:
+    house.start()
+    house.supervisor.drain(120.0)
+    states = [house.supervisor.state]
+    assert house.latest(1).channel.sent[-1] == house.latest(2).channel.sent[-1] == "drain"
+    house.supervisor.resume()
+    assert [*states, house.supervisor.state] == [State.DRAINED, State.READY]
+    assert house.latest(1).channel.sent[-1] == "resume"
+    task = house.run(house.supervisor.leave())
+    assert task.done(), "there is no admin page to tell a balancer"

@@ -90,5 +90,5 @@ def test_a_page_is_told_that_the_daemon_goes_away(browser: Browser, tmp_path: Pa
     with Daemon(tmp_path, ECHO.replace("= echo", "= app:app")) as daemon:
         browser.go(daemon.url(scheme="http"))
         told = browser.run(UNTIL_CLOSED % {"url": daemon.url()})
-        assert (told["code"], told["clean"]) == (1001, True)
+        assert (told["code"], told["clean"]) == (1012, True)
         assert daemon.wait() == 0

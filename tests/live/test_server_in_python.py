@@ -107,7 +107,7 @@ def test_stop_drains(tmp_path: Path) -> None:
         "    client.send('a')\n    client.recv()\n    print(len(server.connections))\n    server.stop()\n"
         "    try:\n        client.recv()\n    except Exception as error:\n        print(error.rcvd.code)\n"
     )
-    assert answers(run_program(tmp_path, APP + drain)) == ["1", "1001"]
+    assert answers(run_program(tmp_path, APP + drain)) == ["1", "1012"]
 
 
 def test_tls(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_run_forever_until_a_signal(tmp_path: Path, number: signal.Signals) -> N
             program.tell(number)
             with pytest.raises(ConnectionClosed):
                 client.recv(SECONDS)
-            assert client.close_code == 1001
+            assert client.close_code == 1012
         assert program.wait() == 0
         program.output.wait_for("^after$")
 

@@ -1,4 +1,4 @@
-"""The end of a daemon: no new clients, 1001 for the others, a bounded wait, and status 0."""
+"""The end of a daemon: no new clients, 1012 for the others, a bounded wait, and status 0."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPGRADE = (
     b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-GOING_AWAY = b"\x03\xe9"
+RESTART = b"\x03\xf4"
 
 
 def silent_client(daemon: Daemon) -> socket.socket:
@@ -42,12 +42,12 @@ def close_code(client: ClientConnection) -> int | None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_closes_with_1001_and_ends_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_closes_with_1012_and_ends_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
     with Daemon(tmp_path) as daemon, daemon.connect() as one, daemon.connect() as two:
         check_echo(one)
         check_echo(two)
         daemon.tell(number)
-        assert (close_code(one), close_code(two)) == (1001, 1001)
+        assert (close_code(one), close_code(two)) == (1012, 1012)
         assert daemon.wait() == 0
 
 
@@ -55,7 +55,7 @@ def test_tls_connections_are_drained_too(tmp_path: Path) -> None:
     context = make_certificate(tmp_path)
     with Daemon(tmp_path, TLS_ECHO) as daemon, daemon.connect(ssl=context) as client:
         daemon.tell(signal.SIGTERM)
-        assert close_code(client) == 1001
+        assert close_code(client) == 1012
         assert daemon.wait() == 0
 
 
@@ -65,13 +65,13 @@ def test_what_was_sent_before_the_signal_is_still_answered(tmp_path: Path) -> No
         client.send(payload)
         assert client.recv(SECONDS) == payload
         daemon.tell(signal.SIGTERM)
-        assert close_code(client) == 1001
+        assert close_code(client) == 1012
 
 
 def test_nobody_new_is_let_in_during_the_drain(tmp_path: Path) -> None:
     with Daemon(tmp_path, LONG_DRAIN) as daemon, silent_client(daemon) as silent:
         daemon.tell(signal.SIGTERM)
-        assert GOING_AWAY in silent.recv(100)
+        assert RESTART in silent.recv(100)
         with pytest.raises(ConnectionRefusedError):
             daemon.connect()
         assert daemon.running
@@ -88,8 +88,8 @@ def test_a_client_that_does_not_answer_is_dropped_when_the_time_is_up(tmp_path: 
 def test_a_client_that_answers_late_is_waited_for(tmp_path: Path) -> None:
     with Daemon(tmp_path, LONG_DRAIN) as daemon, silent_client(daemon) as late:
         daemon.tell(signal.SIGTERM)
-        assert GOING_AWAY in late.recv(100)
-        late.sendall(b"\x88\x82\x00\x00\x00\x00" + GOING_AWAY)
+        assert RESTART in late.recv(100)
+        late.sendall(b"\x88\x82\x00\x00\x00\x00" + RESTART)
         assert daemon.wait() == 0
         assert "did not close in time" not in daemon.log
 
@@ -98,7 +98,7 @@ def test_a_client_that_answers_late_is_waited_for(tmp_path: Path) -> None:
 def test_a_second_signal_stops_at_once(tmp_path: Path, second: signal.Signals) -> None:
     with Daemon(tmp_path, LONG_DRAIN) as daemon, silent_client(daemon) as silent:
         daemon.tell(signal.SIGTERM)
-        assert GOING_AWAY in silent.recv(100)
+        assert RESTART in silent.recv(100)
         daemon.tell(second)
         assert daemon.wait() == 0
 
@@ -120,6 +120,6 @@ def test_a_coroutine_sees_the_end_and_may_finish(tmp_path: Path) -> None:
     with Daemon(tmp_path, ECHO.replace("= echo", "= app:app")) as daemon, daemon.connect() as client:
         check_echo(client)
         daemon.tell(signal.SIGTERM)
-        assert close_code(client) == 1001
+        assert close_code(client) == 1012
         assert daemon.wait() == 0
         daemon.output.wait_for("stdout  finished")

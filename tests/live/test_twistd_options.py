@@ -70,7 +70,7 @@ def test_to_the_background_and_back(tmp_path: Path) -> None:
             check_echo(two)
             os.kill(pid, signal.SIGTERM)
             wait_for_end(pid)
-            assert (one.close_code or 1001, two.close_code or 1001) == (1001, 1001)
+            assert (one.close_code or 1012, two.close_code or 1012) == (1012, 1012)
         assert not (tmp_path / "ws.pid").exists()
         assert "Server Shut Down." in (tmp_path / "ws.log").read_text()
 

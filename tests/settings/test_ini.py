@@ -198,8 +198,8 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
             "[daemon]\nzzz = 1",
             (
                 ":6: [daemon] zzz: unknown key; "
-                "the keys here are drain_timeout, start_timeout, stall_warning, workers, worker_timeout, control, max_connections, "
-                "retry_after, python_path, "
+                "the keys here are drain_timeout, drain_grace, drain_over, drain_retry, start_timeout, stall_warning, workers, "
+                "worker_timeout, control, max_connections, retry_after, python_path, "
                 "accelerator"
             ),
         ),

@@ -19,7 +19,7 @@ from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AuthNameForm
 from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.control import ControlForm
-from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, SizeForm, TokenForm, WholeForm
+from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, RangeForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
 from wsdaemon.settings.network import NameForm, NetworkForm, ReachedHostForm
@@ -95,6 +95,7 @@ samples: dict[type[Form[Any]], list[str]] = {
     CloseCodeForm: ["1000", "1013", "3000", "4999"],
     ReferenceForm: ["", "my.module:Factory"],
     WorkersForm: ["", "auto", "1", "256"],
+    RangeForm: ["1s-30s", "1500ms-1h", "5s-5s"],
     ControlForm: ["auto", "none", "unix:/run/ws.sock"],
     NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
     ReachedHostForm: ["www.Example.com", "*.example.com", "bücher.example", "192.0.2.7", "::1", "[2001:DB8::7]"],
@@ -130,7 +131,7 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case CloseCodeForm() | NetworkForm() | ReachedHostForm() | ReferenceForm() | WorkersForm() | ControlForm():
+        case CloseCodeForm() | ControlForm() | NetworkForm() | RangeForm() | ReachedHostForm() | ReferenceForm() | WorkersForm():
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)

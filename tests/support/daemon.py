@@ -52,8 +52,16 @@ def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[st
 
 def write_settings(folder: Path, text: str) -> Path:
     path = folder / "ws.ini"
-    path.write_text(text)
+    path.write_text(without_grace(text))
     return path
+
+
+def without_grace(text: str) -> str:
+    """Settings with admin pages, with which a daemon would serve on for five seconds after each SIGTERM, unless they name `drain_grace`."""
+    if "[admin]" not in text or "drain_grace" in text:
+        return text
+    key = "[daemon]\ndrain_grace = 0\n"
+    return text.replace("[daemon]\n", key, 1) if "[daemon]\n" in text else f"{text}\n{key}"
 
 
 def command(settings: Path, twistd: Sequence[str] = FOREGROUND, options: Sequence[str] = ()) -> list[str]:

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.closing import GOING_AWAY, NORMAL, ConnectionClosed
+from ..core.closing import GOING_AWAY, NORMAL, SERVICE_RESTART, ConnectionClosed
 from .delays import Backoff, is_about_the_token, is_final
 from .errors import ConnectFailed
 from .silence import Silence
@@ -202,7 +202,7 @@ class Life:
         if self.state is ClientState.CLOSED:
             return
         self.state = ClientState.CLOSED
-        if isinstance(error, ConnectionClosed) and error.code in (NORMAL, GOING_AWAY):
+        if isinstance(error, ConnectionClosed) and error.code in (NORMAL, GOING_AWAY, SERVICE_RESTART):
             error = None
         self._owner.finished(error)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from .background import Background
 from .closing import GOING_AWAY
 from .connection import Connection
+from .drain import Ending, close_evenly
 
 
 class Count:
@@ -54,7 +55,8 @@ class Connections:
         self._boot = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._emptied: asyncio.Future[None] | None = None
-        self._ending: tuple[int, str] | None = None
+        self._hurried: asyncio.Future[float] | None = None
+        self._ending: Ending | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -80,7 +82,7 @@ class Connections:
         """Add a connection. During a drain it is closed at once: it may have been admitted before the drain began."""
         self._open[connection.id] = connection
         if self._ending is not None:
-            connection.close(*self._ending)
+            connection.close(*self._ending())
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection.id, None)
@@ -99,18 +101,34 @@ class Connections:
         for connection in self:
             connection.abort()
 
-    async def drain(self, patience: float, code: int = GOING_AWAY, reason: str = "server is shutting down") -> int:
-        """Close all connections with `code`, later ones too; wait up to `patience` seconds, then abort the rest. Returns their number."""
-        self._ending = code, reason
+    async def drain(self, patience: float, ending: Ending, over: float = 0.0) -> int:
+        """Close all connections, later ones too, with the codes and reasons of `ending`: in random order, evenly over `over` seconds.
+
+        Then wait up to `patience` seconds, and abort the rest. Returns their number.
+        """
+        self._ending = ending
         if not self._open:
             return 0
-        self._emptied = asyncio.get_running_loop().create_future()
-        self.close_all(code, reason)
-        await asyncio.wait([self._emptied], timeout=patience)
+        loop = asyncio.get_running_loop()
+        emptied, hurried = self._emptied, self._hurried = loop.create_future(), loop.create_future()
+        closing = loop.create_task(close_evenly(list(self), over, ending))
+        await asyncio.wait([closing, emptied, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            closing.cancel()
+            for connection in self:  # does nothing on those that are closing
+                connection.close(*ending())
+        await asyncio.wait([emptied, hurried], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if hurried.done():
+            await asyncio.wait([emptied], timeout=hurried.result())
         left = list(self)
         for connection in left:
             connection.abort()
         if left:
-            await asyncio.wait([self._emptied], timeout=1.0)  # an abort ends within one turn of the loop
-        self._emptied = None
+            await asyncio.wait([emptied], timeout=1.0)  # an abort ends within one turn of the loop
+        self._emptied = self._hurried = None
         return len(left)
+
+    def hurry(self, patience: float) -> None:
+        """A drain that is under way closes all that are left now, and waits no longer than this."""
+        if self._hurried is not None and not self._hurried.done():
+            self._hurried.set_result(patience)

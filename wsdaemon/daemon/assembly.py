@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from ..core.contract import StartingApp, StoppingApp
 from ..core.descriptors import raise_limit
+from ..core.drain import restart
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
@@ -18,16 +19,18 @@ from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
 from ..ops.stalls import StallWatch
+from ..ops.systemd import Notifier
 from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
 from .capacity import app_descriptors, read_system, tell
+from .drain import Drain, Leaving, StopExtension
 from .global_reactor import needs_global_reactor
 from .listeners import ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
-from .parts import AppStep, Drain, StartError, State, Step, Timers
+from .parts import AppStep, StartError, State, Step, Timers
 from .resources import Resources
 from .sockets import ADMIN
 from .watch import Watch
@@ -55,6 +58,7 @@ class Assembly:
     parts: Sequence[Step]
     listening: Listening
     drain: Drain
+    leaving: Leaving
     reloads: Sequence[Callable[[], None]]
 
     def reload(self) -> None:
@@ -65,13 +69,16 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], pages: AnswerPage | None, shared: Shared | None = None,
+    connections: Connections, calls: ThreadCalls, state: Callable[[], State], notifier: Notifier, pages: AnswerPage | None,
+    shared: Shared | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
     open_files = raise_file_limit(settings)
     if shared is None:  # of workers the supervisor tells it, once
         tell(settings, replace(read_system(), open_files=open_files))
     count = Count(settings.daemon.max_connections)
+    ending, extension = restart(settings.daemon.drain_retry), StopExtension(notifier, loop)
+    leaving = Leaving(settings, connections, ending, state, notifier, extension)
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
@@ -84,7 +91,7 @@ def assemble(
         prepare(settings, mount, resources, reactor)
     entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
     listener_maker = ListenerMaker(
-        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: state() is not State.READY,
+        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: listening.closed,
         turns=turns, send=resources.frames.send, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
     )  # fmt: skip
@@ -99,7 +106,7 @@ def assemble(
     reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
     if settings.admin is not None and round_trips is not None:
         admin = make_admin(
-            settings, settings.admin, resources, loop=loop, wheel=wheel, state=state, frames=reader, count=count, watch=watch,
+            settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
             round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
             workers=None if shared is None else shared.workers,
         )  # fmt: skip
@@ -121,9 +128,10 @@ def assemble(
         reloads.append(renewal.reload)
     if settings.daemon.stall_warning:
         parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
-    parts.append(drain := Drain(connections, settings.daemon.drain_timeout))
+    of_daemon = settings.daemon
+    parts.append(drain := Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension))
     listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
-    return Assembly(mounts, listeners, parts, listening, drain, reloads)
+    return Assembly(mounts, listeners, parts, listening, drain, leaving, reloads)
 
 
 def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: object) -> None:

@@ -7,6 +7,8 @@ a JSON object; `kind` says which:
     ready                                   serve                 a worker: accept clients from now on
     failed   reason                         stop                  drain and end
     stopping                                drop                  do not wait for clients any more
+                                            drain   over          a worker: close the present connections evenly, and accept on
+                                            resume                a worker: the drain is over
                                             reload                read certificates and secrets again
                                             log                   one descriptor, the log file that the supervisor has opened anew
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub

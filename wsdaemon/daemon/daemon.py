@@ -20,6 +20,7 @@ from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
 from .control import Operations, Say
+from .drain import add_drain
 from .mounts import app_names
 from .parts import State, Step, Watchdog, start_in_order, stop_in_order
 from .resources import take_resources
@@ -52,7 +53,7 @@ class Daemon:
         self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(
             assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, pages=pages, shared=shared,
+            calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
         self._started, self._before, self.drop = list[Step](), before, self.connections.abort_all
         self.operations, self.since = operations_of(self), time.time()
@@ -62,6 +63,7 @@ class Daemon:
         self._resources = self._take()
         self.assembly = self._assemble(self._resources)
         self.mounts, self.listeners, self.state = self.assembly.mounts, self.assembly.listeners, State.STARTING
+        self.leave, self.reload = self.assembly.leaving.grace, self.assembly.reload
 
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
@@ -84,7 +86,7 @@ class Daemon:
         self.state = State.STOPPED
 
     async def stop(self) -> None:
-        """Accept no more, close each connection with 1001, wait up to `drain_timeout`, abort the rest, stop the apps."""
+        """Accept no more, close each connection with 1012 over `drain_over`, wait up to `drain_timeout`, abort the rest, stop the apps."""
         if self._started:
             started, self._started, self.state = self._started, [], State.DRAINING
             self.notifier.stopping("draining")
@@ -93,19 +95,17 @@ class Daemon:
             self.close()
             log.info("stopped")
 
-    def reload(self) -> None:
-        """SIGHUP: read certificates and the files of authentication again, for new handshakes."""
-        self.assembly.reload()
-
 
 def operations_of(daemon: Daemon) -> Operations:
     """The operator's commands to a daemon, with `status` as the first."""
     operations = Operations(lambda: daemon.state.value)
     operations.add("status", partial(status_of, daemon), looks=True)
+    add_drain(operations, lambda: daemon.assembly.leaving)
     return operations
 
 
 async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """The answer of a daemon of one process."""
     ports = [listener.port for listener in daemon.listeners]
-    return describe(daemon.settings, state=daemon.state.value, since=daemon.since, ports=ports, connections=len(daemon.connections))
+    state, connections = daemon.assembly.leaving.state().value, len(daemon.connections)
+    return describe(daemon.settings, state=state, since=daemon.since, ports=ports, connections=connections)

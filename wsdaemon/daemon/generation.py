@@ -70,11 +70,11 @@ class Generation:
             keeper.later = True
         self.tell_workers("serve")
 
-    def tell_workers(self, kind: str) -> None:
+    def tell_workers(self, kind: str, **fields: float | None) -> None:
         """Send a message to each worker that runs."""
         for keeper in self.workers:
             if keeper.child is not None:
-                keeper.child.channel.send(kind)
+                keeper.child.channel.send(kind, (), **fields)
 
     def tell_all(self, kind: str, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the hub and each worker that runs."""

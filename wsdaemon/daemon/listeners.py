@@ -193,18 +193,22 @@ class Listening:
         self._served = list(zip(listeners, sockets, settings, strict=True))
         self._paths = paths
         self._announced = announced
+        self.closed = True
+        """Whether newcomers are answered 503."""
 
     async def start(self) -> None:
         self.begin()
 
     def begin(self) -> None:
         """Accept from now on."""
+        self.closed = False
         for listener, _, _ in self._served:
             listener.start()
         if not self._announced:
             announce([(settings, listener.port) for listener, _, settings in self._served], self._paths)
 
     async def stop(self) -> None:
+        self.closed = True
         for listener, bound, _ in self._served:
             bound.release()
             listener.stop()

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from ..core.closing import GOING_AWAY
 from ..core.contract import StartFailed, StartingApp, StoppingApp
-from ..core.registry import Connections
 from ..core.wheel import Wheel
 from ..ops.systemd import Notifier
 
@@ -28,6 +26,8 @@ log = Logger(namespace="wsdaemon")
 class State(enum.Enum):
     STARTING = "starting"
     READY = "ready"
+    DRAINED = "drained"
+    """The operator has taken the daemon out of its balancer: it serves newcomers, and readiness says 503."""
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -176,31 +176,3 @@ class AppStep:
     async def stop(self) -> None:
         if isinstance(self._app, StoppingApp):
             await self._app.stop()
-
-
-class Drain:
-    """The open connections and their work as a part of the daemon: it begins empty, and at the end each connection is closed."""
-
-    name = "connections"
-
-    def __init__(self, connections: Connections, patience: float) -> None:
-        """`patience`: seconds for connections to close by themselves, and for apps to finish their work; the rest is dropped then."""
-        self._connections = connections
-        self._patience = patience
-        self._code = GOING_AWAY
-
-    def hurry(self, patience: float, code: int) -> None:
-        """Close with another code, and wait no longer than this."""
-        self._patience, self._code = min(patience, self._patience), code
-
-    async def start(self) -> None:
-        """Nothing to do."""
-
-    async def stop(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience
-        self._connections.background.ending = True
-        aborted = await self._connections.drain(self._patience, self._code)
-        if aborted:
-            log.warn("{count} connections did not close in time and were dropped", count=aborted)
-        await self._connections.background.finish(end - loop.time(), log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -31,6 +32,9 @@ class Served(Protocol):
     def drop(self) -> None:
         """Wait for no client any more."""
 
+    def leave(self) -> Coroutine[Any, Any, None]:
+        """SIGTERM, before stop(): be not ready any more, and serve on for `drain_grace`."""
+
     def stop(self) -> Coroutine[Any, Any, None]:
         """Drain and stop."""
 
@@ -48,6 +52,7 @@ class Process:
         self._signals = signals
         self._reopen_log = reopen_log
         self._own_process = own_process
+        self._leaving: asyncio.Task[None] | None = None
         self._control = control
         self.loop = loop_of(reactor)
         if control is not None:
@@ -82,7 +87,8 @@ class Process:
         if self._own_process:
             settle()
             hold_signals(self._reactor, self._signals)
-        self._signals.direct(self.loop, lambda: stop_reactor(self._reactor), self._served.drop, self.reload, self.reopen_log)
+        stop = partial(stop_reactor, self._reactor)
+        self._signals.direct(self.loop, stop, self._drop, self.reload, self.reopen_log, self._leave)
 
     async def _start(self) -> None:
         if self._control is not None:
@@ -102,6 +108,14 @@ class Process:
         self.reopen_log()
         self._served.reload()
 
+    def _leave(self) -> None:
+        self._leaving = self.loop.create_task(self._served.leave())
+        self._leaving.add_done_callback(lambda leaving: stop_reactor(self._reactor))
+
+    def _drop(self) -> None:
+        self._served.drop()
+        stop_reactor(self._reactor)
+
     def reopen_log(self) -> bool:
         """SIGUSR1: open the log anew, and nothing else. False if the old file stays in use, because the new one cannot be opened."""
         return self._reopen_log() is not False
@@ -113,6 +127,8 @@ class Process:
 
     def stop(self) -> Deferred[None]:
         """Drain and stop. The Deferred is for the reactor, which waits for it."""
+        if self._leaving is not None:
+            self._leaving.cancel()
         return Deferred.fromFuture(self.loop.create_task(self._stop()))
 
     async def _stop(self) -> None:

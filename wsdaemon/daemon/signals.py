@@ -49,6 +49,7 @@ class Signals:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[], object] = lambda: None
         self._stop_now: Callable[[], object] = lambda: None
+        self._leave: Callable[[], object] = lambda: None
         self._later: dict[int, Callable[[], object]] = {}
 
     def install(self) -> None:
@@ -82,10 +83,11 @@ class Signals:
 
     def direct(
         self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], stop_now: Callable[[], object],
-        reload: Callable[[], object] | None = None, reopen: Callable[[], object] | None = None,
+        reload: Callable[[], object] | None = None, reopen: Callable[[], object] | None = None, leave: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
-        """Have these called on the loop from now on: `reload` at SIGHUP, `reopen` at SIGUSR1. None: not yet."""
-        self._loop, self._stop, self._stop_now = loop, stop, stop_now
+        """Have these called on the loop from now on: `reload` at SIGHUP, `reopen` at SIGUSR1; None: not yet. At SIGTERM `leave` is
+        called, or `stop` if that is None."""
+        self._loop, self._stop, self._stop_now, self._leave = loop, stop, stop_now, leave or stop
         self._later = {number: call for number, call in zip(self.LATER, (reload, reopen), strict=True) if call is not None}
         if self._stops:
             loop.call_soon_threadsafe(self._stop)
@@ -100,7 +102,8 @@ class Signals:
         if self._raises:
             raise StartStopped
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop if self._stops == 1 else self._stop_now)
+            first = self._leave if number == signal.SIGTERM else self._stop
+            self._loop.call_soon_threadsafe(first if self._stops == 1 else self._stop_now)
 
     def _asked_for_later(self, number: int, frame: FrameType | None) -> None:
         if self._loop is None or number not in self._later:

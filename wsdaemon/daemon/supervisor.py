@@ -26,6 +26,7 @@ from .children import LaunchedChild, start_child
 from .colleagues import RunningWorker
 from .control import Operations, Say
 from .cpus import usable_cpus
+from .drain import StopExtension, add_drain, grace_of
 from .gathering import Gathering
 from .generation import Generation
 from .inheritance import Heritage, Manifest, Role, take_files
@@ -53,6 +54,9 @@ HUB_END_SECONDS: Final = 5.0
 """How long the hub may take to end once all workers have ended."""
 
 FIRST_GENERATION: Final = 1
+
+SERVING: Final = (State.READY, State.DRAINED, State.DRAINING)
+"""The states in which clients are served, and a child that ends is started again unless the daemon stops."""
 
 log = Logger(namespace="wsdaemon.supervisor")
 
@@ -87,7 +91,10 @@ class Supervisor:
         self._since = time.time()
         self.operations = Operations(lambda: self.state.value)
         self.operations.add("status", self._tell_status, looks=True)
+        add_drain(self.operations, lambda: self)
         self._generation: Generation | None = None
+        self._stopping = False
+        self._extension = StopExtension(self.notifier, loop)
 
     @property
     def _generations(self) -> list[Generation]:
@@ -142,6 +149,7 @@ class Supervisor:
         """The start has failed: close the sockets and remove their files."""
         self._release_sockets()
         self._gathering.close()
+        self._extension.end()
         for generation in self._generations:
             generation.close()
         if self._timer is not None:
@@ -211,7 +219,7 @@ class Supervisor:
         ]
 
     def _became_ready(self, generation: Generation, child: LaunchedChild) -> None:
-        if self.state is State.READY:
+        if self.state in SERVING and not self._stopping:
             if child.role is Role.WORKER:
                 child.channel.send("serve")
         elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
@@ -220,7 +228,7 @@ class Supervisor:
     def _gave_up(self, generation: Generation, reason: str) -> None:
         if self._all_ready is not None and not self._all_ready.done():
             self._all_ready.set_exception(StartError(reason))
-        elif self.state is State.READY:
+        elif self.state in SERVING:
             first, _, rest = reason.partition("\n")
             log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **beneath(rest))
             self._failed(reason)
@@ -316,17 +324,41 @@ class Supervisor:
         for generation in self._generations:
             generation.tell_all(kind, descriptors)
 
+    def drain(self, over: float | None = None) -> int:
+        """Be not ready any more, and have the workers close the present connections evenly over so many seconds, `drain_over` by default.
+
+        Returns their number. The workers accept on, and newcomers stay.
+        """
+        self.state = State.DRAINED
+        self.generation.tell_workers("drain", over=over)
+        return self.generation.heartbeats.connections
+
+    def resume(self) -> None:
+        """Be ready again. A connection that the drain has not closed yet stays."""
+        self.state = State.READY
+        self.generation.tell_workers("resume")
+
+    async def leave(self) -> None:
+        """SIGTERM: be not ready any more, and have the workers accept on for `drain_grace`; a stop follows."""
+        if self.state in SERVING and (grace := grace_of(self._settings)):
+            self.state = State.DRAINING
+            self.notifier.stopping("draining")
+            self._extension.begin(grace)
+            log.info("not ready any more: accepting on for {seconds:g} s", seconds=grace)
+            await asyncio.sleep(grace)
+
     async def stop(self) -> None:
         """Drain all workers, and then end the hub."""
-        if self.state is not State.READY:
+        if self._stopping or self.state not in SERVING:
             return
-        self.state = State.DRAINING
+        self._stopping, self.state = True, State.DRAINING
         self.notifier.stopping("draining")
         log.info("stopping {count} workers", count=self._count)
         generation = self.generation
         generation.release()
         self._release_sockets()
         generation.tell_workers("stop")
+        self._extension.begin(self._settings.daemon.drain_over + self._settings.daemon.drain_timeout)
         await asyncio.gather(*[keeper.ended() for keeper in generation.workers])
         if generation.hub.child is not None:
             generation.hub.child.channel.send("stop")

@@ -27,9 +27,6 @@ from .reactor import install, loop_of, stop_reactor
 from .signals import WITH_WORKERS, Signals, StartStopped
 from .sockets import Inherited
 
-SERVICE_RESTART: Final = 1012
-"""The close code of a worker whose supervisor has died (IANA's registry of WebSocket close codes)."""
-
 DRAIN_PART: Final = 0.75
 """The part of LAST_SECONDS for the closing handshakes."""
 
@@ -93,6 +90,9 @@ class Worker:
     def drop(self) -> None:
         self.daemon.drop()
 
+    async def leave(self) -> None:
+        await self.daemon.leave()
+
     async def stop(self) -> None:
         self._child.slot.state = SlotState.STOPPING
         await self.daemon.stop()
@@ -117,6 +117,10 @@ class Worker:
                 stop_reactor(self._reactor)
             case "drop":
                 self.drop()
+            case "drain":
+                self.daemon.assembly.leaving.drain(message.get("over"))
+            case "resume":
+                self.daemon.assembly.leaving.resume()
             case "reload":
                 self.reload()
             case "log" if self.adopt_log is not None and descriptors:
@@ -131,7 +135,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The supervisor has died."""
         log.error("the supervisor has died; this worker closes its connections and ends")
-        self.daemon.assembly.drain.hurry(LAST_SECONDS * DRAIN_PART, SERVICE_RESTART)
+        self.daemon.assembly.drain.hurry(LAST_SECONDS * DRAIN_PART)
         stop_reactor(self._reactor)
 
 

@@ -80,6 +80,10 @@ class Notifier:
         """The drain begins."""
         self._send("STOPPING=1", *_status(status), keep=True)
 
+    def extend_timeout(self, seconds: float) -> None:
+        """The stop takes longer: wait this long for the end, or for the next of these messages, whatever TimeoutStopSec= says."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}", keep=True)
+
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
         self._send(f"STATUS={printable(text)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from wsdaemon.settings.form import DurationForm, Form
+from wsdaemon.settings.form import Form, RangeForm
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, did_you_mean
 from wsdaemon.settings.schema import SectionSettings, explain, keys_of
@@ -42,10 +42,9 @@ class ReconnectForm(Form[Delays]):
             return None
         if text.lower() in ("on", "yes", "true"):
             return DEFAULT_DELAYS
-        first, dash, most = text.partition("-")
-        if not dash:
+        if "-" not in text:
             raise self.refusal()
-        return self.accept((first, most))
+        return RANGE.parse(text)
 
     def accept(self, value: object) -> Delays:
         if value is None or value is False:
@@ -54,18 +53,15 @@ class ReconnectForm(Form[Delays]):
             return DEFAULT_DELAYS
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise self.refusal()
-        duration = DurationForm(zero=False)
-        first, most = duration.convert(value[0]), duration.convert(value[1])
-        if first > most:
-            raise Refused("expected the shorter duration first, as in 1s-60s")
-        return first, most
+        return RANGE.accept(value)
 
     def show(self, value: Delays) -> str:
-        duration = DurationForm()
-        return "off" if value is None else f"{duration.show(value[0])}-{duration.show(value[1])}"
+        return "off" if value is None else RANGE.show(value)
 
 
 DEFAULT_DELAYS = (1.0, 60.0)
+
+RANGE = RangeForm()
 
 QueuePolicy = Literal["drop_oldest", "refuse", "wait"]
 

@@ -225,6 +225,36 @@ class DurationForm(Form[float]):
 
 
 @dataclass(frozen=True, slots=True)
+class RangeForm(Form[tuple[float, float]]):
+    """Two durations in seconds, the shorter one first: `1s-30s`. `shortest` is that of both, in seconds."""
+
+    shortest: float = SHORTEST_DURATION
+
+    @property
+    def expected(self) -> str:
+        return "a range of durations such as 1s-30s"
+
+    def parse(self, text: str) -> tuple[float, float]:
+        first, dash, most = text.partition("-")
+        if not dash:
+            raise self.refusal()
+        return self.accept((first, most))
+
+    def accept(self, value: object) -> tuple[float, float]:
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise self.refusal()
+        duration = DurationForm(zero=False, shortest=self.shortest)
+        first, most = duration.convert(value[0]), duration.convert(value[1])
+        if first > most:
+            raise Refused("expected the shorter duration first, as in 1s-30s")
+        return first, most
+
+    def show(self, value: tuple[float, float]) -> str:
+        duration = DurationForm()
+        return f"{duration.show(value[0])}-{duration.show(value[1])}"
+
+
+@dataclass(frozen=True, slots=True)
 class FlagForm(Form[bool]):
     """on or off; yes, no, true and false are understood too. Case makes no difference."""
 

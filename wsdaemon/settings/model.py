@@ -18,7 +18,7 @@ from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.control import AUTO, Control
-from wsdaemon.settings.form import DurationForm, ListForm
+from wsdaemon.settings.form import DurationForm, ListForm, RangeForm
 from wsdaemon.settings.listener import ListenerSettings as ListenerSettings
 from wsdaemon.settings.listener import TlsSettings as TlsSettings
 from wsdaemon.settings.origins import OriginForm
@@ -55,6 +55,27 @@ class DaemonSettings(SectionSettings):
         metadata=explain(
             "How long a stopping daemon waits for its clients to finish the closing handshake, and for coroutines, hooks and callbacks "
             "of your own code to finish. Then it drops the connections that are left, and cancels and logs the work that is left."
+        ),
+    )
+    drain_grace: Duration = field(
+        default=5.0,
+        metadata=explain(
+            "How long after SIGTERM the daemon accepts new clients, while /readyz answers 503 so that a load balancer finds other servers "
+            "for them. Without [admin], after SIGINT and for stop() of WebSocketServer it is 0."
+        ),
+    )
+    drain_over: Duration = field(
+        default=0.0,
+        metadata=explain(
+            "A stopping daemon closes its connections in random order, evenly over this time, so that the clients do not all connect to "
+            "the other servers at once. drain_timeout begins after it. 0: all at once."
+        ),
+    )
+    drain_retry: Annotated[tuple[float, float], RangeForm(shortest=1.0)] = field(
+        default=(1.0, 30.0),
+        metadata=explain(
+            "Each connection that a stopping daemon closes gets the close code 1012 and the reason restart; retry=N. N is the number of "
+            "seconds after which its client should connect again, and is drawn for each client from this range."
         ),
     )
     start_timeout: PositiveDuration = field(
