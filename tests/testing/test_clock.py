@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from wsdaemon import CoroutineConnection
-from wsdaemon.testing import Clock, connect
+from wsdaemon.testing import TurnedClock, connect
 
 
 async def remind(connection: CoroutineConnection) -> None:
@@ -22,7 +22,7 @@ def test_an_hour_passes() -> None:
         loop = asyncio.get_running_loop()
         before = loop.time()
         async with connect(remind, ping_interval=0) as ws:
-            with Clock() as clock:
+            with TurnedClock() as clock:
                 await clock.advance(3599)
                 assert loop.time() - before >= 3599
                 await clock.advance(1)
@@ -40,7 +40,7 @@ async def listen(connection: CoroutineConnection) -> None:
 def test_a_lifetime_ends() -> None:
     async def test() -> None:
         async with connect(listen, lifetime="10m") as ws:
-            with Clock() as clock:
+            with TurnedClock() as clock:
                 await clock.advance(300)
                 assert ws.close_code is None
                 await clock.advance(301)
@@ -52,7 +52,7 @@ def test_a_lifetime_ends() -> None:
 def test_the_clock_of_uvloop_cannot_be_turned() -> None:
     async def test() -> None:
         with pytest.raises(RuntimeError, match="asyncio's own"):
-            Clock()
+            TurnedClock()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(test())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .client import AppClient as AppClient
-from .clock import Clock as Clock
+from .clock import TurnedClock as TurnedClock
 from .serving import AppServer as AppServer
 from .serving import connect as connect
 from .serving import reconnect_storm as reconnect_storm

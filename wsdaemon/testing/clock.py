@@ -14,7 +14,7 @@ TURNS = 3
 """Of the loop, for all that becomes due in a step."""
 
 
-class Clock:
+class TurnedClock:
     """While the block lasts, `advance()` lets the time of the running loop pass: for pings, timeouts, lifetimes, and timers of the app."""
 
     def __init__(self) -> None:
