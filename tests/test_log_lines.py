@@ -41,6 +41,7 @@ DIRECT = {
     "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/drain.py": OPERATOR,
+    "daemon/hooks.py": OPERATOR,
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,
     "daemon/keeper.py": CHILDREN,

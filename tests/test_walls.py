@@ -27,6 +27,7 @@ ROOMS = {
     "client": {"wire", "core", "settings", "version"},  # the other end; the daemon does not know it
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
+    "testing": {"server", "client", "core"},  # for the tests of users
 }  # fmt: skip
 AUTOBAHN = "wire"
 SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap", "version"}
