@@ -1,4 +1,4 @@
-"""A fixture of pytest for a real port: `pytest_plugins = ["wsdaemon.testing.plugin"]` in a conftest.py."""
+"""A fixture of pytest for a real port: `from wsdaemon.testing.plugin import wsdaemon_server` in a conftest.py."""
 
 from __future__ import annotations
 
