@@ -42,6 +42,7 @@ DIRECT = {
     "daemon/daemon.py": OPERATOR,
     "daemon/drain.py": OPERATOR,
     "daemon/hooks.py": OPERATOR,
+    "daemon/handover.py": "one hand-over: one line about its version, or about a worker that hangs",
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,
     "daemon/keeper.py": CHILDREN,

@@ -28,9 +28,10 @@ ROOMS = {
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
     "testing": {"server", "client", "core"},  # for the tests of users
+    "command": {"client", "core", "daemon", "ops", "settings", "tap", "version"},  # beside twistd's side; no process of a daemon loads it
 }  # fmt: skip
 AUTOBAHN = "wire"
-SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap", "version"}
+SEE_EVERYTHING = {"daemon", "__init__", "__main__", "options", "server", "tap", "version"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:
