@@ -37,11 +37,12 @@ class Gate:
 
     def __init__(
         self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, pages: AnswerPage | None = None,
-        now: Callable[[], float] = time.time, log: LineLog | None = None,
+        now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
     ) -> None:  # fmt: skip
         """`secure`: the listener speaks TLS. `handshake_timeout`: seconds from the accept to the end of the opening handshake.
 
         `pages` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
+        `refusals`: the count of an earlier gate of the same listener, which goes on.
         """
         self.admission = admission
         self.wheel = wheel
@@ -52,7 +53,7 @@ class Gate:
         """The longest body, in bytes, that a request without an upgrade may have on any mount here; 0: there are no such requests."""
         self._dated = (0, b"")
         log = log or Logger(namespace="wsdaemon.edge")
-        self.refusals = Refusals(admission.listener, log)
+        self.refusals = refusals or Refusals(admission.listener, log)
         self._lines = RareLines(log)
         self._clock = SystemClock(wheel, now)
         self._now = now
