@@ -57,7 +57,7 @@ class Daemon:
             assemble, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
-        self.started, self._before, self.drop = list[Step](), before, self.connections.abort_all
+        self.started, self.before, self.drop = list[Step](), before, self.connections.abort_all
         self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
@@ -69,8 +69,7 @@ class Daemon:
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
         watchdog = Watchdog(self.notifier, watchdog_interval(self._environ, os.getpid()), self._status)
-        steps = [watchdog, *self._before, *self.assembly.parts]
-        self.started = await start_in_order(steps, self.settings.daemon.start_timeout, self.close)
+        self.started = await start_in_order([watchdog, *self.before, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
         if accept:
             self.begin()  # in the same turn of the loop: no client comes in between
 
