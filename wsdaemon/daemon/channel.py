@@ -11,6 +11,7 @@ a JSON object; `kind` says which:
                                             resume                a worker: the drain is over
                                             reload                read certificates and secrets again
                                             log                   one descriptor, the log file that the supervisor has opened anew
+                                            retire                a worker: a newer generation serves; complete handshakes, drain, end
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
     succession  owner, reason               successor             the hub: one descriptor, the socketpair to the hub that succeeds it
@@ -66,6 +67,15 @@ class Channel:
     def pair() -> tuple[socket.socket, socket.socket]:
         """The supervisor's end and the child's."""
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    @property
+    def descriptor(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the other side to read."""
+        return len(self._waiting)
 
     @property
     def open(self) -> bool:

@@ -12,7 +12,7 @@ from .children import LaunchedChild
 from .heartbeats import Heartbeats, Slot, SlotState
 from .hub_pairs import HubPairs
 from .inheritance import Role
-from .keeper import Keeper
+from .keeper import FAILED_STARTS, Keeper
 
 
 class LaunchChild(Protocol):
@@ -26,13 +26,16 @@ class Generation:
 
     def __init__(
         self, number: int, workers: int, loop: asyncio.AbstractEventLoop, *, launch: LaunchChild,
-        ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None],
+        ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None], page: int = -1,
     ) -> None:  # fmt: skip
-        """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more."""
+        """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more.
+
+        `page`: the heartbeats of a generation that runs already, whose children adopt() gives.
+        """
         self.number = number
-        self.page = Heartbeats.make(workers)
+        self.page = Heartbeats.make(workers) if page < 0 else page
         self.heartbeats = Heartbeats(self.page)
-        self.pairs = HubPairs(workers)
+        self.pairs = HubPairs(workers if page < 0 else 0)
         self._launch = launch
 
         def keeper(role: Role, of: int, launch_it: Callable[[], LaunchedChild]) -> Keeper:
@@ -64,10 +67,20 @@ class Generation:
         for keeper in self.keepers:
             keeper.start()
 
+    def adopt(self, child: LaunchedChild) -> None:
+        """Take over a child that runs already, and whose start is over."""
+        keeper = self.keeper(child)
+        keeper.child, keeper.later = child, True
+
+    def try_once(self) -> None:
+        """Until let_serve(), give up at the first child that does not start."""
+        for keeper in self.keepers:
+            keeper.attempts = 1
+
     def let_serve(self) -> None:
         """The start of all is over: the workers accept clients. A child that fails from now on leaves the others to serve."""
         for keeper in self.keepers:
-            keeper.later = True
+            keeper.later, keeper.attempts = True, FAILED_STARTS
         self.tell_workers("serve")
 
     def tell_workers(self, kind: str, **fields: float | None) -> None:

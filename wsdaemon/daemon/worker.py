@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
@@ -46,6 +47,7 @@ class Worker:
 
         self._child = child
         self._reactor = reactor
+        self._retiring: asyncio.Future[None] | None = None
         manifest = child.manifest
         loop = loop_of(reactor)
         self._all = AllWorkers(loop, child.send)
@@ -115,6 +117,8 @@ class Worker:
                 descriptors = descriptors[1:]
             case "stop":
                 stop_reactor(self._reactor)
+            case "retire" if self._retiring is None:
+                self._retiring = asyncio.ensure_future(self._retire())
             case "drop":
                 self.drop()
             case "drain":
@@ -126,6 +130,12 @@ class Worker:
             case "log" if self.adopt_log is not None and descriptors:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
+
+    async def _retire(self) -> None:
+        """A newer generation serves: complete the opening handshakes, and then stop."""
+        self._child.slot.state = SlotState.STOPPING
+        await self.daemon.assembly.listening.retire()
+        stop_reactor(self._reactor)
 
     def _cut_off(self, reason: str) -> None:
         """The link to the hub does not come back: the supervisor replaces this worker when it has ended."""

@@ -150,13 +150,17 @@ class Listener:
     def start(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._acceptable)
 
-    def stop(self) -> None:
-        """Accept no more, close the socket, and drop what has not finished its handshake."""
+    def leave(self) -> None:
+        """Accept no more, and close the socket: other processes have it, too. Opening handshakes under way go on."""
         if self._resting is not None:
             self._resting.cancel()
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
+
+    def stop(self) -> None:
+        """Accept no more, close the socket, and drop what has not finished its handshake."""
+        self.leave()
         for arrival in list(self._arrivals):
             arrival.drop()
 
