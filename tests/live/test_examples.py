@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from tests.support.browser import Browser
 from tests.support.daemon import ROOT, SECONDS, Daemon, Program, program
 from wsdaemon import WebSocketServer
-from wsdaemon.examples.__main__ import FOLDER, PAGES, make_server
+from wsdaemon.examples.__main__ import FOLDER, MODULE, PAGES, make_server
 
 pytestmark = pytest.mark.live
 
@@ -196,7 +196,9 @@ def test_a_name_fits_its_field_on_a_phone(tabs: Any) -> None:
 def test_a_chat_whose_server_was_restarted(tabs: Any, known: int, notices: list[str]) -> None:
     tab = tabs(f"/chat#restarted{known}")
     tab.until(CONNECTED)
-    tab.run(f"position = {{epoch: 'an-earlier-one', offset: {known}}}; window.socket_before = link.socket; link.socket.close()")
+    tab.until("talk.epoch && position.epoch === talk.epoch")
+    earlier = f"{{epoch: 'an-earlier-one', offset: {known}}}"
+    tab.run(f"Object.assign(position, {earlier}); Object.assign(talk, {earlier}); window.socket_before = link.socket; link.socket.close()")
     tab.until(f"link.socket !== socket_before && {CONNECTED} && position.epoch !== 'an-earlier-one'")
     assert tab.run("Array.from(document.querySelectorAll('.notice'), (each) => each.textContent)") == notices
 
@@ -300,6 +302,10 @@ def test_the_command(tmp_path: Path) -> None:
             answer = client.getresponse()
             assert (answer.status, answer.read()) == (200, (FOLDER / file).read_bytes())
             assert answer.getheader("Content-Type") == "text/html; charset=utf-8"
+        client.request("GET", "/wsdaemon.js")
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, (FOLDER.parent / MODULE).read_bytes())
+        assert answer.getheader("Content-Type") == "text/javascript; charset=utf-8"
         assert running.stop(signal.SIGINT) == 0
 
 
@@ -313,10 +319,12 @@ def test_the_mounts_without_the_pages(tmp_path: Path) -> None:
 
 
 def test_pages_have_all_in_them() -> None:
-    """Nothing is loaded from elsewhere, and the part that keeps a connection is the same in each."""
-    links = set()
+    """Nothing is loaded from elsewhere but the client, and no page makes a connection by itself."""
+    using = 0
     for file in PAGES.values():
         text = (FOLDER / file).read_text()
         assert not re.search(r"<script[^>]+src|<link[^>]+stylesheet|@import|https?://(?!www\.w3\.org/2000/svg)", text), file
-        links |= set(re.findall(r"^class Link \{\n.*?^\}$", text, re.MULTILINE | re.DOTALL))
-    assert len(links) == 1
+        imports = re.findall(r"^import .*$", text, re.MULTILINE)
+        using += imports == ['import { WebSocketClient } from "/wsdaemon.js";']
+        assert len(imports) <= 1 and "new WebSocket(" not in text, file
+    assert using == len(PAGES) - 1  # all but the front page

@@ -1,6 +1,6 @@
 """The examples in a browser: `python -m wsdaemon.examples`, in a clone of the repository.
 
-Serves the pages of examples/ and, on the same port, the mounts of examples/examples.ini.
+Serves the pages of examples/, the JavaScript client that they use and, on the same port, the mounts of examples/examples.ini.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wsdaemon import MountOptions, SettingsError, StartError, WebSocketServer
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "examples"
 PAGES = {"/": "index.html", "/chat": "chat.html", "/dashboard": "dashboard.html", "/cursors": "cursors.html"}
+MODULE = "clients/js/wsdaemon.js"
 ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
 
 
@@ -33,6 +34,7 @@ def make_server(port: int = 0, host: str = "127.0.0.1", folder: Path = FOLDER) -
             server.mount(path, options.pop("app"), **cast(MountOptions, options))
     for path, file in PAGES.items():
         server.page(path, folder / file)
+    server.page("/wsdaemon.js", folder.parent / MODULE)
     return server
 
 
