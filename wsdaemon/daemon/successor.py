@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.logger import Logger, globalLogBeginner
+from twisted.logger import globalLogBeginner
 from twisted.python.reflect import namedAny
 
 from ..ops.log_standard import connect
@@ -35,9 +35,6 @@ from .title import name_process
 
 ANSWER_SECONDS: Final = 1.0
 """How long the client that asked for the upgrade may keep its answer waiting."""
-
-log = Logger(namespace="wsdaemon.supervisor")
-
 
 class Asker:
     """The client of the control channel that asked the former program for the upgrade. Without one, answers go nowhere."""

@@ -23,6 +23,7 @@ from .heartbeats import Band, SlotState
 from .hub_brokers import HubBrokers, make_client
 from .inheritance import Role
 from .parts import StartError
+from .preload import preload
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
 from .signals import WITH_WORKERS, Signals, StartStopped
@@ -77,6 +78,7 @@ class Worker:
 
     async def start(self) -> None:
         self._child.follow_files()
+        preload(self.daemon.settings)
         self._hub.attach(socket.socket(fileno=self._child.manifest.descriptors["hub"]))
         await self.daemon.start(accept=False)
         assert self._child.heart is not None
