@@ -139,6 +139,7 @@ class ServerOptions(MountOptions, total=False):
     trusted_proxies: str | Sequence[str]
     forwarded_header: Literal["x-forwarded-for", "forwarded"]
     index_page: Literal["auto", "on", "off"]
+    console: bool
     hosts: str | Sequence[str]
     backlog: int
     handshake_timeout: float | str | timedelta
@@ -149,6 +150,11 @@ class AdminOptions(TypedDict, total=False):
     """The options of [admin]."""
 
     address: str
+    tls_certificate: str | PathLike[str] | None
+    tls_key: str | PathLike[str] | None
+    tls: str | Sequence[str]
+    client_ca: str | PathLike[str] | None
+    client_certificate: Literal["none", "optional", "required"]
     token_file: str | PathLike[str] | None
     hosts: str | Sequence[str]
     metrics_open: bool

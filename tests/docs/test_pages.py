@@ -69,7 +69,7 @@ def completed(block: str, folder: Path) -> str:
     """The block with what a whole file needs besides: a listener, a mount, and the admin token's file."""
     token = folder / "token"
     token.write_text("0123456789abcdef\n")
-    text = re.sub(r"(?m)^token_file = .*$", f"token_file = {token}", block)
+    text = re.sub(r"(?m)^((?:token_)?file) = .*token$", rf"\1 = {token}", block)
     text += "" if "[listener:" in text else "\n[listener:added]\naddress = tcp:0\n"
     return text + ("" if "[mount:" in text else "\n[mount:/added]\napp = echo\n")
 

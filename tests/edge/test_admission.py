@@ -76,6 +76,14 @@ def test_an_origin_that_may_not_connect(made: House) -> None:
     assert door.gate.refused == {"origin": 1}
 
 
+@pytest.mark.parametrize(("origins", "status"), [("same-origin", 101), ("https://other.example", 403)])
+def test_the_console_may_connect_where_its_own_site_may(made: House, origins: str, status: int) -> None:
+    door = Door(made, origins=Origins.parse([origins]), console_port=9464)
+    assert door.arrive(request("/chat", origin="http://example.org:9464")).status == status
+    assert door.arrive(request("/chat", origin="http://example.org:9465")).status == 403
+    assert Door(made, origins=Origins.parse([origins])).arrive(request("/chat", origin="http://example.org:9464")).status == 403
+
+
 def test_a_full_mount_asks_nobody_who_it_is(made: House) -> None:
     chain = Chain(lambda request: ADA)
     door = Door(made, chain=chain, most=1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from twisted.logger import Logger
 
 from tests.support.auth import logged
-from tests.support.fakes import House, Loop, Transport, house
+from tests.support.fakes import House, Loop, Transport, house, request
 from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.edge.hosts import Hosts
 from wsdaemon.edge.http import LINGER_SECONDS, PlainPage, PlainServer
 from wsdaemon.edge.request import BadRequest, Head
 
 TIMEOUT = 10.0
+CHUNKED = b"POST /page HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
 GET = b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n"
 LATE = 0.1
 LOG = Logger("test")
@@ -63,7 +65,7 @@ class Far:
         self.transport = Transport(loop)
         self.protocol = server.protocol()
         self.transport.protocol = self.protocol
-        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
+        self.protocol.connection_made(self.transport)
         self._seen = 0
 
     def send(self, *pieces: bytes) -> list[str]:
@@ -190,6 +192,102 @@ def test_whoever_asks_is_told_to_go_on(made: House, pages: Pages) -> None:
     assert refused.send(asking.replace(b"/page", b"/refused")[:-50]) == ["401 no"]
 
 
+@given(st.lists(st.integers(1, 60), max_size=12))
+def test_bodies_in_chunks_however_they_are_cut(cuts: list[int]) -> None:
+    with house() as made:
+        pages = Pages()
+        far = Far(made.loop, serve(made, pages))
+        data, answers = CHUNKED + b"4;x=1\r\nbody\r\n1\r\n!\r\n0\r\n\r\n" + GET + CHUNKED + b"0\r\n\r\n", []
+        for cut in cuts:
+            answers += far.send(data[:cut])
+            data = data[cut:]
+        answers += far.send(data)
+        assert answers == ["200 /page body!", "200 /page", "200 /page"]
+
+
+def test_many_small_chunks_take_turns_and_stay_in_order(made: House, pages: Pages) -> None:
+    server = PlainServer(pages, made.wheel(), max_body=5000, timeout=TIMEOUT, max_connections=10)
+    far = Far(made.loop, server)
+    far.transport.receive(CHUNKED + b"1\r\nx\r\n" * 4000)
+    assert pages.asked == []
+    assert far.send(b"1\r\n!\r\n0\r\n\r\n" + GET) == ["200 /page " + "x" * 4000 + "!", "200 /page"]
+    assert far.transport.reading
+
+
+def test_a_client_is_told_to_send_its_chunks(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    assert far.send(CHUNKED.replace(b"Host", b"Expect: 100-continue\r\nHost")) == ["100"]
+    assert far.send(b"1\r\nx\r\n0\r\n\r\n") == ["200 /page x"]
+
+
+def test_a_body_in_chunks_must_arrive_in_time(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    far.send(CHUNKED + b"5\r\nx")
+    made.loop.advance(TIMEOUT + LATE)
+    assert far.answers() == ["408 timeout"]
+
+
+class Shaking:
+    """A layer of TLS whose handshake is under way."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_tls_handshake_has_a_place_and_an_end(made: House, pages: Pages) -> None:
+    made_layers: list[Shaking] = []
+
+    def wrap(upper: asyncio.Protocol, refused: Callable[[str, str], None]) -> Shaking:
+        made_layers.append(Shaking())
+        uppers.append(upper)
+        return made_layers[-1]
+
+    uppers: list[asyncio.Protocol] = []
+    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=2, tls=wrap)
+    assert [server.protocol() for _ in range(3)] == made_layers
+    assert [layer.aborted for layer in made_layers] == [True, False, False] and len(server) == 2
+    transport = Transport(made.loop)
+    transport.protocol = uppers[2]
+    uppers[2].connection_made(transport)  # type: ignore[arg-type]
+    uppers[2].data_received(GET)
+    assert transport.writes[0].endswith(b"/page ") and len(server) == 2
+    made.loop.advance(TIMEOUT + LATE)
+    assert made_layers[1].aborted and transport.aborted and len(server) == 0
+    assert not made_layers[2].aborted
+
+
+UPGRADE = request("/live")
+
+
+@dataclass
+class Door:
+    """Opens WebSockets."""
+
+    problem: Exception | None = None
+    opened: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def open(self, head: Head, native: Any, time_left: float, early: bytes) -> None:
+        if self.problem is not None:
+            raise self.problem
+        assert 0 < time_left < 2 * TIMEOUT  # the wheel counts in steps
+        self.opened.append((head.path, early))
+
+
+@pytest.mark.parametrize(("problem", "answer"), [(BadRequest(404, "no_mount", ""), "404 no_mount"), (ValueError(), "500 internal_error")])
+def test_an_opening_handshake_leaves_the_pages_or_is_refused(made: House, pages: Pages, problem: Exception, answer: str) -> None:
+    door = Door()
+    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=2, sockets=door)
+    far = Far(made.loop, server)
+    assert far.send(GET + UPGRADE + b"early") == ["200 /page"]
+    assert door.opened == [("/live", b"early")] and not far.transport.aborted
+    assert len(server) == len(server.wheel) == 0
+    door.problem = problem
+    assert Far(made.loop, server).send(UPGRADE) == [answer]
+
+
 def test_head_has_no_body(made: House, pages: Pages) -> None:
     far = Far(made.loop, serve(made, pages))
     far.send(GET.replace(b"GET", b"HEAD"))
@@ -202,7 +300,10 @@ def test_head_has_no_body(made: House, pages: Pages) -> None:
         (b"GET / HTTP/1.0\r\n\r\n", "505 version"),
         (b"GET / HTTP/1.1\r\n\r\n", "400 host"),
         (post(b"x" * 101), "413 body"),
-        (b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n", "400 body"),
+        (CHUNKED + b"x\r\n", "400 body"),
+        (CHUNKED + b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n", "413 body"),
+        (CHUNKED.replace(b"chunked", b"gzip, chunked"), "501 body"),
+        (CHUNKED.replace(b"Transfer", b"Content-Length: 3\r\nTransfer"), "400 body"),
         (b"\x16\x03\x01", "400 tls"),
         (b"GET /" + b"x" * 9000, "414 line_size"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.edge.origins import Origins
+from wsdaemon.edge.origins import Origins, is_console
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.origins import OriginForm, parse_pattern
@@ -256,3 +256,25 @@ def test_settings() -> None:
         mount(origins="any, https://a.example")
     with pytest.raises(SettingsError, match=r"did you mean https://a\.example"):
         mount(origins="https://a.example/")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "secure", "expected"),
+    [
+        ("http://127.0.0.1:9464", "127.0.0.1:8080", False, True),
+        ("https://127.0.0.1:9464", "127.0.0.1:8080", True, True),
+        ("https://ws.example.com:9464", "ws.EXAMPLE.com", False, True),
+        ("http://[::1]:9464", "[::1]:8080", False, True),
+        ("http://127.0.0.1:9464", "127.0.0.1:8080", True, False),
+        ("http://127.0.0.1:9465", "127.0.0.1:8080", False, False),
+        ("http://127.0.0.1", "127.0.0.1:9464", False, False),
+        ("http://localhost:9464", "127.0.0.1:8080", False, False),
+        ("http://evil.example:9464", "ws.example.com", False, False),
+        ("file://127.0.0.1:9464", "127.0.0.1:8080", False, False),
+        ("http://127.0.0.1:9464", "not a host", False, False),
+        ("null", "127.0.0.1:8080", False, False),
+        (None, "127.0.0.1:8080", False, False),
+    ],
+)
+def test_the_console_is_a_page_of_the_same_host_at_its_port(origin: str | None, host: str, secure: bool, expected: bool) -> None:
+    assert is_console(origin, host, secure, 9464) is expected

@@ -156,7 +156,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
             "[zzz]",
             (
                 ":5: [zzz]: unknown section; the sections are [daemon], [logging], [admin], [broker], [defaults], [listener:NAME], "
-                "[mount:PATH], [auth:NAME], [tls:NAME]"
+                "[mount:PATH], [auth:NAME], [tls:NAME], [token:NAME]"
             ),
         ),
         ("[listener]", ":5: [listener]: expected [listener:NAME], with a name of up to 64 letters, digits, _ . and -"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsdaemon.core.connection import Connection, Counts
@@ -28,6 +28,7 @@ class Shown:
     identity: Identity | None = None
     subprotocol: str | None = None
     user_agent: str | None = None
+    params: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -20,9 +20,10 @@ from ..edge.auth.make import Authenticators
 from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 from ..edge.hosts import Hosts
-from ..edge.http import PlainServer
+from ..edge.http import Layer, PlainServer, SocketOpener, Wrap
 from ..edge.listeners import Listener
 from ..ops.admin.connections import ConnectionPages
+from ..ops.admin.console import ConsolePages
 from ..ops.admin.exposition import MetricsPage, Sources
 from ..ops.admin.health import HealthPages, MountView
 from ..ops.admin.health_of_all import HealthOfAll
@@ -30,6 +31,7 @@ from ..ops.admin.rooms import RoomsMount, RoomsPages
 from ..ops.admin.site import AdminSite
 from ..ops.admin.tickets import TicketPages
 from ..ops.connections import OwnConnections
+from ..ops.latest_closes import ClosesOfAll, LatestCloses
 from ..ops.metrics import LoopLatency, Totals
 from ..ops.workers import ConnectionsOfAll, Workers
 from ..settings.admin import AdminSettings, is_token
@@ -38,6 +40,7 @@ from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from ..version import __version__
+from ..wire.turns import Turns
 from .announcement import announce_admin
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
@@ -46,6 +49,7 @@ LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 """The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 if TYPE_CHECKING:
+    from ..edge.certificates import Certificates
     from .redis import RedisBrokers
 
 
@@ -72,10 +76,10 @@ class Admin:
         pages: PlainServer,
         loop: asyncio.AbstractEventLoop,
         latency: LoopLatency,
-        token: WatchedFile[str] | None,
+        tokens: Sequence[WatchedFile[str]],
         announced: bool = False,
     ) -> None:
-        """`latency` is measured while this runs. `token` guards the pages; it is read again on a reload.
+        """`latency` is measured while this runs. `tokens` guard the pages; they are read again on a reload.
 
         `announced`: the supervisor has logged the address for all workers.
         """
@@ -84,7 +88,7 @@ class Admin:
         self._sock = bound.sock
         self._loop = loop
         self._latency = latency
-        self._token = token
+        self._tokens = tokens
         self._server: asyncio.AbstractServer | None = None
         self._pages = pages
         self._announced = announced
@@ -115,13 +119,16 @@ class Admin:
         self._bound.close()
 
     def refresh(self) -> None:
-        """SIGHUP: take a changed token now."""
-        if self._token is not None:
-            self._token.refresh()
+        """SIGHUP: take changed tokens now."""
+        for token in self._tokens:
+            token.refresh()
 
 
-def make_pages(settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins) -> PlainServer:
-    """The server of the pages, for the listening socket `sock`."""
+def make_pages(
+    settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins, tls: Wrap | None,
+    sockets: SocketOpener,
+) -> PlainServer:  # fmt: skip
+    """The server of the pages, for the listening socket `sock`. `tls` makes them https; `sockets` has the console's WebSocket."""
     return PlainServer(
         site,
         wheel,
@@ -131,12 +138,24 @@ def make_pages(settings: AdminSettings, site: AdminSite, sock: socket.socket, wh
         hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
         own_address=not settings.hosts,
         failed_logins=failed_logins,
+        tls=tls,
+        sockets=sockets,
     )
 
 
-def watch_token(path: Path) -> WatchedFile[str]:
-    """The token of the admin pages. FileError if the file has none that can be used."""
-    return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source="[admin] token_file")
+def make_tls(certificates: Certificates, turns: Turns, send: Callable[[int, bytes], int]) -> Wrap:
+    """The layer of TLS below the pages. A new connection gets the certificate that is current then."""
+    from ..edge.tls_layer import TlsLayer  # here, because it is half a megabyte, and many admin pages stay on their machine
+
+    def wrap(upper: asyncio.Protocol, refused: Callable[[str, str], None]) -> Layer:
+        return TlsLayer(upper, certificates.context, turns, send=send, refused=refused)
+
+    return wrap
+
+
+def watch_token(path: Path, source: str = "[admin] token_file") -> WatchedFile[str]:
+    """A token of the admin pages; `source` names its key. FileError if the file has none that can be used."""
+    return WatchedFile(path, _read_token, largest=LARGEST_SECRET, source=source)
 
 
 def _read_token(content: bytes) -> str:
@@ -164,17 +183,22 @@ def make_site(
     mounts: Sequence[Mount],
     authenticators: Authenticators,
     token: WatchedFile[str] | None,
+    tokens: Mapping[str, WatchedFile[str]],
+    closes: LatestCloses,
+    certificates: Iterable[Certificates] = (),
     redis: RedisBrokers | None = None,
     workers: Workers | None = None,
-) -> AdminSite:
-    """All the pages. `frames` names the frame reader in use; `state` is a daemon's state in one word. `redis` has the brokers, if any.
+) -> tuple[AdminSite, MetricsPage]:
+    """All the pages, and that of the metrics apart. `certificates` are those of the pages themselves. `frames` names the frame reader.
 
+    `state` is a daemon's state in one word; `redis` has the brokers, if any.
     With `workers` the pages show the whole daemon.
     """
 
     def reloading() -> list[Reloading]:
-        certificates = [listener.certificates.files for listener in listeners if listener.certificates is not None]
-        return [*authenticators.files, *([] if token is None else [token]), *(file for files in certificates for file in files)]
+        every = [*certificates, *(listener.certificates for listener in listeners if listener.certificates is not None)]
+        shown = [*([] if token is None else [token]), *tokens.values()]
+        return [*authenticators.files, *shown, *(file for one in every for file in one.files)]
 
     for listener in settings.listeners:
         for mount in mounts:
@@ -206,8 +230,14 @@ def make_site(
     rooms = RoomsPages(_rooms_mounts(mounts), opened)
     tickets = TicketPages(_books(settings, authenticators))
     pages = [*whole.pages(), *metrics.pages()]
-    pages += [*ConnectionPages(opened).pages(), *rooms.pages(), *tickets.pages()]
-    return AdminSite(pages, lambda: None if token is None else token.get(), __version__)
+    console = ConsolePages(closes if workers is None else ClosesOfAll(closes, workers))
+    pages += [*ConnectionPages(opened).pages(), *rooms.pages(), *tickets.pages(), *console.pages()]
+    roles = {each.name: each.roles for each in settings.tokens}
+    site = AdminSite(
+        pages, lambda: None if token is None else token.get(), __version__,
+        lambda: [(file.get(), roles[name]) for name, file in tokens.items()],
+    )  # fmt: skip
+    return site, metrics
 
 
 def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:

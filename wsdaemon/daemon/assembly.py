@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,11 @@ def assemble(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: listening.closed,
         turns=turns, send=resources.frames.send, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
+        console_port=console_port(resources),
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners = [
-        listener_maker.make(each, bound.sock, resources.certificates.get(each.name), entrances)
+        listener_maker.make(each, bound.sock, resources.certificates.get(f"listener:{each.name}"), entrances)
         for each, bound in zip(settings.listeners, sockets, strict=True)
     ]
     reader = frame_reader(settings, resources)
@@ -108,7 +110,7 @@ def assemble(
         admin = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
             round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
-            workers=None if shared is None else shared.workers,
+            workers=None if shared is None else shared.workers, mount_maker=mount_maker, turns=turns,
         )  # fmt: skip
         parts.append(admin)
         reloads.append(admin.refresh)
@@ -163,6 +165,12 @@ def raise_file_limit(settings: Settings) -> int:
     return raise_limit(settings.daemon.max_connections + handshakes + app_descriptors(settings))
 
 
+def console_port(resources: Resources) -> int | None:
+    """The TCP port of the admin pages; None if there are none, or on a unix socket, which no browser reaches."""
+    bound = resources.sockets.get(ADMIN)
+    return None if bound is None or bound.sock.family == socket.AF_UNIX else bound.sock.getsockname()[1]
+
+
 def frame_reader(settings: Settings, resources: Resources) -> str:
     """The frame reader in use, in words."""
     return "Autobahn's own" if settings.daemon.accelerator == "off" else {"c": "compiled", "python": "Python"}[resources.frames.name]
@@ -172,18 +180,27 @@ def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
     listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
+    mount_maker: MountMaker, turns: Turns,
 ) -> Admin:  # fmt: skip
     """The admin pages."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
+    from ..ops.latest_closes import LatestCloses
     from ..ops.metrics import LoopLatency
-    from .admin import Admin, make_pages, make_site
+    from .admin import Admin, make_pages, make_site, make_tls
+    from .console import make_console
 
     latency = LoopLatency(loop)
-    site = make_site(
+    watch.closes = closes = LatestCloses()
+    certificates = resources.certificates.get(ADMIN)
+    site, metrics = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
         round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
-        authenticators=resources.authenticators, token=resources.token, redis=redis, workers=workers,
+        authenticators=resources.authenticators, token=resources.token, tokens=resources.tokens, closes=closes,
+        certificates=[] if certificates is None else [certificates], redis=redis, workers=workers,
     )  # fmt: skip
-    bound = resources.sockets[ADMIN]
-    pages = make_pages(section, site, bound.sock, wheel, resources.authenticators.failed_logins)
-    return Admin(section, bound, pages, loop, latency, resources.token, announced=workers is not None)
+    bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
+    tls = None if certificates is None else make_tls(certificates, turns, resources.frames.send)
+    sockets = make_console(site, metrics, mount_maker, section, failed_logins)
+    pages = make_pages(section, site, bound.sock, wheel, failed_logins, tls, sockets)
+    tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
+    return Admin(section, bound, pages, loop, latency, tokens, announced=workers is not None)

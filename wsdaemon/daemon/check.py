@@ -56,7 +56,7 @@ def check(settings: Settings, directory: Path, system: System | None = None) -> 
             if not listener.mounts or mount.path in listener.mounts:
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
-        print(f"admin: http on {settings.admin.address}")
+        print(f"admin: {'https' if settings.admin.secure else 'http'} on {settings.admin.address}")
     if workers is not None:
         print(f"workers: {workers}")
     print(f"{settings.source} is good")

@@ -26,7 +26,7 @@ from ..edge.origins import Origins
 from ..edge.places import Places
 from ..edge.shared import SharedPlaces
 from ..edge.shared_limits import SharedLimits
-from ..settings.listener import CONNECTION_LIMITS
+from ..settings.listener import CONNECTION_LIMITS, SpeaksTls
 from ..settings.model import ListenerSettings, Settings
 from ..wire.turns import Turns
 from .announcement import announce
@@ -39,8 +39,8 @@ HANDSHAKE_LOOK_SECONDS = 0.02
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
 
-def load_certificates(settings: Settings, listener: ListenerSettings) -> Certificates | None:
-    """The certificates of a listener; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
+def load_certificates(settings: Settings, listener: SpeaksTls) -> Certificates | None:
+    """The certificates of a listener or of the admin pages; None if it speaks no TLS. edge.tls.CertificateError if they cannot be used."""
     if not listener.secure:
         return None
     # Imported here, because the cryptography behind it is a fifth of a daemon's memory, and many daemons have a TLS proxy in front.
@@ -89,13 +89,15 @@ class ListenerMaker:
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
         turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None, sharing: Sharing | None = None,
-        places: SharedPlaces | None = None,
+        places: SharedPlaces | None = None, console_port: int | None = None,
     ) -> None:  # fmt: skip
         """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
 
         `sharing`: other processes accept from the same sockets. `places`: the counts that limits over all of them are asked of.
 
-        `turns` share the loop's time among connections; `send` writes to a socket's descriptor (see wire.frames).
+        `console_port`: see Admission. `turns` share the loop's time among connections.
+
+        `send` writes to a socket's descriptor (see wire.frames).
         """
         self._loop = loop
         self._wheel = wheel
@@ -107,6 +109,7 @@ class ListenerMaker:
         self._send = send
         self._places = places
         self._sharing = sharing
+        self._console_port = console_port
 
     def make(
         self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
@@ -138,6 +141,7 @@ class ListenerMaker:
             closed=self._closed,
             hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
             show_certificate=show_certificate,
+            console_port=self._console_port,
         )
         gate = Gate(
             admission,
@@ -161,16 +165,23 @@ class ListenerMaker:
         )
 
     def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
-        """The daemon's own pages, and behind them the index page where the listener has one."""
+        """The daemon's own pages, and behind them the console and the index page where the listener has them."""
+        answers = [] if self._pages is None else [self._pages]
+        if settings.console:
+            from .console_page import public_console  # here, because it is for development
+
+            answers.append(public_console().answer)
+        if self._has_index(settings, sock, entrances):
+            answers.append(IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure).answer)
+        if len(answers) < 2:
+            return answers[0] if answers else None
+        return lambda head: next((found for answer in answers if (found := answer(head)) is not None), None)
+
+    def _has_index(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> bool:
         if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):
-            return self._pages
+            return False
         found = Routes((each.mount, each) for each in entrances).match("/")
-        if found is not None and found[0].max_body:  # its app answers there
-            return self._pages
-        index, pages = IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure), self._pages
-        if pages is None:
-            return index.answer
-        return lambda head: pages(head) or index.answer(head)
+        return found is None or not found[0].max_body  # else its app answers there
 
 
 def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> bool:

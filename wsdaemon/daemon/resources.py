@@ -13,7 +13,8 @@ from ..core.absence import Absence, no_grace
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
 from ..settings.broker import BrokerKind
-from ..settings.model import ListenerSettings, Settings
+from ..settings.listener import SpeaksTls
+from ..settings.model import Settings
 from ..settings.problems import Problem
 from ..wire.frames import Frames, FramesUnavailable
 from ..wire.frames import load as load_frames
@@ -84,10 +85,15 @@ class Resources:
         self._load_apps(app_failed, grace, brokers)
         self.authenticators = self._load_authenticators(shelf)
         self.certificates: dict[str, Certificates] = {}
-        """By the name of the listener, if it speaks TLS."""
+        """By the section of the listener or of the admin pages, if it speaks TLS."""
         for listener in settings.listeners:
-            self._load_certificates(listener)
+            self._load_certificates(listener, f"listener:{listener.name}")
+        if settings.admin is not None:
+            self._load_certificates(settings.admin, ADMIN)
         self.token = self._load_token()
+        self.tokens: dict[str, WatchedFile[str]] = {}
+        """The tokens with some of the roles, by the name of the section."""
+        self._load_tokens()
         self.sockets: dict[str, Bound] = {}
         """By the name of the section."""
         try:
@@ -126,7 +132,7 @@ class Resources:
             self.problems += error.problems
             return Authenticators(())
 
-    def _load_certificates(self, listener: ListenerSettings) -> None:
+    def _load_certificates(self, listener: SpeaksTls, section: str) -> None:
         if not listener.secure:
             return
         from ..edge.tls import CertificateError
@@ -135,21 +141,21 @@ class Resources:
             certificates = load_certificates(self._settings, listener)
         except CertificateError as error:
             for text in error.problems:
-                self._report_file(listener, text)
+                self._report_file(listener, section, text)
         else:
             if certificates is not None:
-                self.certificates[listener.name] = certificates
+                self.certificates[section] = certificates
 
-    def _report_file(self, listener: ListenerSettings, text: str) -> None:
+    def _report_file(self, listener: SpeaksTls, section: str, text: str) -> None:
         """Report a certificate, a key or a CA file at the key that names it."""
-        places = [(f"listener:{listener.name}", key, getattr(listener, key)) for key in ("tls_certificate", "tls_key", "client_ca")]
+        places = [(section, key, getattr(listener, key)) for key in ("tls_certificate", "tls_key", "client_ca")]
         pairs = [pair for pair in self._settings.tls if pair.name in listener.tls]
         places += [(f"tls:{pair.name}", key, getattr(pair, key)) for pair in pairs for key in ("certificate", "key")]
-        for section, key, path in places:
+        for place, key, path in places:
             if path is not None and text.startswith(f"{path}: "):
-                self._report(section, text, key)
+                self._report(place, text, key)
                 return
-        self._report(f"listener:{listener.name}", text)
+        self._report(section, text)
 
     def _load_token(self) -> WatchedFile[str] | None:
         admin = self._settings.admin
@@ -162,6 +168,19 @@ class Resources:
         except FileError as error:
             self._report(ADMIN, str(error), "token_file")
             return None
+
+    def _load_tokens(self) -> None:
+        if self._settings.admin is None:
+            return
+        for token in self._settings.tokens:
+            if token.file is None:  # reported already
+                continue
+            from .admin import watch_token
+
+            try:
+                self.tokens[token.name] = watch_token(token.file.path, f"[token:{token.name}] file")
+            except FileError as error:
+                self._report(f"token:{token.name}", str(error), "file")
 
     def _take_sockets(self, source: SocketSource) -> None:
         for section, address, backlog in wanted_sockets(self._settings):

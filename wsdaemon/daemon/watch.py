@@ -14,6 +14,7 @@ from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
 from ..ops.connection_log import connection_closed, record_of
+from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
 
 log = Logger(namespace="wsdaemon")
@@ -29,6 +30,8 @@ class Watch:
         self.connections = connections
         self._lines = lines
         self.totals = Totals()
+        self.closes: LatestCloses | None = None
+        """Where ended connections are remembered, if an operator may look."""
         self._failures = RareLines(app_log)
 
     def opened(self, connection: Connection) -> None:
@@ -37,6 +40,8 @@ class Watch:
     def closed(self, connection: Connection, counts: Counts) -> None:
         self.connections.remove(connection)
         self.totals.closed(connection, counts)
+        if self.closes is not None:
+            self.closes.add(connection, counts)
         if self._lines:
             connection_closed(connection_log, record_of(connection, counts))
 

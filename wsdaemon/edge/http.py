@@ -10,6 +10,9 @@
          +--------------------------------> | LEAVING |    the client may read to the end before it is dropped
                                             +---------+
 
+The strict reader of opening handshakes reads the heads, and h11 reads bodies in chunks, as for apps (see plain). TLS is the layer that
+listeners have. An opening handshake goes to a SocketOpener, and its connection is no exchange any more.
+
 Every buffer has a bound: a body is read only after the site has seen the head, early requests wait unread, and while a client does not
 take its answers it is not read either. Every wait has an end. If all places are taken, a new connection takes the place of one that is
 idle, is leaving, or has been slow for longest with its request: slow clients cannot lock out a health check.
@@ -21,7 +24,7 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,6 +38,10 @@ from .hosts import Hosts
 from .origins import host_of
 from .request import BadRequest, Head, HeadReader
 from .responses import http_response
+from .upgrade import wants_upgrade
+
+if TYPE_CHECKING:
+    from .chunks import Chunks
 
 LINGER_SECONDS = 1.0
 """How long the client may read after the last answer, so that it sees the answer rather than a reset."""
@@ -71,14 +78,34 @@ class Site(Protocol):
         """The answer to a request that is refused."""
 
 
+class SocketOpener(Protocol):
+    """The WebSockets beside the pages."""
+
+    def open(self, head: Head, native: Native, time_left: float, early: bytes) -> None:
+        """Answer an opening handshake and take the transport over. BadRequest leaves it as it was. `early` are bytes that followed."""
+
+
+Wrap = Callable[[asyncio.Protocol, Callable[[str, str], None]], "Layer"]
+"""Puts a layer of TLS below a protocol. The function that is passed is told of clients at fault, as TlsLayer tells it."""
+
+
+class Layer(Protocol):
+    """The part of TlsLayer that is used here."""
+
+    def abort(self) -> None: ...
+
+
 class PlainServer:
     """The connections to one site, and their limits."""
 
     def __init__(
         self, site: Site, wheel: Wheel, *, max_body: int, timeout: float, max_connections: int, hosts: Hosts | None = None,
-        own_address: bool = False, failed_logins: FailedLogins | None = None, now: Callable[[], float] = time.monotonic,
+        own_address: bool = False, failed_logins: FailedLogins | None = None, tls: Wrap | None = None, sockets: SocketOpener | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle.
+        """`tls` makes the connections encrypted. `sockets` opens WebSockets; without it there are none.
+
+        `max_body` in bytes; `timeout` in seconds: for a request to arrive and be answered, and for a connection to be idle.
 
         `hosts` are the names and addresses that a request may have in its Host header, None: any. With `own_address` the address at which
         the connection arrived is among them. `failed_logins` logs credentials that the site refuses.
@@ -91,6 +118,8 @@ class PlainServer:
         self.log = Logger(namespace="wsdaemon.admin")
         self.hosts = hosts
         self.own_address = own_address
+        self.sockets = sockets
+        self._tls = tls
         self._lines = RareLines(self.log, now=now)
         self._max_connections = max_connections
         self._open: dict[Exchange, None] = {}
@@ -98,9 +127,16 @@ class PlainServer:
     def __len__(self) -> int:
         return len(self._open)
 
-    def protocol(self) -> Exchange:
-        """For a connection that was accepted."""
-        return Exchange(self)
+    def protocol(self) -> Any:
+        """The loop's protocol for a connection that was accepted."""
+        exchange = Exchange(self)
+        if self._tls is not None:
+            exchange.shake_hands(self._tls(exchange, self._tls_refused))
+            return exchange.layer
+        return exchange
+
+    def _tls_refused(self, reason: str, detail: str) -> None:
+        self._lines.info(("tls", reason), "a client of the admin pages is turned away: {problem}", problem=f"{reason}: {detail}")
 
     def enter(self, exchange: Exchange) -> bool:
         """Whether there is room for one more: the oldest of the connections that can best be spared makes it."""
@@ -157,15 +193,18 @@ class Exchange(asyncio.Protocol):
     """One connection to a site."""
 
     __slots__ = (
-        "_begun", "_body", "_early", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader", "_server", "_stuck",
-        "due_bucket",
+        "_begun", "_body", "_chunks", "_early", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader", "_server",
+        "_stuck", "due_bucket", "layer",
     )  # fmt: skip
 
     def __init__(self, server: PlainServer) -> None:
         self._server = server
         self._native: Native | None = None
         self._phase = Phase.READING
-        self._reader = HeadReader(server.max_body)
+        self._reader = HeadReader(server.max_body, True)
+        self.layer: Any = None
+        """The layer of TLS, while its handshake is under way."""
+        self._chunks: Chunks | None = None
         self._begun = False
         self._head: Head | None = None
         self._body = bytearray()
@@ -183,10 +222,19 @@ class Exchange(asyncio.Protocol):
 
     # -- the transport
 
+    def shake_hands(self, layer: Layer) -> None:
+        """A TLS handshake begins, which takes a place and has to end in time, as a request has."""
+        self.layer = layer
+        if self._server.enter(self):
+            self._server.wheel.set(self, self._server.timeout)
+        else:
+            layer.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not self._server.enter(self):
+        if self.layer is None and not self._server.enter(self):
             transport.abort()  # type: ignore[attr-defined]
             return
+        self.layer = None
         self._native = transport  # type: ignore[assignment]
         self._server.wheel.set(self, self._server.timeout)
 
@@ -215,14 +263,11 @@ class Exchange(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Read as long as requests can be answered."""
-        while self._early and self._phase is Phase.READING and not self._stuck:
+        while self._early and self._phase is Phase.READING and not self._stuck and not self._waits_for_turn:
             data, self._early = self._early, b""
-            try:
-                self._read(data)
-            except BadRequest as error:
-                self._send(self._server.site.problem(error), last=True)
-            except Exception:
-                self._broken(Failure())
+            self._take(data)
+            if self._waits_for_turn:
+                asyncio.get_running_loop().call_soon(self._more_chunks)
         if self._native is None or self._paused == bool(self._early):
             return
         self._paused = bool(self._early)
@@ -230,6 +275,14 @@ class Exchange(asyncio.Protocol):
             self._native.pause_reading()
         else:
             self._native.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._read(data)
+        except BadRequest as error:
+            self._send(self._server.site.problem(error), last=True)
+        except Exception:
+            self._broken(Failure())
 
     def _read(self, data: bytes) -> None:
         if not self._begun:
@@ -242,26 +295,78 @@ class Exchange(asyncio.Protocol):
             if not self._head_read(head):
                 return
             self._head, data = head, self._reader.rest
+            if head.chunked:
+                from .chunks import Chunks  # here, because few clients send chunks
+
+                self._chunks = Chunks()
+        if self._chunks is not None:
+            self._read_chunks(self._head, self._chunks, data)
+            return
         missing = self._head.content_length - len(self._body)
         self._body += data[:missing]
         self._early = data[missing:]
         if len(self._body) == self._head.content_length:
             self._answer(self._head, bytes(self._body))
 
+    def _read_chunks(self, head: Head, chunks: Chunks, data: bytes) -> None:
+        piece, more = chunks.feed(data)
+        self._body += piece
+        if len(self._body) > self._server.max_body:
+            raise BadRequest(413, "body", f"The body is longer than {self._server.max_body} bytes.")
+        if not more:
+            self._chunks, self._early = None, chunks.rest
+            self._answer(head, bytes(self._body))
+
+    @property
+    def _waits_for_turn(self) -> bool:
+        """Whether chunks wait until other connections have had their turn."""
+        return self._chunks is not None and self._chunks.waiting
+
+    def _more_chunks(self) -> None:
+        """Others have had their turn."""
+        if self._native is not None and self._phase is Phase.READING and self._waits_for_turn:
+            data, self._early = self._early, b""
+            self._take(data)
+            if self._waits_for_turn:
+                asyncio.get_running_loop().call_soon(self._more_chunks)
+            else:
+                self._go_on()
+
     def _head_read(self, head: Head) -> bool:
         """Whether to go on with its body. BadRequest for a Host header that does not name this server."""
         self._check_host(head)
+        if self._server.sockets is not None and wants_upgrade(head):
+            self._open_socket(self._server.sockets, head)
+            return False
         wanted = [word.strip().lower() for word in (head.headers.joined("connection") or "").split(",")]
         self._last = self._last or "close" in wanted
         refusal = self._server.site.refusal(head)
         if refusal is not None:
             self._tell_failed_login(head, refusal)
             self._early = self._reader.rest
-            self._send(refusal, last=self._last or head.content_length > 0, head_only=head.method == "HEAD")
+            self._send(refusal, last=self._last or head.has_body, head_only=head.method == "HEAD")
             return False
-        if len(self._reader.rest) < head.content_length and (head.headers.get("expect") or "").lower() == "100-continue":
+        if (head.chunked or len(self._reader.rest) < head.content_length) and (head.headers.get("expect") or "").lower() == "100-continue":
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
+
+    def _open_socket(self, sockets: SocketOpener, head: Head) -> None:
+        """The connection becomes a WebSocket, and is no exchange any more."""
+        native, early = self._native, self._reader.rest
+        assert native is not None
+        if self._paused:
+            self._paused = False
+            native.resume_reading()
+        try:
+            sockets.open(head, native, self._server.wheel.left(self), early)
+        except BadRequest:
+            raise
+        except BaseException:
+            if native.get_protocol() is not self:  # it was the WebSocket's already, and may have been answered
+                self.drop()
+            raise
+        self._native, self._early, self._phase = None, b"", Phase.LEAVING
+        self._gone()
 
     def _tell_failed_login(self, head: Head, refusal: PlainPage) -> None:
         failed, shown = self._server.failed_logins, head.headers.get("authorization")
@@ -312,14 +417,14 @@ class Exchange(asyncio.Protocol):
             return
         headers = (*page.headers, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
         native.write(http_response(page.status, headers, page.body, page.content_type, last, head_only))
-        self._head, self._begun, self._body = None, False, bytearray()
+        self._head, self._begun, self._body, self._chunks = None, False, bytearray(), None
         if last:
             self._phase, self._early = Phase.LEAVING, b""
             native.write_eof()
             self._server.wheel.set(self, max(LINGER_SECONDS, self._server.timeout) if self._stuck else LINGER_SECONDS)
         else:
             self._phase = Phase.READING
-            self._reader = HeadReader(self._server.max_body)
+            self._reader = HeadReader(self._server.max_body, True)
             self._server.wheel.set(self, self._server.timeout)
             self._server.rested(self)
 
@@ -346,6 +451,8 @@ class Exchange(asyncio.Protocol):
         self._gone()
         if native is not None:
             native.abort()
+        elif self.layer is not None:
+            self.layer.abort()
 
     def _gone(self) -> None:
         self._server.wheel.clear(self)

@@ -121,6 +121,17 @@ class Origins:
         return any(_fits(pattern, site, secure) for pattern in self.patterns)
 
 
+def is_console(origin: str | None, host: str, secure: bool, port: int) -> bool:
+    """Whether the page is the console: of the very host that the request goes to, at the port of the admin pages.
+
+    A connection over TLS takes it over https alone. Cookies do not tell ports apart, so a page of that host gains nothing by this.
+    """
+    site = None if origin is None else parse_origin(origin)
+    if site is None or site.port != port or site.host != host_of(host):
+        return False
+    return site.scheme == "https" or (site.scheme == "http" and not secure)
+
+
 def _fits(pattern: OriginPattern, site: Origin, secure: bool) -> bool:
     if pattern.scheme is None:
         # An attacker who can forge a page over http must not get in where the connection itself is protected.

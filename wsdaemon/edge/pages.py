@@ -48,12 +48,12 @@ class Pages:
             raise ValueError(f"expected a path that begins with a slash, such as /chat: {path!r}")
         self.add_content(path, Path(file).name, Path(file).read_bytes())
 
-    def add_content(self, path: str, name: str, body: bytes) -> None:
-        """Give out the content of a file of this name at `path`."""
+    def add_content(self, path: str, name: str, body: bytes, policy: str | None = None) -> None:
+        """Give out the content of a file of this name at `path`. `policy`: its Content-Security-Policy, in the place of the usual one."""
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         text = kind.startswith("text/") or kind in ("application/javascript", "image/svg+xml")
         headers = (
-            ("Content-Security-Policy", content_security_policy(body if kind == "text/html" else b"")),
+            ("Content-Security-Policy", policy or content_security_policy(body if kind == "text/html" else b"")),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from wsdaemon.settings.addresses import Address, TcpAddress, UnixAddress
-from wsdaemon.settings.network import ReachedHosts
+from wsdaemon.settings.form import EnumForm, ListForm
+from wsdaemon.settings.listener import tls_conflicts
+from wsdaemon.settings.network import ReachedHosts, TlsNames
 from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.values import MIB, AddressText, PositiveCount, PositiveDuration, PositiveSize, SecretFile
+from wsdaemon.settings.values import MIB, AddressText, File, PositiveCount, PositiveDuration, PositiveSize, SecretFile
+
+
+class TokenRole(enum.StrEnum):
+    """The kinds of requests to the admin pages. A token has one or more of them."""
+
+    READ = "read"
+    """Look: /status, /metrics, rooms, connections."""
+    PUBLISH = "publish"
+    """Publish into rooms."""
+    OPERATE = "operate"
+    """Close connections, remove members, issue tickets."""
+
 
 MIN_TOKEN_CHARACTERS = 16
 """Shorter tokens could be guessed."""
+
+WEAK_TOKEN = f"expected a file with one line of at least {MIN_TOKEN_CHARACTERS} letters, digits and -._~+/"
 
 TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 """The syntax of a bearer token in a header (RFC 6750 2.1)."""
@@ -31,17 +49,39 @@ class AdminSettings(SectionSettings):
     address: AddressText = field(
         default=TcpAddress(9464, "127.0.0.1"),
         metadata=explain(
-            "The address of these pages, written like a listener's. They are plain HTTP: if they are to be reached from other "
-            "machines, put a proxy that speaks TLS in front."
+            "The address of these pages, written like a listener's. If other machines are to reach them, let them speak TLS: give "
+            "tls_certificate and tls_key."
+        ),
+    )
+    tls_certificate: File = field(
+        default=None,
+        metadata=explain(
+            "The certificate and its chain, as PEM. With it the pages are https. Needs tls_key. A renewed one is loaded as a "
+            "listener's is. Relative to this file."
+        ),
+    )
+    tls_key: File = field(default=None, metadata=explain("The private key of tls_certificate, as PEM. Relative to this file."))
+    tls: TlsNames = field(
+        default=(), metadata=explain("The [tls:NAME] sections whose certificates are used, instead of tls_certificate.")
+    )
+    client_ca: File = field(
+        default=None,
+        metadata=explain("The certificates of the authorities that issue client certificates, as PEM. Relative to this file."),
+    )
+    client_certificate: Literal["none", "optional", "required"] = field(
+        default="none",
+        metadata=explain(
+            "Whether clients present a certificate, issued by client_ca, in the TLS handshake. required: no page is shown without "
+            "one, /livez and /readyz included; the token is needed besides."
         ),
     )
     token_file: SecretFile = field(
         default=None,
         metadata=explain(
             "The file with the token that a client must send as Authorization: Bearer TOKEN: one line of at least 16 letters, "
-            "digits and -._~+/. Only a unix socket can do without a token, because its mode and owner decide which users may "
-            "connect. The daemon reads a changed file by itself. /livez, /readyz and /openapi.json need no token. Relative to this "
-            "file."
+            "digits and -._~+/. It opens everything; a section [token:NAME] has a token that opens less. Only a unix socket can do "
+            "without a token, because its mode and owner decide which users may connect. The daemon reads a changed file by itself. "
+            "/livez, /readyz, /openapi.json and the console's page need no token. Relative to this file."
         ),
     )
     hosts: ReachedHosts = field(
@@ -64,14 +104,49 @@ class AdminSettings(SectionSettings):
         default=10.0, metadata=explain("How long a request may take to arrive and be answered, and how long a connection may be idle.")
     )
 
+    @property
+    def secure(self) -> bool:
+        """Whether the pages are https."""
+        return self.tls_certificate is not None or bool(self.tls)
+
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        """A missing token where one is needed, or a token that can be guessed."""
+        """Half of a pair, a missing token where one is needed, or a token that can be guessed."""
+        yield from tls_conflicts(self)
         if self.token_file is None:
             if not isinstance(self.address, UnixAddress):
                 yield ("address", "token_file"), "expected token_file too: only a unix socket can do without a token"
         elif not is_token(self.token_file.reveal()):
-            message = f"expected a file with one line of at least {MIN_TOKEN_CHARACTERS} letters, digits and -._~+/"
-            yield ("token_file",), message
+            yield ("token_file",), WEAK_TOKEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings(SectionSettings):
+    """[token:NAME]: a further token of the admin pages, with some of the rights. There may be any number, each with a name of its own."""
+
+    name: str
+    file: SecretFile = field(
+        default=None,
+        metadata=explain(
+            "The file with the token, as [admin] token_file. The daemon reads a changed file by itself. Relative to this file.",
+            example="./token",
+        ),
+    )
+    roles: Annotated[tuple[TokenRole, ...], ListForm(EnumForm(TokenRole))] = field(
+        default=(TokenRole.READ,),
+        metadata=explain(
+            "The requests that it opens, one or more. read: all pages that only show, /metrics and the console's figures. publish: "
+            "messages into rooms. operate: closing connections, removing members, and tickets."
+        ),
+    )
+
+    def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """No token, one that can be guessed, or one that opens nothing."""
+        if self.file is None:
+            yield ("file",), "expected the path of a file with the token"
+        elif not is_token(self.file.reveal()):
+            yield ("file",), WEAK_TOKEN
+        if not self.roles:
+            yield ("roles",), f"expected at least one of {', '.join(TokenRole)}"
 
 
 def stays_here(address: Address) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from wsdaemon.settings.admin import AdminSettings
+from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, is_auth_name, kind_of
 from wsdaemon.settings.broker import BrokerSettings
@@ -28,7 +28,7 @@ Unknown = Mapping[str, str]
 COMMENT_HINT = "; a comment needs a line of its own"
 
 SINGLE = ("daemon", "logging", "admin", "broker", "defaults")
-NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME"}
+NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME", "token": "token:NAME"}
 
 
 UNREADABLE = object()
@@ -127,12 +127,15 @@ class _Check:
         for key, kind in (("mounts", "mount"), ("tls", "tls")):
             self.check_references(keys_of(ListenerSettings)[key], of_kind["listener"], of_kind[kind])
         admin = [self.make(AdminSettings, one) for one in of_kind["admin"]]
+        self.check_references(keys_of(AdminSettings)["tls"], of_kind["admin"], of_kind["tls"])
+        tokens = [self.make(TokenSettings, one, {"name": one.argument}) for one in of_kind["token"]]
         broker = [self.make(BrokerSettings, one) for one in of_kind["broker"]]
         self.check_addresses([*of_kind["listener"], *of_kind["admin"]], [*listeners, *admin])
         complete = tuple(one for one in listeners if one is not None)
         paths = tuple(one for one in mounts if one is not None)
         ways = tuple(one for one in auths if one is not None)
         pairs = tuple(one for one in tls if one is not None)
+        shorter = tuple(one for one in tokens if one is not None)
         return Settings(
             daemon=daemon[0] or DaemonSettings(),
             logging=logging[0] or LoggingSettings(),
@@ -141,9 +144,10 @@ class _Check:
             auths=ways,
             tls=pairs,
             admin=admin[0] if admin else None,
+            tokens=shorter,
             broker=broker[0] if broker else None,
             source=self.source,
-            warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None),
+            warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None, shorter),
             lines=_lines(known),
         )
 
@@ -387,7 +391,7 @@ def _name_problem(one: Section) -> str | None:
         meant = f"{near}:{one.argument or NAMED[near].partition(':')[2]}" if near in NAMED else near
         every = ", ".join(f"[{name}]" for name in (*SINGLE, *NAMED.values()))
         return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
-    if one.kind in ("listener", "tls") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
+    if one.kind in ("listener", "tls", "token") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
         return f"expected [{one.kind}:NAME], with a name of up to 64 letters, digits, _ . and -"
     if one.kind == "auth" and not is_auth_name(one.argument):
         return "expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -"
@@ -419,6 +423,7 @@ def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
         "[listener:NAME]": keys_of(ListenerSettings),
         "[tls:NAME]": keys_of(TlsSettings),
         "[admin]": keys_of(AdminSettings),
+        "[token:NAME]": keys_of(TokenSettings),
         "[broker]": keys_of(BrokerSettings),
         "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
         "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from wsdaemon.settings.network import Hosts, NetworkList, ReachedHosts, TlsNames
 from wsdaemon.settings.schema import SectionSettings, explain
@@ -110,6 +110,13 @@ class ListenerSettings(SectionSettings):
             "at / itself. auto: only a listener on a loopback address, with no proxy named, has that page."
         ),
     )
+    console: bool = field(
+        default=False,
+        metadata=explain(
+            "For development: a page at /console that opens WebSockets to any URL and shows every message. It shows nothing of the "
+            "daemon; the whole console is at / of the admin pages."
+        ),
+    )
     hosts: ReachedHosts = field(
         default=(),
         metadata=explain(
@@ -211,18 +218,45 @@ class ListenerSettings(SectionSettings):
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
         """Half of a pair, or a key that needs TLS."""
-        if self.tls_certificate is None and self.tls_key is not None:
-            yield ("tls_key", "tls_certificate"), "expected tls_certificate too: TLS needs both"
-        if self.tls_key is None and self.tls_certificate is not None:
-            yield ("tls_certificate", "tls_key"), "expected tls_key too: TLS needs both"
-        if self.tls and self.tls_certificate is not None:
-            yield ("tls", "tls_certificate"), "expected either tls or tls_certificate and tls_key, not both"
-        if self.client_certificate != "none" and self.client_ca is None:
-            yield ("client_certificate", "client_ca"), "expected client_ca too: it names the authorities whose certificates are accepted"
-        if self.client_ca is not None and self.client_certificate == "none":
-            yield ("client_ca", "client_certificate"), "expected client_certificate = optional or required too"
-        if self.client_ca is not None and not self.secure:
-            yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate too: client certificates need TLS"
+        yield from tls_conflicts(self)
+
+
+class SpeaksTls(Protocol):
+    """A section whose address may speak TLS."""
+
+    @property
+    def tls_certificate(self) -> Path | None: ...
+
+    @property
+    def tls_key(self) -> Path | None: ...
+
+    @property
+    def tls(self) -> tuple[str, ...]: ...
+
+    @property
+    def client_ca(self) -> Path | None: ...
+
+    @property
+    def client_certificate(self) -> Literal["none", "optional", "required"]: ...
+
+    @property
+    def secure(self) -> bool: ...
+
+
+def tls_conflicts(section: SpeaksTls) -> Iterable[tuple[tuple[str, ...], str]]:
+    """Half of a pair, or a key that needs TLS."""
+    if section.tls_certificate is None and section.tls_key is not None:
+        yield ("tls_key", "tls_certificate"), "expected tls_certificate too: TLS needs both"
+    if section.tls_key is None and section.tls_certificate is not None:
+        yield ("tls_certificate", "tls_key"), "expected tls_key too: TLS needs both"
+    if section.tls and section.tls_certificate is not None:
+        yield ("tls", "tls_certificate"), "expected either tls or tls_certificate and tls_key, not both"
+    if section.client_certificate != "none" and section.client_ca is None:
+        yield ("client_certificate", "client_ca"), "expected client_ca too: it names the authorities whose certificates are accepted"
+    if section.client_ca is not None and section.client_certificate == "none":
+        yield ("client_ca", "client_certificate"), "expected client_certificate = optional or required too"
+    if section.client_ca is not None and not section.secure:
+        yield ("client_ca", "tls", "tls_certificate"), "expected tls or tls_certificate too: client certificates need TLS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

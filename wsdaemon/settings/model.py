@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from wsdaemon.settings.admin import AdminSettings
+from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.control import AUTO, Control
@@ -396,6 +396,7 @@ class Settings:
     auths: tuple[AuthSettings, ...] = ()
     tls: tuple[TlsSettings, ...] = ()
     admin: AdminSettings | None = None
+    tokens: tuple[TokenSettings, ...] = ()
     broker: BrokerSettings | None = None
     """None: the order of rooms is kept in this daemon."""
     source: str = field(compare=False)

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from wsdaemon.settings.admin import AdminSettings
+from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
@@ -62,6 +62,7 @@ def reference(apps: Apps = APP_OPTIONS) -> str:
     lines += ["", "", *_comment(about), "[mount:/echo]"]
     lines += _documented(key for key in keys_of(MountSettings).values() if not key.inherited)
     lines += ["", "", *_commented_out(AdminSettings, "[admin]")]
+    lines += ["", "", *_commented_out(TokenSettings, "[token:my-token]")]
     lines += ["", "", *_commented_out(BrokerSettings, "[broker]")]
     lines += ["", "", *_commented_out(TlsSettings, "[tls:my-certificate]")]
     for auth_class in AUTH_KINDS.values():
@@ -80,6 +81,7 @@ def effective(settings: Settings) -> str:
     parts += [_section(f"auth:{way.name}", way) for way in settings.auths]
     parts += [_section(f"tls:{pair.name}", pair) for pair in settings.tls]
     parts += [] if settings.admin is None else [_section("admin", settings.admin)]
+    parts += [_section(f"token:{token.name}", token) for token in settings.tokens]
     parts += [] if settings.broker is None else [_section("broker", settings.broker)]
     return "\n".join(parts)
 

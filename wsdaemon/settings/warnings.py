@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wsdaemon.settings.admin import AdminSettings, stays_here
+from wsdaemon.settings.admin import AdminSettings, TokenSettings, stays_here
 from wsdaemon.settings.auth import AuthSettings, JwtAuthSettings, TlsAuthSettings
 from wsdaemon.settings.model import ListenerSettings, MountSettings, TlsSettings
 
 
 def warnings_of(
     listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings], auths: Sequence[AuthSettings], tls: Sequence[TlsSettings],
-    admin: AdminSettings | None,
+    admin: AdminSettings | None, tokens: Sequence[TokenSettings] = (),
 ) -> tuple[str, ...]:  # fmt: skip
     """All the lines, section by section."""
-    return (*_mounts(listeners, mounts), *_auths(auths, mounts, listeners), *_edge(listeners, tls), *_admin(admin))
+    return (*_mounts(listeners, mounts), *_auths(auths, mounts, listeners), *_edge(listeners, tls, admin), *_admin(admin, tokens))
 
 
 def _mounts(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSettings]) -> Iterable[str]:
@@ -27,10 +27,11 @@ def _mounts(listeners: Sequence[ListenerSettings], mounts: Sequence[MountSetting
         yield from (f"[mount:{mount.path}] is served by no listener" for mount in mounts if mount.path not in served)
 
 
-def _edge(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings]) -> Iterable[str]:
+def _edge(listeners: Sequence[ListenerSettings], pairs: Sequence[TlsSettings], admin: AdminSettings | None) -> Iterable[str]:
     """Certificates that no listener uses, and trusted networks that contain every address."""
+    users = [*(listener.tls for listener in listeners), () if admin is None else admin.tls]
     for pair in pairs:
-        if not any(pair.name in listener.tls for listener in listeners):
+        if not any(pair.name in names for names in users):
             yield f"[tls:{pair.name}] is used by no listener"
     for listener in listeners:
         for key in ("trusted_proxies", "proxy_protocol_from"):
@@ -56,7 +57,9 @@ def _auths(ways: Sequence[AuthSettings], mounts: Sequence[MountSettings], listen
                     )
 
 
-def _admin(admin: AdminSettings | None) -> Iterable[str]:
-    """Settings that work, but let others read the token."""
-    if admin is not None and not stays_here(admin.address):
+def _admin(admin: AdminSettings | None, tokens: Sequence[TokenSettings]) -> Iterable[str]:
+    """Settings that work, but let others read the token, or tokens that open nothing."""
+    if admin is None:
+        yield from (f"[token:{token.name}] opens nothing, because there is no [admin] section" for token in tokens)
+    elif not stays_here(admin.address) and not admin.secure:
         yield f"[admin] address = {admin.address}: these pages are plain HTTP, and anyone on the network path can read the token"

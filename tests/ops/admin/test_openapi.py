@@ -43,8 +43,9 @@ def test_every_route_is_described() -> None:
     for route in EVERYTHING:
         operation = described["paths"][route.path][route.method.lower()]
         assert set(operation["responses"]) >= {str(status) for status in (*route.answers, *route.problems, 400, 405)}
-        assert operation["security"] == ([] if route.open else [{"token": []}])
+        assert operation["security"] == ([] if route.open else [{"token": [route.role.value]}])
         assert ("401" in operation["responses"]) is not route.open
+        assert route.open or "403" in operation["responses"]
         assert [one["name"] for one in operation.get("parameters", [])] == [one.name for one in route.parameters]
         assert {part[1:-1] for part in route.path.split("/") if part.startswith("{")} == {
             one.name for one in route.parameters if one.where == "path"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.admin import THING, TOKEN, ask, head, problem, shown, site
 from wsdaemon.edge.request import BadRequest
 from wsdaemon.ops.admin.contract import Answer, PageProblem, PageRequest
 from wsdaemon.ops.admin.site import AdminSite
+from wsdaemon.settings.admin import TokenRole
 
 
 async def later(request: PageRequest) -> Answer:
@@ -55,6 +58,25 @@ def test_the_token_may_change() -> None:
     assert ask(pages, "POST /things/a/parts/1").status == 200
     current[0] = "another-token-entirely"
     assert problem(ask(pages, "POST /things/a/parts/1")) == (401, "bad_token")
+
+
+@pytest.mark.parametrize("role", TokenRole)
+def test_a_token_opens_what_its_roles_are_for(role: TokenRole) -> None:
+    pages = AdminSite([(replace(THING, role=role), shown)], lambda: TOKEN, "1", lambda: [(one.value * 5, {one}) for one in TokenRole])
+    assert ask(pages, "POST /things/a/parts/1").status == 200
+    for one in TokenRole:
+        answer = ask(pages, "POST /things/a/parts/1", token=one.value * 5)
+        assert answer.status == 200 if one is role else problem(answer) == (403, "role")
+        assert one is role or f'error="insufficient_scope", scope="{role}"' in dict(answer.headers)["WWW-Authenticate"]
+    assert problem(ask(pages, "POST /things/a/parts/1", token="wrong" * 4)) == (401, "bad_token")
+
+
+def test_further_tokens_are_asked_for_where_there_is_no_other() -> None:
+    pages = AdminSite([(THING, shown)], lambda: None, "1", lambda: [("a" * 20, {TokenRole.READ}), ("a" * 20, {TokenRole.PUBLISH})])
+    assert problem(ask(pages, "POST /things/a/parts/1", token=None)) == (401, "no_token")
+    assert pages.roles("a" * 20) == frozenset({TokenRole.READ, TokenRole.PUBLISH})
+    assert pages.roles("\ud800") == frozenset()
+    assert AdminSite([], lambda: None, "1").roles("") is None
 
 
 def test_a_body_that_nobody_takes() -> None:

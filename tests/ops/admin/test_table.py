@@ -32,7 +32,7 @@ def test_each_segment_with_a_name_is_a_parameter(route: Route) -> None:
 
 
 def test_only_what_tells_nothing_is_open() -> None:
-    assert {route.name for route in EVERYTHING if route.open} == {"live", "ready", "describe"}
+    assert {route.name for route in EVERYTHING if route.open} == {"live", "ready", "describe", "console", "console_file"}
 
 
 def test_limits_are_those_of_the_broker() -> None:

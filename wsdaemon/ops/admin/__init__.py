@@ -6,6 +6,7 @@
     health      /livez, /readyz, /status
     exposition  /metrics
     connections /api/connections
+    console     the console at /, and /api/closes
     rooms       /api/rooms and /api/publish
     tickets     /api/tickets
     openapi     the description of all that, made from the same table

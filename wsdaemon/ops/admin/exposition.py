@@ -105,6 +105,12 @@ class MetricsPage:
         found = await asked(workers.gather(TOTALS, {}, await self._own({})))
         return found, merged({number: from_json(one) for number, one in found.answers.items()}, from_json(found.ended))
 
+    async def look(self) -> tuple[Gathered | None, Snapshot]:
+        """The metrics of now as plain values: of all workers, if there are any. PageProblem 503."""
+        if self._workers is None:
+            return None, from_json(await self._own({}))
+        return await self.gather(self._workers)
+
     async def _of_all(self, workers: Workers) -> CollectorRegistry:
         _, snapshot = await self.gather(workers)
         registry = CollectorRegistry()

@@ -21,6 +21,8 @@ PROBLEM_SCHEMA = {
     "required": ["title", "status", "code", "detail"],
 }
 
+SCHEME_ABOUT = "The token of token_file, or that of a section [token:NAME] with the role."
+
 EVERYWHERE = (400, 405, 408, 414, 431, 503)
 """Statuses of problems that any request may meet."""
 
@@ -39,7 +41,7 @@ def document(routes: Iterable[Route], version: str) -> Answer:
             "paths": paths,
             "components": {
                 "schemas": {"Problem": PROBLEM_SCHEMA},
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "The token of token_file."}},
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": SCHEME_ABOUT}},
             },
         }
     )
@@ -47,14 +49,14 @@ def document(routes: Iterable[Route], version: str) -> Answer:
 
 def _operation(route: Route) -> dict[str, Any]:
     responses = {str(status): _response(content) for status, content in route.answers.items()}
-    also = {*EVERYWHERE, *route.problems, *(() if route.open else (401,)), *((413,) if route.body else ())}
+    also = {*EVERYWHERE, *route.problems, *(() if route.open else (401, 403)), *((413,) if route.body else ())}
     for status in sorted(also):
         if str(status) in responses:
             responses[str(status)]["content"] |= _problem()
         else:
             responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": _problem()}
     operation: dict[str, Any] = {"operationId": route.name, "summary": route.about, "responses": responses}
-    operation["security"] = [] if route.open else [{"token": []}]
+    operation["security"] = [] if route.open else [{"token": [route.role.value]}]
     if route.parameters:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     if route.body is not None:

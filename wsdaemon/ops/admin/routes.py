@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
+from ...settings.admin import TokenRole
 from .contract import Page, PageProblem, PageRequest, RequestHead
 
 Handler = Callable[[PageRequest], Page]
@@ -83,6 +84,8 @@ class Route:
     about: str
     open: bool = False
     """Whether no token is needed."""
+    role: TokenRole = TokenRole.READ
+    """The role that a token must have."""
     parameters: Sequence[Parameter] = ()
     body: Content | None = None
     answers: Mapping[int, Content]

@@ -7,6 +7,8 @@ from typing import Any
 
 from ...brokers.contract import MAX_PAGE
 from ...brokers.patterns import MAX_TOKENS
+from ...settings.admin import TokenRole
+from ..latest_closes import MAX_CLOSES
 from .contract import TEXT
 from .routes import Content, Parameter, Route, Schema
 
@@ -151,6 +153,7 @@ LIST_CONNECTIONS = Route(
 CLOSE_CONNECTION = Route(
     method="DELETE",
     path="/api/connections/{id}",
+    role=TokenRole.OPERATE,
     name="close_connection",
     about="Close a connection.",
     parameters=(
@@ -159,6 +162,44 @@ CLOSE_CONNECTION = Route(
         _REASON,
     ),
     answers={200: Content("It closes.", schema=_object({"id": _NAME, "code": _NUMBER}, "id", "code"))},
+    problems=(404,),
+)
+
+LIST_CLOSES = Route(
+    method="GET",
+    path="/api/closes",
+    name="list_closes",
+    about="The latest connections that ended, the newest first.",
+    parameters=(Parameter("limit", "query", "The most entries.", _whole(1, MAX_CLOSES, 50)),),
+    answers={
+        200: Content(
+            "Each with the fields of its line in the log. `worker` is there if there are workers.",
+            schema=_object(
+                {"closes": {"type": "array", "items": _object({"id": _NAME, "closed_at": {"type": "number"}, "code": _NUMBER}, "id")}},
+                "closes",
+            ),
+        )
+    },
+)
+
+# -- the console
+
+CONSOLE = Route(
+    method="GET",
+    path="/",
+    name="console",
+    about="The console, for a web browser.",
+    open=True,
+    answers={200: Content("An HTML page.", "text/html")},
+)
+CONSOLE_FILE = Route(
+    method="GET",
+    path="/console/{file}",
+    name="console_file",
+    about="A part of the console.",
+    open=True,
+    parameters=(Parameter("file", "path", "The file's name.", _text(64)),),
+    answers={200: Content("A style sheet or a script.", "text/javascript", others={"text/css": {"type": "string"}})},
     problems=(404,),
 )
 
@@ -240,6 +281,7 @@ LIST_ROOMS = Route(
 PUBLISH = Route(
     method="POST",
     path="/api/rooms/{room}/messages",
+    role=TokenRole.PUBLISH,
     name="publish",
     about="Publish a message.",
     parameters=(
@@ -313,6 +355,7 @@ PRESENCE = Route(
 REMOVE = Route(
     method="DELETE",
     path="/api/rooms/{room}/members/{member}",
+    role=TokenRole.OPERATE,
     name="remove",
     about="Close the connection of a member.",
     parameters=(
@@ -328,6 +371,7 @@ REMOVE = Route(
 PUBLISH_MANY = Route(
     method="POST",
     path="/api/publish",
+    role=TokenRole.PUBLISH,
     name="publish_many",
     about="Publish many messages, one after the other.",
     body=Content(
@@ -353,6 +397,7 @@ PUBLISH_MANY = Route(
 ISSUE_TICKET = Route(
     method="POST",
     path="/api/tickets/{name}",
+    role=TokenRole.OPERATE,
     name="issue_ticket",
     about="A ticket that opens one connection.",
     parameters=(

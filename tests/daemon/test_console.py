@@ -1,0 +1,81 @@
+"""daemon/console.py: the WebSocket of the console asks for the tokens of the pages, and shows the figures of the metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.support.inside import inside, run_inside
+from wsdaemon.daemon.console import LIVE_PATH, MAX_CONSOLES
+from wsdaemon.daemon.daemon import Daemon
+
+INI = """
+[listener:web]
+address = tcp:0:interface=127.0.0.1
+[mount:/echo]
+app = echo
+[admin]
+address = unix:./admin.sock
+token_file = token
+[token:writer]
+file = writer
+roles = publish
+"""
+TOKEN = "0123456789abcdef"
+WRITER = "writer0123456789"
+
+
+def folder_of(folder: Path) -> Path:
+    (folder / "token").write_text(TOKEN)
+    (folder / "writer").write_text(WRITER)
+    return folder
+
+
+async def figures(folder: Path, token: str) -> Any:
+    """The first figures, or the code that the connection was closed with."""
+    async with looking(folder) as page:
+        await page.send(json.dumps({"token": token}))
+        try:
+            return json.loads(await page.recv())
+        except ConnectionClosed:
+            return page.close_code
+
+
+def looking(folder: Path) -> Any:
+    return unix_connect(str(folder / "admin.sock"), f"ws://localhost{LIVE_PATH}")
+
+
+def test_figures_of_the_daemon_for_a_token_that_reads(tmp_path: Path) -> None:
+    async def look(daemon: Daemon) -> None:
+        async with connect(f"ws://127.0.0.1:{daemon.listeners[0].port}/echo", proxy=None) as client:
+            await client.send("x")
+            await client.recv()
+            found = await figures(tmp_path, TOKEN)
+            assert (found["connections"], found["messages_in"]) == (1, 1)
+            assert found["mounts"] == {"/echo": {"connections": 1, "messages_in": 1, "messages_out": 1}}
+        assert await figures(tmp_path, WRITER) == 4403
+        assert await figures(tmp_path, "wrong") == 4401
+
+    async def main() -> None:
+        async with inside(folder_of(tmp_path), INI) as daemon:
+            await look(daemon)
+
+    run_inside(main())
+
+
+def test_there_are_so_many_consoles_and_no_more_and_they_end_with_the_daemon(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with inside(folder_of(tmp_path), INI):
+            pages: list[ClientConnection] = [await looking(tmp_path) for _ in range(MAX_CONSOLES)]
+            with pytest.raises(InvalidStatus, match="503"):
+                await looking(tmp_path)
+        for page in pages:
+            await page.wait_closed()
+            assert page.close_code == 1001
+
+    run_inside(main())
