@@ -83,6 +83,13 @@ class Newcomers:
         self._thread.join(2 * SECONDS)
 
 
+class Complaining(Daemon):
+    """A daemon whose log has the traceback of an app."""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        Program.__exit__(self, kind, error, traceback)
+
+
 def said(daemon: Daemon) -> str | bytes:
     with daemon.connect("/mine") as client:
         client.send("version?")
@@ -125,7 +132,7 @@ def daemon_control(folder: Path) -> Path:
 
 def test_code_that_cannot_be_imported_or_does_not_start_changes_nothing(tmp_path: Path) -> None:
     write_app(tmp_path, "one")
-    with Daemon(tmp_path, SETTINGS) as daemon, daemon.connect() as client:
+    with Complaining(tmp_path, SETTINGS) as daemon, daemon.connect() as client:
         before = children(daemon.pid)
         (tmp_path / "mine.py").write_text("import nothing_of_this_name\n")
         outcome = upgrade(tmp_path)

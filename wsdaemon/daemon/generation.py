@@ -102,8 +102,8 @@ class Generation:
 
     async def kill(self) -> None:
         """End all children at once."""
-        self.release()
         for keeper in self.keepers:
+            keeper.release(killed=True)
             if keeper.child is not None:
                 keeper.child.kill()
         await asyncio.gather(*[keeper.ended() for keeper in self.keepers])

@@ -74,7 +74,7 @@ class Keeper:
         self._told = ""
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._stopping = self._killed = False
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -130,7 +130,7 @@ class Keeper:
 
     def _end(self, child: LaunchedChild) -> None:
         if self._stopping:
-            if child.process.returncode:
+            if child.process.returncode and not self._killed:
                 log.warn("{child} {how}", child=self.name, how=child.how_it_ended())
             self._finish()
         elif child.ready_since is None:
@@ -171,9 +171,9 @@ class Keeper:
 
     # -- the end
 
-    def release(self) -> None:
-        """Start the child no more."""
-        self._stopping = True
+    def release(self, *, killed: bool = False) -> None:
+        """Start the child no more. `killed`: it is to be killed, and the log does not tell how it ends."""
+        self._stopping, self._killed = True, killed
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
