@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.daemon import SECONDS, Daemon, check_echo
+from tests.support.daemon import SECONDS, Daemon, Program, check_echo
 from tests.support.workers import children, wait_for_ends
 from wsdaemon.ops.control import Outcome, ask
 
@@ -86,7 +87,7 @@ class Newcomers:
 class Complaining(Daemon):
     """A daemon whose log has the traceback of an app."""
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         Program.__exit__(self, kind, error, traceback)
 
 
