@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from types import TracebackType
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.support.daemon import SECONDS, Daemon, Program, check_echo
 from tests.support.workers import children, wait_for_ends
@@ -27,6 +29,11 @@ address = tcp:0:interface=127.0.0.1
 
 [mount:/echo]
 app = echo
+
+[mount:/rooms/{room}]
+app = rooms
+subprotocols = rooms.v1.json
+history = 10
 
 [mount:/mine]
 app = mine:App
@@ -97,6 +104,15 @@ def said(daemon: Daemon) -> str | bytes:
         return client.recv(SECONDS)
 
 
+def publish(daemon: Daemon, data: str) -> tuple[str, int]:
+    """The epoch and the offset of a publication."""
+    with daemon.connect("/rooms/lobby", subprotocols=[Subprotocol("rooms.v1.json")]) as client:
+        client.send(json.dumps({"type": "publish", "id": 1, "room": "lobby", "data": data}))
+        while (answer := json.loads(client.recv(SECONDS))).get("id") != 1:
+            pass
+        return answer["epoch"], answer["offset"]
+
+
 def test_new_code_takes_over_and_no_newcomer_is_refused(tmp_path: Path) -> None:
     write_app(tmp_path, "one")
     with Daemon(tmp_path, SETTINGS) as daemon:
@@ -106,6 +122,7 @@ def test_new_code_takes_over_and_no_newcomer_is_refused(tmp_path: Path) -> None:
             with daemon.connect() as old:
                 check_echo(old)
                 assert said(daemon) == "one"
+                epoch, offset = publish(daemon, "before")
                 write_app(tmp_path, "two")
                 outcome = upgrade(tmp_path)
                 assert (outcome.status, outcome.result["generation"]) == (0, 2), outcome
@@ -114,6 +131,7 @@ def test_new_code_takes_over_and_no_newcomer_is_refused(tmp_path: Path) -> None:
                 assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "restart; retry=7")  # type: ignore[union-attr]
             daemon.output.wait_for("generation 1 has ended")
             assert said(daemon) == "two"
+            assert publish(daemon, "after") == (epoch, offset + 1), "the rooms live on"
             wait_for_ends(list(before.values()))
         finally:
             newcomers.stop()

@@ -9,35 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
-from ..settings.inherited import InheritedFile
-from ..settings.model import Settings
 from .control import OperationFailed
-from .generation import Generation
-from .inheritance import Heritage
-from .keeper import beneath
+from .inheritance import Plan
 from .parts import StartError
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
-HUB_END_SECONDS: Final = 5.0
-"""How long a hub may take to end once all its workers have ended."""
-
 log = Logger(namespace="wsdaemon.supervisor")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The settings of a generation, and everything that its children inherit from the settings."""
-
-    settings: Settings
-    heritage: Heritage
-    files: Mapping[str, InheritedFile]
 
 
 class NextGeneration:
@@ -55,6 +38,7 @@ class NextGeneration:
         new = supervisor.begin_generation(self._plan)
         try:
             await supervisor.until_ready(new)
+            await supervisor.switch_order(new)
         except StartError as error:
             await self._take_back(str(error))
             return
@@ -68,7 +52,7 @@ class NextGeneration:
             former=former.number,
         )  # fmt: skip
         self._answered({"status": 0, "problems": [], "generation": new.number, "draining": connections})
-        await end_generation(former, "retire")
+        await former.end("retire")
         supervisor.forget_former()
         log.info("generation {former} has ended", former=former.number)
 
@@ -77,24 +61,3 @@ class NextGeneration:
         first, _, rest = reason.partition("\n")
         self._supervisor.log_failed_upgrade(first, rest)
         self._answered({"status": 1, "problems": OperationFailed(reason).problems})
-
-
-async def end_generation(generation: Generation, how: str = "stop") -> None:
-    """Drain the workers, and end the hub after them. `how`: the message to the workers, stop or retire."""
-    generation.release()
-    generation.tell_workers(how)
-    await asyncio.gather(*[keeper.ended() for keeper in generation.workers])
-    child = generation.hub.child
-    if child is not None:
-        child.channel.send("stop")
-        killing = asyncio.get_running_loop().call_later(HUB_END_SECONDS, child.kill)
-        await generation.hub.ended()
-        killing.cancel()
-
-
-def log_failure(generation: int, reason: str, details: str) -> None:
-    """The one line about an upgrade that failed."""
-    log.emit(
-        LogLevel.error, "the upgrade failed, and generation {generation} goes on as before: {reason}", generation=generation, reason=reason,
-        **beneath(details),
-    )  # fmt: skip

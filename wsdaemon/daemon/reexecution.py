@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twisted.logger import Logger
 
@@ -23,7 +23,7 @@ from ..settings.problems import Problem
 from .control import OperationFailed, Say
 from .inheritance import VARIABLE, environment
 from .signals import Signals
-from .sockets import LeftSocket
+from .supervisor_state import ControlSocket
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -41,21 +41,6 @@ HELD_SIGNALS: Final = frozenset({*Signals.STOP, *Signals.LATER, signal.SIGUSR2})
 """Signals that wait while the program changes."""
 
 log = Logger(namespace="wsdaemon.supervisor")
-
-
-class ControlSocket(Protocol):
-    """The control channel as the re-execution needs it."""
-
-    @property
-    def left(self) -> LeftSocket | None:
-        """Its socket, if there is one."""
-
-    @property
-    def descriptor(self) -> int: ...
-
-    @property
-    def asker(self) -> int:
-        """The descriptor of the connection whose operation is under way; -1 if there is none."""
 
 
 class Reexecution:

@@ -22,8 +22,8 @@ from ..ops.logs import DaemonLog, LogOptions, make_log
 from ..settings.model import Settings
 from ..settings.problems import SettingsError
 from .control import ControlChannel, OperationFailed
-from .inheritance import Heritage, InheritanceError, take_files
-from .next_generation import NextGeneration, Plan
+from .inheritance import Heritage, InheritanceError, Plan, take_files
+from .next_generation import NextGeneration
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
 from .reexecution import Reexecution
@@ -53,7 +53,7 @@ class Asker:
             sock.close()
 
 
-class Successor:
+class NewProgram:
     """A supervisor that goes on where the program before it has stopped."""
 
     def __init__(self, state: SupervisorState, signals: Signals, reactor: Any) -> None:
@@ -77,7 +77,7 @@ class Successor:
         self.supervisor = Supervisor(settings, self._loop, self._heritage, failed=self._end, left=state)
         self.control = ControlChannel(self._take_control, self.supervisor.operations, self._loop)
         flush = (lambda: None) if self._log is None else self._log.flush
-        self.supervisor.allow_upgrades(Reexecution(self.supervisor, self.control, state.pidfile, flush), signals)
+        self.supervisor.allow_upgrades(Reexecution(self.supervisor, self.control, state.pidfile, flush).run, signals)
         reopen = (lambda: True) if self._log is None else self._log.reopen
         self.process = Process(
             self.supervisor, reactor, signals, reopen_log=partial(self.supervisor.reopen_for_all, reopen), control=self.control
@@ -101,7 +101,7 @@ class Successor:
             return
         files = {**self._state.files, **take_files(self._new)}
         plan = Plan(self._new, replace(self._heritage, text=self._state.new_settings), files)
-        self.supervisor.upgrade_by(NextGeneration(self.supervisor, plan, self._asker.answer))
+        self.supervisor.upgrade_by(NextGeneration(self.supervisor, plan, self._asker.answer).run())
 
     def _take_control(self) -> Bound | None:
         left = self._state.control
@@ -142,7 +142,7 @@ def main() -> None:
     name_process("wsdaemon: supervisor", "wsdaemon")
     signals = Signals()
     signals.install()
-    successor = Successor(state, signals, install())
+    successor = NewProgram(state, signals, install())
     successor.run()
     if successor.failed:
         os._exit(1)

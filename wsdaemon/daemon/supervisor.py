@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,20 +25,18 @@ from .capacity import read_system, tell
 from .channel import Message, close_all
 from .children import LaunchedChild, adopt_child, start_child
 from .colleagues import RunningWorker, shown_number
-from .control import OperationFailed, Operations, Say
+from .control import Operation, OperationFailed, Operations, Say
 from .cpus import usable_cpus
 from .drain import StopExtension, add_drain, grace_of
 from .gathering import Gathering
 from .generation import Generation
-from .inheritance import Heritage, Manifest, Role, take_files
+from .inheritance import Heritage, Manifest, Plan, Role, take_files
 from .keeper import beneath
-from .next_generation import NextGeneration, Plan, end_generation, log_failure
 from .parts import StartError, State
-from .reexecution import ControlSocket, Reexecution
 from .signals import Signals
 from .sockets import ADMIN, Bound, LeftSocket, ListenError, Sockets, wanted_sockets
 from .status import describe, describe_generation
-from .supervisor_state import RunningChild, SupervisorState
+from .supervisor_state import ControlSocket, RunningChild, SupervisorState
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -54,6 +52,9 @@ START_MARGIN_SECONDS: Final = 10.0
 
 STATUS_SECONDS: Final = 10.0
 """Between two messages to systemd, at most."""
+
+SWITCH_SECONDS: Final = 30.0
+"""How long the hubs may take until the new one has the order. Publications pause for a small part of it."""
 
 QUIET_LOOK_SECONDS: Final = 0.02
 """Between two looks whether a worker waits for an answer."""
@@ -102,6 +103,7 @@ class Supervisor:
         self._left = left
         self._coming: tuple[Generation, Plan] | None = None
         self._former: Generation | None = None
+        self._owner: asyncio.Future[str] | None = None
         self._upgrade: asyncio.Task[None] | None = None
         if left is not None:
             self._since = left.since
@@ -234,6 +236,8 @@ class Supervisor:
             generation.keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
+        elif message["kind"] == "succession":
+            self._order_changed(generation, message)
 
     def _colleague(self, generation: Generation, child: LaunchedChild) -> RunningWorker:
         return RunningWorker(child, generation.slot(child), generation.number if generation is self._former else 0)
@@ -374,9 +378,9 @@ class Supervisor:
 
     _asked: asyncio.Task[dict[str, Any]] | None = None
 
-    def allow_upgrades(self, reexecution: Reexecution, signals: Signals) -> None:
+    def allow_upgrades(self, reexecute: Operation, signals: Signals) -> None:
         """Carry out the command `upgrade`, and SIGUSR2, by a re-execution of this process."""
-        self.operations.add("upgrade", reexecution.run)
+        self.operations.add("upgrade", reexecute)
 
         def begin() -> None:
             self._asked = self.loop.create_task(self.operations.run("upgrade", {}, lambda line: None))
@@ -459,9 +463,9 @@ class Supervisor:
             child.ready_since = self.loop.time() - told.ready_for
             generation.adopt(child)
 
-    def upgrade_by(self, next_generation: NextGeneration) -> None:
-        """Carry out the second half of an upgrade."""
-        self._upgrade = self.loop.create_task(next_generation.run())
+    def upgrade_by(self, upgrade: Coroutine[Any, Any, None]) -> None:
+        """Carry out the second half of an upgrade. A stop cancels it."""
+        self._upgrade = self.loop.create_task(upgrade)
 
     def begin_generation(self, plan: Plan) -> Generation:
         """Start a generation beside the one that serves."""
@@ -469,6 +473,7 @@ class Supervisor:
         self._coming, self._all_ready = (new, plan), self.loop.create_future()
         log.info("starting generation {number}: the hub and {count} workers", number=new.number, count=len(new.workers))
         new.try_once()
+        new.succeed(self.generation)
         new.start()
         return new
 
@@ -476,6 +481,31 @@ class Supervisor:
         """Until all children of the new generation are ready. StartError if one does not start."""
         assert self._all_ready is not None
         await self._all_ready
+
+    async def switch_order(self, new: Generation) -> None:
+        """Have the former hub give the order of the rooms to the new one. StartError if it keeps the order."""
+        former = self.generation
+        self._owner = self.loop.create_future()
+        assert former.hub.child is not None
+        former.hub.child.channel.send("switch")
+        try:
+            async with asyncio.timeout(SWITCH_SECONDS):
+                reason = await self._owner
+        except TimeoutError:
+            reason = f"the hubs have not switched within {SWITCH_SECONDS:g} s"
+        if reason:
+            raise StartError(f"the new hub has not taken over the rooms: {reason}")
+        new.link_workers_of(former)
+
+    def _order_changed(self, generation: Generation, message: Message) -> None:
+        """A hub says whether the order is its own now."""
+        coming = None if self._coming is None else self._coming[0]
+        if self._owner is None or self._owner.done():
+            return
+        if generation is coming:
+            self._owner.set_result("" if message["owner"] else str(message["reason"]))
+        elif message["owner"]:
+            self._owner.set_result(str(message["reason"]))
 
     def change_generation(self, plan: Plan) -> None:
         """The new generation serves from now on; the one before is the former."""
@@ -493,6 +523,8 @@ class Supervisor:
         """End the new generation, which never served, as a whole."""
         if self._coming is not None:
             new, _ = self._coming
+            if self.generation.hub.child is not None:
+                self.generation.hub.child.channel.send("keep")
             await new.kill()
             self._coming = None
             new.close()
@@ -505,7 +537,10 @@ class Supervisor:
 
     def log_failed_upgrade(self, reason: str, details: str) -> None:
         """The one line about it."""
-        log_failure(self.generation.number, reason, details)
+        log.emit(
+            LogLevel.error, "the upgrade failed, and generation {generation} goes on as before: {reason}",
+            generation=self.generation.number, reason=reason, **beneath(details),
+        )  # fmt: skip
 
     async def leave(self) -> None:
         """SIGTERM: be not ready any more, and have the workers accept on for `drain_grace`; a stop follows."""
@@ -528,6 +563,6 @@ class Supervisor:
             await asyncio.wait([self._upgrade])
         self._release_sockets()
         self._extension.begin(self._settings.daemon.drain_over + self._settings.daemon.drain_timeout)
-        await asyncio.gather(*[end_generation(generation) for generation in self._generations])
+        await asyncio.gather(*[generation.end() for generation in self._generations])
         self.close()
         log.info("stopped")

@@ -19,7 +19,7 @@ import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from ..settings.inherited import InheritedDirectory, InheritedFile, InheritedPath, sealed_memory
 from ..settings.ini import parse
@@ -43,6 +43,21 @@ class RunningChild:
     pid: int
     ready_for: float
     """Seconds since its start was over."""
+
+
+class ControlSocket(Protocol):
+    """The control channel as far as the next program needs it."""
+
+    @property
+    def left(self) -> LeftSocket | None:
+        """Its socket, if there is one."""
+
+    @property
+    def descriptor(self) -> int: ...
+
+    @property
+    def asker(self) -> int:
+        """The descriptor of the connection whose operation is under way; -1 if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
