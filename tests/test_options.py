@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import wsdaemon.options
+from wsdaemon.settings.access import AccessFormatForm
 from wsdaemon.settings.addresses import AddressForm
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
@@ -56,6 +57,7 @@ SIMPLE: Mapping[type[Form[Any]], str] = {
     PathForm: "str | PathLike[str]",
     DestinationForm: "str | PathLike[str]",
     LevelsForm: "Mapping[str, str]",
+    AccessFormatForm: "str",
     AddressForm: "str",
     ControlForm: "str",
     RegularExpressionForm: "str | Pattern[str]",

@@ -27,9 +27,10 @@ ROOMS = {
     "client": {"wire", "core", "settings", "version"},  # the other end; the daemon does not know it
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
+    "command": {"client", "core", "daemon", "ops", "settings", "tap", "version"},  # beside twistd's side; no process of a daemon loads it
 }  # fmt: skip
 AUTOBAHN = "wire"
-SEE_EVERYTHING = {"daemon", "__init__", "options", "server", "tap", "version"}
+SEE_EVERYTHING = {"daemon", "__init__", "__main__", "options", "server", "tap", "version"}
 
 
 def modules() -> Iterator[tuple[Path, str]]:

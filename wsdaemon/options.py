@@ -130,6 +130,7 @@ class ServerOptions(MountOptions, total=False):
     format: Literal["auto", "text", "json"]
     destination: str | PathLike[str]
     connections: bool
+    access_format: str
     tls_certificate: str | PathLike[str] | None
     tls_key: str | PathLike[str] | None
     client_ca: str | PathLike[str] | None

@@ -120,6 +120,14 @@ def fail(text: str, descriptor: int = 2) -> NoReturn:
     sys.exit(1)
 
 
+def same_file(one: int, other: int) -> bool:
+    """Whether two descriptors lead to one file, pipe or terminal. True if one of them is closed."""
+    try:
+        return os.path.samestat(os.fstat(one), os.fstat(other))
+    except OSError:
+        return True
+
+
 class DaemonService(Service):
     """A daemon as twistd starts and stops it."""
 
@@ -220,7 +228,7 @@ class DaemonService(Service):
         """End the start as twistd does for an exception, but without its traceback: no pidfile stays, and the operator is told."""
         in_log = self._terminal != 2 or self._twistd.get("logfile") or self._twistd.get("syslog")
         destination = str(self._options.settings.logging.destination)
-        if in_log or destination not in ("auto", "stdout"):  # else it would stand on the terminal twice
+        if in_log or destination not in ("auto", "stdout") or not same_file(1, self._terminal):  # else it would stand on the terminal twice
             logger.error("{problem}", problem=text)
         self._forget_pidfile()
         self._tell_twistd(b"1 the start failed")

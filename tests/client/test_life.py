@@ -364,3 +364,25 @@ def test_two_clients_of_one_loop_share_their_tools() -> None:
         for each in (one, other):
             each.client.close()
         loop.advance(10.0)
+
+
+def test_messages_that_were_on_their_way_at_the_close_are_received() -> None:
+    """RFC 6455 5.5.1: the server sends no more after its own Close frame, and may send until then."""
+    with story() as here:
+        end = here.open()
+        end.send("before")
+        here.client.close()
+        end.send("on its way", b"bytes")
+        assert state_of(here) is ClientState.CLOSING
+        end.close(1000)
+        assert here.heard.messages == ["before", "on its way", b"bytes"]
+        assert here.client.closed_cleanly
+
+
+def test_a_connection_without_an_answer_to_the_close_did_not_end_cleanly() -> None:
+    with story(close_timeout=2.0) as here:
+        here.open()
+        here.client.close()
+        here.loop.advance(3.0)
+        assert state_of(here) is ClientState.CLOSED
+        assert not here.client.closed_cleanly

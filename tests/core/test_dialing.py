@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import run
-from wsdaemon.core.dialing import Dialing, Endpoint, NotAllowed, reason_of
+from wsdaemon.core.dialing import Dialing, Endpoint, LookUps, NotAllowed, reason_of
 
 
 class Received(asyncio.Protocol):
@@ -151,3 +151,53 @@ def test_a_name_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_endpoints_in_the_log() -> None:
     shown = [str(each) for each in (Endpoint("h", 1), Endpoint("::1", 2, tls=True), Endpoint(path="/run/x"))]
     assert shown == ["tcp:h:1", "tls:[::1]:2", "unix:/run/x"]
+
+
+class Resolver:
+    """Answers when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.answer = asyncio.get_running_loop().create_future()
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self.find, raising=False)
+
+    async def find(self, host: str, port: int, **_: object) -> list[object]:
+        self.asked.append(host)
+        return list(await asyncio.shield(self.answer))
+
+
+def test_names_that_are_looked_up_at_once_are_bounded_also_when_clients_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        look_ups, resolver = LookUps(most=2), Resolver(monkeypatch)
+        clients = [asyncio.ensure_future(look_ups.find(name, 1)) for name in ("a", "b", "a", "a")]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert resolver.asked == ["a", "b"] and len(look_ups) == 2, "clients of one name share its look-up"
+        with pytest.raises(OSError, match="too many names are looked up at once"):
+            await look_ups.find("c", 1)
+        clients[0].cancel()
+        clients[1].cancel()
+        await asyncio.gather(*clients[:2], return_exceptions=True)
+        assert len(look_ups) == 2, "the resolver goes on"
+        with pytest.raises(OSError, match="too many names"):
+            await look_ups.find("c", 1)
+        resolver.answer.set_result(["found"])
+        assert await asyncio.gather(*clients[2:]) == [["found"], ["found"]]
+        assert len(look_ups) == 0
+        assert await look_ups.find("c", 1) == ["found"]
+
+    run(story())
+
+
+def test_a_look_up_that_fails_fails_for_all_that_wait_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        look_ups, resolver = LookUps(), Resolver(monkeypatch)
+        clients = [asyncio.ensure_future(look_ups.find("a", 1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        clients[0].cancel()
+        resolver.answer.set_exception(socket.gaierror(-2, "Name or service not known"))
+        outcomes = await asyncio.gather(*clients, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes[1:]] == [socket.gaierror] * 2
+        assert len(look_ups) == 0
+
+    run(story())

@@ -112,9 +112,16 @@ def test_the_time_for_a_stop() -> None:
     assert lines(settings({"drain_timeout": "89s"}), System(stop_seconds=90.0)) == []
     [line] = lines(settings({"drain_timeout": "2m"}), System(stop_seconds=90.0))
     assert line == (
-        "[daemon] drain_timeout = 2m: systemd kills the daemon 90 s after it asked for a stop: set TimeoutStopSec=130 in the unit, or "
-        "drain_timeout = 45s"
+        "[daemon] drain_timeout = 2m: a stop may take 120 s, and systemd kills the daemon after 90 s: set TimeoutStopSec=130 in the unit, "
+        "or drain_timeout = 45s"
     )
+    spread = {"drain_timeout": "10s", "drain_over": "1m"}
+    assert lines(settings(spread), System(stop_seconds=71.0)) == []
+    [line] = lines(settings(spread), System(stop_seconds=70.0))
+    assert "a stop may take 70 s" in line and line.endswith("or drain_timeout = 5s")
+    [line] = lines(settings(spread), System(stop_seconds=60.0))
+    assert line.endswith("or shorter times for drain_grace, drain_over and drain_timeout")
+
 
 
 # -- the system

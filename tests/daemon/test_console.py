@@ -76,6 +76,6 @@ def test_there_are_so_many_consoles_and_no_more_and_they_end_with_the_daemon(tmp
                 await looking(tmp_path)
         for page in pages:
             await page.wait_closed()
-            assert page.close_code == 1001
+            assert page.close_code == 1012
 
     run_inside(main())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from twisted.logger import Logger
 
 from tests.support.fakes import PEER
 from tests.support.lines import Lines
@@ -14,6 +16,7 @@ from wsdaemon.core.handshake import Handshake
 from wsdaemon.core.registry import Connections
 from wsdaemon.daemon import watch as module
 from wsdaemon.daemon.watch import UncaughtFailures, Watch
+from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape
 
 
 class Wire:
@@ -40,6 +43,22 @@ def test_a_connection_is_in_the_registry_while_it_is_open() -> None:
     watch.closed(one, Counts(1, 1, 1, 1))
     assert one not in connections
     assert watch.totals.place("/chat", "web").closed == {("1000", "client"): 1}
+
+
+def test_the_closing_line_in_the_operators_own_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Any] = []
+    observer: Any = events.append
+    monkeypatch.setattr(module, "connection_log", Logger("wsdaemon.connection", observer=observer))
+    for text in ("", "{peer} {path}"):
+        watch, one = Watch(Connections(), True, text), connection()
+        watch.opened(one)
+        one._ended(1000, "", "client")
+        watch.closed(one, Counts(1, 1, 1, 1))
+    lines = [TextRenderer(TextShape.PREFIXED)(event) for event in events]
+    assert lines[0] is not None and b": closed x-1 " in lines[0]
+    assert lines[1] == f"<6>wsdaemon.connection: {PEER} /chat\n".encode()
+    entry = json.loads(JsonRenderer()(events[1]) or b"")
+    assert entry["message"] == f"{PEER} /chat" and entry["code"] == 1000 and "line" not in entry
 
 
 def test_failures_of_an_app_are_logged_once_a_minute_for_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:

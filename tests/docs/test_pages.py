@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
 from tests.support.prose import in_code
+from wsdaemon.command.main import cli
 from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS
@@ -175,7 +177,29 @@ def known_options() -> set[str]:
     files = [ROOT / "benchmarks" / "__main__.py", ROOT / "wsdaemon" / "examples" / "__main__.py", ROOT / ".ci" / "run"]
     files += [ROOT / "tests" / "conformance" / "wstest.py"]
     named = {option for path in files for option in re.findall(r"--[a-z][a-z-]+", path.read_text())}
-    return ours | named | FOREIGN_OPTIONS
+    return ours | named | FOREIGN_OPTIONS | {option for command in subcommands().values() for option in command}
+
+
+def subcommands() -> dict[str, set[str]]:
+    """The subcommands of `wsdaemon` with their options."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {
+        name: {option for each in command.params if isinstance(each, click.Option) for option in (*each.opts, *each.secondary_opts)}
+        for name, command in found.items()
+        if command is not None
+    }
+
+
+@each_page
+def test_wsdaemon_commands_are_understood(page: Path) -> None:
+    known = subcommands()
+    for command in commands(page):
+        words = shlex.split(command, comments=True)
+        for at, word in enumerate(words[:-1]):
+            if word == "wsdaemon" and (at == 0 or words[at - 1] == "|") and not words[at + 1].startswith("-"):
+                assert words[at + 1] in known, command
+                assert {option for option in words[at + 2 :] if re.match(r"--?[a-z]", option)} <= known[words[at + 1]], command
 
 
 @each_page

@@ -113,6 +113,32 @@ def test_a_file_that_is_no_certificate(tmp_path: Path, leaf: trustme.LeafCert, c
     assert str(paths[0]) in refused(*paths)
 
 
+def test_a_damaged_certificate_among_several_is_named_by_its_place(tmp_path: Path, leaf: trustme.LeafCert) -> None:
+    good, bad = leaf.cert_chain_pems[0].bytes(), b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    paths = put(tmp_path, good + bad + good, leaf.private_key_pem.bytes())
+    line = good.count(b"\n") + 1
+    assert f"{paths[0]}: certificate 2 of 3, at line {line}, is damaged: " in refused(*paths)
+    with pytest.raises(CertificateError, match=f"certificate 2 of 2, at line {line}, is damaged"):
+        server_context(*put(tmp_path, good, leaf.private_key_pem.bytes()), client_ca=put_authorities(tmp_path, good + bad),
+                       client_certificates=ClientCertificates.OPTIONAL)  # fmt: skip
+
+
+def put_authorities(folder: Path, content: bytes) -> Path:
+    path = folder / "authorities.pem"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_one_bad_file_as_certificate_and_key_is_one_problem(tmp_path: Path, content: bytes | None) -> None:
+    both = tmp_path / "both.pem"
+    if content is not None:
+        both.write_bytes(content)
+    with pytest.raises(CertificateError) as raised:
+        load_pair(both, both)
+    assert len(raised.value.problems) == 1 and str(both) in raised.value.problems[0]
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

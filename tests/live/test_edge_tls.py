@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.daemon import ECHO, SECONDS, Daemon, check_echo, program, run
+from tests.support.shared_tls_socket import shared
 
 pytestmark = pytest.mark.live
 
@@ -41,7 +42,7 @@ def write(certificate: LeafCert, folder: Path, name: str) -> None:
 
 
 def trusting(authority: CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = shared(ssl.create_default_context())
     authority.configure_trust(context)
     return context
 

@@ -116,6 +116,7 @@ def test_tls(tmp_path: Path) -> None:
         "\nimport os, ssl\nfolder = os.environ['CERTIFICATES']\n"
         "secure = WebSocketServer(port=0, tls=(f'{folder}/cert.pem', f'{folder}/key.pem'))\nsecure.mount('/echo', 'echo')\n"
         "context = ssl.create_default_context()\ncontext.check_hostname = False\ncontext.verify_mode = ssl.CERT_NONE\n"
+        "context.maximum_version = ssl.TLSVersion.TLSv1_2\n"  # see tests/support/shared_tls_socket.py
         "with secure, connect(f'wss://127.0.0.1:{secure.port}/echo', ssl=context, proxy=None) as client:\n"
         "    client.send('hello')\n    print(client.recv())\n"
     )

@@ -127,6 +127,8 @@ def test_an_app_that_fails_in_its_start(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "[mount:/echo]" in said
     assert "OSError: the disk is gone" in said
+    [line] = [line for line in done.stdout.splitlines() if "the disk is gone" in line]
+    assert " error wsdaemon  " in line and "[mount:/echo]: the app did not start" in line, "in the log, whose reader may see no more"
 
 
 def test_another_reactor_was_asked_for(tmp_path: Path) -> None:

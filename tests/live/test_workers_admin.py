@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-from tests.live.test_admin import ADMIN, Operator, wait_for_members, write_token
+from tests.live.test_admin import ADMIN, TOKEN, Operator, wait_for_members, write_token
 from tests.support.daemon import SECONDS, Daemon, check_echo
 from tests.support.workers import ECHO, worker_ids
 
@@ -98,6 +100,22 @@ def test_connections_of_all_workers_are_listed_and_closed_from_any(tmp_path: Pat
                 client.recv(SECONDS)
             assert (client.close_code, client.close_reason) == (4001, "spam")
         assert operator.ask("DELETE", f"/api/connections/{found[0]['id']}")[0] == 404
+        closes = wait_for_closes(operator, 8)
+        assert {one["id"] for one in closes} == {one["id"] for one in found}
+        assert {(one["code"], one["reason"]) for one in closes} == {(4001, "spam")} and {one["worker"] for one in closes} <= {1, 2}
+        with connect(f"{operator.url.replace('http', 'ws')}/console/live", proxy=None, open_timeout=SECONDS) as console:
+            console.send(json.dumps({"token": TOKEN}))
+            figures = json.loads(console.recv(SECONDS))
+            assert (figures["messages_in"], [one["number"] for one in figures["workers"]]) == (8, [1, 2])
+
+
+def wait_for_closes(operator: Operator, count: int) -> list[Any]:
+    """The latest closes, once there are so many: the daemon counts one a moment after its client has seen it."""
+    for _ in range(1000):
+        closes: list[Any] = operator.json("GET", "/api/closes")["closes"]
+        if len(closes) == count:
+            return closes
+    raise AssertionError(closes)
 
 
 ROOMS = """

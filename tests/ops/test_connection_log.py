@@ -97,6 +97,30 @@ def test_a_record_is_of_its_connection() -> None:
     assert record_of(connection, wire).user_agent == "x"
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_the_trace_of_the_request_is_in_the_line() -> None:
+    handshake = Handshake(target="/", path="/", raw_path=b"/", headers=Headers([(b"Traceparent", TRACE.encode())]), listener="web")
+    wire: Any = Sums()
+    connection = Connection(wire, handshake, "c4f2")
+    connection._ended(1001, "bye", "server")
+    for _ in range(2):
+        record = record_of(connection, wire)
+        assert text_of(record).endswith(f"ua=- traceparent={TRACE}\n")
+        assert json_of(record)["traceparent"] == TRACE
+        handshake.let_go()
+    assert "traceparent" not in text_of(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [("192.0.2.7:5", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"), ("[2001:db8::1]:5", "2001:db8::1"), ("2001:db8::1",) * 2, ("unix",) * 2],
+)
+def test_the_address_without_its_port(peer: str, address: str) -> None:
+    assert dataclasses.replace(RECORD, peer=peer).address == address
+
+
 class Sums:
     messages_in, messages_out, bytes_in, bytes_out = 1, 2, 3, 4
     congested = False

@@ -100,6 +100,7 @@ def test_a_password_in_the_url_is_not_repeated_in_the_problem(tmp_path: Path) ->
         ("prefix = a{b}", "up to 64 letters"),
         ("when_lost = kepe", "did you mean keep"),
         ("timeout = 0", "a duration"),
+        ("timeout = 61s", "timeout = 61s: expected 60s at most"),
     ],
 )
 def test_problems(tmp_path: Path, lines: str, expected: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsdaemon.settings.access import AccessFormatForm
 from wsdaemon.settings.addresses import AddressForm, SystemdAddress, TcpAddress, UnixAddress
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AuthNameForm
@@ -95,6 +96,7 @@ samples: dict[type[Form[Any]], list[str]] = {
     CloseCodeForm: ["1000", "1013", "3000", "4999"],
     ReferenceForm: ["", "my.module:Factory"],
     WorkersForm: ["", "auto", "1", "256"],
+    AccessFormatForm: ["", "{id}", '{address} "{path}" {{{code}}} # ; = %'],
     RangeForm: ["1s-30s", "1500ms-1h", "5s-5s"],
     ControlForm: ["auto", "none", "unix:/run/ws.sock"],
     NetworkForm: ["unix", "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"],
@@ -131,7 +133,10 @@ def values_of(form: Form[Any]) -> st.SearchStrategy[Any]:
                 | st.builds(UnixAddress, simple_paths.map("/{}".format), st.integers(0, 0o777))
                 | st.builds(SystemdAddress, index=st.integers(0, 9))
             )
-        case CloseCodeForm() | ControlForm() | NetworkForm() | RangeForm() | ReachedHostForm() | ReferenceForm() | WorkersForm():
+        case (
+            AccessFormatForm() | CloseCodeForm() | ControlForm() | NetworkForm() | RangeForm() | ReachedHostForm() | ReferenceForm()
+            | WorkersForm()
+        ):  # fmt: skip
             return st.sampled_from(samples[type(form)])
         case ListForm():
             return lists_of(form.item)

@@ -26,6 +26,8 @@ import pytest
 from trustme import CA
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.shared_tls_socket import shared
+
 SECONDS = 30.0
 """The longest that anything is waited for. No test takes that long; a loaded machine may need some of it."""
 
@@ -260,7 +262,7 @@ def make_certificate(folder: Path, *names: str) -> ssl.SSLContext:
     (folder / "cert.pem").unlink(missing_ok=True)
     for part in certificate.cert_chain_pems:
         part.write_to_path(folder / "cert.pem", append=True)
-    context = ssl.create_default_context()
+    context = shared(ssl.create_default_context())
     authority.configure_trust(context)
     return context
 

@@ -11,6 +11,7 @@ from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.mounts import _deflate
 from wsdaemon.settings.model import MountSettings
 from wsdaemon.settings.slow_client import SlowClient
+from wsdaemon.wire.fan import send_to_all
 from wsdaemon.wire.shelf import FRAME_COST_BYTES
 from wsdaemon.wire.writer import JOINED_BYTES
 
@@ -363,6 +364,17 @@ def test_a_sender_that_does_not_wait_meets_the_limit(made: House) -> None:
     app.connection.send(b"")
     made.loop.settle()
     assert client.frames()[-1] == SLOW
+
+
+def test_a_broadcast_does_not_wait_and_meets_the_limit(made: House) -> None:
+    client, _ = slow(made, slow_client="wait", send_backlog=1000)
+    prepared = client.writer.prepare(b"x" * 600, False)
+    for _ in range(2):
+        assert client.writer.live
+        send_to_all([client.writer], [prepared])
+        made.loop.settle()
+    assert client.frames()[-1] == SLOW
+    assert not client.writer.live
 
 
 def test_nobody_waits_for_one_who_takes_nothing_for_long(made: House) -> None:

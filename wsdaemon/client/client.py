@@ -170,6 +170,11 @@ class WebSocketClient:
         return None if self._life is None else self._life.headers
 
     @property
+    def closed_cleanly(self) -> bool:
+        """Whether the last connection that was open ended with a whole closing handshake."""
+        return self._life is not None and self._life.clean
+
+    @property
     def error(self) -> BaseException | None:
         """The final failure that ended the client; None if there was none."""
         return self._error

@@ -54,7 +54,7 @@ class Life:
 
     __slots__ = (
         "_attempting", "_backoff", "_busy", "_loop", "_opened_at", "_opener", "_owner", "_refused", "_silence", "_timer",
-        "_token", "headers", "received", "state", "subprotocol", "wire",
+        "_token", "clean", "headers", "received", "state", "subprotocol", "wire",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, opener: Opener, loop: asyncio.AbstractEventLoop, backoff: Backoff | None) -> None:
@@ -71,6 +71,7 @@ class Life:
         self._token: str | None = None
         self._refused: tuple[str | None, BaseException] | None = None
         self.state = ClientState.NEW
+        self.clean = False
         self.wire: ClientWire | None = None
         self.subprotocol: str | None = None
         self.headers: Headers | None = None
@@ -128,6 +129,7 @@ class Life:
         wire, self.wire = self.wire, None
         if wire is not None:
             self._busy = wire.reader.waiting
+            self.clean = bool(wire.protocol.wasClean)
         if self._silence is not None:
             self._silence.stop()
             self._silence = None

@@ -9,7 +9,8 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -18,8 +19,48 @@ AddressInfo = tuple[int, Any]
 """A family of sockets, and an address of it."""
 
 
+MAX_LOOK_UPS = 64
+"""Names that are looked up at once. The system's resolver works on a few, and may take half a minute for one that does not answer."""
+
+
 class NotAllowed(OSError):
     """A name has no address that is allowed."""
+
+
+class LookUps:
+    """The look-ups of names that are under way, of all clients. Clients that want the same name share one.
+
+    A look-up cannot be ended: it counts until the resolver has answered, though the client that wanted it has long given up.
+    """
+
+    __slots__ = ("_most", "_running")
+
+    def __init__(self, most: int = MAX_LOOK_UPS) -> None:
+        self._most = most
+        self._running: dict[tuple[str, int], asyncio.Task[list[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def find(self, host: str, port: int) -> list[Any]:
+        """The answer of getaddrinfo(3) for stream sockets. OSError; also if MAX_LOOK_UPS other names are looked up."""
+        running = self._running.get((host, port))
+        if running is None:
+            if len(self._running) >= self._most:
+                raise OSError("too many names are looked up at once")
+            loop = asyncio.get_running_loop()
+            running = self._running[host, port] = loop.create_task(_look_up(loop, host, port))
+            running.add_done_callback(partial(self._ended, (host, port)))
+        return await asyncio.shield(running)
+
+    def _ended(self, name: tuple[str, int], task: asyncio.Task[list[Any]]) -> None:
+        del self._running[name]
+        if not task.cancelled():
+            task.exception()  # looked at: perhaps no client waits for it any more
+
+
+async def _look_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +89,7 @@ class Dialing:
     server_name: str = ""
     """The name that the server's certificate must have, also told by SNI. Empty: the endpoint's host."""
     allows: Callable[[str], bool] | None = None
+    look_ups: LookUps = field(default_factory=LookUps, compare=False, repr=False)
 
     async def connect(self, protocol: Callable[[], P], endpoint: Endpoint, preface: bytes = b"") -> tuple[asyncio.Transport, P]:
         """Connect a new protocol to a server. `preface` is sent first, before TLS. OSError, of which ssl.SSLError is one; NotAllowed."""
@@ -67,7 +109,7 @@ class Dialing:
     async def _socket(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socket.socket:
         """A connected socket: the first address that answers, in the resolver's order."""
         failure: OSError | None = None
-        for family, address in await self._addresses(loop, endpoint):
+        for family, address in await self._addresses(endpoint):
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             try:
                 if family != socket.AF_UNIX:
@@ -84,14 +126,14 @@ class Dialing:
                 return sock
         raise failure or OSError("it has no address")
 
-    async def _addresses(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> list[AddressInfo]:
+    async def _addresses(self, endpoint: Endpoint) -> list[AddressInfo]:
         if endpoint.path:
             return [(socket.AF_UNIX, endpoint.path)]
         numeric = _numeric(endpoint.host)
         if numeric is not None:
             found: list[AddressInfo] = [(numeric, (endpoint.host, endpoint.port))]
         else:
-            infos = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            infos = await self.look_ups.find(endpoint.host, endpoint.port)
             found = [(info[0], info[4]) for info in infos if info[0] in (socket.AF_INET, socket.AF_INET6)]
         if self.allows is None:
             return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from urllib.parse import parse_qs
 
 from .identity import Identity
+from .traces import checked_traceparent
 
 T = TypeVar("T")
 
@@ -294,6 +295,8 @@ class Handshake:
     """Whether `let_go()` was called."""
     _agent: str | None = field(default=None, init=False, compare=False)
     """The user agent, after `let_go()`."""
+    _trace: str | None = field(default=None, init=False, compare=False)
+    """The traceparent, after `let_go()`."""
 
     if not TYPE_CHECKING:
 
@@ -321,7 +324,7 @@ class Handshake:
         return cookies(self.headers)
 
     def let_go(self) -> None:
-        """Free `target`, the query, the headers and the certificate; the user agent stays, for the log.
+        """Free `target`, the query, the headers and the certificate; the user agent and the traceparent stay, for the log.
 
         The wire calls this once, when an app whose `keeps_handshake` is False has opened the connection. It changes the handshake in
         place, because a copy would cost as much as routing the request did.
@@ -329,6 +332,7 @@ class Handshake:
         if self.was_let_go:
             return
         object.__setattr__(self, "_agent", self.user_agent)
+        object.__setattr__(self, "_trace", self.traceparent)
         object.__setattr__(self, "was_let_go", True)
         for name in LET_GO:
             object.__delattr__(self, name)
@@ -337,6 +341,11 @@ class Handshake:
     def user_agent(self) -> str | None:
         """The User-Agent header (RFC 9110 10.1.5). It stays readable after `let_go()`."""
         return self._agent if self.was_let_go else self.headers.get("user-agent")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The traceparent header (W3C Trace Context), if it is valid: `00-TRACE-PARENT-FLAGS`. It stays readable after `let_go()`."""
+        return self._trace if self.was_let_go else checked_traceparent(self.headers.get_all("traceparent"))
 
     @property
     def origin(self) -> str | None:

@@ -22,6 +22,7 @@ from ..settings.model import MountSettings, Settings
 from ..settings.problems import Problem
 from ..settings.rooms import RoomsOptions
 from .cgroups import MEMBERSHIP, figures
+from .drain import grace_of
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -215,14 +216,18 @@ def _queues(settings: Settings, most: int | None) -> Iterator[Problem]:
 
 
 def _stop(settings: Settings, allowed: float | None) -> Iterator[Problem]:
-    patience = settings.daemon.drain_timeout
+    """All the time of a stop together. The daemon asks systemd for more time while it drains, and the unit should agree with it."""
+    daemon = settings.daemon
+    patience = grace_of(settings) + daemon.drain_over + daemon.drain_timeout
     if allowed is None or patience < allowed:
         return
+    left = allowed - (patience - daemon.drain_timeout)
+    mend = f"drain_timeout = {left / 2:g}s" if left > 1 else "shorter times for drain_grace, drain_over and drain_timeout"
     message = (
-        f"systemd kills the daemon {allowed:g} s after it asked for a stop: set TimeoutStopSec={patience + 10:.0f} in the unit, or "
-        f"drain_timeout = {max(allowed / 2, 0.001):g}s"
+        f"a stop may take {patience:g} s, and systemd kills the daemon after {allowed:g} s: set TimeoutStopSec={patience + 10:.0f} in the "
+        f"unit, or {mend}"
     )
-    yield settings.problem("daemon", message, "drain_timeout", DurationForm().show(patience))
+    yield settings.problem("daemon", message, "drain_timeout", DurationForm().show(daemon.drain_timeout))
 
 
 # -- the system

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.connection import Connection
@@ -27,28 +27,27 @@ ACCEPTS = 1 << 16
 """The flag of a listening socket in /proc/net/unix."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The findings of a check. Problems keep a daemon from starting. Without them there are warnings; `workers` is None for one process."""
+
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[str] = ()
+    workers: int | None = None
+
+
 def check(settings: Settings, directory: Path, system: System | None = None) -> int:
     """Print the listeners and mounts, or every problem; the exit status, 0 or 1. `directory` is the one that the process was started in.
 
     `system` has the limits that the settings are compared with, by default those of this process.
     """
-    trial = Trial()
-    problems = _problems(settings, directory, trial)
-    for problem in problems:
+    checked = examine(settings, directory, system)
+    for problem in checked.problems:
         print(f"wsdaemon: {problem}", file=sys.stderr)
-    if problems:
+    if checked.problems:
         return 1
-    workers = None
-    if settings.daemon.workers is not None:
-        from .supervisor import worker_count
-
-        workers = worker_count(settings)
-    for warning in (*settings.warnings, *trial.warnings):
+    for warning in checked.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for address in trial.in_use:
-        print(f"warning: {address} is in use: a daemon can start only after the process that listens there has ended", file=sys.stderr)
-    for shortfall in shortfalls(settings, system or read_system(), workers):
-        print(f"warning: {shortfall}", file=sys.stderr)
     for listener in settings.listeners:
         scheme = "wss" if listener.secure else "ws"
         print(f"listener {listener.name}: {scheme} on {listener.address}")
@@ -57,10 +56,26 @@ def check(settings: Settings, directory: Path, system: System | None = None) -> 
                 print(f"  {mount.path}  {mount.app}")
     if settings.admin is not None:
         print(f"admin: {'https' if settings.admin.secure else 'http'} on {settings.admin.address}")
-    if workers is not None:
-        print(f"workers: {workers}")
+    if checked.workers is not None:
+        print(f"workers: {checked.workers}")
     print(f"{settings.source} is good")
     return 0
+
+
+def examine(settings: Settings, directory: Path, system: System | None = None) -> Checked:
+    """Check the modules, files and addresses of `settings`, and compare these with the limits of the system, as check() does."""
+    trial = Trial()
+    problems = _problems(settings, directory, trial)
+    if problems:
+        return Checked(problems)
+    workers = None
+    if settings.daemon.workers is not None:
+        from .supervisor import worker_count
+
+        workers = worker_count(settings)
+    busy = [f"{address} is in use: a daemon can start only after the process that listens there has ended" for address in trial.in_use]
+    short = [str(shortfall) for shortfall in shortfalls(settings, system or read_system(), workers)]
+    return Checked((), [*settings.warnings, *trial.warnings, *busy, *short], workers)
 
 
 def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:

@@ -46,7 +46,8 @@ class Daemon:
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
-        self.watch, self.notifier = Watch(self.connections, settings.logging.connections), Notifier.from_environment(environ)
+        self.watch = Watch(self.connections, settings.logging.connections, settings.logging.access_format)
+        self.notifier = Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
         self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
         self._assemble = partial(

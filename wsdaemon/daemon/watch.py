@@ -13,6 +13,7 @@ from ..core.connection import Connection, Counts
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
+from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
@@ -25,10 +26,11 @@ app_log = Logger(namespace="wsdaemon.app")
 class Watch:
     """Keeps the registry of open connections, adds up the closed ones, and writes the closing line of each."""
 
-    def __init__(self, connections: Connections, lines: bool) -> None:
-        """`lines` is `[logging] connections`."""
+    def __init__(self, connections: Connections, lines: bool, access_format: str = "") -> None:
+        """`lines` is `[logging] connections`, `access_format` the key of that name."""
         self.connections = connections
         self._lines = lines
+        self._format = AccessFormat(access_format) if access_format else None
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
@@ -43,7 +45,8 @@ class Watch:
         if self.closes is not None:
             self.closes.add(connection, counts)
         if self._lines:
-            connection_closed(connection_log, record_of(connection, counts))
+            record = record_of(connection, counts)
+            connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self._failures.failure(

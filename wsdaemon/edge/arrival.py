@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate, Entrance
+from .entering import Entering, abandon, look_at, waited_for
 from .gate import Gate
 from .request import BadRequest, Head, HeadReader, read_head
 from .upgrade import wants_upgrade
@@ -176,7 +177,7 @@ class Arrival(asyncio.Protocol):
 
     def _answered(self, question: asyncio.Future[Any]) -> None:
         if question is not self._question or self._progress is not Progress.ASKING:
-            _look_at(question)  # the client is gone, or was answered
+            look_at(question)  # the client is gone, or was answered
             return
         self._question, entry = None, self._entry
         assert self._candidate is not None
@@ -190,7 +191,7 @@ class Arrival(asyncio.Protocol):
         except (BadRequest, HandshakeRefused) as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            reason, _, text = _waited_for(entry)
+            reason, _, text = waited_for(entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} was given up"))
         except Exception:
             self._broken(Failure())
@@ -260,7 +261,7 @@ class Arrival(asyncio.Protocol):
             self._entry = None  # from here on its place is the connection's
             self._open(candidate, handshake, entry.place, entry.identity, accepted)
         except BaseException:
-            _abandon(answer)
+            abandon(answer)
             raise
 
     def _open(
@@ -332,7 +333,7 @@ class Arrival(asyncio.Protocol):
             self.drop()
         elif self._progress is Progress.ASKING:
             self._forget_question()
-            _, reason, text = _waited_for(self._entry)
+            _, reason, text = waited_for(self._entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
         elif self.kept is not None and self._reader is None:
             self.drop()  # it had nothing more to ask
@@ -376,26 +377,6 @@ class Arrival(asyncio.Protocol):
             entry.place.leave()
 
 
-@dataclass(frozen=True, slots=True)
-class Entering:
-    """A client that passed all checks of the gate, with its places, while the app decides."""
-
-    handshake: Handshake
-    place: Place
-    identity: Identity | None
-    waits_for_place: bool = False
-    """Whether the counts over all workers are asked first."""
-
-
-def _waited_for(entry: Entering | None) -> tuple[str, str, str]:
-    """The part that an arrival waits for: the reason if that is cancelled, the reason if it takes too long, and the part in words."""
-    if entry is None:
-        return "auth_cancelled", "auth_timeout", "authentication"
-    if entry.waits_for_place:
-        return "hub_cancelled", "hub_timeout", "the check of limits over all workers"
-    return "app_cancelled", "app_timeout", "the app"
-
-
 def _come_back(
     gate: Gate, arrivals: Arrivals, native: Native, descriptor: int, before: Arrival, place: Place, early: bytes
 ) -> None:  # fmt: skip
@@ -408,14 +389,3 @@ def _come_back(
     arrivals.again(arrival)
     if early and not arrival.gone:
         arrival.data_received(early)
-
-
-def _look_at(question: asyncio.Future[Any]) -> None:
-    """The outcome of a question that nothing waits for any more. Looked at, or the loop would log its exception."""
-    if not question.cancelled() and question.exception() is None:
-        _abandon(question.result())
-
-
-def _abandon(answer: object) -> None:
-    if isinstance(answer, Acceptance) and answer.abandoned is not None:
-        answer.abandoned()

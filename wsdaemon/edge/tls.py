@@ -7,6 +7,7 @@ compression, no renegotiation, the client's order of ciphers. ALPN offers http/1
 from __future__ import annotations
 
 import ctypes
+import re
 import ssl
 import sys
 from collections.abc import Callable
@@ -94,7 +95,9 @@ def load_pair(certificate: Path, key: Path, now: float | None = None) -> Pair:
     Expired or not yet valid is a warning: a server that starts and is seen to be expired beats one that does not start.
     """
     problems: list[str] = []
-    chain, private = _or_none(_load_chain, certificate, problems), _or_none(_load_key, key, problems)
+    chain = _or_none(_load_chain, certificate, problems)
+    # One bad file that both keys name is one problem.
+    private = None if problems and certificate == key else _or_none(_load_key, key, problems)
     if chain is None or problems:
         raise CertificateError(*problems)
     try:
@@ -154,7 +157,19 @@ def _load_chain(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
     except UNREADABLE as error:
-        raise CertificateError(f"{path}: a certificate in it is damaged: {_one_line(error)}") from None
+        raise CertificateError(f"{path}: {_damaged(content)} is damaged: {_one_line(error)}") from None
+
+
+def _damaged(content: bytes) -> str:
+    """The first certificate in a PEM file that cannot be read, with its place if there are several."""
+    starts = [found.start() for found in re.finditer(b"-----BEGIN CERTIFICATE-----", content)]
+    for number, (start, end) in enumerate(pairwise([*starts, len(content)]) if len(starts) > 1 else (), 1):
+        try:
+            x509.load_pem_x509_certificates(content[start:end])
+        except UNREADABLE:
+            line = content.count(b"\n", 0, start) + 1
+            return f"certificate {number} of {len(starts)}, at line {line},"
+    return "a certificate in it"
 
 
 def _load_key(path: Path) -> Any:

@@ -31,7 +31,7 @@ class ConnectionRecord:
     `peer` is the client's address, `user` the name that authentication found. `mount` is the mount's pattern and `path` the path that was
     asked for; `room` is the part of it that the pattern's parameters took. `seconds` is how long the connection was open; `in` is from the
     client; bytes are those of frames on the wire, headers included; `code` is the close code (RFC 6455 7.4; 1006 without a Close frame);
-    `closed_by` is "client", "server" or "network".
+    `closed_by` is "client", "server" or "network". `traceparent` is the valid one of the request (W3C Trace Context).
     """
 
     id: str
@@ -50,6 +50,14 @@ class ConnectionRecord:
     user: str | None = None
     path: str | None = None
     room: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The host of `peer`, without its port."""
+        if self.peer.startswith("["):
+            return self.peer[1:].partition("]")[0]
+        return self.peer.partition(":")[0] if self.peer.count(":") == 1 else self.peer
 
     def log_fields(self) -> dict[str, str | int | float | None]:
         """The fields of JSON and of the journal, one for each attribute."""
@@ -66,14 +74,15 @@ class ConnectionRecord:
         agent = self.user_agent
         user = "" if self.user is None else f" user={quoted(self.user)}"
         room = "" if self.room is None else f" room={quoted(cut(self.room, PATH_LIMIT))}"
+        trace = "" if self.traceparent is None else f" traceparent={self.traceparent}"
         path = self.path or self.mount or "-"
-        if not _PLAIN.fullmatch(path) or len(path) > PATH_LIMIT:
+        if not is_plain(path) or len(path) > PATH_LIMIT:
             path = quoted(cut(path, PATH_LIMIT))
         return (
             f"closed {self.id} {self.peer}{user} on {self.listener} {path}{room} by {self.closed_by} {self.code} {quoted(self.reason)}"
             f" after {self.seconds:.1f}s, in {_counted(self.messages_in)} {size_text(self.bytes_in)},"
             f" out {_counted(self.messages_out)} {size_text(self.bytes_out)},"
-            f" ua={'-' if agent is None else quoted(cut(agent, USER_AGENT_LIMIT))}"
+            f" ua={'-' if agent is None else quoted(cut(agent, USER_AGENT_LIMIT))}{trace}"
         )
 
 
@@ -98,20 +107,30 @@ def record_of(connection: Connection, counts: Counts) -> ConnectionRecord:
         (identity.name or None) if identity is not None else None,
         handshake.path,
         "/".join(params.values()) if params else None,
+        handshake.traceparent,
     )
 
 
-def connection_closed(logger: Logger, record: ConnectionRecord) -> None:
-    """Log the record at level info: as a line in text, with each of its fields on its own in JSON and in the journal."""
+def connection_closed(logger: Logger, record: ConnectionRecord, line: object = None) -> None:
+    """Log the record at level info: as a line in text, with each of its fields on its own in JSON and in the journal.
+
+    `str(line)` is the text, by default the record's own.
+    """
     # The text is made by str(record), and JSON's fields by its own, so only if this level is wanted and only in the form that is asked for.
     # As Logger.info() does, but for its check of the level, which costs half as much as writing the line.
     observe: Callable[[LogEvent], None] = cast(Any, logger.observer)  # mypy does not read zope's interfaces
-    observe(
-        {
-            "record": record, "event": "connection_closed", "log_logger": logger, "log_level": LogLevel.info,
-            "log_namespace": logger.namespace, "log_source": None, "log_format": "{record}", "log_time": time.time(),
-        }
-    )  # fmt: skip
+    event: LogEvent = {
+        "record": record, "event": "connection_closed", "log_logger": logger, "log_level": LogLevel.info,
+        "log_namespace": logger.namespace, "log_source": None, "log_format": "{record}", "log_time": time.time(),
+    }  # fmt: skip
+    if line is not None:
+        event |= {"line": line, "log_format": "{line}"}
+    observe(event)
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text needs no quotes in a line: printable ASCII without blanks, quotes and backslashes."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def quoted(text: str) -> str:

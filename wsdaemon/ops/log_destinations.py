@@ -221,7 +221,7 @@ class FileDestination(DescriptorDestination):
         try:
             self.descriptor = self._open_file()
         except OSError as error:
-            raise LogError(f"cannot open the log file {self.path}: {error.strerror}") from error
+            raise LogError(f"cannot open the log file {self.path}: {_why_not(self.path, error)}") from error
 
     def reopen(self) -> None:
         """Open the file anew by its name. Raises OSError, and then the old file stays in use."""
@@ -265,6 +265,15 @@ class FileDestination(DescriptorDestination):
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _why_not(path: str, error: OSError) -> str:
+    """Why a log file cannot be opened. The system's own words for a FIFO ("No such device or address") mislead."""
+    if error.errno == errno.EISDIR:
+        return "it is a directory; name a file in it"
+    if error.errno == errno.ENXIO:
+        return "it is a FIFO that no process reads, or a socket; start its reader first, or name a file"
+    return error.strerror or str(error)
 
 
 class SyslogDestination:

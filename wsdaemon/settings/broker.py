@@ -16,6 +16,9 @@ from wsdaemon.settings.values import File, PositiveDuration, SecretFile
 
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
+LONGEST_TIMEOUT = 60.0
+"""Seconds. The order promises to remember the numbers of publications for a minute; a retry after that would be published again."""
+
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 
 
@@ -205,7 +208,8 @@ class BrokerSettings(SectionSettings):
         default=5.0,
         metadata=explain(
             "How long a publication or another request waits for Redis. After that its answer is the error unavailable, and a client "
-            "without the subprotocol is closed with 1013."
+            "without the subprotocol is closed with 1013. At most 60s, because after that a retry "
+            "could be published twice."
         ),
     )
     when_lost: WhenLost = field(
@@ -223,7 +227,7 @@ class BrokerSettings(SectionSettings):
     )
 
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        """A certificate without its key, and TLS files without TLS."""
+        """A certificate without its key, TLS files without TLS, and a timeout that outlives the memory of publications."""
         if (self.tls_certificate is None) != (self.tls_key is None):
             given, other = ("tls_certificate", "tls_key") if self.tls_key is None else ("tls_key", "tls_certificate")
             yield (given,), f"expected {other} too"
@@ -235,3 +239,5 @@ class BrokerSettings(SectionSettings):
             yield ("url", "password_file"), "expected password_file too, because the url names a user"
         if self.sentinel_password_file is not None and self.url.layout is not RedisLayout.SENTINEL:
             yield ("sentinel_password_file",), "expected a url that begins with redis+sentinel or rediss+sentinel"
+        if self.timeout > LONGEST_TIMEOUT:
+            yield ("timeout",), f"expected {LONGEST_TIMEOUT:g}s at most"

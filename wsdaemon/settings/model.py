@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from wsdaemon.settings.access import FIELDS, AccessFormat
 from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.auth import AuthNames, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
@@ -159,6 +160,13 @@ class LoggingSettings(SectionSettings):
         ),
     )
     connections: bool = field(default=True, metadata=explain("Log one line when a connection ends."))
+    access_format: AccessFormat = field(
+        default="",
+        metadata=explain(
+            f"The text of that line, with fields in braces: {', '.join(FIELDS)}. Text of clients is escaped, and in quotes unless it is "
+            "plain. Empty: the daemon's own text. format = json has each field on its own in any case."
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

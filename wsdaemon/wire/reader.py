@@ -245,7 +245,7 @@ class Reader:
         turns = self.policy.turns
         began, often = turns.now() if len(messages) > 2 else 0.0, False
         for position in range(0, len(messages), 2):
-            if not writer.live:  # we are closing: what came before the client's Close frame is dropped
+            if not writer.live and self._drops():
                 return
             if position and (often or position == 2 or not position & 31):
                 took = turns.now() - began
@@ -278,6 +278,14 @@ class Reader:
         if self.meter is not None:
             self._pay(self.meter)
 
+    def _drops(self) -> bool:
+        """After our Close frame: whether messages are dropped until the other side's Close frame comes.
+
+        A server drops them, because its app has ended. A client that closes by itself takes them: the server may have sent them before it
+        saw the Close frame (RFC 6455 section 5.5.1).
+        """
+        return not self.policy.frames.client or self.wire.protocol.failedByMe
+
     def hand_over(self, payload: Any, text: bool) -> None:
         """Give one message to the session."""
         self.heard = True
@@ -294,8 +302,8 @@ class Reader:
             self._pay(self.meter)
 
     def parsed(self, payload: bytes, binary: bool) -> None:
-        """One message that came by way of Autobahn's parser. After our Close frame it is dropped."""
-        if self.writer.live:
+        """One message that came by way of Autobahn's parser."""
+        if self.writer.live or not self._drops():
             self.hand_over(payload.decode() if self.flags & TEXT and not binary else payload, not binary)
 
     def control(self, opcode: int, payload: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -269,6 +271,31 @@ def test_stop_ends_all_programs() -> None:
         assert len(app) == len(sessions) == 3
         await app.stop()
         assert children() == []
+        await app.stop()
+
+    run(story())
+
+
+def test_stop_does_not_wait_for_a_program_that_this_user_cannot_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = os.killpg
+
+    def denied(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    async def story() -> None:
+        log = LogLines()
+        app = make("cat; sleep 1000", log, stop_timeout=0.05)
+        open_session(app)
+        [pid] = children()
+        monkeypatch.setattr(os, "killpg", denied)
+        await app.stop()
+        [line] = [line for line in log.lines if "runs as another user" in line]
+        assert line.startswith(f"/p: program {pid} has not ended, and this user may not kill it")
+        assert len(app) == 1, "it still counts"
+        await app.stop()
+        monkeypatch.undo()
+        kill(pid, signal.SIGKILL)
+        await until_none(app)
         await app.stop()
 
     run(story())

@@ -40,6 +40,9 @@ class Parent:
         assert self.statuses == 1
         self.is_gone = True
 
+    def out_of_reach(self) -> None:
+        raise AssertionError("it can be killed")
+
 
 def start(parent: Parent, how: Launch) -> Child:
     return Child(how, ENVIRONMENT, parent, asyncio.get_running_loop())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -212,3 +214,26 @@ def test_the_opening_handshake_as_the_program_sees_it() -> None:
         "path": "/p/1", "query": "a=1", "params": {"x": "1"}, "host": "192.0.2.7", "port": 5, "secure": False, "user": "ada",
         "subprotocol": "chat", "headers": {"x-a": "1, 2"},
     }  # fmt: skip
+
+
+def test_stop_does_not_wait_for_a_program_that_this_user_cannot_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = os.killpg
+
+    def denied(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    async def story() -> None:
+        log = Lines()
+        how = Launch(executable="/bin/sh", argv=("sh", "-c", "cat; sleep 1000"), directory=None, stop_timeout=0.05)
+        app = SharedApp(SharedRules(mount="/p", launch=how, environment={b"PATH": b"/usr/bin:/bin"}, max_output=1000), log)
+        await app.start()
+        [pid] = children()
+        monkeypatch.setattr(os, "killpg", denied)
+        await app.stop()
+        assert [line for line in log.lines if f"program {pid} has not ended, and this user may not kill it" in line]
+        await app.stop()
+        monkeypatch.undo()
+        kill(pid, signal.SIGKILL)
+        await until(lambda: children() == [])
+
+    run(story())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,11 @@ from tests.support.redis_servers import EVERYSEC, SPEED, Server, free_port, runn
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import BadRoom, BrokerUnavailable, MemoryFull, Position, Presence, RoomFull
 from wsdaemon.brokers.links import redis as redis_link
+from wsdaemon.brokers.links.contract import Declared
 from wsdaemon.brokers.links.redis import RedisLink
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_servers import Unfit
+from wsdaemon.brokers.links.redis_session import RedisSession
 from wsdaemon.brokers.links.redis_tickets import RedisTickets
 from wsdaemon.settings.values import Secret
 
@@ -158,6 +161,8 @@ def test_a_link_that_closes_takes_its_members_along(server: Server) -> None:
             async with nodes(server.url) as [two]:
                 await one.join("lobby", "ada")
                 await two.join("lobby", "bob")
+                two.link.close()
+                two.receiver.rooms.clear()  # as a broker does
             await one.receiver.until(lambda: one.receiver.changes[-1][2][0].kind == "left")
 
     run(test())
@@ -542,3 +547,102 @@ def test_a_link_closes_while_redis_is_stopped(own: Server) -> None:
         run(test())
     finally:
         own.kill()
+
+
+@live
+def test_a_server_that_hangs_while_rooms_are_declared_is_given_up(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network may be cut at any moment, and then nothing answers and nothing fails."""
+    opened = RedisSession.open
+
+    async def then_pause(session: RedisSession, *arguments: Any) -> None:
+        await opened(session, *arguments)
+        own.pause()
+
+    async def test() -> None:
+        async with nodes(own.url, timeout=0.3) as [node]:
+            await node.join("lobby", "ada")
+            with monkeypatch.context() as patch:
+                patch.setattr(RedisSession, "open", then_pause)
+                node.link.cut("the test cuts it")
+                await asyncio.wait_for(node.receiver.down.wait(), SECONDS)
+                await asyncio.to_thread(wait_until, lambda: any("away: no answer" in line for line in node.lines.lines), "it gives up")
+            own.go_on()
+            await asyncio.wait_for(node.receiver.up.wait(), SECONDS)
+            assert (await node.link.presence("lobby", None)).count == 1
+
+    own.start()
+    try:
+        run(test())
+    finally:
+        own.kill()
+
+
+@live
+def test_a_probe_does_not_wait_for_a_replica(server: Server) -> None:
+    """Otherwise the link would be cut for as long as the replica is away."""
+
+    async def test() -> None:
+        async with nodes(server.url, acknowledge="replica", timeout=30.0) as [node]:
+            await node.link.probe()
+            stands = node.publish("lobby", "1")
+            session = node.link._session
+            assert session is not None
+            with server.client() as client:
+                await asyncio.to_thread(wait_until, lambda: client.info("clients")["blocked_clients"] == 1, "WAIT waits")
+            await asyncio.wait_for(node.link.probe(), 10)
+            assert not stands.done()
+            node.link.cut("the test ends")
+            with pytest.raises(BrokerUnavailable):
+                await stands
+
+    run(test())
+
+
+@live
+def test_members_of_a_big_room_that_left_while_redis_was_away(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last command of a declaration names all, so that those who are not named go, however many there are."""
+    monkeypatch.setattr(redis_link, "MEMBERS_PER_COMMAND", 2)
+
+    async def test() -> None:
+        async with nodes(own.url, 2) as [node, other]:
+            for who in ("ada", "bob", "cem", "dan", "eve"):
+                await node.join("lobby", who)
+            await other.join("lobby", "far")
+            with own.client() as client:
+                await asyncio.to_thread(wait_until, lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0, "it is on the disk")
+            async with down(node, own):
+                del node.receiver.rooms["lobby"][1]
+            await asyncio.wait_for(other.receiver.up.wait(), SECONDS)
+            page = await node.link.presence("lobby", None)
+            assert sorted(each.id for each in page.members) == ["ada", "cem", "dan", "eve", "far"]
+
+    own.start()
+    try:
+        run(test())
+    finally:
+        own.kill()
+
+
+@live
+def test_members_that_leave_while_they_are_declared(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, 2) as [node, other]:
+            await node.join("lobby", "ada")
+            declared = node.receiver.declared
+            calls = 0
+
+            def then_leave() -> list[Declared]:
+                nonlocal calls
+                calls += 1
+                found = list(declared())
+                node.receiver.rooms.clear()
+                return found
+
+            node.receiver.declared = then_leave  # type: ignore[method-assign]
+            node.link.cut("the test cuts it")
+            await asyncio.wait_for(node.receiver.down.wait(), SECONDS)
+            await asyncio.wait_for(node.receiver.up.wait(), SECONDS)
+            assert calls >= 2
+            assert (await other.link.presence("lobby", None)).count == 0
+
+    run(test())

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from tests.support.redis_links import Node, nodes, run
 from tests.support.redis_servers import Server
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import TooManyRooms
+from wsdaemon.brokers.contract import BrokerUnavailable, TooManyRooms
 from wsdaemon.brokers.links.redis_keys import Names
+from wsdaemon.brokers.links.redis_scripts import RESERVE
 
 pytestmark = pytest.mark.live
 
@@ -39,14 +43,65 @@ def test_a_new_room_replaces_the_oldest_empty_one(server: Server) -> None:
 def test_one_owner_has_an_eighth_of_the_rooms(server: Server) -> None:
     async def test() -> None:
         async with nodes(server.url, 2, limits=Limits(max_rooms=16)) as [one, two]:
-            await one.publish("a", "x", owner="user ada")
-            await two.publish("b", "x", owner="user ada")
+            await one.join("a", "ada", owner="user ada")
+            await two.join("b", "ada", owner="user ada")
             for node in (one, two):
                 with pytest.raises(TooManyRooms, match="an eighth"):
                     await node.publish("c", "x", owner="user ada")
             await one.publish("c", "x", owner="user bob")
             await one.publish("d", "x")
             assert await names(one) == ["a", "b", "c", "d"]
+
+    run(test())
+
+
+def test_an_owner_with_its_share_replaces_its_own_oldest_empty_room(server: Server) -> None:
+    """As with the rooms of one process: an owner must not be refused for ever, and must not take the rooms of others."""
+
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(max_rooms=16, history=5)) as [node]:
+            await node.publish("older", "x", owner="user bob")
+            await node.join("used", "ada", owner="user ada")
+            await node.publish("b", "x", owner="user ada")
+            for name in ("c", "d"):
+                await node.publish(name, "x", owner="user ada")
+                assert await names(node) == [name, "older", "used"]
+
+    run(test())
+
+
+def test_rooms_in_use_are_evicted_last(server: Server) -> None:
+    """The index knows when a room was made, and not each publication."""
+
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(max_rooms=2, history=5, room_idle=0.5)) as [node]:
+            await node.publish("busy", "x")
+            await node.publish("idle", "x")
+            await asyncio.to_thread(time.sleep, 0.6)  # the clock is that of Redis
+            await node.publish("busy", "x")
+            await node.publish("new", "x")
+            assert await names(node) == ["busy", "new"]
+
+    run(test())
+
+
+def test_a_room_that_stays_keeps_its_owner_and_its_time(server: Server) -> None:
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(max_rooms=16, history=5)) as [node]:
+            session = node.link._session
+            assert session is not None
+            await node.join("a", "ada", owner="user ada")
+            _, used, owners, owned = Names("wsdaemon", "/rooms").index
+            with server.client() as client:
+                client.zadd(used, {"a": 1})
+                assert not await node.link._index._forget(session, "a", 0)
+                assert (client.hget(owners, "a"), client.hget(owned, "user ada")) == (b"user ada", b"1")
+                assert 1 < client.zscore(used, "a") <= time.time() * 1000 + 1000
+                client.set(Names("wsdaemon", "/rooms").room("wrong")[0], "of another kind")
+                await session.ask(RESERVE, node.link._names.index, "wrong", "user bob", 9, 9, 1, whole=False)
+                with pytest.raises(BrokerUnavailable):
+                    await node.link._index._forget(session, "wrong", 0)
+                assert client.hget(owners, "wrong") == b"user bob"
 
     run(test())
 

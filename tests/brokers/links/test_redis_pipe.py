@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
 from typing import Any
 
 import hiredis
 import pytest
+from redis.asyncio.connection import Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from tests.support.redis_links import run
@@ -20,6 +24,7 @@ class FakeConnection:
         self.written = b""
         self.replies: asyncio.Queue[Any] = asyncio.Queue()
         self.closed = False
+        self._writer = None
 
     async def send_packed_command(self, command: bytes, check_health: bool = True) -> None:
         assert not check_health
@@ -118,6 +123,60 @@ def test_what_a_server_does_not_take_is_bounded(monkeypatch: pytest.MonkeyPatch)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(answer) for answer in answers} == {ConnectionError}
         await pipe.close()
+
+    run(test())
+
+
+def test_the_end_of_a_connection_drops_what_is_unsent() -> None:
+    """The questions are asked again on the next connection, so a server that comes back must not get them from the old one."""
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = Connection(host="127.0.0.1", port=server.getsockname()[1], retry=Retry(NoBackoff(), 0))
+            # The server takes nothing, as if the network were cut.
+            await connection._connect()  # type: ignore[no-untyped-call]
+            taken, _ = server.accept()
+            with taken:
+                pipe = Questions(connection)
+                asked = pipe.ask("SET", "a", b"x" * (32 << 20))
+                await turns(20)
+                pipe.end("the test cuts it")
+                with pytest.raises(ConnectionError):
+                    await asked
+                await pipe.close()
+                taken.settimeout(20)
+                received = 0
+
+                def receive() -> None:
+                    nonlocal received
+                    while more := taken.recv(1 << 20):
+                        received += len(more)
+
+                with pytest.raises(ConnectionResetError):
+                    receive()
+                assert received < 32 << 20
+
+    run(test())
+
+
+def test_a_connection_that_the_loop_has_closed_already_ends_like_any_other() -> None:
+    """A server that has died closes it so. The socket then has no descriptor any more, on which uvloop raises ValueError."""
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connection = Connection(host="127.0.0.1", port=server.getsockname()[1], retry=Retry(NoBackoff(), 0))
+            await connection._connect()  # type: ignore[no-untyped-call]
+            connection._parser.on_connect(connection)  # type: ignore[no-untyped-call]
+            pipe = Questions(connection)
+            asked = pipe.ask("PING")
+            await turns()
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            await turns()
+            pipe.end("the server has died")
+            with pytest.raises(ConnectionError, match=r"has died|closed"):
+                await asked
+            await asyncio.wait_for(pipe.close(), 20)
 
     run(test())
 

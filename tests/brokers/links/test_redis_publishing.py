@@ -17,7 +17,7 @@ from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_publishing import Publishing
 from wsdaemon.brokers.links.redis_servers import RedisPlace
 
-NUMBER, LOWEST, AGAIN, CREATE = 4, 5, 6, 19
+NUMBER, LOWEST, CREATE = 4, 5, 18
 """Places of arguments of the script, after those that every script has."""
 
 
@@ -88,7 +88,7 @@ def test_after_the_first_publication_the_others_go_out_at_once() -> None:
         first, second = world.publish(1), world.publish(2)
         assert world.fake.numbers() == [1]
         arguments = world.fake.answer(b"ok", b"e", b"1", 3)
-        assert (arguments[LOWEST], arguments[AGAIN], arguments[CREATE]) == (1, 0, 0)
+        assert (arguments[LOWEST], arguments[CREATE]) == (1, 0)
         third = world.publish(3)
         assert world.fake.numbers() == [2, 3]
         world.fake.answer(b"known", b"e", b"9", 0)
@@ -176,7 +176,7 @@ def test_a_number_that_failed_is_asked_again_as_such() -> None:
         world.publish(2)
         assert world.fake.answer(b"ok", b"e", b"1", 0)[LOWEST] == 1  # the order must remember 1 still
         again = world.publish(1)
-        assert world.fake.answer(b"again", b"e", b"1", 0)[AGAIN] == 1
+        world.fake.answer(b"again", b"e", b"1", 0)
         assert await again == Published("e", 1, False, 0)
         world.publish(3)
         assert world.fake.answer(b"ok", b"e", b"2", 0)[LOWEST] == 3

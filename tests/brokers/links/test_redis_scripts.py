@@ -41,7 +41,6 @@ class Room:
         *,
         number: int | None = None,
         lowest: int = 0,
-        again: int = 0,
         key: str = "",
         owner: str = "",
         count: int = 10,
@@ -59,7 +58,6 @@ class Room:
             PUBLISH,
             number or self._number,
             lowest,
-            again,
             key,
             owner,
             text,
@@ -159,9 +157,23 @@ def test_keys_are_bounded_and_a_publisher_with_its_share_replaces_its_own(room: 
 def test_a_number_that_is_asked_again_is_not_published_again(room: Room) -> None:
     first = room.publish("a", number=7)
     room.publish("b", number=8)
-    assert room.publish("a", number=7, again=1) == ["again", *first[1:3], 0]
-    assert room.publish("c", number=9, again=1)[0] == "ok"
+    assert room.publish("a", number=7) == ["again", *first[1:3], 0]
+    assert room.publish("c", number=9)[0] == "ok"
     assert room.log() == ["a", "b", "c"]
+
+
+def test_commands_of_a_connection_that_was_cut_are_not_published_after_their_retries(room: Room) -> None:
+    """The connection brings them late, with the same arguments; meanwhile the process may have settled them and gone on."""
+    for number in (1, 2, 3):
+        room.publish(str(number), number=number, lowest=1)
+    assert room.publish("2", number=2, lowest=1)[0] == "again"
+    for number in range(4, 100):
+        room.publish("x", number=number, lowest=number)
+    standing = room.stand()[2]
+    assert room.publish("1", number=1, lowest=1) == ["settled"]
+    room.publish("x", number=100, lowest=1)  # a late command lowers nothing
+    assert room.publish("2", number=2, lowest=1) == ["settled"]
+    assert room.stand()[2] == str(int(standing) + 1)
 
 
 def test_numbers_that_are_answered_are_forgotten(room: Room) -> None:
@@ -241,7 +253,7 @@ def test_keys_and_numbers_are_known_beyond_a_fence(room: Room) -> None:
     first, second = room.publish(key="k", number=1), room.publish(number=2)
     room.fence = "2:other"
     assert room.publish(key="k")[:3] == ["known", *first[1:3]]
-    assert room.publish(number=2, again=1)[:3] == ["again", *second[1:3]]
+    assert room.publish(number=2)[:3] == ["again", *second[1:3]]
 
 
 def test_a_server_that_comes_back_as_primary_has_another_fence(client: Any) -> None:

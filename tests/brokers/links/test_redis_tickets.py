@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.lines import Lines
 from tests.support.redis_links import make_settings, run
-from tests.support.redis_servers import SPEED, Cluster, Server, wait_until
+from tests.support.redis_servers import SPEED, Cluster, Server, running, wait_until
 from wsdaemon.brokers.links import redis_tickets
+from wsdaemon.brokers.links.redis_servers import Layout, RedisPlace
 from wsdaemon.brokers.links.redis_tickets import RedisTickets
 
 pytestmark = pytest.mark.live
@@ -69,6 +70,54 @@ def test_redis_that_goes_and_comes_back(tmp_path: Path) -> None:
         run(test())
     finally:
         server.kill()
+
+
+def test_a_server_that_does_not_answer_is_left(tmp_path: Path) -> None:
+    """Its connection stays open, and the next question must find the server that took its place."""
+    server = Server(tmp_path, SPEED)
+
+    async def test() -> None:
+        tickets = RedisTickets(make_settings(server.url, timeout=0.5), Lines())
+        assert await tickets.put("pages", "a", b"1", 30.0, 2)
+        session = tickets._session
+        assert session is not None
+        server.pause()
+        with pytest.raises(OSError, match="no answer"):
+            await tickets.take("pages", "a")
+        assert session.ended.result() == "no answer"
+        server.go_on()
+        assert await tickets.put("pages", "b", b"2", 30.0, 3)
+        assert tickets._session is not session
+        await tickets.close()
+
+    try:
+        server.start()
+        run(test())
+    finally:
+        server.kill()
+
+
+def test_a_primary_that_was_demoted_is_left(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_tickets, "LOOK_SECONDS", 0.0)
+
+    async def test() -> None:
+        with running(tmp_path) as other:
+            tickets = RedisTickets(make_settings(server.url), Lines())
+            assert await tickets.put("pages", "a", b"1", 30.0, 2)
+            session = tickets._session
+
+            async def find() -> Layout:
+                return Layout((RedisPlace("127.0.0.1", other.port),))
+
+            assert await tickets.put("pages", "b", b"1", 30.0, 9)
+            assert tickets._session is session
+            monkeypatch.setattr(tickets._servers, "find", find)
+            assert await tickets.put("pages", "c", b"1", 30.0, 9)
+            with other.client() as client:
+                assert len(client.keys("*tickets*:c")) == 1
+            await tickets.close()
+
+    run(test())
 
 
 def test_questions_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

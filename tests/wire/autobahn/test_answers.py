@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from tests.support.fakes import Client, Frame, House, request, text
@@ -42,6 +44,22 @@ def test_what_on_connect_is_told(made: House) -> None:
     assert told.peer == "tcp4:192.0.2.7:50123"
     assert client.protocol.peer == told.peer
     assert client.protocol.transport_details.peer == told.peer
+
+
+@pytest.mark.readers("python")
+@pytest.mark.parametrize("target", ["/caf%C3%A9%2Fx?q=%20a+b&q=", "/chat;v=1?x=1", "http://localhost/chat?x=%2F", "/chat^", "//chat//x"])
+def test_the_target_is_shown_as_autobahn_itself_would_show_it(made: House, target: str) -> None:
+    """Raw, not decoded and not routed: the stock protocol reads the same bytes."""
+    opening = request(target, host="localhost")
+    factory = WebSocketServerFactory("ws://localhost")
+    factory.protocol = WebSocketServerProtocol
+    stock: Any = factory.buildProtocol(None)
+    stock.makeConnection(StringTransport())
+    stock.dataReceived(opening)
+    told = made.make_wire(mounted=Recording, opening=opening).protocol
+    for name in ("http_request_uri", "http_request_path", "http_request_params", "http_request_host"):
+        assert getattr(told, name) == getattr(stock, name), name
+    assert told.http_request_uri == target
 
 
 @pytest.mark.readers("python")

@@ -15,7 +15,7 @@ from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
-from .child import Child, Launch, outcome_of
+from .child import OUT_OF_REACH, Child, Launch, outcome_of
 from .environment import client_environment
 from .framing import Close, Event, Framing, FramingError, RefusedMessage
 from .output import ErrorLog, Errors, Sliced
@@ -53,6 +53,7 @@ class ProcessApp:
         self.lines = RareLines(log)
         self.errors = ErrorLog(log, rules.mount)
         self._running: set[Program] = set()
+        self._out_of_reach: set[Program] = set()
         self._all_gone: asyncio.Future[None] | None = None
         self._numbers = itertools.count(1)
         self._prefix = secrets.token_hex(4)
@@ -99,17 +100,27 @@ class ProcessApp:
     def gone(self, program: Program) -> None:
         """Nothing of a program is left."""
         self._running.discard(program)
-        if not self._running and self._all_gone is not None and not self._all_gone.done():
+        self._out_of_reach.discard(program)
+        self._perhaps_all_gone()
+
+    def out_of_reach(self, program: Program, pid: int) -> None:
+        """A program cannot be ended. It counts until it ends by itself, but a stop does not wait for it."""
+        self.lines.error("out of reach", OUT_OF_REACH, mount=self.rules.mount, pid=pid)
+        self._out_of_reach.add(program)
+        self._perhaps_all_gone()
+
+    def _perhaps_all_gone(self) -> None:
+        if self._running == self._out_of_reach and self._all_gone is not None and not self._all_gone.done():
             self._all_gone.set_result(None)
 
     async def start(self) -> None:
         """Nothing to start: programs start with their clients."""
 
     async def stop(self) -> None:
-        """Until no program is left."""
+        """Until no program is left, but for those that this user cannot end."""
         for program in list(self._running):
             program.end()
-        while self._running:
+        while self._running != self._out_of_reach:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
 
@@ -242,6 +253,9 @@ class Program:
 
     def gone(self) -> None:
         self._app.gone(self)
+
+    def out_of_reach(self) -> None:
+        self._app.out_of_reach(self, self._child.pid)
 
 
 class ProcessSession:

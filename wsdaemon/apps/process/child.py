@@ -37,6 +37,13 @@ GROUP_LOOK_SECONDS = 0.05
 """Between two looks whether the rest of a process group is gone."""
 
 
+OUT_OF_REACH = (
+    "{mount}: program {pid} has not ended, and this user may not kill it, because it runs as another user: let it end when its standard "
+    "input does, or run the daemon as a user that may send it signals"
+)
+"""The line about such a program."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How a program is started and ended. `executable` is its absolute path; `stop_timeout` in seconds."""
@@ -80,6 +87,9 @@ class Parent(Protocol):
     def gone(self) -> None:
         """Nothing of the program is left: no descriptor, and no process of its group that can be killed."""
 
+    def out_of_reach(self) -> None:
+        """The program does not end, and the system does not let this user kill it. It may end later."""
+
 
 def outcome_of(status: int) -> str:
     """How a program has ended, in words for the log."""
@@ -90,8 +100,8 @@ class Child:
     """A program that runs. Constructed, it has started."""
 
     __slots__ = (
-        "_discarding", "_errors", "_group_ended", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent", "_paused",
-        "_pending", "_pidfd", "_process", "_reads_left", "_room", "_stdin", "_timer", "_told", "pid", "status", "unwritten",
+        "_denied", "_discarding", "_errors", "_group_ended", "_group_left", "_input_ends", "_launch", "_loop", "_output", "_parent",
+        "_paused", "_pending", "_pidfd", "_process", "_reads_left", "_room", "_stdin", "_timer", "_told", "pid", "status", "unwritten",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +119,7 @@ class Child:
         self._room: asyncio.Future[None] | None = None
         self._input_ends = False
         self._paused = False
-        self._discarding = False
+        self._discarding = self._denied = False
         self._group_left = 0.0
         self._group_ended = False
         self._told = False
@@ -299,16 +309,22 @@ class Child:
     def _terminate(self) -> None:
         self._close_input()
         self._signal(signal.SIGTERM)
-        self._timer = self._loop.call_later(self._launch.stop_timeout, self._signal, signal.SIGKILL)
+        self._timer = self._loop.call_later(self._launch.stop_timeout, self._kill_at_last)
+
+    def _kill_at_last(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._denied:
+            self._parent.out_of_reach()
 
     def _signal(self, number: int) -> bool:
         """Signal the whole group; False if there is none any more."""
         try:
             os.killpg(self.pid, number)
+            self._denied = False
         except ProcessLookupError:
             return False
         except PermissionError:  # all that is left runs as another user
-            return True
+            self._denied = True
         return True
 
     def _exited(self) -> None:

@@ -16,7 +16,7 @@ from ...core.connection import Connection, Prepared
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
-from .child import Child, Launch, outcome_of
+from .child import OUT_OF_REACH, Child, Launch, outcome_of
 from .environment import hidden_headers
 from .framing import Close, FramingError, LineCutter, ProgramMessage, event_of, json_line, json_object, json_size, message_fields
 from .output import ErrorLog, Errors, Sliced
@@ -64,6 +64,7 @@ class SharedApp:
         self._again: asyncio.TimerHandle | None = None
         self._stopping = False
         self._gone: asyncio.Future[None] | None = None
+        self._out_of_reach = False
 
     # -- the program
 
@@ -97,7 +98,7 @@ class SharedApp:
         self._stopping = True
         if self._again is not None:
             self._again.cancel()
-        if self._child is not None:
+        if self._child is not None and not self._out_of_reach:
             self._gone = asyncio.get_running_loop().create_future()
             self._child.end()
             await self._gone
@@ -221,6 +222,17 @@ class SharedApp:
         self._child = None
         if not self._stopping:
             self._start_later()
+        self._out_of_reach = False
+        self._all_is_over()
+
+    def out_of_reach(self) -> None:
+        """A stop does not wait for a program that this user cannot end."""
+        assert self._child is not None
+        self._lines.error("out of reach", OUT_OF_REACH, mount=self._rules.mount, pid=self._child.pid)
+        self._out_of_reach = True
+        self._all_is_over()
+
+    def _all_is_over(self) -> None:
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 

@@ -95,6 +95,8 @@ class RedisLink:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._shout = "PUBLISH"
+        self._last_rooms: list[str] = []
+        """Rooms with members of this process when the link was closed."""
         self.losses = 0
         """How often the connection was lost."""
 
@@ -131,7 +133,9 @@ class RedisLink:
 
     def close(self) -> None:
         self._ready = False
-        if self._runner is not None:
+        if self._runner is not None and self._receiver is not None and not self._runner.cancelling():
+            # The receiver forgets its rooms when it has closed its link, and the goodbye comes later.
+            self._last_rooms = [declared.room for declared in self._receiver.declared() if declared.members]
             self._runner.cancel()
         self._publishing.close()
         for task in list(self._tasks):
@@ -154,7 +158,9 @@ class RedisLink:
                 try:
                     await self._restore(session, receiver)
                 except (Away, Unfit, BrokerUnavailable, MemoryFull, ConnectionError, TimeoutError) as error:
-                    self._rare.warn(("away", type(error)), "Redis is away: {why}", why=str(error) or "no answer")
+                    why = str(error) or "no answer"
+                    session.end(why)
+                    self._rare.warn(("away", type(error)), "Redis is away: {why}", why=why)
                 else:
                     pause = 0.0
                     self._rare.info("connected", "connected to Redis at {place}, for {path}", place=session.places, path=self._path)
@@ -173,7 +179,7 @@ class RedisLink:
                 self._ready = False
                 self._forget_session()
                 if self._leaving(session):
-                    await self._say_goodbye(session, receiver)
+                    await self._say_goodbye(session)
                 await session.close()
             pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, pause * 2))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, and is no secret
@@ -182,11 +188,11 @@ class RedisLink:
         """Whether the session ends because the link is closed."""
         return not session.ended.done() and bool(session.layout.primaries)
 
-    async def _say_goodbye(self, session: RedisSession, receiver: Receiver) -> None:
+    async def _say_goodbye(self, session: RedisSession) -> None:
         """Tell the order that this process's members leave, for half a second at most."""
         try:
             async with asyncio.timeout(0.5):
-                await in_turns([self._leave_all(session, declared.room) for declared in receiver.declared() if declared.members])
+                await in_turns([self._leave_all(session, room) for room in self._last_rooms])
         except (BrokerUnavailable, MemoryFull, TimeoutError):
             return  # they expire
 
@@ -207,9 +213,27 @@ class RedisLink:
         self._probes.clear()
 
     async def _restore(self, session: RedisSession, receiver: Receiver) -> None:
-        """Connect, and declare what the receiver declares, until nothing has changed meanwhile."""
+        """Connect, and declare what the receiver declares, until nothing has changed meanwhile.
+
+        TimeoutError if Redis answers nothing for as long as a connection may take.
+        """
         await session.open(self._message, lambda channel: self._dropped(session, channel))
         self._shout = "SPUBLISH" if session.clustered else "PUBLISH"
+        async with asyncio.timeout(self._servers.limit) as limit:
+            await self._declare_all(session, receiver, limit)
+        if session.ended.done():
+            raise Away(session.ended.result())
+        self._ready = True
+
+    async def _declare_all(self, session: RedisSession, receiver: Receiver, limit: asyncio.Timeout) -> None:
+        """The limit begins anew with each answer, because there may be many rooms."""
+        loop = asyncio.get_running_loop()
+
+        async def step(question: Coroutine[Any, Any, Any]) -> None:
+            await question
+            if not limit.expired():
+                limit.reschedule(loop.time() + self._servers.limit)
+
         told: dict[str, set[str]] = {}
         while True:
             declared, patterns = list(receiver.declared()), list(receiver.patterns())
@@ -218,26 +242,26 @@ class RedisLink:
             new_patterns = [each for each in patterns if each not in self._glob_of]
             if not news and not gone and not new_patterns:
                 break
-            await asyncio.gather(*[self._follow(session, each.room, each.watch) for each in news])
-            await asyncio.gather(*[self._follow_pattern(session, pattern) for pattern in new_patterns])
-            await in_turns([self._declare(session, each) for each in news if each.members or told.get(each.room)])
+            await asyncio.gather(*[step(self._follow(session, each.room, each.watch)) for each in news])
+            await asyncio.gather(*[step(self._follow_pattern(session, pattern)) for pattern in new_patterns])
+            await in_turns([step(self._declare(session, each)) for each in news if each.members or told.get(each.room)])
+            await in_turns([step(self._leave_all(session, room)) for room in gone if told[room]])
             for room in gone:
                 self._unfollow(session, room)
                 del told[room]
             told.update({each.room: {one.presence.id for one in each.members} for each in news})
-        if session.ended.done():
-            raise Away(session.ended.result())
         for pattern in set(self._glob_of) - set(patterns):
             self._unfollow_pattern(session, pattern)
-        self._ready = True
 
     async def _declare(self, session: RedisSession, declared: Declared) -> None:
         """These are the members of this process in a room, and no others."""
         room, members = declared.room, declared.members
         for start in range(0, max(1, len(members)), MEMBERS_PER_COMMAND):
             some = members[start : start + MEMBERS_PER_COMMAND]
-            whole = int(len(members) <= MEMBERS_PER_COMMAND)
             described = [part for each in some for part in (each.presence.id, describe(each.presence))]
+            whole = int(start + MEMBERS_PER_COMMAND >= len(members))
+            if whole:
+                described += [part for each in members[:start] for part in (each.presence.id, "")]
             await session.ask(
                 DECLARE, self._names.room(room), *self._common(room), self.node, round(PRESENCE_SECONDS * 1000), whole, *described
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .. import Limits
 from ..account import share
-from ..contract import TooManyRooms
+from ..contract import BrokerError, TooManyRooms
 from .redis_keys import Names
 from .redis_publishing import Common
 from .redis_scripts import FORGET, RELEASE, RESERVE
@@ -19,6 +19,9 @@ SWEPT_ROOMS = 50
 
 BATCH = 500
 """Rooms of one command."""
+
+UNLIMITED = 1 << 53
+"""More rooms than any limit allows."""
 
 
 class RoomIndex:
@@ -38,25 +41,42 @@ class RoomIndex:
             )
             if answer[0] == b"ok":
                 return
-            if answer[0] == b"share":
-                raise TooManyRooms(f"this address or user has {share(limits.max_rooms)} rooms, an eighth of all that there may be")
             if attempt == 1:
-                for oldest in answer[1]:
-                    if await self._forget(session, oldest.decode(), 0):
-                        break
+                await self._forget_one(session, [oldest.decode() for oldest in answer[1]])
+        if answer[0] == b"share":
+            raise TooManyRooms(
+                f"this address or user has {share(limits.max_rooms)} rooms, an eighth of all that there may be, and none that could go"
+            )
         raise TooManyRooms(f"there are {limits.max_rooms} rooms, and none of them is empty")
+
+    async def _forget_one(self, session: RedisSession, rooms: Sequence[str]) -> None:
+        """Forget the first empty one of these rooms: one that has been unused for long, or else any."""
+        for idle in (self._limits.room_idle, 0.0):
+            for room in rooms:
+                if await self._forget(session, room, idle):
+                    return
 
     async def _forget(self, session: RedisSession, room: str, idle: float) -> bool:
         """Forget a room if it is empty, and unused for `idle` seconds. Whether it is gone.
 
         It leaves the index first: a publisher that comes in between finds the room, or makes it anew and enters it.
         """
+        owners = self._names.index[2]
+        owner = await session.command(owners, "HGET", owners, room) or b""
         await session.ask(RELEASE, self._names.index, room, whole=False)
-        answer = await session.ask(FORGET, self._names.room(room), *self._common(room), round(idle * 1000))
-        if answer[0] == b"gone":
+        try:
+            gone, used = await session.ask(FORGET, self._names.room(room), *self._common(room), round(idle * 1000))
+        except BrokerError:
+            await self._put_back(session, room, owner.decode(), _now())
+            raise
+        if gone == b"gone":
             return True
-        await self.touch(session, [room])
+        await self._put_back(session, room, owner.decode(), int(used))
         return False
+
+    async def _put_back(self, session: RedisSession, room: str, owner: str, used: int) -> None:
+        """Enter a room that stays, whatever number of rooms there is. `used`: when it was, in milliseconds since 1970."""
+        await session.ask(RESERVE, self._names.index, room, owner, UNLIMITED, UNLIMITED, used, whole=False)
 
     async def touch(self, session: RedisSession, rooms: Sequence[str]) -> None:
         """These rooms exist and are used now."""

@@ -7,6 +7,9 @@ reconnects, gives each question a connection of its own, and does not wait until
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -50,15 +53,28 @@ class Pipe:
         self._more.set()
 
     def end(self, reason: str) -> None:
-        """Close the connection."""
+        """Cut the connection: the server gets nothing more of it, because questions without an answer are asked again on the next one."""
         if not self.ended.done():
             self.ended.set_result(reason)
             for task in self._tasks:
                 task.cancel()
             self._unsent.clear()
+            self._abort()
+
+    def _abort(self) -> None:
+        """Drop all that is unsent, in the process and in the kernel. A close with grace would go on sending it for minutes after a cut."""
+        writer = self._connection._writer
+        if writer is None:
+            return
+        sock = writer.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            # If it is closed already, asyncio raises OSError, and uvloop ValueError.
+            with contextlib.suppress(OSError, ValueError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
 
     async def close(self) -> None:
-        """Close the connection, and wait until that is done."""
+        """Cut the connection, and wait until that is done."""
         self.end("closed")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connection.disconnect(nowait=True)

@@ -26,13 +26,11 @@ Common = tuple[str, int, str, str]
 class Work:
     """A publication under way."""
 
-    __slots__ = ("absent", "again", "asking", "create", "future", "publication", "turn")
+    __slots__ = ("absent", "asking", "create", "future", "publication", "turn")
 
-    def __init__(self, publication: Publication, future: asyncio.Future[Published], again: bool, turn: int) -> None:
+    def __init__(self, publication: Publication, future: asyncio.Future[Published], turn: int) -> None:
         self.publication = publication
         self.future = future
-        self.again = again
-        """It was asked before, and the order may have it already."""
         self.turn = turn
         """Its place among all that the link was asked for."""
         self.absent = False
@@ -87,7 +85,7 @@ class Publishing:
         if line is None:
             line = self._lines[publication.room] = RoomLine()
             line.stalled = []
-        work = Work(publication, asyncio.get_running_loop().create_future(), publication.number in line.numbers, self._turn)
+        work = Work(publication, asyncio.get_running_loop().create_future(), self._turn)
         self._turn += 1
         line.numbers[publication.number] = math.inf
         if line.stalled is not None and not first:
@@ -108,7 +106,6 @@ class Publishing:
                 *self._common(room),
                 publication.number,
                 min(line.numbers),
-                int(work.again),
                 publication.key or "",
                 publication.owner,
                 pack(publication),
@@ -147,6 +144,8 @@ class Publishing:
         """The order has answered."""
         if isinstance(reply, Exception):
             self._fail(line, work, session.failed(reply))
+        elif reply[0] == b"settled":
+            self._fail(line, work, BrokerUnavailable("Redis has settled later publications"))
         elif reply[0] == b"rate":
             rate = self._limits.rate or 0
             self._fail(line, work, RateLimited(f"the room takes {rate:g} publications a second", int(reply[1]) / 1000))

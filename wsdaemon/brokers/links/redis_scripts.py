@@ -10,7 +10,7 @@ A room has these keys (see `redis_keys`); one that is empty does not exist:
     last      "OFFSET TIME MESSAGE", if the mount keeps the latest message
     keys      hash: idempotency key > "EPOCH OFFSET TIME"; keyorder: sorted set of "OWNER\\nKEY" by time
     members   hash: id > "NODE JOIN JSON"; nodes: sorted set of the processes with members here, by the time when these expire
-    own:NODE  "NUMBER EPOCH OFFSET;..." of a process's publications that it may still ask again
+    own:NODE  "LOWEST:NUMBER EPOCH OFFSET;..." of a process's publications that it may still ask again; those below LOWEST are settled
 
 Times are milliseconds since 1970 by the server's clock. Live messages go to the room's channel: "mEPOCH OFFSET TIME MESSAGE", and changes
 of the roster "rEPOCH NUMBER JSON".
@@ -127,16 +127,18 @@ end
 PUBLISH = (
     _BEGIN
     + """
-local number, lowest, again, key, owner, message, size = unpack(ARGV, 7, 13)
-local count, age, most, latest, rate, burst, keyage, maxkeys, create, everything = unpack(ARGV, 14, 23)
+local number, lowest, key, owner, message, size = unpack(ARGV, 7, 12)
+local count, age, most, latest, rate, burst, keyage, maxkeys, create, everything = unpack(ARGV, 13, 22)
 local own = KEYS[9]
 lowest, rate, burst, keyage, maxkeys = tonumber(lowest), tonumber(rate), tonumber(burst), tonumber(keyage), tonumber(maxkeys)
 
-local asked = call('GET', own) or ''
-if again == '1' then
-    local e, o = string.match(';' .. asked, ';' .. number .. ' (%S+) (%d+);')
-    if e then return {'again', e, o, 0} end
-end
+-- The number is looked up even if it is asked for the first time: a connection that was cut may still bring commands whose retries on
+-- the next connection have been taken.
+local floor, asked = string.match(call('GET', own) or '0:', '^(%d+):(.*)$')
+lowest = math.max(lowest, tonumber(floor))
+local e, o = string.match(';' .. asked, ';' .. number .. ' (%S+) (%d+);')
+if e then return {'again', e, o, 0} end
+if tonumber(number) < lowest then return {'settled'} end
 if key ~= '' then
     local known = call('HGET', keys, key)
     if known then
@@ -196,7 +198,7 @@ while true do -- they are in the order of their numbers, but for those that were
     if not n or (tonumber(n) >= lowest and #asked - start < 65536) then break end
     start = stop + 1
 end
-call('SET', own, string.sub(asked, start) .. number .. ' ' .. epoch .. ' ' .. place .. ';', 'PX', 120000)
+call('SET', own, text(lowest) .. ':' .. string.sub(asked, start) .. number .. ' ' .. epoch .. ' ' .. place .. ';', 'PX', 120000)
 keep()
 local live = 'm' .. epoch .. ' ' .. place .. ' ' .. time .. ' ' .. message
 call(shout, channel, live)
@@ -204,7 +206,8 @@ if everything ~= '' then call('PUBLISH', everything, string.len(channel) .. ' ' 
 return {'ok', epoch, place, call('HLEN', members)}
 """
 )
-"""Append a message, and send it to the subscribers. One answer of: ok, again (the number is known), known (the key is), absent, rate."""
+"""Append a message, and send it to the subscribers. One answer of: ok, again (the number is known), known (the key is), absent, rate,
+settled (the number is below all that the process may still ask)."""
 
 _READ = """
 local function missed(since, from, count, age, most)
@@ -252,7 +255,7 @@ local changes, here = {}, {}
 beat(node, tonumber(expiry))
 for index = 10, #ARGV, 2 do
     here[ARGV[index]] = true
-    enter(changes, node, ARGV[index], ARGV[index + 1])
+    if ARGV[index + 1] ~= '' then enter(changes, node, ARGV[index], ARGV[index + 1]) end
 end
 if whole == '1' then
     local all = call('HGETALL', members)
@@ -265,7 +268,7 @@ keep()
 return {'ok'}
 """
 )
-"""These are members of a process; with `whole` its only ones."""
+"""These are members of a process; with `whole` its only ones. One without its JSON was declared by a command before."""
 
 LEAVE = (
     _BEGIN
@@ -359,7 +362,13 @@ local names, used, owners, owned = unpack(KEYS, 1, 4)
 local room, owner, most, share, now = unpack(ARGV, 1, 5)
 local call = redis.call
 if call('ZSCORE', names, room) then return {'ok'} end
-if owner ~= '' and tonumber(call('HGET', owned, owner) or 0) >= tonumber(share) then return {'share'} end
+if owner ~= '' and tonumber(call('HGET', owned, owner) or 0) >= tonumber(share) then
+    local mine = {}
+    for _, one in ipairs(call('ZRANGE', used, 0, 999)) do
+        if #mine < 16 and call('HGET', owners, one) == owner then mine[#mine + 1] = one end
+    end
+    return {'share', mine}
+end
 if call('ZCARD', names) >= tonumber(most) then return {'full', call('ZRANGE', used, 0, 15)} end
 call('ZADD', names, 0, room)
 call('ZADD', used, now, room)
@@ -369,7 +378,8 @@ if owner ~= '' then
 end
 return {'ok'}
 """
-"""Enter a room into the mount's index, if there is a place. One answer of: ok, share (its owner has enough), full with the oldest rooms."""
+"""Enter a room into the mount's index, if there is a place. One answer of: ok; share, if its owner has enough, with
+the owner's oldest rooms among the oldest thousand; full, with the oldest rooms."""
 
 RELEASE = """
 local names, used, owners, owned = unpack(KEYS, 1, 4)

@@ -244,9 +244,9 @@ class RedisSession:
             await self.subscribe(name)
         arrived = told[name] = self._loop.create_future()
         shout = "SPUBLISH" if self.clustered else "PUBLISH"
-        pipe = self._publishing.get(place, self._questions[place])
         try:
-            await pipe.ask("EVALSHA", DIGESTS[PROVE], 1, f"{name}:written", "probe", name, shout)
+            # Not through the connection for publications, because it may stand in WAIT for as long as a replica is away.
+            await self._questions[place].ask("EVALSHA", DIGESTS[PROVE], 1, f"{name}:written", "probe", name, shout)
         except Exception as error:
             raise self.failed(error) from error
         await arrived

@@ -198,7 +198,7 @@ CONSOLE_FILE = Route(
     name="console_file",
     about="A part of the console.",
     open=True,
-    parameters=(Parameter("file", "path", "The file's name.", _text(64)),),
+    parameters=(Parameter("file", "path", "The file's name.", _text(64, pattern="^[A-Za-z0-9_.-]+$", title="letters, digits, _ . and -")),),
     answers={200: Content("A style sheet or a script.", "text/javascript", others={"text/css": {"type": "string"}})},
     problems=(404,),
 )

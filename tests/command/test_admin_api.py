@@ -1,0 +1,136 @@
+"""command/admin_api.py: the place of the admin pages, their token, and their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_servers import admin_server
+from wsdaemon.command.admin_api import MAX_ANSWER_BYTES, AdminPages, pages_of, segment
+from wsdaemon.command.exits import CommandFailed, Exit
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+FILE = "[listener:web]\naddress = tcp:0\n[mount:/echo]\napp = echo\n"
+
+
+def write(folder: Path, admin: str) -> str:
+    (folder / "token").write_text(TOKEN + "\n")
+    (folder / "ws.ini").write_text(f"{FILE}[admin]\ntoken_file = token\n{admin}\n")
+    return str(folder / "ws.ini")
+
+
+def test_the_file_names_the_pages_and_the_token(tmp_path: Path) -> None:
+    with admin_server({("GET", "/status"): (200, {"state": "ready"})}) as server:
+        pages = pages_of(write(tmp_path, f"address = tcp:{server.port}:interface=127.0.0.1"), None, None, None)
+        assert pages.get("/status") == {"state": "ready"}
+        assert server.seen[0][2]["Authorization"] == f"Bearer {TOKEN}"
+        assert TOKEN not in repr(pages)
+
+
+def test_the_command_line_and_the_environment_come_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").write_text("another-token-of-mine\n")
+    with admin_server({("GET", "/status"): (200, {})}) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        pages_of(None, url, str(tmp_path / "other"), None).get("/status")
+        monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", "of-the-environment")
+        pages_of(None, url, None, None).get("/status")
+        pages_of(write(tmp_path, f"address = tcp:{server.port}:interface=127.0.0.1"), None, None, None).get("/status")
+        sent = [headers["Authorization"] for _, _, headers, _ in server.seen]
+        assert sent == ["Bearer another-token-of-mine", "Bearer of-the-environment", "Bearer of-the-environment"]
+
+
+@pytest.mark.parametrize(
+    ("admin", "where"),
+    [
+        ("address = tcp:9464", "http://127.0.0.1:9464"),
+        ("address = tcp:9464:interface=0.0.0.0", "http://127.0.0.1:9464"),
+        (r"address = tcp:9464:interface=\:\:", "http://[::1]:9464"),
+        ("address = tcp:9464:interface=10.1.2.3", "http://10.1.2.3:9464"),
+        ("address = unix:admin.sock", "unix:{folder}/admin.sock"),
+    ],
+)
+def test_addresses_as_this_machine_reaches_them(admin: str, where: str, tmp_path: Path) -> None:
+    assert pages_of(write(tmp_path, admin), None, None, None).where == where.format(folder=tmp_path)
+
+
+def test_a_host_that_the_pages_ask_for_is_sent(tmp_path: Path) -> None:
+    with admin_server({("GET", "/status"): (200, {})}) as server:
+        admin = f"address = tcp:{server.port}:interface=127.0.0.1\nhosts = *.example.com, ws.example.org"
+        pages_of(write(tmp_path, admin), None, None, None).get("/status")
+        assert server.seen[0][2]["Host"] == "ws.example.org"
+
+
+@pytest.mark.parametrize(
+    ("admin", "text"), [("address = tcp:0:interface=127.0.0.1", "--url"), ("address = nowhere", "address"), ("timeout = soon", "timeout")]
+)
+def test_pages_that_the_file_does_not_name(admin: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=text):
+        pages_of(write(tmp_path, admin), None, None, None)
+
+
+def test_a_file_without_admin_pages(tmp_path: Path) -> None:
+    (tmp_path / "ws.ini").write_text(FILE)
+    with pytest.raises(CommandFailed, match=r"no section \[admin\]"):
+        pages_of(str(tmp_path / "ws.ini"), None, None, None)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1/api", "http://127.0.0.1:x"])
+def test_urls_that_are_none(url: str) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        pages_of(None, url, None, None).get("/status")
+    assert failed.value.exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "text"),
+    [
+        ((401, {"detail": "This is not the token."}), Exit.REFUSED, "This is not the token"),
+        ((403, {"title": "Forbidden"}), Exit.REFUSED, "Forbidden"),
+        ((404, {"detail": "No open connection has this id."}), Exit.FAILED, "this id"),
+        ((200, b"<html>"), Exit.FAILED, "no admin pages of wsdaemon"),
+        ((500, b""), Exit.FAILED, "status 500"),
+    ],
+)
+def test_problems_are_told_in_the_words_of_the_daemon(answer: tuple[int, object], status: Exit, text: str) -> None:
+    with admin_server({("GET", "/status"): answer}) as server, pytest.raises(CommandFailed, match=text) as failed:
+        pages_of(None, f"http://127.0.0.1:{server.port}", None, None).get("/status")
+    assert failed.value.exit_code == status
+
+
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsdaemon.command.admin_api.MAX_ANSWER_BYTES", 100)
+    assert MAX_ANSWER_BYTES > 100
+    with admin_server({("GET", "/status"): (200, b'"' + b"x" * 200 + b'"')}) as server, pytest.raises(CommandFailed, match="longer than"):
+        pages_of(None, f"http://127.0.0.1:{server.port}", None, None).get("/status")
+
+
+def test_no_daemon_is_there(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        pages_of(None, f"unix:{tmp_path}/none", None, None).get("/status")
+    assert failed.value.exit_code == Exit.UNREACHABLE
+
+
+def test_connections_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {
+        "": {"connections": [{"id": "a"}, {"id": "b"}], "count": 5, "after": "b"},
+        "b": {"connections": [{"id": "c"}, {"id": "d"}], "count": 5, "after": "d"},
+        "d": {"connections": [{"id": "e"}], "count": 5},
+    }  # fmt: skip
+    asked: list[tuple[str, object]] = []
+
+    def get(self: AdminPages, path: str, **query: object) -> object:
+        asked.append((str(query["after"]), query["limit"]))
+        return pages[str(query["after"])]
+
+    monkeypatch.setattr(AdminPages, "get", get)
+    found = pages_of(None, "unix:/none", None, None)
+    everything, count = found.connections(0, mount=None)
+    assert ([each["id"] for each in everything], count) == (list("abcde"), 5)
+    assert found.connections(4)[0] == everything[:4]
+    assert asked == [("", 1000), ("b", 1000), ("d", 1000), ("", 4), ("b", 2)]
+
+
+def test_names_of_rooms_are_one_segment() -> None:
+    assert segment("a/b c?#%") == "a%2Fb%20c%3F%23%25"

@@ -1,0 +1,71 @@
+"""command/output.py: colours, units, and text of other machines."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from wsdaemon.command import output
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environ", "stream", "expected"),
+    [
+        ({}, Terminal(), True),
+        ({}, io.StringIO(), False),
+        ({"NO_COLOR": "1"}, Terminal(), False),
+        ({"NO_COLOR": ""}, Terminal(), True),  # an empty one counts as none
+        ({"TERM": "dumb"}, Terminal(), False),
+    ],
+)
+def test_colours_are_for_terminals(environ: dict[str, str], stream: io.StringIO, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert output.coloured(stream) is expected
+
+
+def test_text_of_other_machines_cannot_steer_a_terminal() -> None:
+    assert output.harmless("plain \N{SNOWMAN}\ttab") == "plain \N{SNOWMAN}\ttab"
+    assert output.harmless("\x1b]0;title\x07\n\r\N{RIGHT-TO-LEFT OVERRIDE}\udc80") == r"\x1b]0;title\x07\n\r\u202e\udc80"
+
+
+def test_json_is_one_line_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"text": "two\nlines \N{SNOWMAN}"})
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    assert json.loads(shown) == {"text": "two\nlines \N{SNOWMAN}"}
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2 << 40, "2.0 TiB")]
+)
+def test_sizes_have_a_unit(count: int, text: str) -> None:
+    assert output.size_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.00025, "250 us"), (0.00125, "1.25 ms"), (1.5, "1.50 s"), (90, "1m 30s"), (3700, "1h 1m"), (200_000, "2d 7h")],
+)
+def test_durations_have_a_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert output.seconds_text(seconds) == text
+
+
+def test_a_table_shows_hostile_cells_as_escapes() -> None:
+    from rich.console import Console
+
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(output.table(("name", "size"), [("a\x1b[2J", 12), ("[b]bold[/b]", 7)], right=("size",)))
+    assert isinstance(shown.file, io.StringIO)
+    text = shown.file.getvalue()
+    assert r"a\x1b[2J" in text
+    assert "[b]bold[/b]" in text, "no markup of a client is obeyed"

@@ -1,0 +1,87 @@
+"""command/serving.py: run and check."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from wsdaemon.command.exits import Exit
+from wsdaemon.command.main import cli
+from wsdaemon.command.serving import twistd_line
+
+GOOD = "[listener:web]\naddress = tcp:0:interface=127.0.0.1\n[mount:/echo]\napp = echo\n"
+
+
+def command(folder: Path, *line: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, because a check installs the reactor."""
+    return subprocess.run([sys.executable, "-m", "wsdaemon", *line], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_run_becomes_twistd_in_the_foreground(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, line: begun.append(line))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ws.ini").write_text(GOOD)
+    CliRunner().invoke(cli, ["run"])
+    CliRunner().invoke(cli, ["run", "-c", "other.ini", "--pidfile", "ws.pid", "--uid", "www", "--gid", "www"])
+    assert begun == [twistd_line("ws.ini", ("--pidfile=",)), twistd_line("other.ini", ("--pidfile=ws.pid", "--uid=www", "--gid=www"))]
+    assert begun[0][0] == sys.executable
+    assert begun[0][-5:] == ["--nodaemon", "--pidfile=", "wsdaemon", "-c", "ws.ini"]
+
+
+def test_run_does_without_the_script_twistd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert twistd_line("ws.ini")[:2] == [sys.executable, "-c"]
+    line = [*twistd_line("missing.ini"), "--check"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "missing.ini: no such file" in done.stderr
+
+
+def test_a_file_is_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("wsdaemon.command.serving.PLACES", ("none.ini",))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["run"])
+    assert done.exit_code == Exit.USAGE
+    assert "there is no none.ini" in done.output
+
+
+def test_check_says_all_that_twistd_says(tmp_path: Path) -> None:
+    (tmp_path / "ws.ini").write_text(GOOD)
+    done = command(tmp_path, "check")
+    assert done.returncode == 0
+    assert done.stdout.endswith("ws.ini is good\n")
+    (tmp_path / "ws.ini").write_text(GOOD + "interval = 0\n[mount:/mine]\napp = missing_module:app\n")
+    done = command(tmp_path, "check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "interval" in done.stderr
+    assert "missing_module" in done.stderr
+
+
+def test_check_as_json(tmp_path: Path) -> None:
+    (tmp_path / "ws.ini").write_text(GOOD)
+    done = command(tmp_path, "check", "--json")
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    assert answer["good"] is True
+    assert answer["problems"] == []
+    assert answer["listeners"] == [{"name": "web", "address": "tcp:0:interface=127.0.0.1", "scheme": "ws", "mounts": ["/echo"]}]
+    (tmp_path / "ws.ini").write_text(GOOD + "no_such_key = 1\n[mount:/mine]\napp = missing_module:app\n")
+    done = command(tmp_path, "check", "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["good"] is False
+    assert [(problem["line"], problem["key"]) for problem in answer["problems"]] == [(5, "no_such_key"), (7, "app")]
+
+
+def test_check_as_json_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = command(tmp_path, "check", "--json", "-c", "none.ini")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["good"] is False
+    assert "no such file" in answer["problems"][0]["message"]

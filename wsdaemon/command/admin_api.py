@@ -1,0 +1,228 @@
+"""The admin pages as commands use them: where they are, the token, and one request after the other."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from ..settings.addresses import TcpAddress, UnixAddress
+from .client_options import secret_in
+from .exits import CommandFailed, Exit
+from .serving import config_option, settings_file
+
+if TYPE_CHECKING:
+    from ..settings.admin import AdminSettings
+    from ..settings.model import Settings
+
+URL_VARIABLE = "WSDAEMON_ADMIN_URL"
+TOKEN_VARIABLE = "WSDAEMON_ADMIN_TOKEN"  # noqa: S105 - the name of the variable
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of one page."""
+
+PAGE_ENTRIES = 1000
+"""The most entries that the pages give at once."""
+
+TIMEOUT_SECONDS = 30.0
+
+_OPTIONS = (
+    config_option,
+    click.option(
+        "--url", envvar=URL_VARIABLE, metavar="URL", help=f"The admin pages, as http://HOST:PORT or unix:PATH. Also {URL_VARIABLE}."
+    ),
+    click.option(
+        "--token-file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+        help=f"The file with the admin token. Also the token itself in {TOKEN_VARIABLE}. Default: as in the INI file.",
+    ),
+    click.option("--ca", type=click.Path(exists=True), metavar="PATH", help="For https: authorities instead of the system's."),
+)  # fmt: skip
+
+
+def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name the admin pages: config, url, token_file and ca."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+class UnixHttpConnection(http.client.HTTPConnection):
+    """HTTP on a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(self._path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminPages:
+    """The place of the pages. `where` is shown in messages; `connect` makes a connection that is not open yet."""
+
+    where: str
+    connect: Callable[[], http.client.HTTPConnection]
+    token: str | None = field(repr=False)
+    host: str | None = None
+    """The Host header, if it is not that of the URL."""
+
+    def get(self, path: str, **query: object) -> Any:
+        """The JSON of a page. CommandFailed."""
+        return self.ask("GET", path, query)
+
+    def ask(
+        self, method: str, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:  # fmt: skip
+        """The JSON of the answer. Parameters that are None are left out. CommandFailed if it is not a 200."""
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        sent = dict(headers or {})
+        if self.token is not None:
+            sent["Authorization"] = f"Bearer {self.token}"
+        if self.host is not None:
+            sent["Host"] = self.host
+        connection = self.connect()
+        try:
+            connection.request(method, f"{path}?{urlencode(given)}" if given else path, body, sent)
+            answer = connection.getresponse()
+            content = answer.read(MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandFailed(f"{self.where}: {_why(error)}", Exit.UNREACHABLE) from None
+        finally:
+            connection.close()
+        if len(content) > MAX_ANSWER_BYTES:
+            raise CommandFailed(f"{self.where}: the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        return self._judged(answer.status, content)
+
+    def _judged(self, status: int, content: bytes) -> Any:
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = None
+        if status == http.client.OK and found is not None:
+            return found
+        detail = found.get("detail") or found.get("title") if isinstance(found, dict) else None
+        text = f"{self.where}: {detail or f'status {status}: these are no admin pages of wsdaemon'}"
+        refused = status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+        raise CommandFailed(text, Exit.REFUSED if refused else Exit.FAILED)
+
+    def connections(self, most: int, **query: object) -> tuple[list[dict[str, Any]], int]:
+        """Up to `most` open connections that match (0: all), and how many there are."""
+        found: list[dict[str, Any]] = []
+        after, count = "", 0
+        while most == 0 or len(found) < most:
+            limit = PAGE_ENTRIES if most == 0 else min(PAGE_ENTRIES, most - len(found))
+            page = self.get("/api/connections", **query, after=after, limit=limit)
+            found += page["connections"]
+            count = page["count"]
+            if not page.get("after") or page["after"] == after:
+                break
+            after = page["after"]
+        return found, count
+
+
+def segment(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
+
+
+def pages_of(config: str | None, url: str | None, token_file: str | None, ca: str | None) -> AdminPages:
+    """The pages that a command line names. CommandFailed."""
+    try:
+        token = os.environ.get(TOKEN_VARIABLE) if token_file is None else secret_in(token_file)
+        return _pages_at(url, token, ca) if url is not None else _pages_in(settings_file(config), token)
+    except (ValueError, OSError) as error:
+        raise CommandFailed(str(error), Exit.USAGE) from None
+
+
+def _pages_at(url: str, token: str | None, ca: str | None) -> AdminPages:
+    if url.startswith("unix:"):
+        path = url.removeprefix("unix:")
+        return AdminPages(where=url, connect=lambda: UnixHttpConnection(path), token=token)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("--url: expected http://HOST:PORT, https://HOST:PORT or unix:PATH")
+    context = None
+    if parts.scheme == "https":
+        folder = ca is not None and Path(ca).is_dir()
+        context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    return AdminPages(where=url, connect=_over_tcp(parts.hostname, parts.port, context), token=token)
+
+
+def _over_tcp(host: str, port: int | None, context: ssl.SSLContext | None) -> Callable[[], http.client.HTTPConnection]:
+    if context is None:
+        return lambda: http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    return lambda: http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
+
+
+def _pages_in(file: str, token: str | None) -> AdminPages:
+    """The pages of an INI file. Its other problems are no concern of theirs."""
+    from ..settings import ini
+
+    settings, problems = ini.read(file)
+    if settings is None:
+        raise CommandFailed("\n".join(str(problem) for problem in problems))
+    admin = settings.admin
+    if admin is None:
+        raise CommandFailed(f"{file} has no section [admin], and this command needs the admin pages; or give --url")
+    if wrong := [str(problem) for problem in problems if problem.section == "admin"]:
+        raise CommandFailed("\n".join(wrong))
+    if token is None and admin.token_file is not None:
+        token = admin.token_file.reveal()
+    match admin.address:
+        case UnixAddress(path=path):
+            return AdminPages(where=f"unix:{path}", connect=lambda: UnixHttpConnection(path), token=token)
+        case TcpAddress(port=port, interface=interface) if port:
+            host = _reachable(interface)
+            secure = _context_of(settings, admin)
+            where = f"{'http' if secure is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+            named = next((str(name) for name in admin.hosts if not str(name).startswith("*")), None)
+            return AdminPages(where=where, connect=_over_tcp(host, port, secure), token=token, host=named)
+    raise CommandFailed(f"{file}: the port of {admin.address} is known to the system alone: give --url")
+
+
+def _reachable(interface: str | None) -> str:
+    """The address by which this machine reaches a listener."""
+    if not interface:
+        return "127.0.0.1"
+    address = ipaddress.ip_address(interface.partition("%")[0])
+    if address.is_unspecified:
+        return "::1" if address.version == 6 else "127.0.0.1"
+    return interface
+
+
+def _context_of(settings: Settings, admin: AdminSettings) -> ssl.SSLContext | None:
+    """The TLS context for pages of this machine: it takes the very certificates of the INI file, whatever names they have."""
+    if not admin.secure:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    for path in (admin.tls_certificate, *(each.certificate for each in settings.tls if each.name in admin.tls)):
+        if path is not None:
+            context.load_verify_locations(cafile=path)
+    return context
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return "no daemon has its admin pages there"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,44 @@
+"""A client that has passed all checks of the gate, until the counts over all workers and the app have let it in."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.contract import Acceptance
+from ..core.handshake import Handshake
+from ..core.identity import Identity
+from ..core.registry import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entering:
+    """A client that passed all checks of the gate, with its places, while the app decides."""
+
+    handshake: Handshake
+    place: Place
+    identity: Identity | None
+    waits_for_place: bool = False
+    """Whether the counts over all workers are asked first."""
+
+
+def waited_for(entry: Entering | None) -> tuple[str, str, str]:
+    """The part that an arrival waits for: the reason if that is cancelled, the reason if it takes too long, and the part in words."""
+    if entry is None:
+        return "auth_cancelled", "auth_timeout", "authentication"
+    if entry.waits_for_place:
+        return "hub_cancelled", "hub_timeout", "the check of limits over all workers"
+    return "app_cancelled", "app_timeout", "the app"
+
+
+def look_at(question: asyncio.Future[Any]) -> None:
+    """The outcome of a question that nothing waits for any more. Looked at, or the loop would log its exception."""
+    if not question.cancelled() and question.exception() is None:
+        abandon(question.result())
+
+
+def abandon(answer: object) -> None:
+    """Tell the app that its acceptance is not used."""
+    if isinstance(answer, Acceptance) and answer.abandoned is not None:
+        answer.abandoned()
