@@ -86,6 +86,7 @@ class NewProgram:
     def run(self) -> None:
         """Serve until the daemon is told to stop."""
         self.process.open()
+        self.supervisor.reload_from_file()
         self.process.start()
         self._reactor.addSystemEventTrigger("before", "shutdown", self.process.stop)
         self._reactor.callWhenRunning(self._begin)
