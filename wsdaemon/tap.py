@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet import defer
@@ -28,7 +28,7 @@ from .ops.log_twistd import destination, log_for_twistd, syslog_prefix
 from .ops.log_twistd import install as install_log
 from .ops.logs import DaemonLog, LogOptions
 from .settings import ini
-from .settings.model import Settings
+from .settings.model import LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
 from .settings.reference import effective, reference_path
 from .version import __version__
@@ -160,6 +160,20 @@ class DaemonService(Service):
         control = ControlChannel(partial(take_socket, options.settings, options.directory), served.operations, loop_of(reactor))
         self._process = Process(served, reactor, options.signals, reopen_log=self._reopen_log, control=control)
         self._go_on(self._process.open)
+        self._add_reload(served)
+
+    def _add_reload(self, served: Daemon | Supervisor) -> None:
+        """The command `reload`, and SIGHUP, read the settings file again."""
+        if self._options.settings.daemon.workers is not None:
+            cast("Supervisor", served).reload_from_file()
+            return
+        from .daemon.reload import reloading_of
+
+        def choose_levels(chosen: LoggingSettings) -> None:
+            if self._log is not None:
+                self._log.choose(chosen.level, chosen.levels)
+
+        served.operations.add("reload", reloading_of(cast("Daemon", served), self._options.directory, choose_levels))
 
     def _make(self, reactor: Any) -> Daemon | Supervisor:
         """The daemon itself, or the supervisor of several processes. The modules of the other one are not imported."""

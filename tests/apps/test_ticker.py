@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 from tests.support.fakes import Client, House, close, text
 from wsdaemon.apps.ticker import TickerApp
@@ -94,3 +95,23 @@ def test_stop(made: House) -> None:
     made.loop.advance(5.0)
     assert ticks(client) == []
     assert made.loop.timers == 0
+
+
+def test_a_connection_of_another_process_goes_on_after_its_last_tick(made: House) -> None:
+    """Its ticks have their numbers, those of the others here have theirs."""
+    old, new = TickerApp(1.0), TickerApp(1.0)
+    one, other = made.make_wire(old, ping_interval=0.0), made.make_wire(new, ping_interval=0.0)
+    made.loop.advance(3.25)
+    assert ticks(one) == ticks(other) == [1, 2, 3]
+    made.loop.advance(1.0)
+    state = one.wire.session.hand_over()
+    assert json.loads(state) == {"tick": 4, "wait": 0.75}
+    late = TickerApp(1.0)
+    session: Any = late.resume(other.connection, other.handshake, state)
+    made.loop.advance(0.75)
+    assert (ticks(one), ticks(other)) == ([4], [4, 5, 5])
+    made.loop.advance(2.0)
+    assert (ticks(one), ticks(other)) == ([], [6, 6, 7, 7])
+    assert json.loads(session.hand_over())["tick"] == 7
+    made.loop.advance(2.0)
+    assert (ticks(one), ticks(other)) == ([], [8, 9])

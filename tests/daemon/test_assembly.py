@@ -72,7 +72,7 @@ def test_the_parts_are_started_in_order_and_only_those_that_have_work(tmp_path: 
     async def life() -> None:
         async with inside(tmp_path, INI) as daemon:
             assembly = daemon.assembly
-            parts = ["Timers", "Admin", "AppStep", "AppStep", "AppStep", "Authenticators", "StallWatch", "Drain"]
+            parts = ["Timers", "Retiring", "Admin", "AppStep", "AppStep", "AppStep", "Authenticators", "StallWatch", "Drain"]
             assert [type(part).__name__ for part in assembly.parts] == parts
             assert [listener.name for listener in assembly.listeners] == ["web", "other"]
             assert [mount.path for mount in assembly.mounts] == ["/plain", "/service", "/starting", "/stopping"]

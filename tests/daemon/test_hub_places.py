@@ -418,3 +418,33 @@ def test_a_question_that_a_hub_took_with_it_is_asked_again(two: Two) -> None:
     two.pump()
     assert answered(place) is None
     assert two.limits.places.count(b"ada") == 1
+
+
+def test_a_place_moves_from_one_worker_to_another_though_its_limit_is_reached() -> None:
+    with Loop() as loop:
+        hub = FakeHub(loop)
+        counts = SharedCounts(hub.server, 2)
+        old, new = Worker(loop, MAX_AWAY_SECONDS), Worker(loop, MAX_AWAY_SECONDS)
+
+        def pump() -> None:
+            while any(each.link.pump_to_hub() or each.link.pump_to_worker() for each in (old, new)):
+                loop.settle()
+
+        for worker in (old, new):
+            worker.link.attach(hub)
+        pump()
+        ada = Client(old, LIMITS["ada"])
+        pump()
+        assert ada.is_in
+        moved = new.places.move(limits_of(LIMITS["ada"]))
+        assert moved.answer.result() is None
+        ada.request.leave()
+        pump()
+        assert (counts.places.count(b"ada"), len(old.places), len(new.places)) == (1, 0, 1)
+        new.link.attach(hub)  # it declares the place with all others
+        pump()
+        assert counts.places.count(b"ada") == 1
+        moved.leave()
+        pump()
+        assert counts.places.count(b"ada") == 0
+        counts.close()

@@ -79,7 +79,7 @@ def pages_of(
             send=lambda number, data: 0, pages=beside,
         )  # fmt: skip
         wires: Any = _Wires()
-        return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())]).gate.pages
+        return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())])[0].gate.pages
 
 
 class _Wires:

@@ -187,7 +187,7 @@ class Served:
             send=PYTHON.send,
         )  # fmt: skip
         self._sock = socket.socket()
-        self.listener: Listener = maker.make(listener_settings(**settings), self._sock, None, entrances)
+        self.listener: Listener = maker.make(listener_settings(**settings), self._sock, None, entrances)[0]
         self.gate = self.listener.gate
 
     def arrive(self, path: str) -> Visitor:

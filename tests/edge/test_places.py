@@ -9,7 +9,7 @@ import pytest
 from tests.support.fakes import LOCAL, PEER, request
 from wsdaemon.core.identity import Identity
 from wsdaemon.core.limits import Tally
-from wsdaemon.core.registry import Count
+from wsdaemon.core.registry import Count, Place
 from wsdaemon.edge.candidate import Candidate, Entrance
 from wsdaemon.edge.places import KeyedPlace, Places, Stay
 from wsdaemon.edge.request import BadRequest, parse_head
@@ -87,3 +87,43 @@ def test_a_connection_that_is_over_waits_for_nothing() -> None:
     assert isinstance(stay, Stay)
     stay.leave()
     stay.until(lambda: pytest.fail("the connection is over"))
+
+
+def test_a_connection_of_another_process_has_its_place_and_no_other_total() -> None:
+    here, mount = Count(5), entrance(2)
+    places = Places((here,), Tally(1), Tally(2))
+    place = places.take_over("192.0.2.7", mount, ADA)
+    assert (here.now, here.total, mount.count.now, mount.count.total) == (1, 0, 1, 0)
+    with pytest.raises(BadRequest) as refused:
+        places.take_over("192.0.2.7", mount, ADA)
+    assert refused.value.reason == "address_connections"
+    place.leave()
+    assert (here.now, mount.count.now) == (0, 0)
+
+
+class FakeExpiry:
+    warned = True
+    cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_the_wait_for_the_end_of_a_token_ends_when_the_connection_leaves_and_begins_again_when_it_comes_back() -> None:
+    count, expiry, later = Count(), FakeExpiry(), FakeExpiry()
+    stay: Any = Stay(Place((count,)))
+    assert not stay.warned
+    stay.until(lambda: expiry)
+    assert stay.warned
+    stay.wait_no_longer()
+    stay.wait_no_longer()
+    assert (expiry.cancelled, stay.warned, count.now) == (1, False, 1)
+    stay.until(lambda: later)
+    stay.leave()
+    assert (later.cancelled, count.now) == (1, 0)
+
+
+def test_a_place_without_a_token_waits_for_nothing() -> None:
+    place = Place((Count(),))
+    assert not place.warned
+    place.wait_no_longer()

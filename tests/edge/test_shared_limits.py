@@ -91,3 +91,18 @@ def test_own_counts_are_asked_first() -> None:
         assert len(fake.asked) == 1
         place.leave()
         assert (count.now, entrance.count.now, fake.asked[0].leaves) == (0, 0, 1)
+
+
+def test_a_connection_that_another_worker_hands_over_is_counted_under_the_same_names_and_at_no_rate() -> None:
+    with Loop() as loop:
+        places = FakePlaces(loop)
+        limits = SharedLimits(places, "web", count=Count(9), in_all=Count(7), addresses=Tally(3), users=Tally(2), rate=Rate(4, 12))
+        wires: Any = None
+        served = Entrance("/chat", wires, Count(8))
+        place = Places((Count(),), shared=limits).take_over("192.0.2.7", served, Identity("ada", "test:way"))
+        [moved] = places.asked
+        assert names(moved).keys() == names(ask("192.0.2.7", "ada")).keys() | {b"user on listener:web\0ada"}
+        assert moved.rates == []
+        assert (moved.answer.result(), served.count.total) == (None, 0)
+        place.leave()
+        assert moved.leaves == 1

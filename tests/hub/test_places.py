@@ -74,3 +74,15 @@ def test_rates_of_old_settings_do_not_stay_for_ever() -> None:
     for number in range(module.MAX_SCOPES + 10):
         places.ask("w", 1, [], [KeyRate(b"%d" % number, b"a", 1.0, 1.0)])
     assert len(places._rates) == module.MAX_SCOPES
+
+
+def test_places_that_move_in_are_counted_even_above_a_limit_and_the_former_owner_gives_its_own_back() -> None:
+    places = HeldPlaces()
+    assert places.ask("old", 7, [NameLimit(b"ada", 1)]) == GRANTED
+    places.move_in("new", [(1, [b"ada", b"all"])])
+    assert (places.count(b"ada"), places.count(b"all")) == (2, 1)
+    places.leave("old", 7)
+    places.move_in("new", [(1, [b"ada", b"all"])])
+    assert (places.count(b"ada"), len(places)) == (1, 1)
+    places.gone("new")
+    assert (places.names, len(places)) == (0, 0)

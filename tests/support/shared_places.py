@@ -38,3 +38,8 @@ class FakePlaces:
         self.retry_after = retry_after
         self.asked.append(FakeRequest(self._loop, limits, rates))
         return self.asked[-1]
+
+    def move(self, limits: Sequence[SharedLimit]) -> FakeRequest:
+        self.asked.append(FakeRequest(self._loop, limits, ()))
+        self.asked[-1].answer.set_result(None)
+        return self.asked[-1]

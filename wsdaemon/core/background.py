@@ -35,11 +35,15 @@ class Background:
     A connection's `_work` may be cancelled once the connection is over.
     """
 
-    __slots__ = ("_apps", "_emptied", "_hurried", "_work", "ending")
+    __slots__ = ("_emptied", "_hurried", "_work", "apps", "ending")
+
+    def app_at(self, mount: str) -> str:
+        """The name of the app at a mount's path."""
+        return self.apps.get(mount, "an app")
 
     def __init__(self, apps: Mapping[str, str] | None = None) -> None:
         """`apps`: the name of the app at each mount's path, for the log."""
-        self._apps = apps or {}
+        self.apps = apps or {}
         self._work: dict[asyncio.Future[Any], Employer] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._hurried = False
@@ -94,4 +98,4 @@ class Background:
 
     def _describe(self, connection: Employer) -> str:
         mount = connection.handshake.mount
-        return f"{self._apps.get(mount, 'an app')} at {mount}, connection {connection.id}"
+        return f"{self.app_at(mount)} at {mount}, connection {connection.id}"

@@ -45,6 +45,38 @@ class ExpiringSession(Protocol):
         """In `seconds` the connection will be closed with 4401. An exception closes it at once, with 1011."""
 
 
+MAX_STATE_BYTES = 64 * 1024
+"""The longest answer of `hand_over`."""
+
+
+@runtime_checkable
+class HandingOverSession(Protocol):
+    """A session whose connection may go on in another process, between two messages, without its client noticing."""
+
+    def hand_over(self) -> bytes | None:
+        """All that the app needs to go on, in at most MAX_STATE_BYTES; None: not now, and nothing has changed.
+
+        With the answer the session is over: it sends nothing more, and `closed` is not called. Messages that it sends before the answer
+        still leave, in order. An exception, and an answer that is too long, close the connection with 1011.
+        """
+
+
+@runtime_checkable
+class HandedOverSession(HandingOverSession, Protocol):
+    """A session that is told when another process has its connection."""
+
+    def handed_over(self) -> None:
+        """The other process has taken it over. It is not called if that fails: then the app's `resume` is called in this process."""
+
+
+@runtime_checkable
+class ResumedSession(Protocol):
+    """A session that cannot go on at once after `resume`."""
+
+    def resumed(self) -> Awaitable[object] | None:
+        """None, or an awaitable: until that is done, nothing is read, and the process before still holds its part of the app."""
+
+
 class App(Protocol):
     """The program of a mount: one object per mount."""
 
@@ -54,14 +86,33 @@ class App(Protocol):
 
 def open_session(app: App, connection: Connection, handshake: Handshake) -> Session | PayloadSession:
     """The session of a new connection. TypeError if open() returns something else; the connection closes with 1011 then."""
-    session: object = app.open(connection, handshake)
+    return _checked(app.open(connection, handshake), app, "open")
+
+
+def resume_session(app: ResumingApp, connection: Connection, handshake: Handshake, state: bytes) -> Session | PayloadSession:
+    """The session of a connection from another process. TypeError if resume() returns something else."""
+    return _checked(app.resume(connection, handshake, state), app, "resume")
+
+
+def _checked(session: object, app: object, method: str) -> Session | PayloadSession:
     if not hasattr(session, "received_payload") and not hasattr(session, "received"):
-        raise TypeError(f"{type(app).__qualname__}.open() returned {session!r}; expected a session with received() and closed()")
+        raise TypeError(f"{type(app).__qualname__}.{method}() returned {session!r}; expected a session with received() and closed()")
     return session  # type: ignore[return-value]
 
 
 class StartFailed(Exception):
     """Raised by `start` if the text alone is what the operator has to read: no traceback is shown."""
+
+
+@runtime_checkable
+class ResumingApp(App, Protocol):
+    """An app that goes on with connections of another process."""
+
+    def resume(self, connection: Connection, handshake: Handshake, state: bytes, /) -> Session | PayloadSession:
+        """The session of a connection that was opened in another process. `state` is the answer of `hand_over` there.
+
+        The other process may run another version of the app. An exception closes the connection with 1011.
+        """
 
 
 @runtime_checkable

@@ -56,6 +56,11 @@ class Headers(Mapping[str, str]):
         return headers
 
     @property
+    def block(self) -> bytes:
+        """All lines as `as_sent()` takes them."""
+        return self._block
+
+    @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """Every line as (name in lower case, value), in the original order, like ASGI's `headers`. Computed at each access."""
         parted = [line.partition(b":") for line in self._block.split(b"\r\n")[1:-1]]
@@ -323,16 +328,17 @@ class Handshake:
         """The request's cookies by name. Parsed at each access."""
         return cookies(self.headers)
 
-    def let_go(self) -> None:
+    def let_go(self, agent: str | None = None, trace: str | None = None) -> None:
         """Free `target`, the query, the headers and the certificate; the user agent and the traceparent stay, for the log.
 
         The wire calls this once, when an app whose `keeps_handshake` is False has opened the connection. It changes the handshake in
-        place, because a copy would cost as much as routing the request did.
+        place, because a copy would cost as much as routing the request did. `agent` and `trace`: both of them, if the
+        headers went in another process already.
         """
         if self.was_let_go:
             return
-        object.__setattr__(self, "_agent", self.user_agent)
-        object.__setattr__(self, "_trace", self.traceparent)
+        object.__setattr__(self, "_agent", self.user_agent if agent is None else agent)
+        object.__setattr__(self, "_trace", self.traceparent if trace is None else trace)
         object.__setattr__(self, "was_let_go", True)
         for name in LET_GO:
             object.__delattr__(self, name)

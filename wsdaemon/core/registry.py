@@ -39,6 +39,17 @@ class Place:
             count.now += 1
             count.total += 1
 
+    warned = False
+    """Whether the client was told that its token ends soon."""
+
+    def moved_here(self) -> None:
+        """The connection was counted in the total of another process."""
+        for count in self._counts:
+            count.total -= 1
+
+    def wait_no_longer(self) -> None:
+        """The connection has left this process: its token ends elsewhere."""
+
     def leave(self) -> None:
         counts, self._counts = self._counts, ()
         for count in counts:

@@ -87,7 +87,7 @@ class Admin:
         self._bound = bound
         self._sock = bound.sock
         self._loop = loop
-        self._latency = latency
+        self.latency = latency
         self._tokens = tokens
         self._server: asyncio.AbstractServer | None = None
         self._pages = pages
@@ -100,14 +100,14 @@ class Admin:
         return self._sock.getsockname()[1] if is_tcp else None
 
     async def start(self) -> None:
-        await self._latency.start()
+        await self.latency.start()
         create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
         self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
         if not self._announced:
             announce_admin(self._settings, self.port)
 
     async def stop(self) -> None:
-        await self._latency.stop()
+        await self.latency.stop()
         self._pages.close()
         self.close()
 
@@ -117,6 +117,10 @@ class Admin:
         if self._server is not None:
             self._server.close()
         self._bound.close()
+
+    def show_pages_of(self, other: Admin) -> None:
+        """A reload: show the pages that were made for new settings. The address and the limits stay."""
+        self._pages.site, self._pages.sockets = other._pages.site, other._pages.sockets
 
     def refresh(self) -> None:
         """SIGHUP: take changed tokens now."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -29,14 +30,18 @@ from ..wire.writer import make_flusher
 from .capacity import app_descriptors, read_system, tell
 from .drain import Drain, Leaving, StopExtension
 from .global_reactor import needs_global_reactor
-from .listeners import ListenerMaker, Listening, make_entrance
+from .listeners import ListenerLimits, ListenerMaker, Listening, make_entrance
 from .mounts import FactoryStep, Mount, MountMaker
 from .parts import AppStep, StartError, State, Step, Timers
 from .resources import Resources
+from .retiring import Retiring
 from .sockets import ADMIN
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from ..edge.candidate import Entrance
+    from ..edge.renewal import CertificateWatch
+    from ..ops.metrics import LoopLatency
     from ..ops.workers import Workers
     from .admin import Admin
     from .redis import RedisBrokers
@@ -51,6 +56,18 @@ GLOBAL_REACTOR = (
 
 
 @dataclass(frozen=True, slots=True)
+class LastingParts:
+    """Parts that live as long as the process, whatever the settings become."""
+
+    count: Count
+    """All connections."""
+    round_trips: Histogram | None
+    turns: Turns
+    mount_maker: MountMaker
+    retiring: Retiring
+
+
+@dataclass(frozen=True, slots=True)
 class Assembly:
     """The parts of a daemon in the order of their start, with the listeners apart, and those of them that others look at."""
 
@@ -60,26 +77,112 @@ class Assembly:
     listening: Listening
     drain: Drain
     leaving: Leaving
-    reloads: Sequence[Callable[[], None]]
+    reloads: Sequence[Callable[[], Sequence[str] | None]]
+    settings: Settings
+    resources: Resources
+    entrances: Sequence[Entrance]
+    tools: LastingParts
+    limits: Mapping[str, ListenerLimits]
+    """By the name of the listener."""
+    admin: Admin | None = None
+    renewal: CertificateWatch | None = None
+    changes: Sequence[Callable[[], object]] = ()
+    """The steps that take new settings into use in the parts that a reload keeps. They take no time and do not fail."""
 
-    def reload(self) -> None:
-        """SIGHUP: read certificates and the files of authentication again."""
-        for reload in self.reloads:
-            reload()
+    def reload(self) -> list[str]:
+        """SIGHUP: read certificates and the files of authentication again; the reasons for which old certificates stay in use."""
+        return [reason for reload in self.reloads for reason in reload() or ()]
 
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
     connections: Connections, calls: ThreadCalls, state: Callable[[], State], notifier: Notifier, pages: AnswerPage | None,
-    shared: Shared | None = None,
+    shared: Shared | None = None, earlier: Assembly | None = None,
 ) -> Assembly:  # fmt: skip
-    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps."""
+    """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
+
+    `earlier`: the parts in force, for a reload. Those that the new settings leave as they are are parts of the result too, and nothing of
+    them is changed before its `changes`.
+    """
     open_files = raise_file_limit(settings)
     if shared is None:  # of workers the supervisor tells it, once
         tell(settings, replace(read_system(), open_files=open_files))
-    count = Count(settings.daemon.max_connections)
-    ending, extension = restart(settings.daemon.drain_retry), StopExtension(notifier, loop)
-    leaving = Leaving(settings, connections, ending, state, notifier, extension)
+    tools = earlier.tools if earlier is not None else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor)
+    count, round_trips, turns, of_daemon = tools.count, tools.round_trips, tools.turns, settings.daemon
+    ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
+    changes: list[Callable[[], object]] = [partial(setattr, count, "most", settings.daemon.max_connections)]
+    if earlier is None:
+        leaving = Leaving(settings, connections, ending, state, notifier, extension)
+        drain = Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension)
+    else:
+        leaving, drain = earlier.leaving, earlier.drain
+        changes += [partial(leaving.renew, settings, ending), partial(drain.renew, of_daemon.drain_timeout, of_daemon.drain_over, ending)]
+    mounts = make_mounts(settings, resources, tools, earlier, changes, reactor)
+    known = {} if earlier is None else {each.mount: each for each in earlier.entrances}
+    entrances = [
+        make_entrance(mount, resources.authenticators.chain(mount.settings.auth), known.get(mount.path), changes) for mount in mounts
+    ]
+    serving = None if earlier is None else earlier.listening
+    listener_maker = ListenerMaker(
+        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: (serving or listening).closed,
+        turns=turns, send=resources.frames.send, pages=pages,
+        sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
+        console_port=console_port(resources),
+    )  # fmt: skip
+    sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
+    listeners, limits = list[Listener](), dict[str, ListenerLimits]()
+    for each, bound in zip(settings.listeners, sockets, strict=True):
+        before = None if earlier is None else earlier.listening.find(each.name, bound)
+        limits_before = None if earlier is None else earlier.limits.get(each.name)
+        certificates = resources.certificates.get(f"listener:{each.name}")
+        found, limits[each.name] = listener_maker.make(each, bound.sock, certificates, entrances, before, limits_before, changes)
+        listeners.append(found)
+    reader = frame_reader(settings, resources)
+    if earlier is None:
+        log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
+    parts: list[Step] = [Timers(wheel), tools.retiring]
+    reloads: list[Callable[[], Sequence[str] | None]] = [resources.authenticators.refresh]
+    admin = None if earlier is None else earlier.admin
+    if settings.admin is not None and round_trips is not None:
+        made = make_admin(
+            settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
+            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
+            workers=None if shared is None else shared.workers, mount_maker=tools.mount_maker, turns=turns,
+            latency=None if admin is None else admin.latency,
+        )  # fmt: skip
+        if admin is not None:
+            changes.append(partial(admin.show_pages_of, made))
+        admin = admin or made
+        parts.append(admin)
+        reloads.append(admin.refresh)
+    parts += [] if resources.redis is None else [resources.redis]
+    parts += app_steps(settings, mounts, () if earlier is None else earlier.parts)
+    parts.append(resources.authenticators)
+    renewal: CertificateWatch | None = None
+    if resources.certificates:
+        from ..edge.renewal import CertificateWatch
+
+        watched = list(resources.certificates.values())
+        running = None if earlier is None else earlier.renewal
+        renewal = running if running is not None and running.certificates == watched else CertificateWatch(watched)
+        parts.append(renewal)
+        reloads.append(renewal.reload)
+    stalls = [] if earlier is None else [each for each in earlier.parts if isinstance(each, StallWatch)]
+    if settings.daemon.stall_warning and earlier is None:
+        stalls = [StallWatch(loop, settings.daemon.stall_warning, connections.background.app_at, watch.totals.stalls)]
+    parts += stalls
+    parts.append(drain)
+    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
+    return Assembly(
+        mounts, listeners, parts, listening, drain, leaving, reloads, settings, resources, entrances, tools, limits, admin, renewal, changes
+    )  # fmt: skip
+
+
+def make_tools(
+    settings: Settings, resources: Resources, watch: Watch, loop: asyncio.AbstractEventLoop, wheel: Wheel, connections: Connections,
+    calls: ThreadCalls, reactor: Any,
+) -> LastingParts:  # fmt: skip
+    """The parts that every later reload keeps."""
     round_trips = None if settings.admin is None else Histogram()
     turns = Turns(loop.call_soon)
     mount_maker = MountMaker(
@@ -87,76 +190,58 @@ def assemble(
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
         background=connections.background, round_trips=round_trips,
     )  # fmt: skip
-    mounts = [mount_maker.make(each, resources.apps[each.path]) for each in settings.mounts]
-    for mount in mounts:
-        prepare(settings, mount, resources, reactor)
-    entrances = [make_entrance(mount, resources.authenticators.chain(mount.settings.auth)) for mount in mounts]
-    listener_maker = ListenerMaker(
-        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: listening.closed,
-        turns=turns, send=resources.frames.send, pages=pages,
-        sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
-        console_port=console_port(resources),
-    )  # fmt: skip
-    sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
-    listeners = [
-        listener_maker.make(each, bound.sock, resources.certificates.get(f"listener:{each.name}"), entrances)
-        for each, bound in zip(settings.listeners, sockets, strict=True)
-    ]
-    reader = frame_reader(settings, resources)
-    log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
-    parts: list[Step] = [Timers(wheel)]
-    reloads: list[Callable[[], None]] = [resources.authenticators.refresh]
-    if settings.admin is not None and round_trips is not None:
-        admin = make_admin(
-            settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
-            workers=None if shared is None else shared.workers, mount_maker=mount_maker, turns=turns,
-        )  # fmt: skip
-        parts.append(admin)
-        reloads.append(admin.refresh)
-    parts += [] if resources.redis is None else [resources.redis]
-    parts += [
-        AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]")
+    return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, Retiring(connections))
+
+
+def make_mounts(
+    settings: Settings, resources: Resources, tools: LastingParts, earlier: Assembly | None, changes: list[Callable[[], object]],
+    reactor: object,
+) -> list[Mount]:  # fmt: skip
+    """The mounts: those in force where nothing has changed, else new ones, which go on counting the connections of their path."""
+    known = {} if earlier is None else {mount.path: mount for mount in earlier.mounts}
+    mounts = []
+    for each in settings.mounts:
+        before, loaded = known.get(each.path), resources.apps[each.path]
+        if before is None or before.settings != each or before.loaded is not loaded:
+            mount = tools.mount_maker.make(each, loaded, None if before is None else before.count)
+            try:
+                prepare(settings, mount, reactor)
+            except StartError:
+                if earlier is None:
+                    resources.close()
+                raise
+            changes.append(partial(setattr, mount.count, "most", each.max_connections))
+            mounts.append(mount)
+        else:
+            mounts.append(before)
+    return mounts
+
+
+def app_steps(settings: Settings, mounts: Sequence[Mount], earlier: Sequence[Step]) -> list[Step]:
+    """The apps and factories that are started and stopped; those in `earlier` are the same objects."""
+    apps = {(step.path, id(step.app)): step for step in earlier if isinstance(step, AppStep)}
+    factories = {id(step.mount): step for step in earlier if isinstance(step, FactoryStep)}
+    steps: list[Step] = [
+        apps.get((mount.path, id(mount.app))) or AppStep(mount.app, f"{settings.source}: [mount:{mount.path}]", mount.path)
         for mount in mounts
         if isinstance(mount.app, (StartingApp, StoppingApp))
     ]
-    parts += [FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]
-    parts.append(resources.authenticators)
-    if resources.certificates:
-        from ..edge.renewal import CertificateWatch
-
-        renewal = CertificateWatch(list(resources.certificates.values()))
-        parts.append(renewal)
-        reloads.append(renewal.reload)
-    if settings.daemon.stall_warning:
-        parts.append(StallWatch(loop, settings.daemon.stall_warning, apps_by_mount(settings), watch.totals.stalls))
-    of_daemon = settings.daemon
-    parts.append(drain := Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension))
-    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
-    return Assembly(mounts, listeners, parts, listening, drain, leaving, reloads)
+    return [*steps, *[factories.get(id(mount)) or FactoryStep(mount) for mount in mounts if mount.settings.factory is not None]]
 
 
-def prepare(settings: Settings, mount: Mount, resources: Resources, reactor: object) -> None:
-    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's; then no socket is open.
+def prepare(settings: Settings, mount: Mount, reactor: object) -> None:
+    """Make the Autobahn factory of a mount. StartError with the exception of a factory of the user's.
 
     StartError too if the user's code imports Twisted's global reactor and that is not `reactor`: its calls would never come.
     """
     code = mount.wires.protocols.mounted or getattr(mount.app, "function", None) or type(mount.app)
     if module := needs_global_reactor(code, reactor):
-        resources.close()
         raise StartError(settings.problem(f"mount:{mount.path}", GLOBAL_REACTOR.format(module=module), "app", app_text(mount.settings.app)))
     try:
         mount.wires.protocols.prepare()
     except Exception as error:
-        resources.close()
         message = f"{type(error).__name__}: {error}"
         raise StartError(settings.problem(f"mount:{mount.path}", message, "factory", str(mount.settings.factory))) from error
-
-
-def apps_by_mount(settings: Settings) -> Callable[[str], str]:
-    """Returns a function that names the app of a mount."""
-    names = {mount.path: app_text(mount.app) for mount in settings.mounts}
-    return lambda mount: names.get(mount, "an app")
 
 
 def raise_file_limit(settings: Settings) -> int:
@@ -180,17 +265,17 @@ def make_admin(
     settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
     listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
-    mount_maker: MountMaker, turns: Turns,
+    mount_maker: MountMaker, turns: Turns, latency: LoopLatency | None = None,
 ) -> Admin:  # fmt: skip
-    """The admin pages."""
+    """The admin pages. `latency`: the measurement that goes on in a reload."""
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
     from ..ops.latest_closes import LatestCloses
     from ..ops.metrics import LoopLatency
     from .admin import Admin, make_pages, make_site, make_tls
     from .console import make_console
 
-    latency = LoopLatency(loop)
-    watch.closes = closes = LatestCloses()
+    latency = latency or LoopLatency(loop)
+    watch.closes = closes = watch.closes or LatestCloses()
     certificates = resources.certificates.get(ADMIN)
     site, metrics = make_site(
         settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,

@@ -10,6 +10,8 @@ a JSON object; `kind` says which:
                                             drain   over          a worker: close the present connections evenly, and accept on
                                             resume                a worker: the drain is over
                                             reload                read certificates and secrets again
+    prepared, refused, committed            prepare, commit, undo  a worker: new settings, see reload_all
+                                            levels   level, levels   the hub: the levels of the log
                                             log                   one descriptor, the log file that the supervisor has opened anew
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair

@@ -66,6 +66,10 @@ class Operations:
         """Have `name` carried out by `operation`. `looks`: it changes nothing and is quick, so that it may run beside others."""
         self._table[name] = (operation, looks)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a command."""
+        return name in self._table
+
     @property
     def running(self) -> str:
         """The name of the operation under way; empty if there is none."""

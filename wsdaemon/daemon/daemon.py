@@ -49,44 +49,44 @@ class Daemon:
         self.watch = Watch(self.connections, settings.logging.connections, settings.logging.access_format)
         self.notifier = Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        self._take = partial(take_resources, settings, sockets or Sockets(environ), directory, self.watch, self.wheel.absence, shared)
-        self._assemble = partial(
-            assemble, settings, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
+        self.sockets = sockets or Sockets(environ)
+        self.take = partial(take_resources, directory=directory, watch=self.watch, absence=self.wheel.absence, shared=shared)
+        self.assemble = partial(
+            assemble, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
-        self._started, self.drop = list[Step](), self.connections.abort_all
+        self.started, self.drop = list[Step](), self.connections.abort_all
         self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
         """Take modules, files and sockets, and make the parts of them. StartError with every problem; then no socket is open."""
-        self._resources = self._take()
-        self.assembly = self._assemble(self._resources)
+        self.assembly = self.assemble(self.settings, self.take(self.settings, self.sockets))
         self.mounts, self.listeners, self.state = self.assembly.mounts, self.assembly.listeners, State.STARTING
         self.leave, self.reload = self.assembly.leaving.grace, self.assembly.reload
 
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
         watchdog = Watchdog(self.notifier, watchdog_interval(self._environ, os.getpid()), self._status)
-        self._started = await start_in_order([watchdog, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
+        self.started = await start_in_order([watchdog, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
         if accept:
             self.begin()  # in the same turn of the loop: no client comes in between
 
     def begin(self) -> None:
         """Accept clients from now on; start() has done so unless it was told otherwise."""
-        self._started.append(self.assembly.listening)
+        self.started.append(self.assembly.listening)
         self.assembly.listening.begin()
         self.state = State.READY
         self.notifier.ready(self._status())
 
     def close(self) -> None:
         """The start has failed, or all has stopped: close the sockets and remove their files."""
-        self._resources.close()
+        self.assembly.resources.close()
         self.state = State.STOPPED
 
     async def stop(self) -> None:
         """Accept no more, close each connection with 1012 over `drain_over`, wait up to `drain_timeout`, abort the rest, stop the apps."""
-        if self._started:
-            started, self._started, self.state = self._started, [], State.DRAINING
+        if self.started:
+            started, self.started, self.state = self.started, [], State.DRAINING
             self.notifier.stopping("draining")
             log.info("stopping: {count} connections to close", count=len(self.connections))
             await stop_in_order(started)

@@ -76,6 +76,10 @@ class Leaving:
         self._shown = State.READY
         self._closing: asyncio.Task[None] | None = None
 
+    def renew(self, settings: Settings, ending: Ending) -> None:
+        """A reload: go on with these settings."""
+        self._over, self._grace, self._ending = settings.daemon.drain_over, grace_of(settings), ending
+
     def state(self) -> State:
         """The state as readiness tells it."""
         state = self._state()
@@ -154,6 +158,10 @@ class Drain:
         self._over = over
         self._ending = ending
         self._extension = extension
+
+    def renew(self, patience: float, over: float, ending: Ending) -> None:
+        """A reload: go on with these settings."""
+        self._patience, self._over, self._ending = patience, over, ending
 
     def hurry(self, patience: float) -> None:
         """Close all connections at once, also in a drain that is under way, and wait no longer than this."""

@@ -59,6 +59,7 @@ class Hub:
         self.counts = SharedCounts(self.server, len(self._links))
         self.tickets = TicketServer(self.server)
         self.adopt_log: Callable[[int], object] | None = None
+        self.choose_levels: Callable[[str, dict[str, str]], object] | None = None
         child.join(loop, self._received, self._orphaned)
 
     def start(self) -> None:
@@ -127,6 +128,8 @@ class Hub:
                 self._predecessor.take_back("the supervisor has taken the upgrade back")
             case "stop":
                 self._loop.stop()
+            case "levels" if self.choose_levels is not None:
+                self.choose_levels(message["level"], message["levels"])
             case "log" if self.adopt_log is not None and descriptors:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
@@ -160,7 +163,7 @@ def main() -> None:
         hub = Hub(child, loop)
         if opened is not None:
             opened.gather(loop)
-            hub.adopt_log = opened.adopt
+            hub.adopt_log, hub.choose_levels = opened.adopt, opened.choose
         hub.start()
     except Exception:
         child.failed(traceback.format_exc().rstrip())

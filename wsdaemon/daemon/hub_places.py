@@ -18,7 +18,7 @@ from ..core.rare_lines import LineLog, RareLines
 from ..edge.request import BadRequest, unavailable
 from ..edge.shared import SharedLimit, SharedRate, refusal
 from ..hub.client import HubAway
-from ..hub.place_messages import PLACE, PLACE_LEFT, PLACES_HELD, pack_held, pack_left, pack_place, read_verdict
+from ..hub.place_messages import PLACE, PLACE_LEFT, PLACE_MOVED, PLACES_HELD, pack_held, pack_left, pack_place, read_verdict
 from ..hub.places import GRANTED, KeyRate, NameLimit
 
 PATIENCE_SECONDS = 1.0
@@ -103,6 +103,15 @@ class HubPlaces:
         if self._link.is_there:
             self._ask(place)
         self._look()
+        return place
+
+    def move(self, limits: Sequence[SharedLimit]) -> HubPlace:
+        """As in SharedPlaces. If the hub is away, it is told with all other places when it is back."""
+        self._last_number += 1
+        place = HubPlace(self, self._last_number, self._loop.create_future(), limits, (), 0.0)
+        place.answer.set_result(None)
+        self._held[place.number] = place
+        self._link.tell(PLACE_MOVED, pack_held([(place.number, [limit.name for limit in limits])]))
         return place
 
     def left(self, place: HubPlace) -> None:

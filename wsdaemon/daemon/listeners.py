@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.handshake import ClientCertificate, Peer
@@ -55,9 +56,30 @@ def load_certificates(settings: Settings, listener: SpeaksTls) -> Certificates |
     return Certificates(files, client_ca=listener.client_ca, client_certificates=ClientCertificates(listener.client_certificate))
 
 
-def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
-    """The rules of a mount for the gates; all listeners share its counts."""
-    settings = mount.settings
+def renewed(most: int, earlier: Tally | None, changes: list[Callable[[], object]]) -> Tally | None:
+    """The tally with this limit; None for 0: no limit. `earlier`, the one in force, goes on, with the limit that `changes` give it."""
+    if not most:
+        return None
+    if earlier is None:
+        return Tally(most)
+    changes.append(partial(setattr, earlier, "most", most))
+    return earlier
+
+
+def make_entrance(
+    mount: Mount, chain: Authentication | None, earlier: Entrance | None = None, changes: list[Callable[[], object]] | None = None
+) -> Entrance:  # fmt: skip
+    """The rules of a mount for the gates; all listeners share its counts.
+
+    `earlier` are those in force, in a reload: their counts go on, with the limits that `changes` give them.
+    """
+    settings, changes = mount.settings, [] if changes is None else changes
+    before, per_second = earlier, settings.connections_per_second_per_address
+    same_rate = before is not None and before.rate is not None and before.rate.per_second == per_second
+    handshakes = Count(settings.max_handshakes) if settings.max_handshakes else None
+    if handshakes is not None and before is not None and before.handshakes is not None:
+        handshakes = before.handshakes
+        changes.append(partial(setattr, handshakes, "most", settings.max_handshakes))
     return Entrance(
         mount=mount.path,
         wires=mount.wires,
@@ -65,10 +87,10 @@ def make_entrance(mount: Mount, chain: Authentication | None) -> Entrance:
         subprotocols=mount.subprotocols,
         origins=None if settings.origins == ("any",) else Origins.parse(settings.origins),
         chain=chain,
-        addresses=Tally(settings.max_connections_per_address) if settings.max_connections_per_address else None,
-        users=Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None,
-        rate=address_rate(settings.connections_per_second_per_address, grace=mount.wires.policy.wheel.absence.grace),
-        handshakes=Count(settings.max_handshakes) if settings.max_handshakes else None,
+        addresses=renewed(settings.max_connections_per_address, before.addresses if before else None, changes),
+        users=renewed(settings.max_connections_per_user, before.users if before else None, changes),
+        rate=before.rate if before and same_rate else address_rate(per_second, grace=mount.wires.policy.wheel.absence.grace),
+        handshakes=handshakes,
         expiry_warning=settings.expiry_warning,
     )
 
@@ -78,6 +100,15 @@ def entrances_by(settings: ListenerSettings, entrances: Sequence[Entrance]) -> l
     limits = {name: getattr(settings, name) for name in CONNECTION_LIMITS}
     served = [each for each in entrances if not settings.mounts or each.mount in settings.mounts]
     return [replace(each, wires=each.wires.limited(limits)) for each in served]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLimits:
+    """The counts of one listener, which go on when its settings change."""
+
+    count: Count
+    addresses: AddressLimits | None
+    users: Tally | None
 
 
 class ListenerMaker:
@@ -109,9 +140,14 @@ class ListenerMaker:
         self._console_port = console_port
 
     def make(
-        self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance]
-    ) -> Listener:
-        """A listener on an open socket, to those of `entrances` that it serves; it does not accept yet."""
+        self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance],
+        earlier: Listener | None = None, before: ListenerLimits | None = None, changes: list[Callable[[], object]] | None = None,
+    ) -> tuple[Listener, ListenerLimits]:  # fmt: skip
+        """A listener on an open socket, to those of `entrances` that it serves, and its counts; it does not accept yet.
+
+        `earlier` is the listener in force on the same socket, in a reload: it goes on as `changes` change it. So do its counts, `before`.
+        """
+        changes = [] if changes is None else changes
         proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
         entrances = entrances_by(settings, entrances)
         show_certificate: Callable[[Any], ClientCertificate | None] | None = None
@@ -120,9 +156,11 @@ class ListenerMaker:
 
             show_certificate = client_certificate
         mounts_count = any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)
-        limits = _limits(settings, trusted, mounts_count, self._wheel.absence.grace)
-        users = Tally(settings.max_connections_per_user) if settings.max_connections_per_user else None
-        count, addresses = Count(settings.max_connections), None if limits is None else limits.connections
+        limits = _limits(settings, trusted, mounts_count, self._wheel.absence.grace, before.addresses if before else None, changes)
+        users = renewed(settings.max_connections_per_user, before.users if before else None, changes)
+        count = before.count if before else Count(settings.max_connections)
+        changes.append(partial(setattr, count, "most", settings.max_connections))
+        addresses = None if limits is None else limits.connections
         counts, shared = (count, self._count), None
         if self._places is not None:
             shared = SharedLimits(
@@ -146,7 +184,22 @@ class ListenerMaker:
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
             pages=self._pages_beside(settings, sock, entrances),
+            refusals=earlier.gate.refusals if earlier is not None else None,
         )
+        kept = ListenerLimits(count, limits, users)
+        if earlier is not None:
+            changes.append(
+                partial(
+                    earlier.renew, gate, backlog=settings.backlog, max_handshakes=settings.max_handshakes, certificates=certificates,
+                    proxies=proxies, proxies_secure=settings.proxy_protocol_secure,
+                )
+            )  # fmt: skip
+            return earlier, kept
+        return self._new(settings, sock, gate, certificates, proxies), kept
+
+    def _new(
+        self, settings: ListenerSettings, sock: socket.socket, gate: Gate, certificates: Certificates | None, proxies: Networks | None
+    ) -> Listener:
         return Listener(
             name=settings.name,
             sock=sock,
@@ -207,6 +260,28 @@ class Listening:
         self.closed = True
         """Whether newcomers are answered 503."""
 
+    def find(self, name: str, bound: Bound) -> Listener | None:
+        """The listener of this name, if it is on this socket."""
+        return next((listener for listener, its, settings in self._served if settings.name == name and its is bound), None)
+
+    def renew(self, other: Listening) -> None:
+        """A reload: go on with the listeners of `other`. The new ones accept from now on, and those that it lacks accept no more.
+
+        Handshakes under way at a listener that is removed are completed.
+        """
+        before, self._served, self._paths = self._served, other._served, other._paths
+        kept = [listener for listener, _, _ in self._served]
+        for listener, bound, _ in before:
+            if listener not in kept:
+                bound.release()
+                listener.leave()
+        known = [listener for listener, _, _ in before]
+        added = [(listener, settings) for listener, _, settings in self._served if listener not in known]
+        for listener, _ in added:
+            listener.start()
+        if added and not self._announced:
+            announce([(settings, listener.port) for listener, settings in added], self._paths)
+
     async def start(self) -> None:
         self.begin()
 
@@ -230,10 +305,15 @@ def _networks(entries: Sequence[str]) -> Networks | None:
 
 
 def _limits(
-    settings: ListenerSettings, trusted: Networks | None, mounts_count: bool, grace: Callable[[], float]
+    settings: ListenerSettings, trusted: Networks | None, mounts_count: bool, grace: Callable[[], float],
+    before: AddressLimits | None, changes: list[Callable[[], object]],
 ) -> AddressLimits | None:  # fmt: skip
     """None if no address is counted, here or on a mount: by its limits, or by its authentication, which counts wrong passwords."""
     here = (settings.max_connections_per_address, settings.max_handshakes_per_address, settings.connections_per_second_per_address)
     if not any(here) and not mounts_count:
         return None
-    return AddressLimits(max_connections=here[0], max_handshakes=here[1], per_second=here[2], exempt=trusted, grace=grace)
+    limits = AddressLimits(max_connections=here[0], max_handshakes=here[1], per_second=here[2], exempt=trusted, grace=grace)
+    if before is not None:
+        limits.go_on(before)
+        changes += [partial(setattr, limits.connections, "most", here[0]), partial(setattr, limits.handshakes, "most", here[1])]
+    return limits

@@ -32,6 +32,7 @@ class Mount:
     app: Any
     count: Count
     wires: Wires
+    loaded: LoadedApp
 
     @property
     def path(self) -> str:
@@ -73,8 +74,8 @@ class MountMaker:
         self._background = background
         self._round_trips = round_trips
 
-    def make(self, settings: MountSettings, loaded: LoadedApp) -> Mount:
-        """The mount of these settings."""
+    def make(self, settings: MountSettings, loaded: LoadedApp, count: Count | None = None) -> Mount:
+        """The mount of these settings. `count`: that of the mount in whose place it comes."""
         policy = WirePolicy(
             settings=settings,
             app=loaded.app,
@@ -93,7 +94,7 @@ class MountMaker:
             subprotocols=subprotocols_of(settings, loaded.app),
         )
         wires = Wires(policy, Protocols(policy, self._reactor, loaded.protocol, loaded.factory))
-        return Mount(settings, loaded.app, Count(settings.max_connections), wires)
+        return Mount(settings, loaded.app, count or Count(settings.max_connections), wires, loaded)
 
 
 class FactoryStep:
@@ -101,6 +102,7 @@ class FactoryStep:
 
     def __init__(self, mount: Mount) -> None:
         self.name = f"factory of {mount.path}"
+        self.mount = mount
         self._protocols = mount.wires.protocols
 
     async def start(self) -> None:

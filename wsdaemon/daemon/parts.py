@@ -36,7 +36,8 @@ class StartError(Exception):
     """The daemon cannot start. The text has one clear line for each problem, or the user's own traceback."""
 
     def __init__(self, *problems: object) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = [str(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 class _TooLate(Exception):
@@ -155,15 +156,17 @@ class Timers:
 class AppStep:
     """An app with work of its own to start, to stop, or both. If its start fails, the daemon gives the user's traceback as the reason."""
 
-    def __init__(self, app: Any, where: str) -> None:
+    def __init__(self, app: Any, where: str, path: str = "") -> None:
+        """`where` names it in the log; `path` is the mount's."""
         self.name = where
-        self._app = app
+        self.path = path
+        self.app = app
 
     async def start(self) -> None:
-        if not isinstance(self._app, StartingApp):
+        if not isinstance(self.app, StartingApp):
             return
         try:
-            await self._app.start()
+            await self.app.start()
         except StartError:
             raise
         except StartFailed as error:
@@ -174,5 +177,5 @@ class AppStep:
             raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error
 
     async def stop(self) -> None:
-        if isinstance(self._app, StoppingApp):
-            await self._app.stop()
+        if isinstance(self.app, StoppingApp):
+            await self.app.stop()

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+from ..ops.control import BUSY
 from .control import ControlChannel, OperationFailed, Say
 from .reactor import loop_of, settle, stop_reactor
 from .signals import Signals, StartStopped, hold_signals
+
+RELOAD: Final = "reload"
+
+log = Logger(namespace="wsdaemon")
 
 
 class Served(Protocol):
@@ -26,7 +32,7 @@ class Served(Protocol):
     def close(self) -> None:
         """The start has failed: nothing stays open."""
 
-    def reload(self) -> None:
+    def reload(self) -> object:
         """Read again whatever a reload reads."""
 
     def drop(self) -> None:
@@ -54,6 +60,8 @@ class Process:
         self._own_process = own_process
         self._leaving: asyncio.Task[None] | None = None
         self._control = control
+        self._reloading: asyncio.Task[None] | None = None
+        self._again = False
         self.loop = loop_of(reactor)
         if control is not None:
             control.operations.add("reopen-logs", self._reopen_asked, looks=True)
@@ -106,7 +114,26 @@ class Process:
     def reload(self) -> None:
         """SIGHUP: open the log anew, and read again what a reload reads."""
         self.reopen_log()
-        self._served.reload()
+        if self._control is None or not self._control.operations.knows(RELOAD):
+            self._served.reload()
+        elif self._reloading is None:
+            self._reloading = self.loop.create_task(self._reload())
+        else:
+            self._again = True
+
+    async def _reload(self) -> None:
+        """SIGHUP as the command `reload`; once more if the signal came again meanwhile. The operation logs its end."""
+        assert self._control is not None
+        try:
+            while True:
+                self._again = False
+                answer = await self._control.operations.run(RELOAD, {}, lambda line: None)
+                if answer["status"] == BUSY:
+                    log.warn("SIGHUP: {problem}", problem="; ".join(answer["problems"]))
+                if not self._again:
+                    return
+        finally:
+            self._reloading = None
 
     def _leave(self) -> None:
         self._leaving = self.loop.create_task(self._served.leave())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
 from ..core.absence import Absence, no_grace
+from ..core.failed_logins import FailedLogins
+from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
 from ..settings.broker import BrokerKind
@@ -42,17 +45,19 @@ def find_modules(python_path: Iterable[Path], directory: Path) -> None:
 
 
 def take_resources(
-    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, shared: Shared | None = None
-) -> Resources:
+    settings: Settings, source: SocketSource, directory: Path | None, watch: Watch, absence: Absence, shared: Shared | None = None,
+    kept: Kept | None = None,
+) -> Resources:  # fmt: skip
     """The resources of a daemon. `directory` is by default the current one. `shared`: the parts that several workers share.
+    `kept`: those in force that a reload goes on with.
 
     Redis, if [broker] asks for it, keeps rooms and tickets in place of the hub. StartError with every problem; then no socket is open.
     """
-    redis = redis_brokers(settings, watch.connections)
+    redis = redis_brokers(settings, watch.connections) if kept is None else kept.redis
     brokers, shelf = (None, None) if shared is None else (shared.brokers, shared.tickets)
     if redis is not None:
         brokers, shelf = redis, redis.tickets
-    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, brokers, shelf)
+    resources = Resources(settings, source, watch.app_failed, directory or Path.cwd(), absence.grace, brokers, shelf, kept or NOTHING)
     resources.redis = redis
     if resources.problems:
         resources.close()
@@ -60,15 +65,35 @@ def take_resources(
     return resources
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The resources in force that a reload goes on with."""
+
+    apps: Mapping[str, LoadedApp] = field(default_factory=dict)
+    """By the path of the mount."""
+    authenticators: Mapping[str, Authenticator] = field(default_factory=dict)
+    certificates: Mapping[str, Certificates] = field(default_factory=dict)
+    """By the section of the listener or of the admin pages."""
+    failed_logins: FailedLogins | None = None
+    token: WatchedFile[str] | None = None
+    tokens: Mapping[str, WatchedFile[str]] = field(default_factory=dict)
+    redis: RedisBrokers | None = None
+
+
+NOTHING = Kept()
+
+
 class Resources:
     """Modules, files and sockets. A fault of one hides no other: all are in `problems`, and nothing may be served if there is any."""
 
     def __init__(
         self, settings: Settings, source: SocketSource, app_failed: Failed, directory: Path, grace: Callable[[], float] = no_grace,
-        brokers: Brokers | None = None, shelf: TicketShelf | None = None,
+        brokers: Brokers | None = None, shelf: TicketShelf | None = None, kept: Kept = NOTHING,
     ) -> None:  # fmt: skip
         """`source` gives the sockets. `directory` is the one that the process was started in. `grace` is for rates, see Absence.
         `brokers` chooses the brokers of rooms, see `load_app`. `shelf` keeps tickets for other processes too.
+
+        `kept` are those in force, in a reload.
 
         Nothing is served or started. If the process is told to stop meanwhile, no socket stays open.
         """
@@ -76,6 +101,7 @@ class Resources:
         self.redis: RedisBrokers | None = None
         """The brokers of rooms in Redis."""
         self._settings = settings
+        self._kept = kept
         find_modules(settings.daemon.python_path, directory)
         self.frames = self._load_frames()
         self.apps: dict[str, LoadedApp] = {}
@@ -121,19 +147,26 @@ class Resources:
     def _load_apps(self, failed: Failed, grace: Callable[[], float], brokers: Brokers | None) -> None:
         for mount in self._settings.mounts:
             try:
-                self.apps[mount.path] = load_app(mount, failed, grace, brokers, self.apps.values())
+                self.apps[mount.path] = self._kept.apps.get(mount.path) or load_app(
+                    mount, failed, grace, brokers, [*self._kept.apps.values(), *self.apps.values()]
+                )
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)
 
     def _load_authenticators(self, shelf: TicketShelf | None) -> Authenticators:
         try:
-            return make_authenticators(self._settings, shelf=shelf)
+            return make_authenticators(
+                self._settings, shelf=shelf, kept=self._kept.authenticators, failed_logins=self._kept.failed_logins
+            )
         except AuthError as error:
             self.problems += error.problems
             return Authenticators(())
 
     def _load_certificates(self, listener: SpeaksTls, section: str) -> None:
         if not listener.secure:
+            return
+        if section in self._kept.certificates:
+            self.certificates[section] = self._kept.certificates[section]
             return
         from ..edge.tls import CertificateError
 
@@ -161,6 +194,8 @@ class Resources:
         admin = self._settings.admin
         if admin is None or admin.token_file is None:
             return None
+        if self._kept.token is not None:
+            return self._kept.token
         from .admin import watch_token
 
         try:
@@ -174,6 +209,9 @@ class Resources:
             return
         for token in self._settings.tokens:
             if token.file is None:  # reported already
+                continue
+            if token.name in self._kept.tokens:
+                self.tokens[token.name] = self._kept.tokens[token.name]
                 continue
             from .admin import watch_token
 

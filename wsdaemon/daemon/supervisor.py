@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +33,9 @@ from .generation import Generation
 from .inheritance import Heritage, Manifest, Role, take_files
 from .keeper import beneath
 from .parts import StartError, State
+from .reload_all import ReloadOfAll
+from .reloading import ReloadCommand
+from .reread import SettingsFile
 from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
 from .status import describe, describe_generation
 
@@ -88,6 +92,7 @@ class Supervisor:
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
+        self._reload = ReloadOfAll(self, Sockets(environ))
         self._since = time.time()
         self.operations = Operations(lambda: self.state.value)
         self.operations.add("status", self._tell_status, looks=True)
@@ -198,10 +203,13 @@ class Supervisor:
     def _ended(self, generation: Generation, child: LaunchedChild) -> None:
         if child.role is Role.WORKER:
             self._gathering.ended(child.number)
+            self._reload.ended(child)
         generation.keeper(child).channel_ended(child)
 
     def _received(self, generation: Generation, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
         if child.role is Role.WORKER and self._gathering.received(RunningWorker(child, generation.slot(child)), message, descriptors):
+            return
+        if child.role is Role.WORKER and self._reload.received(child, message):
             return
         close_all(descriptors)  # no child sends any but for those
         if message["kind"] == "ready":
@@ -293,6 +301,29 @@ class Supervisor:
         return f"{self.state.value}, {connections} connections, {ready} of {self._count} workers"
 
     # -- asked by the operator
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._settings
+
+    def go_on_with(self, settings: Settings, text: str, added: Mapping[str, Bound]) -> None:
+        """A reload: have these settings in force, with these new sockets. Workers that are started from now on begin with `text`."""
+        wanted = {section for section, _, _ in wanted_sockets(settings)}
+        replaced = [self._sockets.pop(section) for section in list(self._sockets) if section in added or section not in wanted]
+        self._sockets.update(added)
+        self._settings, self._heritage = settings, replace(self._heritage, text=text)
+        new = [each for each in settings.listeners if f"listener:{each.name}" in added]
+        for bound in replaced:
+            bound.close()
+        if new:
+            announce([(each, self.port(each.name)) for each in new], [mount.path for mount in settings.mounts])
+
+    def reload_from_file(self) -> None:
+        """The settings are those of a file: have the command `reload`, and SIGHUP, read it again. Called once it is open()."""
+        file = SettingsFile(self._settings.source, self._heritage.directory, self._files)
+        reload = ReloadCommand(file, lambda: self._settings, self._reload.apply, self.reload, self.notifier, self._describe)
+        self.operations.add("reload", reload)
 
     async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
         offset = time.time() - self.loop.time()

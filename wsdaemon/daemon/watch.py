@@ -29,12 +29,16 @@ class Watch:
     def __init__(self, connections: Connections, lines: bool, access_format: str = "") -> None:
         """`lines` is `[logging] connections`, `access_format` the key of that name."""
         self.connections = connections
-        self._lines = lines
-        self._format = AccessFormat(access_format) if access_format else None
+        self.choose(lines, access_format)
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
         self._failures = RareLines(app_log)
+
+    def choose(self, lines: bool, access_format: str) -> None:
+        """Write these lines from now on."""
+        self.lines = lines
+        self._format = AccessFormat(access_format) if access_format else None
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -44,7 +48,7 @@ class Watch:
         self.totals.closed(connection, counts)
         if self.closes is not None:
             self.closes.add(connection, counts)
-        if self._lines:
+        if self.lines:
             record = record_of(connection, counts)
             connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))
 

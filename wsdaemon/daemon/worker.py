@@ -42,6 +42,7 @@ class Worker:
         from .daemon import Daemon
         from .hub_places import HubPlaces
         from .hub_tickets import HubTickets
+        from .reload_here import ReloadHere
         from .shared import Shared
 
         self._child = child
@@ -64,6 +65,7 @@ class Worker:
         )  # fmt: skip
         child.join(loop, self._received, self._orphaned)
         self.adopt_log: Callable[[int], object] | None = None
+        self.reload_here = ReloadHere(self.daemon, manifest.source, Path(manifest.directory), manifest.files, child.send)
 
     def _count(self) -> int:
         return len(self.daemon.connections) + sum(listener.handshakes for listener in self.daemon.assembly.listeners)
@@ -102,7 +104,7 @@ class Worker:
     # -- as the supervisor calls it
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
-        if self._all.received(message, descriptors):
+        if self._all.received(message, descriptors) or self.reload_here.received(message, descriptors):
             return
         match message["kind"]:
             case "serve":
@@ -153,7 +155,9 @@ def main() -> None:
         if opened is not None:
             opened.gather(loop_of(reactor))
         worker = Worker(child, settings, reactor)
-        worker.adopt_log = None if opened is None else opened.adopt
+        if opened is not None:
+            worker.adopt_log = opened.adopt
+            worker.reload_here.choose_levels = opened.choose
         process = Process(worker, reactor, signals, reopen_log=(lambda: None) if opened is None else opened.reopen)
         if problems:
             raise StartError(SettingsError(problems))

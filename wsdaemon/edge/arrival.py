@@ -89,6 +89,11 @@ class Arrival(asyncio.Protocol):
         gate.wheel.set(self, gate.handshake_timeout)
 
     @property
+    def gate(self) -> Gate:
+        """The gate that it began at. A reload may have given its listener another one since."""
+        return self._gate
+
+    @property
     def gone(self) -> bool:
         """It is a connection, or nothing any more."""
         return self._progress is Progress.GONE

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.acceptance import HandshakeRefused
-from ..core.handshake import Peer
+from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
 from ..core.rare_lines import LineLog, RareLines
 from ..core.refusals import Refusals
@@ -37,11 +37,12 @@ class Gate:
 
     def __init__(
         self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, pages: AnswerPage | None = None,
-        now: Callable[[], float] = time.time, log: LineLog | None = None,
+        now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
     ) -> None:  # fmt: skip
         """`secure`: the listener speaks TLS. `handshake_timeout`: seconds from the accept to the end of the opening handshake.
 
         `pages` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
+        `refusals`: the count of an earlier gate of the same listener, which goes on.
         """
         self.admission = admission
         self.wheel = wheel
@@ -52,7 +53,7 @@ class Gate:
         """The longest body, in bytes, that a request without an upgrade may have on any mount here; 0: there are no such requests."""
         self._dated = (0, b"")
         log = log or Logger(namespace="wsdaemon.edge")
-        self.refusals = Refusals(admission.listener, log)
+        self.refusals = refusals or Refusals(admission.listener, log)
         self._lines = RareLines(log)
         self._clock = SystemClock(wheel, now)
         self._now = now
@@ -94,8 +95,22 @@ class Gate:
         """Log a fault of ours, an authenticator or an app that ended an arrival: once a minute for each type of exception."""
         self._lines.failure(type(failure.value).__name__, "request from {peer}", failure, peer=str(peer))
 
-    def opened(self, wire: Wire, entrance: Entrance, identity: Identity | None, place: Place) -> None:
-        """A connection was opened for the client: wait for the end of its token, where it has one."""
+    def entrance(self, handshake: Handshake) -> Entrance | None:
+        """The mount that a connection of another process is on; None if it is not served here."""
+        found = self.admission.routes.match(handshake.path)
+        return found[0] if found is not None and found[0].mount == handshake.mount else None
+
+    def take_over(self, handshake: Handshake) -> Place | None:
+        """A place for a connection of another process; None if a limit of this one is reached."""
+        entrance, limits = self.entrance(handshake), self.clients.limits
+        assert entrance is not None
+        try:
+            return self.admission.places.take_over(None if limits is None else limits.key(handshake.peer), entrance, handshake.identity)
+        except BadRequest:
+            return None
+
+    def opened(self, wire: Wire, entrance: Entrance, identity: Identity | None, place: Place, warned: bool = False) -> None:
+        """A connection was opened for the client: wait for the end of its token, where it has one. `warned`: it knows of the end."""
         if identity is None or identity.expires is None or not isinstance(place, Stay):
             return
         expires = identity.expires
@@ -103,4 +118,5 @@ class Gate:
         def end() -> None:  # one that is not open yet is closed as soon as it opens
             wire.end_by(self.wheel.time(), TOKEN_EXPIRED, TOKEN_EXPIRED_REASON)
 
-        place.until(lambda: Expiry(self._clock, expires, end, warning=entrance.expiry_warning, warn=wire.expiring))
+        warning = 0.0 if warned else entrance.expiry_warning
+        place.until(lambda: Expiry(self._clock, expires, end, warning=warning, warn=wire.expiring))

@@ -76,6 +76,12 @@ class AddressLimits:
         self.rate = address_rate(per_second, now, grace)
         self._exempt = exempt if exempt is not None else Networks()
 
+    def go_on(self, before: AddressLimits) -> None:
+        """Go on with the counts of `before`, whose limits they still have, and with its rate if that is the same."""
+        self.connections, self.handshakes = before.connections, before.handshakes
+        if self.rate is not None and before.rate is not None and self.rate.per_second == before.rate.per_second:
+            self.rate = before.rate
+
     def key(self, peer: Peer) -> Key | None:
         """The key of the far end of a socket; None if it is not counted."""
         return None if on_this_machine(peer.host) else self.named_key(peer)

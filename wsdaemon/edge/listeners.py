@@ -160,6 +160,32 @@ class Listener:
         for arrival in list(self._arrivals):
             arrival.drop()
 
+    def leave(self) -> None:
+        """Accept no more and close the socket, and complete the handshakes that are under way."""
+        if self._resting is not None:
+            self._resting.cancel()
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def renew(
+        self, gate: Gate, *, backlog: int, max_handshakes: int, certificates: Certificates | None, proxies: Networks | None,
+        proxies_secure: bool,
+    ) -> None:  # fmt: skip
+        """Have connections that are accepted from now on go by this gate. Handshakes under way stay with the gate that they began at."""
+        self.gate = gate
+        self.certificates = certificates
+        self._max_handshakes = max_handshakes
+        self._proxies, self._proxies_secure = proxies, proxies_secure
+        self._answers.clear()
+        if self._sock.fileno() >= 0:
+            self._sock.listen(backlog)
+
+    @property
+    def lagging(self) -> bool:
+        """Whether a handshake is under way that began at an earlier gate."""
+        return any(arrival.gate is not self.gate for arrival in self._arrivals)
+
     def gone(self, arrival: Arrival) -> None:
         """An arrival has become a connection, or is gone."""
         self._arrivals.pop(arrival, None)
@@ -255,17 +281,17 @@ class Listener:
     def _begin(self, peer: Peer) -> Key | None:
         """The key that an accepted connection's address is counted under; None if a PROXY header will name that address."""
         if self._proxies is None:
-            return self._count(peer)
+            return self._count(peer, self.gate)
         if peer not in self._proxies:
             raise TurnedAway("not_a_proxy", ": it is not in proxy_protocol_from")
         return None
 
-    def _count(self, peer: Peer, named: bool = False) -> Key | None:
+    def _count(self, peer: Peer, gate: Gate, named: bool = False) -> Key | None:
         """Enter a handshake for the client's address; returns the key that it is counted under. TurnedAway if that address has too many.
 
         `named`: a load balancer named the address, which is not that of the far end of the socket.
         """
-        clients = self.gate.clients
+        clients = gate.clients
         key, reason = clients.begin_named(peer) if named else clients.begin(peer)
         if reason is not None:
             raise TurnedAway(reason)
@@ -361,7 +387,7 @@ class Listener:
             arrival.local = header.destination
         if header.source is not None:  # else the connection is the proxy's own, and is not counted
             arrival.peer = header.source
-            arrival.key = self._count(header.source, named=True)
+            arrival.key = self._count(header.source, arrival.gate, named=True)
 
     def _tls_refused(self, peer: Peer, reason: str, detail: str) -> None:
         self.gate.refusals.add(reason, peer, f": {detail}", reason in TOLD)

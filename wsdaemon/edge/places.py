@@ -45,15 +45,30 @@ class Places:
         With limits over all workers the place is asked for there too, and `candidate.request` is the question.
         """
         self.check(entrance)
-        user = identity.name if identity is not None else None
-        tallies = self._tallies(candidate.address, CONNECTIONS, self._addresses, entrance.addresses)
-        if user:
-            tallies += self._tallies(user, USER_CONNECTIONS, self.users, entrance.users)
-        counts = (entrance.count, *self._counts)
-        place = KeyedPlace(counts, tallies) if tallies else Place(counts)
+        place = self._place(candidate.address, entrance, identity)
         if self.shared is not None:
             candidate.request = self.shared.ask(candidate, entrance, identity)
             place = SharedPlace(place, candidate.request)
+        return place if identity is None or identity.expires is None else Stay(place)
+
+    def _place(self, address: Key | None, entrance: Entrance, identity: Identity | None) -> Place:
+        user = identity.name if identity is not None else None
+        tallies = self._tallies(address, CONNECTIONS, self._addresses, entrance.addresses)
+        if user:
+            tallies += self._tallies(user, USER_CONNECTIONS, self.users, entrance.users)
+        counts = (entrance.count, *self._counts)
+        return KeyedPlace(counts, tallies) if tallies else Place(counts)
+
+    def take_over(self, address: Key | None, entrance: Entrance, identity: Identity | None) -> Place:
+        """As `take`, for a connection of another process, which has its place over all workers already.
+
+        BadRequest, 503 or 429, where a limit of this process is reached.
+        """
+        self.check(entrance)
+        place = self._place(address, entrance, identity)
+        place.moved_here()
+        if self.shared is not None:
+            place = SharedPlace(place, self.shared.move(address, entrance, identity))
         return place if identity is None or identity.expires is None else Stay(place)
 
     def _tallies(self, key: Key | None, reason: str, *limits: Tally | None) -> tuple[tuple[Tally, Key], ...]:
@@ -99,6 +114,15 @@ class Stay(Place):
         """Begin to wait, unless the connection is over already."""
         if self._place is not None:
             self._expiry = make_expiry()
+
+    @property
+    def warned(self) -> bool:  # type: ignore[override]
+        return self._expiry is not None and self._expiry.warned
+
+    def wait_no_longer(self) -> None:
+        expiry, self._expiry = self._expiry, None
+        if expiry is not None:
+            expiry.cancel()
 
     def leave(self) -> None:
         expiry, place = self._expiry, self._place

@@ -22,11 +22,11 @@ class CertificateWatch:
     """Looks every LOOK_SECONDS for renewed certificates, and lets new handshakes use them."""
 
     def __init__(self, certificates: Sequence[Certificates]) -> None:
-        self._certificates = certificates
+        self.certificates = certificates
         self._handle: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        for certificates in self._certificates:
+        for certificates in self.certificates:
             for warning in dict.fromkeys((*certificates.warnings, *[event.text for event in certificates.expiry_warnings()])):
                 log.warn("{warning}", warning=warning)
         self._schedule()
@@ -35,18 +35,19 @@ class CertificateWatch:
         if self._handle is not None:
             self._handle.cancel()
 
-    def reload(self) -> None:
-        """Read them all again now."""
-        for certificates in self._certificates:
-            _tell(certificates.reload())
+    def reload(self) -> list[str]:
+        """Read them all again now; the reasons for which old ones stay in use."""
+        events = [event for certificates in self.certificates for event in certificates.reload()]
+        _tell(events)
+        return [event.text for event in events if event.kind is EventKind.REFUSED]
 
     def _schedule(self) -> None:
-        if self._certificates:
+        if self.certificates:
             self._handle = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         self._schedule()
-        for certificates in self._certificates:
+        for certificates in self.certificates:
             _tell(certificates.poll())
             _tell(certificates.expiry_warnings())
 

@@ -51,6 +51,12 @@ class SharedPlaces(Protocol):
     def ask(self, limits: Sequence[SharedLimit], rates: Sequence[SharedRate], retry_after: float) -> SharedRequest:
         """Ask for a place under all of these at once. `retry_after`: seconds that a refused client is told to wait."""
 
+    def move(self, limits: Sequence[SharedLimit]) -> SharedRequest:
+        """A place of a connection that another worker hands over: it is counted at once, even above a limit, because its client is there.
+
+        The other worker gives its own place back afterwards.
+        """
+
 
 def full(retry_after: float) -> BadRequest:
     """The answer to a client while the daemon, the listener or the mount is full. `retry_after` in seconds."""

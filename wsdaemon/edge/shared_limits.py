@@ -55,6 +55,16 @@ class SharedLimits:
 
     def ask(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> SharedRequest:
         """Ask for the place of a candidate that is admitted in every other way."""
+        limits, rates = self._limits(candidate.address, entrance, identity)
+        return self._places.ask(limits, rates, self._retry_after)
+
+    def move(self, address: Key | None, entrance: Entrance, identity: Identity | None) -> SharedRequest:
+        """The place of a connection that another worker had."""
+        return self._places.move(self._limits(address, entrance, identity)[0])
+
+    def _limits(
+        self, address: Key | None, entrance: Entrance, identity: Identity | None
+    ) -> tuple[list[SharedLimit], list[SharedRate]]:  # fmt: skip
         mount, listener = entrance.mount.encode(), self._listener
         limits = [
             SharedLimit(name, count.most, FULL)
@@ -62,8 +72,8 @@ class SharedLimits:
             if count.most
         ]
         rates: list[SharedRate] = []
-        if candidate.address is not None:
-            key = _bytes(candidate.address)
+        if address is not None:
+            key = _bytes(address)
             _add(limits, b"address on listener:" + listener, key, self._addresses, CONNECTIONS)
             _add(limits, b"address on mount:" + mount, key, entrance.addresses, CONNECTIONS)
             for scope, rate in ((b"listener:" + listener, self._rate), (b"mount:" + mount, entrance.rate)):
@@ -73,7 +83,7 @@ class SharedLimits:
             user = identity.name.encode("utf-8", "surrogatepass")
             _add(limits, b"user on listener:" + listener, user, self._users, USER_CONNECTIONS)
             _add(limits, b"user on mount:" + mount, user, entrance.users, USER_CONNECTIONS)
-        return self._places.ask(limits, rates, self._retry_after)
+        return limits, rates
 
 
 def _add(limits: list[SharedLimit], scope: bytes, key: bytes, tally: Tally | None, reason: str) -> None:

@@ -7,6 +7,7 @@
     PLACE_LEFT   worker  8 number of a place that is given back, or whose question is cancelled
     PLACES_HELD  worker  all places that this worker holds, after each WELCOME: 4 names, the names;
                          for each place: 8 number, 1 names, 4 for each: its index among the names
+    PLACE_MOVED  worker  a place that another worker had: as PLACES_HELD, with the places that this worker holds besides those before
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from .places import KeyRate, NameLimit
 from .protocol import SHARED_KINDS, Malformed
 
 PLACE, PLACE_LEFT, PLACES_HELD = range(SHARED_KINDS, SHARED_KINDS + 3)
+
+PLACE_MOVED = SHARED_KINDS + 15
 
 _QUESTION = struct.Struct("<QBB")
 _MOST = struct.Struct("<IH")

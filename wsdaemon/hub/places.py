@@ -109,6 +109,12 @@ class HeldPlaces:
         for number, names in places:
             self._enter(owner, number, names)
 
+    def move_in(self, owner: Hashable, places: Iterable[tuple[int, Sequence[bytes]]]) -> None:
+        """The owner holds these places besides: their connections were another's, who gives its own places back."""
+        for number, names in places:
+            self.leave(owner, number)
+            self._enter(owner, number, names)
+
     def gone(self, owner: Hashable) -> None:
         """The owner has ended: its places are free."""
         for number in list(self._held.get(owner, ())):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .place_messages import PLACE, PLACE_LEFT, PLACES_HELD, pack_verdict, read_held, read_left, read_place
+from .place_messages import PLACE, PLACE_LEFT, PLACE_MOVED, PLACES_HELD, pack_verdict, read_held, read_left, read_place
 from .places import HeldPlaces
 from .server import HubServer, RefusedByHub, WorkerLink
 
@@ -35,6 +35,7 @@ class SharedCounts:
         server.handle(PLACE, self._ask)
         server.handle(PLACE_LEFT, self._left)
         server.handle(PLACES_HELD, self._declare)
+        server.handle(PLACE_MOVED, self._moved)
         server.ended.append(self._ended)
 
     def close(self) -> None:
@@ -67,6 +68,9 @@ class SharedCounts:
     def _declare(self, link: WorkerLink, request: int, body: bytes) -> None:
         self.places.declare(link, read_held(body))
         self._known(link)
+
+    def _moved(self, link: WorkerLink, request: int, body: bytes) -> None:
+        self.places.move_in(link, read_held(body))
 
     def _ended(self, link: WorkerLink) -> None:
         self.places.gone(link)

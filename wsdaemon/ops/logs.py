@@ -213,6 +213,10 @@ class DaemonLog:
             return False
         return True
 
+    def choose(self, level: str, levels: Mapping[str, str]) -> None:
+        """Write these levels from now on. Raises LogError, and then nothing has changed."""
+        self._levels = LevelFilter(level, levels)
+
     def adopt(self, descriptor: int) -> None:
         """Write to this descriptor of the log file, which the supervisor has opened anew. The caller keeps its own copy."""
         self.flush()

@@ -95,7 +95,7 @@ class ClientWire(Wire):
         """The server's 101 came: from here on the transport is ours. `early` are the bytes that followed it."""
         self.attach(native, not self.policy.fast)
         if deflate is not None:
-            self._compress(Deflate.client(deflate, self.policy.turns.deflating))
+            self.compress(Deflate.client(deflate, self.policy.turns.deflating))
         self.protocol.state = OPEN
         self.together(self.began)
         if early and self.writer.native is not None:
@@ -107,7 +107,7 @@ class ClientWire(Wire):
         self.writer.live = self.opened = True
         if settings.ping_interval or settings.idle_timeout or settings.lifetime:
             self.timer().start()
-        self._listen()
+        self.listen()
         self.session.opened(self)
 
     def wait_for(self, work: asyncio.Future[Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from autobahn.websocket.protocol import WebSocketProtocol
 
 from ..core.closing import GOING_AWAY
+from .handed import PingState
 from .whole import Whole
 
 if TYPE_CHECKING:
@@ -69,6 +70,41 @@ class Deadlines:
             self.idle_at = now + settings.idle_timeout / IDLE_LOOKS
         if settings.lifetime:
             self.end_by(now + settings.lifetime, GOING_AWAY, "lifetime is over")
+        self._arm()
+
+    def left(self) -> PingState:
+        """The deadlines as another process goes on with them; not the end, which is the lifetime's or the token's."""
+        wire, now = self._wire, self._wire.policy.wheel.time()
+        reader, asked = wire.reader, self.pinged != UNASKED
+        messages = reader.messages_in + wire.writer.messages_out
+        return PingState(
+            pinged=self.pinged,
+            asked_ago=now - (self.ping_at - wire.policy.settings.ping_timeout) if asked else 0.0,
+            ping_in=None if asked or self.ping_at == NEVER else self.ping_at - now,
+            heard=reader.heard,
+            came=reader.bytes_in - self.ping_mark if asked else 0,
+            quiet_for=self.quiet_for,
+            quiet=messages - self.quiet_mark,
+            idle_in=None if self.idle_at == NEVER else self.idle_at - now,
+        )
+
+    def go_on(self, state: PingState | None, age: float) -> None:
+        """The connection was opened in another process, `age` seconds ago, and goes on with this mount's times."""
+        wire, policy = self._wire, self._wire.policy
+        settings, now = policy.settings, policy.wheel.time()
+        self.start()
+        if settings.lifetime:
+            self.end_at = now + max(0.0, settings.lifetime - age)
+        if state is not None:
+            reader, writer = wire.reader, wire.writer
+            if settings.ping_interval and state.pinged != UNASKED:
+                self.pinged, reader.heard, self.ping_mark = state.pinged, state.heard, reader.bytes_in - state.came
+                self.ping_at = now + max(0.0, settings.ping_timeout - state.asked_ago)
+            elif state.ping_in is not None:
+                self.ping_at = min(self.ping_at, now + max(0.0, state.ping_in))
+            if state.idle_in is not None:
+                self.idle_at = min(self.idle_at, now + max(0.0, state.idle_in))
+                self.quiet_for, self.quiet_mark = state.quiet_for, reader.messages_in + writer.messages_out - state.quiet
         self._arm()
 
     def end_if_over(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .handed import MeterTokens
+
 if TYPE_CHECKING:
     from ..settings.model import MountSettings
 
@@ -45,6 +47,22 @@ class Meter:
     def of(cls, settings: MountSettings, now: float) -> Meter:
         """One with the rates of a mount."""
         return cls(settings.messages_per_second, settings.bytes_per_second, settings.control_frames_per_second, now)
+
+    def tokens(self, now: float, grace: float = 0.0) -> MeterTokens:
+        """The tokens that the client has now; below 0 it owes."""
+        self._earn(now, grace)
+        return MeterTokens(self._messages, self._bytes, self._controls)
+
+    def go_on_with(self, tokens: MeterTokens | None, messages: int, received: int) -> None:
+        """Take over from the meter of another process: its tokens, if it had one, and the connection's counts, which are paid for.
+
+        A larger burst than this meter's is cut. If a rate had no limit there, its tokens begin with 0.
+        """
+        self._messages_seen, self._bytes_seen = messages, received
+        if tokens is not None:
+            self._messages = min(self._messages, tokens.messages)
+            self._bytes = min(self._bytes, tokens.bytes)
+            self._controls = min(self._controls, tokens.controls)
 
     def _earn(self, now: float, grace: float) -> None:
         passed, self._then = max(0.0, now - self._then), now

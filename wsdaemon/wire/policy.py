@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.connection import Connection
 from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp, PlainApp
@@ -110,3 +110,9 @@ class Refusing(Protocol):
     """Counts clients that are turned away, by a reason of one word, and by mount."""
 
     def add(self, reason: str, peer: Peer, detail: str = "", told: bool = False, mount: str = "") -> None: ...
+
+
+def server_of(connection: Connection) -> object:
+    """The app that serves a connection, or the Autobahn factory in the place of an app."""
+    wire: Any = connection._wire
+    return wire.policy.app if wire.policy.app is not None else wire.protocol.factory

@@ -52,9 +52,9 @@ class Wire:
     __slots__ = ("asking", "connection", "deadlines", "opened", "place", "policy", "protocol", "reader", "session", "writer")
 
     def __init__(
-        self, policy: WirePolicy, protocol: Stage, native: Native, descriptor: int, handshake: Handshake, place: Place
+        self, policy: WirePolicy, protocol: Stage, native: Native, descriptor: int, handshake: Handshake, place: Place, id: str = ""
     ) -> None:  # fmt: skip
-        """`descriptor` is the plain socket's, -1 for TLS. `place` is left when the connection ends."""
+        """`descriptor` is the plain socket's, -1 for TLS. `place` is left when the connection ends. `id`: it has one already."""
         self.policy = policy
         self.protocol = protocol
         self.writer = Writer(self, policy, native, descriptor)
@@ -64,7 +64,7 @@ class Wire:
         self.session: Any = None
         self.asking: Asking | None = None
         self.opened = False
-        self.connection = policy.connection_class(self, handshake, policy.next_id())
+        self.connection = policy.connection_class(self, handshake, id or policy.next_id())
         protocol._wsdaemon_wire = self
 
     # -- opening
@@ -124,9 +124,9 @@ class Wire:
         agreed = negotiate(offered, self.policy.deflate) if offered and self.policy.deflate is not None else None
         if agreed is not None:
             parameters, headers["Sec-WebSocket-Extensions"] = agreed
-            self._compress(Deflate.server(parameters, self.policy.turns.deflating))
+            self.compress(Deflate.server(parameters, self.policy.turns.deflating))
 
-    def _compress(self, deflate: Deflate) -> None:
+    def compress(self, deflate: Deflate) -> None:
         """Messages of both directions may be compressed."""
         self.protocol._perMessageCompress = self.writer.deflate = deflate
         self.reader.flags |= RSV1
@@ -163,11 +163,11 @@ class Wire:
             connection.handshake.let_go()
         if settings.messages_per_second or settings.bytes_per_second:
             self.reader.meter = Meter.of(settings, policy.wheel.absence.time())
-        self._listen()
+        self.listen()
         if self.deadlines is not None:
             self.deadlines.end_if_over()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
         """The session receives the messages: as payloads, if it takes those, else as str and bytes."""
         take_payload = getattr(self.session, "received_payload", None)
         self.reader.received = self.session.received if take_payload is None else take_payload

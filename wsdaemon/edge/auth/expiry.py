@@ -106,6 +106,11 @@ class Expiry:
         self.due_bucket = 0
         self.measure()
 
+    @property
+    def warned(self) -> bool:
+        """Whether nothing is left to be told before the end."""
+        return self._warn is None
+
     def cancel(self) -> None:
         """The connection is over."""
         self._clock.leave(self)

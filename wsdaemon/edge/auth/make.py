@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +46,9 @@ class AuthError(Exception):
 class Authenticators(Mapping[str, Authenticator]):
     """The authenticators of all sections by name. A part of the daemon that is started and stopped."""
 
-    def __init__(self, authenticators: Iterable[Authenticator]) -> None:
+    def __init__(self, authenticators: Iterable[Authenticator], failed_logins: FailedLogins | None = None) -> None:
         self._by_name = {each.name: each for each in authenticators}
-        self.failed_logins = FailedLogins(log)
+        self.failed_logins = failed_logins or FailedLogins(log)
         """Logs the failed logins of all mounts, and of the admin pages."""
 
     def __getitem__(self, name: str) -> Authenticator:
@@ -80,25 +80,33 @@ class Authenticators(Mapping[str, Authenticator]):
 
     async def stop(self) -> None:
         """Let go of threads and connections."""
+        await self.stop_without(())
+
+    async def stop_without(self, kept: Collection[Authenticator]) -> None:
+        """The same but for those in `kept`, which serve on after a reload."""
         for each in self._by_name.values():
             try:
-                await each.close()
+                if each not in kept:
+                    await each.close()
             except Exception:
                 log.failure("[auth:{name}] did not stop cleanly", name=each.name)
 
 
 def make_authenticators(
     settings: Settings, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
-    shelf: TicketShelf | None = None,
+    shelf: TicketShelf | None = None, kept: Mapping[str, Authenticator] | None = None, failed_logins: FailedLogins | None = None,
 ) -> Authenticators:
     """Authenticators for all the sections, their files read. `now` gives seconds since 1970. AuthError with every problem.
 
-    `shelf`: where tickets are kept for other processes too.
+    `shelf`: where tickets are kept for other processes too. `kept`: authenticators in force, by name, that a reload goes on with.
     """
     made: list[Authenticator] = []
     problems: list[Problem] = []
     for section in settings.auths:
         where = f"auth:{section.name}"
+        if kept is not None and section.name in kept:
+            made.append(kept[section.name])
+            continue
         missing = [package for module, package in sorted(section.needs.items()) if importlib.util.find_spec(module) is None]
         if missing:
             verb = "is" if len(missing) == 1 else "are"
@@ -113,7 +121,7 @@ def make_authenticators(
             problems.append(settings.problem(where, error.strerror or "the file cannot be read", "ca_file"))
     if problems:
         raise AuthError(problems)
-    return Authenticators(made)
+    return Authenticators(made, failed_logins)
 
 
 def _key_of(section: AuthSettings, text: str) -> str | None:

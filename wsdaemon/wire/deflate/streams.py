@@ -209,6 +209,15 @@ class Deflate:
             self._compressor = None
             self._sent = b""
 
+    @property
+    def window(self) -> bytes:
+        """The last bytes that came compressed: the peer's next message may refer to them."""
+        return _unpacked(self._window)
+
+    @window.setter
+    def window(self, window: bytes) -> None:
+        self._window = window
+
     def release(self) -> None:
         """Free everything: the connection is closed."""
         self._compressor = self._incoming = None

@@ -1,0 +1,97 @@
+"""The difference of two settings, key by key, and the part of it that a reload applies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsdaemon.settings.difference import OF_EACH_CONNECTION, RESTARTED_KEYS, difference, in_force, keeps_app
+from wsdaemon.settings.ini import load
+from wsdaemon.settings.model import MountSettings, Settings
+from wsdaemon.settings.schema import keys_of
+
+BASE = """
+[daemon]
+drain_timeout = 5s
+[listener:web]
+address = tcp:8080
+[mount:/echo]
+app = echo
+[mount:/rooms/{room}]
+app = rooms
+[mount:/own]
+app = own:talk
+[mount:/programs]
+app = process
+command = cat
+"""
+
+
+def settings(folder: Path, text: str) -> Settings:
+    (folder / "ws.ini").write_text(text)
+    return load(folder / "ws.ini")
+
+
+def test_nothing_differs(tmp_path: Path) -> None:
+    assert difference(settings(tmp_path, BASE), settings(tmp_path, "# a comment\n" + BASE)) == []
+
+
+def test_keys_and_sections(tmp_path: Path) -> None:
+    old = settings(tmp_path, BASE)
+    new = BASE.replace("5s", "7s\nworkers = 2").replace("app = rooms", "app = rooms\nhistory = 5")
+    new = new.replace("[mount:/own]\napp = own:talk", "")
+    new = new.replace("app = echo", "app = ticker").replace("tcp:8080", "tcp:8081") + "[listener:two]\naddress = unix:two.sock\n"
+    found = difference(old, settings(tmp_path, new))
+    assert [str(change) for change in found] == [
+        "[daemon] drain_timeout: 5s > 7s",
+        "[daemon] workers: (empty) > 2 (needs a restart)",
+        "[listener:web] address: tcp:8080 > tcp:8081",
+        "[listener:two]: new",
+        "[mount:/echo] app: echo > ticker",
+        "[mount:/rooms/{room}] history: 0 > 5",
+        "[mount:/own]: removed",
+    ]
+
+
+def test_of_a_secret_only_the_change_is_told(tmp_path: Path) -> None:
+    text = BASE + "[admin]\ntoken_file = token\naddress = tcp:0:interface=127.0.0.1\n"
+    (tmp_path / "token").write_text("the-first-token-1234")
+    old = settings(tmp_path, text)
+    (tmp_path / "token").write_text("the-other-token-1234")
+    found = difference(old, settings(tmp_path, text))
+    assert [str(change) for change in found] == ["[admin] token_file: the content has changed (needs a restart)"]
+
+
+def test_the_keys_of_a_restart_keep_their_values(tmp_path: Path) -> None:
+    old = settings(tmp_path, BASE)
+    new = settings(tmp_path, BASE.replace("5s", "7s\nworkers = 2\naccelerator = python") + "[broker]\nkind = redis\nurl = redis://h\n")
+    forced = in_force(old, new)
+    assert forced == replace(old, daemon=replace(old.daemon, drain_timeout=7.0))
+    assert not any(change.applied for change in difference(forced, new))
+
+
+def test_the_keys_named_here_exist(tmp_path: Path) -> None:
+    example = settings(tmp_path, BASE)
+    assert set(keys_of(MountSettings)) > OF_EACH_CONNECTION
+    for name, keys in RESTARTED_KEYS.items():
+        assert keys <= set(keys_of(type(getattr(example, name))))
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "kept"),
+    [
+        ("/echo", {"max_message": 5}, True),
+        ("/rooms/{room}", {"max_message": 5, "origins": ("any",), "auth": ("a",)}, True),
+        ("/rooms/{room}", {"send_backlog": 5}, False),
+        ("/own", {"compression": False}, True),
+        ("/own", {"app": "own:other"}, False),
+        ("/programs", {"max_message": 5}, False),
+        ("/programs", {}, True),
+    ],
+)
+def test_an_app_goes_on_if_no_key_of_its_own_changes(tmp_path: Path, path: str, change: dict[str, object], kept: bool) -> None:
+    mount = next(each for each in settings(tmp_path, BASE).mounts if each.path == path)
+    changed: MountSettings = replace(mount, **change)  # type: ignore[arg-type]
+    assert keeps_app(mount, changed) is kept

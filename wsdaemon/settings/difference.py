@@ -1,0 +1,122 @@
+"""The difference between the settings in force and new ones, key by key, and which of it a reload can apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from wsdaemon.settings.model import MountSettings, Settings
+from wsdaemon.settings.schema import SectionSettings, keys_of
+
+RESTART: Final = "needs a restart"
+
+RESTARTED_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "daemon": frozenset({"workers", "control", "python_path", "accelerator", "stall_warning"}),
+    "logging": frozenset({"format", "destination"}),
+}
+"""Keys that the process uses from its start to its end."""
+
+RESTARTED_SECTIONS: Final = frozenset({"admin", "broker", "token"})
+"""Kinds of sections whose keys are all of that kind."""
+
+OF_EACH_CONNECTION: Final = frozenset(
+    {
+        "subprotocols", "origins", "auth", "expiry_warning", "max_message", "max_fragments", "max_connections",
+        "max_connections_per_address", "max_connections_per_user", "connections_per_second_per_address", "max_handshakes",
+        "ping_interval", "ping_timeout", "close_timeout", "send_backlog_age", "slow_client_code", "messages_per_second",
+        "bytes_per_second", "over_rate", "control_frames_per_second", "idle_timeout", "lifetime", "on_disconnect", "disconnect_grace",
+        "compression", "compression_level", "compression_window_bits", "compression_memory_level", "compression_threshold",
+        "compression_server_context_takeover", "compression_client_context_takeover",
+    }
+)  # fmt: skip
+"""Keys of a mount that are the connection's alone: an app that is not told of them can go on when they change."""
+
+KEEPING_APPS: Final = frozenset({"echo", "ticker", "rooms"})
+"""Built-in apps that are told of no key in OF_EACH_CONNECTION."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """One key that differs, or a section that is new or gone."""
+
+    section: str
+    key: str | None
+    text: str
+    """The old value and the new one; of a secret only that it has changed."""
+    applied: bool
+    """Whether a reload applies it."""
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f" {self.key}"
+        return f"[{self.section}]{key}: {self.text}" + ("" if self.applied else f" ({RESTART})")
+
+
+def difference(old: Settings, new: Settings) -> list[SettingChange]:
+    """Every change, in the order of the sections."""
+    found: list[SettingChange] = []
+    before, after = dict(_sections(old)), dict(_sections(new))
+    for name, section in after.items():
+        earlier = before.get(name)
+        if earlier is None:
+            found.append(SettingChange(name, None, "new", _is_applied(name, None)))
+        elif type(earlier) is not type(section):
+            found.append(SettingChange(name, None, "of another kind", _is_applied(name, None)))
+        else:
+            found += list(_keys(name, earlier, section))
+    found += [SettingChange(name, None, "removed", _is_applied(name, None)) for name in before if name not in after]
+    return found
+
+
+def in_force(old: Settings, new: Settings) -> Settings:
+    """The settings that a reload leads to: the new ones, with the old values of the keys that need a restart."""
+    kept = {}
+    for name, keys in RESTARTED_KEYS.items():
+        before, after = getattr(old, name), getattr(new, name)
+        kept[name] = replace(after, **{key: getattr(before, key) for key in keys})
+    return replace(new, **kept, admin=old.admin, broker=old.broker, tokens=old.tokens)
+
+
+def keeps_app(old: MountSettings, new: MountSettings) -> bool:
+    """Whether the app of a mount, with its rooms and its state, goes on when these settings change."""
+    if old == new:
+        return True
+    if isinstance(new.app, str) and ":" not in new.app and new.app not in KEEPING_APPS:
+        return False
+    return old.app == new.app and all(
+        getattr(old, name) == getattr(new, name) for name in (*keys_of(type(new)), "options") if name not in OF_EACH_CONNECTION
+    )
+
+
+def _is_applied(section: str, key: str | None) -> bool:
+    return section.partition(":")[0] not in RESTARTED_SECTIONS and (key is None or key not in RESTARTED_KEYS.get(section, frozenset()))
+
+
+def _keys(name: str, old: SectionSettings, new: SectionSettings) -> Iterator[SettingChange]:
+    for key in keys_of(type(new)).values():
+        before, after = getattr(old, key.name), getattr(new, key.name)
+        if before != after:
+            shown = f"{_shown(key.form, before)} > {_shown(key.form, after)}"
+            same = _shown(key.form, before) == _shown(key.form, after)
+            yield SettingChange(name, key.name, "the content has changed" if same else shown, _is_applied(name, key.name))
+    before, after = getattr(old, "options", None), getattr(new, "options", None)
+    if isinstance(before, SectionSettings) and isinstance(after, SectionSettings) and type(before) is type(after):
+        yield from _keys(name, before, after)
+
+
+def _shown(form: Any, value: Any) -> str:
+    return str(form.show(value)) or "(empty)"
+
+
+def _sections(settings: Settings) -> Iterator[tuple[str, SectionSettings]]:
+    """Each section with its name in the INI file."""
+    for name in ("daemon", "logging", "admin", "broker"):
+        section = getattr(settings, name)
+        if section is not None:
+            yield name, section
+    for kind, sections, key in (
+        ("listener", settings.listeners, "name"), ("mount", settings.mounts, "path"), ("auth", settings.auths, "name"),
+        ("tls", settings.tls, "name"), ("token", settings.tokens, "name"),
+    ):  # fmt: skip
+        for each in sections:
+            yield f"{kind}:{getattr(each, key)}", each

@@ -1,0 +1,406 @@
+"""The hand-over of a connection to another process, between two messages, without its client noticing.
+
+`part()` takes an open connection out of this process: all that is known of it becomes bytes, and its socket a second descriptor, while the
+first one is closed with its transport. Bytes that the client sends meanwhile wait in the kernel. `resume()` makes a connection of both, in
+another process or, if that one does not take it, in this one again.
+
+Our compressor begins anew there, because a sender does not have to refer to its window (RFC 7692 7.1.1). The client's window goes along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from autobahn.websocket.protocol import WebSocketProtocol
+
+from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, resume_session
+from ..core.registry import Place
+from .deflate.negotiation import DeflateOptions, shared_parameters
+from .deflate.streams import Deflate
+from .factory import Wires
+from .frames import TEXT
+from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, can_be_carried, encode
+from .meter import Meter
+from .reader import APP, OPENING, Reader
+from .shelf import Shelf
+from .waits import Wait
+from .wire import Wire
+from .writer import Native
+
+OPEN: Final = WebSocketProtocol.STATE_OPEN
+CLOSED: Final = WebSocketProtocol.STATE_CLOSED
+
+MAX_WAITING_BYTES: Final = 1024 * 1024
+"""Bytes that were read and not yet received by the app. With more of them a connection waits until its app has caught up."""
+
+MAX_UNSENT_BYTES: Final = 512 * 1024
+"""Bytes that a session may send while it hands over."""
+
+NO_MASK: Final = bytes(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A connection cannot go."""
+
+    reason: str
+    """One of the constants below."""
+    passes: bool
+    """Whether it may be able to go soon."""
+
+
+TLS = Obstacle("tls", False)
+AUTOBAHN = Obstacle("autobahn_class", False)
+OTHER_APP = Obstacle("app", False)
+KEPT = Obstacle("kept_by_app", False)
+CLOSING = Obstacle("closing", False)
+FAILED = Obstacle("app_failed", False)
+CLAIMS = Obstacle("claims", False)
+OPENS = Obstacle("opening", True)
+BUSY = Obstacle("app_is_busy", True)
+BACKLOG = Obstacle("backlog", True)
+MIDST = Obstacle("message_under_way", True)
+DESCRIPTORS = Obstacle("descriptors", True)
+
+
+class CannotResume(Exception):
+    """This process cannot go on with the connection. The text says why, in one word."""
+
+
+class Parting:
+    """A connection that has left this process: its content, the descriptor of its socket, its place, and its former session."""
+
+    __slots__ = ("content", "descriptor", "place", "session", "wire")
+
+    def __init__(self, content: bytes, descriptor: int, wire: Wire, place: Place | None, session: Any) -> None:
+        self.content = content
+        self.descriptor = descriptor
+        self.wire = wire
+        self.place = place
+        self.session = session
+
+
+class _Kept:
+    """In the place of the transport while the session says goodbye: its last messages become a part of the content."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def writelines(self, list_of_data: list[bytes]) -> None:
+        self.pieces += list_of_data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        """Nothing: no byte is read meanwhile."""
+
+    resume_reading = close = pause_reading
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class _Gone(asyncio.Protocol):
+    """The protocol of a transport whose connection has left."""
+
+
+_GONE = _Gone()
+
+
+# -- the way out
+
+
+def obstacle(wire: Wire) -> Obstacle | None:
+    """Why the connection cannot go now."""
+    reader, writer, connection = wire.reader, wire.writer, wire.connection
+    if wire.policy.app is None:
+        return AUTOBAHN
+    if not wire.opened:
+        return OPENS
+    if not writer.live or wire.protocol.state != OPEN:
+        return CLOSING
+    if writer.descriptor < 0:
+        return TLS
+    if not isinstance(wire.session, HandingOverSession) or not isinstance(wire.policy.app, ResumingApp):
+        return OTHER_APP
+    if writer.corked or connection._work or connection._waiters or len(wire.policy.calls):
+        return BUSY
+    if reader.stops & ~APP or (reader.stops and not isinstance(reader.waiting, Wait)):
+        return BUSY
+    if writer.queued:
+        return BACKLOG
+    return None if _at_boundary(reader) else MIDST
+
+
+def _at_boundary(reader: Reader) -> bool:
+    """Whether all that was read of the client can be read again by another process."""
+    fallback, protocol, partial_frame = reader.fallback, reader.wire.protocol, reader.partial
+    waiting = len(reader.unread) + sum(len(payload) for payload in (reader.held or ())[1::2])
+    if partial_frame is not None:
+        waiting += len(partial_frame.replay()) if partial_frame.missing < MAX_WAITING_BYTES else MAX_WAITING_BYTES
+    if fallback is not None:
+        waiting += len(protocol.data or b"")
+        if protocol.current_frame is not None:
+            return False
+        if protocol.inside_message:
+            if protocol._isMessageCompressed:
+                return False
+            waiting += sum(map(len, protocol.message_data))
+    return waiting < MAX_WAITING_BYTES and len(reader.held or ()) <= 2 * MAX_HELD_MESSAGES
+
+
+def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
+    """Take an open connection out of this process, or say why it cannot go; then nothing has changed.
+
+    `warned`: its session was told that the client's token ends soon. The caller closes the descriptor, and has the place left or given on.
+    """
+    found = obstacle(wire)
+    if found is not None:
+        return found
+    writer = wire.writer
+    writer.flush()
+    if writer.queued:
+        return BACKLOG
+    if not writer.live:
+        return CLOSING
+    if not can_be_carried(wire.connection.handshake):
+        return CLAIMS
+    try:
+        descriptor = os.dup(writer.descriptor)
+    except OSError:
+        return DESCRIPTORS
+    state = _take_leave(wire)
+    if isinstance(state, Obstacle):
+        os.close(descriptor)
+        return state
+    content = encode(_content(wire, *state, warned))
+    session = wire.session
+    place, wire.place = wire.place, None
+    _let_go(wire)
+    return Parting(content, descriptor, wire, place, session)
+
+
+def _take_leave(wire: Wire) -> tuple[bytes, bytes] | Obstacle:
+    """The session's state, and the bytes that it sent meanwhile."""
+    writer, native, descriptor, kept = wire.writer, wire.writer.native, wire.writer.descriptor, _Kept()
+    writer.native, writer.descriptor = kept, -1  # type: ignore[assignment]
+    error: Exception | None = None
+    state: bytes | None = None
+    try:
+        state = wire.session.hand_over()
+        if state is not None and (not isinstance(state, bytes) or len(state) > MAX_STATE_BYTES):
+            raise ValueError(f"hand_over() returned {_shown(state)}; expected up to {MAX_STATE_BYTES} bytes, or None")
+    except Exception as raised:
+        error = raised
+    writer.flush()
+    unsent = b"".join(kept.pieces)
+    assert native is not None
+    writer.native = native
+    if error is None and state is not None and writer.live and len(unsent) <= MAX_UNSENT_BYTES:
+        return state, unsent
+    if kept.aborted:
+        native.abort()
+        return CLOSING
+    if writer.live:
+        writer.descriptor = descriptor
+    if unsent:
+        native.write(unsent)
+    if error is None and state is not None and writer.live:
+        wire.session = resume_session(wire.policy.app, wire.connection, wire.connection.handshake, state)  # type: ignore[arg-type]
+        wire.listen()
+        return BACKLOG
+    if error is not None:
+        wire.app_failed("handing over", error)
+        return FAILED
+    return KEPT if state is None else CLOSING
+
+
+def _shown(state: object) -> str:
+    return f"{len(state)} bytes" if isinstance(state, bytes) else type(state).__name__
+
+
+def _content(wire: Wire, state: bytes, unsent: bytes, warned: bool) -> HandedOver:
+    reader, writer, connection, policy = wire.reader, wire.writer, wire.connection, wire.policy
+    counts, absence, deflate = wire.counts(), policy.wheel.absence, writer.deflate
+    tokens = None
+    if reader.meter is not None:
+        reader.meter.spend(reader.messages_in, reader.bytes_in, absence.time(), absence.grace())
+        tokens = reader.meter.tokens(absence.time(), absence.grace())
+    agreed = None
+    if deflate is not None:
+        found = deflate.parameters
+        agreed = Agreed(
+            found.server_window_bits, found.client_window_bits, found.server_no_context_takeover, found.client_no_context_takeover
+        )  # fmt: skip
+    return HandedOver(
+        id=connection.id,
+        age=time.monotonic() - connection.opened_at,
+        handshake=connection.handshake,
+        traffic=counts._replace(bytes_out=counts.bytes_out - len(unsent)),
+        pings=None if wire.deadlines is None else wire.deadlines.left(),
+        agreed=agreed,
+        tokens=tokens,
+        fragments=0 if reader.fallback is None else reader.fallback.fragments,
+        warned=warned,
+        window=b"" if deflate is None else deflate.window,
+        state=state,
+        unread=_unread(reader),
+        unsent=unsent,
+        held=_held(reader),
+    )
+
+
+def _held(reader: Reader) -> tuple[HeldMessage, ...]:
+    held = reader.held or []
+    return tuple([
+        HeldMessage(opcode, payload.encode() if isinstance(payload, str) else bytes(payload))
+        for opcode, payload in zip(held[::2], held[1::2], strict=True)
+    ])  # fmt: skip
+
+
+def _unread(reader: Reader) -> bytes:
+    """The client's bytes that another reader reads again, in their order."""
+    pieces = [] if reader.partial is None else [reader.partial.replay()]
+    if reader.fallback is not None:
+        protocol = reader.wire.protocol
+        if protocol.inside_message:  # as one fragment, which is masked with zeros
+            payload = b"".join(protocol.message_data)
+            header = reader.policy.frames.header(2 if protocol.message_is_binary else 1, len(payload))
+            pieces.append(bytes([header[0] & 0x0F, header[1] | 0x80]) + header[2:] + NO_MASK + payload)
+        pieces.append(protocol.data or b"")
+    return b"".join([*pieces, reader.unread])
+
+
+def _let_go(wire: Wire) -> None:
+    """Nothing of the connection is left here but its second descriptor."""
+    reader, writer = wire.reader, wire.writer
+    if wire.deadlines is not None:
+        wire.deadlines.clear()
+    if reader.waiting is not None:
+        reader.waiting.remove_done_callback(reader._go_on_after)
+        reader.waiting.cancel()
+        reader.waiting = None
+    wire.session, reader.received = None, None
+    reader.fallback = None
+    reader.lost()
+    native: Any = writer.native
+    writer.lost()
+    wire.protocol.state = CLOSED
+    if writer.deflate is not None:
+        writer.deflate.release()
+    if native is not None:
+        native.pause_reading()  # an aborted transport of uvloop reads on until the loop's next turn
+        native.set_protocol(_GONE)
+        native.abort()
+
+
+# -- the way in
+
+
+def check(wires: Wires, handed: HandedOver) -> None:
+    """CannotResume unless this mount can go on with the connection."""
+    policy = wires.policy
+    if not isinstance(policy.app, ResumingApp):
+        raise CannotResume("app")
+    if handed.handshake.was_let_go and policy.keeps_handshake:
+        raise CannotResume("handshake")
+    if handed.handshake.subprotocol not in (None, *policy.subprotocols):
+        raise CannotResume("subprotocol")
+
+
+def resume(
+    wires: Wires, handed: HandedOver, native: Native, descriptor: int, place: Place, early: bytes = b""
+) -> tuple[Wire, Awaitable[object] | None]:  # fmt: skip
+    """Go on with a connection of another process on this mount, with this mount's settings. It leaves `place` when it ends.
+
+    `early` are bytes of the client that the new transport has read already. Nothing more is read until the caller calls `read_on`, which
+    it does when the awaitable is done, if there is one. `check` was called.
+    """
+    policy = wires.policy
+    app: Any = policy.app
+    wire = Wire(policy, wires.protocols.make(handed.handshake), native, descriptor, handed.handshake, place, handed.id)
+    wire.connection.opened_at = time.monotonic() - handed.age
+    _set_counts(wire, handed)
+    if handed.agreed is not None:
+        _compress(wire, handed.agreed, handed.window)
+    wire.protocol.state = OPEN
+    wire.writer.live = wire.opened = True
+    wire.reader.stops = OPENING
+    wire.attach(native, not policy.fast)
+    wire.reader.bytes_in += len(early)
+    wire.together(partial(_begin, wire, app, handed, early))
+    session = wire.session
+    return wire, session.resumed() if isinstance(session, ResumedSession) else None
+
+
+def read_on(wire: Wire) -> None:
+    """Read the client's messages from now on."""
+    wire.reader.go_on(OPENING)
+
+
+def _set_counts(wire: Wire, handed: HandedOver) -> None:
+    reader, writer, traffic, settings = wire.reader, wire.writer, handed.traffic, wire.policy.settings
+    reader.messages_in, reader.bytes_in = traffic.messages_in, traffic.bytes_in
+    writer.messages_out, writer.bytes_out = traffic.messages_out, traffic.bytes_out
+    if traffic.dropped:
+        writer.shelf = Shelf(settings.send_backlog, settings.slow_client.keeps_latest)
+        writer.shelf.dropped = traffic.dropped
+
+
+def _compress(wire: Wire, agreed: Agreed, window: bytes) -> None:
+    """With the level of this mount, and no larger window of ours than the client has."""
+    options = wire.policy.deflate or DeflateOptions()
+    parameters = shared_parameters(
+        options.level, min(agreed.server_window_bits, options.window_bits), agreed.client_window_bits, options.memory_level,
+        agreed.server_no_context_takeover or not options.server_context_takeover or wire.policy.settings.slow_client.drops,
+        agreed.client_no_context_takeover, options.threshold,
+    )  # fmt: skip
+    deflate = Deflate.server(parameters, wire.policy.turns.deflating)
+    deflate.window = window
+    wire.compress(deflate)
+
+
+def _begin(wire: Wire, app: ResumingApp, handed: HandedOver, early: bytes) -> None:
+    policy, reader, connection, settings = wire.policy, wire.reader, wire.connection, wire.policy.settings
+    if handed.unsent:
+        wire.writer.write(handed.unsent)
+    policy.watcher.opened(connection)
+    if settings.ping_interval or settings.idle_timeout or settings.lifetime:
+        wire.timer().go_on(handed.pings, handed.age)
+    if not wire.writer.live:  # the daemon is stopping
+        return
+    try:
+        wire.session = resume_session(app, connection, connection.handshake, handed.state)
+    except Exception as error:
+        wire.app_failed("resuming", error)
+        return
+    if not policy.keeps_handshake:
+        connection.handshake.let_go()
+    if settings.messages_per_second or settings.bytes_per_second or (handed.tokens is not None and settings.control_frames_per_second):
+        reader.meter = Meter.of(settings, policy.wheel.absence.time())
+        reader.meter.go_on_with(handed.tokens, reader.messages_in, handed.traffic.bytes_in)
+    wire.listen()
+    reader.unread = handed.unread + early
+    reader.held = _messages(reader, handed.held) or None
+    if wire.deadlines is not None:
+        wire.deadlines.end_if_over()
+
+
+def _messages(reader: Reader, held: tuple[HeldMessage, ...]) -> list[Any]:
+    """The messages as this mount's session takes them."""
+    messages: list[Any] = []
+    for message in held:
+        decoded = message.opcode == 1 and bool(reader.flags & TEXT)
+        messages += (message.opcode, message.payload.decode() if decoded else message.payload)
+    return messages
