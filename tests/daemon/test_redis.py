@@ -12,7 +12,7 @@ from wsdaemon.brokers import Limits
 from wsdaemon.brokers.links import redis_servers
 from wsdaemon.brokers.remote import RemoteBroker
 from wsdaemon.core.registry import Connections
-from wsdaemon.daemon import order
+from wsdaemon.daemon import order, redis
 from wsdaemon.daemon.order import redis_brokers
 from wsdaemon.daemon.parts import StartError
 from wsdaemon.daemon.redis import RedisBrokers
@@ -98,7 +98,30 @@ def test_members_of_a_lost_mount(when_lost: str, expected: list[Any]) -> None:
             connections._open[each.id] = each  # type: ignore[assignment]
         broker = make_broker(make(made, connections), made)
         broker.lost("cut")
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert (mine.closed, other.closed) == (expected, [])
+
+    asyncio.run(test())
+
+
+def test_the_members_of_a_lost_mount_are_not_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their clients would all come back in the same moment, and the loop would stand still meanwhile."""
+    monkeypatch.setattr(redis, "CLOSING_SECONDS", 1000.0)
+
+    async def test() -> None:
+        made, connections = settings(when_lost="close"), Connections()
+        members = [FakeConnection(str(number), FakeHandshake("/a")) for number in range(1000)]
+        for each in members:
+            connections._open[each.id] = each  # type: ignore[assignment]
+        brokers = make(made, connections)
+        make_broker(brokers, made).lost("cut")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert 1 <= sum(1 for each in members if each.closed) <= 500
+        await brokers.stop()
+        await asyncio.sleep(0)
+        assert not brokers._closing
 
     asyncio.run(test())
 

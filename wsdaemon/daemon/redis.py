@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 
@@ -15,10 +15,16 @@ from ..brokers.links.redis_servers import Unfit
 from ..brokers.links.redis_tickets import RedisTickets
 from ..brokers.remote import RemoteBroker
 from ..core.closing import TRY_AGAIN_LATER
+from ..core.drain import close_evenly
 from ..core.registry import Connections
 from ..settings.broker import BrokerSettings, WhenLost
 from ..settings.model import MountSettings, Settings
 from .parts import StartError
+
+CLOSING_SECONDS: Final = 5.0
+"""Over this time the members of a mount are closed whose link is lost, so that their clients do not all come back at once."""
+
+AWAY: Final = TRY_AGAIN_LATER, "the rooms cannot be reached now"
 
 log = Logger(namespace="wsdaemon.redis")
 
@@ -35,6 +41,7 @@ class RedisBrokers:
         self.tickets = RedisTickets(broker, log)
         self.links: dict[str, RedisLink] = {}
         """By the path of the mount."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     def __call__(self, settings: MountSettings, limits: Limits) -> BrokerMaker:
         path = settings.path
@@ -54,9 +61,10 @@ class RedisBrokers:
             return None
 
         def close(reason: str) -> None:
-            for connection in self._connections:
-                if connection.handshake.mount == path:
-                    connection.close(TRY_AGAIN_LATER, "the rooms cannot be reached now")
+            members = [connection for connection in self._connections if connection.handshake.mount == path]
+            closing = asyncio.get_running_loop().create_task(close_evenly(members, CLOSING_SECONDS, lambda: AWAY))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
         return close
 
@@ -74,6 +82,8 @@ class RedisBrokers:
 
     async def stop(self) -> None:
         """The apps have closed their brokers: wait until the connections are closed."""
+        for closing in self._closing:
+            closing.cancel()
         await asyncio.gather(*[link.closed() for link in self.links.values()])
         await self.tickets.close()
 

@@ -216,7 +216,7 @@ class BrokerSettings(SectionSettings):
         default=WhenLost.KEEP,
         metadata=explain(
             "How the daemon treats members when Redis is away. keep: members stay connected, and when Redis is back each gets the messages "
-            "that it missed. close: the daemon closes them with 1013."
+            "that it missed. close: the daemon closes them with 1013, over five seconds, so that they do not all come back at once."
         ),
     )
     readyz: bool = field(
