@@ -15,6 +15,7 @@ UNITS = Path(__file__).resolve().parents[1] / "systemd"
 SERVICES = ("wsdaemon.service", "wsdaemon-activated.service")
 EXPOSURE = {"wsdaemon.service": 1.4, "wsdaemon-activated.service": 0.2}
 DAEMON = "/opt/wsdaemon/bin/twistd"
+COMMAND = "/opt/wsdaemon/bin/wsdaemon"
 
 needs_systemd_analyze = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing (Debian package systemd)"
@@ -51,7 +52,7 @@ def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
     copies = []
     for unit in (*SERVICES, "wsdaemon.socket"):
         copy = tmp_path / unit
-        copy.write_text((UNITS / unit).read_text().replace(DAEMON, sys.executable))
+        copy.write_text((UNITS / unit).read_text().replace(DAEMON, sys.executable).replace(COMMAND, sys.executable))
         copies.append(str(copy))
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", *copies], capture_output=True, text=True, check=False, timeout=60)
     ours = [line for line in result.stderr.splitlines() if "wsdaemon" in line]
@@ -70,7 +71,7 @@ def test_twistd_stays_in_front_and_systemd_is_told(unit: str) -> None:
     assert settings["ExecStart"] == [f"{DAEMON} --nodaemon --pidfile= wsdaemon -c /etc/wsdaemon/ws.ini"]
     assert settings["Type"] == ["notify"]
     assert settings["NotifyAccess"] == ["main"]
-    assert settings["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert settings["ExecReload"] == [f"{COMMAND} reload -c /etc/wsdaemon/ws.ini"]
     assert "AF_UNIX" in settings["RestrictAddressFamilies"][0], "sd_notify needs it"
 
 

@@ -158,6 +158,8 @@ class DaemonService(Service):
             self._log.gather(loop_of(reactor))
         served = self._make(reactor)
         control = ControlChannel(partial(take_socket, options.settings, options.directory), served.operations, loop_of(reactor))
+        if options.settings.daemon.workers is not None:
+            self._allow_upgrades(served, control)
         self._process = Process(served, reactor, options.signals, reopen_log=self._reopen_log, control=control)
         self._go_on(self._process.open)
         self._add_reload(served)
@@ -198,6 +200,15 @@ class DaemonService(Service):
         supervisor = Supervisor(options.settings, loop_of(reactor), heritage, failed=partial(self._end, reactor))
         self._reopen_log = partial(supervisor.reopen_for_all, self._reopen_log)
         return supervisor
+
+    def _allow_upgrades(self, supervisor: Any, control: ControlChannel) -> None:
+        """The process is ours alone, so that its supervisor may execute new code in it."""
+        from .daemon.reexecution import Reexecution
+
+        pidfile = self._twistd.get("pidfile")
+        flush = (lambda: None) if self._log is None else self._log.flush
+        path = str(Path(pidfile).absolute()) if pidfile else ""
+        supervisor.allow_upgrades(Reexecution(supervisor, control, path, flush).run, self._options.signals)
 
     def _end(self, reactor: Any, reason: str) -> None:
         """A worker does not start any more: stop the others, and end with status 1."""

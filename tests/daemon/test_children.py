@@ -17,7 +17,7 @@ from tests.support.inside import descriptors as count_descriptors
 from tests.support.inside import run_inside, until
 from wsdaemon.daemon import children
 from wsdaemon.daemon.channel import Message
-from wsdaemon.daemon.children import LaunchedChild, name_of, start_child
+from wsdaemon.daemon.children import AdoptedProcess, LaunchedChild, name_of, start_child
 from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role
 from wsdaemon.settings.inherited import InheritedFile
 
@@ -126,3 +126,14 @@ def test_a_child_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytest.
 @pytest.mark.parametrize(("role", "number", "name"), [(Role.WORKER, 3, "worker 3"), (Role.HUB, 0, "hub")])
 def test_names(role: Any, number: int, name: str) -> None:
     assert name_of(role, number) == name
+
+
+def test_a_child_that_the_program_before_has_started_is_reaped_once() -> None:
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    child = AdoptedProcess(pid)
+    assert child.poll() is None
+    child.kill()
+    while child.poll() is None:
+        pass
+    assert (child.returncode, child.poll()) == (-signal.SIGKILL, -signal.SIGKILL)
+    child.kill()  # does nothing, whatever process has the number now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tests.support.colleagues import FakeColleague, Team
 from tests.support.fakes import Loop
 from wsdaemon.daemon import gathering as module
-from wsdaemon.daemon.gathering import MAX_UNANSWERED, PATIENCE_SECONDS
+from wsdaemon.daemon.gathering import MAX_UNANSWERED, PATIENCE_SECONDS, Gathering
 from wsdaemon.ops.totals import Family, Series, from_json, merged, to_json
 from wsdaemon.ops.workers import STATE, TOTALS, Gathered, WorkerView
 
@@ -165,3 +166,12 @@ def test_questions_under_way_are_bounded(team: Team, monkeypatch: pytest.MonkeyP
     assert set(ask(team, 2, "other", "mine").answers) == {"2"}
     team.loop.advance(PATIENCE_SECONDS)
     assert set(asked.result().answers) == {"1", "2"}
+
+
+def test_counts_live_on_when_the_program_changes(team: Team) -> None:
+    before, after = team.gathering, Gathering(team.loop, list, lambda: "ready", 1, 0.0)
+    before._last, before._ended = {1: b'[["a",1]]', 2: b"[]"}, [["b", 2]]
+    after.take_over(json.loads(json.dumps(before.left())))
+    assert (after._last, after._ended) == (before._last, before._ended)
+    after.rename({1: 1001, 2: 1002})
+    assert list(after._last) == [1001, 1002]

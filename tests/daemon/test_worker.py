@@ -188,3 +188,24 @@ def test_a_worker_without_a_link_to_the_hub_ends(tmp_path: Path) -> None:
             assert serving.reactor.stopped == 2
 
     run_inside(main())
+
+
+def test_a_worker_that_retires_completes_the_handshakes_and_then_stops(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            serving.say("serve")
+            url = serving.url.split("/")[2].split(":")
+            reader, writer = await asyncio.open_connection(url[0], int(url[1]))
+            writer.write(b"GET /echo HTTP/1.1\r\n")
+            await until(lambda: serving.worker.daemon.listeners[0].handshakes)
+            serving.say("retire")
+            serving.say("retire")
+            await until(lambda: serving.child.slot.state is SlotState.STOPPING)
+            assert not serving.reactor.stopped
+            head = b"Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            writer.write(head + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await until(lambda: serving.reactor.stopped)
+            writer.close()
+
+    run_inside(main())

@@ -202,6 +202,27 @@ def test_stop_drops_those_in_their_handshake_and_keeps_the_open(run: Any) -> Non
     run(test)
 
 
+def test_leave_stops_accepting_and_completes_opening_handshakes(run: Any) -> None:
+    async def test() -> None:
+        served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 10))
+        port = served.listener.port
+        assert port is not None
+        half = await Client.connect(port)
+        half.writer.write(request()[:20])
+        await until(lambda: served.listener.handshakes == 1)
+        served.listener.leave()
+        with pytest.raises(OSError):
+            await Client.connect(port)
+        half.writer.write(request()[20:])
+        assert (await half.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        await until(lambda: served.count.now == 1 and served.listener.handshakes == 0)
+        half.leave()
+        await until(lambda: served.count.now == 0)
+        served.listener.stop()
+
+    run(test)
+
+
 def test_a_crowd_at_once(run: Any) -> None:
     async def test() -> None:
         served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 512))

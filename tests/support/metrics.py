@@ -29,6 +29,7 @@ class Shown:
     subprotocol: str | None = None
     user_agent: str | None = None
     params: dict[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
 
 
 @dataclass

@@ -13,6 +13,7 @@ a JSON object; `kind` says which:
     prepared, refused, committed            prepare, commit, undo  a worker: new settings, see reload_all
                                             levels   level, levels   the hub: the levels of the log
                                             log                   one descriptor, the log file that the supervisor has opened anew
+                                            retire                a worker: a newer generation serves; complete handshakes, drain, end
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
     succession  owner, reason               successor             the hub: one descriptor, the socketpair to the hub that succeeds it
@@ -68,6 +69,15 @@ class Channel:
     def pair() -> tuple[socket.socket, socket.socket]:
         """The supervisor's end and the child's."""
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    @property
+    def descriptor(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the other side to read."""
+        return len(self._waiting)
 
     @property
     def open(self) -> bool:

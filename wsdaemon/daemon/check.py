@@ -15,7 +15,7 @@ from ..settings.model import Settings
 from ..settings.problems import Problem
 from .capacity import System, read_system, shortfalls
 from .resources import Resources
-from .sockets import NO_PRIVILEGE, Bound, ListenError, check_owner, check_place, is_socket, open_tcp
+from .sockets import NO_PRIVILEGE, Bound, ListenError, SocketSource, check_owner, check_place, is_socket, open_tcp
 
 CAP_NET_BIND_SERVICE = 10
 """The number of the capability; capabilities(7)."""
@@ -87,6 +87,13 @@ def _problems(settings: Settings, directory: Path, trial: Trial) -> list[Problem
     resources = Resources(settings, trial, _ignored, directory)
     resources.close()
     trial.warnings += [warning for certificates in resources.certificates.values() for warning in certificates.warnings]
+    return sorted(resources.problems, key=lambda problem: problem.line or 0)
+
+
+def problems_with(settings: Settings, directory: Path, sockets: SocketSource) -> list[Problem]:
+    """Problems of modules, files and addresses, with sockets from elsewhere."""
+    resources = Resources(settings, sockets, _ignored, directory)
+    resources.close()
     return sorted(resources.problems, key=lambda problem: problem.line or 0)
 
 

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from .channel import Channel, Message
 from .inheritance import Manifest, Role, environment
@@ -20,13 +21,58 @@ STACK_SECONDS: Final = 1.0
 MAX_STACK_BYTES: Final = 64 * 1024
 
 
+class ChildHandle(Protocol):
+    """A child of this process: subprocess.Popen, or AdoptedProcess."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+
+class AdoptedProcess:
+    """A child that the program before has started: it is the child of this process still (execve(2))."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        """As of subprocess.Popen: None while it runs, negative if a signal has killed it."""
+
+    def poll(self) -> int | None:
+        """Reap the child if it has ended; its status."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # reaped already, and its status is lost
+                self.returncode = 0
+            else:
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, sig: int) -> None:
+        """Does nothing once the child has ended. It is not reaped before poll(), so its number is no other process' meanwhile."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+
 class LaunchedChild:
     """A process that the supervisor has started."""
 
-    def __init__(self, manifest: Manifest, process: subprocess.Popen[bytes], channel: Channel, stack: int) -> None:
+    def __init__(self, role: Role, number: int, process: ChildHandle, channel: Channel, stack: int) -> None:
         """`stack` is the end of the pipe that takes the stack of the child's main thread; -1 if it has none."""
-        self.role = manifest.role
-        self.number = manifest.number
+        self.role = role
+        self.number = number
         self.process = process
         self.channel = channel
         self.ready_since: float | None = None
@@ -35,6 +81,11 @@ class LaunchedChild:
         self.hung = False
         """Whether it is being killed because its loop stands still."""
         self._stack = stack
+
+    @property
+    def stack(self) -> int:
+        """The descriptor of the pipe; -1 without one."""
+        return self._stack
 
     @property
     def name(self) -> str:
@@ -117,7 +168,18 @@ def start_child(
         kept.pop_all()
     child: LaunchedChild
     channel = Channel(ours, loop, lambda message, passed: received(child, message, passed), lambda: ended(child))
-    child = LaunchedChild(manifest, process, channel, reading)
+    child = LaunchedChild(manifest.role, manifest.number, process, channel, reading)
+    return child
+
+
+def adopt_child(
+    loop: asyncio.AbstractEventLoop, role: Role, number: int, pid: int, channel: int, stack: int, *,
+    received: Callable[[LaunchedChild, Message, Sequence[int]], None], ended: Callable[[LaunchedChild], None],
+) -> LaunchedChild:  # fmt: skip
+    """A child that the program before has started. `channel` and `stack` are the descriptors of its ends, as of start_child()."""
+    child: LaunchedChild
+    end = Channel(socket.socket(fileno=channel), loop, lambda message, passed: received(child, message, passed), lambda: ended(child))
+    child = LaunchedChild(role, number, AdoptedProcess(pid), end, stack)
     return child
 
 

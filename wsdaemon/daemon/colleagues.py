@@ -8,17 +8,23 @@ from .children import LaunchedChild
 from .heartbeats import Slot, SlotState
 from .parts import State
 
+GENERATION_STEP = 1000
+"""More than there can be workers."""
+
+
+def shown_number(number: int, former: int) -> int:
+    """The number of a worker among all: worker 2 of the former generation 3 is 3002, because the newer one has a worker 2 too."""
+    return former * GENERATION_STEP + number
+
 
 class RunningWorker:
     """The process of one worker."""
 
-    def __init__(self, child: LaunchedChild, slot: Slot) -> None:
+    def __init__(self, child: LaunchedChild, slot: Slot, former: int = 0) -> None:
+        """`former`: the number of its generation, if a newer one serves."""
         self._child = child
         self._slot = slot
-
-    @property
-    def number(self) -> int:
-        return self._child.number
+        self.number = shown_number(child.number, former)
 
     @property
     def pid(self) -> int:

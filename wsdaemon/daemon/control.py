@@ -19,7 +19,7 @@ from ..settings.addresses import UnixAddress
 from ..settings.control import AUTO, CONTROL_MODE, NONE
 from ..settings.model import Settings
 from .parts import StartError
-from .sockets import Bound, ListenError, open_unix
+from .sockets import Bound, LeftSocket, ListenError, open_unix
 
 MAX_CLIENTS: Final = 16
 """Connections to the channel at once. One more is closed at once."""
@@ -134,7 +134,19 @@ class ControlChannel:
         self._bound: Bound | None = None
         self._server: asyncio.AbstractServer | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.StreamWriter | None = None
         self._lines = RareLines(log)
+
+    @property
+    def left(self) -> LeftSocket | None:
+        """The listening socket, for the program that takes this process over."""
+        bound = self._bound
+        return None if bound is None else LeftSocket(address="", path=bound.path, file=bound.file)
+
+    @property
+    def asker(self) -> int:
+        """The descriptor of the connection that asked for the operation under way; -1 if no connection did."""
+        return -1 if self._asking is None else int(self._asking.get_extra_info("socket").fileno())
 
     @property
     def descriptor(self) -> int:
@@ -200,7 +212,12 @@ class ControlChannel:
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             _write(writer, _answer(FAILED, 'expected one JSON object with "command" in it'))
         else:
-            answer = await self.operations.run(str(command), request, lambda line: _write(writer, {"line": line}))
+            if not self.operations.running:
+                self._asking = writer
+            try:
+                answer = await self.operations.run(str(command), request, lambda line: _write(writer, {"line": line}))
+            finally:
+                self._asking = None if self._asking is writer else self._asking
             _write(writer, answer)
         async with asyncio.timeout(REQUEST_SECONDS):
             await writer.drain()

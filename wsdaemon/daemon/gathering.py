@@ -120,6 +120,27 @@ class Gathering:
             else:
                 self._look(key)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no question is under way."""
+        return not self._rounds
+
+    def left(self) -> dict[str, Any]:
+        """The counts that must live on when the program of the supervisor changes."""
+        return {"last": {str(number): json.loads(last) for number, last in self._last.items()}, "ended": self._ended}
+
+    def take_over(self, left: Mapping[str, Any]) -> None:
+        """The counts that the program before has left."""
+        self._last = {int(number): json.dumps(last, separators=(",", ":")).encode() for number, last in left["last"].items()}
+        self._ended = list(left["ended"])
+
+    def rename(self, numbers: Mapping[int, int]) -> None:
+        """Workers get other numbers, because a new generation has theirs. Questions under way are answered with what is known."""
+        for key in list(self._rounds):
+            self._finish(key)
+        self._last = {numbers.get(number, number): last for number, last in self._last.items()}
+        self._unanswered.clear()
+
     def close(self) -> None:
         for one in self._rounds.values():
             if one.timer is not None:

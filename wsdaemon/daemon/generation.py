@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from .children import LaunchedChild
 from .heartbeats import Heartbeats, Slot, SlotState
 from .hub_pairs import HubPairs
 from .inheritance import Role
-from .keeper import Keeper
+from .keeper import FAILED_STARTS, Keeper
+
+HUB_END_SECONDS: Final = 5.0
+"""How long the hub may take to end once all workers have ended."""
 
 
 class LaunchChild(Protocol):
@@ -26,14 +31,20 @@ class Generation:
 
     def __init__(
         self, number: int, workers: int, loop: asyncio.AbstractEventLoop, *, launch: LaunchChild,
-        ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None],
+        ready: Callable[[Generation, LaunchedChild], None], gave_up: Callable[[Generation, str], None], page: int = -1,
     ) -> None:  # fmt: skip
-        """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more."""
+        """`ready` is called when the start of a child is over, and `gave_up` with the reason when one does not start any more.
+
+        `page`: the heartbeats of a generation that runs already, whose children adopt() gives.
+        """
         self.number = number
-        self.page = Heartbeats.make(workers)
+        self.page = Heartbeats.make(workers) if page < 0 else page
         self.heartbeats = Heartbeats(self.page)
-        self.pairs = HubPairs(workers)
+        self.pairs = HubPairs(workers if page < 0 else 0)
+        self._loop = loop
         self._launch = launch
+        self._succeeds: socket.socket | None = None
+        self._former_page = -1
 
         def keeper(role: Role, of: int, launch_it: Callable[[], LaunchedChild]) -> Keeper:
             return Keeper(role, of, loop, launch=launch_it, ready=partial(ready, self), lost=self._lost, gave_up=partial(gave_up, self))
@@ -64,10 +75,37 @@ class Generation:
         for keeper in self.keepers:
             keeper.start()
 
+    def adopt(self, child: LaunchedChild) -> None:
+        """Take over a child that runs already, and whose start is over."""
+        keeper = self.keeper(child)
+        keeper.child, keeper.later = child, True
+
+    def succeed(self, former: Generation) -> None:
+        """Before start(): have the hub take over the order of the rooms from the former hub (see hub.succession)."""
+        mine, theirs = socket.socketpair()
+        self._succeeds, self._former_page = mine, former.page
+        with theirs:
+            if former.hub.child is not None:
+                former.hub.child.channel.send("successor", [theirs.fileno()])
+
+    def link_workers_of(self, former: Generation) -> None:
+        """The hub has the order: give the workers of the former generation links to it."""
+        for keeper in former.workers:
+            if keeper.child is not None and self.hub.child is not None:
+                hubs, workers = socket.socketpair()
+                with hubs, workers:
+                    self.hub.child.channel.send("worker", [hubs.fileno()], number=keeper.number, generation=former.number)
+                    keeper.child.channel.send("hub", [workers.fileno()])
+
+    def try_once(self) -> None:
+        """Until let_serve(), give up at the first child that does not start."""
+        for keeper in self.keepers:
+            keeper.attempts = 1
+
     def let_serve(self) -> None:
         """The start of all is over: the workers accept clients. A child that fails from now on leaves the others to serve."""
         for keeper in self.keepers:
-            keeper.later = True
+            keeper.later, keeper.attempts = True, FAILED_STARTS
         self.tell_workers("serve")
 
     def tell_workers(self, kind: str, **fields: float | None) -> None:
@@ -89,11 +127,23 @@ class Generation:
 
     async def kill(self) -> None:
         """End all children at once."""
-        self.release()
         for keeper in self.keepers:
+            keeper.release(killed=True)
             if keeper.child is not None:
                 keeper.child.kill()
         await asyncio.gather(*[keeper.ended() for keeper in self.keepers])
+
+    async def end(self, how: str = "stop") -> None:
+        """Drain the workers, and end the hub after them. `how`: the message to the workers, stop or retire."""
+        self.release()
+        self.tell_workers(how)
+        await asyncio.gather(*[keeper.ended() for keeper in self.workers])
+        child = self.hub.child
+        if child is not None:
+            child.channel.send("stop")
+            killing = self._loop.call_later(HUB_END_SECONDS, child.kill)
+            await self.hub.ended()
+            killing.cancel()
 
     def close(self) -> None:
         """Close the parts that the children shared. Does nothing if called again."""
@@ -109,7 +159,12 @@ class Generation:
         for keeper in self.workers:
             if keeper.number not in pairs.for_hub:
                 pairs.connect(keeper.number)
-        child = self._begin(Role.HUB, 0, {f"worker:{number}": sock.fileno() for number, sock in pairs.for_hub.items()})
+        links = {f"worker:{number}": sock.fileno() for number, sock in pairs.for_hub.items()}
+        with contextlib.ExitStack() as stack:
+            if (end := self._succeeds) is not None:
+                self._succeeds = None
+                links |= {"predecessor": stack.enter_context(end).fileno(), "former heartbeats": self._former_page}
+            child = self._begin(Role.HUB, 0, links)
         for keeper in self.workers:
             pairs.hub_has(keeper.number)
             if keeper.child is not None and keeper.number in pairs.for_worker:

@@ -148,6 +148,15 @@ class Heritage:
     pages: Mapping[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings of a generation, and everything that its children inherit from the settings."""
+
+    settings: Settings
+    heritage: Heritage
+    files: Mapping[str, InheritedFile]
+
+
 def make_heritage(
     settings: Settings, directory: Path, log_descriptor: Callable[[], int], pages: Mapping[str, tuple[str, bytes]]
 ) -> Heritage:  # fmt: skip

@@ -65,6 +65,8 @@ class Keeper:
         self.child: LaunchedChild | None = None
         self.later = False
         """Whether the daemon was ready already."""
+        self.attempts = FAILED_STARTS
+        """Failed starts in a row after which the keeper gives up."""
         self._loop = loop
         self._launch, self._ready, self._lost, self._gave_up = launch, ready, lost, gave_up
         self._failures = 0
@@ -72,7 +74,7 @@ class Keeper:
         self._told = ""
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._stopping = self._killed = False
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -128,7 +130,7 @@ class Keeper:
 
     def _end(self, child: LaunchedChild) -> None:
         if self._stopping:
-            if child.process.returncode:
+            if child.process.returncode and not self._killed:
                 log.warn("{child} {how}", child=self.name, how=child.how_it_ended())
             self._finish()
         elif child.ready_since is None:
@@ -146,8 +148,9 @@ class Keeper:
         if self._stopping:
             self._finish()
             return
-        if self._failures >= FAILED_STARTS:
-            self._gave_up(f"{self.name} did not start {FAILED_STARTS} times in a row: {reason}")
+        if self._failures >= self.attempts:
+            times = f" {self.attempts} times in a row" if self.attempts > 1 else ""
+            self._gave_up(f"{self.name} did not start{times}: {reason}")
             return
         wait = (LATER_RETRY_SECONDS if self.later else FIRST_RETRY_SECONDS) * 2 ** (self._failures - 1)
         if reason == self._told:
@@ -157,7 +160,7 @@ class Keeper:
         first, _, rest = reason.partition("\n")
         log.emit(
             LogLevel.error, "{child} did not start ({count} of {most}): {reason}; the next attempt is in {wait:g} s",
-            child=self.name, count=self._failures, most=FAILED_STARTS, reason=first, wait=wait, **beneath(rest),
+            child=self.name, count=self._failures, most=self.attempts, reason=first, wait=wait, **beneath(rest),
         )  # fmt: skip
         self._again(child, wait)
 
@@ -168,9 +171,9 @@ class Keeper:
 
     # -- the end
 
-    def release(self) -> None:
-        """Start the child no more."""
-        self._stopping = True
+    def release(self, *, killed: bool = False) -> None:
+        """Start the child no more. `killed`: it is to be killed, and the log does not tell how it ends."""
+        self._stopping, self._killed = True, killed
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

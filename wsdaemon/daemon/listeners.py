@@ -34,6 +34,9 @@ from .announcement import announce
 from .mounts import Mount
 from .sockets import Bound
 
+HANDSHAKE_LOOK_SECONDS = 0.02
+"""Between two looks whether the last opening handshakes are over."""
+
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
 
@@ -292,6 +295,15 @@ class Listening:
             listener.start()
         if not self._announced:
             announce([(settings, listener.port) for listener, _, settings in self._served], self._paths)
+
+    async def retire(self) -> None:
+        """Accept no more, and wait until the opening handshakes under way are over; each has a time limit of its own."""
+        for listener, _, _ in self._served:
+            listener.leave()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + max(settings.handshake_timeout for _, _, settings in self._served)
+        while loop.time() < end and any(listener.handshakes for listener, _, _ in self._served):  # noqa: ASYNC110 - in many objects
+            await asyncio.sleep(HANDSHAKE_LOOK_SECONDS)
 
     async def stop(self) -> None:
         self.closed = True

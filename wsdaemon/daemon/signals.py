@@ -17,7 +17,7 @@ log = Logger(namespace="wsdaemon")
 
 
 WITHOUT_WORKERS: Final = "SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing"
-WITH_WORKERS: Final = "SIGUSR2 does nothing: a worker is replaced only when it dies or hangs"
+WITH_WORKERS: Final = "SIGUSR2 does nothing here: the supervisor of a daemon that twistd has started takes it for an upgrade"
 
 
 class StartStopped(KeyboardInterrupt):
@@ -42,6 +42,8 @@ class Signals:
     def __init__(self) -> None:
         self.about_upgrades = WITHOUT_WORKERS
         """The line of the log that answers SIGUSR2."""
+        self.upgrade: Callable[[], object] | None = None
+        """Called on the loop at SIGUSR2, instead of that line."""
         self._before: dict[signal.Signals, Any] = {}
         self._stops = 0
         self._waiting: set[int] = set()
@@ -113,7 +115,7 @@ class Signals:
 
     def _upgrade_asked(self, number: int, frame: FrameType | None) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(lambda: log.info(self.about_upgrades))
+            self._loop.call_soon_threadsafe(self.upgrade or (lambda: log.info(self.about_upgrades)))
 
 
 def hold_signals(reactor: Any, signals: Signals) -> None:

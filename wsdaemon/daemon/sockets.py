@@ -12,6 +12,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,16 @@ class ListenError(Exception):
     """An address cannot be listened on. The text is for the operator."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftSocket:
+    """A listening socket, and the file that it owns if it is a unix socket."""
+
+    address: str
+    path: str | None = None
+    file: tuple[int, int] | None = None
+    """Device and inode."""
+
+
 class Bound:
     """A listening socket and, if it is a unix socket, the file that it owns."""
 
@@ -44,6 +55,23 @@ class Bound:
         self.sock = sock
         self._path = path
         self._file = None if path is None else _file_at(path)
+
+    @classmethod
+    def again(cls, sock: socket.socket, path: str | None, file: tuple[int, int] | None) -> Bound:
+        """A socket that the program before a re-execution has bound; `file` is that at `path` as it was then."""
+        bound = cls(sock)
+        bound._path, bound._file = path, file
+        return bound
+
+    @property
+    def path(self) -> str | None:
+        """The path of its file; None if it owns none."""
+        return self._path
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Device and inode of its file."""
+        return self._file
 
     def release(self) -> None:
         """Remove the socket's file, unless it has become that of another daemon. Does nothing if called again.

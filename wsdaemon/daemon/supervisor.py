@@ -9,9 +9,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
@@ -23,21 +24,23 @@ from ..settings.values import AUTO
 from .announcement import announce, announce_admin
 from .capacity import read_system, tell
 from .channel import Message, close_all
-from .children import LaunchedChild, start_child
-from .colleagues import RunningWorker
-from .control import Operations, Say
+from .children import LaunchedChild, adopt_child, start_child
+from .colleagues import RunningWorker, shown_number
+from .control import Operation, OperationFailed, Operations, Say
 from .cpus import usable_cpus
 from .drain import StopExtension, add_drain, grace_of
 from .gathering import Gathering
 from .generation import Generation
-from .inheritance import Heritage, Manifest, Role, take_files
+from .inheritance import Heritage, Manifest, Plan, Role, take_files
 from .keeper import beneath
 from .parts import StartError, State
 from .reload_all import ReloadOfAll
 from .reloading import ReloadCommand
 from .reread import SettingsFile
-from .sockets import ADMIN, Bound, ListenError, Sockets, wanted_sockets
+from .signals import Signals
+from .sockets import ADMIN, Bound, LeftSocket, ListenError, Sockets, wanted_sockets
 from .status import describe, describe_generation
+from .supervisor_state import ControlSocket, RunningChild, SupervisorState
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at the heartbeats."""
@@ -54,8 +57,11 @@ START_MARGIN_SECONDS: Final = 10.0
 STATUS_SECONDS: Final = 10.0
 """Between two messages to systemd, at most."""
 
-HUB_END_SECONDS: Final = 5.0
-"""How long the hub may take to end once all workers have ended."""
+SWITCH_SECONDS: Final = 30.0
+"""How long the hubs may take until the new one has the order. Publications pause for a small part of it."""
+
+QUIET_LOOK_SECONDS: Final = 0.02
+"""Between two looks whether a worker waits for an answer."""
 
 FIRST_GENERATION: Final = 1
 
@@ -76,9 +82,10 @@ class Supervisor:
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, heritage: Heritage, *, failed: Callable[[str], None],
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] = os.environ, left: SupervisorState | None = None,
     ) -> None:  # fmt: skip
-        """`failed` is called with the reason when the daemon must end: a child does not start any more."""
+        """`failed` is called with the reason when the daemon must end: a child does not start any more. `left`: the state of the program
+        before, whose sockets and children open() and start() take over."""
         self.state = State.STOPPED
         self.notifier = Notifier.from_environment(environ)
         self._settings, self.loop, self._heritage, self._failed, self._environ = settings, loop, heritage, failed, environ
@@ -98,13 +105,22 @@ class Supervisor:
         self.operations.add("status", self._tell_status, looks=True)
         add_drain(self.operations, lambda: self)
         self._generation: Generation | None = None
+        self._left = left
+        self._coming: tuple[Generation, Plan] | None = None
+        self._former: Generation | None = None
+        self._owner: asyncio.Future[str] | None = None
+        self._upgrade: asyncio.Task[None] | None = None
+        if left is not None:
+            self._since = left.since
+            self._count = left.workers
         self._stopping = False
         self._extension = StopExtension(self.notifier, loop)
 
     @property
     def _generations(self) -> list[Generation]:
         """The generations that have children."""
-        return [] if self._generation is None else [self._generation]
+        coming = None if self._coming is None else self._coming[0]
+        return [each for each in (self._former, coming, self._generation) if each is not None]
 
     @property
     def generation(self) -> Generation:
@@ -116,6 +132,9 @@ class Supervisor:
 
     def open(self) -> None:
         """Bind the sockets, and read the files that only a privileged process may read. StartError with every problem."""
+        if self._left is not None:
+            self._take_over(self._left)
+            return
         self._files = take_files(self._settings)
         source, problems = Sockets(self._environ), []
         for section, address, backlog in wanted_sockets(self._settings):
@@ -132,6 +151,10 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the hub and the workers; returns when all are ready, and the workers accept. StartError if one cannot start."""
+        if self._left is not None:
+            self._awake_since = self._looked = self.loop.time()
+            self._look()
+            return
         log.info("starting the hub and {count} workers", count=self._count)
         if self._settings.admin is not None:
             announce_admin(self._settings.admin, self._port(ADMIN))
@@ -179,20 +202,25 @@ class Supervisor:
         while self._sockets:
             self._sockets.popitem()[1].close()
 
-    def _make_generation(self, number: int) -> Generation:
-        return Generation(number, self._count, self.loop, launch=self._launch, ready=self._became_ready, gave_up=self._gave_up)
+    def _make_generation(self, number: int, workers: int = 0, page: int = -1) -> Generation:
+        return Generation(
+            number, workers or self._count, self.loop, launch=self._launch, ready=self._became_ready, gave_up=self._gave_up, page=page
+        )  # fmt: skip
 
     def _launch(self, generation: Generation, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
-        heritage = self._heritage
+        plan = Plan(self._settings, self._heritage, self._files)
+        if self._coming is not None and self._coming[0] is generation:
+            plan = self._coming[1]
+        heritage = plan.heritage
         sockets = {section: bound.sock.fileno() for section, bound in self._sockets.items()} if role is Role.WORKER else {}
         log_descriptor = heritage.log_descriptor()
         opened = {"log": log_descriptor} if log_descriptor >= 0 else {}
 
         def make_manifest(named: Mapping[str, int]) -> Manifest:
             return Manifest(
-                role=role, number=number, generation=generation.number, supervisor=os.getpid(), workers=self._count, settings=heritage.text,
-                source=self._settings.source, directory=str(heritage.directory), log=heritage.log,
-                descriptors=named, files=self._files, pages=heritage.pages,
+                role=role, number=number, generation=generation.number, supervisor=os.getpid(), workers=len(generation.workers),
+                settings=heritage.text, source=plan.settings.source, directory=str(heritage.directory), log=heritage.log,
+                descriptors=named, files=plan.files, pages=heritage.pages,
             )  # fmt: skip
 
         received, ended = partial(self._received, generation), partial(self._ended, generation)
@@ -202,12 +230,12 @@ class Supervisor:
 
     def _ended(self, generation: Generation, child: LaunchedChild) -> None:
         if child.role is Role.WORKER:
-            self._gathering.ended(child.number)
+            self._gathering.ended(self._colleague(generation, child).number)
             self._reload.ended(child)
         generation.keeper(child).channel_ended(child)
 
     def _received(self, generation: Generation, child: LaunchedChild, message: Message, descriptors: Sequence[int]) -> None:
-        if child.role is Role.WORKER and self._gathering.received(RunningWorker(child, generation.slot(child)), message, descriptors):
+        if child.role is Role.WORKER and self._gathering.received(self._colleague(generation, child), message, descriptors):
             return
         if child.role is Role.WORKER and self._reload.received(child, message):
             return
@@ -216,18 +244,26 @@ class Supervisor:
             generation.keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
+        elif message["kind"] == "succession":
+            self._order_changed(generation, message)
+
+    def _colleague(self, generation: Generation, child: LaunchedChild) -> RunningWorker:
+        return RunningWorker(child, generation.slot(child), generation.number if generation is self._former else 0)
 
     def _colleagues(self) -> list[RunningWorker]:
-        """The workers that run."""
+        """The workers that serve, or have served."""
         return [
-            RunningWorker(keeper.child, generation.slot(keeper.child))
-            for generation in self._generations
-            for keeper in generation.workers
-            if keeper.child is not None
+            self._colleague(generation, keeper.child)
+            for generation in (self._former, self._generation)
+            for keeper in (() if generation is None else generation.workers)
+            if generation is not None and keeper.child is not None
         ]
 
     def _became_ready(self, generation: Generation, child: LaunchedChild) -> None:
-        if self.state in SERVING and not self._stopping:
+        if self._coming is not None and generation is self._coming[0]:
+            if generation.ready and self._all_ready is not None and not self._all_ready.done():
+                self._all_ready.set_result(None)
+        elif self.state in SERVING and not self._stopping:
             if child.role is Role.WORKER:
                 child.channel.send("serve")
         elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
@@ -369,6 +405,174 @@ class Supervisor:
         self.state = State.READY
         self.generation.tell_workers("resume")
 
+    # -- the upgrade
+
+    _asked: asyncio.Task[dict[str, Any]] | None = None
+
+    def allow_upgrades(self, reexecute: Operation, signals: Signals) -> None:
+        """Carry out the command `upgrade`, and SIGUSR2, by a re-execution of this process."""
+        self.operations.add("upgrade", reexecute)
+
+        def begin() -> None:
+            self._asked = self.loop.create_task(self.operations.run("upgrade", {}, lambda line: None))
+
+        signals.upgrade = begin
+
+    @property
+    def directory(self) -> Path:
+        """The directory that the daemon was started in."""
+        return self._heritage.directory
+
+    @property
+    def settings_source(self) -> str:
+        """The path of the settings file as the operator wrote it."""
+        return self._settings.source
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds."""
+        return self._settings.daemon.start_timeout
+
+    def check_upgradable(self) -> None:
+        """OperationFailed if another generation is there already, or a child is not in order."""
+        if self._former is not None or self._coming is not None:
+            raise OperationFailed(f"generation {self._generations[0].number} has not ended yet: wait until it has drained")
+        unready = [keeper.name for keeper in self.generation.keepers if not keeper.ready]
+        if unready:
+            raise OperationFailed(f"{', '.join(unready)}: not ready; an upgrade begins when all are")
+
+    async def until_quiet(self, seconds: float) -> None:
+        """Wait until no worker waits for an answer, up to so many seconds."""
+        end = self.loop.time() + seconds
+        while not self._gathering.quiet and self.loop.time() < end:  # noqa: ASYNC110 - questions are many, and end by themselves
+            await asyncio.sleep(QUIET_LOOK_SECONDS)
+
+    def leave_state(self, new_settings: str, control: ControlSocket, pidfile: str) -> SupervisorState:
+        """Everything that the next program of this process must know. OperationFailed if a child does not read its messages."""
+        self.check_upgradable()
+        descriptors = {section: bound.sock.fileno() for section, bound in self._sockets.items()}
+        descriptors["heartbeats"] = self.generation.page
+        optional = {"log": self._heritage.log_descriptor(), "control": control.descriptor, "asker": control.asker}
+        children = []
+        for keeper in self.generation.keepers:
+            child = keeper.child
+            assert child is not None
+            assert child.ready_since is not None
+            if child.channel.waiting:
+                raise OperationFailed(f"{child.name} does not read its messages")
+            descriptors[f"channel:{child.number}"] = child.channel.descriptor
+            optional[f"stack:{child.number}"] = child.stack
+            children.append(
+                RunningChild(number=child.number, pid=child.process.pid, ready_for=self.loop.time() - child.ready_since)
+            )  # fmt: skip
+        addresses = {section: str(address) for section, address, _ in wanted_sockets(self._settings)}
+        return SupervisorState(
+            since=self._since, state=self.state.value, generation=self.generation.number, workers=len(self.generation.workers),
+            children=children, settings=self._heritage.text, new_settings=new_settings, source=self._settings.source,
+            directory=str(self._heritage.directory), log=self._heritage.log, pidfile=pidfile, control=control.left,
+            sockets={
+                section: LeftSocket(address=addresses[section], path=bound.path, file=bound.file)
+                for section, bound in self._sockets.items()
+            },
+            descriptors=descriptors | {name: number for name, number in optional.items() if number >= 0},
+            counts=self._gathering.left(), files=self._files,
+        )  # fmt: skip
+
+    def _take_over(self, left: SupervisorState) -> None:
+        """Go on where the program before has stopped."""
+        self._files, self.state = left.files, State(left.state)
+        for section, one in left.sockets.items():
+            self._sockets[section] = Bound.again(socket.socket(fileno=left.descriptors[section]), one.path, one.file)
+        self._gathering.take_over(left.counts)
+        generation = self._generation = self._make_generation(left.generation, left.workers, left.descriptors["heartbeats"])
+        received, ended = partial(self._received, generation), partial(self._ended, generation)
+        for told in left.children:
+            role, stack = Role.WORKER if told.number else Role.HUB, left.descriptors.get(f"stack:{told.number}", -1)
+            child = adopt_child(
+                self.loop, role, told.number, told.pid, left.descriptors[f"channel:{told.number}"], stack, received=received, ended=ended
+            )  # fmt: skip
+            child.ready_since = self.loop.time() - told.ready_for
+            generation.adopt(child)
+
+    def upgrade_by(self, upgrade: Coroutine[Any, Any, None]) -> None:
+        """Carry out the second half of an upgrade. A stop cancels it."""
+        self._upgrade = self.loop.create_task(upgrade)
+
+    def begin_generation(self, plan: Plan) -> Generation:
+        """Start a generation beside the one that serves."""
+        new = self._make_generation(self.generation.number + 1, worker_count(plan.settings))
+        self._coming, self._all_ready = (new, plan), self.loop.create_future()
+        log.info("starting generation {number}: the hub and {count} workers", number=new.number, count=len(new.workers))
+        new.try_once()
+        new.succeed(self.generation)
+        new.start()
+        return new
+
+    async def until_ready(self, new: Generation) -> None:
+        """Until all children of the new generation are ready. StartError if one does not start."""
+        assert self._all_ready is not None
+        await self._all_ready
+
+    async def switch_order(self, new: Generation) -> None:
+        """Have the former hub give the order of the rooms to the new one. StartError if it keeps the order."""
+        former = self.generation
+        self._owner = self.loop.create_future()
+        assert former.hub.child is not None
+        former.hub.child.channel.send("switch")
+        try:
+            async with asyncio.timeout(SWITCH_SECONDS):
+                reason = await self._owner
+        except TimeoutError:
+            reason = f"the hubs have not switched within {SWITCH_SECONDS:g} s"
+        if reason:
+            raise StartError(f"the new hub has not taken over the rooms: {reason}")
+        new.link_workers_of(former)
+
+    def _order_changed(self, generation: Generation, message: Message) -> None:
+        """A hub says whether the order is its own now."""
+        coming = None if self._coming is None else self._coming[0]
+        if self._owner is None or self._owner.done():
+            return
+        if generation is coming:
+            self._owner.set_result("" if message["owner"] else str(message["reason"]))
+        elif message["owner"]:
+            self._owner.set_result(str(message["reason"]))
+
+    def change_generation(self, plan: Plan) -> None:
+        """The new generation serves from now on; the one before is the former."""
+        assert self._coming is not None
+        former, (new, _) = self.generation, self._coming
+        self._coming, self._former, self._generation = None, former, new
+        self._gathering.rename({keeper.number: shown_number(keeper.number, former.number) for keeper in former.workers})
+        self._settings, self._heritage, self._files = plan.settings, plan.heritage, plan.files
+        self._count = len(new.workers)
+        new.let_serve()
+        if self.state is State.DRAINED:
+            new.tell_workers("drain", over=0.0)
+
+    async def take_back(self) -> None:
+        """End the new generation, which never served, as a whole."""
+        if self._coming is not None:
+            new, _ = self._coming
+            if self.generation.hub.child is not None:
+                self.generation.hub.child.channel.send("keep")
+            await new.kill()
+            self._coming = None
+            new.close()
+
+    def forget_former(self) -> None:
+        """The former generation has ended."""
+        if self._former is not None:
+            self._former.close()
+            self._former = None
+
+    def log_failed_upgrade(self, reason: str, details: str) -> None:
+        """The one line about it."""
+        log.emit(
+            LogLevel.error, "the upgrade failed, and generation {generation} goes on as before: {reason}",
+            generation=self.generation.number, reason=reason, **beneath(details),
+        )  # fmt: skip
+
     async def leave(self) -> None:
         """SIGTERM: be not ready any more, and have the workers accept on for `drain_grace`; a stop follows."""
         if self.state in SERVING and (grace := grace_of(self._settings)):
@@ -385,15 +589,11 @@ class Supervisor:
         self._stopping, self.state = True, State.DRAINING
         self.notifier.stopping("draining")
         log.info("stopping {count} workers", count=self._count)
-        generation = self.generation
-        generation.release()
+        if self._upgrade is not None and not self._upgrade.done():
+            self._upgrade.cancel()
+            await asyncio.wait([self._upgrade])
         self._release_sockets()
-        generation.tell_workers("stop")
         self._extension.begin(self._settings.daemon.drain_over + self._settings.daemon.drain_timeout)
-        await asyncio.gather(*[keeper.ended() for keeper in generation.workers])
-        if generation.hub.child is not None:
-            generation.hub.child.channel.send("stop")
-            self.loop.call_later(HUB_END_SECONDS, generation.hub.child.kill)
-            await generation.hub.ended()
+        await asyncio.gather(*[generation.end() for generation in self._generations])
         self.close()
         log.info("stopped")

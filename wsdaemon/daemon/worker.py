@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from .heartbeats import Band, SlotState
 from .hub_brokers import HubBrokers, make_client
 from .inheritance import Role
 from .parts import StartError
+from .preload import preload
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
 from .signals import WITH_WORKERS, Signals, StartStopped
@@ -47,6 +49,7 @@ class Worker:
 
         self._child = child
         self._reactor = reactor
+        self._retiring: asyncio.Future[None] | None = None
         manifest = child.manifest
         loop = loop_of(reactor)
         self._all = AllWorkers(loop, child.send)
@@ -77,6 +80,7 @@ class Worker:
 
     async def start(self) -> None:
         self._child.follow_files()
+        preload(self.daemon.settings)
         self._hub.attach(socket.socket(fileno=self._child.manifest.descriptors["hub"]))
         await self.daemon.start(accept=False)
         assert self._child.heart is not None
@@ -117,6 +121,8 @@ class Worker:
                 descriptors = descriptors[1:]
             case "stop":
                 stop_reactor(self._reactor)
+            case "retire" if self._retiring is None:
+                self._retiring = asyncio.ensure_future(self._retire())
             case "drop":
                 self.drop()
             case "drain":
@@ -128,6 +134,12 @@ class Worker:
             case "log" if self.adopt_log is not None and descriptors:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
+
+    async def _retire(self) -> None:
+        """A newer generation serves: complete the opening handshakes, and then stop."""
+        self._child.slot.state = SlotState.STOPPING
+        await self.daemon.assembly.listening.retire()
+        stop_reactor(self._reactor)
 
     def _cut_off(self, reason: str) -> None:
         """The link to the hub does not come back: the supervisor replaces this worker when it has ended."""

@@ -152,11 +152,7 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more, close the socket, and drop what has not finished its handshake."""
-        if self._resting is not None:
-            self._resting.cancel()
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
+        self.leave()
         for arrival in list(self._arrivals):
             arrival.drop()
 

@@ -1,0 +1,173 @@
+"""daemon/next_generation.py: as a whole or not at all, with children that are no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.daemon.test_supervisor import House, settings
+from tests.support.fakes import Loop
+from wsdaemon.daemon.heartbeats import SlotState
+from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Plan
+from wsdaemon.daemon.next_generation import NextGeneration
+from wsdaemon.daemon.parts import State
+from wsdaemon.daemon.supervisor import LOOK_SECONDS, SWITCH_SECONDS
+
+
+class Upgraded(House):
+    """A supervisor in the second half of an upgrade."""
+
+    def begin(self, folder: Path) -> None:
+        self.start()
+        self.answers: list[Mapping[str, Any]] = []
+        self.old = self.started[:]
+        heritage = Heritage(text="new", directory=folder, log=InheritedLog(destination="stdout", prefix=""))
+        plan = Plan(settings(folder, worker_timeout="20s"), heritage, {})
+        self.supervisor.upgrade_by(NextGeneration(self.supervisor, plan, self.answers.append).run())
+        self.loop.settle()
+        self.new = self.started[3:]
+
+    def new_is_ready(self, *numbers: int) -> None:
+        assert self.supervisor._coming is not None
+        generation = self.supervisor._coming[0]
+        for number in numbers:
+            child: Any = self.new[number]
+            generation.heartbeats.slots[number].state = SlotState.READY
+            self.supervisor._received(generation, child, {"kind": "ready"}, ())
+            self.loop.settle()
+
+    def order_changes(self, reason: str = "") -> None:
+        """Both hubs say what has become of the order."""
+        assert self.old[0].channel.sent[-1] == "switch"
+        coming = self.supervisor._coming
+        assert coming is not None
+        new, old = self.supervisor._received, self.supervisor.generation
+        self.supervisor._received(old, self.old[0], {"kind": "succession", "owner": bool(reason), "reason": reason}, ())  # type: ignore[arg-type]
+        if not reason:
+            new(coming[0], self.new[0], {"kind": "succession", "owner": True, "reason": ""}, ())  # type: ignore[arg-type]
+        self.loop.settle()
+
+    def end(self, *children: Any) -> None:
+        for child in children:
+            child.process.returncode = 0
+        self.loop.advance(LOOK_SECONDS)
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    with Loop() as loop:
+        house = Upgraded(loop, monkeypatch, tmp_path)
+        house.supervisor.open()
+        house.begin(tmp_path)
+        yield house
+        house.supervisor.close()
+        house.notified.close()
+
+
+def test_the_new_generation_begins_with_new_settings_on_the_same_sockets(house: Upgraded) -> None:
+    assert [child.name for child in house.new] == ["hub", "worker 1", "worker 2"]
+    assert {child.manifest.generation for child in house.new} == {2} and {child.manifest.settings for child in house.new} == {"new"}
+    old, new = house.old[1].manifest.descriptors, house.new[1].manifest.descriptors
+    assert new["listener:web"] == old["listener:web"] and new["heartbeats"] != old["heartbeats"]
+
+
+def test_nothing_changes_until_all_are_ready(house: Upgraded) -> None:
+    house.new_is_ready(0, 1)
+    assert house.supervisor.generation.number == 1 and not house.answers
+    assert all("retire" not in child.channel.sent for child in house.old)
+    assert not house.new[1].channel.sent, "it does not accept yet"
+
+
+def test_then_the_new_one_serves_and_the_former_drains_and_ends(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    assert house.supervisor.generation.number == 1, "the former hub has the order of the rooms"
+    house.order_changes()
+    assert house.supervisor.generation.number == 2
+    assert [child.channel.sent[-1:] for child in house.new] == [["worker"], ["serve"], ["serve"]]
+    assert [child.channel.sent[-2:] for child in house.old] == [["successor", "switch"], ["hub", "retire"], ["hub", "retire"]]
+    assert house.answers == [{"status": 0, "problems": [], "generation": 2, "draining": 0}]
+    house.end(house.old[1])
+    assert house.old[0].channel.sent[-1] == "switch", "the hub serves the last worker"
+    house.end(house.old[2])
+    assert house.old[0].channel.sent[-1] == "stop"
+    house.end(house.old[0])
+    assert house.supervisor._former is None and len(house.started) == 6, "none of the former is started again"
+    assert house.supervisor.state is State.READY
+
+
+def test_the_new_hub_inherits_the_way_to_the_former_one(house: Upgraded) -> None:
+    named = house.new[0].manifest.descriptors
+    assert "predecessor" in named and named["former heartbeats"] == house.old[0].manifest.descriptors["heartbeats"]
+
+
+def test_a_hub_that_keeps_the_order_ends_the_upgrade(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    house.order_changes("the switch has taken longer than 0.5 s")
+    house.loop.advance(LOOK_SECONDS)
+    assert house.supervisor.generation.number == 1 and house.answers[0]["status"] == 1
+    assert house.answers[0]["problems"] == ["the new hub has not taken over the rooms: the switch has taken longer than 0.5 s"]
+    assert all("retire" not in each.channel.sent for each in house.old)
+
+
+def test_hubs_that_say_nothing_end_the_upgrade(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    for _ in range(int(SWITCH_SECONDS / LOOK_SECONDS) + 2):
+        for slot in (*house.supervisor.generation.heartbeats.slots[:3], *house.supervisor._generations[0].heartbeats.slots[:3]):
+            slot.beat()
+        house.loop.advance(LOOK_SECONDS)
+    assert house.answers[0]["status"] == 1 and "not switched within 30 s" in house.answers[0]["problems"][0]
+
+
+def test_both_generations_are_shown_while_the_former_drains(house: Upgraded) -> None:
+    house.supervisor._gathering._last[1] = b"[]"
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    assert sorted(each.number for each in house.supervisor._colleagues()) == [1, 2, 1001, 1002]
+    assert list(house.supervisor._gathering._last) == [1001]
+    house.end(house.old[1])
+    assert not house.supervisor._gathering._last, "its counts are in the sum of the ended"
+
+
+def test_a_child_that_does_not_start_ends_the_new_generation_as_a_whole(house: Upgraded) -> None:
+    house.new_is_ready(0, 1)
+    generation = house.supervisor._coming[0]  # type: ignore[index]
+    child: Any = house.new[2]
+    with capturedLogs() as events:
+        house.supervisor._received(generation, child, {"kind": "failed", "reason": "no database\nTraceback"}, ())
+        child.process.returncode = 1
+        house.loop.advance(LOOK_SECONDS)
+        house.loop.advance(LOOK_SECONDS)
+    lines = [formatEvent(event) for event in events if "upgrade failed" in formatEvent(event)]
+    assert lines == ["the upgrade failed, and generation 1 goes on as before: worker 2 did not start: no database"]
+    assert house.answers == [{"status": 1, "problems": ["worker 2 did not start: no database\nTraceback"]}]
+    assert all(each.process.returncode is not None for each in house.new) and len(house.started) == 6
+    assert house.supervisor.generation.number == 1 and house.supervisor.state is State.READY
+    assert [each.channel.sent for each in house.old] == [["successor", "keep"], ["serve"], ["serve"]] and house.failures == []
+    house.end(house.old[1])
+    assert house.latest(1).manifest.settings == "", "and a worker that ends is started again, with the settings of before"
+
+
+def test_sigterm_wins_over_an_upgrade(house: Upgraded) -> None:
+    house.new_is_ready(0, 1)
+    task = house.run(house.supervisor.stop())
+    house.loop.advance(LOOK_SECONDS)
+    assert all(each.process.returncode == -9 for each in house.new), "those that never served are killed"
+    house.loop.advance(LOOK_SECONDS)
+    assert [child.channel.sent[-1:] for child in house.old] == [["keep"], ["stop"], ["stop"]]
+    house.end(house.old[1], house.old[2])
+    house.end(house.old[0])
+    assert task.done() and house.supervisor.state is State.STOPPED
+
+
+def test_sigterm_while_the_former_drains_ends_both(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    task = house.run(house.supervisor.stop())
+    assert [each.channel.sent[-1:] for each in (*house.old[1:], *house.new[1:])] == [["stop"]] * 4
+    house.end(*house.old[1:], *house.new[1:])
+    house.end(house.old[0], house.new[0])
+    assert task.done() and house.supervisor.state is State.STOPPED

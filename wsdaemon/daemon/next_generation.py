@@ -1,0 +1,63 @@
+"""The second half of an upgrade, in the new program: a new generation starts beside the former one, and then takes its place.
+
+The former generation accepts clients until all processes of the new one are ready. If one of them does not start, the new generation ends
+as a whole, and the former one goes on. When the new one serves, the workers of the former stop accepting, complete their opening
+handshakes, drain as at a stop, and end; its hub ends after them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from .control import OperationFailed
+from .inheritance import Plan
+from .parts import StartError
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+log = Logger(namespace="wsdaemon.supervisor")
+
+
+class NextGeneration:
+    """Replaces the generation of a supervisor by a new one, as a whole or not at all."""
+
+    def __init__(self, supervisor: Supervisor, plan: Plan, answered: Callable[[Mapping[str, Any]], object]) -> None:
+        """`answered` gets the answer to the command `upgrade` as soon as the new generation serves, or has failed."""
+        self._supervisor = supervisor
+        self._plan = plan
+        self._answered = answered
+
+    async def run(self) -> None:
+        """Until the former generation has ended, or the new one is taken back. If it is cancelled, the new one is taken back too."""
+        supervisor, former = self._supervisor, self._supervisor.generation
+        new = supervisor.begin_generation(self._plan)
+        try:
+            await supervisor.until_ready(new)
+            await supervisor.switch_order(new)
+        except StartError as error:
+            await self._take_back(str(error))
+            return
+        except asyncio.CancelledError:
+            await self._take_back("the daemon stops")
+            raise
+        connections = former.heartbeats.connections
+        supervisor.change_generation(self._plan)
+        log.info(
+            "generation {new} serves; the {count} connections of generation {former} are drained", new=new.number, count=connections,
+            former=former.number,
+        )  # fmt: skip
+        self._answered({"status": 0, "problems": [], "generation": new.number, "draining": connections})
+        await former.end("retire")
+        supervisor.forget_former()
+        log.info("generation {former} has ended", former=former.number)
+
+    async def _take_back(self, reason: str) -> None:
+        await self._supervisor.take_back()
+        first, _, rest = reason.partition("\n")
+        self._supervisor.log_failed_upgrade(first, rest)
+        self._answered({"status": 1, "problems": OperationFailed(reason).problems})
