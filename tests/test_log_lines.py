@@ -41,6 +41,7 @@ DIRECT = {
     "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/drain.py": OPERATOR,
+    "daemon/hooks.py": OPERATOR,
     "daemon/handover.py": "one hand-over: one line about its version, or about a worker that hangs",
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,

@@ -27,6 +27,7 @@ ROOMS = {
     "client": {"wire", "core", "settings", "version"},  # the other end; the daemon does not know it
     "ops": {"core", "brokers", "settings"},  # the values that brokers answer with are for everybody
     "examples": {"apps"},
+    "testing": {"server", "client", "core"},  # for the tests of users
     "command": {"client", "core", "daemon", "ops", "settings", "tap", "version"},  # beside twistd's side; no process of a daemon loads it
 }  # fmt: skip
 AUTOBAHN = "wire"

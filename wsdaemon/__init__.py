@@ -12,6 +12,7 @@ __all__ = [
     "AdminOptions",
     "AdmittingApp",
     "App",
+    "BadMessage",
     "BrokerError",
     "ClientCertificate",
     "Connection",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .core.handshake import ClientCertificate, Handshake, Headers, Peer
     from .core.identity import Identity
     from .core.threads import SendQueueFull
+    from .core.typed_messages import BadMessage
     from .daemon.parts import StartError
     from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
     from .server import WebSocketServer
@@ -90,6 +92,7 @@ _HOMES = {
     "ClientCertificate": "core.handshake",
     "Connection": "core.connection",
     "ConnectionClassApp": "core.contract",
+    "BadMessage": "core.typed_messages",
     "ConnectionClosed": "core.closing",
     "CoroutineConnection": "apps.coroutine",
     "EnterHook": "apps.rooms.hooks",

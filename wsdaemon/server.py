@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,9 @@ from .core.contract import App
 from .daemon.broadcast import broadcast
 from .daemon.control import ControlChannel, Operations, take_socket
 from .daemon.daemon import Daemon
-from .daemon.parts import StartError, State
+from .daemon.embedded import EmbeddedDaemon
+from .daemon.hooks import Hook, Hooks, Lifespan
+from .daemon.parts import AppStep, StartError, State
 from .daemon.process import Process
 from .daemon.reactor import install, loop_of, new_loop, stop_reactor
 from .daemon.signals import WITH_WORKERS, Signals, StartStopped
@@ -36,20 +37,19 @@ from .ops.logs import DaemonLog, LogOptions, make_log
 from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.control import AUTO, NONE
-from .settings.listener import CONNECTION_LIMITS
-from .settings.model import DaemonSettings, ListenerSettings, LoggingSettings, Settings
+from .settings.model import LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
+from .settings.server import sort_options
 
 if TYPE_CHECKING:
     from .daemon.supervisor import Supervisor
 
 SOURCE = "WebSocketServer"
 
-OF_ROUTES = {*CONNECTION_LIMITS, "max_connections_per_user"}
-"""Options that a listener has as well: given to a server they are what its routes start from."""
-
 Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]]
 F = TypeVar("F", bound=Function)
+H = TypeVar("H", bound=Hook)
+L = TypeVar("L", bound=Lifespan)
 
 
 class AutobahnProtocol(Protocol):
@@ -93,14 +93,16 @@ class WebSocketServer:
         listener: dict[str, Any] = {"address": address or f"tcp:{port}" + (f":interface={interface}" if host else "")}
         if tls is not None:
             listener["tls_certificate"], listener["tls_key"] = (Path(path) for path in tls)
-        self._sections = _sort(options, listener)
+        self._sections = sort_options(options, listener)
         if admin is not None:
             self._sections.append(section("admin", **admin))
         self._routes: list[Section] = []
         self._pages = Pages()
+        self._hooks = Hooks()
         self._check([section("mount:/", app="echo")])
         self._daemon: Daemon | None = None
         self._supervisor: Supervisor | None = None
+        self._embedded: EmbeddedDaemon | None = None
         self._thread: threading.Thread | None = None
         self._reactor: Any = None
         self._failed: BaseException | None = None
@@ -148,6 +150,25 @@ class WebSocketServer:
             raise RuntimeError("the server runs already: add pages before it starts")
         self._pages.add(path, file)
 
+    def on_startup(self, function: H) -> H:
+        """Decorates a function, or coroutine function, that is called on the loop before the server accepts clients.
+
+        If it raises, the server does not start. It may begin tasks of its own; on_shutdown() is where to end them.
+        """
+        self._hooks.startup.append(function)
+        return function
+
+    def on_shutdown(self, function: H) -> H:
+        """Decorates a function, or coroutine function, that is called after all connections have closed. The last one comes first."""
+        self._hooks.shutdown.append(function)
+        return function
+
+    def lifespan(self, function: L) -> L:
+        """Decorates a function that makes an async context manager (contextlib.asynccontextmanager), which is open while the server
+        serves: it is entered before the functions of on_startup() are called, and left after those of on_shutdown()."""
+        self._hooks.lifespans.append(function)
+        return function
+
     def _check(self, routes: list[Section]) -> Settings:
         settings = build([*self._sections, *routes], SOURCE)
         if settings.daemon.workers is not None:
@@ -155,6 +176,8 @@ class WebSocketServer:
 
             if problems := unnamed_apps(settings):
                 raise SettingsError(problems)
+            if self._hooks:
+                raise RuntimeError("functions of on_startup, on_shutdown and lifespan run in one process: leave workers out")
         return settings
 
     # -- its life
@@ -184,8 +207,7 @@ class WebSocketServer:
         if self._thread is not None:
             raise RuntimeError("the server runs already")
         settings = self._check(self._routes)
-        if settings.daemon.workers is not None:
-            raise RuntimeError("workers are processes of a program's own: serve with run_forever(), or leave workers out")
+        self._refuse_workers(settings)
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run_in_thread, args=(settings, ready), name="wsdaemon", daemon=True)
         self._thread.start()
@@ -197,8 +219,55 @@ class WebSocketServer:
             raise
         return self
 
+    async def serve(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve in the asyncio program that runs, until this is cancelled, or stop() is called from anywhere; then drain.
+
+        The loop, its signals and its exception handler stay the program's. `ready` is called once, when clients can connect. Raises
+        StartError when it cannot start.
+        """
+        async with self:
+            assert self._embedded is not None
+            ready()
+            await self._embedded.wait()
+
+    async def __aenter__(self) -> Self:
+        """Serve in the asyncio program that runs, until the block ends; then drain. StartError when it cannot start."""
+        if self._daemon is not None or self._embedded is not None:
+            raise RuntimeError("the server runs already")
+        settings = self._check(self._routes)
+        self._refuse_workers(settings)
+        self._embedded = EmbeddedDaemon(settings, self._pages.answer if self._pages else None, self._parts())
+        try:
+            await self._embedded.start()
+        except BaseException:
+            self._embedded = None
+            raise
+        self._daemon = self._embedded.daemon
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        assert self._embedded is not None
+        try:
+            await self._embedded.stop()
+        finally:
+            self._daemon = self._embedded = None
+
+    def _refuse_workers(self, settings: Settings) -> None:
+        if settings.daemon.workers is not None:
+            raise RuntimeError("workers are processes of a program's own: serve with run_forever(), or leave workers out")
+
+    def _parts(self) -> list[AppStep]:
+        return [AppStep(self._hooks, "the server's functions")] if self._hooks else []
+
     def stop(self) -> None:
-        """Drain and stop. From another thread it waits until that is done; does nothing when the server does not run."""
+        """Drain and stop. From another thread it waits until that is done; does nothing when the server does not run.
+
+        In an asyncio program it ends serve(), and waits for nothing; an `async with` block ends by itself.
+        """
+        if self._embedded is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._embedded.end_soon()
+            return
         daemon, thread = self._daemon or self._supervisor, self._thread
         if daemon is None or daemon.state is State.STOPPED:
             return
@@ -231,7 +300,7 @@ class WebSocketServer:
     def _run(self, settings: Settings, reactor: Any, signals: Signals, ready: Callable[[], object], *, own_process: bool) -> None:
         """`own_process`: signals and the garbage collector are ours; in a thread they are the program's."""
         pages = self._pages.answer if self._pages else None
-        daemon = Daemon(settings, loop_of(reactor), reactor, pages=pages)
+        daemon = Daemon(settings, loop_of(reactor), reactor, pages=pages, before=self._parts())
         control = _control(settings, daemon.operations, loop_of(reactor))
         running = Process(daemon, reactor, signals, own_process=own_process, control=control)
         running.open()
@@ -344,23 +413,6 @@ class WebSocketServer:
         if self._daemon is None:
             raise RuntimeError("the server does not run")
         return self._daemon
-
-
-def _sort(options: Mapping[str, Any], listener: dict[str, Any]) -> list[Section]:
-    """Put each option into the section that its key belongs to; an unknown option is reported as one of [defaults].
-
-    Limits on connections and users that a listener may have besides are the routes', which may raise them.
-    """
-    sections: dict[str, dict[str, Any]] = {"daemon": {}, "logging": {}, "listener:main": listener, "defaults": {}}
-    homes = (("daemon", DaemonSettings), ("logging", LoggingSettings), ("listener:main", ListenerSettings))
-    for key, value in options.items():
-        for name, settings_class in homes:
-            if key in {field.name for field in dataclasses.fields(settings_class)} - OF_ROUTES:
-                sections[name][key] = value
-                break
-        else:
-            sections["defaults"][key] = value
-    return [section(name, **values) for name, values in sections.items() if values]
 
 
 def _control(settings: Settings, operations: Operations, loop: asyncio.AbstractEventLoop) -> ControlChannel | None:

@@ -12,6 +12,7 @@ from tests.support.fakes import Client, Frame, House, binary, close, closing, te
 from wsdaemon.apps.coroutine import READ_AHEAD, READ_AHEAD_BYTES, CoroutineApp, CoroutineConnection
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import Connection
+from wsdaemon.core.typed_messages import BadMessage
 
 
 class Run:
@@ -380,3 +381,41 @@ def test_no_task_runs_for_a_connection_whose_app_has_ended(made: House) -> None:
     assert run.client.frames() == [closing(4000, "mine")]
     run.client.answer_close()
     assert run.client.ended == (4000, "mine", "server")
+
+
+def test_json_in_both_directions(made: House) -> None:
+    async def app(connection: CoroutineConnection) -> None:
+        while True:
+            await connection.send_json({"got": await connection.receive_json()})
+
+    run = Run(made, app)
+    run.client.send(text('{"a": [1, "grün"]}'), binary(b"7"))
+    made.loop.settle()
+    assert run.client.frames() == [Frame(1, '{"got":{"a":[1,"grün"]}}'.encode()), Frame(1, b'{"got":7}')]
+
+
+def test_a_message_that_is_no_json_closes_with_1007_and_logs_nothing(made: House) -> None:
+    async def app(connection: CoroutineConnection) -> None:
+        await connection.receive_json()
+
+    run = Run(made, app)
+    run.client.send(text("{"))
+    made.loop.settle()
+    assert run.client.frames() == [closing(1007, "bad message")]
+    assert run.failures == []
+
+
+def test_an_app_may_answer_a_bad_message_itself(made: House) -> None:
+    async def app(connection: CoroutineConnection) -> None:
+        try:
+            await connection.receive_json()
+        except BadMessage as error:
+            await connection.send_json({"error": str(error)})
+            await connection.receive()
+
+    run = Run(made, app)
+    run.client.send(text("NaN"))
+    made.loop.settle()
+    [answer] = run.client.frames()
+    assert b"error" in answer.payload
+    run.client.send(close(1000))

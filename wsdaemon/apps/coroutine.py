@@ -6,11 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from ..core.closing import INTERNAL_ERROR, NORMAL, ConnectionClosed
+from ..core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
 from ..core.connection import Connection, background_of
 from ..core.handshake import Handshake
+from ..core.typed_messages import BadMessage, from_json
+
+T = TypeVar("T")
 
 READ_AHEAD = 32
 """Messages that may wait for the coroutine; then the connection reads no further."""
@@ -70,6 +73,19 @@ class CoroutineConnection(Connection):
             if not space.done():
                 space.set_result(None)
         return message
+
+    @overload
+    async def receive_json(self, kind: None = None) -> Any: ...
+
+    @overload
+    async def receive_json(self, kind: type[T]) -> T: ...
+
+    async def receive_json(self, kind: type[Any] | None = None) -> Any:
+        """The value of the next message, which is JSON; with `kind`, a model of pydantic or a Struct of msgspec, an object of it.
+
+        BadMessage if it is not; an app that does not catch it leaves the connection to be closed with 1007. Else like receive().
+        """
+        return from_json(await self.receive(), kind)
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Messages until the connection is over, for any reason."""
@@ -146,6 +162,9 @@ class CoroutineSession:
         error = None if task.cancelled() else task.exception()
         if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
             return True
+        if isinstance(error, BadMessage):
+            connection.close(INVALID_PAYLOAD, "bad message")
+            return False
         self._app.failed(connection, doing, error)
         connection.close(INTERNAL_ERROR, "internal error")
         return False

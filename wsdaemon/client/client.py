@@ -560,3 +560,9 @@ class Inside:
 
     def failed(self, error: BaseException) -> None:
         self._client.failed(error)
+
+
+def transport_of(client: WebSocketClient) -> Any:
+    """The loop's transport of the open connection, for tests that misuse it; None while there is none."""
+    wire = None if client._life is None else client._life.wire
+    return None if wire is None else wire.writer.native

@@ -10,6 +10,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .closing import NORMAL, ConnectionClosed, checked_code
+from .typed_messages import to_json
 
 if TYPE_CHECKING:
     from .handshake import Handshake, Headers, Peer
@@ -334,6 +335,10 @@ class Connection:
         if isinstance(message, bytes):
             return self._writer.send_payload(message, False) or READY
         return self._writer.send_payload(*payload_of(message)) or READY
+
+    def send_json(self, value: object) -> Awaitable[None]:
+        """Send a value as JSON text, or a model of pydantic or msgspec; otherwise like send(). TypeError or ValueError without JSON."""
+        return self.send(to_json(value))
 
     def send_payload(self, payload: bytes, text: bool) -> Awaitable[None]:
         """Like send(), for a payload that is UTF-8 already if `text`: it is neither copied nor checked again."""

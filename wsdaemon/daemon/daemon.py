@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,9 +40,11 @@ class Daemon:
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
         directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, shared: Shared | None = None,
+        before: Sequence[Step] = (),
     ) -> None:  # fmt: skip
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
-        `sockets` are by default bound here. `shared`: the parts that several workers share."""
+        `sockets` are by default bound here. `shared`: the parts that several workers share.
+        `before` are parts that start before all others."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
@@ -55,7 +57,7 @@ class Daemon:
             assemble, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
             calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
-        self.started, self.drop = list[Step](), self.connections.abort_all
+        self.started, self.before, self.drop = list[Step](), before, self.connections.abort_all
         self.operations, self.since = operations_of(self), time.time()
 
     def open(self) -> None:
@@ -67,7 +69,7 @@ class Daemon:
     async def start(self, accept: bool = True) -> None:
         """Start the parts in their order, the listeners last. If one fails, those that run are stopped and no socket stays open."""
         watchdog = Watchdog(self.notifier, watchdog_interval(self._environ, os.getpid()), self._status)
-        self.started = await start_in_order([watchdog, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
+        self.started = await start_in_order([watchdog, *self.before, *self.assembly.parts], self.settings.daemon.start_timeout, self.close)
         if accept:
             self.begin()  # in the same turn of the loop: no client comes in between
 

@@ -146,7 +146,7 @@ class Reload:
 
 def _swap(daemon: Daemon, settings: Settings, assembly: Assembly) -> None:
     listening = [step for step in daemon.started if step is assembly.listening]
-    daemon.started = [daemon.started[0], *assembly.parts, *listening]
+    daemon.started = [daemon.started[0], *daemon.before, *assembly.parts, *listening]
     daemon.settings, daemon.assembly = settings, assembly
     daemon.reload = assembly.reload
     daemon.mounts, daemon.listeners = assembly.mounts, assembly.listeners
