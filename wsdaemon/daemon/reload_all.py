@@ -150,7 +150,9 @@ class ReloadOfAll:
         await self._ask(children, "commit", settings)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_SECONDS
-        while loop.time() < deadline and any(keeper.child in replaced for keeper in supervised.generation.workers):
+        while any(keeper.child in replaced for keeper in supervised.generation.workers):
+            if loop.time() >= deadline:  # it drains; no newcomer gets to it
+                return
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _ask(
