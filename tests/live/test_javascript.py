@@ -25,6 +25,9 @@ MAX_GZIPPED_BYTES = 4096
 SECRET = "0123456789abcdef0123456789abcdef"
 
 SETTINGS = """
+[daemon]
+drain_retry = 50ms-500ms
+drain_grace = 1s
 [listener:web]
 address = tcp:0:interface=127.0.0.1
 [defaults]
