@@ -62,6 +62,17 @@ def test_the_status_is_the_answers(answer: dict[str, Any], status: Exit, text: s
         assert (ended.exit_code, ended.stdout, ended.stderr) == (status, "", text)
 
 
+def test_results_that_progress_has_told_are_not_told_again(tmp_path: Path) -> None:
+    change = "[logging] level: info > debug"
+    answer: list[dict[str, Any]] = [{"line": change}, {"status": 0, "changes": [change], "restart": ["[daemon] workers"]}]
+    with control_server(tmp_path / "s", lambda request: answer):
+        ended = CliRunner().invoke(cli, ["reload", "--dry-run", "--control", str(tmp_path / "s")])
+        assert ended.stdout == "[logging] level: info > debug\nrestart: [daemon] workers\n"
+    (tmp_path / "s").unlink()
+    with control_server(tmp_path / "s", lambda request: [{"status": 0, "changes": []}]):
+        assert CliRunner().invoke(cli, ["reload", "--control", str(tmp_path / "s")]).stdout == "changes: none\n"
+
+
 def test_the_file_names_the_socket_even_if_it_has_problems(tmp_path: Path) -> None:
     file = write(tmp_path, "unix:control.sock", "no_such_key = 1\n")
     assert control_paths(file, None) == [tmp_path / "control.sock"]

@@ -17,7 +17,7 @@ from tests.support.inside import until
 from tests.support.links import End, ShiftedLoop, run
 from wsdaemon.daemon.heartbeats import Heartbeats, SlotState
 from wsdaemon.daemon.hub import Hub
-from wsdaemon.hub import protocol
+from wsdaemon.hub import predecessor, protocol
 from wsdaemon.hub.protocol import HELLO, WELCOME, Hello, frame
 
 
@@ -159,7 +159,9 @@ def test_the_hub_loads_neither_autobahn_nor_tls_nor_prometheus(tmp_path: Path) -
     assert not loaded & {"autobahn", "txaio", "prometheus_client", "OpenSSL", "cryptography", "h11", "jwt", "redis"}
 
 
-def test_a_hub_gives_its_order_to_the_hub_of_the_next_generation(page: int) -> None:
+def test_a_hub_gives_its_order_to_the_hub_of_the_next_generation(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predecessor, "PAUSE_SECONDS", 60.0)  # however slow the machine is
+
     async def work(loop: ShiftedLoop) -> None:
         (mine, yours), (ours, theirs), (later, passed) = socket.socketpair(), socket.socketpair(), socket.socketpair()
         former: Any = FakeChild(page, {"worker:1": theirs.detach()})

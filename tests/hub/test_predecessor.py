@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,10 +14,19 @@ from tests.support.links import End, ShiftedLoop, run
 from tests.support.succession import HubInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
 from wsdaemon.hub import predecessor as module
-from wsdaemon.hub import succession
-from wsdaemon.hub.predecessor import AHEAD_BYTES, PAUSE_SECONDS, Predecessor, SuccessionStage
+from wsdaemon.hub import room_server, succession
+from wsdaemon.hub.predecessor import AHEAD_BYTES, Predecessor, SuccessionStage
 from wsdaemon.hub.protocol import frame
 from wsdaemon.hub.succession import CAUGHT_UP, HELLO, OWN, PART_BYTES, READY, ROOM, SWITCH, UNWELCOME, WELCOME
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patience() -> Iterator[None]:
+    """The limits pass when the clock of a test is moved, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAUSE_SECONDS", 30.0)
+        patch.setattr(room_server, "GATHERING_SECONDS", 30.0)
+        yield
 
 
 class Bare:
@@ -83,9 +93,9 @@ def test_while_publications_pause_none_is_taken_and_afterwards_all_are() -> None
         assert order is not None
         assert not answer.done()
         assert order.history("a", None, 1, False).offset == 0
-        loop.shift += PAUSE_SECONDS
+        loop.shift += module.PAUSE_SECONDS
         await until(lambda: bare.ends)
-        assert bare.ends == [f"the switch has taken longer than {PAUSE_SECONDS:g} s"]
+        assert bare.ends == [f"the switch has taken longer than {module.PAUSE_SECONDS:g} s"]
         await until(answer.done)
         assert answer.result().offset == 1
         assert bare.other.bodies(OWN) == []
@@ -146,7 +156,7 @@ def test_a_worker_that_is_attached_during_the_pause_waits_too() -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         assert not late.client.is_there
-        loop.shift += PAUSE_SECONDS
+        loop.shift += module.PAUSE_SECONDS
         await until(lambda: late.client.is_there)
         late.close()
         bare.close()
@@ -155,7 +165,7 @@ def test_a_worker_that_is_attached_during_the_pause_waits_too() -> None:
 
 
 def test_a_big_history_leaves_in_parts_and_only_as_fast_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(module, "TURN_SECONDS", 30.0)
 
     async def work(loop: ShiftedLoop) -> None:
         bare = Bare(loop, Limits(history=2000, history_bytes=1 << 30))

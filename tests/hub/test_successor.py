@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,13 +16,24 @@ from tests.support.links import End, ShiftedLoop, run
 from tests.support.succession import EVERYONE, HubInMemory, SuccessionInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Published
+from wsdaemon.hub import predecessor, room_server
 from wsdaemon.hub.client import HubAway
 from wsdaemon.hub.protocol import frame
-from wsdaemon.hub.shared import GATHERING_SECONDS
 from wsdaemon.hub.succession import UNWELCOME
 from wsdaemon.hub.successor import FORMER_SECONDS, Successor
 
 ROOMS = ("a", "b", "c")
+
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patience() -> Iterator[None]:
+    """The limits pass when the clock of a test is moved, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predecessor, "PAUSE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(room_server, "GATHERING_SECONDS", PATIENCE_SECONDS)
+        yield
 
 
 class World:
@@ -258,7 +270,7 @@ def test_publications_wait_for_the_workers_of_the_former_hub_but_not_for_ever() 
         await until(lambda: one.broker.connected)
         await world.turn(50)
         assert not world.sent[0][3].done()
-        world.loop.shift += GATHERING_SECONDS
+        world.loop.shift += PATIENCE_SECONDS
         await world.answered()
         await until(lambda: one.members["ada"].given["a"] == [b"0 in a"])
         assert not one.members["ada"].breaks

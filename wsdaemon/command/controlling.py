@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,19 @@ def _is_forbidden(failure: ControlError | None) -> bool:
 
 
 def carry_out(config: str | None, control: str | None, json_output: bool, command: str, **arguments: object) -> int:
-    """One operation: its progress and its problems are printed; the exit status is the answer's."""
-    outcome = tell(config, control, command, arguments, (lambda line: click.echo(line, err=True)) if json_output else click.echo)
+    """One operation: its progress, its results and its problems are printed; the exit status is the answer's."""
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        click.echo(line, err=json_output)
+
+    outcome = tell(config, control, command, arguments, say)
     if json_output:
         print_json({"status": outcome.status, "problems": list(outcome.problems), **outcome.result})
     else:
-        for name, value in outcome.result.items():
-            click.echo(f"{name.replace('_', ' ')}: {value if isinstance(value, str | int | float) else json.dumps(value)}")
+        for line in _result_lines(outcome.result, said):
+            click.echo(line)
     for problem in outcome.problems:
         click.echo(f"wsdaemon: {problem}", err=True)
     if outcome.status == BUSY:
@@ -85,6 +91,18 @@ def carry_out(config: str | None, control: str | None, json_output: bool, comman
             click.echo("wsdaemon: the daemon is busy with another operation", err=True)
         return Exit.BUSY
     return Exit.DONE if outcome.status == DONE else Exit.FAILED
+
+
+def _result_lines(result: Mapping[str, Any], said: Container[str]) -> Iterator[str]:
+    """The results as lines, without entries that the lines of progress have told already."""
+    for name, value in result.items():
+        title = name.replace("_", " ")
+        if isinstance(value, list):
+            yield from (f"{title}: {each}" for each in value if str(each) not in said)
+            if not value:
+                yield f"{title}: none"
+        else:
+            yield f"{title}: {json.dumps(value) if isinstance(value, dict) else value}"
 
 
 @click.command("reload")

@@ -31,7 +31,7 @@ SIZES = tuple(1 << power for power in range(30, 9, -1))
 ANSWER_SECONDS = 2.0
 """How long a server may take to refuse the head of a frame."""
 
-LIST_SECONDS = 10.0
+LIST_SECONDS = 30.0
 """How long a new connection may take to be among those of the admin pages."""
 
 Headers = Sequence[tuple[str, str]]

@@ -21,7 +21,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FRAME_BYTES = 1 << 20
 """The largest frame of the server that is read; a longer one ends the connection."""
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 
 PING, PONG, CLOSE = 9, 10, 8
 
