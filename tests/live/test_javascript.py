@@ -26,8 +26,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 SETTINGS = """
 [daemon]
-drain_retry = 50ms-500ms
-drain_grace = 1s
+drain_retry = 1s-2s
+drain_grace = 0
 [listener:web]
 address = tcp:0:interface=127.0.0.1
 [defaults]
