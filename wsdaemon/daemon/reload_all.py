@@ -135,9 +135,11 @@ class ReloadOfAll:
         supervised = self._supervised
         before = supervised.settings
         supervised.go_on_with(settings, text, added)
+        replaced = []
         for keeper in supervised.generation.workers:
             child = keeper.child
             if child is not None and child not in children:  # it began with the settings of before
+                replaced.append(child)
                 if keeper.ready:
                     child.channel.send("stop")
                 else:
@@ -146,6 +148,12 @@ class ReloadOfAll:
         if hub is not None and before.logging != settings.logging:
             hub.channel.send("levels", level=settings.logging.level, levels=dict(settings.logging.levels))
         await self._ask(children, "commit", settings)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_SECONDS
+        while any(keeper.child in replaced for keeper in supervised.generation.workers):
+            if loop.time() >= deadline:  # it drains; no newcomer gets to it
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _ask(
         self, children: Sequence[LaunchedChild], kind: str, settings: Settings, descriptors: Sequence[int] = (), **fields: Any
