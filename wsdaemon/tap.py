@@ -208,7 +208,7 @@ class DaemonService(Service):
         pidfile = self._twistd.get("pidfile")
         flush = (lambda: None) if self._log is None else self._log.flush
         path = str(Path(pidfile).absolute()) if pidfile else ""
-        supervisor.allow_upgrades(Reexecution(supervisor, control, path, flush).run, self._options.signals)
+        supervisor.allow_upgrades(Reexecution(supervisor, control, path, flush, self._options.signals).run, self._options.signals)
 
     def _end(self, reactor: Any, reason: str) -> None:
         """A worker does not start any more: stop the others, and end with status 1."""

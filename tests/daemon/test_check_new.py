@@ -31,6 +31,8 @@ def test_the_sockets_that_the_daemon_has_are_not_bound_once_more(tmp_path: Path)
         (TEXT.replace("workers = 2", "wokers = 2"), "unknown key; did you mean workers?"),
         (TEXT.replace("workers = 2", "workers ="), "workers is empty now: restart the daemon"),
         (TEXT.replace("/run/ws.sock", "/tmp/other.sock"), "an upgrade keeps the listening sockets as they are"),
+        (TEXT.replace("workers = 2", "workers = 2\ncontrol = none"), "[daemon] control has changed, and an upgrade keeps"),
+        (TEXT + "[logging]\ndestination = /run/other.log\n", "[logging] destination has changed, and an upgrade keeps"),
     ],
 )
 def test_each_problem_has_its_line(tmp_path: Path, text: str, expected: str) -> None:

@@ -169,3 +169,15 @@ def test_the_commands_take_seconds_or_a_duration_and_resume_takes_them_back() ->
     assert called == [None, 120.0, 1.5, "resume"]
     assert answers[0] == {"status": 0, "problems": [], "connections": 7}
     assert answers[3] == {"status": 1, "problems": ["over = soon: expected a duration such as 500ms, 30s or 5m, or 0"]}
+
+
+def test_nothing_makes_a_daemon_ready_again_that_drains_to_stop() -> None:
+    with Loop() as loop:
+        step = leaving(loop, Connections(), settings(), Systemd())
+        task = loop.create_task(step.grace())
+        loop.settle()
+        step.resume()
+        assert step.state() is State.DRAINING
+        step.drain()
+        assert step.state() is State.DRAINING
+        task.cancel()

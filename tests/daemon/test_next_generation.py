@@ -15,7 +15,9 @@ from wsdaemon.daemon.heartbeats import SlotState
 from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Plan
 from wsdaemon.daemon.next_generation import NextGeneration
 from wsdaemon.daemon.parts import State
+from wsdaemon.daemon.signals import Signals
 from wsdaemon.daemon.supervisor import LOOK_SECONDS, SWITCH_SECONDS
+from wsdaemon.ops.control import BUSY
 
 
 class Upgraded(House):
@@ -171,3 +173,120 @@ def test_sigterm_while_the_former_drains_ends_both(house: Upgraded) -> None:
     house.end(*house.old[1:], *house.new[1:])
     house.end(house.old[0], house.new[0])
     assert task.done() and house.supervisor.state is State.STOPPED
+
+
+def failed(house: Upgraded) -> str:
+    """The only problem of the upgrade, which was taken back."""
+    house.loop.advance(LOOK_SECONDS)
+    house.loop.advance(LOOK_SECONDS)
+    [answer] = house.answers
+    assert answer["status"] == 1 and house.supervisor.generation.number == 1 and house.supervisor._coming is None
+    assert not house.failures and house.supervisor.state is State.READY, "the daemon goes on"
+    [problem] = answer["problems"]
+    return str(problem)
+
+
+def test_other_operations_are_refused_until_the_former_has_ended(house: Upgraded) -> None:
+    def ask(command: str) -> Any:
+        return house.run(house.supervisor.operations.run(command, {}, lambda line: None)).result()
+
+    assert ask("drain") == {"status": BUSY, "problems": ["busy: upgrade is under way"]}
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    assert ask("resume")["status"] == BUSY
+    house.end(house.old[1], house.old[2])
+    house.end(house.old[0])
+    assert ask("resume")["status"] == 0
+
+
+def test_sigusr2_that_is_refused_is_logged(house: Upgraded) -> None:
+    signals = Signals()
+
+    async def reexecute(arguments: Mapping[str, Any], say: Any) -> Mapping[str, Any]:
+        pytest.fail("an upgrade is under way")
+
+    house.supervisor.allow_upgrades(reexecute, signals)
+    assert signals.upgrade is not None
+    with capturedLogs() as events:
+        signals.upgrade()
+        house.loop.settle()
+    assert [formatEvent(event) for event in events] == ["SIGUSR2: busy: upgrade is under way"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_child_that_ends_after_it_was_ready_ends_the_upgrade(house: Upgraded, number: int) -> None:
+    house.new_is_ready(0, 1)
+    house.new[number].process.returncode = 1
+    assert failed(house) == f"{house.new[number].name} was ready, and then ended with status 1"
+    assert len(house.started) == 6, "it is not started again"
+
+
+def test_a_child_that_ends_during_the_switch_ends_the_upgrade(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    house.new[2].process.returncode = 1
+    assert "worker 2 was ready, and then ended with status 1" in failed(house)
+
+
+def test_the_verdict_of_a_hub_before_the_switch_counts(house: Upgraded) -> None:
+    coming = house.supervisor._coming
+    assert coming is not None
+    child: Any = house.new[0]
+    house.supervisor._received(coming[0], child, {"kind": "succession", "owner": False, "reason": "the former hub has ended"}, ())
+    house.new_is_ready(0, 1, 2)
+    assert failed(house) == "the new hub has not taken over the rooms: the former hub has ended"
+
+
+def test_a_former_hub_that_is_being_started_again_ends_the_upgrade(house: Upgraded) -> None:
+    house.supervisor.generation.hub.child = None
+    house.new_is_ready(0, 1, 2)
+    assert failed(house) == "the former hub has ended and is started again"
+
+
+def test_a_fault_takes_the_new_generation_back_and_is_answered(house: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def break_down(new: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(house.supervisor, "switch_order", break_down)
+    house.new_is_ready(0, 1, 2)
+    assert failed(house) == "OSError: [Errno 24] Too many open files"
+    assert all(each.process.returncode is not None for each in house.new)
+
+
+def test_a_generation_that_cannot_even_begin_is_answered(house: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = house.supervisor._coming[1]  # type: ignore[index]
+    house.run(house.supervisor.take_back())
+    house.loop.advance(LOOK_SECONDS)
+    house.loop.advance(LOOK_SECONDS)
+
+    def refuse(*told: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(house.supervisor, "_make_generation", refuse)
+    house.run(NextGeneration(house.supervisor, plan, house.answers.append).run())
+    assert failed(house) == "OSError: [Errno 24] Too many open files"
+
+
+def test_workers_without_a_link_to_the_new_hub_do_not_take_the_order_back(house: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(former: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(house.supervisor._coming[0], "link_workers_of", refuse)  # type: ignore[index]
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    assert house.supervisor.generation.number == 2 and house.answers[0]["status"] == 0
+
+
+def test_a_child_that_ends_right_after_the_switch_is_started_again(house: Upgraded) -> None:
+    coming = house.supervisor._coming
+    assert coming is not None
+    house.new_is_ready(0, 1, 2)
+    house.supervisor._owner.set_result("")  # type: ignore[union-attr]
+    coming[0].workers[0].child = None
+    house.supervisor._gave_up(coming[0], "worker 1 was ready, and then ended")
+    house.loop.settle()
+    assert house.supervisor.generation.number == 2 and house.started[-1].name == "worker 1" and not house.failures
+
+
+def test_a_child_of_the_serving_generation_that_starts_no_more_ends_the_daemon(house: Upgraded) -> None:
+    house.supervisor._gave_up(house.supervisor.generation, "worker 1 did not start")
+    assert house.failures == ["worker 1 did not start"]

@@ -180,3 +180,27 @@ def test_a_channel_that_cannot_be_opened_ends_the_start(reactor: Any) -> None:
     with pytest.raises(StartError):
         process.open()
     assert served.calls == ["open", "close"]
+
+
+def test_sigterm_ends_the_operation_under_way_before_the_grace(reactor: Any) -> None:
+    served, signals = Served(), Signals()
+    channel: Any = Channel(served.calls)
+    process = Process(served, reactor, signals, own_process=False, control=channel)
+    process.open()
+    process.start()
+
+    async def main() -> dict[str, Any]:
+        async def last(arguments: object, say: object) -> dict[str, Any]:
+            await asyncio.get_running_loop().create_future()
+            return {}
+
+        channel.operations.add("upgrade", last)
+        asked = asyncio.ensure_future(channel.operations.run("upgrade", {}, lambda line: None))
+        await asyncio.sleep(0)
+        process._leave()
+        answer: dict[str, Any] = await asyncio.wait_for(asked, 30)
+        return answer
+
+    assert process.loop.run_until_complete(main())["problems"] == ["the daemon stops"]
+    assert served.calls[-1] == "leave", "and the grace goes on"
+    process.loop.run_until_complete(process.stop().asFuture(process.loop))

@@ -16,6 +16,7 @@ from tests.support.fakes import Loop
 from wsdaemon.daemon import reexecution
 from wsdaemon.daemon.control import OperationFailed
 from wsdaemon.daemon.reexecution import HELD_SIGNALS, Reexecution, found_problems, fresh_command
+from wsdaemon.daemon.signals import Signals
 from wsdaemon.daemon.supervisor_state import SupervisorState
 
 
@@ -28,6 +29,10 @@ class Supervisor:
         self.descriptors = descriptors
         self.failed: list[str] = []
         self.busy = False
+        self.notifier, self.signs = self, 0
+
+    def watchdog(self) -> None:
+        self.signs += 1
 
     def check_upgradable(self) -> None:
         if self.busy:
@@ -49,12 +54,12 @@ def world(tmp_path: Path) -> Any:
     return Supervisor(tmp_path, {})
 
 
-def run(world: Supervisor) -> Any:
+def run(world: Supervisor, signals: Signals | None = None) -> Any:
     """The upgrade until it fails; its exception."""
     supervisor: Any = world
     control: Any = None
     with Loop() as loop:
-        task = loop.create_task(Reexecution(supervisor, control, "/run/ws.pid", lambda: None).run({}, lambda line: None))
+        task = loop.create_task(Reexecution(supervisor, control, "/run/ws.pid", lambda: None, signals or Signals()).run({}, lambda line: None))
         loop.settle()
         return task.exception()
 
@@ -73,6 +78,7 @@ def test_the_new_program_gets_all_descriptors_and_no_signal_is_lost(world: Super
     seen: list[Any] = []
 
     def execve(program: str, line: list[str], environ: dict[str, str]) -> None:
+        assert world.signs == 1, "systemd hears of the daemon before the new program needs its time"
         assert os.get_inheritable(reading) and "LISTEN_FDS" not in environ
         seen.append((program, line[-1], signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= HELD_SIGNALS))
         raise OSError(8, "Exec format error")
@@ -86,6 +92,15 @@ def test_the_new_program_gets_all_descriptors_and_no_signal_is_lost(world: Super
     assert not HELD_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ())
     os.close(reading)
     os.close(writing)
+
+
+def test_a_stop_that_the_loop_has_not_heard_of_wins(world: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch)
+    monkeypatch.setattr(os, "execve", lambda *told: pytest.fail("the new program would never hear of the signal"))
+    signals = Signals()
+    signals._stop_asked(signal.SIGTERM, None)
+    assert str(run(world, signals)) == "the daemon stops"
+    assert not HELD_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_settings_file_that_is_gone_is_told(world: Supervisor) -> None:

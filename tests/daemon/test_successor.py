@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from twisted.logger import capturedLogs
+
+from tests.daemon.test_supervisor_state import STATE
+from wsdaemon.daemon import successor
+from wsdaemon.daemon.parts import StartError
 from wsdaemon.daemon.sockets import Bound, LeftSocket
-from wsdaemon.daemon.successor import Asker, bound_again
+from wsdaemon.daemon.successor import Asker, NewProgram, bound_again
 
 
 def test_the_client_that_asked_the_former_program_gets_its_answer() -> None:
@@ -39,3 +47,21 @@ def test_a_socket_of_before_removes_its_own_file_and_no_other(tmp_path: Path) ->
     mine = LeftSocket(address="", path=path, file=Bound(other, path).file)
     bound_again(other.detach(), mine).close()
     assert not Path(path).exists()
+
+
+def test_files_that_cannot_be_read_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(settings: object) -> None:
+        raise StartError("key.pem: Permission denied", "more")
+
+    monkeypatch.setattr(successor, "take_files", refuse)
+    client, ours = socket.socketpair()
+    logged: list[tuple[str, str]] = []
+    program: Any = NewProgram.__new__(NewProgram)
+    program._new, program._problem, program._state = object(), None, STATE
+    program._asker = Asker(ours.detach())
+    program.supervisor = SimpleNamespace(log_failed_upgrade=lambda first, rest: logged.append((first, rest)))
+    with capturedLogs() as events:
+        program._begin()
+    with client:
+        assert json.loads(client.makefile().read()) == {"status": 1, "problems": ["key.pem: Permission denied\nmore"]}
+    assert logged == [("key.pem: Permission denied", "more")] and len(events) == 1

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.fakes import Loop
 from wsdaemon.daemon import heartbeats, supervisor
+from wsdaemon.daemon.control import OperationFailed
 from wsdaemon.daemon.heartbeats import SlotState
 from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Manifest
 from wsdaemon.daemon.parts import StartError, State
@@ -390,3 +391,12 @@ def test_a_drain_without_a_stop_is_the_workers_to_do(house: House) -> None:
     assert house.latest(1).channel.sent[-1] == "resume"
     task = house.run(house.supervisor.leave())
     assert task.done(), "there is no admin page to tell a balancer"
+
+
+@pytest.mark.parametrize("state", [State.DRAINING, State.STARTING])
+def test_a_supervisor_that_is_not_ready_leaves_no_state_to_a_next_program(house: House, state: State) -> None:
+    house.start()
+    house.supervisor.state = state
+    control: Any = None
+    with pytest.raises(OperationFailed, match=f"the daemon is {state.value}"):
+        house.supervisor.leave_state("", control, "")

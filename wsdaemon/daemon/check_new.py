@@ -15,11 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..settings.addresses import Address
+from ..settings.model import Settings
 from .inheritance import InheritanceError
 from .sockets import Bound, LeftSocket, SocketSource, wanted_sockets
 from .supervisor_state import SupervisorState
 
 ANOTHER_ADDRESS = "an upgrade keeps the listening sockets as they are: reload or restart the daemon for another address"
+
+
+ANOTHER_CONTROL = "[daemon] control has changed, and an upgrade keeps the control channel as it is: restart the daemon for another one"
+ANOTHER_LOG = "[logging] destination has changed, and an upgrade keeps the log as it is: restart the daemon for another one"
 
 
 class Held:
@@ -49,7 +54,24 @@ def problems_of(state: SupervisorState) -> list[str]:
     wanted = {section: str(address) for section, address, _ in wanted_sockets(settings)}
     if wanted != {section: left.address for section, left in state.sockets.items()}:
         return [f"{settings.source}: {ANOTHER_ADDRESS}"]
+    if changed := kept_settings(state, settings):
+        return [f"{settings.source}: {line}" for line in changed]
     return [str(problem) for problem in problems_with(settings, Path(state.directory), Held(state.sockets, Trial()))]
+
+
+def kept_settings(state: SupervisorState, settings: Settings) -> list[str]:
+    """A line for each setting that has changed although an upgrade cannot change it."""
+    old, _ = state.read_settings(state.settings)
+    if old is None:  # the new code does not know the old form any more
+        return []
+    return [
+        line
+        for line, changed in (
+            (ANOTHER_CONTROL, old.daemon.control != settings.daemon.control),
+            (ANOTHER_LOG, old.logging.destination != settings.logging.destination),
+        )
+        if changed
+    ]
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ class Operations:
         """`state`: the state of the daemon in one word. Until it is ready, and while it stops, it can only be looked at."""
         self._state = state
         self._table: dict[str, tuple[Operation, bool]] = {}
-        self._running: asyncio.Task[Mapping[str, Any]] | None = None
+        self._running: asyncio.Task[Any] | None = None
         self._name = ""
 
     def add(self, name: str, operation: Operation, *, looks: bool = False) -> None:
@@ -103,8 +103,19 @@ class Operations:
         else:
             return {"status": DONE, "problems": [], **result}
 
-    def _over(self, task: asyncio.Task[Mapping[str, Any]]) -> None:
-        self._running = None
+    def occupy(self, name: str, task: asyncio.Task[Any]) -> None:
+        """An operation that the program before has begun: until `task` ends, others are refused as busy."""
+        self._running, self._name = task, name
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        if self._running is task:
+            self._running = None
+
+    def end(self) -> None:
+        """The daemon stops soon: end the operation under way."""
+        if self._running is not None:
+            self._running.cancel()
 
     async def cancel(self) -> None:
         """The daemon stops: end the operation under way, and wait until it has undone its work."""

@@ -98,14 +98,19 @@ class Daemon:
 
 def operations_of(daemon: Daemon) -> Operations:
     """The operator's commands to a daemon, with `status` as the first."""
-    operations = Operations(lambda: daemon.state.value)
+    operations = Operations(lambda: shown_state(daemon).value)
     operations.add("status", partial(status_of, daemon), looks=True)
     add_drain(operations, lambda: daemon.assembly.leaving)
     return operations
 
 
+def shown_state(daemon: Daemon) -> State:
+    """The state as readiness tells it, and before open() that of the daemon."""
+    return daemon.state if daemon.state is not State.READY else daemon.assembly.leaving.state()
+
+
 async def status_of(daemon: Daemon, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """The answer of a daemon of one process."""
     ports = [listener.port for listener in daemon.listeners]
-    state, connections = daemon.assembly.leaving.state().value, len(daemon.connections)
+    state, connections = shown_state(daemon).value, len(daemon.connections)
     return describe(daemon.settings, state=state, since=daemon.since, ports=ports, connections=connections)

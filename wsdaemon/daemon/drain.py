@@ -91,14 +91,17 @@ class Leaving:
         Returns their number. Newcomers are served, and stay.
         """
         self.resume()
-        self._shown = State.DRAINED
+        if self._shown is not State.DRAINING:
+            self._shown = State.DRAINED
         present, seconds = list(self._connections), self._over if over is None else over
         log.info("draining without a stop: {count} connections to close over {seconds:g} s", count=len(present), seconds=seconds)
         self._closing = asyncio.get_running_loop().create_task(close_evenly(present, seconds, self._ending))
         return len(present)
 
     def resume(self) -> None:
-        """Be ready again. A connection that drain() has not closed yet stays."""
+        """Be ready again. A connection that drain() has not closed yet stays. Does nothing once the daemon drains to stop."""
+        if self._shown is State.DRAINING:
+            return
         if self._shown is not State.READY:
             log.info("the drain is over: ready again")
         self._shown = State.READY

@@ -66,7 +66,7 @@ class Keeper:
         self.later = False
         """Whether the daemon was ready already."""
         self.attempts = FAILED_STARTS
-        """Failed starts in a row after which the keeper gives up."""
+        """Failed starts in a row after which the keeper gives up. With 1 it gives up at the end of a child that was ready, too."""
         self._loop = loop
         self._launch, self._ready, self._lost, self._gave_up = launch, ready, lost, gave_up
         self._failures = 0
@@ -135,6 +135,8 @@ class Keeper:
             self._finish()
         elif child.ready_since is None:
             self._did_not_start(child.reason or f"it {child.how_it_ended()}", child)
+        elif self.attempts == 1:
+            self._gave_up(f"{self.name} was ready, and then {child.how_it_ended()}")
         else:
             lived = self._loop.time() - child.ready_since
             self._deaths = 0 if lived >= LONG_LIFE_SECONDS else self._deaths + 1

@@ -35,8 +35,8 @@ class NextGeneration:
     async def run(self) -> None:
         """Until the former generation has ended, or the new one is taken back. If it is cancelled, the new one is taken back too."""
         supervisor, former = self._supervisor, self._supervisor.generation
-        new = supervisor.begin_generation(self._plan)
         try:
+            new = supervisor.begin_generation(self._plan)
             await supervisor.until_ready(new)
             await supervisor.switch_order(new)
         except StartError as error:
@@ -45,6 +45,10 @@ class NextGeneration:
         except asyncio.CancelledError:
             await self._take_back("the daemon stops")
             raise
+        except Exception as error:
+            log.failure("a fault in the second half of an upgrade")
+            await self._take_back(f"{type(error).__name__}: {error}")
+            return
         connections = former.heartbeats.connections
         supervisor.change_generation(self._plan)
         log.info(

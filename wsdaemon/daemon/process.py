@@ -136,6 +136,9 @@ class Process:
             self._reloading = None
 
     def _leave(self) -> None:
+        """SIGTERM. The operation under way ends at once: an upgrade would replace this program, which knows of the stop."""
+        if self._control is not None:
+            self._control.operations.end()
         self._leaving = self.loop.create_task(self._served.leave())
         self._leaving.add_done_callback(lambda leaving: stop_reactor(self._reactor))
 

@@ -46,12 +46,15 @@ log = Logger(namespace="wsdaemon.supervisor")
 class Reexecution:
     """Carries out the command `upgrade` until the new program runs."""
 
-    def __init__(self, supervisor: Supervisor, control: ControlSocket, pidfile: str, flush_log: Callable[[], object]) -> None:
-        """`pidfile` is an absolute path; empty if there is none."""
+    def __init__(
+        self, supervisor: Supervisor, control: ControlSocket, pidfile: str, flush_log: Callable[[], object], signals: Signals
+    ) -> None:  # fmt: skip
+        """`pidfile` is an absolute path; empty if there is none. `signals` are those of this process."""
         self._supervisor = supervisor
         self._control = control
         self._pidfile = pidfile
         self._flush_log = flush_log
+        self._signals = signals
 
     async def run(self, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
         """OperationFailed with every reason, and then everything goes on as before. Does not return otherwise."""
@@ -102,7 +105,7 @@ class Reexecution:
             raise OperationFailed(*problems)
 
     def _execute(self, text: str) -> NoReturn:
-        """Become the new program. OperationFailed if the system refuses."""
+        """Become the new program. OperationFailed if the system refuses, or if the daemon is to stop."""
         state = self._supervisor.leave_state(text, self._control, self._pidfile)
         memory = state.write()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")} | {VARIABLE: str(memory)}
@@ -111,15 +114,18 @@ class Reexecution:
         self._flush_log()
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         try:
+            if self._signals.stopping:  # the new program could not know of a signal that has arrived here
+                raise OperationFailed("the daemon stops")
             for descriptor in kept:
                 os.set_inheritable(descriptor, True)
+            self._supervisor.notifier.watchdog()  # the new program takes a while until its first sign of life
             os.execve(sys.executable, fresh_command("wsdaemon.daemon.successor"), environ)  # noqa: S606 - our own module
         except OSError as error:
+            raise OperationFailed(f"the system cannot start {sys.executable}: {error.strerror}") from error
+        finally:  # the daemon goes on
             for descriptor in kept:
                 os.set_inheritable(descriptor, False)
             os.close(memory)
-            raise OperationFailed(f"the system cannot start {sys.executable}: {error.strerror}") from error
-        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
 
 

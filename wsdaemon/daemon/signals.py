@@ -66,6 +66,11 @@ class Signals:
         for number, handler in handlers.items():
             self._before.setdefault(number, signal.signal(number, handler))
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has asked for a stop, also if the loop has not heard of it yet."""
+        return self._stops > 0
+
     def uninstall(self) -> None:
         """Put back the handlers that were there before the first install()."""
         for number, handler in self._before.items():

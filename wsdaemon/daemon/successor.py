@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.logger import globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.reflect import namedAny
 
 from ..ops.log_standard import connect
@@ -35,6 +35,9 @@ from .title import name_process
 
 ANSWER_SECONDS: Final = 1.0
 """How long the client that asked for the upgrade may keep its answer waiting."""
+
+log = Logger(namespace="wsdaemon.supervisor")
+
 
 class Asker:
     """The client of the control channel that asked the former program for the upgrade. Without one, answers go nowhere."""
@@ -77,7 +80,7 @@ class NewProgram:
         self.supervisor = Supervisor(settings, self._loop, self._heritage, failed=self._end, left=state)
         self.control = ControlChannel(self._take_control, self.supervisor.operations, self._loop)
         flush = (lambda: None) if self._log is None else self._log.flush
-        self.supervisor.allow_upgrades(Reexecution(self.supervisor, self.control, state.pidfile, flush).run, signals)
+        self.supervisor.allow_upgrades(Reexecution(self.supervisor, self.control, state.pidfile, flush, signals).run, signals)
         reopen = (lambda: True) if self._log is None else self._log.reopen
         self.process = Process(
             self.supervisor, reactor, signals, reopen_log=partial(self.supervisor.reopen_for_all, reopen), control=self.control
@@ -100,7 +103,13 @@ class NewProgram:
             self.supervisor.log_failed_upgrade(*str(self._problem).partition("\n")[::2])
             self._asker.answer({"status": 1, "problems": OperationFailed(self._problem).problems})
             return
-        files = {**self._state.files, **take_files(self._new)}
+        try:
+            files = {**self._state.files, **take_files(self._new)}
+        except Exception as error:
+            log.failure("the second half of the upgrade cannot begin")
+            self.supervisor.log_failed_upgrade(*str(error).partition("\n")[::2])
+            self._asker.answer({"status": 1, "problems": OperationFailed(error).problems})
+            return
         plan = Plan(self._new, replace(self._heritage, text=self._state.new_settings), files)
         self.supervisor.upgrade_by(NextGeneration(self.supervisor, plan, self._asker.answer).run())
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
+from ..ops.control import BUSY
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
@@ -270,12 +271,18 @@ class Supervisor:
             self._all_ready.set_result(None)
 
     def _gave_up(self, generation: Generation, reason: str) -> None:
-        if self._all_ready is not None and not self._all_ready.done():
-            self._all_ready.set_exception(StartError(reason))
+        starting = self._all_ready is not None and not self._all_ready.done()
+        if self._coming is not None and generation is self._coming[0]:  # ends the upgrade, never the daemon
+            if starting and self._all_ready is not None:
+                self._all_ready.set_exception(StartError(reason))
+            elif self._owner is not None and not self._owner.done():
+                self._owner.set_result(reason)
         elif self.state in SERVING:
             first, _, rest = reason.partition("\n")
             log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **beneath(rest))
             self._failed(reason)
+        elif starting and self._all_ready is not None:
+            self._all_ready.set_exception(StartError(reason))
 
     # -- the watch
 
@@ -407,14 +414,19 @@ class Supervisor:
 
     # -- the upgrade
 
-    _asked: asyncio.Task[dict[str, Any]] | None = None
+    _asked: asyncio.Task[None] | None = None
 
     def allow_upgrades(self, reexecute: Operation, signals: Signals) -> None:
         """Carry out the command `upgrade`, and SIGUSR2, by a re-execution of this process."""
         self.operations.add("upgrade", reexecute)
 
+        async def ask() -> None:
+            answer = await self.operations.run("upgrade", {}, lambda line: None)
+            if answer["status"] == BUSY:
+                log.warn("SIGUSR2: {problem}", problem="; ".join(answer["problems"]))
+
         def begin() -> None:
-            self._asked = self.loop.create_task(self.operations.run("upgrade", {}, lambda line: None))
+            self._asked = self.loop.create_task(ask())
 
         signals.upgrade = begin
 
@@ -448,7 +460,10 @@ class Supervisor:
             await asyncio.sleep(QUIET_LOOK_SECONDS)
 
     def leave_state(self, new_settings: str, control: ControlSocket, pidfile: str) -> SupervisorState:
-        """Everything that the next program of this process must know. OperationFailed if a child does not read its messages."""
+        """Everything that the next program of this process must know. OperationFailed if a child does not read its messages, or if the
+        daemon is not ready."""
+        if self.state not in (State.READY, State.DRAINED):
+            raise OperationFailed(f"the daemon is {self.state.value}")
         self.check_upgradable()
         descriptors = {section: bound.sock.fileno() for section, bound in self._sockets.items()}
         descriptors["heartbeats"] = self.generation.page
@@ -495,13 +510,14 @@ class Supervisor:
             generation.adopt(child)
 
     def upgrade_by(self, upgrade: Coroutine[Any, Any, None]) -> None:
-        """Carry out the second half of an upgrade. A stop cancels it."""
+        """Carry out the second half of an upgrade. A stop cancels it; until it ends, other operations are refused as busy."""
         self._upgrade = self.loop.create_task(upgrade)
+        self.operations.occupy("upgrade", self._upgrade)
 
     def begin_generation(self, plan: Plan) -> Generation:
         """Start a generation beside the one that serves."""
         new = self._make_generation(self.generation.number + 1, worker_count(plan.settings))
-        self._coming, self._all_ready = (new, plan), self.loop.create_future()
+        self._coming, self._all_ready, self._owner = (new, plan), self.loop.create_future(), self.loop.create_future()
         log.info("starting generation {number}: the hub and {count} workers", number=new.number, count=len(new.workers))
         new.try_once()
         new.succeed(self.generation)
@@ -516,9 +532,11 @@ class Supervisor:
     async def switch_order(self, new: Generation) -> None:
         """Have the former hub give the order of the rooms to the new one. StartError if it keeps the order."""
         former = self.generation
-        self._owner = self.loop.create_future()
-        assert former.hub.child is not None
-        former.hub.child.channel.send("switch")
+        assert self._owner is not None
+        if not self._owner.done():  # a hub that ends before the switch has told its verdict already
+            if former.hub.child is None:
+                raise StartError("the former hub has ended and is started again")
+            former.hub.child.channel.send("switch")
         try:
             async with asyncio.timeout(SWITCH_SECONDS):
                 reason = await self._owner
@@ -526,7 +544,10 @@ class Supervisor:
             reason = f"the hubs have not switched within {SWITCH_SECONDS:g} s"
         if reason:
             raise StartError(f"the new hub has not taken over the rooms: {reason}")
-        new.link_workers_of(former)
+        try:
+            new.link_workers_of(former)
+        except OSError as error:  # the new hub has the order already, so that nothing can be taken back
+            log.error("workers of the former generation have no link to the new hub: {problem}", problem=error)
 
     def _order_changed(self, generation: Generation, message: Message) -> None:
         """A hub says whether the order is its own now."""
@@ -547,6 +568,9 @@ class Supervisor:
         self._settings, self._heritage, self._files = plan.settings, plan.heritage, plan.files
         self._count = len(new.workers)
         new.let_serve()
+        for keeper in new.keepers:
+            if keeper.child is None:  # it has ended since the switch, and its keeper has given up
+                keeper.start()
         if self.state is State.DRAINED:
             new.tell_workers("drain", over=0.0)
 
