@@ -16,6 +16,7 @@ from tests.support.inside import inside, run_inside
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.parts import StartError, State
 from wsdaemon.daemon.watch import UncaughtFailures
+from wsdaemon.ops.control import BUSY
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
 
@@ -51,6 +52,25 @@ def test_its_states_and_its_files(tmp_path: Path) -> None:
         await daemon.stop()  # again: does nothing
 
     run(life())
+
+
+def test_no_command_changes_a_daemon_that_drains_to_stop(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with inside(tmp_path, INI + "\n[admin]\naddress = unix:admin.sock:mode=600\n") as daemon:
+            leaving = asyncio.ensure_future(daemon.leave())
+            await asyncio.sleep(0)
+            daemon.operations.add("reload", nothing)
+            for command in ("resume", "drain", "reload"):
+                answer = await daemon.operations.run(command, {}, lambda line: None)
+                assert answer == {"status": BUSY, "problems": ["busy: the daemon is draining"]}
+            assert (await daemon.operations.run("status", {}, lambda line: None))["state"] == "draining"
+            leaving.cancel()
+
+    run(life())
+
+
+async def nothing(arguments: object, say: object) -> dict[str, object]:
+    return {}
 
 
 async def asgi(scope: object, receive: object, send: object) -> None: ...

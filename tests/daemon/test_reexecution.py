@@ -59,7 +59,8 @@ def run(world: Supervisor, signals: Signals | None = None) -> Any:
     supervisor: Any = world
     control: Any = None
     with Loop() as loop:
-        task = loop.create_task(Reexecution(supervisor, control, "/run/ws.pid", lambda: None, signals or Signals()).run({}, lambda line: None))
+        reexecution = Reexecution(supervisor, control, "/run/ws.pid", lambda: None, signals or Signals())
+        task = loop.create_task(reexecution.run({}, lambda line: None))
         loop.settle()
         return task.exception()
 
