@@ -21,6 +21,7 @@ from wsdaemon.daemon.parts import StartError, State
 from wsdaemon.daemon.supervisor import LOOK_SECONDS, OVERDUE_SECONDS, Supervisor, worker_count
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
+from wsdaemon.settings.values import Secret
 
 
 class Process:
@@ -344,7 +345,7 @@ def test_a_worker_that_is_started_after_a_reload_gets_the_files_as_they_are_then
         token.write_text("the-first-token-1234")
         admin = house.supervisor.settings.admin
         assert admin is not None
-        changed = replace(house.supervisor.settings, admin=replace(admin, token_file=token))
+        changed = replace(house.supervisor.settings, admin=replace(admin, token_file=Secret(token, "the-first-token-1234")))
         monkeypatch.setattr(house.supervisor, "_settings", changed)
         house.supervisor.open()
         house.start()

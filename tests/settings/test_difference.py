@@ -76,7 +76,8 @@ def test_of_keys_that_may_hold_a_password_only_the_change_is_told(tmp_path: Path
 def test_the_admin_pages_keep_the_certificates_that_they_name(tmp_path: Path) -> None:
     for name in ("old.pem", "new.pem"):
         (tmp_path / name).write_text("a-token-of-the-admin")
-    admin = "[admin]\ntoken_file = old.pem\naddress = tcp:0:interface=::1\ntls = one\n[tls:one]\ncertificate = old.pem\nkey = old.pem\n"
+    admin = "[admin]\ntoken_file = old.pem\naddress = tcp:0:interface=127.0.0.1\ntls = one\n"
+    admin += "[tls:one]\ncertificate = old.pem\nkey = old.pem\n"
     old = settings(tmp_path, BASE + admin)
     new = settings(tmp_path, BASE + admin.replace("one", "two").replace("old.pem", "new.pem"))
     forced = in_force(old, new)
