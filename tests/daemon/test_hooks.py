@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
+from tests.support.inside import until
 from wsdaemon import WebSocketServer
 from wsdaemon.daemon.hooks import Hooks
 
@@ -147,8 +148,7 @@ def test_a_stop_that_is_cancelled_leaves_the_lifespans() -> None:
     async def life() -> None:
         await hooks.start()
         stopping = asyncio.ensure_future(hooks.stop())
-        while not told:
-            await asyncio.sleep(0)
+        await until(lambda: bool(told))
         stopping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await stopping
@@ -213,9 +213,7 @@ def test_a_task_group_whose_task_fails_while_the_server_runs_is_told_at_once(log
     async def life() -> None:
         await hooks.start()
         fail.set()
-        async with asyncio.timeout(30):
-            while not logged:
-                await asyncio.sleep(0)
+        await until(lambda: bool(logged))
         await hooks.stop()
 
     asyncio.run(life())
@@ -242,8 +240,7 @@ def test_a_start_that_is_cancelled_leaves_the_lifespans() -> None:
 
     async def life() -> None:
         starting = asyncio.ensure_future(hooks.start())
-        while not told:
-            await asyncio.sleep(0)
+        await until(lambda: bool(told))
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

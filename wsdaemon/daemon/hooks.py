@@ -54,7 +54,7 @@ class Hooks:
         owner.add_done_callback(self._ended)
 
     async def _live(self) -> None:
-        """Enter and leave the lifespans in one task, because a task group's cancel scope and a context variable's token belong to a task."""
+        """Enter and leave the lifespans in one task, because task groups, timeouts and tokens of context variables belong to a task."""
         async with AsyncExitStack() as entered:
             for lifespan in self.lifespans:
                 await entered.enter_async_context(lifespan())
