@@ -82,6 +82,7 @@ def kept_resources(old: Settings, new: Settings, assembly: Assembly) -> Kept:
             if section == ADMIN or section in unchanged
         },
         failed_logins=resources.authenticators.failed_logins,
+        threads=resources.threads,
         token=resources.token,
         tokens=resources.tokens,
         redis=resources.redis,
