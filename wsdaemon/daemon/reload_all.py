@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MAX_NEW_LISTENERS: Final = MAX_DESCRIPTORS - 1
 """Of one reload: their sockets are in one message, with the settings."""
 
-READY_SECONDS: Final = 10.0
-"""How long a reload waits for a worker that has just been started."""
+READY_SECONDS: Final = 60.0
+"""How long a reload waits for a worker that has just been started: one that died in the midst of reloads waits up to 10 s for its start."""
 
 LOOK_SECONDS: Final = 0.05
 
