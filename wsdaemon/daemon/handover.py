@@ -138,7 +138,8 @@ class HandingOver:
     def __init__(self, sock: socket.socket, home: Home) -> None:
         self._home = home
         self._loop = home.loop
-        self._departures = Departures()
+        self.departures = Departures()
+        """So far."""
         self._under_way: dict[int, _OnTheWay] = {}
         self._bytes = 0
         self._last_number = 0
@@ -167,8 +168,12 @@ class HandingOver:
         if self._returning:
             await asyncio.wait(self._returning)
         if left := sum(connection.id not in tried for connection in self._home.connections):
-            self._departures.stayed["link"] += left
-        return self._departures
+            self.departures.stayed["link"] += left
+        return self.departures
+
+    def close(self) -> None:
+        """Give no more connections. Those of which the new worker has not said that it has them come back."""
+        self._link.close()
 
     async def _give(self, connections: list[Connection], patient: dict[Connection, float]) -> None:
         for index, connection in enumerate(connections):
@@ -185,7 +190,7 @@ class HandingOver:
                 deadline = patient.setdefault(connection, self._loop.time() + PATIENCE_SECONDS)
                 if not found.passes or self._loop.time() >= deadline:
                     del patient[connection]
-                    self._departures.stayed[found.reason] += 1
+                    self.departures.stayed[found.reason] += 1
                 continue
             patient.pop(connection, None)
             self._last_number += 1
@@ -214,7 +219,7 @@ class HandingOver:
         elif (one := self._under_way.get(number)) is not None:
             if kind == TAKEN and not one.taken:
                 one.taken = True
-                self._departures.went += 1
+                self.departures.went += 1
                 os.close(one.parting.descriptor)
                 if one.parting.place is not None:
                     one.parting.place.leave()
@@ -249,7 +254,7 @@ class HandingOver:
 
     def _take_back(self, parting: Parting, reason: str) -> None:
         """The connection goes on here."""
-        self._departures.stayed[reason] += 1
+        self.departures.stayed[reason] += 1
         assert parting.place is not None
         task = self._loop.create_task(self._home.go_on(decode(parting.content), parting.descriptor, parting.place))
         self._returning.add(task)
