@@ -78,9 +78,13 @@ def test_a_side_that_stops_ends_the_hand_over_and_no_connection_is_lost(tmp_path
         async with two(tmp_path) as (old, new), contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(client(old, "/echo")) for _ in range(30)]
             giver, taker, giving = begin(old, new)
-            await until(lambda: len(old.connections) < 30)
-            await (giver if ends == "giver" else taker).end()
-            went, stayed = await giving
+            await until(lambda: len(new.connections) > 0)
+            with capturedLogs() as events:
+                await (giver if ends == "giver" else taker).end()
+                went, stayed = await giving
+            told = [line for event in events if "went along" in (line := str(formatEvent(event)))]
+            reasons = f" (link {stayed})" if stayed else ""
+            assert told == [f"{went} connections went along to the next generation; {stayed} stay and are drained{reasons}"]
             assert (went, stayed) == (len(new.connections), len(old.connections))
             assert went + stayed == 30
             for each in clients:
