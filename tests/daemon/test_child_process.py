@@ -15,7 +15,7 @@ import pytest
 from twisted.logger import globalLogBeginner
 
 from wsdaemon.daemon.channel import Channel
-from wsdaemon.daemon.child_process import MAX_REASON_CHARACTERS, SUPERVISOR_DIED, ChildProcess
+from wsdaemon.daemon.child_process import END, MAX_REASON_CHARACTERS, SUPERVISOR_DIED, ChildProcess
 from wsdaemon.daemon.heartbeats import Heartbeats, SlotState
 from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role, environment
 from wsdaemon.settings.model import LoggingSettings
@@ -68,18 +68,22 @@ def test_a_long_reason_keeps_its_beginning_and_its_end(child: ChildProcess) -> N
 
 
 def test_the_death_of_the_supervisor_is_told_once_and_sets_an_end(child: ChildProcess) -> None:
+    """The kernel's signal may come after the end of the channel, and must not end the process then."""
     deaths: list[int] = []
     child._orphaned = lambda: deaths.append(1)
-    before = signal.getsignal(SUPERVISOR_DIED)
+    before = {number: signal.getsignal(number) for number in (SUPERVISOR_DIED, END)}
+    signal.signal(SUPERVISOR_DIED, child._told_by_the_kernel)
     try:
         child._supervisor_died()
+        signal.raise_signal(SUPERVISOR_DIED)
         child._supervisor_died()
         assert deaths == [1]
-        assert signal.getsignal(SUPERVISOR_DIED) is signal.SIG_DFL
+        assert signal.getsignal(END) is signal.SIG_DFL
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(SUPERVISOR_DIED, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_an_observer_of_the_operators_own_takes_the_lines(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:

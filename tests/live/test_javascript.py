@@ -25,6 +25,9 @@ MAX_GZIPPED_BYTES = 4096
 SECRET = "0123456789abcdef0123456789abcdef"
 
 SETTINGS = """
+[daemon]
+drain_retry = 1s-2s
+drain_grace = 0
 [listener:web]
 address = tcp:0:interface=127.0.0.1
 [defaults]

@@ -180,7 +180,7 @@ def test_a_worker_that_is_killed_in_the_midst_of_a_reload_leaves_nothing_half_do
             os.kill(victim, signal.SIGKILL)
             asking.join(3 * SECONDS)
             assert [outcome.status for outcome in outcomes] == [DONE], outcomes
-            until_ready(daemon)
+            until_ready(daemon, victim)
             for _ in range(4):  # whichever worker serves it
                 with daemon.connect() as client:
                     check_echo(client, "x" * size)
@@ -191,12 +191,12 @@ def test_a_worker_that_is_killed_in_the_midst_of_a_reload_leaves_nothing_half_do
         assert [each["number"] for each in status["workers"]] == [1, 2]
 
 
-def until_ready(daemon: Daemon) -> None:
-    """Until both workers are there."""
+def until_ready(daemon: Daemon, killed: int) -> None:
+    """Until both workers are there, and the one that was killed is not."""
     deadline = time.monotonic() + SECONDS
     while True:
         status: Any = ask(daemon.folder / "control.sock", "status", timeout=SECONDS).result
-        if all(each["state"] == "ready" for each in status["workers"]):
+        if all(each["state"] == "ready" and each["pid"] != killed for each in status["workers"]):
             return
         assert time.monotonic() < deadline, status
         time.sleep(0.05)

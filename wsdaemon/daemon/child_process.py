@@ -31,8 +31,11 @@ from .heartbeats import Heart, Heartbeats
 from .inheritance import InheritanceError, Manifest, Role
 from .title import name_process
 
-SUPERVISOR_DIED: Final = signal.SIGALRM
-"""The kernel's signal to a child whose supervisor has died."""
+SUPERVISOR_DIED: Final = signal.SIGVTALRM
+"""The kernel's signal to a child whose supervisor has died. It may come after the end of the channel, which tells the same."""
+
+END: Final = signal.SIGALRM
+"""The alarm at LAST_SECONDS, whose default action ends the process. It is another signal, because a late SUPERVISOR_DIED must not."""
 
 LAST_SECONDS: Final = 2.0
 """A child whose supervisor has died ends within this time, however busy it is."""
@@ -167,6 +170,6 @@ class ChildProcess:
     def _begin_to_die(self) -> None:
         if not self._dying:
             self._dying = True
-            signal.signal(SUPERVISOR_DIED, signal.SIG_DFL)
+            signal.signal(END, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, LAST_SECONDS)
 

@@ -320,10 +320,12 @@ class TakingOver:
                 self._lines.error("malformed", "a connection of the old generation cannot be read: {problem}", problem=str(error))
             self._link.send(REFUSED, number, b"format" if isinstance(error, NotHandedOver) else str(error).encode())
             return
-        left = self._link.send(TAKEN, number)
+        self._link.send(TAKEN, number)
+        frame = self._link.frames
+        left = self._link.frames_left >= frame
         while not left and self._link.open:  # the socket is the old worker's until this has left
             await asyncio.sleep(RETRY_SECONDS)
-            left = self._link.flushed
+            left = self._link.frames_left >= frame
         if not left:
             os.close(descriptor)
             place.leave()

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MAX_NEW_LISTENERS: Final = MAX_DESCRIPTORS - 1
 """Of one reload: their sockets are in one message, with the settings."""
 
-READY_SECONDS: Final = 10.0
-"""How long a reload waits for a worker that has just been started."""
+READY_SECONDS: Final = 60.0
+"""How long a reload waits for a worker that has just been started: one that died in the midst of reloads waits up to 10 s for its start."""
 
 LOOK_SECONDS: Final = 0.05
 
@@ -135,9 +135,11 @@ class ReloadOfAll:
         supervised = self._supervised
         before = supervised.settings
         supervised.go_on_with(settings, text, added)
+        replaced = []
         for keeper in supervised.generation.workers:
             child = keeper.child
             if child is not None and child not in children:  # it began with the settings of before
+                replaced.append(child)
                 if keeper.ready:
                     child.channel.send("stop")
                 else:
@@ -146,6 +148,12 @@ class ReloadOfAll:
         if hub is not None and before.logging != settings.logging:
             hub.channel.send("levels", level=settings.logging.level, levels=dict(settings.logging.levels))
         await self._ask(children, "commit", settings)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_SECONDS
+        while any(keeper.child in replaced for keeper in supervised.generation.workers):
+            if loop.time() >= deadline:  # it drains; no newcomer gets to it
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _ask(
         self, children: Sequence[LaunchedChild], kind: str, settings: Settings, descriptors: Sequence[int] = (), **fields: Any
