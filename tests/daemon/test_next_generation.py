@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def test_then_the_new_one_serves_and_the_former_drains_and_ends(house: Upgraded)
     assert house.supervisor.state is State.READY
 
 
-def told(events: list[Any]) -> list[str | None]:
+def told(events: Sequence[dict[str, Any]]) -> list[str | None]:
     return [formatEvent(event) for event in events]
 
 
