@@ -134,3 +134,23 @@ def test_connections_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_names_of_rooms_are_one_segment() -> None:
     assert segment("a/b c?#%") == "a%2Fb%20c%3F%23%25"
+
+
+def test_a_problem_of_the_pages_does_not_steer_a_terminal() -> None:
+    answer = (400, {"detail": "\x1b[2J\nwsdaemon: all is well"})
+    with admin_server({("GET", "/status"): answer}) as server, pytest.raises(CommandFailed) as failed:
+        pages_of(None, f"http://127.0.0.1:{server.port}", None, None).get("/status")
+    assert failed.value.message.endswith(r": \x1b[2J\nwsdaemon: all is well")
+
+
+def test_a_token_is_stripped_and_never_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", f" {TOKEN}\n")
+    assert pages_of(None, "unix:/none", None, None).token == TOKEN
+    for wrong in (f"{TOKEN}\x01", f"{TOKEN}\N{EURO SIGN}", f"{TOKEN} more", "short", ""):
+        monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", wrong)
+        (tmp_path / "token").write_text(wrong)
+        for file in (None, str(tmp_path / "token")):
+            with pytest.raises(CommandFailed) as failed:
+                pages_of(None, "unix:/none", file, None)
+            assert failed.value.exit_code == Exit.USAGE
+            assert not wrong or wrong not in failed.value.message

@@ -17,8 +17,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.admin import MIN_TOKEN_CHARACTERS, is_token
 from .client_options import secret_in
 from .exits import CommandFailed, Exit
+from .output import harmless
 from .serving import config_option, settings_file
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ class AdminPages:
         if status == http.client.OK and found is not None:
             return found
         detail = found.get("detail") or found.get("title") if isinstance(found, dict) else None
-        text = f"{self.where}: {detail or f'status {status}: these are no admin pages of wsdaemon'}"
+        text = f"{self.where}: {harmless(str(detail)) if detail else f'status {status}: these are no admin pages of wsdaemon'}"
         refused = status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
         raise CommandFailed(text, Exit.REFUSED if refused else Exit.FAILED)
 
@@ -143,10 +145,21 @@ def segment(text: str) -> str:
 def pages_of(config: str | None, url: str | None, token_file: str | None, ca: str | None) -> AdminPages:
     """The pages that a command line names. CommandFailed."""
     try:
-        token = os.environ.get(TOKEN_VARIABLE) if token_file is None else secret_in(token_file)
+        token = _token(token_file)
         return _pages_at(url, token, ca) if url is not None else _pages_in(settings_file(config), token)
     except (ValueError, OSError) as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
+
+
+def _token(file: str | None) -> str | None:
+    """The token of a file, or of the environment. ValueError, which does not repeat it, and OSError."""
+    found = os.environ.get(TOKEN_VARIABLE) if file is None else secret_in(file)
+    if found is None:
+        return None
+    found = found.strip()
+    if not is_token(found):
+        raise ValueError(f"{file or TOKEN_VARIABLE}: expected a token of at least {MIN_TOKEN_CHARACTERS} letters, digits and -._~+/")
+    return found
 
 
 def _pages_at(url: str, token: str | None, ca: str | None) -> AdminPages:

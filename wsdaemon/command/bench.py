@@ -19,7 +19,7 @@ from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
 from .exits import Exit
 from .load import NUMBER_DIGITS, Line, LoadPlan, LoadTally
-from .output import as_json, coloured, console, print_json, seconds_text, size_text, table
+from .output import as_json, coloured, complain, console, print_json, seconds_text, size_text, table
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
@@ -217,7 +217,7 @@ class Bench:
         out.print(f"latency, {about}:")
         out.print(table(("", "latency"), rows, right=("latency",)))
         if text := self._complaint():
-            click.echo(f"wsdaemon: {text}", err=True)
+            complain(text)
 
     def _complaint(self) -> str:
         tally = self._tally
