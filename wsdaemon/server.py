@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 from twisted.logger import globalLogBeginner
 
 from .apps.coroutine import CoroutineConnection
-from .apps.loading import is_coroutine_function
+from .apps.loading import LoadError, is_coroutine_app
 from .apps.rooms import RoomsApp, RoomsHandle
+from .core.blocking import BlockingConnection
 from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 SOURCE = "WebSocketServer"
 
-Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]]
+Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]] | Callable[[BlockingConnection], None]
 F = TypeVar("F", bound=Function)
 H = TypeVar("H", bound=Hook)
 L = TypeVar("L", bound=Lifespan)
@@ -63,7 +64,7 @@ class AutobahnProtocol(Protocol):
 
 
 Mountable = Function | App | type[App] | type[AutobahnProtocol] | str
-"""A coroutine function, an app or its class, a subclass of Autobahn's WebSocketServerProtocol, or a name as the INI file writes it."""
+"""A coroutine function, a plain function, an app or its class, a WebSocketServerProtocol of Autobahn, or a name as in the INI file."""
 
 
 class WebSocketServer:
@@ -115,16 +116,17 @@ class WebSocketServer:
     # -- what it serves
 
     def route(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """Decorates `async def app(connection)` to be served at `path`; `{name}` segments are in `connection.params`.
+        """Decorates `async def app(connection)`, or `def app(connection)`, to be served at `path`; see `connection.params` for `{name}`.
 
         `options` are those of a [mount:PATH] section. Raises SettingsError at once.
         """
 
         def decorate(function: F) -> F:
-            if not is_coroutine_function(function):
-                where = f"mount:{path}"
-                name = getattr(function, "__qualname__", repr(function))
-                raise SettingsError([Problem(SOURCE, None, where, "app", name, "expected a coroutine function: write `async def`")])
+            name = getattr(function, "__qualname__", repr(function))
+            try:
+                is_coroutine_app(function, name)
+            except LoadError as error:
+                raise SettingsError([Problem(SOURCE, None, f"mount:{path}", "app", name, error.message)]) from None
             self.mount(path, function, **options)
             return function
 
@@ -132,7 +134,7 @@ class WebSocketServer:
         return decorate
 
     def mount(self, path: str, app: Mountable, **options: Unpack[MountOptions]) -> None:
-        """Serve `app` at `path`: a coroutine function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
+        """Serve `app` at `path`: a function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
         if self._daemon is not None:
             raise RuntimeError("the server runs already: mount before it starts")
         added = section(f"mount:{path}", app=app, **options)

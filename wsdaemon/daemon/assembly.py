@@ -112,7 +112,10 @@ def assemble(
     tools = earlier.tools if earlier is not None else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor)
     count, round_trips, turns, of_daemon = tools.count, tools.round_trips, tools.turns, settings.daemon
     ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
-    changes: list[Callable[[], object]] = [partial(setattr, count, "most", settings.daemon.max_connections)]
+    changes: list[Callable[[], object]] = [
+        partial(setattr, count, "most", settings.daemon.max_connections),
+        partial(setattr, resources.threads, "most", settings.daemon.max_threads),
+    ]
     if earlier is None:
         leaving = Leaving(settings, connections, ending, state, notifier, extension)
         drain = Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension)

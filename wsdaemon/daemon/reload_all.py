@@ -25,7 +25,7 @@ from ..settings.reference import effective
 from .channel import MAX_DESCRIPTORS, Message
 from .children import LaunchedChild
 from .control import OperationFailed
-from .sockets import Bound, ListenError, SocketSource, wanted_sockets
+from .sockets import Bound, ListenError, SocketSource, refuse_own, wanted_sockets
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -102,6 +102,7 @@ class ReloadOfAll:
         for section, address, backlog in wanted_sockets(settings):
             if before.get(section) != address:
                 try:
+                    refuse_own(address, before)
                     added[section] = self._source.take(section, address, backlog)
                 except ListenError as error:
                     problems.append(settings.problem(section, str(error), "address", str(address)))
