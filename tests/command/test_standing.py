@@ -88,3 +88,15 @@ def test_a_status_does_not_steer_a_terminal(tmp_path: Path) -> None:
     assert ended.stdout.count(r"\x1b[2J\x9b") == 6
     assert "\x1b" not in ended.stdout
     assert "\x9b" not in ended.stdout
+
+
+def test_a_daemon_that_the_command_line_names_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    controlled = control_server(tmp_path / "s", lambda request: [{"status": 0, **STATUS}])
+    with admin_server({("GET", "/status"): (200, PAGE)}) as server, controlled:
+        monkeypatch.setenv("WSDAEMON_ADMIN_URL", f"http://127.0.0.1:{server.port}")
+        file = tmp_path / "ws.ini"
+        file.write_text("[daemon]\ncontrol = unix:s\n[listener:web]\naddress = tcp:0\n[mount:/echo]\napp = echo\n")
+        for line in (["--control", str(tmp_path / "s")], ["-c", str(file)]):
+            assert "ready, process 42" in CliRunner().invoke(cli, ["status", *line]).stdout
+        assert server.seen == []
+        assert "draining" in CliRunner().invoke(cli, ["status"]).stdout

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .admin_api import admin_options, pages_of, segment
+from .admin_api import admin_options, chosen_url, pages_of, segment
 from .exits import CommandFailed, Exit
 from .output import as_json, console, harmless, print_json, seconds_text, size_text, table
 
@@ -141,7 +141,7 @@ def token(
     if expires is not None:
         wanted["expires"] = time.time() + expires
     pages = pages_of(config, url, token_file, ca)
-    chosen = name or _only_ticket_section(config, url)
+    chosen = name or _only_ticket_section(config, chosen_url(config, url))
     answer = pages.ask(
         "POST", f"/api/tickets/{segment(chosen)}", body=json.dumps(wanted).encode(), headers={"Content-Type": "application/json"}
     )

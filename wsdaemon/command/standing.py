@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .admin_api import AdminPages, admin_options, pages_of
+from .admin_api import AdminPages, admin_options, chosen_url, pages_of
 from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
@@ -34,6 +34,8 @@ def status(
 
     The control channel answers; with --url the admin pages do.
     """
+    if control is None:
+        url = chosen_url(config, url)
     if url is not None:
         found = pages_of(config, url, token_file, ca).get("/status")
     else:

@@ -245,6 +245,8 @@ class Supervisor:
             generation.keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
+        elif message["kind"] == "given":
+            generation.given[child.number] = int(message["went"]), int(message["stayed"])
         elif message["kind"] == "succession":
             self._order_changed(generation, message)
 

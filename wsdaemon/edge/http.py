@@ -84,6 +84,9 @@ class SocketOpener(Protocol):
     def open(self, head: Head, native: Native, time_left: float, early: bytes) -> None:
         """Answer an opening handshake and take the transport over. BadRequest leaves it as it was. `early` are bytes that followed."""
 
+    def close(self) -> None:
+        """Others come in its place: begin to close the connections that it has opened."""
+
 
 Wrap = Callable[[asyncio.Protocol, Callable[[str, str], None]], "Layer"]
 """Puts a layer of TLS below a protocol. The function that is passed is told of clients at fault, as TlsLayer tells it."""
