@@ -190,6 +190,7 @@ class WebSocketServer:
         `ready` is called once, on the loop, when clients can connect: `port` is known then. With `workers` this process serves no client
         itself: the connections and rooms are those of the workers.
         """
+        self._refuse_twice()
         settings = self._check(self._routes)
         log = _begin_logging(settings.logging)
         reactor, signals = install(), Signals()
@@ -206,8 +207,7 @@ class WebSocketServer:
 
     def start(self) -> Self:
         """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
-        if self._thread is not None:
-            raise RuntimeError("the server runs already")
+        self._refuse_twice()
         settings = self._check(self._routes)
         self._refuse_workers(settings)
         ready: Future[None] = Future()
@@ -234,8 +234,7 @@ class WebSocketServer:
 
     async def __aenter__(self) -> Self:
         """Serve in the asyncio program that runs, until the block ends; then drain. StartError when it cannot start."""
-        if self._daemon is not None or self._embedded is not None:
-            raise RuntimeError("the server runs already")
+        self._refuse_twice()
         settings = self._check(self._routes)
         self._refuse_workers(settings)
         self._embedded = EmbeddedDaemon(settings, self._pages.answer if self._pages else None, self._parts())
@@ -253,6 +252,11 @@ class WebSocketServer:
             await self._embedded.stop()
         finally:
             self._daemon = self._embedded = None
+
+    def _refuse_twice(self) -> None:
+        in_thread = self._thread is not None and self._thread.is_alive()
+        if in_thread or self._daemon is not None or self._supervisor is not None or self._embedded is not None:
+            raise RuntimeError("the server runs already")
 
     def _refuse_workers(self, settings: Settings) -> None:
         if settings.daemon.workers is not None:
