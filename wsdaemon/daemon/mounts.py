@@ -19,7 +19,7 @@ from ..wire.deflate.negotiation import DeflateOptions
 from ..wire.deflate.resting import Resting
 from ..wire.factory import Protocols, Wires
 from ..wire.frames import Frames
-from ..wire.policy import Flushed, FrameLog, Watcher, WirePolicy
+from ..wire.policy import Flushed, FrameWatching, Watcher, WirePolicy
 from ..wire.turns import Turns
 from .apps import LoadedApp
 
@@ -60,7 +60,7 @@ class MountMaker:
     def __init__(
         self, *, watcher: Watcher, wheel: Wheel, flusher: Slices[Flushed], turns: Turns, frames: Frames, fast: bool,
         next_id: Callable[[], str], reactor: Any, calls: ThreadCalls, background: Background, round_trips: Histogram | None = None,
-        frame_log: FrameLog | None = None,
+        frame_log: FrameWatching | None = None,
     ) -> None:  # fmt: skip
         """`fast`: whether `frames` are used at all, or Autobahn's own parser. `round_trips` counts the times of pings, if it is given."""
         self._watcher = watcher

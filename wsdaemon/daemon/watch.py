@@ -17,7 +17,7 @@ from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
-from ..wire.policy import FrameLog
+from ..wire.policy import FrameWatching
 
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
@@ -34,7 +34,7 @@ class Watch:
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
-        self.frame_log: FrameLog | None = None
+        self.frame_log: FrameWatching | None = None
         """Where each frame is shown, in development."""
         self._failures = RareLines(app_log)
 

@@ -45,7 +45,7 @@ class Watcher(Protocol):
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None: ...
 
 
-class FrameLog(Protocol):
+class FrameWatching(Protocol):
     """Shows the frames of connections, in development."""
 
     def watch(self, native: Any, id: str, mount: str, early: bytes) -> Any:
@@ -78,7 +78,7 @@ class WirePolicy:
     response_headers: Mapping[str, str] = field(default_factory=dict)
     round_trips: Histogram | None = None
     """Where the times from a ping to its answer are counted, if at all."""
-    frame_log: FrameLog | None = None
+    frame_log: FrameWatching | None = None
     """Where each frame is shown, in development."""
     connection_class: type[Connection] = field(init=False)
     """The class of the app's connections."""
