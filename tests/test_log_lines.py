@@ -44,6 +44,7 @@ DIRECT = {
     "daemon/drain.py": OPERATOR,
     "daemon/hooks.py": OPERATOR,
     "daemon/handover.py": "one hand-over: one line about its version, or about a worker that hangs",
+    "daemon/handover_here.py": "an upgrade, which is the operator's act: one line for each link between two workers, at either side",
     "daemon/hub.py": CHILDREN,
     "daemon/hub_brokers.py": CHILDREN,
     "daemon/keeper.py": CHILDREN,

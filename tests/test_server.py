@@ -57,17 +57,17 @@ def test_a_route_is_refused_where_it_is_written() -> None:
         server.mount("/chat", cast(Any, 5))
 
 
-def test_a_plain_function_is_refused_where_it_is_decorated() -> None:
+def test_what_is_no_function_of_a_connection_is_refused_where_it_is_decorated() -> None:
     """Not at the start, and not when the first client comes."""
 
-    def plain(connection: CoroutineConnection) -> None:
-        """A function that is no coroutine function."""
+    def plain(environ: object, start_response: object) -> None:
+        """A function of two arguments."""
 
     server = WebSocketServer()
     with pytest.raises(SettingsError) as refused:
         server.route("/chat")(cast(Any, plain))
     assert "[mount:/chat] app = " in str(refused.value)
-    assert "plain: expected a coroutine function: write `async def`" in str(refused.value)
+    assert "plain: it cannot be called with one argument; expected `def app(connection)`" in str(refused.value)
     server.mount("/chat", app)  # the path is still free
 
 

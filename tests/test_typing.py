@@ -213,7 +213,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from wsdaemon import (
-    AdminOptions, BrokerError, CoroutineConnection, MountOptions, Position, SendQueueFull, SettingsError, StartError, WebSocketServer,
+    AdminOptions, BlockingConnection, BrokerError, CoroutineConnection, MountOptions, Position, SendQueueFull, SettingsError, StartError,
+    WebSocketServer,
 )
 
 import auth
@@ -230,10 +231,23 @@ async def greet(connection: CoroutineConnection) -> None:
     await connection.send(connection.params["name"])
 
 
+@server.route("/report")
+def report(connection: BlockingConnection) -> None:
+    for message in connection:
+        first: str | bytes = connection.receive(timeout=5)
+        connection.send(first)
+        connection.send_json({"id": connection.id, "path": connection.handshake.path, "before": message == first})
+    code: int | None = connection.close_code
+    print(code, connection.state, connection.peer.host)
+    connection.close(1000, "done")
+
+
 greet_again = greet
+report_again = report
 options: MountOptions = {"history": 10, "policy": policy.Members}
 server.mount("/chat", coroutine.chat)
 server.mount("/greet", auth.greet)
+server.mount("/reports", report)
 server.mount("/echo", classes.Echo)
 server.mount("/slow", classes.Slow())
 server.mount("/rooms/{room}", "rooms", **options)
@@ -307,11 +321,21 @@ async def work(connection: CoroutineConnection) -> None: ...
 """,
         'Unexpected keyword argument "history" for "route"',
     ),
-    "a plain function is no app": (
+    "a plain function with the connection of a coroutine": (
         """
 from wsdaemon import CoroutineConnection, WebSocketServer
 
 def work(connection: CoroutineConnection) -> None: ...
+
+WebSocketServer().mount("/", work)
+""",
+        'Argument 2 to "mount" of "WebSocketServer" has incompatible type',
+    ),
+    "a coroutine function with a blocking connection": (
+        """
+from wsdaemon import BlockingConnection, WebSocketServer
+
+async def work(connection: BlockingConnection) -> None: ...
 
 WebSocketServer().mount("/", work)
 """,
@@ -401,7 +425,7 @@ def test_other_names_are_not_there() -> None:
 
 
 REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
-SENDING = {"prepare", "send", "send_payload", "send_prepared", "writable"}
+SENDING = {"prepare", "send", "send_json", "send_payload", "send_prepared", "writable"}
 LIFE = {
     "abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "loop", "opened_at", "state", "unsent",
     "wait_closed",
@@ -415,7 +439,8 @@ def test_users_see_nothing_of_a_connections_inside() -> None:
         return {name for name in dir(kind) if not name.startswith("_")}
 
     assert public(wsdaemon.Connection) == REQUEST | SENDING | LIFE
-    assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive"}
+    assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive", "receive_json"}
+    assert public(wsdaemon.BlockingConnection) == REQUEST | (LIFE - {"unsent"}) | {"receive", "receive_json", "send", "send_json"}
 
 
 @pytest.mark.parametrize("name", keys_of(MountSettings))

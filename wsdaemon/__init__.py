@@ -13,6 +13,7 @@ __all__ = [
     "AdmittingApp",
     "App",
     "BadMessage",
+    "BlockingConnection",
     "BrokerError",
     "ClientCertificate",
     "Connection",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from .apps.rooms.visitor import Refused, Visitor
     from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
     from .core.acceptance import HandshakeRefused
+    from .core.blocking import BlockingConnection
     from .core.closing import ConnectionClosed
     from .core.connection import Connection
     from .core.contract import (
@@ -88,6 +90,7 @@ _HOMES = {
     "AdminOptions": "options",
     "AdmittingApp": "core.contract",
     "App": "core.contract",
+    "BlockingConnection": "core.blocking",
     "BrokerError": "brokers.contract",
     "ClientCertificate": "core.handshake",
     "Connection": "core.connection",

@@ -122,6 +122,7 @@ class ServerOptions(MountOptions, total=False):
     workers: int | str | None
     worker_timeout: float | str | timedelta
     control: str
+    max_threads: int
     retry_after: float | str | timedelta
     python_path: str | Sequence[str | PathLike[str]]
     accelerator: Literal["auto", "c", "python", "off"]

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 from twisted.logger import globalLogBeginner
 
 from .apps.coroutine import CoroutineConnection
-from .apps.loading import is_coroutine_function
+from .apps.loading import LoadError, is_coroutine_app
 from .apps.rooms import RoomsApp, RoomsHandle
+from .core.blocking import BlockingConnection
 from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 SOURCE = "WebSocketServer"
 
-Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]]
+Function = Callable[[CoroutineConnection], Coroutine[Any, Any, object]] | Callable[[BlockingConnection], None]
 F = TypeVar("F", bound=Function)
 H = TypeVar("H", bound=Hook)
 L = TypeVar("L", bound=Lifespan)
@@ -63,7 +64,7 @@ class AutobahnProtocol(Protocol):
 
 
 Mountable = Function | App | type[App] | type[AutobahnProtocol] | str
-"""A coroutine function, an app or its class, a subclass of Autobahn's WebSocketServerProtocol, or a name as the INI file writes it."""
+"""A coroutine function, a plain function, an app or its class, a WebSocketServerProtocol of Autobahn, or a name as in the INI file."""
 
 
 class WebSocketServer:
@@ -115,16 +116,17 @@ class WebSocketServer:
     # -- what it serves
 
     def route(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """Decorates `async def app(connection)` to be served at `path`; `{name}` segments are in `connection.params`.
+        """Decorates `async def app(connection)`, or `def app(connection)`, to be served at `path`; see `connection.params` for `{name}`.
 
         `options` are those of a [mount:PATH] section. Raises SettingsError at once.
         """
 
         def decorate(function: F) -> F:
-            if not is_coroutine_function(function):
-                where = f"mount:{path}"
-                name = getattr(function, "__qualname__", repr(function))
-                raise SettingsError([Problem(SOURCE, None, where, "app", name, "expected a coroutine function: write `async def`")])
+            name = getattr(function, "__qualname__", repr(function))
+            try:
+                is_coroutine_app(function, name)
+            except LoadError as error:
+                raise SettingsError([Problem(SOURCE, None, f"mount:{path}", "app", name, error.message)]) from None
             self.mount(path, function, **options)
             return function
 
@@ -132,7 +134,7 @@ class WebSocketServer:
         return decorate
 
     def mount(self, path: str, app: Mountable, **options: Unpack[MountOptions]) -> None:
-        """Serve `app` at `path`: a coroutine function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
+        """Serve `app` at `path`: a function, something with open(), an Autobahn protocol class, "echo", "module:name"."""
         if self._daemon is not None:
             raise RuntimeError("the server runs already: mount before it starts")
         added = section(f"mount:{path}", app=app, **options)
@@ -188,6 +190,7 @@ class WebSocketServer:
         `ready` is called once, on the loop, when clients can connect: `port` is known then. With `workers` this process serves no client
         itself: the connections and rooms are those of the workers.
         """
+        self._refuse_twice()
         settings = self._check(self._routes)
         log = _begin_logging(settings.logging)
         reactor, signals = install(), Signals()
@@ -204,8 +207,7 @@ class WebSocketServer:
 
     def start(self) -> Self:
         """Serve in a thread of its own; returns when it is ready. Raises StartError when it cannot start."""
-        if self._thread is not None:
-            raise RuntimeError("the server runs already")
+        self._refuse_twice()
         settings = self._check(self._routes)
         self._refuse_workers(settings)
         ready: Future[None] = Future()
@@ -232,8 +234,7 @@ class WebSocketServer:
 
     async def __aenter__(self) -> Self:
         """Serve in the asyncio program that runs, until the block ends; then drain. StartError when it cannot start."""
-        if self._daemon is not None or self._embedded is not None:
-            raise RuntimeError("the server runs already")
+        self._refuse_twice()
         settings = self._check(self._routes)
         self._refuse_workers(settings)
         self._embedded = EmbeddedDaemon(settings, self._pages.answer if self._pages else None, self._parts())
@@ -251,6 +252,11 @@ class WebSocketServer:
             await self._embedded.stop()
         finally:
             self._daemon = self._embedded = None
+
+    def _refuse_twice(self) -> None:
+        in_thread = self._thread is not None and self._thread.is_alive()
+        if in_thread or self._daemon is not None or self._supervisor is not None or self._embedded is not None:
+            raise RuntimeError("the server runs already")
 
     def _refuse_workers(self, settings: Settings) -> None:
         if settings.daemon.workers is not None:

@@ -22,7 +22,7 @@ export class ClientError extends Error {
   readonly reason?: string;
   /** Of RoomError: the seconds to wait if the code is `rate_limited`. */
   readonly retryAfter?: number;
-  /** Of Uncertain: the key of the publication, with which it may be repeated. */
+  /** Of Uncertain, and of the RoomError of a publication: its key, with which it may be repeated after the code `unavailable`. */
   readonly key?: string;
   /** Of Uncertain: the data of the publication, as it was sent. */
   readonly data?: string;
@@ -55,7 +55,7 @@ export interface ClientOptions {
   queue?: "refuse" | "drop_oldest";
   /** Default 1000. */
   queueMessages?: number;
-  /** Default 4 MiB. A character of a text counts as one. */
+  /** Default 4 MiB. A character of a text counts as one. `send()` refuses a larger message. */
   queueBytes?: number;
   /** The subprotocols that the client offers. */
   subprotocols?: string | string[];
@@ -80,7 +80,7 @@ export class WebSocketClient {
   readonly socket: WebSocket | null;
   /** Messages that a full queue has dropped. */
   readonly dropped: number;
-  /** Send a message, now or after the next opening. QueueFull, ClientClosed. */
+  /** Send a message, now or after the next opening. QueueFull, also for a message larger than `queueBytes`; ClientClosed; TypeError for a value without a size. */
   send(message: string | ArrayBuffer | ArrayBufferView | Blob): void;
   /** A room of the daemon's mount; the same object each time. */
   room(name: string): Room;
@@ -150,12 +150,13 @@ export interface Present {
   members: Member[];
 }
 
+/** The position is that of the last message: before `subscribe()` and the first entry `""` and 0. */
 export interface Room extends Position {
   readonly name: string;
   /** The client's own id, once it is in the room. */
   readonly member?: string;
   readonly members: Map<string, Member>;
-  /** Enter the room, and stay in it over all connections: each message comes once, in order, or `onGap` says that some were lost. */
+  /** Enter the room, and stay in it over all connections: each message comes once, in order, or `onGap` says that some were lost. RoomError, ClientClosed. */
   subscribe(onMessage: (message: RoomMessage) => void, options?: SubscribeOptions): Room;
   unsubscribe(): void;
   /** Publish a message. The promise has the room's answer; RoomError, QueueFull, Uncertain. */

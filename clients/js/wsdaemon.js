@@ -1,11 +1,11 @@
-// A WebSocket client that stays connected: docs/javascript.md
+// docs/javascript.md
 const { location, document, navigator } = globalThis, ROOMS = "rooms.v1.json";
 
 const draw = (most, least = 0) => least + Math.random() * (most - least);
 const sizeOf = (message) => message.byteLength ?? message.size ?? message.length;
 
 function milliseconds(text) {
-  const [, count, unit] = /^([\d.]+)(ms|s|m|h)$/.exec(text); // else a TypeError
+  const [, count, unit] = /^(\d+\.?\d*)(ms|s|m|h)$/.exec(text);
   return count * { ms: 1, s: 1e3, m: 6e4, h: 36e5 }[unit];
 }
 
@@ -17,22 +17,24 @@ export class ClientError extends Error {
 }
 
 export function WebSocketClient(address, options) {
+  const times = { connectTimeout: "10s", closeTimeout: "5s", pingInterval: "25s", pingTimeout: "10s" }, timers = {};
   const client = Object.assign(this, {
     state: "connecting", socket: null, dropped: 0, WebSocket: globalThis.WebSocket, subprotocols: [], tokenFrom: "subprotocol:bearer.", whileHidden: false,
-    reconnect: "1s-60s", connectTimeout: "10s", closeTimeout: "5s", pingInterval: "25s", pingTimeout: "10s",
-    queue: "refuse", queueMessages: 1000, queueBytes: 4194304,
-  }, options);
-  const queue = [], rooms = new Map(), timers = {}, url = new URL(address, location?.href);
-  const [first, most] = client.reconnect === "off" ? [] : client.reconnect.split("-").map(milliseconds), interval = milliseconds(client.pingInterval);
+    reconnect: "1s-60s", queue: "refuse", queueMessages: 1000, queueBytes: 2 ** 22,
+  }, times, options);
+  const queue = [], rooms = new Map(), url = new URL(address, location?.href);
+  const [first, most] = client.reconnect === "off" ? [] : /(.*)-(.*)/.exec(client.reconnect).slice(1).map(milliseconds);
   let bytes = 0, attempt, refused, failures = 0, openedAt = 0, heard = 0, hint, number = 0;
+  for (const name in times) times[name] = milliseconds(client[name]);
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
 
   client.send = (message) => {
     const size = sizeOf(message);
     if (/clos/.test(client.state)) throw new ClientError("ClientClosed");
-    while (queue.length && (queue.length >= client.queueMessages || bytes + size > client.queueBytes)) {
-      if (client.queue === "refuse") throw new ClientError("QueueFull");
+    if (!(size >= 0)) throw new TypeError("no message");
+    while (queue.length >= (client.queueMessages || 1) || bytes + size > client.queueBytes) {
+      if (client.queue === "refuse" || size > client.queueBytes) throw new ClientError("QueueFull");
       bytes -= sizeOf(queue.shift());
       client.dropped++;
     }
@@ -46,26 +48,24 @@ export function WebSocketClient(address, options) {
     client.state = "closing";
     stop();
     if (!openedAt) return lost();
-    after(client.closeTimeout, "close", lost);
+    after("closeTimeout", lost);
     client.socket.close(code, reason);
   };
 
   client.room = (name) => {
     if (!rooms.size && client.socket) lost({ reason: ROOMS }, 0);
-    if (!rooms.has(name)) rooms.set(name, makeRoom(name));
-    return rooms.get(name);
+    return rooms.get(name) ?? rooms.set(name, makeRoom(name)).get(name);
   };
 
   async function connect() {
     const own = attempt = {}, protocols = [client.subprotocols].flat(), [kind, name] = client.tokenFrom.split(":"), to = new URL(url);
-    let final;
     client.state = "connecting";
-    after(client.connectTimeout, "connect", lost);
+    after("connectTimeout", lost);
     try {
       const token = own.token = typeof client.token === "function" ? await client.token() : client.token;
       if (own !== attempt) return;
-      final = true;
-      if (refused && refused.token === token) return lost({ ...refused, final });
+      own.final = true;
+      if (refused && refused.token === token) return lost(refused);
       if (rooms.size) protocols.unshift(ROOMS);
       if (token) kind === "query" ? to.searchParams.set(name, token) : protocols.push(name + token);
       const socket = client.socket = new client.WebSocket(to.href, protocols);
@@ -74,7 +74,7 @@ export function WebSocketClient(address, options) {
       socket.onmessage = received;
       socket.onclose = socket.onerror = lost;
     } catch (error) {
-      if (own === attempt) lost({ reason: error.message, final });
+      if (own === attempt) lost({ ...own, reason: String(error?.message ?? error) });
     }
   }
 
@@ -82,10 +82,10 @@ export function WebSocketClient(address, options) {
     let last = openedAt = Date.now();
     stop();
     if (rooms.size && client.socket.protocol !== ROOMS) return lost({ reason: "no " + ROOMS, final: true });
-    after(interval, "ping", function look() {
-      probe(Date.now() - last > interval + 9e4);
+    after("pingInterval", function look() {
+      probe(Date.now() - last > times.pingInterval + 9e4);
       last = Date.now();
-      after(interval, "ping", look);
+      if (openedAt) after("pingInterval", look);
     });
     client.state = "open";
     refused = null;
@@ -109,45 +109,43 @@ export function WebSocketClient(address, options) {
     const message = client.pingMessage ?? (rooms.size && '{"type":"ping"}'), before = heard;
     if (message) {
       client.socket.send(message);
-      after(client.pingTimeout, "pong", () => before === heard && lost({ reason: "no answer" }));
+      after("pingTimeout", () => before === heard && lost({ reason: "no answer" }));
     } else if (asleep) lost({ reason: "asleep" });
   }
 
   function lost({ code = 1006, reason = "", final } = {}, delay) {
     const { socket } = client, lived = openedAt, error = new ClientError(lived ? "ConnectionClosed" : "ConnectFailed", { code, reason, final });
-    const fresh = code === 4401 && typeof client.token === "function" && (refused = { code, reason, ...attempt });
+    if (code === 4401) refused = { code, reason, ...attempt };
     stop();
-    if (socket) {
-      socket.onopen = socket.onmessage = socket.onclose = socket.onerror = () => {};
-      socket.close();
-    }
+    if (socket) socket.onopen = socket.onmessage = socket.onclose = socket.onerror = () => {};
+    socket?.close();
     client.socket = attempt = null;
     openedAt = 0;
-    if (client.state !== "closing") client.state = "away";
+    if (!/clos/.test(client.state)) client.state = "away";
     if (lived) {
       rooms.forEach((room) => room.lost());
       call(client.onClose, client, code, reason);
       if (Date.now() - lived >= first) failures = 0;
     }
-    if (/clos/.test(client.state) || final || !most || (code === 4401 && !fresh)) return end(error);
+    if (/clos/.test(client.state) || final || (delay ?? (!most || (code === 4401 && typeof client.token !== "function")))) return end(error);
     if (!lived) call(client.onError, client, error);
+    if (client.state !== "away") return;
     const jitter = draw(Math.min(most, first * 2 ** failures++));
-    hint = /(?:^|;) *retry *= *([\d.]+) *(?:;|$)/.exec(lived && reason);
-    delay ??= hint ? Math.max(Math.min(hint[1] * 1e3, 36e5), failures > 1 && jitter) : code === 1013 ? draw(most, first) : jitter;
+    hint = /(?:^|;) *retry *= *(\d+\.?\d*) *(?:;|$)/.exec(lived && reason) || code === 1013;
+    delay ??= hint[1] ? Math.max(Math.min(hint[1] * 1e3, 36e5), failures > 1 && jitter) : hint ? draw(most, first) : jitter;
     call(client.onReconnect, client, failures, delay / 1e3);
-    if (client.state === "away") again(delay);
+    if (client.state === "away") after("wait", wake, delay);
   }
 
-  function again(delay) {
-    after(delay, "wait", () => {
-      hint = null;
-      if (navigator?.onLine !== false && (client.whileHidden || !document?.hidden)) connect();
-    });
+  function wake() {
+    hint = null;
+    if (navigator?.onLine !== false && (client.whileHidden || !document?.hidden)) connect();
   }
 
-  function hurry() {
+  function hurry({ type }) {
+    if (document?.hidden && type !== "online") return;
     if (openedAt) probe();
-    else if (client.state === "away" && !hint) again(draw(first));
+    else if (client.state === "away" && !hint) after("wait", wake, draw(first));
   }
 
   function listen(method) {
@@ -156,12 +154,12 @@ export function WebSocketClient(address, options) {
   }
 
   function end(error) {
-    const failed = client.state !== "closing";
+    const before = client.state;
     client.state = "closed";
     listen("removeEventListener");
     error.final = true;
     rooms.forEach((room) => room.end(error));
-    if (failed) call(client.onError, client, error);
+    if (before === "away") call(client.onError, client, error);
   }
 
   function flush() {
@@ -170,12 +168,12 @@ export function WebSocketClient(address, options) {
       bytes -= sizeOf(queue[0]);
       socket.send(queue.shift());
     }
-    if (queue.length && openedAt) after(50, "flush", flush);
+    if (queue.length && openedAt) after("flush", flush, 50);
   }
 
-  function after(delay, name, action) {
+  function after(name, action, delay = times[name]) {
     clearTimeout(timers[name]);
-    timers[name] = setTimeout(action, delay.at ? milliseconds(delay) : delay);
+    timers[name] = setTimeout(action, delay);
   }
 
   function stop() {
@@ -191,7 +189,7 @@ export function WebSocketClient(address, options) {
   }
 
   function makeRoom(name) {
-    const room = { name }, requests = new Map(), tell = (event, given) => call(on?.["on" + event], given);
+    const room = { name, epoch: "", offset: 0, members: new Map() }, requests = new Map(), tell = (event, given) => call(on?.["on" + event], given);
     let on, asked, inside, refusals = 0;
 
     function put(type, fields) {
@@ -199,6 +197,7 @@ export function WebSocketClient(address, options) {
     }
 
     room.subscribe = (onMessage, { since, ...others } = {}) => {
+      if (/clos/.test(client.state)) throw new ClientError("ClientClosed");
       if (on) throw new ClientError("RoomError", { code: "already_subscribed" });
       on = { onMessage, ...others };
       enter(Object.assign(room, { epoch: "", offset: 0, members: new Map() }, since));
@@ -211,7 +210,7 @@ export function WebSocketClient(address, options) {
       send();
     };
 
-    room.publish = (data, { key = crypto.getRandomValues(new Uint32Array(4)).join(), echo } = {}) => {
+    room.publish = (data, { key = crypto.getRandomValues(new Uint8Array(16)).join(), echo } = {}) => {
       const encoding = typeof data === "string" ? undefined : "base64";
       if (encoding) data = btoa(Array.from(new Uint8Array(data), (byte) => String.fromCharCode(byte)).join(""));
       return room.ask("publish", { data, encoding, key, echo: !!(echo || on) });
@@ -230,17 +229,17 @@ export function WebSocketClient(address, options) {
       send();
     }
 
-    function send() { // publications wait for their room's epoch
-      for (const request of requests.values()) {
-        const { type, fields, here, sent, epoch } = request;
-        if (!openedAt || here || (fields.key && on && !inside)) continue;
-        if (sent && (!on || epoch !== room.epoch || Date.now() - sent > 11e4)) uncertain(request);
+    function send() { // publications wait for the epoch
+      requests.forEach((request) => {
+        const { type, fields, sent } = request;
+        if (!openedAt || request.here || (fields.key && on && !inside)) return;
+        if (sent && (!on || request.epoch !== room.epoch || Date.now() - sent > 11e4)) uncertain(request);
         else {
           request.here = true;
           if (fields.key && !sent) Object.assign(request, { sent: Date.now(), epoch: room.epoch, timer: setTimeout(uncertain, 12e4, request) });
           put(type, fields);
         }
-      }
+      });
     }
 
     function settle({ timer, fields }) {
@@ -257,24 +256,24 @@ export function WebSocketClient(address, options) {
 
     room.lost = () => {
       asked = inside = null;
-      for (const request of requests.values()) {
+      requests.forEach((request) => {
         request.here = null;
         if (request.sent && !on) uncertain(request);
-      }
+      });
     };
 
     room.end = (error) => {
-      for (const request of requests.values()) request.sent ? uncertain(request) : request.fail(error);
+      requests.forEach((request) => request.sent ? uncertain(request) : request.fail(error));
       tell("End", error);
       on = null;
     };
 
     room.received = (event) => {
       const { id, type, code, retry_after: retryAfter = 0, message, latest, messages = [], members = [] } = event, request = requests.get(id);
-      const error = type === "error" && new ClientError("RoomError", { code, retryAfter, reason: message });
-      for (const each of [event, latest, ...messages]) {
+      const error = type === "error" && new ClientError("RoomError", { code, retryAfter, reason: message, key: request?.fields.key });
+      [event, latest, ...messages].forEach((each) => {
         if (each?.encoding) each.data = Uint8Array.from(atob(each.data), (byte) => byte.charCodeAt());
-      }
+      });
       if (request) {
         settle(request);
         error ? request.fail(error) : request.give(event);
@@ -290,10 +289,10 @@ export function WebSocketClient(address, options) {
     };
 
     function entered(event) {
-      const { epoch, offset, latest, messages, gap, member } = event, knew = room.epoch;
+      const { epoch, offset, latest, messages, gap } = event, knew = room.epoch;
       messages.forEach(came);
       goOn(event, gap || (knew && (room.epoch !== epoch || room.offset !== offset)), latest && [latest]);
-      room.member = member;
+      room.member = event.member;
       inside = true;
       refusals = 0;
       tell("Entered", room);
@@ -301,10 +300,9 @@ export function WebSocketClient(address, options) {
     }
 
     function turnedAway(error) {
-      const { code, retryAfter } = error;
       asked = null;
-      if (/rate_|unavailable|closed/.test(code) || (room.epoch && !/bad_|forbidden/.test(code))) {
-        setTimeout(enter, retryAfter * 1e3 + draw(Math.min(3e4, 1e3 * 2 ** ++refusals)));
+      if (/rate_|unavailable|closed/.test(error.code) || (room.epoch && !/bad_|forbidden/.test(error.code))) {
+        setTimeout(enter, error.retryAfter * 1e3 + draw(Math.min(3e4, 1e3 * 2 ** ++refusals)));
       } else {
         tell("End", error);
         room.unsubscribe();
@@ -330,5 +328,5 @@ export function WebSocketClient(address, options) {
   }
 
   listen("addEventListener");
-  after(0, "wait", connect);
+  after("wait", connect, 0);
 }

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import Client, Frame, House, binary, close, closing, text
-from wsdaemon.apps.coroutine import READ_AHEAD, READ_AHEAD_BYTES, CoroutineApp, CoroutineConnection
+from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import Connection
+from wsdaemon.core.contract import READ_AHEAD, READ_AHEAD_BYTES
 from wsdaemon.core.typed_messages import BadMessage
 
 

@@ -101,6 +101,12 @@ class CallableObject:
     async def __call__(self, connection: object) -> None: ...
 
 
+class PlainCallable:
+    def __call__(self, connection: object) -> None: ...
+
+    def method(self, connection: object) -> None: ...
+
+
 class AppClass:
     def open(self, connection: object, handshake: object) -> None: ...
 
@@ -119,13 +125,19 @@ class NotAnApp:
 
 
 def make(target: Any) -> Any:
-    return make_app(target, "m:x", lambda function: ("wrapped", function))
+    return make_app(target, "m:x", lambda function: ("wrapped", function), lambda function: ("in threads", function))
 
 
 def test_coroutine_functions_are_wrapped() -> None:
     assert make(coroutine_function) == ("wrapped", coroutine_function)
     thing = CallableObject()
     assert make(thing) == ("wrapped", thing)
+
+
+def test_plain_functions_run_in_threads() -> None:
+    thing = PlainCallable()
+    for target in (plain_function, thing, thing.method):
+        assert make(target) == ("in threads", target)
 
 
 def test_classes_are_called_and_objects_taken() -> None:
@@ -137,9 +149,8 @@ def test_classes_are_called_and_objects_taken() -> None:
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        (plain_function, "m:x: expected a coroutine function: write `async def`, or a class with open(connection, handshake)"),
         (NotAnApp, "m:x: the class has no open(connection, handshake), nor is it an Autobahn WebSocketServerProtocol"),
-        (5, "m:x: a int is not an app: expected a coroutine function or a class with open(connection, handshake)"),
+        (5, "m:x: a int is not an app: expected a function of one connection or a class with open(connection, handshake)"),
     ],
 )
 def test_what_is_not_an_app(target: object, text: str) -> None:
@@ -174,6 +185,16 @@ async def generator(connection: object) -> Any:
     yield
 
 
+def plain_generator(connection: object) -> Any:
+    yield
+
+
+def wsgi(environ: object, start_response: object) -> None: ...
+
+
+def no_arguments() -> None: ...
+
+
 class AsyncOpen:
     async def open(self, connection: object, handshake: object) -> None: ...
 
@@ -194,7 +215,10 @@ class PlainAdmit:
         (Asgi, "it looks like an ASGI application"),
         (Asgi(), "it looks like an ASGI application"),
         (asgi, "it looks like an ASGI application"),
-        (generator, "its `yield` makes it a generator"),
+        (generator, "its `yield` makes it a generator; expected `async def app"),
+        (plain_generator, "its `yield` makes it a generator; expected `def app"),
+        (wsgi, "it cannot be called with one argument; expected `def app"),
+        (no_arguments, "it cannot be called with one argument; expected `def app"),
         (AsyncOpen, "its open() is a coroutine function"),
         (AsyncOpen(), "its open() is a coroutine function"),
         (OneArgument, "its open() does not take two arguments"),

@@ -29,16 +29,25 @@ def test_the_file_names_the_pages_and_the_token(tmp_path: Path) -> None:
         assert TOKEN not in repr(pages)
 
 
-def test_the_command_line_and_the_environment_come_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_comes_before_the_environment_and_that_before_a_file_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "other").write_text("another-token-of-mine\n")
     with admin_server({("GET", "/status"): (200, {})}) as server:
         url = f"http://127.0.0.1:{server.port}"
         pages_of(None, url, str(tmp_path / "other"), None).get("/status")
         monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", "of-the-environment")
         pages_of(None, url, None, None).get("/status")
-        pages_of(write(tmp_path, f"address = tcp:{server.port}:interface=127.0.0.1"), None, None, None).get("/status")
+        file = write(tmp_path, f"address = tcp:{server.port}:interface=127.0.0.1")
+        monkeypatch.setattr("wsdaemon.command.admin_api.settings_file", lambda config: config or file)
+        pages_of(None, None, None, None).get("/status")
+        monkeypatch.setenv("WSDAEMON_ADMIN_URL", "unix:/of/another/daemon")
+        pages_of(file, None, None, None).get("/status")
+        pages_of(file, url, None, None).get("/status")
         sent = [headers["Authorization"] for _, _, headers, _ in server.seen]
-        assert sent == ["Bearer another-token-of-mine", "Bearer of-the-environment", "Bearer of-the-environment"]
+        environment = ["Bearer of-the-environment"] * 2
+        assert sent == ["Bearer another-token-of-mine", *environment, f"Bearer {TOKEN}", f"Bearer {TOKEN}"]
+        assert pages_of(None, None, None, None).where == "unix:/of/another/daemon"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +69,12 @@ def test_a_host_that_the_pages_ask_for_is_sent(tmp_path: Path) -> None:
         admin = f"address = tcp:{server.port}:interface=127.0.0.1\nhosts = *.example.com, ws.example.org"
         pages_of(write(tmp_path, admin), None, None, None).get("/status")
         assert server.seen[0][2]["Host"] == "ws.example.org"
+
+
+def test_a_wildcard_of_hosts_is_filled_in(tmp_path: Path) -> None:
+    admin = "address = tcp:9464:interface=127.0.0.1\nhosts = *.example.com"
+    assert pages_of(write(tmp_path, admin), None, None, None).host == "wsdaemon.example.com"
+    assert pages_of(write(tmp_path, "address = tcp:9464"), None, None, None).host is None
 
 
 @pytest.mark.parametrize(
@@ -134,3 +149,23 @@ def test_connections_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_names_of_rooms_are_one_segment() -> None:
     assert segment("a/b c?#%") == "a%2Fb%20c%3F%23%25"
+
+
+def test_a_problem_of_the_pages_does_not_steer_a_terminal() -> None:
+    answer = (400, {"detail": "\x1b[2J\nwsdaemon: all is well"})
+    with admin_server({("GET", "/status"): answer}) as server, pytest.raises(CommandFailed) as failed:
+        pages_of(None, f"http://127.0.0.1:{server.port}", None, None).get("/status")
+    assert failed.value.message.endswith(r": \x1b[2J\nwsdaemon: all is well")
+
+
+def test_a_token_is_stripped_and_never_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", f" {TOKEN}\n")
+    assert pages_of(None, "unix:/none", None, None).token == TOKEN
+    for wrong in (f"{TOKEN}\x01", f"{TOKEN}\N{EURO SIGN}", f"{TOKEN} more", "short", ""):
+        monkeypatch.setenv("WSDAEMON_ADMIN_TOKEN", wrong)
+        (tmp_path / "token").write_text(wrong)
+        for file in (None, str(tmp_path / "token")):
+            with pytest.raises(CommandFailed) as failed:
+                pages_of(None, "unix:/none", file, None)
+            assert failed.value.exit_code == Exit.USAGE
+            assert not wrong or wrong not in failed.value.message

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -55,3 +57,46 @@ def test_the_status_tells_of_whatever_went_wrong(counts: dict[str, int], status:
 def test_a_server_that_is_not_there_has_a_status_of_its_own() -> None:
     done = CliRunner().invoke(cli, ["bench", "--unix", "/no/such/socket", "ws://localhost/"])
     assert done.exit_code == Exit.UNREACHABLE
+
+
+class Silent:
+    """A client whose server takes messages and answers none. The clock goes on a long way when the last one is sent."""
+
+    def __init__(self, clock: list[float], last: int, callbacks: object, **options: object) -> None:
+        self.is_open = True
+        self._clock = clock
+        self._left = last
+
+    async def connect(self) -> None:
+        """It is open at once."""
+
+    async def send(self, message: object) -> None:
+        """No answer comes."""
+        self._left -= 1
+        if self._left == 0:
+            self._clock[0] += 1000
+
+    def close(self) -> None:
+        """It is closed at once."""
+
+    async def wait_closed(self) -> None:
+        """It is closed already."""
+
+
+@pytest.mark.parametrize(("rate", "sent"), [(None, 1), (1000.0, 2)])
+def test_a_silent_server_is_waited_for_no_longer_than_answers_may_take(
+    rate: float | None, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [perf_counter()]
+    monkeypatch.setattr("wsdaemon.command.bench.perf_counter", lambda: clock[0])
+    made: partial[Any] = partial(Silent, clock, sent)
+    found = Bench(LoadPlan(connections=1, size=64, rate=rate, messages=2), made, 0.01)
+    asyncio.run(asyncio.wait_for(found.run(), 30))
+    assert found.status() == Exit.FAILED
+    assert found.answer("ws://server.example/")["messages"]["unanswered"] == sent
+
+
+def test_a_measurement_without_an_end_is_refused() -> None:
+    done = CliRunner().invoke(cli, ["bench", "--duration", "0", "--unix", "/no/such/socket", "ws://localhost/"])
+    assert done.exit_code == Exit.USAGE
+    assert "--messages" in done.stderr

@@ -100,3 +100,21 @@ def test_an_answer_that_breaks_off_is_no_success(tmp_path: Path) -> None:
 
 def test_a_wrong_duration_asks_nothing(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["drain", "--over", "soon", "--control", str(tmp_path / "s")]).exit_code == Exit.USAGE
+
+
+def test_answers_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    hostile = "\x1b]0;title\x07\x9b2J"
+    answer: list[dict[str, Any]] = [{"line": hostile}, {"status": 1, "problems": [hostile], "text": hostile, hostile: [hostile]}]
+    with control_server(tmp_path / "s", lambda request: answer):
+        ended = CliRunner().invoke(cli, ["reload", "--control", str(tmp_path / "s")])
+    assert not any(character in ended.output for character in "\x1b\x07\x9b")
+    assert ended.stderr == "wsdaemon: \\x1b]0;title\\x07\\x9b2J\n"
+    assert "text: \\x1b]0" in ended.stdout
+
+
+def test_a_stranger_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsdaemon.ops.control.may_listen", lambda path, listener, user: False)
+    with control_server(tmp_path / "s", done):
+        ended = CliRunner().invoke(cli, ["reload", "--control", str(tmp_path / "s")])
+    assert ended.exit_code == Exit.REFUSED
+    assert "neither root, nor this user" in ended.stderr

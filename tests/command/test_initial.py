@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -98,3 +99,21 @@ def test_questions_are_asked_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     found = initial._choices({**given, "workers": None}, True, Path("/tmp"))
     assert asked == list(answers)
     assert (found.address, found.mounts, found.admin) == ("tcp:9000", (("/tick", "ticker"),), False)
+
+
+def test_the_modes_do_not_hang_on_the_umask(tmp_path: Path, checked: list[Path]) -> None:
+    before = os.umask(0o077)
+    try:
+        assert init("--systemd", "service", "--user", "root", str(tmp_path / "a" / "new")).exit_code == Exit.DONE
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").rglob("*")}
+    assert modes == {"new": 0o755, "ws.ini": 0o644, "admin-token": 0o600, "wsdaemon.service": 0o644}
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_token_that_the_service_cannot_read_is_told(tmp_path: Path, checked: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 99_999)
+    done = init("--systemd", "service", "--user", "root", str(tmp_path / "new"))
+    assert done.exit_code == Exit.DONE
+    assert f"warning: root cannot read {tmp_path}/new/admin-token" in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsdaemon.command.exits import CommandFailed, Exit
 from wsdaemon.command.initial_texts import InitialChoices, SystemdKind, _escaped, settings_text, unit_texts
 from wsdaemon.settings import ini
 
@@ -54,12 +55,24 @@ def test_a_python_without_twistd_runs_the_module(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("address", "listen"),
-    [("tcp:8443", "8443"), ("tcp:80:interface=10.0.0.1", "10.0.0.1:80"), (r"tcp:80:interface=\:\:1", "[::1]:80"), ("unix:/x", "443")],
+    [
+        ("tcp:8443", "8443\n"), ("tcp:80:interface=10.0.0.1", "10.0.0.1:80\n"), (r"tcp:80:interface=\:\:1", "[::1]:80\n"),
+        ("tcp:80:interface=[::1]", "[::1]:80\n"), ("tcp:port=80:interface=localhost", "127.0.0.1:80\n"),
+        ("tcp:80:interface=[::]", "[::]:80\nBindIPv6Only=ipv6-only\n"), ("unix:/x", "/x\nSocketMode=0660\nBacklog="),
+        ("unix:run/100%:mode=600:user=www:group=web", "/srv/run/100%%\nSocketMode=0600\nSocketUser=www\nSocketGroup=web\nBacklog="),
+    ],
 )
 def test_systemd_opens_the_address(address: str, listen: str) -> None:
     wanted = choices(systemd=SystemdKind.SOCKET, address=address)
-    assert f"\nListenStream={listen}\n" in unit_texts(wanted, Path("/srv/ws.ini"))["wsdaemon.socket"]
+    assert f"\nListenStream={listen}" in unit_texts(wanted, Path("/srv/ws.ini"))["wsdaemon.socket"]
     assert "address = systemd:name=wsdaemon" in settings_text(wanted)
+
+
+@pytest.mark.parametrize("address", ["8443", "tcp:0", "systemd:name=ws", "tcp:80:interface=host.example", "nowhere", "unix:/a\nb"])
+def test_an_address_that_systemd_cannot_open_is_refused(address: str) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        unit_texts(choices(systemd=SystemdKind.SOCKET, address=address), Path("/srv/ws.ini"))
+    assert failed.value.exit_code == Exit.USAGE
 
 
 def test_paths_are_escaped_for_units() -> None:

@@ -94,3 +94,27 @@ def test_token_takes_the_only_section_of_the_file(sections: list[str], status: E
         text += "".join(f"[auth:{name}]\nkind = ticket\n[mount:/{name}]\napp = echo\nauth = {name}\n" for name in sections)
         (tmp_path / "ws.ini").write_text(text)
         assert CliRunner().invoke(cli, ["token", "-c", str(tmp_path / "ws.ini"), "ada"]).exit_code == status
+
+
+def test_answers_do_not_steer_a_terminal() -> None:
+    hostile = "\x1b]0;title\x07\x9b2J"
+    answers: dict[tuple[str, str], tuple[int, object]] = {
+        ("DELETE", "/api/connections/c?code=4403&reason=removed"): (200, {"id": hostile, "code": 4403}),
+        ("POST", "/api/rooms/r/messages"): (200, {"room": hostile, "offset": 1, "duplicate": False, "members": 2}),
+        ("POST", "/api/tickets/site"): (200, {"ticket": hostile}),
+    }
+    with admin_server(answers) as server:
+        for line in (["kick", "c"], ["publish", "r", "m"], ["token", "--auth", "site", "ada"]):
+            done = command(server, *line)
+            assert done.exit_code == Exit.DONE
+            assert done.stdout.startswith(r"\x1b]0;title\x07\x9b2J")
+
+
+@pytest.mark.parametrize("option", ["--key", "--content-type"])
+def test_publish_refuses_what_no_header_can_have(option: str) -> None:
+    with admin_server({}) as server:
+        for wrong in ("\N{EURO SIGN}", "a\nb"):
+            done = command(server, "publish", option, wrong, "r", "m")
+            assert done.exit_code == Exit.USAGE
+            assert f"{option}: expected printable ASCII" in done.stderr
+        assert server.seen == []

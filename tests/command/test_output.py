@@ -69,3 +69,17 @@ def test_a_table_shows_hostile_cells_as_escapes() -> None:
     text = shown.file.getvalue()
     assert r"a\x1b[2J" in text
     assert "[b]bold[/b]" in text, "no markup of a client is obeyed"
+
+
+def test_json_on_a_terminal_has_no_control_characters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    text = "\x1b\x7f\x9b2J"
+    output.print_json({"text": text})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"text": text}
+    assert shown.rstrip("\n").isprintable()
+
+
+def test_complaints_are_harmless_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.complain("one\x1b[2J\ntwo\x9b")
+    assert capsys.readouterr().err == "wsdaemon: one\\x1b[2J\ntwo\\x9b\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from wsdaemon.command.exits import Exit
+from wsdaemon.command.exits import CommandFailed, Exit
 from wsdaemon.command.main import cli
-from wsdaemon.command.serving import twistd_line
+from wsdaemon.command.serving import settings_file, twistd_line
 
 GOOD = "[listener:web]\naddress = tcp:0:interface=127.0.0.1\n[mount:/echo]\napp = echo\n"
 
@@ -96,3 +97,35 @@ def test_check_as_json_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["good"] is False
     assert "no such file" in answer["problems"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "taken"),
+    [(None, 0o644, True), (0, 0o644, True), (12_345, 0o644, False), (None, 0o666, False), (None, 0o664, False), (None, 0o777, False)],
+)
+@pytest.mark.parametrize("name", ["ws.ini", ""])
+def test_a_file_that_another_user_can_have_made_is_not_taken(
+    name: str, owner: int | None, mode: int, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As user 4321, whose files are those without an owner here."""
+    (tmp_path / "ws.ini").write_text(GOOD)
+    plain = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = list(plain(path, follow_symlinks=follow_symlinks))
+        odd = path.absolute() == tmp_path / name
+        found[0] = int(found[0]) & ~0o777 | (mode if odd else 0o755)
+        found[4] = owner if odd and owner is not None else 4321
+        found[5] = 54_321
+        return os.stat_result(found)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr("os.geteuid", lambda: 4321)
+    if taken:
+        assert settings_file(None) == "ws.ini"
+        return
+    with pytest.raises(CommandFailed, match="name it with -c") as failed:
+        settings_file(None)
+    assert failed.value.exit_code == Exit.USAGE
+    assert settings_file("ws.ini") == "ws.ini"

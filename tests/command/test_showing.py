@@ -55,3 +55,15 @@ def test_a_terminal_is_not_steered_by_the_server() -> None:
     assert not any("\x1b]" in line or "\x1b[2J" in line or "\x07" in line for line in lines)
     assert "40 bytes: 00 01" in lines[1]
     assert lines[1].endswith("1f ...")
+
+
+def test_a_terminal_at_the_end_of_a_pipe_is_not_steered_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, "utf-8")
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", stream)
+    shown = PipeShown(True, verbose=False)
+    shown.message("\x1b[2J\x9b")
+    shown.message(b"\x1b[2J")
+    stream.flush()
+    assert written.getvalue() == b"\\x1b[2J\\x9b\n4 bytes: 1b 5b 32 4a\n"

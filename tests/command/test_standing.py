@@ -74,3 +74,29 @@ def test_rates_are_those_since_the_look_before() -> None:
     rated = busy.rated([connection("a", 110, 100), connection("b", 40, 4), connection("c", 0, 0)], 12.0)
     assert [(row[2]["id"], row[0], row[1]) for row in rated] == [("b", 20.0, 2.0), ("a", 5.0, 0.0), ("c", 0.0, 0.0)]
     assert [row[2]["id"] for row in busy.rated([connection("a", 0, 0)], 14.0)] == ["a"], "a counter that begins anew is no rate below 0"
+
+
+def test_a_status_does_not_steer_a_terminal(tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x9b"
+    found = {
+        **STATUS, "version": hostile, "generation": hostile, "listeners": [{"name": hostile, "address": hostile}],
+        "mounts": [{"path": hostile, "app": hostile}],
+    }  # fmt: skip
+    with control_server(tmp_path / "s", lambda request: [{"status": 0, **found}]):
+        ended = CliRunner().invoke(cli, ["status", "--control", str(tmp_path / "s")])
+    assert ended.exit_code == Exit.DONE
+    assert ended.stdout.count(r"\x1b[2J\x9b") == 6
+    assert "\x1b" not in ended.stdout
+    assert "\x9b" not in ended.stdout
+
+
+def test_a_daemon_that_the_command_line_names_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    controlled = control_server(tmp_path / "s", lambda request: [{"status": 0, **STATUS}])
+    with admin_server({("GET", "/status"): (200, PAGE)}) as server, controlled:
+        monkeypatch.setenv("WSDAEMON_ADMIN_URL", f"http://127.0.0.1:{server.port}")
+        file = tmp_path / "ws.ini"
+        file.write_text("[daemon]\ncontrol = unix:s\n[listener:web]\naddress = tcp:0\n[mount:/echo]\napp = echo\n")
+        for line in (["--control", str(tmp_path / "s")], ["-c", str(file)]):
+            assert "ready, process 42" in CliRunner().invoke(cli, ["status", *line]).stdout
+        assert server.seen == []
+        assert "draining" in CliRunner().invoke(cli, ["status"]).stdout

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fakes import LOCAL, PEER, Loop
 from tests.support.lines import Lines
-from wsdaemon.core.background import CANCEL_SECONDS, MAX_LINES, Background
+from wsdaemon.core.background import CANCEL_SECONDS, MAX_LINES, Background, ThreadWork
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Headers
 
@@ -99,6 +99,25 @@ def test_the_lines_are_bounded(loop: Loop) -> None:
     loop.settle()
     assert len(log.lines) == MAX_LINES + 1
     assert log.lines[-1] == f"cancelled, because drain_timeout is over: {100 - MAX_LINES} more"
+    assert len(background) == 0
+
+
+def test_threads_are_named_in_one_line_and_left(loop: Loop) -> None:
+    background, log = Background({"/chat": "good:chat"}), Lines()
+    works = [ThreadWork(loop=loop) for _ in range(100)]
+    for number, work in enumerate(works):
+        background.add(work, connection(number), own=False)
+    stopping = loop.create_task(background.finish(10, log))
+    loop.advance(9.9)
+    assert not stopping.done()
+    loop.advance(0.2)
+    assert stopping.done() and not any(work.done() for work in works)
+    assert len(log.lines) == 1
+    assert log.lines[0].startswith("left running in threads, because drain_timeout is over: good:chat at /chat, connection ab12-0, ")
+    assert log.lines[0].endswith(f"connection ab12-{MAX_LINES - 1} and {100 - MAX_LINES} more")
+    for work in works:
+        work.set_result(None)
+    loop.settle()
     assert len(background) == 0
 
 

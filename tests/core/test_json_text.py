@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsdaemon.core import json_text
-from wsdaemon.core.json_text import TooManyParts, read_json, whole_number
+from wsdaemon.core.json_text import TooManyParts, read_json, read_sendable_json, whole_number
 
 MEBIBYTE = 1 << 20
 
@@ -63,6 +63,20 @@ LONG = '"' + "x" * 20_000
 def test_what_is_not_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         read_json(text, 100_000)
+
+
+@pytest.mark.parametrize("text", ["1e999", "[-1E999]", "NaN", '"\\ud800"', '{"\\uDFFF": 1}', '"\\udc00\\ud800"', "9" * 101])
+def test_what_cannot_be_written_again_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_sendable_json(text, 100_000)
+
+
+WRITABLE = [("1.5e300", 1.5e300), ('"\\ud83d\\ude00"', "😀"), ('"\\\\ud800"', "\\ud800"), ("0.1", 0.1), ("[3]", [3])]
+
+
+@pytest.mark.parametrize(("text", "value"), WRITABLE)
+def test_what_can_be_written_again_is_read(text: str, value: object) -> None:
+    assert read_sendable_json(text, 100_000) == value
 
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3), (3.0, 3), (-2.0, -2), (1e15, 10**15), (0, 0), (-0.0, 0)])

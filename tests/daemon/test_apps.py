@@ -9,9 +9,11 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 
 from wsdaemon.apps.coroutine import CoroutineApp, CoroutineConnection
 from wsdaemon.apps.echo import EchoApp
+from wsdaemon.apps.function import FunctionApp
 from wsdaemon.apps.loading import LoadError, load
 from wsdaemon.apps.rooms import RoomsApp
 from wsdaemon.apps.ticker import TickerApp
+from wsdaemon.core.blocking import BlockingConnection
 from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.apps import LoadedApp, load_app
 from wsdaemon.settings.apps import APP_OPTIONS, BUILT_IN
@@ -29,6 +31,10 @@ def made(app: object, **options: object) -> LoadedApp:
 
 async def coroutine(connection: CoroutineConnection) -> None:
     """Stands for a user's coroutine."""
+
+
+def plain(connection: BlockingConnection) -> None:
+    """Stands for a user's function."""
 
 
 class Class:
@@ -53,15 +59,17 @@ def test_a_built_in_app_by_its_name(name: str, kind: type) -> None:
     assert loaded.protocol is None
 
 
-def test_a_coroutine_function_a_class_and_an_object() -> None:
+def test_functions_a_class_and_an_object() -> None:
     assert isinstance(made(coroutine).app, CoroutineApp)
     assert made(coroutine).app.function is coroutine
+    assert isinstance(made(plain).app, FunctionApp)
+    assert made(plain).app.function is plain
     assert isinstance(made(Class).app, Class)
     ready = Class()
     assert made(ready).app is ready
 
 
-@pytest.mark.parametrize(("name", "kind"), [("coroutine", CoroutineApp), ("Class", Class)])
+@pytest.mark.parametrize(("name", "kind"), [("coroutine", CoroutineApp), ("plain", FunctionApp), ("Class", Class)])
 def test_the_same_by_name(name: str, kind: type) -> None:
     assert isinstance(made(f"{__name__}:{name}").app, kind)
 

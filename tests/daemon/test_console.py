@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.auth import logged
 from tests.support.inside import inside, run_inside
-from wsdaemon.daemon.console import LIVE_PATH, MAX_CONSOLES
+from wsdaemon.daemon.console import LIVE_PATH
 from wsdaemon.daemon.daemon import Daemon
+from wsdaemon.ops.console.feed import MAX_PAGES
 
 INI = """
 [listener:web]
@@ -46,6 +49,16 @@ async def figures(folder: Path, token: str) -> Any:
             return page.close_code
 
 
+async def closes(folder: Path) -> list[Any]:
+    """The latest closes, as the pages have them."""
+    reader, writer = await asyncio.open_unix_connection(str(folder / "admin.sock"))
+    writer.write(f"GET /api/closes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    found: list[Any] = json.loads(answer.partition(b"\r\n\r\n")[2])["closes"]
+    return found
+
+
 def looking(folder: Path) -> Any:
     return unix_connect(str(folder / "admin.sock"), f"ws://localhost{LIVE_PATH}")
 
@@ -68,10 +81,32 @@ def test_figures_of_the_daemon_for_a_token_that_reads(tmp_path: Path) -> None:
     run_inside(main())
 
 
+def test_pages_without_a_token_lock_no_operator_out_and_leave_no_trace(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with inside(folder_of(tmp_path), INI):
+            with logged() as lines:
+                strangers: list[ClientConnection] = [await looking(tmp_path) for _ in range(MAX_PAGES + 4)]
+                for stranger in strangers[:4]:
+                    await stranger.wait_closed()
+                assert (await figures(tmp_path, TOKEN))["connections"] == 0
+                for stranger in strangers[5:]:
+                    await stranger.close()
+                assert await figures(tmp_path, WRITER) == 4403
+            assert [(one["mount"], one["code"]) for one in await closes(tmp_path)] == [(LIVE_PATH, 1000)]
+            assert len([line for line in lines if "makes room" in line]) == 1
+            assert len([line for line in lines if "ConnectionRecord" in line]) == 1
+
+    run_inside(main())
+
+
 def test_there_are_so_many_consoles_and_no_more_and_they_end_with_the_daemon(tmp_path: Path) -> None:
     async def main() -> None:
         async with inside(folder_of(tmp_path), INI):
-            pages: list[ClientConnection] = [await looking(tmp_path) for _ in range(MAX_CONSOLES)]
+            pages: list[ClientConnection] = [await looking(tmp_path) for _ in range(MAX_PAGES)]
+            for page in pages:
+                await page.send(json.dumps({"token": TOKEN}))
+            for page in pages:
+                await page.recv()
             with pytest.raises(InvalidStatus, match="503"):
                 await looking(tmp_path)
         for page in pages:

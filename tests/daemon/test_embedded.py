@@ -67,6 +67,10 @@ def test_a_block_serves_and_leaves_nothing(make_loop: Callable[[], asyncio.Abstr
                 assert loop.get_exception_handler() is handler
                 with pytest.raises(RuntimeError, match="runs already"):
                     await server.__aenter__()
+                for again in (server.start, server.run_forever):
+                    with pytest.raises(RuntimeError, match="runs already"):
+                        again()
+                assert await ask(tmp_path, "hello") == "HELLO"
             assert server.connections == [] and not (tmp_path / "ws").exists()
             await until(partial(is_as_before, before))
             before = descriptors()

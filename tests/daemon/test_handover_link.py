@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from typing import Any
 
@@ -47,10 +48,13 @@ def test_frames_and_their_descriptors_arrive_in_order_however_long_they_are() ->
         for number, file in enumerate(files):
             os.write(file, b"%d" % number)
             old.link.send(GIVE, number, bytes([number]) * 300_000, file)
-            os.close(file)
         assert not old.link.flushed
+        assert old.link.frames_left < old.link.frames == 7
         await turns(lambda: len(new.frames) == 7)
         assert old.link.flushed
+        assert old.link.frames_left == 7
+        for file in files:
+            os.close(file)
         assert new.frames == [(HELLO, 0, b"\0\1"), *[(GIVE, number, bytes([number]) * 300_000) for number in range(6)]]
         for number, file in enumerate(new.descriptors):
             assert os.pread(file, 10, 0) == b"%d" % number
@@ -77,7 +81,7 @@ def test_close_receives_what_has_arrived_and_nothing_can_follow() -> None:
     run(story())
 
 
-def test_descriptors_that_wait_are_closed_at_the_end() -> None:
+def test_descriptors_that_have_come_and_those_that_wait_are_not_lost() -> None:
     async def story() -> None:
         before = descriptors()
         old, new = pair()
@@ -90,6 +94,32 @@ def test_descriptors_that_wait_are_closed_at_the_end() -> None:
         for each in new.descriptors:
             os.close(each)
         assert descriptors() == before
+
+    run(story())
+
+
+def test_a_descriptor_that_is_lost_for_want_of_room_ends_the_link() -> None:
+    """Else the next connection's descriptor would stand with this connection, and a client's messages with another client."""
+
+    async def story() -> None:
+        old, new = pair()
+        files = [os.memfd_create(f"{number}") for number in range(2)]
+        new_link: Any = new.link
+        asyncio.get_running_loop().remove_reader(new_link._sock.fileno())
+        for number, file in enumerate(files):
+            old.link.send(GIVE, number, bytes(50_000), file)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(files[0])
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            assert not new_link._read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert (new.frames, new.ends) == ([], 1)
+        for file in files:
+            os.close(file)
+        old.link.close()
 
     run(story())
 

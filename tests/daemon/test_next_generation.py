@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,44 @@ def test_then_the_new_one_serves_and_the_former_drains_and_ends(house: Upgraded)
     assert house.supervisor.generation.number == 1, "the former hub has the order of the rooms"
     house.order_changes()
     assert house.supervisor.generation.number == 2
-    assert [child.channel.sent[-1:] for child in house.new] == [["worker"], ["serve"], ["serve"]]
+    assert [child.channel.sent[-1:] for child in house.new] == [["worker"], ["take"], ["take"]]
+    assert [child.channel.sent[-2] for child in house.new[1:]] == ["serve", "serve"], "first they serve"
+    assert [child.channel.passed.get("take", child.channel.passed.get("retire")) for child in house.old[1:] + house.new[1:]] == [1] * 4
     assert [child.channel.sent[-2:] for child in house.old] == [["successor", "switch"], ["hub", "retire"], ["hub", "retire"]]
-    assert house.answers == [{"status": 0, "problems": [], "generation": 2, "draining": 0}]
+    assert house.answers == [{"status": 0, "problems": [], "generation": 2, "connections": 0}]
     house.end(house.old[1])
     assert house.old[0].channel.sent[-1] == "switch", "the hub serves the last worker"
     house.end(house.old[2])
     assert house.old[0].channel.sent[-1] == "stop"
-    house.end(house.old[0])
+    with capturedLogs() as events:
+        house.end(house.old[0])
+    assert "generation 1 has ended: 0 connections went along, and 0 were drained, without those of worker 1, worker 2" in told(events)
     assert house.supervisor._former is None and len(house.started) == 6, "none of the former is started again"
     assert house.supervisor.state is State.READY
+
+
+def told(events: Sequence[dict[str, Any]]) -> list[str | None]:
+    return [formatEvent(event) for event in events]
+
+
+def test_what_the_former_workers_tell_about_their_connections_is_one_line_at_the_end(house: Upgraded) -> None:
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    former: Any = house.supervisor._former
+    for child, went, stayed in ((house.old[1], 40, 2), (house.old[2], 38, 1)):
+        house.supervisor._received(former, child, {"kind": "given", "went": went, "stayed": stayed}, ())  # type: ignore[arg-type]
+    with capturedLogs() as events:
+        house.end(*house.old[1:])
+        house.end(house.old[0])
+    assert "generation 1 has ended: 78 connections went along, and 3 were drained" in told(events)
+
+
+def test_a_daemon_that_was_drained_hands_nothing_over(house: Upgraded) -> None:
+    house.supervisor.drain()
+    house.new_is_ready(0, 1, 2)
+    house.order_changes()
+    assert [(child.channel.sent[-1], child.channel.passed["retire"]) for child in house.old[1:]] == [("retire", 0)] * 2
+    assert all("take" not in child.channel.sent for child in house.new)
 
 
 def test_the_new_hub_inherits_the_way_to_the_former_one(house: Upgraded) -> None:

@@ -98,6 +98,23 @@ def test_a_stop_that_fails_hinders_no_other(loop: Loop) -> None:
     assert steps.events == ["stop b", "b stoped", "stop a", "a stoped"]
 
 
+def test_a_stop_that_awaits_a_task_which_it_cancelled_hinders_no_other(loop: Loop, logged: list[str]) -> None:
+    """Its CancelledError would end the stop half-way."""
+    steps = Steps()
+    run(loop, stop_in_order([steps.step("a"), steps.step("b", fails_to="stop", error=asyncio.CancelledError())]))
+    assert steps.events == ["stop b", "b stoped", "stop a", "a stoped"]
+    assert logged == ["b did not stop cleanly"]
+
+
+def test_a_stop_that_is_cancelled_ends(loop: Loop) -> None:
+    steps = Steps()
+    task = loop.create_task(stop_in_order([steps.step("a"), steps.step("b", seconds=100)]))
+    loop.settle()
+    task.cancel()
+    loop.settle()
+    assert task.cancelled()
+
+
 def test_a_start_that_takes_too_long_is_told_and_then_ended(loop: Loop, logged: list[str]) -> None:
     steps = Steps()
     with pytest.raises(StartError, match=r"^b has not started; the whole start may take 60 s \(\[daemon\] start_timeout\)$"):
@@ -134,7 +151,7 @@ def test_a_part_that_does_not_end_when_it_is_cancelled_hinders_no_start_from_end
 
 
 class FailingApp:
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self._error = error
 
     async def start(self) -> None:
@@ -152,6 +169,11 @@ def test_an_app_that_does_not_start_gives_the_users_traceback(loop: Loop) -> Non
     assert text.endswith("RuntimeError: mine")
     assert "raise self._error" in text
     assert "in start\n    await" not in text, "only the user's own lines"
+
+
+def test_an_app_whose_start_awaits_a_task_which_it_cancelled_is_told_as_any_other(loop: Loop) -> None:
+    with pytest.raises(StartError, match=r"here: the app did not start\nTraceback[\s\S]*CancelledError"):
+        run(loop, AppStep(FailingApp(asyncio.CancelledError()), "here").start())
 
 
 def test_an_apps_own_start_error_stays_as_it_is(loop: Loop) -> None:

@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.inside import descriptors, inside, run_inside, until
+from wsdaemon.core.blocking import BlockingConnection
 from wsdaemon.daemon import retiring
 from wsdaemon.daemon.control import OperationFailed
 from wsdaemon.daemon.daemon import Daemon
@@ -93,6 +94,36 @@ def test_new_connections_get_new_limits_and_open_ones_keep_theirs(tmp_path: Path
             with pytest.raises(ConnectionClosed, match="1009"):
                 await after.recv()
             await before.close()
+
+    run_inside(life())
+
+
+def hold(connection: BlockingConnection) -> None:
+    connection.send("begun")
+    connection.wait_closed()
+
+
+def test_the_bound_on_threads_counts_those_of_old_and_new_mounts_together(tmp_path: Path) -> None:
+    mounts = "".join(f"\n[mount:/{name}]\napp = {__name__}:hold\n" for name in ("one", "two"))
+
+    def base(most: int) -> str:
+        return BASE.replace("python_path = .", f"python_path = .\nmax_threads = {most}")
+
+    async def life() -> None:
+        async with inside(tmp_path, base(1) + mounts) as daemon:
+            clients = [await client(daemon, "/one")]
+            assert await clients[0].recv() == "begun"
+            for path in ("/one", "/two"):
+                with pytest.raises(InvalidStatus, match="503"):
+                    await client(daemon, path)
+            new = mounts.replace("/two", "/three")
+            await take(daemon, tmp_path, base(2) + new)
+            clients.append(await client(daemon, "/three"))
+            assert await clients[1].recv() == "begun"
+            with pytest.raises(InvalidStatus, match="503"):
+                await client(daemon, "/one")
+            for each in clients:
+                await each.close()
 
     run_inside(life())
 
@@ -265,4 +296,3 @@ def test_reloads_leave_nothing_behind(tmp_path: Path) -> None:
             await one.close()
 
     run_inside(life())
-

@@ -81,6 +81,18 @@ def test_refused_and_undone(tmp_path: Path) -> None:
     run_inside(life())
 
 
+def test_settings_that_cannot_be_parsed_leave_no_socket(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with here(tmp_path) as one:
+            before = descriptors()
+            sock = socket.create_server(("127.0.0.1", 0))
+            refused = await one.prepare(BASE + "x\n", ["listener:two"], [sock.detach()])
+            assert refused["kind"] == "refused"
+            assert descriptors() == before
+
+    run_inside(life())
+
+
 def test_descriptors_that_the_kernel_dropped(tmp_path: Path) -> None:
     async def life() -> None:
         async with here(tmp_path) as one:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from wsdaemon.daemon import sockets
-from wsdaemon.daemon.sockets import ListenError, Sockets, locked, open_tcp, open_unix
-from wsdaemon.settings.addresses import SystemdAddress, TcpAddress, UnixAddress
+from wsdaemon.daemon.sockets import ListenError, Sockets, locked, open_tcp, open_unix, refuse_own
+from wsdaemon.settings.addresses import SystemdAddress, TcpAddress, UnixAddress, parse_address
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -224,3 +224,17 @@ def test_a_directory_without_reading_it(tmp_path: Path) -> None:
 def test_a_socket_that_systemd_did_not_pass() -> None:
     with pytest.raises(ListenError, match="systemd passed no socket 'web'"):
         Sockets({}).take("listener:web", SystemdAddress(name="web"), 10)
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [("tcp:18099:interface=127.0.0.1", True), ("unix:two.sock:mode=600", True), ("tcp:0:interface=127.0.0.1", False)],
+)
+def test_an_address_of_the_daemons_own_is_not_bound_again(address: str, refused: bool) -> None:
+    held = {"listener:one": address.removesuffix(":mode=600")}
+    parsed = {section: parse_address(text) for section, text in held.items()}
+    if refused:
+        with pytest.raises(ListenError, match=r"this daemon listens there already, as \[listener:one\]"):
+            refuse_own(parse_address(address), parsed)
+    else:
+        refuse_own(parse_address(address), parsed)

@@ -21,6 +21,7 @@ from wsdaemon.daemon.parts import StartError, State
 from wsdaemon.daemon.supervisor import LOOK_SECONDS, OVERDUE_SECONDS, Supervisor, worker_count
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
+from wsdaemon.settings.values import Secret
 
 
 class Process:
@@ -332,6 +333,33 @@ def test_a_reload_and_a_second_request_to_stop_are_passed_on(house: House) -> No
     house.supervisor.drop()
     assert house.latest(0).channel.sent == ["reload", "drop"]
     assert house.latest(1).channel.sent == house.latest(2).channel.sent == ["serve", "reload", "drop"]
+
+
+def test_a_worker_that_is_started_after_a_reload_gets_the_files_as_they_are_then(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the key of the start would stand beside the certificate of the reload, and no worker could start any more."""
+    with Loop() as loop:
+        house = House(loop, monkeypatch, tmp_path, admin=True)
+        token = tmp_path / "token"
+        token.write_text("the-first-token-1234")
+        admin = house.supervisor.settings.admin
+        assert admin is not None
+        changed = replace(house.supervisor.settings, admin=replace(admin, token_file=Secret(token, "the-first-token-1234")))
+        monkeypatch.setattr(house.supervisor, "_settings", changed)
+        house.supervisor.open()
+        house.start()
+        for number, text in (1, "the-other-token-1234"), (2, "the-third-token-1234"):
+            token.write_text(text)
+            if number == 1:
+                house.supervisor.reload()
+            else:
+                house.supervisor.go_on_with(changed, "", {})
+            house.latest(number).process.returncode = -9
+            house.pass_time(1, [0, 3 - number])
+            assert house.latest(number).manifest.files[str(token)].content == text.encode()
+        house.supervisor.close()
+        house.notified.close()
 
 
 def test_an_address_in_use_ends_the_start_before_any_child_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class Child(ChildProcess):
         self.received, self.orphaned, self.told = received, orphaned, []
         self.heart = Heart(self.slot, loop)
 
+    def send(self, kind: str, descriptors: object = (), **fields: object) -> None:
+        self.told.append(f"{kind} {fields}")
+
     def ready(self) -> None:
         self.told.append("ready")
         self.slot.state = SlotState.READY
@@ -66,8 +69,8 @@ class Serving:
     def __init__(self, worker: Worker, child: Child, reactor: Reactor, port: int) -> None:
         self.worker, self.child, self.reactor, self.url = worker, child, reactor, f"ws://127.0.0.1:{port}/echo"
 
-    def say(self, kind: str) -> None:
-        self.child.received({"kind": kind}, ())
+    def say(self, kind: str, *descriptors: int) -> None:
+        self.child.received({"kind": kind}, descriptors)
 
     def connect(self) -> connect:
         return connect(self.url, proxy=None)
@@ -206,6 +209,48 @@ def test_a_worker_that_retires_completes_the_handshakes_and_then_stops(tmp_path:
             writer.write(head + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
             await until(lambda: serving.reactor.stopped)
+            assert serving.child.told[1:] == ["given {'went': 0, 'stayed': 1}"]
             writer.close()
+
+    run_inside(main())
+
+
+def test_a_worker_that_retires_with_a_link_hands_its_connections_to_the_worker_that_has_the_other_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "old").mkdir()
+        (tmp_path / "new").mkdir()
+        async with worker(tmp_path / "new") as new:
+            async with worker(tmp_path / "old") as old:
+                ours, theirs = socket.socketpair()
+                old.say("serve")
+                new.say("serve")
+                client = await old.connect()
+                new.say("take", theirs.detach())
+                old.say("retire", ours.detach())
+                await until(lambda: old.reactor.stopped)
+                assert old.child.told == ["ready", "given {'went': 1, 'stayed': 0}"]
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            assert len(new.worker.daemon.connections) == 1
+            new.say("take")  # its descriptor was lost, because this process has too many open files
+            assert new.reactor.stopped == 0
+            await client.close()
+
+    run_inside(main())
+
+
+def test_a_stop_in_the_midst_of_retiring_ends_the_hand_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker(tmp_path) as serving:
+            serving.say("serve")
+            async with serving.connect() as client:
+                ours, theirs = socket.socketpair()  # nothing reads the other end
+                serving.say("retire", ours.detach())
+                await until(lambda: serving.worker._handover._giving)
+                await serving.worker.stop()
+                with contextlib.suppress(ConnectionClosed):
+                    await client.recv()
+                assert client.close_code == 1012
+                theirs.close()
 
     run_inside(main())

@@ -17,7 +17,7 @@ from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.limits import AddressLimits
-from wsdaemon.edge.origins import Origins
+from wsdaemon.edge.origins import ConsoleAddress, Origins
 from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.writer import Native
 
@@ -78,10 +78,15 @@ def test_an_origin_that_may_not_connect(made: House) -> None:
 
 @pytest.mark.parametrize(("origins", "status"), [("same-origin", 101), ("https://other.example", 403)])
 def test_the_console_may_connect_where_its_own_site_may(made: House, origins: str, status: int) -> None:
-    door = Door(made, origins=Origins.parse([origins]), console_port=9464)
+    door = Door(made, origins=Origins.parse([origins]), console=ConsoleAddress(9464, loopback=False))
     assert door.arrive(request("/chat", origin="http://example.org:9464")).status == status
     assert door.arrive(request("/chat", origin="http://example.org:9465")).status == 403
     assert Door(made, origins=Origins.parse([origins])).arrive(request("/chat", origin="http://example.org:9464")).status == 403
+
+
+def test_a_console_on_loopback_is_not_that_of_a_public_host(made: House) -> None:
+    door = Door(made, origins=Origins.parse(["same-origin"]), console=ConsoleAddress(9464, loopback=True))
+    assert door.arrive(request("/chat", origin="http://example.org:9464")).status == 403
 
 
 def test_a_full_mount_asks_nobody_who_it_is(made: House) -> None:

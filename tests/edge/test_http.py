@@ -173,6 +173,62 @@ def test_a_client_that_has_said_all_gets_its_answer(made: House, pages: Pages) -
     assert far.protocol.eof_received() is False
 
 
+def test_many_small_chunks_and_no_more_get_their_answer(made: House, pages: Pages) -> None:
+    server = PlainServer(pages, made.wheel(), max_body=5000, timeout=TIMEOUT, max_connections=10)
+    far = Far(made.loop, server)
+    far.transport.receive(CHUNKED + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n" + GET)
+    assert far.protocol.eof_received() is True
+    assert far.answers() == ["200 /page " + "x" * 1000, "200 /page"]
+    assert far.transport.eof_written
+    far.protocol.resume_writing()
+    assert far.answers() == []
+
+
+def test_chunks_that_stop_halfway_end_the_connection(made: House, pages: Pages) -> None:
+    server = PlainServer(pages, made.wheel(), max_body=5000, timeout=TIMEOUT, max_connections=10)
+    far = Far(made.loop, server)
+    far.transport.receive(CHUNKED + b"1\r\nx\r\n" * 1000)
+    assert far.protocol.eof_received() is True
+    assert far.answers() == [] and far.transport.eof_written
+    made.loop.advance(LINGER_SECONDS + LATE)
+    assert len(server) == 0
+
+
+@pytest.mark.parametrize("rest", [b"", GET[:20]])
+def test_requests_that_follow_each_other_and_no_more_are_all_answered(made: House, pages: Pages, rest: bytes) -> None:
+    server = serve(made, pages)
+    far, later = Far(made.loop, server), GET.replace(b"/page", b"/later")
+    far.send(later + later + post(b"1") + rest)
+    for _ in range(2):
+        assert far.protocol.eof_received() is True
+        pages.later[-1].set_result(Text(200, b"at last"))
+        assert far.answers() in (["200 at last"], ["200 at last", "200 /page 1"])
+    assert pages.asked[-1] == ("/page", b"1")
+    assert far.transport.eof_written and far.protocol.eof_received() is False
+    made.loop.advance(LINGER_SECONDS + LATE)
+    assert len(server) == 0
+
+
+def test_a_client_that_reads_late_and_sends_no_more_gets_all_answers(made: House, pages: Pages) -> None:
+    far = Far(made.loop, serve(made, pages))
+    far.protocol.pause_writing()
+    far.send(GET)
+    assert far.answers() == []
+    assert far.protocol.eof_received() is True
+    far.protocol.resume_writing()
+    assert far.answers() == ["200 /page"] and far.transport.eof_written
+
+
+def test_a_client_that_sends_no_more_gets_no_websocket(made: House, pages: Pages) -> None:
+    server = PlainServer(pages, made.wheel(), max_body=100, timeout=TIMEOUT, max_connections=10, sockets=Door())
+    far = Far(made.loop, server)
+    far.send(GET.replace(b"/page", b"/later") + request("/live"))
+    assert far.protocol.eof_received() is True
+    pages.later[0].set_result(Text(200, b"at last"))
+    assert far.answers() == ["200 at last"]
+    assert far.transport.aborted and len(server) == 0
+
+
 def test_a_refusal_comes_before_the_body(made: House, pages: Pages) -> None:
     far = Far(made.loop, serve(made, pages))
     assert far.send(post(b"x" * 50, b"/refused")[:-50]) == ["401 no"]
@@ -274,6 +330,9 @@ class Door:
             raise self.problem
         assert 0 < time_left < 2 * TIMEOUT  # the wheel counts in steps
         self.opened.append((head.path, early))
+
+    def close(self) -> None:
+        """Nothing stays open here."""
 
 
 @pytest.mark.parametrize(("problem", "answer"), [(BadRequest(404, "no_mount", ""), "404 no_mount"), (ValueError(), "500 internal_error")])

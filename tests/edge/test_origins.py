@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.edge.origins import Origins, is_console
+from wsdaemon.edge.origins import ConsoleAddress, Origins, is_console
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.origins import OriginForm, parse_pattern
@@ -277,4 +277,16 @@ def test_settings() -> None:
     ],
 )
 def test_the_console_is_a_page_of_the_same_host_at_its_port(origin: str | None, host: str, secure: bool, expected: bool) -> None:
-    assert is_console(origin, host, secure, 9464) is expected
+    assert is_console(origin, host, secure, ConsoleAddress(9464, loopback=False)) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("127.0.0.1", True), ("127.0.0.2", True), ("[::1]", True), ("localhost", True), ("LOCALHOST", True), ("ws1.localhost", True),
+        ("ws.example.com", False), ("192.0.2.1", False), ("[2001:db8::1]", False), ("localhost.example.com", False), ("alocalhost", False),
+    ],
+)  # fmt: skip
+def test_a_console_on_loopback_is_that_of_a_loopback_host_alone(name: str, expected: bool) -> None:
+    assert is_console(f"http://{name}:9464", f"{name}:8080", False, ConsoleAddress(9464, loopback=True)) is expected
+    assert is_console(f"http://{name}:9464", f"{name}:8080", False, ConsoleAddress(9464, loopback=False))

@@ -20,16 +20,33 @@ from wsdaemon.edge.request import BadRequest, parse_head
 SECURE = "https://example.org"
 
 
+class Sessions:
+    """The app behind the WebSockets has room, or none."""
+
+    def __init__(self) -> None:
+        self.room = True
+        self.asked = 0
+        self.closed = False
+
+    def make_room(self) -> bool:
+        self.asked += 1
+        return self.room
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class Beside:
     """A mount at /live for one client of the same site."""
 
     def __init__(self, made: House, secure: bool = False) -> None:
         self.made = made
         self.app = App()
+        self.sessions = Sessions()
         self.count = Count(1)
         wires = made.make_wires(self.app, Watcher())
         entrance = Entrance("/live", wires, self.count, origins=Origins.parse(["same-origin"]))
-        self.sockets = PageSockets(Admission("admin", Routes([("/live", entrance)]), Places(()), Clients()), secure)
+        self.sockets = PageSockets(Admission("admin", Routes([("/live", entrance)]), Places(()), Clients()), self.sessions, secure)
 
     def open(self, opening: bytes, early: bytes = b"") -> Transport:
         transport: Any = Transport(self.made.loop)
@@ -68,3 +85,14 @@ def test_others_are_refused_and_nothing_is_written(made: House, opening: bytes, 
     with pytest.raises(BadRequest) as caught:
         beside.open(opening)
     assert caught.value.status == status and beside.count.now == 0
+    assert beside.sessions.asked == 0  # no other has to make room for it
+
+
+def test_one_more_needs_room_and_all_are_closed_together(made: House) -> None:
+    beside = Beside(made)
+    beside.sessions.room = False
+    with pytest.raises(BadRequest) as caught:
+        beside.open(request("/live"))
+    assert caught.value.status == 503 and beside.count.now == 0
+    beside.sockets.close()
+    assert beside.sessions.closed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,17 @@ def test_two_tabs_watch_talk_and_close(open_tab: Callable[[str], Tab], daemon: D
     for tab in (one, other):
         assert tab.here().run("document.querySelectorAll('main img, main b').length") == 0
         tab.check(console, console.replace("http", "ws"), daemon.url("/echo"))
+
+
+def test_with_workers_the_rooms_are_shown_too(open_tab: Callable[[str], Tab], tmp_path: Path) -> None:
+    write_token(tmp_path)
+    with Daemon(tmp_path, "[daemon]\nworkers = 2\n" + INI + ADMIN) as daemon, daemon.connect("/rooms/lobby"):
+        [port] = daemon.output.wait_for(PORT)
+        tab = open_tab(f"http://127.0.0.1:{port[1]}/")
+        tab.sign_in()
+        tab.sees("lobby", "#room-list td")
+        tab.click("#tab-rooms")
+        tab.here().until("document.querySelector('#room-mount').value === '/rooms/{room}'")
 
 
 def test_a_wrong_token_shows_nothing_and_a_good_one_is_in_no_url(open_tab: Callable[[str], Tab], console: str) -> None:

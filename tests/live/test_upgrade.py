@@ -9,7 +9,7 @@ from types import TracebackType
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.support.daemon import SECONDS, Daemon, Program, check_echo
@@ -29,6 +29,7 @@ address = tcp:0:interface=127.0.0.1
 
 [mount:/echo]
 app = echo
+compression = on
 
 [mount:/rooms/{room}]
 app = rooms
@@ -64,6 +65,10 @@ def upgrade(folder: Path) -> Outcome:
     return ask(folder / "control.sock", "upgrade", {}, lambda line: None)
 
 
+PACE_SECONDS = 0.005
+"""Between two messages of a client, so that clients leave the processors to the daemon."""
+
+
 class Newcomers:
     """Clients that come one after the other, until stop()."""
 
@@ -91,6 +96,53 @@ class Newcomers:
         self._thread.join(2 * SECONDS)
 
 
+class Talking:
+    """A client that sends numbered messages, several on their way at once, and checks that each comes back once, and in order."""
+
+    def __init__(self, daemon: Daemon, compression: str | None) -> None:
+        self._url, self._compression = daemon.url("/echo"), compression
+        self._stopping = threading.Event()
+        self.heard = 0
+        self.failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._talk)
+        self._thread.start()
+
+    def _talk(self) -> None:
+        try:
+            with connect(self._url, open_timeout=SECONDS, close_timeout=SECONDS, proxy=None, compression=self._compression) as client:
+                self._talk_with(client)
+        except BaseException as error:
+            self.failure = error
+
+    def _talk_with(self, client: ClientConnection) -> None:
+        sent = 0
+        while not self._stopping.is_set() or self.heard < sent:
+            while not self._stopping.is_set() and sent < self.heard + 5:
+                client.send(message(sent))
+                sent += 1
+                self._stopping.wait(PACE_SECONDS)
+            assert client.recv(SECONDS) == message(self.heard)
+            with self._changed:
+                self.heard += 1
+                self._changed.notify_all()
+
+    def hear(self, more: int) -> None:
+        """Until so many more messages have come back."""
+        with self._changed:
+            goal = self.heard + more
+            assert self._changed.wait_for(lambda: self.heard >= goal or not self._thread.is_alive(), SECONDS)
+        assert self.failure is None, self.failure
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(2 * SECONDS)
+
+
+def message(number: int) -> str:
+    return f"{number} " + "x" * (number % 700)
+
+
 class Complaining(Daemon):
     """A daemon whose log has the traceback of an app."""
 
@@ -113,28 +165,37 @@ def publish(daemon: Daemon, data: str) -> tuple[str, int]:
         return answer["epoch"], answer["offset"]
 
 
-def test_new_code_takes_over_and_no_newcomer_is_refused(tmp_path: Path) -> None:
+def test_new_code_takes_over_with_the_connections_and_no_newcomer_is_refused(tmp_path: Path) -> None:
+    """Connections of echo go along under traffic; a member of a room, which cannot go, is drained with a hint."""
     write_app(tmp_path, "one")
     with Daemon(tmp_path, SETTINGS) as daemon:
         before = children(daemon.pid)
         newcomers = Newcomers(daemon)
+        talking = [Talking(daemon, None), Talking(daemon, "deflate")]
         try:
-            with daemon.connect() as old:
-                check_echo(old)
+            with daemon.connect("/rooms/lobby", subprotocols=[Subprotocol("rooms.v1.json")]) as member:
+                for each in talking:
+                    each.hear(20)
                 assert said(daemon) == "one"
                 epoch, offset = publish(daemon, "before")
                 write_app(tmp_path, "two")
                 outcome = upgrade(tmp_path)
                 assert (outcome.status, outcome.result["generation"]) == (0, 2), outcome
-                with pytest.raises(ConnectionClosed) as closed:
-                    old.recv(SECONDS)
-                assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "restart; retry=7")  # type: ignore[union-attr]
-            daemon.output.wait_for("generation 1 has ended")
+                with pytest.raises(ConnectionClosed):
+                    member.recv(SECONDS)
+                assert (member.close_code, member.close_reason) == (1012, "restart; retry=7")
+            [ended] = daemon.output.wait_for(r"generation 1 has ended: (\d+) connections went along, and (\d+) were drained$")
+            assert int(ended[1]) >= 2 and int(ended[2]) >= 1
+            for each in talking:
+                each.hear(20)
             assert said(daemon) == "two"
             assert publish(daemon, "after") == (epoch, offset + 1), "the rooms live on"
             wait_for_ends(list(before.values()))
         finally:
+            for each in talking:
+                each.stop()
             newcomers.stop()
+        assert [each.failure for each in talking] == [None, None]
         assert (newcomers.refused, newcomers.served > 0) == ([], True)
         after = children(daemon.pid)
         assert set(after) == {"hub", "worker 1", "worker 2"} and not {*after.values()} & {*before.values()}

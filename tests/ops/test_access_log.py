@@ -44,6 +44,17 @@ def test_quotes_of_the_format_are_kept_and_others_are_added_where_they_are_neede
     )  # fmt: skip
 
 
+COMBINED = r'{address} [{time}] "GET {path} HTTP/1.1" {code} "{room}{user_agent}" \" {reason} "a \" {user} b" {id}'
+
+
+def test_quotes_that_do_not_touch_a_field_are_around_it_too() -> None:
+    made = line(COMBINED, dataclasses.replace(RECORD, path='/a" 200 "', user_agent='b"', reason='so "long"', user='x" y'))
+    assert re.sub(r"\[.*\]", "[]", made, count=1) == (
+        r'2001:db8::1 [] "GET /a\" 200 \" HTTP/1.1" 1000 "lobbyb\"" \" "so \"long\"" "a \" x\" y b" c4f2'
+    )
+    assert line('"GET {path}" "{path}"', dataclasses.replace(RECORD, path=None)) == '"GET -" ""'
+
+
 def test_long_values_are_cut() -> None:
     assert len(line("{user_agent}", dataclasses.replace(RECORD, user_agent="x" * 100_000))) == VALUE_LIMIT + 3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.ops.control import ControlError, Outcome, ask, chosen_path, make_directory, possible_paths
+from wsdaemon.ops.control import ControlError, Outcome, ask, chosen_path, make_directory, may_listen, possible_paths
 
 SECONDS = 30.0
 
@@ -109,3 +109,40 @@ def test_a_daemon_that_is_silent(tmp_path: Path) -> None:
         silent.listen()
         with pytest.raises(ControlError, match=r"has not answered within 0\.05 s"):
             ask(tmp_path / "silent.sock", "status", timeout=0.05)
+
+
+def test_only_root_the_user_and_the_owner_of_a_place_of_its_own_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"/run/ws": (5, 0o755), "/run": (0, 0o755), "/": (0, 0o755), "/tmp/ws-7": (5, 0o700), "/tmp": (0, 0o1777)}
+    owners["/run/open"] = (5, 0o777)
+
+    def found(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        owner, mode = owners[str(path)]
+        return os.stat_result((0o040000 | mode, 0, 0, 0, owner, 0, 0, 0, 0, 0))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", found)
+        patch.setattr(Path, "resolve", lambda self: self)
+        cases = {
+            ("/run/ws/s", 5, 7): True, ("/run/ws/s", 6, 7): False, ("/run/open/s", 5, 7): False,
+            ("/tmp/ws-7/s", 5, 7): False, ("/tmp/ws-7/s", 0, 7): True, ("/tmp/ws-7/s", 7, 7): True,
+        }  # fmt: skip
+        assert {case: may_listen(Path(case[0]), *case[1:]) for case in cases} == cases
+
+
+def test_a_listener_of_another_user_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, int, int]] = []
+
+    def refuse(path: Path, listener: int, user: int) -> bool:
+        asked.append((path, listener, user))
+        return False
+
+    monkeypatch.setattr("wsdaemon.ops.control.may_listen", refuse)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "other.sock"))
+        listener.listen()
+        with pytest.raises(ControlError, match="neither root, nor this user"):
+            ask(tmp_path / "other.sock", "status")
+        client, _ = listener.accept()
+        with client:
+            assert client.recv(100) == b""
+    assert asked == [(tmp_path / "other.sock", os.geteuid(), os.geteuid())]

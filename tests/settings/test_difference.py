@@ -64,6 +64,27 @@ def test_of_a_secret_only_the_change_is_told(tmp_path: Path) -> None:
     assert [str(change) for change in found] == ["[admin] token_file: the content has changed (needs a restart)"]
 
 
+def test_of_keys_that_may_hold_a_password_only_the_change_is_told(tmp_path: Path) -> None:
+    text = BASE + "[mount:/program]\napp = process\ncommand = cat --password first\nenvironment = PASSWORD=first\n"
+    found = difference(settings(tmp_path, text), settings(tmp_path, text.replace("first", "second")))
+    assert sorted(str(change) for change in found) == [
+        "[mount:/program] command: the content has changed",
+        "[mount:/program] environment: the content has changed",
+    ]
+
+
+def test_the_admin_pages_keep_the_certificates_that_they_name(tmp_path: Path) -> None:
+    for name in ("old.pem", "new.pem"):
+        (tmp_path / name).write_text("a-token-of-the-admin")
+    admin = "[admin]\ntoken_file = old.pem\naddress = tcp:0:interface=127.0.0.1\ntls = one\n"
+    admin += "[tls:one]\ncertificate = old.pem\nkey = old.pem\n"
+    old = settings(tmp_path, BASE + admin)
+    new = settings(tmp_path, BASE + admin.replace("one", "two").replace("old.pem", "new.pem"))
+    forced = in_force(old, new)
+    assert forced.admin == old.admin
+    assert {each.name for each in forced.tls} == {"one", "two"}
+
+
 def test_the_keys_of_a_restart_keep_their_values(tmp_path: Path) -> None:
     old = settings(tmp_path, BASE)
     new = settings(tmp_path, BASE.replace("5s", "7s\nworkers = 2\naccelerator = python") + "[broker]\nkind = redis\nurl = redis://h\n")

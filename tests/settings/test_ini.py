@@ -199,7 +199,7 @@ def test_a_problem_has_all_its_parts(tmp_path: Path) -> None:
             (
                 ":6: [daemon] zzz: unknown key; "
                 "the keys here are drain_timeout, drain_grace, drain_over, drain_retry, start_timeout, stall_warning, workers, "
-                "worker_timeout, control, max_connections, retry_after, python_path, "
+                "worker_timeout, control, max_connections, max_threads, retry_after, python_path, "
                 "accelerator"
             ),
         ),

@@ -17,6 +17,7 @@ from wsdaemon.edge.forwarded import ForwardedHeader, Networks
 from wsdaemon.edge.gate import AnswerPage, Gate
 from wsdaemon.edge.hosts import Hosts
 from wsdaemon.edge.limits import AddressLimits
+from wsdaemon.edge.origins import ConsoleAddress
 from wsdaemon.edge.places import Places
 from wsdaemon.edge.shared_limits import SharedLimits
 
@@ -27,13 +28,13 @@ def make_gate(
     limits: AddressLimits | None = None, trusted: Networks | None = None, forwarded_header: ForwardedHeader = "x-forwarded-for",
     users: Tally | None = None, hosts: Hosts | None = None, show_certificate: Any = None, now: Callable[[], float] = time.time,
     pages: AnswerPage | None = None, log: Any = None, shared: SharedLimits | None = None,
-    console_port: int | None = None,
+    console: ConsoleAddress | None = None,
 ) -> Gate:  # fmt: skip
     """A gate of one listener."""
     places = Places(counts, None if limits is None else limits.connections, users, retry_after, shared)
     clients = Clients(limits, trusted, forwarded_header, retry_after)
     admission = Admission(
         listener, routes, places, clients, retry_after=retry_after, closed=closed, hosts=hosts, show_certificate=show_certificate,
-        console_port=console_port, log=log,
+        console=console, log=log,
     )  # fmt: skip
     return Gate(admission, wheel, secure=secure, handshake_timeout=handshake_timeout, pages=pages, now=now, log=log)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.support.deflate import sync_flushed
 from tests.support.fakes import App, AppSession, Frame, binary, close, frame, request, text
 from tests.support.handover import Talker, Worker, move, run, turns
+from tests.support.inside import descriptors
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.contract import MAX_STATE_BYTES
@@ -27,6 +28,7 @@ from wsdaemon.wire.handover import (
     CLOSING,
     FAILED,
     KEPT,
+    MAX_UNSENT_BYTES,
     MIDST,
     OTHER_APP,
     TLS,
@@ -290,6 +292,29 @@ def test_a_backlog_has_to_empty_first() -> None:
         assert [each.payload for each in await talker.hear(2)] == [message, b"goodbye"]
         talker.close()
         await turns(lambda: new.app.ends)
+
+    run(story())
+
+
+def test_an_app_that_says_too_much_and_cannot_resume_closes_with_1011() -> None:
+    async def story() -> None:
+        talker, old, _ = await opened(Counter(), send_backlog=4 * 1024 * 1024)
+        session, connection = old.wire.session, old.app.connections[0]
+
+        def hand_over() -> bytes:
+            connection.send(bytes(MAX_UNSENT_BYTES + 1))
+            return b"no number"
+
+        session.hand_over = hand_over
+        before = descriptors()
+        assert old.part() == FAILED
+        assert descriptors() == before
+        assert [doing for doing, _ in old.watcher.failures] == ["resuming"]
+        await turns(lambda: len(talker.read()) > MAX_UNSENT_BYTES + 11)
+        assert [(each.opcode, each.code) for each in (await talker.hear(2))[1:]] == [(8, 1011)]
+        talker.send(close(1011))
+        await turns(lambda: old.app.ends)
+        talker.close()
 
     run(story())
 

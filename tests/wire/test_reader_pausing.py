@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from tests.support.fakes import READERS, App, Client, Frame, House, binary, close, closing, frame, house, text
 from wsdaemon.core.connection import READY, Connection
+from wsdaemon.core.typed_messages import BadMessage
 
 pytestmark = pytest.mark.readers()
 
@@ -134,6 +135,19 @@ def test_a_deferred_is_waited_for(made: House) -> None:
     app.waiting[1].errback(RuntimeError("mine"))
     made.loop.settle()
     assert client.frames()[-1] == closing(1011, "internal error")
+
+
+def test_a_bad_message_in_what_was_waited_for_gives_1007_and_is_no_failure_of_the_app(made: House) -> None:
+    app = Slow()
+    client = made.make_wire(app)
+    client.send(text("1"), text("2"))
+    app.waiting[0].set_exception(BadMessage("no JSON"))
+    made.loop.settle()
+    assert client.watcher.failures == []
+    assert client.frames() == [closing(1007, "bad message")]
+    assert app.messages == ["1"]
+    client.answer_close()
+    assert app.ends == [(1007, "bad message")]
 
 
 def test_an_exception_in_what_was_waited_for_gives_1011(made: House) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import READERS, App, Client, Frame, House, binary, close, closing, frame, house, text
 from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.connection import Connection
+from wsdaemon.core.typed_messages import from_json
 
 pytestmark = pytest.mark.readers()
 
@@ -130,6 +131,18 @@ def test_an_exception_in_received_gives_1011_and_is_told(made: House) -> None:
     assert [(doing, str(error)) for doing, error in client.watcher.failures] == [("receiving a message", "mine")]
     ends_with(client, 1011, "internal error")
     assert app.ends == [(1011, "internal error")]
+
+
+def test_a_bad_message_in_received_gives_1007_and_is_no_failure_of_the_app(made: House) -> None:
+    def received(connection: Connection, message: str) -> None:
+        from_json(message)
+
+    app = App(received)
+    client = made.make_wire(app)
+    client.send(text("{"), text("2"))
+    assert app.messages == ["{"]
+    assert client.watcher.failures == []
+    ends_with(client, 1007, "bad message")
 
 
 def test_sending_on_a_connection_that_is_closing_is_no_failure_of_the_app(made: House) -> None:

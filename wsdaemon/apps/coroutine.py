@@ -10,18 +10,11 @@ from typing import Any, TypeVar, overload
 
 from ..core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
 from ..core.connection import Connection, background_of
+from ..core.contract import READ_AHEAD, READ_AHEAD_BYTES, Failed
 from ..core.handshake import Handshake
 from ..core.typed_messages import BadMessage, from_json
 
 T = TypeVar("T")
-
-READ_AHEAD = 32
-"""Messages that may wait for the coroutine; then the connection reads no further."""
-
-READ_AHEAD_BYTES = 256 * 1024
-"""The same in bytes (characters, for text)."""
-
-Failed = Callable[[Connection, str, BaseException], None]
 
 
 class CoroutineConnection(Connection):

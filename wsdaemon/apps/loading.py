@@ -106,10 +106,11 @@ def load_application(reference: object) -> Any:
     return target
 
 
-def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
-    """An app object from what was loaded: a coroutine function is wrapped, a class is called, an object with open() is one already.
+def make_app(target: Any, name: str, wrap: Callable[[Any], Any], wrap_plain: Callable[[Any], Any]) -> Any:
+    """An app object from what was loaded: a function is wrapped, a class is called, an object with open() is one already.
 
-    `wrap` makes an app of a coroutine function. LoadError for anything else, and if the class cannot be called without arguments.
+    `wrap` makes an app of a coroutine function, `wrap_plain` of any other one. LoadError for anything else, and if the class cannot be
+    called without arguments.
     """
     if inspect.isclass(target):
         refuse_class(target, name)
@@ -121,14 +122,10 @@ def make_app(target: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
             target = target()
         except Exception as error:
             raise LoadError(name, _failed(error, "the class could not be called")) from error
-        if callable(getattr(target, "open", None)):
-            check_open(target, name)
-            return target
-        return wrap(coroutine_function(target, name))
     if callable(getattr(target, "open", None)):
         check_open(target, name)
         return target
-    return wrap(coroutine_function(target, name))
+    return (wrap if is_coroutine_app(target, name) else wrap_plain)(target)
 
 
 def refuse_class(target: type, name: str) -> None:
@@ -150,19 +147,22 @@ def check_open(app: Any, name: str) -> None:
         raise LoadError(name, "its admit() is asked before each 101, so it must be `async def admit(handshake)`")
 
 
-def coroutine_function(target: Any, name: str) -> Any:
-    """The target, if it is `async def app(connection)` or an object that is called like one. LoadError if not."""
-    if inspect.isasyncgenfunction(target):
-        raise LoadError(name, "its `yield` makes it a generator; expected `async def app(connection)` that sends with connection.send()")
-    if is_coroutine_function(target):
-        if takes(target, 1):
-            return target
-        if takes(target, 3):
-            raise LoadError(name, f"it looks like an ASGI application: write app = asgi and application = {name}")
-        raise LoadError(name, "it cannot be called with one argument; expected `async def app(connection)`")
-    if callable(target):
-        raise LoadError(name, f"expected a coroutine function: write `async def`, or a class with {OPEN}")
-    raise LoadError(name, f"a {type(target).__name__} is not an app: expected a coroutine function or a class with {OPEN}")
+def is_coroutine_app(target: Any, name: str) -> bool:
+    """Whether the target is `async def app(connection)`, or else `def app(connection)`, or an object that is called like one.
+
+    LoadError if it is neither.
+    """
+    if not callable(target) or inspect.isclass(target):
+        raise LoadError(name, f"a {type(target).__name__} is not an app: expected a function of one connection or a class with {OPEN}")
+    coroutine = is_coroutine_function(target)
+    expected = "`async def app(connection)`" if coroutine or inspect.isasyncgenfunction(target) else "`def app(connection)`"
+    if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
+        raise LoadError(name, f"its `yield` makes it a generator; expected {expected} that sends with connection.send()")
+    if takes(target, 1):
+        return coroutine
+    if takes(target, 3):
+        raise LoadError(name, f"it looks like an ASGI application: write app = asgi and application = {name}")
+    raise LoadError(name, f"it cannot be called with one argument; expected {expected}")
 
 
 def is_coroutine_function(target: Any) -> bool:

@@ -17,8 +17,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.admin import MIN_TOKEN_CHARACTERS, is_token
 from .client_options import secret_in
 from .exits import CommandFailed, Exit
+from .output import harmless
 from .serving import config_option, settings_file
 
 if TYPE_CHECKING:
@@ -39,11 +41,12 @@ TIMEOUT_SECONDS = 30.0
 _OPTIONS = (
     config_option,
     click.option(
-        "--url", envvar=URL_VARIABLE, metavar="URL", help=f"The admin pages, as http://HOST:PORT or unix:PATH. Also {URL_VARIABLE}."
+        "--url", metavar="URL",
+        help=f"The admin pages, as http://HOST:PORT or unix:PATH. Without it and --config: {URL_VARIABLE}, if set.",
     ),
     click.option(
         "--token-file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-        help=f"The file with the admin token. Also the token itself in {TOKEN_VARIABLE}. Default: as in the INI file.",
+        help=f"The file with the admin token. Default: the file that --config names, else the token in {TOKEN_VARIABLE}, if set.",
     ),
     click.option("--ca", type=click.Path(exists=True), metavar="PATH", help="For https: authorities instead of the system's."),
 )  # fmt: skip
@@ -116,7 +119,7 @@ class AdminPages:
         if status == http.client.OK and found is not None:
             return found
         detail = found.get("detail") or found.get("title") if isinstance(found, dict) else None
-        text = f"{self.where}: {detail or f'status {status}: these are no admin pages of wsdaemon'}"
+        text = f"{self.where}: {harmless(str(detail)) if detail else f'status {status}: these are no admin pages of wsdaemon'}"
         refused = status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
         raise CommandFailed(text, Exit.REFUSED if refused else Exit.FAILED)
 
@@ -143,10 +146,33 @@ def segment(text: str) -> str:
 def pages_of(config: str | None, url: str | None, token_file: str | None, ca: str | None) -> AdminPages:
     """The pages that a command line names. CommandFailed."""
     try:
-        token = os.environ.get(TOKEN_VARIABLE) if token_file is None else secret_in(token_file)
-        return _pages_at(url, token, ca) if url is not None else _pages_in(settings_file(config), token)
+        url = chosen_url(config, url)
+        token = _token(token_file, config)
+        if url is None:
+            return _pages_in(settings_file(config), token)
+        if token is None and config is not None:
+            token = _token_of(_read(config)[1])
+        return _pages_at(url, token, ca)
     except (ValueError, OSError) as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
+
+
+def chosen_url(config: str | None, url: str | None) -> str | None:
+    """The URL of the command line, or of the environment, which does not prevail over an INI file that the command line names."""
+    return os.environ.get(URL_VARIABLE) or None if url is None and config is None else url
+
+
+def _token(file: str | None, config: str | None) -> str | None:
+    """The token of a file, or of the environment unless an INI file is named. ValueError, which does not repeat it, and OSError."""
+    if file is None and config is not None:
+        return None
+    found = os.environ.get(TOKEN_VARIABLE) if file is None else secret_in(file)
+    if found is None:
+        return None
+    found = found.strip()
+    if not is_token(found):
+        raise ValueError(f"{file or TOKEN_VARIABLE}: expected a token of at least {MIN_TOKEN_CHARACTERS} letters, digits and -._~+/")
+    return found
 
 
 def _pages_at(url: str, token: str | None, ca: str | None) -> AdminPages:
@@ -169,8 +195,8 @@ def _over_tcp(host: str, port: int | None, context: ssl.SSLContext | None) -> Ca
     return lambda: http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
 
 
-def _pages_in(file: str, token: str | None) -> AdminPages:
-    """The pages of an INI file. Its other problems are no concern of theirs."""
+def _read(file: str) -> tuple[Settings, AdminSettings]:
+    """An INI file and its section [admin]. CommandFailed; its other problems are no concern of the pages."""
     from ..settings import ini
 
     settings, problems = ini.read(file)
@@ -181,8 +207,18 @@ def _pages_in(file: str, token: str | None) -> AdminPages:
         raise CommandFailed(f"{file} has no section [admin], and this command needs the admin pages; or give --url")
     if wrong := [str(problem) for problem in problems if problem.section == "admin"]:
         raise CommandFailed("\n".join(wrong))
-    if token is None and admin.token_file is not None:
-        token = admin.token_file.reveal()
+    return settings, admin
+
+
+def _token_of(admin: AdminSettings) -> str | None:
+    return None if admin.token_file is None else admin.token_file.reveal()
+
+
+def _pages_in(file: str, token: str | None) -> AdminPages:
+    """The pages of an INI file."""
+    settings, admin = _read(file)
+    if token is None:
+        token = _token_of(admin)
     match admin.address:
         case UnixAddress(path=path):
             return AdminPages(where=f"unix:{path}", connect=lambda: UnixHttpConnection(path), token=token)
@@ -190,9 +226,14 @@ def _pages_in(file: str, token: str | None) -> AdminPages:
             host = _reachable(interface)
             secure = _context_of(settings, admin)
             where = f"{'http' if secure is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
-            named = next((str(name) for name in admin.hosts if not str(name).startswith("*")), None)
-            return AdminPages(where=where, connect=_over_tcp(host, port, secure), token=token, host=named)
+            return AdminPages(where=where, connect=_over_tcp(host, port, secure), token=token, host=_host_of(admin))
     raise CommandFailed(f"{file}: the port of {admin.address} is known to the system alone: give --url")
+
+
+def _host_of(admin: AdminSettings) -> str | None:
+    """A Host that the pages take: a name of the settings, or one that a wildcard stands for. None: they take that of the URL."""
+    names = sorted(map(str, admin.hosts), key=lambda name: name.startswith("*"))
+    return f"wsdaemon{names[0][1:]}" if names and names[0].startswith("*") else next(iter(names), None)
 
 
 def _reachable(interface: str | None) -> str:

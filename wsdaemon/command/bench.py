@@ -17,9 +17,9 @@ from ..client import ClientError, WebSocketClient
 from ..client.runner import run
 from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
-from .exits import Exit
+from .exits import CommandFailed, Exit
 from .load import NUMBER_DIGITS, Line, LoadPlan, LoadTally
-from .output import as_json, coloured, console, print_json, seconds_text, size_text, table
+from .output import as_json, coloured, complain, console, print_json, seconds_text, size_text, table
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
@@ -46,7 +46,7 @@ PROGRESS_SECONDS = 0.2
     "--size", default=64, type=click.IntRange(NUMBER_DIGITS, 1 << 24), metavar="BYTES", help="The size of a message. Default: 64."
 )
 @click.option("-b", "--binary", is_flag=True, help="Send binary messages.")
-@click.option("--answer-timeout", default="30s", metavar="TIME", help="How long to wait for answers at the end. Default: 30s.")
+@click.option("--answer-timeout", default="30s", metavar="TIME", help="How long to wait for answers after the last message. Default: 30s.")
 @client_options
 @as_json
 def bench(
@@ -60,6 +60,8 @@ def bench(
     are those of a server that sets the pace itself.
     """
     length = seconds("10s" if duration is None and messages is None else duration or "0", "--duration") or None
+    if length is None and messages is None:
+        raise CommandFailed("--duration: 0 has no end without --messages", Exit.USAGE)
     plan = LoadPlan(
         connections=connections, size=size, binary=binary, rate=rate, in_flight=in_flight, messages=messages, seconds=length
     )
@@ -111,10 +113,21 @@ class Bench:
 
     async def _wait(self, loads: list[asyncio.Task[None]]) -> None:
         """Until all was answered, or the time for answers is over."""
-        limit = None if self._plan.seconds is None else self._plan.seconds + self._answer_seconds
+        late = set(loads)
         with contextlib.suppress(asyncio.CancelledError):
-            _, late = await asyncio.wait(loads, timeout=limit)
+            while late and (left := self._left()) > 0:
+                _, late = await asyncio.wait(late, timeout=left)
             self._unanswered = bool(late)
+
+    def _left(self) -> float:
+        """Seconds until the time for answers is over: it begins when messages end, or with the last one that was sent."""
+        plan = self._plan
+        if plan.seconds is not None:
+            end = self._begun + plan.seconds
+        else:
+            planned = 0.0 if plan.rate is None or plan.messages is None else plan.messages / plan.rate
+            end = max(self._tally.last_sent, self._begun + planned)
+        return end + self._answer_seconds - perf_counter()
 
     def stop(self) -> None:
         """Ctrl-C: end now, with the figures so far."""
@@ -217,7 +230,7 @@ class Bench:
         out.print(f"latency, {about}:")
         out.print(table(("", "latency"), rows, right=("latency",)))
         if text := self._complaint():
-            click.echo(f"wsdaemon: {text}", err=True)
+            complain(text)
 
     def _complaint(self) -> str:
         tally = self._tally

@@ -15,7 +15,7 @@ from ..settings.addresses import UnixAddress
 from ..settings.control import NONE
 from .connecting import seconds
 from .exits import CommandFailed, Exit
-from .output import as_json, print_json
+from .output import as_json, complain, harmless, print_json
 from .serving import config_option, settings_file
 
 control_option = click.option(
@@ -76,19 +76,19 @@ def carry_out(config: str | None, control: str | None, json_output: bool, comman
 
     def say(line: str) -> None:
         said.append(line)
-        click.echo(line, err=json_output)
+        click.echo(harmless(line), err=json_output)
 
     outcome = tell(config, control, command, arguments, say)
     if json_output:
         print_json({"status": outcome.status, "problems": list(outcome.problems), **outcome.result})
     else:
         for line in _result_lines(outcome.result, said):
-            click.echo(line)
+            click.echo(harmless(line))
     for problem in outcome.problems:
-        click.echo(f"wsdaemon: {problem}", err=True)
+        complain(problem)
     if outcome.status == BUSY:
         if not outcome.problems:
-            click.echo("wsdaemon: the daemon is busy with another operation", err=True)
+            complain("the daemon is busy with another operation")
         return Exit.BUSY
     return Exit.DONE if outcome.status == DONE else Exit.FAILED
 

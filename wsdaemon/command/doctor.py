@@ -6,6 +6,7 @@ import contextlib
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from .connecting import seconds
 from .doctor_tls import check_tls
 from .doctor_way import check_compression, check_forged, check_idle, check_limit, check_smuggling, check_upgrade
 from .exits import CommandFailed, Exit
-from .findings import CheckFinding, Verdict
-from .output import as_json, coloured, console, print_json
+from .findings import CERTIFICATE_FIX, CheckFinding, Verdict
+from .output import as_json, coloured, console, harmless, print_json
 from .raw import RawConnection
 
 COLOURS = {Verdict.GOOD: "green", Verdict.NOTE: "cyan", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
 
 OFFER = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+
+
+WITHHELD = "the certificate is not trusted, so that neither --header nor the query of the URL is sent: the checks below go without them"
 
 
 @click.command()
@@ -43,11 +47,13 @@ def doctor(
     """Examine the way to a daemon from outside, through its proxies.
 
     TLS, the upgrade, compression, the largest message, requests that could be smuggled, the address that a client could forge (with the
-    admin pages), and idle cuts. Each finding has the very line to change. The exit status is 1 if there is any problem.
+    admin pages), and idle cuts. A server whose certificate is refused gets none of the given headers. Each finding has the very line to
+    change. The exit status is 1 if there is any problem.
     """
     try:
         target = parse(url)
         sent = pairs(headers, ":", "--header")
+        _check_values(sent)
         trusted = _context(ca)
     except (ValueError, OSError) as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
@@ -68,19 +74,42 @@ def doctor(
 
 def _context(ca: str | None) -> ssl.SSLContext:
     folder = ca is not None and Path(ca).is_dir()
-    return ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _check_values(headers: list[tuple[str, str]]) -> None:
+    """ValueError if a header cannot be sent: the reason has no value, because that may be a secret."""
+    for name, value in headers:
+        if not name.isascii() or not all(32 <= ord(character) < 127 or 160 <= ord(character) < 256 for character in name + value):
+            raise ValueError("--header: expected a NAME in ASCII and a VALUE in Latin-1, without control characters")
 
 
 def _examine(
     target: Target, trusted: ssl.SSLContext, headers: list[tuple[str, str]], pages: AdminPages | None, wait: float,
     progress: Callable[[float], object],
 ) -> Iterator[CheckFinding]:  # fmt: skip
-    """All checks, the quick ones first. CommandFailed if there is no connection at all."""
-    connect = partial(RawConnection, target)
+    """All checks, the quick ones first. CommandFailed if there is no connection at all.
+
+    A secure server whose certificate is refused gets neither the headers of the user nor the query, which may have credentials.
+    """
+    with RawConnection(target):
+        pass
+    context = None
+    if target.secure:
+        refused = False
+        for finding in check_tls(target, trusted):
+            refused = refused or (finding.check == "certificate" and finding.verdict is Verdict.PROBLEM)
+            yield finding
+        if not refused:
+            context = trusted  # each connection verifies for itself: the next one may end elsewhere
+        elif headers or "?" in target.resource:
+            headers, target = [], replace(target, resource=target.resource.partition("?")[0])
+            yield CheckFinding("credentials", Verdict.WARNING, WITHHELD, CERTIFICATE_FIX)
+    connect = partial(RawConnection, target, context)
     with connect() as raw:
         answer = raw.request([*headers, OFFER])
-    if target.secure:
-        yield from check_tls(target, trusted)
     upgrade = check_upgrade(answer)
     yield upgrade
     if upgrade.verdict is not Verdict.GOOD:
@@ -99,11 +128,11 @@ def _show(finding: CheckFinding) -> None:
     out = console()
     line = Text(f"{finding.verdict.value:<8}", style=COLOURS[finding.verdict])
     line.append(f" {finding.check}: ", style="bold")
-    line.append(finding.text, style="not bold default")
+    line.append(harmless(finding.text), style="not bold default")
     out.print(line)
     if finding.verdict is not Verdict.GOOD:
         for program, text in finding.fix.items():
-            out.print(f"         {program}: {text}")
+            out.print(f"         {program}: {harmless(text)}")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from typing import IO, Any
 
 import click
 
+from .output import complain
+
 
 class Exit(enum.IntEnum):
     """The exit status of a command. docs/command.md has the same table."""
@@ -37,4 +39,4 @@ class CommandFailed(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """One line as all messages of the command have it."""
-        click.echo(f"{click.style('wsdaemon:', fg='red')} {self.message}", err=True)
+        complain(self.message)

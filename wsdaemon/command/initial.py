@@ -45,9 +45,8 @@ def init(directory: str, yes: bool, force: bool, **given: Any) -> None:
     for name, text in unit_texts(choices, folder / "ws.ini").items():
         files[folder / name] = (text, 0o644)
     _write(files, force)
-    if choices.admin and choices.user is not None and os.geteuid() == 0:
-        account = pwd.getpwnam(choices.user)
-        os.chown(folder / TOKEN_FILE, account.pw_uid, account.pw_gid)
+    if choices.admin and choices.user is not None:
+        _give_token(folder / TOKEN_FILE, choices.user)
     for path in files:
         click.echo(f"wrote {path}")
     _check(folder / "ws.ini")
@@ -115,10 +114,11 @@ def _write(files: dict[Path, tuple[str, int]], force: bool) -> None:
         raise CommandFailed(f"{', '.join(there)}: there already; --force overwrites")
     try:
         for path, (text, mode) in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             new = path.with_name(f".{path.name}.{os.getpid()}")
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(descriptor, mode)  # a umask such as 077 would hide the settings from the user of the units
                 file.write(text)
             if force:
                 new.replace(path)
@@ -129,6 +129,23 @@ def _write(files: dict[Path, tuple[str, int]], force: bool) -> None:
                     new.unlink()
     except OSError as error:
         raise CommandFailed(f"{error.filename or path}: {error.strerror or error}") from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that every user can enter, whatever the umask. One that exists keeps its mode. OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        each.chmod(0o755)
+
+
+def _give_token(token: Path, user: str) -> None:
+    """Make the token's file that of the units' user, which only root can do: if it stays another's, a warning says so."""
+    account = pwd.getpwnam(user)
+    if os.geteuid() == 0:
+        os.chown(token, account.pw_uid, account.pw_gid)
+    elif os.geteuid() != account.pw_uid:
+        click.echo(f"warning: {user} cannot read {token}, because only root can give it away: chown {user} {token}", err=True)
 
 
 def _check(file: Path) -> None:

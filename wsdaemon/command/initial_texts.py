@@ -9,7 +9,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..settings.addresses import TcpAddress, UnixAddress, parse_address
+from ..settings.problems import Refused
 from ..settings.reference import reference_path
+from .exits import CommandFailed, Exit
 
 
 class SystemdKind(enum.Enum):
@@ -125,16 +128,33 @@ def unit_texts(choices: InitialChoices, settings: Path) -> dict[str, str]:
         case SystemdKind.SERVICE:
             return {"wsdaemon.service": _service("wsdaemon.service", choices, settings)}
         case SystemdKind.SOCKET:
-            socket = (units_folder() / "wsdaemon.socket").read_text()
-            port = re.match(r"tcp:(\d+)(?::interface=(.+))?$", choices.address)
-            if port is not None:
-                host = "" if port[2] is None else port[2].replace("\\:", ":")
-                listen = port[1] if not host else f"[{host}]:{port[1]}" if ":" in host else f"{host}:{port[1]}"
-                socket = re.sub(r"(?m)^ListenStream=.*$", lambda found: f"ListenStream={listen}", socket)
             return {
-                "wsdaemon.socket": socket,
+                "wsdaemon.socket": _socket(choices.address, settings.parent),
                 "wsdaemon-activated.service": _service("wsdaemon-activated.service", choices, settings),
             }
+
+
+def _socket(address: str, folder: Path) -> str:
+    """The unit that has systemd open an address; systemd.socket(5). `folder` is that of the settings. CommandFailed if it cannot."""
+    try:
+        found = parse_address(address)
+    except Refused as error:
+        raise CommandFailed(f"--address: {error}", Exit.USAGE) from None
+    text = (units_folder() / "wsdaemon.socket").read_text()
+    match found:
+        case TcpAddress(port=port, interface=host) if port:
+            before = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
+            lines = [f"ListenStream={before}{port}"]
+            if host == "::":
+                text = text.replace("BindIPv6Only=both", "BindIPv6Only=ipv6-only")
+        case UnixAddress(path=path, mode=mode, user=user, group=group) if path.isprintable():
+            owner = {"SocketUser": user, "SocketGroup": group}
+            lines = [f"ListenStream={folder / path}", f"SocketMode={mode:04o}", *(f"{key}={name}" for key, name in owner.items() if name)]
+            text = re.sub(r"(?m)^(BindIPv6Only|NoDelay|# One socket for IPv6).*\n", "", text)
+        case _:
+            raise CommandFailed(f"--address {address}: systemd opens tcp:PORT, with or without an interface, and unix:PATH", Exit.USAGE)
+    listen = "\n".join(lines).replace("%", "%%")
+    return re.sub(r"(?m)^ListenStream=.*$", lambda old: listen, text)
 
 
 def _service(name: str, choices: InitialChoices, settings: Path) -> str:

@@ -33,6 +33,8 @@ class LoadTally:
     latencies: LatencyHistogram = field(default_factory=LatencyHistogram)
     openings: LatencyHistogram = field(default_factory=LatencyHistogram)
     sent: int = 0
+    last_sent: float = 0.0
+    """When the last message was sent, on the clock of the lines."""
     received: int = 0
     wrong: int = 0
     """Answers that are no echo of the message that they should belong to."""
@@ -141,6 +143,7 @@ class Line:
         text = self._text(self._sent)
         self._sent += 1
         self._tally.sent += 1
+        self._tally.last_sent = self._now()
         await client.send(text.encode() if self._plan.binary else text)
 
     def _text(self, number: int) -> str:

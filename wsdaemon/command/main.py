@@ -11,6 +11,7 @@ import click
 
 from ..version import __version__
 from .exits import CommandFailed, Exit
+from .output import complain
 
 PROGRAM = "wsdaemon"
 
@@ -94,4 +95,4 @@ def _show_usage(error: click.ClickException) -> None:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
-    click.echo(f"{click.style('wsdaemon:', fg='red')} {error.format_message()}", err=True)
+    complain(error.format_message())

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from .admin_api import admin_options, pages_of, segment
+from .admin_api import admin_options, chosen_url, pages_of, segment
 from .exits import CommandFailed, Exit
-from .output import as_json, console, print_json, seconds_text, size_text, table
+from .output import as_json, console, harmless, print_json, seconds_text, size_text, table
 
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes of standard input in one publication. The daemon's `max_body` is smaller, as a rule."""
@@ -76,7 +76,7 @@ def kick(
         if json_output:
             print_json(answer)
         else:
-            click.echo(f"{answer['id']} closes with {answer['code']}")
+            click.echo(harmless(f"{answer['id']} closes with {answer['code']}"))
     return Exit.FAILED if failed else Exit.DONE
 
 
@@ -100,6 +100,9 @@ def publish(
             raise CommandFailed(f"standard input is longer than {LARGEST_MESSAGE} bytes")
     else:
         body = message.encode("utf-8", "surrogateescape")
+    for option, value in (("--key", key), ("--content-type", content_type)):
+        if value is not None and not (value.isascii() and value.isprintable()):
+            raise CommandFailed(f"{option}: expected printable ASCII", Exit.USAGE)
     headers = {"Content-Type": content_type or ("application/octet-stream" if binary else "text/plain; charset=utf-8")}
     if key is not None:
         headers["Idempotency-Key"] = key
@@ -109,7 +112,7 @@ def publish(
         print_json(answer)
     else:
         again = ", a repetition that was not published again" if answer["duplicate"] else f", to {answer['members']} members"
-        click.echo(f"{answer['room']}: offset {answer['offset']}{again}")
+        click.echo(harmless(f"{answer['room']}: offset {answer['offset']}{again}"))
 
 
 @click.command()
@@ -138,14 +141,14 @@ def token(
     if expires is not None:
         wanted["expires"] = time.time() + expires
     pages = pages_of(config, url, token_file, ca)
-    chosen = name or _only_ticket_section(config, url)
+    chosen = name or _only_ticket_section(config, chosen_url(config, url))
     answer = pages.ask(
         "POST", f"/api/tickets/{segment(chosen)}", body=json.dumps(wanted).encode(), headers={"Content-Type": "application/json"}
     )
     if json_output:
         print_json(answer)
     else:
-        click.echo(answer["ticket"])
+        click.echo(harmless(str(answer["ticket"])))
 
 
 def _only_ticket_section(config: str | None, url: str | None) -> str:

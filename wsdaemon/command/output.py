@@ -37,8 +37,11 @@ def console(error: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on one line, at once: a script may wait for it."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One JSON value on one line, at once: a script may wait for it.
+
+    A terminal gets ASCII alone, because JSON itself escapes neither DEL nor the control characters from U+0080 to U+009F.
+    """
+    click.echo(json.dumps(value, ensure_ascii=sys.stdout.isatty(), allow_nan=False))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
@@ -60,6 +63,17 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def harmless_lines(text: str) -> str:
+    """As harmless(), for a text of several lines: its line ends stay."""
+    return "\n".join(map(harmless, text.split("\n")))
+
+
+def complain(text: str) -> None:
+    """One message on standard error, as all messages of the command look. It may have text of another machine."""
+    name = click.style("wsdaemon:", fg="red") if coloured(sys.stderr) else "wsdaemon:"
+    click.echo(f"{name} {harmless_lines(text)}", err=True)
 
 
 def size_text(count: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sys
 import sysconfig
 from pathlib import Path
@@ -21,13 +23,33 @@ TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 def settings_file(given: str | None) -> str:
-    """The INI file of the command line, or the first that exists. CommandFailed if there is none."""
+    """The INI file of the command line, or the first that exists. CommandFailed if there is none, or another user can have made it.
+
+    A settings file names the code that a daemon runs, and a command may stand in any directory.
+    """
     if given is not None:
         return given
     for place in PLACES:
         if Path(place).is_file():
+            if not all(_is_ours(each) for each in (Path(place), Path(place).absolute().parent)):
+                text = f"{place} or its directory belongs to another user, or others may write to it: if you trust it, name it with -c"
+                raise CommandFailed(text, Exit.USAGE)
             return place
     raise CommandFailed(f"name the INI file: -c FILE (there is no {' and no '.join(PLACES)}); `wsdaemon init` writes one", Exit.USAGE)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether only this user and root can change a file or directory. A group of the user's own, with its name, has no other members."""
+    found, user = path.stat(), os.geteuid()
+    if found.st_uid not in (0, user) or found.st_mode & 0o002:
+        return False
+    if not found.st_mode & 0o020 or found.st_gid == 0:
+        return True
+    try:
+        group, name = grp.getgrgid(found.st_gid), pwd.getpwuid(user).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == name and set(group.gr_mem) <= {name}
 
 
 config_option = click.option(

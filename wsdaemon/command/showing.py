@@ -52,11 +52,15 @@ class JsonShown:
 
 
 class PipeShown:
-    """Messages on standard output, each on a line; the bytes as they are if all is binary. The rest goes to standard error."""
+    """Messages on standard output, each on a line; the bytes as they are if all is binary. The rest goes to standard error.
+
+    If standard output is a terminal all the same, because standard input alone is a pipe, no message steers it.
+    """
 
     def __init__(self, binary: bool, verbose: bool) -> None:
         self._binary = binary
         self._verbose = verbose
+        self._terminal = sys.stdout.isatty()
 
     def opened(self, client: WebSocketClient) -> None:
         """The connection is open."""
@@ -65,6 +69,9 @@ class PipeShown:
 
     def message(self, message: str | bytes) -> None:
         """A message of the server."""
+        if self._terminal:
+            click.echo(harmless(message) if isinstance(message, str) else bytes_text(message))
+            return
         data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
         sys.stdout.buffer.write(data if self._binary else data + b"\n")
         sys.stdout.buffer.flush()
@@ -91,8 +98,7 @@ class TerminalShown:
         if isinstance(message, str):
             self._above(f"{self._styled('<', fg='green')} {harmless(message)}")
         else:
-            dots = " ..." if len(message) > SHOWN_BYTES else ""
-            self._above(f"{self._styled('<', fg='cyan')} {len(message)} bytes: {message[:SHOWN_BYTES].hex(' ')}{dots}")
+            self._above(f"{self._styled('<', fg='cyan')} {bytes_text(message)}")
 
     def closed(self, code: int, reason: str, clean: bool) -> None:
         """The connection is over."""
@@ -100,6 +106,12 @@ class TerminalShown:
 
     def _styled(self, text: str, **style: Any) -> str:
         return click.style(text, **style) if self._colours else text
+
+
+def bytes_text(message: bytes) -> str:
+    """A binary message as a terminal shows it: its size and its beginning."""
+    dots = " ..." if len(message) > SHOWN_BYTES else ""
+    return f"{len(message)} bytes: {message[:SHOWN_BYTES].hex(' ')}{dots}"
 
 
 def is_good(code: int, clean: bool) -> bool:

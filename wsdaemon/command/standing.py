@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .admin_api import AdminPages, admin_options, pages_of
+from .admin_api import AdminPages, admin_options, chosen_url, pages_of
 from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
 from .operating import COLUMNS, connection_row
-from .output import as_json, coloured, console, print_json, seconds_text, table
+from .output import as_json, coloured, console, harmless, print_json, seconds_text, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -34,6 +34,8 @@ def status(
 
     The control channel answers; with --url the admin pages do.
     """
+    if control is None:
+        url = chosen_url(config, url)
     if url is not None:
         found = pages_of(config, url, token_file, ca).get("/status")
     else:
@@ -58,14 +60,15 @@ def show_status(found: dict[str, Any]) -> None:
     out = console()
     since = found.get("since") or found.get("started_at")
     uptime = "" if since is None else f", up {seconds_text(max(0.0, time.time() - since))}"
-    out.print(f"wsdaemon {found['version']}: {found['state']}, process {found['pid']}{uptime}")
+    out.print(harmless(f"wsdaemon {found['version']}: {found['state']}, process {found['pid']}{uptime}"))
     generation = f", generation {found['generation']}" if found.get("generation") else ""
-    out.print(f"{connections_now(found.get('connections'))} connections{generation}")
+    out.print(harmless(f"{connections_now(found.get('connections'))} connections{generation}"))
     for listener in found.get("listeners", ()):
-        out.print(f"listener {listener['name']}: {listener.get('address') or 'port'} {listener.get('port') or ''}".rstrip())
+        line = f"listener {listener['name']}: {listener.get('address') or 'port'} {listener.get('port') or ''}"
+        out.print(harmless(line.rstrip()))
     for mount in found.get("mounts", ()):
         count = f", {connections_now(mount['connections'])} connections" if "connections" in mount else ""
-        out.print(f"mount {mount['path']}: {mount['app']}{count}")
+        out.print(harmless(f"mount {mount['path']}: {mount['app']}{count}"))
     children = [("hub", found["hub"])] if isinstance(found.get("hub"), dict) else []
     children += [(f"worker {worker.get('number', '')}", worker) for worker in found.get("workers") or () if isinstance(worker, dict)]
     if children:
@@ -154,4 +157,4 @@ def _drawn(look: dict[str, Any]) -> Group:
         for each in look["connections"]
     ]
     columns = (*COLUMNS, "in/s", "out/s")
-    return Group(Text(head, style="bold"), table(columns, rows, right=columns[4:]))
+    return Group(Text(harmless(head), style="bold"), table(columns, rows, right=columns[4:]))

@@ -14,7 +14,7 @@ CANCEL_SECONDS = 5.0
 """The time that cancelled work has to end."""
 
 MAX_LINES = 20
-"""Lines of the log that name cancelled work; one more line counts the rest."""
+"""Lines of the log that name cancelled work; one more line counts the rest. The line of the work in threads names as many."""
 
 
 class Employer(Protocol):
@@ -27,6 +27,10 @@ class Employer(Protocol):
 
     @property
     def handshake(self) -> Handshake: ...
+
+
+class ThreadWork(asyncio.Future[None]):
+    """Work of a thread: done when the thread is. A stop waits for it, but cannot end it."""
 
 
 class Background:
@@ -61,13 +65,18 @@ class Background:
         work.add_done_callback(partial(self._done, connection))
 
     async def finish(self, patience: float, log: LineLog) -> None:
-        """Wait up to `patience` seconds until all work is done; then cancel the rest, and log which."""
+        """Wait up to `patience` seconds until all work is done; then cancel the rest, leave threads alone, and log which."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         while self._work and not self._hurried and (left := deadline - loop.time()) > 0:
             self._emptied = loop.create_future()
             await asyncio.wait([self._emptied], timeout=left)
-        cancelled = dict(self._work)
+        running = [connection for work, connection in self._work.items() if isinstance(work, ThreadWork)]
+        if running:
+            named = ", ".join(self._describe(connection) for connection in running[:MAX_LINES])
+            more = f" and {len(running) - MAX_LINES} more" if len(running) > MAX_LINES else ""
+            log.warn("left running in threads, because drain_timeout is over: {work}{more}", work=named, more=more)
+        cancelled = {work: connection for work, connection in self._work.items() if not isinstance(work, ThreadWork)}
         for number, (work, connection) in enumerate(cancelled.items()):
             if number < MAX_LINES:
                 log.warn("cancelled, because drain_timeout is over: {work}", work=self._describe(connection))

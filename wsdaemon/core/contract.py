@@ -9,11 +9,20 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from .connection import Connection
     from .handshake import Handshake
+
+READ_AHEAD = 32
+"""Messages that may wait for an app's function or coroutine; then the connection reads no further."""
+
+READ_AHEAD_BYTES = 256 * 1024
+"""The same in bytes (characters, for text)."""
+
+Failed: TypeAlias = "Callable[[Connection, str, BaseException], None]"
+"""Told of an exception in the user's code: the connection, what the code was doing, and the exception."""
 
 
 class Session(Protocol):

@@ -7,6 +7,8 @@ limit 4 MiB of `[],` make 1.4 million lists, which takes a fifth of a second and
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, NoReturn
 
 UNCOUNTED_CHARACTERS = 16 * 1024
@@ -20,7 +22,20 @@ class TooManyParts(ValueError):
     """The text has more commas and opening brackets than the caller allows."""
 
 
-def read_json(text: str, max_parts: int) -> Any:
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_digits(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_digits)
+
+
+def read_json(text: str, max_parts: int, decoder: json.JSONDecoder = _DECODER) -> Any:
     """The value that `text` holds. `max_parts`: how many commas and opening brackets may stand outside of its strings.
 
     Raises TooManyParts, and ValueError for a text that is not JSON: NaN, Infinity, a number of more than MAX_DIGITS digits and brackets
@@ -29,9 +44,26 @@ def read_json(text: str, max_parts: int) -> Any:
     if len(text) > UNCOUNTED_CHARACTERS:
         _check_parts(text, max_parts)
     try:
-        return _DECODER.decode(text)
+        return decoder.decode(text)
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
+
+
+def read_sendable_json(text: str, max_parts: int) -> Any:
+    """As read_json(), and every value can be written as JSON again.
+
+    Raises ValueError also for a number that is no finite float, such as 1e999, and for a string with a lone surrogate, because it has
+    no UTF-8.
+    """
+    value = read_json(text, max_parts, _FINITE)
+    if _ESCAPED_SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a string has a lone surrogate") from None
+        except RecursionError:
+            raise ValueError("brackets are nested too deeply") from None
+    return value
 
 
 def whole_number(value: object) -> int | None:
@@ -65,14 +97,14 @@ def _check_parts(text: str, max_parts: int) -> None:
     raise TooManyParts(f"more than {max_parts} commas and brackets")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _read_finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large for a float")
+    return value
 
 
-def _read_digits(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
+_FINITE = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_digits, parse_float=_read_finite)
 
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_digits)
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a pair in an escape. It may be an escaped backslash before a `u`, so that it is only a reason to look."""

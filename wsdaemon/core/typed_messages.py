@@ -6,7 +6,7 @@ import importlib
 import json
 from typing import Any
 
-from .json_text import read_json
+from .json_text import read_sendable_json
 
 MAX_PARTS = 100_000
 """Commas and opening brackets of one message: they bound the time that reading it takes."""
@@ -29,14 +29,16 @@ def to_json(value: object) -> str:
 def from_json(message: str | bytes, kind: Any = None) -> Any:
     """The value of a message; with `kind`, a class of msgspec or pydantic, an object of it. BadMessage if it is not one.
 
-    TypeError for a kind that is no such class.
+    A message is read with the same limits before `kind` sees it: MAX_PARTS, finite numbers, strings that UTF-8 can carry. TypeError for
+    a kind that is no such class.
     """
     validate = getattr(kind, "model_validate_json", None)
     if kind is not None and validate is None and not hasattr(kind, "__struct_fields__"):
         raise TypeError(f"expected a model of pydantic or a Struct of msgspec, not {kind!r}")
     try:
+        value = read_sendable_json(message if isinstance(message, str) else message.decode(), MAX_PARTS)
         if kind is None:
-            return read_json(message if isinstance(message, str) else message.decode(), MAX_PARTS)
+            return value
         if validate is not None:
             return validate(message)
         return importlib.import_module("msgspec").json.decode(message, type=kind)

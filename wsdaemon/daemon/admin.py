@@ -119,8 +119,11 @@ class Admin:
         self._bound.close()
 
     def show_pages_of(self, other: Admin) -> None:
-        """A reload: show the pages that were made for new settings. The address and the limits stay."""
+        """A reload: show the pages that were made for new settings. The address and the limits stay, and open consoles come again."""
+        before = self._pages.sockets
         self._pages.site, self._pages.sockets = other._pages.site, other._pages.sockets
+        if before is not None:
+            before.close()
 
     def refresh(self) -> None:
         """SIGHUP: take changed tokens now."""

@@ -6,17 +6,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..apps.coroutine import CoroutineApp, Failed
+from twisted.logger import Logger
+
+from ..apps.coroutine import CoroutineApp
 from ..apps.echo import EchoApp
+from ..apps.function import FunctionApp
 from ..apps.loading import LoadError, load, make_app
 from ..apps.ticker import TickerApp
 from ..core.absence import no_grace
+from ..core.contract import Failed
+from ..core.registry import Count
 from ..settings.apps import BUILT_IN
 from ..settings.model import MountSettings
 from ..wire.factory import is_autobahn_factory, is_autobahn_protocol
 
 if TYPE_CHECKING:
     from .brokers import Brokers
+
+
+log = Logger(namespace="wsdaemon.app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +47,13 @@ def make_ticker(settings: MountSettings, failed: Failed, grace: Callable[[], flo
 
 def load_app(
     settings: MountSettings, failed: Failed, grace: Callable[[], float] = no_grace, brokers: Brokers | None = None,
-    earlier: Iterable[LoadedApp] = (),
+    earlier: Iterable[LoadedApp] = (), threads: Count | None = None,
 ) -> LoadedApp:  # fmt: skip
     """Import the app of a mount and make it. Nothing of it is started or opened. LoadError if it is no app.
 
-    `failed` is told of exceptions in the user's coroutines. `grace` is for the rates of an app, see Absence. `brokers`
+    `failed` is told of exceptions in the user's functions. `grace` is for the rates of an app, see Absence. `brokers`
     chooses the brokers of rooms; without it they are in the memory of this process. `earlier` are the apps of other mounts.
+    `threads` counts those of plain functions; None: they have no limit.
     """
     named = settings.app
     factory: Any = load(settings.factory, "factory") if isinstance(settings.factory, str) else settings.factory
@@ -65,7 +74,10 @@ def load_app(
         return LoadedApp(None, target, factory)
     _refuse_factory(settings, factory)
     name = named if isinstance(named, str) else getattr(target, "__qualname__", repr(target))
-    return LoadedApp(make_app(target, name, lambda function: CoroutineApp(function, failed)))
+    count = Count() if threads is None else threads
+    return LoadedApp(
+        make_app(target, name, lambda function: CoroutineApp(function, failed), lambda function: FunctionApp(function, failed, count, log))
+    )
 
 
 def _refuse_factory(settings: MountSettings, factory: object) -> None:

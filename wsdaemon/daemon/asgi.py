@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..apps.asgi.app import AsgiApp
-from ..apps.coroutine import Failed
 from ..apps.loading import LoadError, load_application
+from ..core.contract import Failed
 from ..settings.asgi import AsgiOptions
 from ..settings.model import MountSettings
 

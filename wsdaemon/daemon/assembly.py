@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
 from ..edge.listeners import Listener
+from ..edge.origins import ConsoleAddress
 from ..ops.stalls import StallWatch
 from ..ops.systemd import Notifier
 from ..settings.admin import AdminSettings
@@ -110,7 +112,10 @@ def assemble(
     tools = earlier.tools if earlier is not None else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor)
     count, round_trips, turns, of_daemon = tools.count, tools.round_trips, tools.turns, settings.daemon
     ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
-    changes: list[Callable[[], object]] = [partial(setattr, count, "most", settings.daemon.max_connections)]
+    changes: list[Callable[[], object]] = [
+        partial(setattr, count, "most", settings.daemon.max_connections),
+        partial(setattr, resources.threads, "most", settings.daemon.max_threads),
+    ]
     if earlier is None:
         leaving = Leaving(settings, connections, ending, state, notifier, extension)
         drain = Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension)
@@ -127,7 +132,7 @@ def assemble(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: (serving or listening).closed,
         turns=turns, send=resources.frames.send, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
-        console_port=console_port(resources),
+        console=console_address(resources),
     )  # fmt: skip
     sockets = [resources.sockets[f"listener:{each.name}"] for each in settings.listeners]
     listeners, limits = list[Listener](), dict[str, ListenerLimits]()
@@ -250,10 +255,13 @@ def raise_file_limit(settings: Settings) -> int:
     return raise_limit(settings.daemon.max_connections + handshakes + app_descriptors(settings))
 
 
-def console_port(resources: Resources) -> int | None:
-    """The TCP port of the admin pages; None if there are none, or on a unix socket, which no browser reaches."""
+def console_address(resources: Resources) -> ConsoleAddress | None:
+    """The TCP address of the admin pages; None if there are none, or on a unix socket, which no browser reaches."""
     bound = resources.sockets.get(ADMIN)
-    return None if bound is None or bound.sock.family == socket.AF_UNIX else bound.sock.getsockname()[1]
+    if bound is None or bound.sock.family == socket.AF_UNIX:
+        return None
+    host, port = bound.sock.getsockname()[:2]
+    return ConsoleAddress(port, ipaddress.ip_address(host.partition("%")[0].removeprefix("::ffff:")).is_loopback)
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:
@@ -285,7 +293,7 @@ def make_admin(
     )  # fmt: skip
     bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
     tls = None if certificates is None else make_tls(certificates, turns, resources.frames.send)
-    sockets = make_console(site, metrics, mount_maker, section, failed_logins)
+    sockets = make_console(site, metrics, mount_maker, watch, section, failed_logins)
     pages = make_pages(section, site, bound.sock, wheel, failed_logins, tls, sockets)
     tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
     return Admin(section, bound, pages, loop, latency, tokens, announced=workers is not None)

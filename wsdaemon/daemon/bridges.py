@@ -10,8 +10,8 @@ from typing import Protocol, cast
 from twisted.logger import Logger
 
 from ..apps.bridge import BridgeApp, BridgeRules, Tokens, TokensError
-from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
+from ..core.contract import Failed
 from ..core.dialing import Dialing
 from ..core.rare_lines import RareLines
 from ..settings.bridge import BridgeOptions

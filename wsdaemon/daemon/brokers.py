@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
-from ..apps.coroutine import Failed
 from ..apps.loading import LoadError, load
 from ..apps.rooms import RoomsApp, RoomsRules, SendToAll
 from ..brokers import Limits
 from ..brokers.contract import BrokerMaker
 from ..brokers.memory import MemoryBroker
+from ..core.contract import Failed
 from ..settings.model import MountSettings
 from ..settings.paths import parameters
 from ..settings.rooms import RoomsOptions, hooks_text

@@ -10,17 +10,21 @@ a JSON object; `kind` says which:
                                             drain   over          a worker: close the present connections evenly, and accept on
                                             resume                a worker: the drain is over
                                             reload                read certificates and secrets again
+    given    went, stayed                   take                  a worker: one descriptor, the link to a worker of the former
+                                                                  generation, which hands over its connections
     prepared, refused, committed            prepare, commit, undo  a worker: new settings, see reload_all
                                             levels   level, levels   the hub: the levels of the log
                                             log                   one descriptor, the log file that the supervisor has opened anew
-                                            retire                a worker: a newer generation serves; complete handshakes, drain, end
+                                            retire                a worker: a newer generation serves; complete handshakes, hand
+                                                                  over connections if a descriptor comes along, drain, end
                                             hub                   a worker: one descriptor, the end of its socketpair to a new hub
                                             worker  number, generation   the hub: one descriptor, the end of a worker's socketpair
     succession  owner, reason               successor             the hub: one descriptor, the socketpair to the hub that succeeds it
                                             switch                the hub: give the order to the successor now
                                             keep                  the hub: take the succession back
 
-`succession` comes from both hubs at its end: whether the order is the sender's now, and if it has failed, the reason.
+`succession` comes from both hubs at its end: whether the order is the sender's now, and if it has failed, the reason. `given` comes from a
+worker that retires: how many connections went along, and how many stay and are drained.
 
 The end of the channel is the end of the other process. A kind that the receiver does not know is ignored, because the other side may be of
 a newer version.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..core.connection import Connection, Counts
 from ..core.failed_logins import FailedLogins
 from ..core.registry import Count
 from ..core.routing import Routes
@@ -15,26 +16,45 @@ from ..edge.page_sockets import PageSockets
 from ..edge.places import Places
 from ..ops.admin.exposition import MetricsPage
 from ..ops.admin.site import AdminSite
-from ..ops.console.feed import FeedApp
+from ..ops.console.feed import MAX_PAGES, FeedApp
 from ..ops.console.figures import figures
 from ..settings.admin import AdminSettings
 from ..settings.model import MountSettings
 from .apps import LoadedApp
 from .listeners import make_entrance
 from .mounts import MountMaker
+from .watch import Watch
 
 LIVE_PATH = "/console/live"
 """The path of the WebSocket."""
 
-MAX_CONSOLES = 16
-"""Pages that may look at once, in each process."""
+MAX_SOCKETS = 2 * MAX_PAGES
+"""With those that have made room, or whose closing handshake is under way."""
 
 MAX_MESSAGE = 8192
 """Bytes of a message of the page."""
 
 
+class PagesWatch:
+    """As Watch, but pages that show no good token leave no line and no place among the latest closes: anyone can open them."""
+
+    def __init__(self, watch: Watch, knows: Callable[[Connection], bool]) -> None:
+        """`knows`: whether a connection's page has shown a good token."""
+        self._watch = watch
+        self._knows = knows
+
+    def opened(self, connection: Connection) -> None:
+        self._watch.opened(connection)
+
+    def closed(self, connection: Connection, counts: Counts) -> None:
+        (self._watch.closed if self._knows(connection) else self._watch.forget)(connection, counts)
+
+    def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
+        self._watch.app_failed(connection, doing, error)
+
+
 def make_console(
-    site: AdminSite, metrics: MetricsPage, mount_maker: MountMaker, settings: AdminSettings, failed_logins: FailedLogins,
+    site: AdminSite, metrics: MetricsPage, mount_maker: MountMaker, watch: Watch, settings: AdminSettings, failed_logins: FailedLogins,
     wall: Callable[[], float] = time.time,
 ) -> PageSockets:  # fmt: skip
     """The WebSocket of the live figures, a mount like others with an app of ours. Its tokens are those of `site`."""
@@ -45,9 +65,10 @@ def make_console(
 
     feed = FeedApp(look, site.roles, failed_logins)
     mount = mount_maker.make(
-        MountSettings(path=LIVE_PATH, app=feed, max_message=MAX_MESSAGE, max_connections=MAX_CONSOLES, compression=False), LoadedApp(feed)
-    )
+        MountSettings(path=LIVE_PATH, app=feed, max_message=MAX_MESSAGE, max_connections=MAX_SOCKETS, compression=False), LoadedApp(feed),
+        watcher=PagesWatch(watch, feed.knows),
+    )  # fmt: skip
     mount.wires.protocols.prepare()
     entrance = make_entrance(mount, None)
-    admission = Admission("admin", Routes([(LIVE_PATH, entrance)]), Places((Count(MAX_CONSOLES),)), Clients())
-    return PageSockets(admission, settings.secure)
+    admission = Admission("admin", Routes([(LIVE_PATH, entrance)]), Places((Count(MAX_SOCKETS),)), Clients())
+    return PageSockets(admission, feed, settings.secure)

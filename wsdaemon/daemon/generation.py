@@ -41,6 +41,8 @@ class Generation:
         self.page = Heartbeats.make(workers) if page < 0 else page
         self.heartbeats = Heartbeats(self.page)
         self.pairs = HubPairs(workers if page < 0 else 0)
+        self.given: dict[int, tuple[int, int]] = {}
+        """Of each worker that has retired: how many of its connections went along, and how many it drains."""
         self._loop = loop
         self._launch = launch
         self._succeeds: socket.socket | None = None
@@ -133,10 +135,25 @@ class Generation:
                 keeper.child.kill()
         await asyncio.gather(*[keeper.ended() for keeper in self.keepers])
 
-    async def end(self, how: str = "stop") -> None:
-        """Drain the workers, and end the hub after them. `how`: the message to the workers, stop or retire."""
+    async def end(self) -> None:
+        """Drain the workers, and end the hub after them."""
         self.release()
-        self.tell_workers(how)
+        self.tell_workers("stop")
+        await self._until_ended()
+
+    async def retire(self, successor: Generation | None) -> None:
+        """As end(), but the workers complete their opening handshakes, and hand connections over to those of `successor`.
+
+        None: all connections are drained.
+        """
+        self.release()
+        takers = [] if successor is None else [keeper.child for keeper in successor.workers if keeper.ready and keeper.child is not None]
+        for keeper in self.workers:
+            if keeper.child is not None:
+                _retire(keeper.child, takers[(keeper.number - 1) % len(takers)] if takers else None)
+        await self._until_ended()
+
+    async def _until_ended(self) -> None:
         await asyncio.gather(*[keeper.ended() for keeper in self.workers])
         child = self.hub.child
         if child is not None:
@@ -192,3 +209,15 @@ class Generation:
     def _lost(self, child: LaunchedChild, wait: float) -> None:
         """A child has ended. If its successor comes at once, the other workers leave new connections to it, see Band."""
         self.slot(child).begin(SlotState.EMPTY if wait else SlotState.COMING, self.number, hold=not wait)
+
+
+def _retire(child: LaunchedChild, taker: LaunchedChild | None) -> None:
+    """Have a worker retire, and give both ends of a link to it and to the worker that takes its connections."""
+    with contextlib.ExitStack() as stack:
+        link: list[int] = []
+        if taker is not None:
+            with contextlib.suppress(OSError):  # too many open files: then the connections are drained
+                ours, theirs = socket.socketpair()
+                link = [stack.enter_context(ours).fileno()]
+                taker.channel.send("take", [stack.enter_context(theirs).fileno()])
+        child.channel.send("retire", link)

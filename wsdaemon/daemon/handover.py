@@ -138,8 +138,10 @@ class HandingOver:
     def __init__(self, sock: socket.socket, home: Home) -> None:
         self._home = home
         self._loop = home.loop
-        self._departures = Departures()
+        self.departures = Departures()
+        """So far."""
         self._under_way: dict[int, _OnTheWay] = {}
+        self._stayed: set[str] = set()
         self._bytes = 0
         self._last_number = 0
         self._greeted = False
@@ -166,9 +168,18 @@ class HandingOver:
         self._link.close()
         if self._returning:
             await asyncio.wait(self._returning)
-        if left := sum(connection.id not in tried for connection in self._home.connections):
-            self._departures.stayed["link"] += left
-        return self._departures
+        for connection in self._home.connections:
+            if connection.id not in self._stayed:
+                self._stays(connection, "link")
+        return self.departures
+
+    def _stays(self, connection: Connection, reason: str) -> None:
+        self._stayed.add(connection.id)
+        self.departures.stayed[reason] += 1
+
+    def close(self) -> None:
+        """Give no more connections. Those of which the new worker has not said that it has them come back."""
+        self._link.close()
 
     async def _give(self, connections: list[Connection], patient: dict[Connection, float]) -> None:
         for index, connection in enumerate(connections):
@@ -185,7 +196,7 @@ class HandingOver:
                 deadline = patient.setdefault(connection, self._loop.time() + PATIENCE_SECONDS)
                 if not found.passes or self._loop.time() >= deadline:
                     del patient[connection]
-                    self._departures.stayed[found.reason] += 1
+                    self._stays(connection, found.reason)
                 continue
             patient.pop(connection, None)
             self._last_number += 1
@@ -214,7 +225,7 @@ class HandingOver:
         elif (one := self._under_way.get(number)) is not None:
             if kind == TAKEN and not one.taken:
                 one.taken = True
-                self._departures.went += 1
+                self.departures.went += 1
                 os.close(one.parting.descriptor)
                 if one.parting.place is not None:
                     one.parting.place.leave()
@@ -249,7 +260,7 @@ class HandingOver:
 
     def _take_back(self, parting: Parting, reason: str) -> None:
         """The connection goes on here."""
-        self._departures.stayed[reason] += 1
+        self._stays(parting.wire.connection, reason)
         assert parting.place is not None
         task = self._loop.create_task(self._home.go_on(decode(parting.content), parting.descriptor, parting.place))
         self._returning.add(task)
@@ -309,10 +320,12 @@ class TakingOver:
                 self._lines.error("malformed", "a connection of the old generation cannot be read: {problem}", problem=str(error))
             self._link.send(REFUSED, number, b"format" if isinstance(error, NotHandedOver) else str(error).encode())
             return
-        left = self._link.send(TAKEN, number)
+        self._link.send(TAKEN, number)
+        frame = self._link.frames
+        left = self._link.frames_left >= frame
         while not left and self._link.open:  # the socket is the old worker's until this has left
             await asyncio.sleep(RETRY_SECONDS)
-            left = self._link.flushed
+            left = self._link.frames_left >= frame
         if not left:
             os.close(descriptor)
             place.leave()

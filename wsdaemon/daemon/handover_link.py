@@ -58,6 +58,10 @@ class HandoverLink:
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._data = bytearray()
         self._descriptors: deque[int] = deque()
+        self.frames = 0
+        """Frames that were to be sent."""
+        self.frames_left = 0
+        """Those of them that have left, in their order; also after the end."""
         loop.add_reader(sock.fileno(), self._readable)
 
     @property
@@ -70,10 +74,11 @@ class HandoverLink:
         return self.open and not self._waiting
 
     def send(self, kind: int, number: int = 0, body: bytes = b"", descriptor: int = -1) -> bool:
-        """Send a frame. The descriptor is duplicated if it has to wait. True if all frames have left; False after the end, too."""
+        """Send a frame. The caller keeps its descriptor open until the other end has answered. True if all frames have left."""
+        self.frames += 1
         if not self.open:
             return False
-        self._waiting.append((HEAD.pack(len(body), kind, number) + body, descriptor if descriptor < 0 else os.dup(descriptor)))
+        self._waiting.append((HEAD.pack(len(body), kind, number) + body, descriptor))
         self._write()
         return self.flushed
 
@@ -100,12 +105,11 @@ class HandoverLink:
             except OSError:
                 self._end()
                 return
-            if descriptor >= 0:
-                os.close(descriptor)
             if sent < len(data):
                 self._waiting[0] = (data[sent:], -1)
             else:
                 self._waiting.popleft()
+                self.frames_left += 1
         self._loop.remove_writer(self._sock.fileno())
 
     # -- reading
@@ -118,15 +122,15 @@ class HandoverLink:
     def _read(self) -> bool:
         """Read once; False if there is nothing now."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._sock, READ_BYTES, MAX_DESCRIPTORS)
+            data, descriptors, flags, _ = socket.recv_fds(self._sock, READ_BYTES, MAX_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            data, descriptors = b"", []
+            data, descriptors, flags = b"", [], 0
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
-        if not data:
+        if not data or flags & socket.MSG_CTRUNC:  # a lost descriptor would leave each later one with another connection
             self._end()
             return False
         self._data += data
@@ -154,7 +158,7 @@ class HandoverLink:
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        for descriptor in [*self._descriptors, *[each for _, each in self._waiting if each >= 0]]:
+        for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
         self._waiting.clear()

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
-from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
 from ..apps.process import ProcessApp, ProcessRules, SharedApp, SharedRules
 from ..apps.process.child import Launch, limits
 from ..apps.process.environment import base_environment
 from ..apps.process.framing import Framing, JsonLines, Lines, Netstrings, Plain
+from ..core.contract import Failed
 from ..settings.model import MountSettings
 from ..settings.process import Command, ProcessOptions
 from ..version import __version__

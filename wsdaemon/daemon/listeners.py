@@ -23,7 +23,7 @@ from ..edge.hosts import Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener, Sharing
-from ..edge.origins import Origins
+from ..edge.origins import ConsoleAddress, Origins
 from ..edge.places import Places
 from ..edge.shared import SharedPlaces
 from ..edge.shared_limits import SharedLimits
@@ -120,13 +120,13 @@ class ListenerMaker:
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
         turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None, sharing: Sharing | None = None,
-        places: SharedPlaces | None = None, console_port: int | None = None,
+        places: SharedPlaces | None = None, console: ConsoleAddress | None = None,
     ) -> None:  # fmt: skip
         """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
 
         `sharing`: other processes accept from the same sockets. `places`: the counts that limits over all of them are asked of.
 
-        `console_port`: see Admission. `turns` share the loop's time among connections.
+        `console`: see Admission. `turns` share the loop's time among connections.
 
         `send` writes to a socket's descriptor (see wire.frames).
         """
@@ -140,7 +140,7 @@ class ListenerMaker:
         self._send = send
         self._places = places
         self._sharing = sharing
-        self._console_port = console_port
+        self._console = console
 
     def make(
         self, settings: ListenerSettings, sock: socket.socket, certificates: Certificates | None, entrances: Sequence[Entrance],
@@ -179,7 +179,7 @@ class ListenerMaker:
             closed=self._closed,
             hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
             show_certificate=show_certificate,
-            console_port=self._console_port,
+            console=self._console,
         )
         gate = Gate(
             admission,

@@ -76,12 +76,12 @@ class MountMaker:
         self._round_trips = round_trips
         self._frame_log = frame_log
 
-    def make(self, settings: MountSettings, loaded: LoadedApp, count: Count | None = None) -> Mount:
-        """The mount of these settings. `count`: that of the mount in whose place it comes."""
+    def make(self, settings: MountSettings, loaded: LoadedApp, count: Count | None = None, watcher: Watcher | None = None) -> Mount:
+        """The mount of these settings. `count`: that of the mount in whose place it comes. `watcher`: its own, if it has one."""
         policy = WirePolicy(
             settings=settings,
             app=loaded.app,
-            watcher=self._watcher,
+            watcher=watcher or self._watcher,
             wheel=self._wheel,
             flusher=self._flusher,
             turns=self._turns,

@@ -2,7 +2,7 @@
 
 The former generation accepts clients until all processes of the new one are ready. If one of them does not start, the new generation ends
 as a whole, and the former one goes on. When the new one serves, the workers of the former stop accepting, complete their opening
-handshakes, drain as at a stop, and end; its hub ends after them.
+handshakes, hand their connections over to the new workers, drain the rest as at a stop, and end; its hub ends after them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from .control import OperationFailed
+from .generation import Generation
 from .inheritance import Plan
-from .parts import StartError
+from .parts import StartError, State
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -48,16 +49,27 @@ class NextGeneration:
         connections = former.heartbeats.connections
         supervisor.change_generation(self._plan)
         log.info(
-            "generation {new} serves; the {count} connections of generation {former} are drained", new=new.number, count=connections,
-            former=former.number,
+            "generation {new} serves; the {count} connections of generation {former} go along or are drained", new=new.number,
+            count=connections, former=former.number,
         )  # fmt: skip
-        self._answered({"status": 0, "problems": [], "generation": new.number, "draining": connections})
-        await former.end("retire")
+        self._answered({"status": 0, "problems": [], "generation": new.number, "connections": connections})
+        await former.retire(None if supervisor.state is State.DRAINED else new)
         supervisor.forget_former()
-        log.info("generation {former} has ended", former=former.number)
+        _log_end(former)
 
     async def _take_back(self, reason: str) -> None:
         await self._supervisor.take_back()
         first, _, rest = reason.partition("\n")
         self._supervisor.log_failed_upgrade(first, rest)
         self._answered({"status": 1, "problems": OperationFailed(reason).problems})
+
+
+def _log_end(former: Generation) -> None:
+    """The one line about its connections. A worker that has died, or whose version hands over nothing, has told nothing."""
+    told = former.given.values()
+    silent = [keeper.name for keeper in former.workers if keeper.number not in former.given]
+    log.info(
+        "generation {former} has ended: {went} connections went along, and {stayed} were drained{silent}",
+        former=former.number, went=sum(went for went, _ in told), stayed=sum(stayed for _, stayed in told),
+        silent=f", without those of {', '.join(silent)}" if silent else "",
+    )  # fmt: skip

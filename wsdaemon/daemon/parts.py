@@ -44,6 +44,10 @@ class _TooLate(Exception):
     """A step took longer than it may."""
 
 
+class StepCancelled(Exception):
+    """A step ended as cancelled although nothing cancelled it: it awaited a task that had been cancelled."""
+
+
 class Step(Protocol):
     """A part of the daemon that is started and stopped."""
 
@@ -89,7 +93,10 @@ def name_of(step: Step) -> str:
 
 
 async def _watched(waiting: Coroutine[Any, Any, None], what: str, deadline: float | None) -> None:
-    """Wait for a step, with a line in the log every `LINE_SECONDS`. _TooLate at the deadline; the step is cancelled then."""
+    """Wait for a step, with a line in the log every `LINE_SECONDS`. _TooLate at the deadline; the step is cancelled then.
+
+    StepCancelled if the step lets the cancellation of a task of its own pass: a CancelledError would end the caller's work, too.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     task = loop.create_task(waiting)
@@ -98,7 +105,7 @@ async def _watched(waiting: Coroutine[Any, Any, None], what: str, deadline: floa
             left = None if deadline is None else deadline - loop.time()
             await asyncio.wait([task], timeout=LINE_SECONDS if left is None else min(LINE_SECONDS, max(left, 0.0)))
             if task.done():
-                return task.result()
+                return _result(task, what)
             if deadline is not None and loop.time() >= deadline:
                 raise _TooLate
             log.warn("waiting for {what}: {seconds} s so far", what=what, seconds=round(loop.time() - began))
@@ -106,6 +113,19 @@ async def _watched(waiting: Coroutine[Any, Any, None], what: str, deadline: floa
         if not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=CANCEL_SECONDS)
+
+
+def _result(task: asyncio.Task[None], what: str) -> None:
+    try:
+        task.result()
+    except asyncio.CancelledError as error:
+        raise StepCancelled(f"waited for {what}: it awaited a task that was cancelled") from error
+
+
+def is_cancelled() -> bool:
+    """Whether the running task itself has been cancelled; if not, its CancelledError came from a task that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Watchdog:
@@ -171,7 +191,9 @@ class AppStep:
             raise
         except StartFailed as error:
             raise StartError(f"{self.name}: the app did not start\n{str(error).rstrip()}") from error
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
             lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *traceback.format_exception_only(error)]
             raise StartError(f"{self.name}: the app did not start\n" + "".join(lines).rstrip()) from error

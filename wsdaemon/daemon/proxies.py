@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
-from ..apps.coroutine import Failed
 from ..apps.proxy import Answered, Balancer, ProxyApp, ProxyRules, TargetFailed, TargetRefused, UpstreamSession
 from ..client.attempt import Opening, agreed_compression, body_of_refusal
 from ..client.errors import ClientError
@@ -17,6 +16,7 @@ from ..client.opening import ServerAnswer, new_key, request
 from ..client.target import Target
 from ..client.tools import deflate_options, tools_of
 from ..core.connection import ReadingSide, Writer
+from ..core.contract import Failed
 from ..core.dialing import Dialing, Endpoint, reason_of
 from ..core.rare_lines import RareLines
 from ..settings.client import ClientSettings

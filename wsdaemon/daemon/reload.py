@@ -24,7 +24,7 @@ from .parts import AppStep, StartError, Step, start_in_order, stop_in_order
 from .reloading import ReloadCommand
 from .reread import SettingsFile
 from .resources import Kept
-from .sockets import ADMIN, Bound, SocketSource
+from .sockets import ADMIN, Bound, SocketSource, refuse_own
 
 if TYPE_CHECKING:
     from .daemon import Daemon
@@ -55,6 +55,7 @@ class _Sockets:
     def take(self, section: str, address: Address, backlog: int) -> Bound:
         if self._addresses.get(section) == address:
             return _Lent(self._sockets[section])
+        refuse_own(address, self._addresses)
         self._new.append(self._source.take(section, address, backlog))
         return self._new[-1]
 
@@ -81,6 +82,7 @@ def kept_resources(old: Settings, new: Settings, assembly: Assembly) -> Kept:
             if section == ADMIN or section in unchanged
         },
         failed_logins=resources.authenticators.failed_logins,
+        threads=resources.threads,
         token=resources.token,
         tokens=resources.tokens,
         redis=resources.redis,

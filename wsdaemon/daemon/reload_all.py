@@ -25,7 +25,7 @@ from ..settings.reference import effective
 from .channel import MAX_DESCRIPTORS, Message
 from .children import LaunchedChild
 from .control import OperationFailed
-from .sockets import Bound, ListenError, SocketSource, wanted_sockets
+from .sockets import Bound, ListenError, SocketSource, refuse_own, wanted_sockets
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MAX_NEW_LISTENERS: Final = MAX_DESCRIPTORS - 1
 """Of one reload: their sockets are in one message, with the settings."""
 
-READY_SECONDS: Final = 10.0
-"""How long a reload waits for a worker that has just been started."""
+READY_SECONDS: Final = 60.0
+"""How long a reload waits for a worker that has just been started: one that died in the midst of reloads waits up to 10 s for its start."""
 
 LOOK_SECONDS: Final = 0.05
 
@@ -102,6 +102,7 @@ class ReloadOfAll:
         for section, address, backlog in wanted_sockets(settings):
             if before.get(section) != address:
                 try:
+                    refuse_own(address, before)
                     added[section] = self._source.take(section, address, backlog)
                 except ListenError as error:
                     problems.append(settings.problem(section, str(error), "address", str(address)))

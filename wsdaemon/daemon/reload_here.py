@@ -64,8 +64,8 @@ class ReloadHere:
             text = _read(descriptors.pop(0)).decode()
             source = _Sent(dict(zip(sections, descriptors, strict=True)))
             descriptors = []
-            reload = Reload(self._daemon, self._file.parse(text), source)
             try:
+                reload = Reload(self._daemon, self._file.parse(text), source)
                 await reload.prepare()
             except BaseException:
                 source.close()

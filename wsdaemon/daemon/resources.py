@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..apps.coroutine import Failed
 from ..apps.loading import LoadError
 from ..core.absence import Absence, no_grace
+from ..core.contract import Failed
 from ..core.failed_logins import FailedLogins
+from ..core.registry import Count
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators, AuthError, make_authenticators
@@ -78,6 +79,7 @@ class Kept:
     token: WatchedFile[str] | None = None
     tokens: Mapping[str, WatchedFile[str]] = field(default_factory=dict)
     redis: RedisBrokers | None = None
+    threads: Count | None = None
 
 
 NOTHING = Kept()
@@ -104,6 +106,8 @@ class Resources:
         self._kept = kept
         find_modules(settings.daemon.python_path, directory)
         self.frames = self._load_frames()
+        self.threads = kept.threads or Count(settings.daemon.max_threads)
+        """The threads of plain functions, those of all mounts."""
         self.apps: dict[str, LoadedApp] = {}
         """By the path of the mount."""
         if settings.broker is not None and settings.broker.kind is BrokerKind.REDIS and not has_redis():
@@ -148,7 +152,7 @@ class Resources:
         for mount in self._settings.mounts:
             try:
                 self.apps[mount.path] = self._kept.apps.get(mount.path) or load_app(
-                    mount, failed, grace, brokers, [*self._kept.apps.values(), *self.apps.values()]
+                    mount, failed, grace, brokers, [*self._kept.apps.values(), *self.apps.values()], self.threads
                 )
             except LoadError as error:
                 self._report(f"mount:{mount.path}", error.message, error.key, error.reference)

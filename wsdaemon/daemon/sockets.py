@@ -102,6 +102,20 @@ def wanted_sockets(settings: Settings) -> list[tuple[str, Address, int]]:
     return wanted
 
 
+def refuse_own(address: Address, held: Mapping[str, Address]) -> None:
+    """ListenError if a section of `held` has this address: its socket can be neither bound nor adopted again while it is open."""
+    for holder, own in held.items():
+        match address, own:
+            case TcpAddress(), TcpAddress():
+                same = address == own and address.port != 0
+            case UnixAddress(), UnixAddress():
+                same = address.path == own.path
+            case _:
+                same = address == own
+        if same:
+            raise ListenError(f"this daemon listens there already, as [{holder}]; another name, mode or owner needs a restart")
+
+
 class SocketSource(Protocol):
     """Gives the socket of a section, which has this address. ListenError if it cannot."""
 

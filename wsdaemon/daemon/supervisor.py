@@ -99,7 +99,8 @@ class Supervisor:
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
-        self._reload = ReloadOfAll(self, Sockets(environ))
+        self._source = Sockets(environ)
+        self._reload = ReloadOfAll(self, self._source)
         self._since = time.time()
         self.operations = Operations(lambda: self.state.value)
         self.operations.add("status", self._tell_status, looks=True)
@@ -136,10 +137,10 @@ class Supervisor:
             self._take_over(self._left)
             return
         self._files = take_files(self._settings)
-        source, problems = Sockets(self._environ), []
+        problems = []
         for section, address, backlog in wanted_sockets(self._settings):
             try:
-                self._sockets[section] = source.take(section, address, backlog)
+                self._sockets[section] = self._source.take(section, address, backlog)
             except ListenError as error:
                 problems.append(self._settings.problem(section, str(error), "address", str(address)))
         if problems:
@@ -244,6 +245,8 @@ class Supervisor:
             generation.keeper(child).became_ready()
         elif message["kind"] == "failed":
             child.reason = str(message["reason"])
+        elif message["kind"] == "given":
+            generation.given[child.number] = int(message["went"]), int(message["stayed"])
         elif message["kind"] == "succession":
             self._order_changed(generation, message)
 
@@ -349,6 +352,7 @@ class Supervisor:
         replaced = [self._sockets.pop(section) for section in list(self._sockets) if section in added or section not in wanted]
         self._sockets.update(added)
         self._settings, self._heritage = settings, replace(self._heritage, text=text)
+        self._take_files_again()
         new = [each for each in settings.listeners if f"listener:{each.name}" in added]
         for bound in replaced:
             bound.close()
@@ -373,7 +377,12 @@ class Supervisor:
 
     def reload(self) -> None:
         """SIGHUP: every child reads certificates and secrets again."""
+        self._take_files_again()
         self._tell_all("reload")
+
+    def _take_files_again(self) -> None:
+        """Children that are started from now on have the secret files as they are now; those that only root could read, as they were."""
+        self._files = {**self._files, **take_files(self._settings)}
 
     def reopen_for_all(self, reopen: Callable[[], bool]) -> bool:
         """SIGUSR1: open the log anew by `reopen`, and give every child the descriptor, because a child may lack the right to open it."""

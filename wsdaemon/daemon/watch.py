@@ -47,13 +47,17 @@ class Watch:
         self.connections.add(connection)
 
     def closed(self, connection: Connection, counts: Counts) -> None:
-        self.connections.remove(connection)
-        self.totals.closed(connection, counts)
+        self.forget(connection, counts)
         if self.closes is not None:
             self.closes.add(connection, counts)
         if self.lines:
             record = record_of(connection, counts)
             connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))
+
+    def forget(self, connection: Connection, counts: Counts) -> None:
+        """As `closed`, but no line is written, and the connection is not among the latest closes."""
+        self.connections.remove(connection)
+        self.totals.closed(connection, counts)
 
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None:
         self._failures.failure(

@@ -42,6 +42,7 @@ class Worker:
         # Here, because they take a second to import, and the process should have its name by then.
         from ..edge.pages import Pages
         from .daemon import Daemon
+        from .handover_here import HandoverHere
         from .hub_places import HubPlaces
         from .hub_tickets import HubTickets
         from .reload_here import ReloadHere
@@ -66,6 +67,7 @@ class Worker:
             settings, loop, reactor, directory=Path(manifest.directory), sockets=Inherited(manifest.descriptors),
             pages=pages.answer if pages else None, shared=shared,
         )  # fmt: skip
+        self._handover = HandoverHere(self.daemon)
         child.join(loop, self._received, self._orphaned)
         self.adopt_log: Callable[[int], object] | None = None
         self.reload_here = ReloadHere(self.daemon, manifest.source, Path(manifest.directory), manifest.files, child.send)
@@ -101,6 +103,7 @@ class Worker:
 
     async def stop(self) -> None:
         self._child.slot.state = SlotState.STOPPING
+        await self._handover.end()
         await self.daemon.stop()
         await self._all.tell_last(TOTALS)
         self._hub.close()
@@ -122,7 +125,12 @@ class Worker:
             case "stop":
                 stop_reactor(self._reactor)
             case "retire" if self._retiring is None:
-                self._retiring = asyncio.ensure_future(self._retire())
+                successor = socket.socket(fileno=descriptors[0]) if descriptors else None
+                descriptors = descriptors[1:]
+                self._retiring = asyncio.ensure_future(self._retire(successor))
+            case "take" if descriptors:
+                self._handover.take_from(socket.socket(fileno=descriptors[0]))
+                descriptors = descriptors[1:]
             case "drop":
                 self.drop()
             case "drain":
@@ -135,11 +143,15 @@ class Worker:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
 
-    async def _retire(self) -> None:
-        """A newer generation serves: complete the opening handshakes, and then stop."""
+    async def _retire(self, successor: socket.socket | None) -> None:
+        """A newer generation serves: complete the opening handshakes, hand the connections over to a worker of it, and then stop."""
         self._child.slot.state = SlotState.STOPPING
-        await self.daemon.assembly.listening.retire()
-        stop_reactor(self._reactor)
+        try:
+            await self.daemon.assembly.listening.retire()
+            given = await self._handover.give_to(successor)
+            self._child.send("given", went=given.went, stayed=given.stayed)
+        finally:
+            stop_reactor(self._reactor)
 
     def _cut_off(self, reason: str) -> None:
         """The link to the hub does not come back: the supervisor replaces this worker when it has ended."""

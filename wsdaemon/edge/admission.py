@@ -26,7 +26,7 @@ from .candidate import Candidate, Entrance
 from .clients import Clients
 from .hosts import Hosts
 from .limits import PER_SECOND, too_many
-from .origins import Origins, is_console
+from .origins import ConsoleAddress, Origins, is_console
 from .places import Places
 from .request import BadRequest, Head, unavailable
 from .upgrade import upgrade, wants_upgrade
@@ -53,14 +53,14 @@ class Admission:
     def __init__(
         self, listener: str, routes: Routes[Entrance], places: Places, clients: Clients, *, retry_after: float = 5.0,
         closed: Callable[[], bool] = lambda: False, hosts: Hosts | None = None,
-        show_certificate: Callable[[Any], ClientCertificate | None] | None = None, console_port: int | None = None,
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None, console: ConsoleAddress | None = None,
         log: LineLog | None = None,
     ) -> None:  # fmt: skip
         """`listener` is its name. `retry_after` in seconds. `closed`: whether the daemon is stopping.
 
         `hosts` are the names that clients may call the listener; None: any. `show_certificate` reads the client's certificate from the
-        TLS object of a transport; ValueError: it cannot be read. `console_port` is the port of the admin pages, whose console may connect
-        wherever pages of the same origin may.
+        TLS object of a transport; ValueError: it cannot be read. `console` is the address of the admin pages, whose console may
+        connect wherever pages of the same origin may.
         """
         self.listener = listener
         self.routes = routes
@@ -70,7 +70,7 @@ class Admission:
         self.closed = closed
         self.show_certificate = show_certificate
         self._hosts = hosts
-        self._console_port = console_port
+        self._console = console
         self._lines = RareLines(log or Logger(namespace="wsdaemon.edge"), in_all=ORIGIN_LINES)
 
     def receive(self, candidate: Candidate, tls_object: object = None) -> None:
@@ -122,8 +122,8 @@ class Admission:
             raise BadRequest(413, "body", f"The body is longer than {most} bytes.")
 
     def _is_console(self, candidate: Candidate) -> bool:
-        port, host = self._console_port, candidate.head.headers["host"]
-        return port is not None and is_console(candidate.wanted.origin, host, candidate.secure, port)
+        console, host = self._console, candidate.head.headers["host"]
+        return console is not None and is_console(candidate.wanted.origin, host, candidate.secure, console)
 
     def _check_origin(self, candidate: Candidate, entrance: Entrance, origins: Origins) -> None:
         """BadRequest, 403, for a page that may not open WebSockets here. Plain requests are for the app's own rules (CORS)."""

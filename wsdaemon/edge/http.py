@@ -84,6 +84,9 @@ class SocketOpener(Protocol):
     def open(self, head: Head, native: Native, time_left: float, early: bytes) -> None:
         """Answer an opening handshake and take the transport over. BadRequest leaves it as it was. `early` are bytes that followed."""
 
+    def close(self) -> None:
+        """Others come in its place: begin to close the connections that it has opened."""
+
 
 Wrap = Callable[[asyncio.Protocol, Callable[[str, str], None]], "Layer"]
 """Puts a layer of TLS below a protocol. The function that is passed is told of clients at fault, as TlsLayer tells it."""
@@ -193,8 +196,8 @@ class Exchange(asyncio.Protocol):
     """One connection to a site."""
 
     __slots__ = (
-        "_begun", "_body", "_chunks", "_early", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader", "_server",
-        "_stuck", "due_bucket", "layer",
+        "_begun", "_body", "_chunks", "_early", "_ended", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader",
+        "_server", "_stuck", "due_bucket", "layer",
     )  # fmt: skip
 
     def __init__(self, server: PlainServer) -> None:
@@ -210,6 +213,8 @@ class Exchange(asyncio.Protocol):
         self._body = bytearray()
         self._early = b""
         self._last = False
+        self._ended = False
+        """Whether the client sends no more."""
         self._paused = self._stuck = False
         self._question: asyncio.Future[PlainPage] | None = None
         self.due_bucket = 0
@@ -244,9 +249,11 @@ class Exchange(asyncio.Protocol):
             self._go_on()
 
     def eof_received(self) -> bool:
-        """The client sends no more, and still waits for its answer."""
-        self._last = True
-        return self._phase is Phase.ANSWERING
+        """The client sends no more, and still waits for the answers to what it has sent."""
+        self._ended = True
+        if self._native is None or self._phase is Phase.LEAVING:
+            return False
+        return self._phase is Phase.ANSWERING or self._waits_for_turn or bool(self._early)
 
     def pause_writing(self) -> None:
         self._stuck = True
@@ -268,7 +275,13 @@ class Exchange(asyncio.Protocol):
             self._take(data)
             if self._waits_for_turn:
                 asyncio.get_running_loop().call_soon(self._more_chunks)
-        if self._native is None or self._paused == bool(self._early):
+        if self._native is None:
+            return
+        if self._ended:
+            if self._phase is Phase.READING and not self._early and not self._waits_for_turn:
+                self._leave(self._native)  # the rest of this request never comes
+            return
+        if self._paused == bool(self._early):
             return
         self._paused = bool(self._early)
         if self._paused:
@@ -344,14 +357,17 @@ class Exchange(asyncio.Protocol):
         if refusal is not None:
             self._tell_failed_login(head, refusal)
             self._early = self._reader.rest
-            self._send(refusal, last=self._last or head.has_body, head_only=head.method == "HEAD")
+            self._send(refusal, last=self._is_last or head.has_body, head_only=head.method == "HEAD")
             return False
         if (head.chunked or len(self._reader.rest) < head.content_length) and (head.headers.get("expect") or "").lower() == "100-continue":
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
 
     def _open_socket(self, sockets: SocketOpener, head: Head) -> None:
-        """The connection becomes a WebSocket, and is no exchange any more."""
+        """The connection becomes a WebSocket, and is no exchange any more. A client that sends no more is dropped: it needs none."""
+        if self._ended:
+            self.drop()
+            return
         native, early = self._native, self._reader.rest
         assert native is not None
         if self._paused:
@@ -390,7 +406,7 @@ class Exchange(asyncio.Protocol):
             self._question = asyncio.ensure_future(page)
             self._question.add_done_callback(self._answered)
         else:
-            self._send(page, self._last, head.method == "HEAD")
+            self._send(page, self._is_last, head.method == "HEAD")
 
     def _answered(self, question: asyncio.Future[PlainPage]) -> None:
         self._question = None
@@ -400,7 +416,7 @@ class Exchange(asyncio.Protocol):
             return
         try:
             head_only = self._head is not None and self._head.method == "HEAD"
-            self._send(question.result(), self._last, head_only)
+            self._send(question.result(), self._is_last, head_only)
         except BadRequest as error:
             self._send(self._server.site.problem(error), last=True)
         except asyncio.CancelledError:
@@ -411,6 +427,11 @@ class Exchange(asyncio.Protocol):
 
     # -- an answer
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether no request follows the one that is answered: the client said so, or has sent all, and nothing more of it is here."""
+        return self._last or (self._ended and not self._early)
+
     def _send(self, page: PlainPage, last: bool, head_only: bool = False) -> None:
         native = self._native
         if native is None:
@@ -419,14 +440,18 @@ class Exchange(asyncio.Protocol):
         native.write(http_response(page.status, headers, page.body, page.content_type, last, head_only))
         self._head, self._begun, self._body, self._chunks = None, False, bytearray(), None
         if last:
-            self._phase, self._early = Phase.LEAVING, b""
-            native.write_eof()
-            self._server.wheel.set(self, max(LINGER_SECONDS, self._server.timeout) if self._stuck else LINGER_SECONDS)
+            self._leave(native)
         else:
             self._phase = Phase.READING
             self._reader = HeadReader(self._server.max_body, True)
             self._server.wheel.set(self, self._server.timeout)
             self._server.rested(self)
+
+    def _leave(self, native: Native) -> None:
+        """No answer follows."""
+        self._phase, self._early = Phase.LEAVING, b""
+        native.write_eof()
+        self._server.wheel.set(self, max(LINGER_SECONDS, self._server.timeout) if self._stuck else LINGER_SECONDS)
 
     def _broken(self, failure: Failure) -> None:
         self._server.failed(failure)

@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -121,15 +122,36 @@ class Origins:
         return any(_fits(pattern, site, secure) for pattern in self.patterns)
 
 
-def is_console(origin: str | None, host: str, secure: bool, port: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class ConsoleAddress:
+    """Where browsers find the console: the port of the admin pages. `loopback`: they listen on a loopback address alone."""
+
+    port: int
+    loopback: bool
+
+
+def is_console(origin: str | None, host: str, secure: bool, console: ConsoleAddress) -> bool:
     """Whether the page is the console: of the very host that the request goes to, at the port of the admin pages.
 
-    A connection over TLS takes it over https alone. Cookies do not tell ports apart, so a page of that host gains nothing by this.
+    A connection over TLS takes it over https alone. Cookies do not tell ports apart, so a page of that host gains nothing by this. If the
+    admin pages are on a loopback address alone, that host must be a loopback one: on another, a page at this port is not ours.
     """
     site = None if origin is None else parse_origin(origin)
-    if site is None or site.port != port or site.host != host_of(host):
+    if site is None or site.port != console.port or site.host != host_of(host):
+        return False
+    if console.loopback and not is_loopback_host(site.host):
         return False
     return site.scheme == "https" or (site.scheme == "http" and not secure)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a browser reaches this host, in the spelling of an Origin, on its own machine: localhost, or a loopback address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _fits(pattern: OriginPattern, site: Origin, secure: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from .connection_log import ConnectionRecord, is_plain, quoted
 
 VALUE_LIMIT: Final = 512
 """Characters of one value."""
+
+_SIGNS: Final = re.compile(r'\\.|"')
+"""A quote, or a backslash and the character that it makes an ordinary one."""
 
 Value = Callable[[ConnectionRecord], object]
 
@@ -31,11 +35,14 @@ class AccessFormat:
         """`text` is as AccessFormatForm accepts it."""
         parts = split_format(text)
         self._parts: list[str | _Field] = []
+        in_quotes = False
         for at, part in enumerate(parts):
             self._parts.append(part.literal)
+            in_quotes ^= _SIGNS.findall(part.literal).count('"') % 2 == 1
             if part.field is not None:
                 after = parts[at + 1].literal if at + 1 < len(parts) else ""
-                self._parts.append(_Field(part.field, part.literal.endswith('"') and after.startswith('"')))
+                alone = in_quotes and part.literal.endswith('"') and after.startswith('"')
+                self._parts.append(_Field(part.field, in_quotes, alone))
 
     def line(self, record: ConnectionRecord) -> str:
         """The line of one connection."""
@@ -44,15 +51,16 @@ class AccessFormat:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field in a format. `in_quotes`: the format has quotes around it."""
+    """A field in a format. `in_quotes`: the format has quotes around it, perhaps with other text; `alone`: with nothing else in them."""
 
     name: str
     in_quotes: bool
+    alone: bool
 
     def text(self, record: ConnectionRecord) -> str:
         value = _VALUES[self.name](record) if self.name in _VALUES else getattr(record, self.name)
         if value is None or value == "":
-            return "" if self.in_quotes else "-"
+            return "" if self.alone else "-"
         text = str(value)
         if len(text) > VALUE_LIMIT:
             text = text[:VALUE_LIMIT] + "..."

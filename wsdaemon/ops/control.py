@@ -7,11 +7,13 @@ under way). It has the results of the operation beside them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import socket
 import stat
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,12 +101,14 @@ def ask(
 ) -> Outcome:  # fmt: skip
     """Have the daemon at `path` carry out an operation, and wait for its end. `on_line` gets each line of progress.
 
-    `timeout`: seconds that the daemon may be silent; None: any time. ControlError if it cannot be asked or does not answer.
+    `timeout`: seconds that the daemon may be silent; None: any time. ControlError if it cannot be asked, does not answer, or is another
+    user's (may_listen).
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             sock.connect(str(path))
+            _check_listener(sock, path)
             sock.sendall(json.dumps({**(arguments or {}), "command": command}).encode() + b"\n")
             with sock.makefile("rb") as lines:
                 return _read_answer(lines, path, on_line)
@@ -112,6 +116,27 @@ def ask(
         raise ControlError(f"{path}: the daemon has not answered within {timeout:g} s") from None
     except OSError as error:
         raise ControlError(f"{path}: {_why(error)}") from error
+
+
+def _check_listener(sock: socket.socket, path: Path) -> None:
+    """ControlError unless the process that listens there may be believed: unix(7), SO_PEERCRED."""
+    _, listener, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    if not may_listen(path, listener, os.geteuid()):
+        text = f"{path}: user {listener} listens there, and that is neither root, nor this user, nor the only owner of its directory"
+        raise ControlError(text) from PermissionError(errno.EACCES, "a stranger listens there")
+
+
+def may_listen(path: Path, listener: int, user: int) -> bool:
+    """Whether `user` may believe a daemon of the user `listener` at this path.
+
+    Root and the user itself may listen anywhere. Another user may do so only where none but these three can have put the socket, such as
+    /run/wsdaemon, which systemd gives to the daemon's user: in /tmp anyone can take a name before the daemon does.
+    """
+    if listener in (0, user):
+        return True
+    folder = path.absolute().parent.resolve()
+    found = [each.stat() for each in (folder, *folder.parents)]
+    return all(each.st_uid in (0, user, listener) and not each.st_mode & 0o022 for each in found)
 
 
 def _read_answer(lines: Any, path: Path, on_line: Callable[[str], object]) -> Outcome:

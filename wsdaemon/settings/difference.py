@@ -36,6 +36,10 @@ KEEPING_APPS: Final = frozenset({"echo", "ticker", "rooms"})
 """Built-in apps that are told of no key in OF_EACH_CONNECTION."""
 
 
+MAY_HOLD_SECRETS = frozenset({"command", "environment", "url", "target"})
+"""Keys whose values may hold a password. The difference goes to the log and to terminals, so that it says only that they have changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettingChange:
     """One key that differs, or a section that is new or gone."""
@@ -74,7 +78,9 @@ def in_force(old: Settings, new: Settings) -> Settings:
     for name, keys in RESTARTED_KEYS.items():
         before, after = getattr(old, name), getattr(new, name)
         kept[name] = replace(after, **{key: getattr(before, key) for key in keys})
-    return replace(new, **kept, admin=old.admin, broker=old.broker, tokens=old.tokens)
+    named = {each.name for each in new.tls}
+    of_admin = () if old.admin is None else [each for each in old.tls if each.name in old.admin.tls and each.name not in named]
+    return replace(new, **kept, admin=old.admin, broker=old.broker, tokens=old.tokens, tls=(*new.tls, *of_admin))
 
 
 def keeps_app(old: MountSettings, new: MountSettings) -> bool:
@@ -97,8 +103,8 @@ def _keys(name: str, old: SectionSettings, new: SectionSettings) -> Iterator[Set
         before, after = getattr(old, key.name), getattr(new, key.name)
         if before != after:
             shown = f"{_shown(key.form, before)} > {_shown(key.form, after)}"
-            same = _shown(key.form, before) == _shown(key.form, after)
-            yield SettingChange(name, key.name, "the content has changed" if same else shown, _is_applied(name, key.name))
+            hidden = key.name in MAY_HOLD_SECRETS or _shown(key.form, before) == _shown(key.form, after)
+            yield SettingChange(name, key.name, "the content has changed" if hidden else shown, _is_applied(name, key.name))
     before, after = getattr(old, "options", None), getattr(new, "options", None)
     if isinstance(before, SectionSettings) and isinstance(after, SectionSettings) and type(before) is type(after):
         yield from _keys(name, before, after)

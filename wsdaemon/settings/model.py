@@ -55,7 +55,8 @@ class DaemonSettings(SectionSettings):
         default=10.0,
         metadata=explain(
             "How long a stopping daemon waits for its clients to finish the closing handshake, and for coroutines, hooks and callbacks "
-            "of your own code to finish. Then it drops the connections that are left, and cancels and logs the work that is left."
+            "of your own code to finish. Then it drops the connections that are left, and cancels and logs the work that is left; plain "
+            "functions in threads are only logged."
         ),
     )
     drain_grace: Duration = field(
@@ -120,6 +121,13 @@ class DaemonSettings(SectionSettings):
     max_connections: PositiveCount = field(
         default=10_000,
         metadata=explain("How many WebSocket connections may be open in all. Beyond that a new client is answered 503."),
+    )
+    max_threads: PositiveCount = field(
+        default=100,
+        metadata=explain(
+            "How many connections of plain functions, `def app(connection)`, may be open at once in each process that serves clients. "
+            "Each has a thread. Beyond that a new client of such an app is answered 503."
+        ),
     )
     retry_after: Duration = field(
         default=5.0,

@@ -184,7 +184,12 @@ def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
     if isinstance(state, Obstacle):
         os.close(descriptor)
         return state
-    content = encode(_content(wire, *state, warned))
+    try:
+        content = encode(_content(wire, *state, warned))
+    except Exception as error:  # more than a frame of the link holds: its session has ended already
+        os.close(descriptor)
+        wire.app_failed("handing over", error)
+        return FAILED
     session = wire.session
     place, wire.place = wire.place, None
     _let_go(wire)
@@ -217,7 +222,11 @@ def _take_leave(wire: Wire) -> tuple[bytes, bytes] | Obstacle:
     if unsent:
         native.write(unsent)
     if error is None and state is not None and writer.live:
-        wire.session = resume_session(wire.policy.app, wire.connection, wire.connection.handshake, state)  # type: ignore[arg-type]
+        try:
+            wire.session = resume_session(wire.policy.app, wire.connection, wire.connection.handshake, state)  # type: ignore[arg-type]
+        except Exception as raised:
+            wire.app_failed("resuming", raised)
+            return FAILED
         wire.listen()
         return BACKLOG
     if error is not None:

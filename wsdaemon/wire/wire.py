@@ -12,9 +12,10 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from ..core.closing import ABNORMAL, INTERNAL_ERROR, NO_STATUS, reason_bytes
+from ..core.closing import ABNORMAL, INTERNAL_ERROR, INVALID_PAYLOAD, NO_STATUS, reason_bytes
 from ..core.connection import Counts
 from ..core.contract import Acceptance, ExpiringSession, open_session
+from ..core.typed_messages import BadMessage
 from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head
@@ -273,8 +274,10 @@ class Wire:
             self.close(self.policy.settings.slow_client_code, "client reads too slowly")
 
     def app_failed(self, doing: str, error: BaseException) -> None:
-        """Told to the operator; that a message could not be sent any more is no failure of a mounted class."""
-        if self.writer.live or not isinstance(error, Disconnected):
+        """Told to the operator, unless the client's message was bad or a mounted class could not send any more."""
+        if isinstance(error, BadMessage):
+            self.close(INVALID_PAYLOAD, "bad message")
+        elif self.writer.live or not isinstance(error, Disconnected):
             self.policy.watcher.app_failed(self.connection, doing, error)
             self.close(INTERNAL_ERROR, "internal error")
 

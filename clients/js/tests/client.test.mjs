@@ -26,7 +26,8 @@ test("a URL of HTTP becomes one of WebSocket, and a relative one needs a page", 
 });
 
 test("options that mean nothing are refused at once", () => {
-  for (const options of [{ reconnect: "often" }, { reconnect: "1s" + "-x" }, { pingInterval: "soon" }]) {
+  for (const options of [{ reconnect: "often" }, { reconnect: "1s" + "-x" }, { pingInterval: "soon" }, { reconnect: "1s" }, { reconnect: "1s-2s-3s" },
+    { connectTimeout: "10" }, { connectTimeout: 10 }, { closeTimeout: "1.2.3s" }, { closeTimeout: ".s" }, { pingTimeout: "" }, { pingTimeout: null }]) {
     assert.throws(() => new WebSocketClient("ws://server.test", { WebSocket: FakeSocket, ...options }), TypeError);
   }
 });
@@ -119,6 +120,10 @@ test("a token in the query, and a token function that fails", async (t) => {
   fails = false;
   await turn(500);
   assert.equal(FakeSocket.last.url, "ws://server.test/path?ticket=a+b");
+  for (const [token, reason] of [[() => Promise.reject(), "undefined"], [() => Promise.reject("out"), "out"], [() => { throw null; }, "null"]]) {
+    const { told, client } = await make({ token });
+    assert.deepEqual([client.state, told[0][1].message, told[0][1].final], ["away", reason, undefined]);
+  }
 });
 
 test("an error that no close follows, as in some versions of Node.js", async (t) => {
@@ -192,17 +197,38 @@ test("close() says goodbye, and ends without an answer too", async (t) => {
   assert.deepEqual([away.client.state, FakeSocket.made.length], ["closed", before]);
 });
 
-test("closing in a callback", async (t) => {
+test("closing in a callback is the end that the program wanted, and no failure", async (t) => {
   start(t);
-  for (const name of ["onClose", "onReconnect", "onOpen"]) {
-    const { client } = await make({ [name]: (client) => client.close() });
-    FakeSocket.last.open();
+  for (const [name, told] of [["onClose", ["open"]], ["onReconnect", ["open", "close"]], ["onOpen", ["close"]], ["onError", []]]) {
+    const { client, names } = await make({ [name]: (client) => client.close() });
+    if (name !== "onError") FakeSocket.last.open();
     if (name !== "onOpen") FakeSocket.last.end();
     else await turn(5000);
-    assert.equal(client.state, "closed");
+    assert.deepEqual([client.state, names()], ["closed", told]);
     const made = FakeSocket.made.length;
     await turn(3600e3);
     assert.equal(FakeSocket.made.length, made);
+  }
+});
+
+test("a client that its program closes when the machine was asleep does not come back", async (t) => {
+  start(t);
+  for (const options of [{ onClose: (client) => client.close() }, { reconnect: "off" }]) {
+    const { client } = await make(options), now = Date.now, made = FakeSocket.made.length;
+    FakeSocket.last.open();
+    let slept = 0;
+    const clock = t.mock.method(Date, "now", () => now() + slept);
+    let timers;
+    for (let times = 0; times < 3; times++) {
+      slept += 600e3;
+      await turn(25000);
+      assert.deepEqual([client.state, FakeSocket.made.length], ["closed", made]);
+      await turn(60000);
+      timers ??= t.mock.method(globalThis, "setTimeout");
+    }
+    assert.deepEqual([FakeSocket.made.length, timers.mock.callCount()], [made, 0]); // nothing keeps the program of Node.js alive
+    timers.mock.restore();
+    clock.mock.restore();
   }
 });
 
@@ -230,14 +256,28 @@ test("the queue is bounded by messages and by bytes", async (t) => {
   FakeSocket.last.open();
   assert.deepEqual(FakeSocket.last.sent, ["one", "two"]);
   FakeSocket.last.end();
-  refusing.send(new Uint8Array(11)); // alone, it is taken
+  assert.throws(() => refusing.send(new Uint8Array(11)), { name: "QueueFull" }); // even alone
+  refusing.send(new Uint8Array(10));
   assert.throws(() => refusing.send("x"), { name: "QueueFull" });
 
   const { client: dropping } = await make({ queue: "drop_oldest", queueMessages: 3, queueBytes: 10 });
   for (const message of ["12345", "67890", "abc", "d", "e"]) dropping.send(message);
   assert.equal(dropping.dropped, 2);
+  assert.throws(() => dropping.send("larger than all"), { name: "QueueFull" }); // and drops nothing
+  assert.equal(dropping.dropped, 2);
   FakeSocket.last.open();
   assert.deepEqual(FakeSocket.last.sent, ["abc", "d", "e"]);
+});
+
+test("a value without a size is no message", async (t) => {
+  start(t);
+  const { client } = await make();
+  for (const value of [{}, 7, true, null, undefined, { length: "x" }]) assert.throws(() => client.send(value), TypeError);
+  client.send("");
+  client.send(new Blob(["x"]));
+  client.send(new DataView(new ArrayBuffer(1)));
+  FakeSocket.last.open();
+  assert.equal(FakeSocket.last.sent.length, 3);
 });
 
 test("a server that reads too slowly fills the queue, not the browser", async (t) => {
@@ -354,20 +394,43 @@ test("it waits until the browser is online and the page visible", async (t) => {
   assert.equal(FakeSocket.made.length, made + 2);
   await turn(1);
   assert.equal(FakeSocket.made.length, made + 3);
+  FakeSocket.last.open();
+
+  FakeSocket.last.end(1013, "unavailable"); // a hint, too: 30.5 seconds
+  document.dispatchEvent(new Event("visibilitychange"));
+  network.dispatchEvent(new Event("online"));
+  await turn(30499);
+  assert.equal(FakeSocket.made.length, made + 3);
+  await turn(1);
+  assert.equal(FakeSocket.made.length, made + 4);
   client.close();
 
   const always = await make({ whileHidden: true });
   document.hidden = true;
   FakeSocket.last.end();
   await turn(500);
-  assert.equal(FakeSocket.made.length, made + 5);
+  assert.equal(FakeSocket.made.length, made + 6);
+  FakeSocket.last.end(); // up to two seconds now: a second
+  document.dispatchEvent(new Event("visibilitychange")); // it is hidden, not shown: nothing is cut short
+  await turn(999);
+  assert.equal(FakeSocket.made.length, made + 6);
+  await turn(1);
+  assert.equal(FakeSocket.made.length, made + 7);
+  FakeSocket.last.end(); // two seconds
+  network.dispatchEvent(new Event("online"));
+  await turn(500);
+  assert.equal(FakeSocket.made.length, made + 8);
   always.close();
   document.hidden = false;
   document.dispatchEvent(new Event("visibilitychange")); // a closed client listens no more
   await turn(3600e3);
-  assert.equal(FakeSocket.made.length, made + 5);
+  assert.equal(FakeSocket.made.length, made + 8);
 
   const asking = await make({ pingMessage: "ping?" }), socket = FakeSocket.last;
+  document.hidden = true;
+  document.dispatchEvent(new Event("visibilitychange"));
+  assert.deepEqual(socket.sent, []);
+  document.hidden = false;
   document.dispatchEvent(new Event("visibilitychange"));
   assert.deepEqual(socket.sent, ["ping?"]);
   await turn(10000);

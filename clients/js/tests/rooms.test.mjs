@@ -44,6 +44,39 @@ test("rooms are a subprotocol, which a client that uses them offers", async (t) 
   assert.equal(client.room("lobby"), client.room("lobby"));
 });
 
+test("a room on a client that is connecting needs another connection, also with reconnect off", async (t) => {
+  start(t);
+  for (const opens of [false, true]) {
+    const { client } = await make({ reconnect: "off" });
+    if (opens) FakeSocket.last.open();
+    const told = [];
+    client.room("lobby").subscribe(() => {}, { onEnd: ({ name }) => told.push(name) });
+    await turn(1);
+    assert.deepEqual(FakeSocket.last.protocols, ["rooms.v1.json"]);
+    FakeSocket.last.open();
+    assert.deepEqual([client.state, told], ["open", []]);
+    FakeSocket.last.end(); // this loss is the end
+    assert.deepEqual([client.state, told], ["closed", ["ConnectionClosed"]]);
+  }
+});
+
+test("a closed client has no subscriptions", async (t) => {
+  start(t);
+  const { client } = await make();
+  const room = client.room("lobby");
+  client.close();
+  assert.equal(client.state, "closed");
+  assert.throws(() => room.subscribe(() => {}), { name: "ClientClosed" });
+  assert.throws(() => client.room("other").subscribe(() => {}), { name: "ClientClosed" });
+});
+
+test("a room has a position and members before its subscription", async (t) => {
+  start(t);
+  const { client } = await make();
+  const { epoch, offset, members } = client.room("lobby");
+  assert.deepEqual([epoch, offset, members], ["", 0, new Map()]);
+});
+
 test("messages come once and in order, over two connections", async (t) => {
   start(t);
   const { room, told } = await enter({}, { offset: 3 });
@@ -118,6 +151,9 @@ test("an answered publication", async (t) => {
   const refused = room.publish("hello");
   answer({ type: "error", room: undefined, code: "rate_limited", message: "too fast", retry_after: 2 });
   await assert.rejects(refused, { name: "RoomError", code: "rate_limited", retryAfter: 2, message: "too fast" });
+  const open = room.publish("hello", { key: "mine" }); // it may be there: the key makes it safe to repeat
+  answer({ type: "error", room: undefined, code: "unavailable", message: "later" });
+  await assert.rejects(open, { name: "RoomError", code: "unavailable", key: "mine" });
 });
 
 test("publications wait for their room, and are repeated with their key", async (t) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from redis.crc import key_slot
@@ -13,7 +14,7 @@ from tests.support.redis_links import make_settings, nodes, run
 from tests.support.redis_servers import Cluster, valkey
 from wsdaemon.brokers.contract import BrokerUnavailable, MemoryFull
 from wsdaemon.brokers.links.redis_keys import Names
-from wsdaemon.brokers.links.redis_servers import Servers
+from wsdaemon.brokers.links.redis_servers import Away, Layout, RedisPlace, Servers
 from wsdaemon.brokers.links.redis_session import RedisSession
 
 NAMES = Names("wsdaemon", "/rooms")
@@ -144,5 +145,84 @@ def test_answers_that_end_the_session_and_answers_that_do_not() -> None:
         assert not session.ended.done()
         assert isinstance(session.failed(ReadOnlyError("you can't write against a read only replica")), BrokerUnavailable)
         assert "read only" in session.ended.result()
+
+    run(test())
+
+
+class Pipe:
+    """A connection that is open until it is ended."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def end(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    async def close(self) -> None:
+        self.end("closed")
+
+
+class ThreePrimaries:
+    """Servers of a cluster whose first primary is down. A connection to the others opens once `slow` is set."""
+
+    def __init__(self, down: bool = True) -> None:
+        self.down = down
+        self.slow = asyncio.Event()
+        self.pipes: list[Pipe] = []
+        self.places = tuple(RedisPlace("127.0.0.1", port) for port in (1, 2, 3))
+
+    async def find(self) -> Layout:
+        return Layout(self.places)
+
+    async def questions(self, place: RedisPlace) -> Pipe:
+        if self.down and place == self.places[0]:
+            raise Away(f"{place} does not answer")
+        await self.slow.wait()
+        self.pipes.append(Pipe())
+        return self.pipes[-1]
+
+    async def subscriptions(self, place: RedisPlace, *told: object) -> Pipe:
+        self.pipes.append(Pipe())
+        return self.pipes[-1]
+
+    @property
+    def open(self) -> int:
+        return sum(not pipe.ended.done() for pipe in self.pipes)
+
+
+def _nothing(*arguments: object) -> None:
+    """No channel is subscribed to."""
+
+
+@pytest.mark.parametrize("replica", [False, True])
+def test_a_primary_that_is_down_leaves_no_connection_to_the_others(replica: bool) -> None:
+    async def test() -> None:
+        servers = ThreePrimaries()
+        session = RedisSession(cast(Servers, servers), replica=replica)
+        with pytest.raises(Away, match=r"127\.0\.0\.1:1 does not answer"):
+            await session.open(_nothing, _nothing)
+        await session.close()
+        servers.slow.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert servers.open == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(test())
+
+
+def test_a_connection_that_opens_after_the_end_is_cut() -> None:
+    async def test() -> None:
+        servers = ThreePrimaries(down=False)
+        session = RedisSession(cast(Servers, servers), replica=False)
+        opening = asyncio.ensure_future(session.open(_nothing, _nothing))
+        await asyncio.sleep(0)
+        session.end("no answer")
+        servers.slow.set()
+        with pytest.raises(Away, match="no answer"):
+            await opening
+        assert servers.pipes
+        assert servers.open == 0
 
     run(test())

@@ -42,6 +42,18 @@ def test_an_answer_goes_to_its_request() -> None:
     assert (error.code, error.retry_after) == ("rate_limited", 2.0)
 
 
+def test_the_error_of_a_publication_has_its_key() -> None:
+    """`unavailable` leaves open whether the room has the message, and the key makes it safe to publish it again."""
+    requests = Requests(Clock())
+    refused, asked = publication(key="l"), question()
+    for each in (refused, asked):
+        requests.answer(requests.add(each), {"type": "error", "code": "unavailable", "message": "later"})
+    for each, key in ((refused, "l"), (asked, None)):
+        error = each.reply.exception()
+        assert isinstance(error, RoomError)
+        assert error.key == key
+
+
 def test_a_broken_answer_is_the_error_of_its_request() -> None:
     requests = Requests(Clock())
     one = question()

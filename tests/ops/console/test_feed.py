@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from tests.support.auth import logged
 from tests.support.fakes import Client, House, binary, text
 from wsdaemon.core.failed_logins import FailedLogins
-from wsdaemon.ops.console.feed import FORBIDDEN, MAX_TOKEN_BYTES, TOKEN_SECONDS, UNAUTHORIZED, FeedApp
+from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, MAX_TOKEN_BYTES, TOKEN_SECONDS, UNAUTHORIZED, FeedApp
 from wsdaemon.settings.admin import TokenRole
 
 TOKENS = {"reads": {TokenRole.READ}, "publishes": {TokenRole.PUBLISH}}
@@ -108,6 +108,74 @@ def test_a_page_without_a_token_is_closed_in_time(made: House, looked: Figures) 
     made.loop.advance(TOKEN_SECONDS + 0.1)
     client.answer_close()
     assert client.ended[0] == UNAUTHORIZED and looked.asked == 0
+
+
+@pytest.mark.parametrize("left", [set(), {TokenRole.PUBLISH}])
+def test_a_page_whose_token_is_revoked_gets_no_more_figures(made: House, looked: Figures, left: set[TokenRole]) -> None:
+    tokens = {"one": {TokenRole.READ}, "other": {TokenRole.READ}}
+    app = FeedApp(looked.look, lambda token: tokens.get(token, set()))
+    one, other = made.make_wire(app, ping_interval=0.0), made.make_wire(app, ping_interval=0.0)
+    show(one, "one")
+    show(other, "other")
+    made.loop.advance(1.5)
+    assert len(told(one)) == len(told(other)) == 2
+    tokens["one"] = left
+    made.loop.advance(1.0)
+    one.answer_close()
+    assert one.ended[0] == UNAUTHORIZED and told(one) == []
+    assert len(told(other)) == 1
+    del tokens["other"]
+    made.loop.advance(1.0)
+    other.answer_close()
+    assert other.ended[0] == UNAUTHORIZED and told(other) == []
+    asked = looked.asked
+    for client in (one, other):
+        client.vanish()
+    made.loop.advance(5.0)
+    assert looked.asked == asked == 3 and made.loop.timers == 0
+
+
+def test_the_oldest_page_without_a_token_makes_room_and_no_other(made: House, looked: Figures) -> None:
+    app = feed(looked)
+
+    def arrive() -> Client:
+        assert app.make_room()
+        return made.make_wire(app, ping_interval=0.0)
+
+    operator = arrive()
+    show(operator)
+    with logged() as lines:
+        strangers = [arrive() for _ in range(3 * MAX_PAGES)]
+        made.loop.settle()
+    assert [line for line in lines if "makes room" in line] == lines and len(lines) == 1
+    kept = MAX_PAGES - 1
+    assert all(stranger.transport.aborted for stranger in strangers[:-kept])
+    assert not any(stranger.transport.aborted for stranger in strangers[-kept:])
+    show(strangers[-1], "wrong")  # one that is refused holds no place either
+    others = [arrive() for _ in range(kept)]
+    made.loop.settle()
+    assert all(stranger.transport.aborted for stranger in strangers)
+    for other in others:
+        show(other)
+    assert not app.make_room()
+    made.loop.advance(1.5)
+    assert all(told(each) for each in (operator, *others))
+    others[0].vanish()
+    assert app.make_room()
+
+
+def test_pages_come_again_if_another_feed_takes_the_place(made: House, looked: Figures) -> None:
+    app = feed(looked)
+    known, unknown = made.make_wire(app, ping_interval=0.0), made.make_wire(app, ping_interval=0.0)
+    show(known)
+    made.loop.settle()
+    app.close()
+    for client in (known, unknown):
+        client.answer_close()
+        assert client.ended[0] == 1012
+        client.vanish()
+    made.loop.advance(3.0)
+    assert looked.asked == 1
 
 
 def test_figures_that_cannot_be_made_are_said_to_be_away(made: House, looked: Figures) -> None:

@@ -59,17 +59,34 @@ class RedisSession:
         return ", ".join([str(place) for place in self.layout.primaries])
 
     async def open(self, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
-        """Connect to all primaries. Away or Unfit; then `close` it."""
+        """Connect to all primaries. Away or Unfit; then `close` it, which closes the connections to the primaries that live."""
         self.layout = await self._servers.find()
-        await asyncio.gather(*[self._open(place, message, dropped) for place in self.layout.primaries])
+        opening = [self._loop.create_task(self._open(place, message, dropped)) for place in self.layout.primaries]
+        try:
+            await asyncio.gather(*opening)
+        except BaseException:
+            # gather() leaves the others running; they would open connections after the close.
+            for task in opening:
+                task.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
+            raise
         for pipe in self._pipes():
             pipe.ended.add_done_callback(self._lost)
 
     async def _open(self, place: RedisPlace, message: Callable[[bytes, bytes], None], dropped: Callable[[bytes], None]) -> None:
-        self._questions[place] = await self._servers.questions(place)
+        self._questions[place] = questions = await self._servers.questions(place)
+        self._cut_if_ended(questions)
         if self._replica:
-            self._publishing[place] = await self._servers.questions(place)
-        self._subscriptions[place] = await self._servers.subscriptions(place, message, dropped)
+            self._publishing[place] = publishing = await self._servers.questions(place)
+            self._cut_if_ended(publishing)
+        self._subscriptions[place] = subscriptions = await self._servers.subscriptions(place, message, dropped)
+        self._cut_if_ended(subscriptions)
+
+    def _cut_if_ended(self, pipe: Questions | Subscriptions) -> None:
+        """Cut a connection that opened after end(). Away, so that no other is opened."""
+        if self.ended.done():
+            pipe.end(self.ended.result())
+            raise Away(self.ended.result())
 
     def _pipes(self) -> Iterable[Questions | Subscriptions]:
         return [*self._questions.values(), *self._publishing.values(), *self._subscriptions.values()]

@@ -116,7 +116,7 @@ class Requests:
         if pending is None:
             return False
         if event.get("type") == "error":
-            pending.reply.fail(error_of(event))
+            pending.reply.fail(error_of(event, pending.key or None))
         else:
             try:
                 result = pending.answered(event)
@@ -133,6 +133,8 @@ class Requests:
             each.reply.fail(each.uncertain("the client has ended") if each.key and each.sent_at is not None else error)
 
 
-def error_of(event: Mapping[str, Any]) -> RoomError:
+def error_of(event: Mapping[str, Any], key: str | None = None) -> RoomError:
+    """The error of an event. `key`: the key of the refused publication."""
     after = event.get("retry_after")
-    return RoomError(str(event.get("code")), str(event.get("message", "")), float(after) if isinstance(after, int | float) else None)
+    seconds = float(after) if isinstance(after, int | float) else None
+    return RoomError(str(event.get("code")), str(event.get("message", "")), seconds, key)

@@ -12,12 +12,17 @@ from ..errors import ClientError
 
 
 class RoomError(ClientError):
-    """The daemon refuses a request. `code` is one of docs/rooms.md, `retry_after` the seconds to wait if it is `rate_limited`."""
+    """The daemon refuses a request. `code` is one of docs/rooms.md, `retry_after` the seconds to wait if it is `rate_limited`.
 
-    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+    `key` is the key of a refused publication, None for all other requests. `unavailable` leaves open whether the room has the message:
+    with the same key it can be published again without becoming two.
+    """
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None, key: str | None = None) -> None:
         super().__init__(code, message)
         self.code = code
         self.retry_after = retry_after
+        self.key = key
 
     def __str__(self) -> str:
         return f"{self.args[0]}: {self.args[1]}"

@@ -3,8 +3,10 @@
     page    {"token": "..."}
     feed    {"connections": 12, ...}    see figures; {"away": true} while the workers cannot be asked
 
-The token is a message, because a browser's page can give a WebSocket no header, and a URL is written into logs. While no page looks, no
-figure is made; for several pages they are made once.
+The token is a message, because a browser's page can give a WebSocket no header, and a URL is written into logs. It is
+looked at again before each message. While no page looks, no figure is made; for several pages they are made once.
+
+Pages without a token cannot lock others out: if all places are taken, a new page takes that of the oldest page that has not shown one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ...core.closing import ConnectionClosed
+from ...core.closing import SERVICE_RESTART, ConnectionClosed
 from ...core.connection import Connection, writer_of
 from ...core.failed_logins import FailedLogins
 from ...core.handshake import Handshake
@@ -35,6 +37,9 @@ MAX_TOKEN_BYTES = 8192
 
 UNAUTHORIZED = 4401
 """The close code for a page without a token; as 401."""
+
+MAX_PAGES = 16
+"""Pages that may look at once, in each process."""
 
 FORBIDDEN = 4403
 """The close code for a token without the role read."""
@@ -57,19 +62,56 @@ class FeedApp:
         self.roles = roles
         self._failed_logins = failed_logins
         self._lines = RareLines(log or Logger(namespace="wsdaemon.admin"))
+        self._unknown: dict[FeedSession, None] = {}
+        """Pages that have not shown a good token, the oldest first, but for those that had to make room."""
         self._watching: dict[FeedSession, None] = {}
+        self._known: set[Connection] = set()
+        """Those of the pages that have shown a good token, until their end."""
         self._ticking: asyncio.Task[None] | None = None
 
     def open(self, connection: Connection, handshake: Handshake) -> FeedSession:
-        return FeedSession(self, connection)
+        session = FeedSession(self, connection)
+        self._unknown[session] = None
+        return session
 
-    def join(self, session: FeedSession) -> None:
+    def make_room(self) -> bool:
+        """Whether there is room for one more page: the oldest of those that have not shown a token makes it."""
+        if len(self._unknown) + len(self._watching) < MAX_PAGES:
+            return True
+        if not self._unknown:
+            return False
+        oldest = next(iter(self._unknown))
+        del self._unknown[oldest]
+        text = "a page of the console that has shown no token makes room for a new one, because {most} are open"
+        self._lines.warn("crowded", text, most=MAX_PAGES)
+        oldest.drop()
+        return True
+
+    def knows(self, connection: Connection) -> bool:
+        """Whether the page has shown a good token."""
+        return connection in self._known
+
+    def close(self) -> None:
+        """Another feed takes the place of this one: the pages come again, and show their tokens there."""
+        for session in [*self._unknown, *self._watching]:
+            session.close(SERVICE_RESTART, "the settings have changed")
+
+    def join(self, session: FeedSession, connection: Connection) -> None:
         """A page has shown a good token."""
+        self._unknown.pop(session, None)
+        self._known.add(connection)
         self._watching[session] = None
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
+    def ended(self, session: FeedSession, connection: Connection) -> None:
+        """The connection of a page is over."""
+        self._unknown.pop(session, None)
+        self._known.discard(connection)
+        self.leave(session)
+
     def leave(self, session: FeedSession) -> None:
+        """A page gets no more figures."""
         self._watching.pop(session, None)
         if not self._watching and self._ticking is not None:
             self._ticking.cancel()
@@ -82,6 +124,10 @@ class FeedApp:
 
     async def _tick(self) -> None:
         while True:
+            for session in list(self._watching):
+                session.look_at_token()
+            if not self._watching:
+                return
             try:
                 line = json.dumps(await self._look(), separators=(",", ":"), allow_nan=False).encode()
             except Exception:
@@ -93,14 +139,31 @@ class FeedApp:
 
 
 class FeedSession:
-    __slots__ = ("_app", "_connection", "_deadline", "_joined")
+    __slots__ = ("_app", "_connection", "_deadline", "_joined", "_token")
 
     def __init__(self, app: FeedApp, connection: Connection) -> None:
         self._app = app
         self._connection = connection
         self._joined = False
+        self._token = ""
         late = asyncio.get_running_loop().call_later(TOKEN_SECONDS, connection.close, UNAUTHORIZED, "no token came")
         self._deadline: asyncio.TimerHandle | None = late
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; no more figures follow."""
+        self._connection.close(code, reason)
+        self._app.leave(self)
+
+    def drop(self) -> None:
+        """End the connection at once."""
+        self._forget_deadline()
+        self._connection.abort()
+
+    def look_at_token(self) -> None:
+        """Close the page if its token was revoked, or has lost the role read."""
+        roles = self._app.roles(self._token)
+        if roles is not None and TokenRole.READ not in roles:
+            self.close(UNAUTHORIZED, "this token does not hold any more")
 
     def push(self, line: bytes) -> None:
         # A slow page misses moments, because old figures are of no use.
@@ -116,9 +179,11 @@ class FeedSession:
             return
         self._joined = True
         self._forget_deadline()
-        roles = self._app.roles(_token_in(payload))
+        token = _token_in(payload)
+        roles = self._app.roles(token)
         if roles is None or TokenRole.READ in roles:
-            self._app.join(self)
+            self._token = token
+            self._app.join(self, self._connection)
         elif roles:
             self._connection.close(FORBIDDEN, "this token does not have the role read")
         else:
@@ -127,7 +192,7 @@ class FeedSession:
 
     def closed(self, code: int, reason: str) -> None:
         self._forget_deadline()
-        self._app.leave(self)
+        self._app.ended(self, self._connection)
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:

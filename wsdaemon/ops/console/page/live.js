@@ -126,7 +126,7 @@ export async function status() {
   return ask("GET", "/status");
 }
 
-/** The paths of the mounts with rooms. */
+/** The paths of the mounts with rooms. With workers their status has the number of members, and none of rooms. */
 export async function roomMounts() {
-  return (await status()).mounts.filter((mount) => "rooms" in mount).map((mount) => mount.path);
+  return (await status()).mounts.filter((mount) => "members" in mount).map((mount) => mount.path);
 }
