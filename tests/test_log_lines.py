@@ -40,6 +40,7 @@ DIRECT = {
     "daemon/capacity.py": OPERATOR,
     "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
+    "daemon/development.py": "--dev alone, on addresses that no other machine reaches: the developer wants each traceback",
     "daemon/drain.py": OPERATOR,
     "daemon/hooks.py": OPERATOR,
     "daemon/handover.py": "one hand-over: one line about its version, or about a worker that hangs",

@@ -27,6 +27,11 @@ def test_what_is_no_option(words: list[str]) -> None:
         options().parseOptions(words)
 
 
+def test_frames_are_shown_with_dev_alone() -> None:
+    with pytest.raises(usage.UsageError, match="--frame-log shows frames with --dev alone"):
+        options().parseOptions(["-c", "ws.ini", "--frame-log"])
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options().parseOptions(["--version"])
@@ -34,7 +39,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"wsdaemon {wsdaemon.__version__}\n"
 
 
-@pytest.mark.parametrize("name", ["config", "check", "print-config"])
+@pytest.mark.parametrize("name", ["config", "check", "print-config", "dev", "frame-log"])
 def test_every_option_is_in_the_help(name: str) -> None:
     assert f"--{name}" in Options().getUsage()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,9 +25,11 @@ from .daemon.reactor import install as install_reactor
 from .daemon.reactor import loop_of, stop_reactor
 from .daemon.signals import WITH_WORKERS, Signals, StartStopped
 from .ops.log_destinations import LogError
+from .ops.log_format import TextShape
 from .ops.log_twistd import destination, log_for_twistd, syslog_prefix
 from .ops.log_twistd import install as install_log
-from .ops.logs import DaemonLog, LogOptions
+from .ops.log_writing import NeverWaiting
+from .ops.logs import DaemonLog, LogOptions, stream_shape
 from .settings import ini
 from .settings.model import LoggingSettings, Settings
 from .settings.problems import Problem, SettingsError
@@ -35,9 +38,16 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .daemon.daemon import Daemon
+    from .daemon.restarted import Restarted
     from .daemon.supervisor import Supervisor
 
 logger = Logger(namespace="wsdaemon")
+
+
+DEV = (
+    "For development, on this machine alone: restart when code changes, show exceptions in close reasons, accept pages of localhost, "
+    "and show frames on a terminal."
+)
 
 
 class Options(usage.Options):
@@ -49,11 +59,15 @@ class Options(usage.Options):
     optFlags = [  # noqa: RUF012
         ["check", None, "Check the file, imports, certificates and addresses, print the listeners and mounts, and exit."],
         ["print-config", None, "Print the effective settings as an INI file, and exit."],
+        ["dev", None, DEV],
+        ["frame-log", None, "With --dev: show frames also if standard error is no terminal."],
     ]
     content: bytes | None = None
     settings: Settings
     directory: Path
     log: DaemonLog | None = None
+    development: Restarted | None = None
+    """With --dev: this process as the child of the one that watches files."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -68,7 +82,11 @@ class Options(usage.Options):
         """Read the settings and install the reactor, before any import installs another one."""
         if not self["config"]:
             raise usage.UsageError("name the INI file: twistd wsdaemon -c FILE")
+        if self["frame-log"] and not self["dev"]:
+            raise usage.UsageError("--frame-log shows frames with --dev alone")
         self.directory = Path.cwd()
+        if self["dev"] and not (self["check"] or self["print-config"]):
+            self._begin_development()
         self.settings = self._read_settings()
         if self["print-config"]:
             print(effective(self.settings), end="")
@@ -81,6 +99,24 @@ class Options(usage.Options):
         self._take_over_the_log()
         twistd: Mapping[str, Any] = self.parent or {}
         forget_stale(twistd.get("pidfile"))
+
+    def _begin_development(self) -> None:
+        """The parent never returns from here: it watches files, and starts children with its own command line. A child goes on to serve."""
+        from .daemon.restarted import Restarted
+
+        self.development = Restarted.take(os.environ)
+        if self.development is None:
+            from .daemon.restarting import Restarts
+
+            line = [sys.executable, *sys.orig_argv[1:]]
+            sys.exit(Restarts(line, self["config"], self.directory, say).run())
+        self._install_reactor()
+        from .daemon import daemon  # noqa: F401 - the spare child has imported all that it will need
+
+        self.development.wait()
+        self.signals = Signals(stop=(signal.SIGTERM,))  # Ctrl-C reaches the parent too, which ends this process
+        if self.parent is not None:
+            self.parent["nodaemon"] = True
 
     def _read_settings(self) -> Settings:
         """The settings, with the reactor installed. With any problem the process ends: it says all, also those of what they name."""
@@ -95,7 +131,22 @@ class Options(usage.Options):
                 problems += problems_beyond(settings, self.directory)
         if settings is None or problems:
             fail(str(SettingsError(problems)))
-        return settings
+        return settings if self.development is None else self._developed(settings)
+
+    def _developed(self, settings: Settings) -> Settings:
+        """The settings with those of --dev. Ends the process if --dev may not run with them."""
+        from .daemon.development import refusals, relaxed
+
+        assert self.development is not None
+        if problems := refusals(settings):
+            fail(str(SettingsError(problems)))
+        self.development.directories = [self.directory, *settings.daemon.python_path]
+        return relaxed(settings, self.shows_frames)
+
+    @property
+    def shows_frames(self) -> bool:
+        """With --dev: on a terminal, and elsewhere if asked for."""
+        return bool(self["frame-log"]) or os.isatty(2)
 
     def _install_reactor(self) -> None:
         try:
@@ -118,6 +169,11 @@ def fail(text: str, descriptor: int = 2) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(descriptor, (f"wsdaemon: {text}\n" if "\n" not in text else f"wsdaemon:\n{text}\n").encode(errors="replace"))
     sys.exit(1)
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(f"wsdaemon: {text}", file=sys.stderr, flush=True)
 
 
 def same_file(one: int, other: int) -> bool:
@@ -169,6 +225,8 @@ class DaemonService(Service):
         if self._options.settings.daemon.workers is not None:
             cast("Supervisor", served).reload_from_file()
             return
+        if self._options.development is not None:  # a change of the file restarts the daemon
+            return
         from .daemon.reload import reloading_of
 
         def choose_levels(chosen: LoggingSettings) -> None:
@@ -180,6 +238,8 @@ class DaemonService(Service):
     def _make(self, reactor: Any) -> Daemon | Supervisor:
         """The daemon itself, or the supervisor of several processes. The modules of the other one are not imported."""
         options = self._options
+        if options.development is not None:
+            return self._make_developed(options.development, reactor)
         if options.settings.daemon.workers is None:
             from .daemon.daemon import Daemon
 
@@ -200,6 +260,23 @@ class DaemonService(Service):
         supervisor = Supervisor(options.settings, loop_of(reactor), heritage, failed=partial(self._end, reactor))
         self._reopen_log = partial(supervisor.reopen_for_all, self._reopen_log)
         return supervisor
+
+    def _make_developed(self, development: Restarted, reactor: Any) -> Daemon:
+        """The daemon of --dev."""
+        from .daemon.daemon import Daemon
+        from .daemon.development import IS_ON, DevelopmentWatch
+        from .daemon.frame_log import FrameLog
+
+        options = self._options
+        daemon = Daemon(
+            options.settings, loop_of(reactor), reactor, directory=options.directory, sockets=development.sockets, before=[development],
+            make_watch=DevelopmentWatch,
+        )  # fmt: skip
+        if options.shows_frames:
+            colours = stream_shape("text", os.environ, 2) is TextShape.COLOURED
+            daemon.watch.frame_log = FrameLog(NeverWaiting(2).send, colours)
+        logger.warn(IS_ON)
+        return daemon
 
     def _allow_upgrades(self, supervisor: Any, control: ControlChannel) -> None:
         """The process is ours alone, so that its supervisor may execute new code in it."""

@@ -35,6 +35,20 @@ def test_run_becomes_twistd_in_the_foreground(monkeypatch: pytest.MonkeyPatch, t
     assert begun[0][-5:] == ["--nodaemon", "--pidfile=", "wsdaemon", "-c", "ws.ini"]
 
 
+def test_run_for_development(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, line: begun.append(line))
+    CliRunner().invoke(cli, ["run", "--dev", "-c", "ws.ini"])
+    CliRunner().invoke(cli, ["run", "--frame-log", "--dev", "-c", "ws.ini"])
+    assert [line[-6:] for line in begun] == [
+        ["--nodaemon", "--pidfile=", "wsdaemon", "--dev", "-c", "ws.ini"],
+        ["--pidfile=", "wsdaemon", "--dev", "--frame-log", "-c", "ws.ini"],
+    ]
+    refused = CliRunner().invoke(cli, ["run", "--frame-log", "-c", "ws.ini"])
+    assert refused.exit_code == Exit.USAGE
+    assert "--frame-log shows frames with --dev alone" in refused.output
+
+
 def test_run_does_without_the_script_twistd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     assert twistd_line("ws.ini")[:2] == [sys.executable, "-c"]

@@ -136,6 +136,15 @@ def test_the_handlers_of_before_come_back(handlers: None) -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_a_process_may_leave_interrupts_to_its_parent(handlers: None) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    signals = Signals(stop=(signal.SIGTERM,))
+    signals.install()
+    assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGTERM) == signals._stop_asked
+    signals.uninstall()
+
+
 def test_outside_the_main_thread_nothing_is_installed(handlers: None) -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=Asked().signals.install)

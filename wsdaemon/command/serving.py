@@ -57,11 +57,11 @@ config_option = click.option(
 )
 
 
-def twistd_line(file: str, twistd: tuple[str, ...] = ()) -> list[str]:
+def twistd_line(file: str, twistd: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> list[str]:
     """The command line that serves `file` in the foreground: the start that `twistd -n wsdaemon -c FILE` has."""
     script = Path(sysconfig.get_path("scripts"), "twistd")
     program = [str(script)] if script.is_file() else ["-c", TWISTD]
-    return [sys.executable, *program, "--nodaemon", *twistd, "wsdaemon", "-c", file]
+    return [sys.executable, *program, "--nodaemon", *twistd, "wsdaemon", *options, "-c", file]
 
 
 @click.command()
@@ -69,14 +69,24 @@ def twistd_line(file: str, twistd: tuple[str, ...] = ()) -> list[str]:
 @click.option("--pidfile", default="", metavar="FILE", help="Write the process id there. Default: no file.")
 @click.option("--uid", metavar="USER", help="Become this user once the ports are open (only for root).")
 @click.option("--gid", metavar="GROUP", help="Become this group once the ports are open (only for root).")
-def run(config: str | None, pidfile: str, uid: str | None, gid: str | None) -> NoReturn:
+@click.option(
+    "--dev", is_flag=True,
+    help="For development, on this machine alone: restart when code changes, show exceptions in close reasons, accept pages of localhost, "
+    "and show frames on a terminal.",
+)  # fmt: skip
+@click.option("--frame-log", is_flag=True, help="With --dev: show frames also if standard error is no terminal.")
+def run(config: str | None, pidfile: str, uid: str | None, gid: str | None, dev: bool, frame_log: bool) -> NoReturn:
     """Serve an INI file in the foreground.
 
     The process becomes `twistd --nodaemon wsdaemon -c FILE`: the same start, the same signals, the same exit status. Ctrl-C stops it.
     """
     file = settings_file(config)
     given = {"--uid": uid, "--gid": gid}
-    line = twistd_line(file, (f"--pidfile={pidfile}", *(f"{name}={value}" for name, value in given.items() if value is not None)))
+    if frame_log and not dev:
+        raise click.UsageError("--frame-log shows frames with --dev alone")
+    options = tuple(name for name, chosen in (("--dev", dev), ("--frame-log", frame_log)) if chosen)
+    twistd = (f"--pidfile={pidfile}", *(f"{name}={value}" for name, value in given.items() if value is not None))
+    line = twistd_line(file, twistd, options)
     if coloured(sys.stderr):
         click.echo(click.style(f"wsdaemon serves {file}; Ctrl-C stops it", dim=True), err=True)
     sys.stdout.flush()

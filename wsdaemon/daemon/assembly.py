@@ -193,7 +193,7 @@ def make_tools(
     mount_maker = MountMaker(
         watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
-        background=connections.background, round_trips=round_trips,
+        background=connections.background, round_trips=round_trips, frame_log=watch.frame_log,
     )  # fmt: skip
     return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, Retiring(connections))
 

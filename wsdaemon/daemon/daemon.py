@@ -40,15 +40,15 @@ class Daemon:
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, reactor: Any, *, environ: Mapping[str, str] = os.environ,
         directory: Path | None = None, pages: AnswerPage | None = None, sockets: SocketSource | None = None, shared: Shared | None = None,
-        before: Sequence[Step] = (),
+        before: Sequence[Step] = (), make_watch: Callable[[Connections, bool, str], Watch] = Watch,
     ) -> None:  # fmt: skip
         """`directory`, where modules are found too, is by default the current one. `pages` answers requests for web pages.
         `sockets` are by default bound here. `shared`: the parts that several workers share.
-        `before` are parts that start before all others."""
+        `before` are parts that start before all others. `make_watch`: makes the observer of the connections."""
         self.settings, self.loop, self.state, self._environ = settings, loop, State.STOPPED, environ
         loop.set_exception_handler((failures := UncaughtFailures()).in_loop)
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
-        self.watch = Watch(self.connections, settings.logging.connections, settings.logging.access_format)
+        self.watch = make_watch(self.connections, settings.logging.connections, settings.logging.access_format)
         self.notifier = Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
         self.sockets = sockets or Sockets(environ)

@@ -19,7 +19,7 @@ from ..wire.deflate.negotiation import DeflateOptions
 from ..wire.deflate.resting import Resting
 from ..wire.factory import Protocols, Wires
 from ..wire.frames import Frames
-from ..wire.policy import Flushed, Watcher, WirePolicy
+from ..wire.policy import Flushed, FrameWatching, Watcher, WirePolicy
 from ..wire.turns import Turns
 from .apps import LoadedApp
 
@@ -60,6 +60,7 @@ class MountMaker:
     def __init__(
         self, *, watcher: Watcher, wheel: Wheel, flusher: Slices[Flushed], turns: Turns, frames: Frames, fast: bool,
         next_id: Callable[[], str], reactor: Any, calls: ThreadCalls, background: Background, round_trips: Histogram | None = None,
+        frame_log: FrameWatching | None = None,
     ) -> None:  # fmt: skip
         """`fast`: whether `frames` are used at all, or Autobahn's own parser. `round_trips` counts the times of pings, if it is given."""
         self._watcher = watcher
@@ -73,6 +74,7 @@ class MountMaker:
         self._calls = calls
         self._background = background
         self._round_trips = round_trips
+        self._frame_log = frame_log
 
     def make(self, settings: MountSettings, loaded: LoadedApp, count: Count | None = None, watcher: Watcher | None = None) -> Mount:
         """The mount of these settings. `count`: that of the mount in whose place it comes. `watcher`: its own, if it has one."""
@@ -90,6 +92,7 @@ class MountMaker:
             fast=self._fast,
             next_id=self._next_id,
             round_trips=self._round_trips,
+            frame_log=self._frame_log,
             deflate=_deflate(settings),
             subprotocols=subprotocols_of(settings, loaded.app),
         )

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -39,7 +39,9 @@ class Signals:
     LATER = (signal.SIGHUP, signal.SIGUSR1)
     """Signals that wait until the daemon is ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Sequence[signal.Signals] = STOP) -> None:
+        """`stop`: those that stop this process."""
+        self._stop_signals = stop
         self.about_upgrades = WITHOUT_WORKERS
         """The line of the log that answers SIGUSR2."""
         self.upgrade: Callable[[], object] | None = None
@@ -59,7 +61,7 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             return
         handlers = {
-            **dict.fromkeys(self.STOP, self._stop_asked),
+            **dict.fromkeys(self._stop_signals, self._stop_asked),
             **dict.fromkeys(self.LATER, self._asked_for_later),
             signal.SIGUSR2: self._upgrade_asked,
         }

@@ -17,6 +17,7 @@ from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.latest_closes import LatestCloses
 from ..ops.metrics import Totals
+from ..wire.policy import FrameWatching
 
 log = Logger(namespace="wsdaemon")
 connection_log = Logger(namespace="wsdaemon.connection")
@@ -33,6 +34,8 @@ class Watch:
         self.totals = Totals()
         self.closes: LatestCloses | None = None
         """Where ended connections are remembered, if an operator may look."""
+        self.frame_log: FrameWatching | None = None
+        """Where each frame is shown, in development."""
         self._failures = RareLines(app_log)
 
     def choose(self, lines: bool, access_format: str) -> None:
@@ -60,7 +63,7 @@ class Watch:
         self._failures.failure(
             (connection.handshake.mount, doing, type(error)),
             "{mount} failed while {doing} for connection {id}",
-            _failure(error),
+            failure_of(error),
             mount=connection.handshake.mount,
             doing=doing,
             id=connection.id,
@@ -79,13 +82,13 @@ class UncaughtFailures:
         if isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or "SSL" in message:
             log.debug("{message}: {error}", message=message, error=str(error))
         elif isinstance(error, BaseException):
-            self._lines.failure((type(error), _kind(error)), "{message}", _failure(error), message=message)
+            self._lines.failure((type(error), _kind(error)), "{message}", failure_of(error), message=message)
         else:
             self._lines.error("no exception", "{message}", message=message)
 
     def of_deadline(self, item: Due, error: Exception) -> None:
         """A failure of one deadline. The others go on."""
-        self._lines.failure((type(item), type(error)), "a timer failed", _failure(error))
+        self._lines.failure((type(item), type(error)), "a timer failed", failure_of(error))
 
 
 def _kind(error: BaseException) -> object:
@@ -96,5 +99,5 @@ def _kind(error: BaseException) -> object:
     return None if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
 
 
-def _failure(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     return Failure(error, type(error), error.__traceback__)

@@ -210,7 +210,11 @@ class Wires:
         An exception of a mounted class's constructor is raised before the transport has changed its protocol, and so is NotServed.
         """
         protocol = self.protocols.make(handshake)
-        wire = Wire(self.policy, protocol, native, descriptor, handshake, place)
+        id = ""
+        if self.policy.frame_log is not None:
+            id = self.policy.next_id()
+            native, descriptor = self.policy.frame_log.watch(native, id, handshake.mount, early), -1
+        wire = Wire(self.policy, protocol, native, descriptor, handshake, place, id)
         wire.attach(native, not self.policy.fast or type(protocol) in self.protocols.streaming)
         if self.protocols.mounted is None:
             wire.open(key, extensions, accepted)

@@ -45,6 +45,13 @@ class Watcher(Protocol):
     def app_failed(self, connection: Connection, doing: str, error: BaseException) -> None: ...
 
 
+class FrameWatching(Protocol):
+    """Shows the frames of connections, in development."""
+
+    def watch(self, native: Any, id: str, mount: str, early: bytes) -> Any:
+        """The transport of a new connection, which shows each frame that passes. `early` are bytes that have come already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WirePolicy:
     """Settings and tools of one mount."""
@@ -71,6 +78,8 @@ class WirePolicy:
     response_headers: Mapping[str, str] = field(default_factory=dict)
     round_trips: Histogram | None = None
     """Where the times from a ping to its answer are counted, if at all."""
+    frame_log: FrameWatching | None = None
+    """Where each frame is shown, in development."""
     connection_class: type[Connection] = field(init=False)
     """The class of the app's connections."""
     keeps_handshake: bool = field(init=False)
