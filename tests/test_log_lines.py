@@ -58,6 +58,7 @@ DIRECT = {
     "daemon/reloading.py": OPERATOR,
     "daemon/signals.py": OPERATOR,
     "daemon/sockets.py": OPERATOR,
+    "daemon/successor.py": OPERATOR,
     "daemon/supervisor.py": CHILDREN,
     "daemon/worker.py": OPERATOR,
 }
