@@ -81,8 +81,8 @@ def test_a_coroutine_that_sends_to_many(tmp_path: Path) -> None:
         assert two.recv(SECONDS) == "hello"
 
 
-def test_the_class(tmp_path: Path) -> None:
-    [app] = programs("class Counter:")
+@pytest.mark.parametrize("app", programs("class Counter:"))
+def test_a_class(tmp_path: Path, app: str) -> None:
     (tmp_path / "myapp.py").write_text(app)
     with serving("Counter", tmp_path) as daemon, daemon.connect("/it/count") as client:
         for expected in ("1", "2", "3"):
