@@ -76,3 +76,12 @@ def made(request: pytest.FixtureRequest) -> Iterator[House]:
 
     with house(getattr(request, "param", "python")) as made:
         yield made
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The lines that are logged during the test."""
+    from tests.support.logs import lines_meanwhile
+
+    with lines_meanwhile() as lines:
+        yield lines

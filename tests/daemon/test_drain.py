@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import App, Loop, closing, house
+from tests.support.fakes import App, Client, House, Loop, closing, house
 from wsdaemon.core.drain import restart
 from wsdaemon.core.registry import Connections
 from wsdaemon.daemon.control import Operations
@@ -69,12 +69,17 @@ def test_without_grace_nothing_is_waited_for() -> None:
         assert task.done()
 
 
+def with_clients(made: House, count: int) -> tuple[Connections, list[Client]]:
+    """Connections, and the clients of them."""
+    connections, clients = Connections(), [made.make_wire(App()) for _ in range(count)]
+    for client in clients:
+        connections.add(client.connection)
+    return connections, clients
+
+
 def test_a_drain_without_a_stop_closes_those_that_are_there_and_resume_keeps_the_rest() -> None:
     with house() as made:
-        connections = Connections()
-        clients = [made.make_wire(App()) for _ in range(10)]
-        for client in clients:
-            connections.add(client.connection)
+        connections, clients = with_clients(made, 10)
         step = leaving(made.loop, connections, settings(drain_retry="3s-3s"), Systemd())
         assert step.drain(over=10.0) == 10
         made.loop.settle()
@@ -94,10 +99,7 @@ def test_a_drain_without_a_stop_closes_those_that_are_there_and_resume_keeps_the
 
 def test_a_second_drain_takes_the_place_of_the_first() -> None:
     with house() as made:
-        connections = Connections()
-        clients = [made.make_wire(App()) for _ in range(4)]
-        for client in clients:
-            connections.add(client.connection)
+        connections, clients = with_clients(made, 4)
         step = leaving(made.loop, connections, settings(drain_over="1h"), Systemd())
         step.drain()
         made.loop.settle()

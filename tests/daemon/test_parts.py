@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.fakes import Loop
 from wsdaemon.core.contract import StartFailed
@@ -19,20 +18,6 @@ from wsdaemon.daemon.parts import AppStep, StartError, State, Watchdog, start_in
 def loop() -> Iterator[Loop]:
     with Loop() as loop:
         yield loop
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The logged lines."""
-    lines: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        lines.append(formatEvent(event))
-
-    observer = cast(ILogObserver, observe)
-    globalLogPublisher.addObserver(observer)
-    yield lines
-    globalLogPublisher.removeObserver(observer)
 
 
 def run(loop: Loop, coroutine: Any, seconds: float = 0.0) -> Any:

@@ -60,7 +60,7 @@ def test_places_go_along_and_what_is_taken_and_left_meanwhile() -> None:
     pair.check()
     pair.new.rename(pair.former[b"worker-1"], "link")
     assert pair.new.held_by("link") == {7: tuple(name for name, _ in NAMES)}
-    pair.new.rename("nobody", "other")
+    pair.new.rename("absent", "other")
     assert pair.new.owners() == [pair.former[b"worker-2"], "link"]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 
+from tests.support.logs import lines_meanwhile
 from wsdaemon.core.handshake import ClientCertificate, Peer
 from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
 from wsdaemon.edge.request import parse_head
@@ -92,20 +93,9 @@ def denied(action: Callable[[], Any]) -> Denied:
     return caught.value
 
 
-@contextmanager
-def logged() -> Iterator[list[str]]:
+def logged() -> AbstractContextManager[list[str]]:
     """The lines that are logged meanwhile, each with everything that its event carries."""
-    lines: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        lines.append(f"{formatEvent(event)} {event!r}")
-
-    observer = cast(ILogObserver, observe)
-    globalLogPublisher.addObserver(observer)
-    try:
-        yield lines
-    finally:
-        globalLogPublisher.removeObserver(observer)
+    return lines_meanwhile(lambda event: f"{formatEvent(event)} {event!r}")
 
 
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[object]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogPublisher
 
 from wsdaemon.ops.log_destinations import DescriptorDestination
 from wsdaemon.ops.log_format import TextRenderer, TextShape
@@ -19,6 +21,22 @@ def log_to(destination: Any, complaints: list[str] | None = None) -> DaemonLog:
     return DaemonLog(
         LevelFilter("debug", {}), TextRenderer(TextShape.PREFIXED), destination, ([] if complaints is None else complaints).append
     )
+
+
+@contextmanager
+def lines_meanwhile(show: Callable[[LogEvent], str] = formatEvent) -> Iterator[list[str]]:
+    """The lines that are logged meanwhile, as `show` has them."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(show(event))
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observer)
 
 
 def descriptors() -> int:

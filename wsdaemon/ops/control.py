@@ -79,7 +79,7 @@ def _of_user(settings: Path, user: int) -> Iterator[Path]:
     runtime = Path(f"/run/user/{user}")
     if runtime.is_dir():
         yield runtime / "wsdaemon" / name
-    yield Path(f"/tmp/wsdaemon-{user}", name)  # noqa: S108 - make_directory() sees that nobody else owns it
+    yield Path(f"/tmp/wsdaemon-{user}", name)  # noqa: S108 - make_directory() refuses one of another user
 
 
 def make_directory(path: Path, user: int) -> None:
