@@ -35,6 +35,9 @@ interval = 50ms
 app = rooms
 """
 
+GREETING = b"\0\0\0\2\0" + bytes(8) + b"\0\1"
+"""The frame HELLO of this version."""
+
 
 def home_of(daemon: Daemon) -> Home:
     return Home(asyncio.get_running_loop(), daemon.connections, {each.name: each.gate for each in daemon.listeners})
@@ -198,7 +201,7 @@ def test_a_new_worker_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest
     async def story() -> None:
         async with two(tmp_path) as (old, _), client(old, "/echo") as talking:
             ours, theirs = socket.socketpair()
-            theirs.sendall(b"\0\0\0\2\0" + bytes(8) + b"\0\1")
+            theirs.sendall(GREETING)
             departures = await HandingOver(ours, home_of(old)).give_all()
             assert (departures.went, departures.stayed["link"], len(old.connections)) == (0, 1, 1)
             with pytest.raises(BrokenPipeError):
@@ -246,7 +249,7 @@ def test_a_new_worker_that_dies_leaves_all_with_the_old_one(tmp_path: Path) -> N
             clients = [await stack.enter_async_context(client(old, "/echo")) for _ in range(5)]
             ours, theirs = socket.socketpair()
             handing = HandingOver(ours, home_of(old))
-            theirs.sendall(b"\0\0\0\2\0" + bytes(8) + b"\0\1")
+            theirs.sendall(GREETING)
             giving = asyncio.create_task(handing.give_all())
             await until(lambda: len(old.connections) == 0)
             for each in clients:

@@ -11,14 +11,12 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 from websockets.exceptions import ConnectionClosed
 
-from tests.daemon.test_handover import INI, client, two
+from tests.daemon.test_handover import GREETING, INI, client, two
 from tests.support import moving_app
 from tests.support.inside import run_inside, until
 from wsdaemon.daemon import handover, handover_here
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.handover_here import HandoverHere
-
-HELLO = b"\0\0\0\2\0" + bytes(8) + b"\0\1"
 
 
 def begin(old: Daemon, new: Daemon) -> tuple[HandoverHere, HandoverHere, asyncio.Task[tuple[int, int]]]:
@@ -107,7 +105,7 @@ def test_a_taker_that_answers_nothing_is_given_up(tmp_path: Path, monkeypatch: p
     async def story() -> None:
         async with two(tmp_path) as (old, _), client(old, "/echo") as talking:
             ours, theirs = socket.socketpair()
-            theirs.sendall(HELLO)
+            theirs.sendall(GREETING)
             assert await HandoverHere(old).give_to(ours) == (0, 1)
             theirs.close()
             await talking.send("hello")

@@ -113,3 +113,8 @@ def handshake(path: str = "/p", query: bytes = b"") -> Handshake:
     return Handshake(
         target=path, path=path, raw_path=path.encode(), query_string=query, headers=headers, mount=path, peer=Peer("192.0.2.7", 50123)
     )
+
+
+def no_kill(group: int, number: int) -> None:
+    """os.killpg for a program of another user."""
+    raise PermissionError(1, "Operation not permitted")

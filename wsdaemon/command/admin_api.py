@@ -10,7 +10,6 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,7 +17,7 @@ import click
 
 from ..settings.addresses import TcpAddress, UnixAddress
 from ..settings.admin import MIN_TOKEN_CHARACTERS, is_token
-from .client_options import secret_in
+from .client_options import secret_in, trusting
 from .exits import CommandFailed, Exit
 from .output import harmless
 from .serving import config_option, settings_file
@@ -182,10 +181,7 @@ def _pages_at(url: str, token: str | None, ca: str | None) -> AdminPages:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
         raise ValueError("--url: expected http://HOST:PORT, https://HOST:PORT or unix:PATH")
-    context = None
-    if parts.scheme == "https":
-        folder = ca is not None and Path(ca).is_dir()
-        context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    context = trusting(ca) if parts.scheme == "https" else None
     return AdminPages(where=url, connect=_over_tcp(parts.hostname, parts.port, context), token=token)
 
 

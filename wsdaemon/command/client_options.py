@@ -133,6 +133,12 @@ def secret_in(path: str) -> str:
     return lines[0]
 
 
+def trusting(ca: str | None) -> ssl.SSLContext:
+    """A context that verifies by a file or folder of authorities; None: by those of the system. OSError."""
+    folder = ca is not None and Path(ca).is_dir()
+    return ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+
+
 def tls_of(given: Mapping[str, Any]) -> ssl.SSLContext | None:
     """The TLS context of the options; None for the client's default. ValueError, OSError."""
     if given["key"] is not None and given["cert"] is None:
@@ -141,9 +147,7 @@ def tls_of(given: Mapping[str, Any]) -> ssl.SSLContext | None:
         raise ValueError("--insecure takes any certificate, and --ca does not: choose one")
     if not given["insecure"] and given["ca"] is None and given["cert"] is None:
         return None
-    ca = given["ca"]
-    folder = ca is not None and Path(ca).is_dir()
-    context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
+    context = trusting(given["ca"])
     context.set_alpn_protocols(["http/1.1"])
     if given["insecure"]:
         context.check_hostname = False

@@ -8,20 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import click
 
 from ..client.target import Target, parse
 from .admin_api import AdminPages, pages_of
-from .client_options import pairs
+from .client_options import pairs, trusting
 from .connecting import seconds
 from .doctor_tls import check_tls
 from .doctor_way import check_compression, check_forged, check_idle, check_limit, check_smuggling, check_upgrade
 from .exits import CommandFailed, Exit
 from .findings import CERTIFICATE_FIX, CheckFinding, Verdict
 from .output import as_json, coloured, console, harmless, print_json
-from .raw import RawConnection
+from .raw import RawConnection, any_certificate
 
 COLOURS = {Verdict.GOOD: "green", Verdict.NOTE: "cyan", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
 
@@ -54,7 +53,8 @@ def doctor(
         target = parse(url)
         sent = pairs(headers, ":", "--header")
         _check_values(sent)
-        trusted = _context(ca)
+        trusted = trusting(ca)
+        trusted.set_alpn_protocols(["http/1.1"])
     except (ValueError, OSError) as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
     pages = None
@@ -70,13 +70,6 @@ def doctor(
     if json_output:
         print_json({"url": str(target), "findings": [finding.as_json() for finding in found]})
     return Exit.FAILED if any(finding.verdict is Verdict.PROBLEM for finding in found) else Exit.DONE
-
-
-def _context(ca: str | None) -> ssl.SSLContext:
-    folder = ca is not None and Path(ca).is_dir()
-    context = ssl.create_default_context(cafile=None if folder else ca, capath=ca if folder else None)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _check_values(headers: list[tuple[str, str]]) -> None:
@@ -102,9 +95,8 @@ def _examine(
         for finding in check_tls(target, trusted):
             refused = refused or (finding.check == "certificate" and finding.verdict is Verdict.PROBLEM)
             yield finding
-        if not refused:
-            context = trusted  # each connection verifies for itself: the next one may end elsewhere
-        elif headers or "?" in target.resource:
+        context = any_certificate() if refused else trusted  # `trusted` verifies in each connection: the next one may end elsewhere
+        if refused and (headers or "?" in target.resource):
             headers, target = [], replace(target, resource=target.resource.partition("?")[0])
             yield CheckFinding("credentials", Verdict.WARNING, WITHHELD, CERTIFICATE_FIX)
     connect = partial(RawConnection, target, context)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
+from ..core.closing import MESSAGE_TOO_BIG, NO_STATUS
 from .admin_api import AdminPages
 from .findings import (
     COMPRESSION_FIX,
@@ -23,7 +24,6 @@ from .raw import CLOSE, PING, PONG, RawAnswer, RawConnection
 FORGED = "203.0.113.77"
 """An address for documentation (RFC 5737): no client has it."""
 
-TOO_LARGE = 1009
 
 SIZES = tuple(1 << power for power in range(30, 9, -1))
 """Promised sizes of a message, from 1 GiB to 1 KiB."""
@@ -90,7 +90,7 @@ def _refuses(raw: RawConnection, size: int) -> bool:
             if frame is None:
                 break
             if frame[0] == CLOSE:
-                return int.from_bytes(frame[1][:2], "big") == TOO_LARGE
+                return int.from_bytes(frame[1][:2], "big") == MESSAGE_TOO_BIG
     return False
 
 
@@ -124,7 +124,7 @@ def check_idle(connect: Connect, headers: Headers, seconds: float, progress: Cal
 def _cut(frame: tuple[int, bytes] | None, silent: float, ping: float | None) -> CheckFinding:
     values = {"ping": None if ping is None else round(ping, 3), "cut": round(silent, 3)}
     if frame is not None:
-        code = int.from_bytes(frame[1][:2], "big") if len(frame[1]) > 1 else 1005
+        code = int.from_bytes(frame[1][:2], "big") if len(frame[1]) > 1 else NO_STATUS
         text = f"the server closes a silent connection with {code} after {seconds_text(silent)}"
         return CheckFinding("idle cut", Verdict.NOTE, text, {"ws.ini": "idle_timeout = 0"}, values)
     if ping is not None:

@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,15 @@ def init(directory: str, yes: bool, force: bool, **given: Any) -> None:
     files: dict[Path, tuple[str, int]] = {folder / "ws.ini": (settings_text(choices), 0o644)}
     if choices.admin:
         files[folder / TOKEN_FILE] = (secrets.token_hex(32) + "\n", 0o600)
-    for name, text in unit_texts(choices, folder / "ws.ini").items():
-        files[folder / name] = (text, 0o644)
+    units = unit_texts(choices, folder / "ws.ini")
+    files |= {folder / name: (text, 0o644) for name, text in units.items()}
     _write(files, force)
     if choices.admin and choices.user is not None:
         _give_token(folder / TOKEN_FILE, choices.user)
     for path in files:
         click.echo(f"wrote {path}")
     _check(folder / "ws.ini")
-    _tell_next(choices, folder)
+    _tell_next(choices, folder, units)
 
 
 def _choices(given: dict[str, Any], ask: bool, folder: Path) -> InitialChoices:
@@ -165,12 +166,12 @@ def _check(file: Path) -> None:
         raise CommandFailed(f"{file} needs your hand before a daemon can start:\n" + "\n".join(str(problem) for problem in problems))
 
 
-def _tell_next(choices: InitialChoices, folder: Path) -> None:
+def _tell_next(choices: InitialChoices, folder: Path, units: Iterable[str]) -> None:
     click.echo()
     if choices.systemd is SystemdKind.NONE:
         click.echo(f"Start it: wsdaemon run -c {folder / 'ws.ini'}")
         return
-    names = " ".join(str(folder / name) for name in unit_texts(choices, folder / "ws.ini"))
+    names = " ".join(str(folder / name) for name in units)
     started = "wsdaemon.socket wsdaemon-activated.service" if choices.systemd is SystemdKind.SOCKET else "wsdaemon.service"
     click.echo(f"Check the units:   systemd-analyze verify {names}")
     click.echo(f"Install the units: cp {names} /etc/systemd/system/ && systemctl daemon-reload && systemctl enable --now {started}")

@@ -12,6 +12,7 @@ import click
 from .admin_api import admin_options, chosen_url, pages_of, segment
 from .exits import CommandFailed, Exit
 from .output import as_json, console, harmless, print_json, seconds_text, size_text, table
+from .serving import settings_file
 
 LARGEST_MESSAGE = 64 * 1024 * 1024
 """Bytes of standard input in one publication. The daemon's `max_body` is smaller, as a rule."""
@@ -153,7 +154,6 @@ def token(
 
 def _only_ticket_section(config: str | None, url: str | None) -> str:
     from ..settings import ini
-    from .serving import settings_file
 
     if url is not None and config is None:
         raise CommandFailed("name the section [auth:NAME]: --auth NAME", Exit.USAGE)

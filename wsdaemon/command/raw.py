@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
 import struct
-from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from ..client.opening import new_key
 from ..client.target import Target
 from .exits import CommandFailed, Exit
 
@@ -64,7 +63,7 @@ class RawConnection:
         """Send an opening handshake with these headers besides its own; the answer's head."""
         lines = [
             ("Host", self.target.authority), ("Upgrade", "websocket"), ("Connection", connection), ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", b64encode(os.urandom(16)).decode()), *headers,
+            ("Sec-WebSocket-Key", new_key()), *headers,
         ]  # fmt: skip
         text = "".join(f"{name}: {value}\r\n" for name, value in lines)
         try:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ..client import ClientClosed, WebSocketClient
 from ..client.client import transport_of
-from ..core.closing import NORMAL, ConnectionClosed
+from ..core.closing import ABNORMAL, NORMAL, ConnectionClosed
 from ..core.handshake import Headers
 
 
@@ -76,7 +76,7 @@ class AppClient:
             raise StopAsyncIteration from None
 
     def _over(self) -> ConnectionClosed:
-        return ConnectionClosed(1006 if self.close_code is None else self.close_code, self.close_reason)
+        return ConnectionClosed(ABNORMAL if self.close_code is None else self.close_code, self.close_reason)
 
     # -- the end, and worse
 
@@ -88,7 +88,7 @@ class AppClient:
     async def wait_closed(self) -> int:
         """Wait until the server has ended the connection; the close code."""
         await self._client.wait_closed()
-        return 1006 if self.close_code is None else self.close_code
+        return self._over().code
 
     def stop_reading(self) -> None:
         """Be a slow client: read nothing more from the socket, so that the server's data piles up."""

@@ -386,23 +386,17 @@ test("it waits until the browser is online and the page visible", async (t) => {
   await turn(500);
   assert.equal(FakeSocket.made.length, made + 2);
 
-  FakeSocket.last.open();
-  FakeSocket.last.end(1012, "restart; retry=20"); // the server's own delay is kept
-  document.dispatchEvent(new Event("visibilitychange"));
-  network.dispatchEvent(new Event("online"));
-  await turn(19999);
-  assert.equal(FakeSocket.made.length, made + 2);
-  await turn(1);
-  assert.equal(FakeSocket.made.length, made + 3);
-  FakeSocket.last.open();
-
-  FakeSocket.last.end(1013, "unavailable"); // a hint, too: 30.5 seconds
-  document.dispatchEvent(new Event("visibilitychange"));
-  network.dispatchEvent(new Event("online"));
-  await turn(30499);
-  assert.equal(FakeSocket.made.length, made + 3);
-  await turn(1);
-  assert.equal(FakeSocket.made.length, made + 4);
+  let count = made + 2;
+  for (const [code, reason, delay] of [[1012, "restart; retry=20", 20000], [1013, "unavailable", 30500]]) {
+    FakeSocket.last.open();
+    FakeSocket.last.end(code, reason); // a hint: the server's own delay is kept
+    document.dispatchEvent(new Event("visibilitychange"));
+    network.dispatchEvent(new Event("online"));
+    await turn(delay - 1);
+    assert.equal(FakeSocket.made.length, count);
+    await turn(1);
+    assert.equal(FakeSocket.made.length, ++count);
+  }
   client.close();
 
   const always = await make({ whileHidden: true });

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.lines import Lines
-from tests.support.processes import FakeConnection, children, handshake, launch, run, until
+from tests.support.processes import FakeConnection, children, handshake, launch, no_kill, run, until
 from wsdaemon.apps.process import shared
 from wsdaemon.apps.process.child import Launch
 from wsdaemon.apps.process.shared import SharedApp, SharedRules, SharedSession, opening
@@ -219,16 +219,13 @@ def test_the_opening_handshake_as_the_program_sees_it() -> None:
 def test_stop_does_not_wait_for_a_program_that_this_user_cannot_end(monkeypatch: pytest.MonkeyPatch) -> None:
     kill = os.killpg
 
-    def denied(group: int, number: int) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
     async def story() -> None:
         log = Lines()
         how = Launch(executable="/bin/sh", argv=("sh", "-c", "cat; sleep 1000"), directory=None, stop_timeout=0.05)
         app = SharedApp(SharedRules(mount="/p", launch=how, environment={b"PATH": b"/usr/bin:/bin"}, max_output=1000), log)
         await app.start()
         [pid] = children()
-        monkeypatch.setattr(os, "killpg", denied)
+        monkeypatch.setattr(os, "killpg", no_kill)
         await app.stop()
         assert [line for line in log.lines if f"program {pid} has not ended, and this user may not kill it" in line]
         await app.stop()
