@@ -181,7 +181,8 @@ def test_changes_between_any_two_frames_arrive(seed: int, history: int, latest: 
             yield from pair.giver.frames()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(given_rooms, "PART_ENTRIES", part)
+        for module in (given_rooms, succession):
+            patch.setattr(module, "PART_ENTRIES", part)
         for frame in frames():
             pair.apply(frame)
             for _ in range(chance.randrange(4)):

@@ -42,7 +42,8 @@ def test_the_source_and_the_payload_of_a_publication_are_those_of_the_message(
     assert (kind, request) == (MESSAGE, 0)
     sources: dict[bytes, Source] = {}
     for _ in range(2):
-        message, mount = room_messages.read_message(message_body, sources)
+        message, found = room_messages.read_message(message_body, sources)
+        mount = found.mount
         assert (message.room, message.epoch, message.offset, message.payload, message.text, message.time, message.publisher, mount) == (
             room, EPOCH, 9, payload, text, 12.5, publisher, 3,
         )  # fmt: skip

@@ -100,20 +100,17 @@ class Rate:
     def left(self, key: Key) -> float:
         """The tokens that there are now; one can be taken from 1 on. Without a grace there are `burst` at most."""
         now = self._now()
-        full_at = self._young.get(key)
-        if full_at is None:
-            full_at = self._old.get(key, 0.0)
-        return 1 + (self._slack - max(-self._grace(), full_at - now)) / self._step
+        return 1 + (self._slack - max(-self._grace(), self.full_at(key) - now)) / self._step
 
     def full_at(self, key: Key) -> float:
         """When the key has all of its tokens again; in the past if it has them."""
         found = self._young.get(key)
         return self._old.get(key, 0.0) if found is None else found
 
-    def spent(self) -> list[tuple[Key, float]]:
-        """The keys that have not all of their tokens now, each with its `full_at`."""
+    def spent(self) -> list[Key]:
+        """The keys that have not all of their tokens now."""
         now = self._now()
-        return [(key, full_at) for key, full_at in {**self._old, **self._young}.items() if full_at > now]
+        return [key for key, full_at in {**self._old, **self._young}.items() if full_at > now]
 
     def restore(self, key: Key, full_at: float) -> None:
         """Go on from a `full_at` that another process had. A full table forgets as `take` does."""

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.rare_lines import RareLines
-from ..hub.predecessor import Predecessor, SuccessionStage
+from ..hub.predecessor import Predecessor
 from ..hub.protocol import INSTANCE_BYTES
 from ..hub.room_server import RoomServer
 from ..hub.server import HubServer, WorkerLink
@@ -89,7 +89,7 @@ class Hub:
             self._loop.stop()
 
     def _give_to(self, end: socket.socket) -> None:
-        if self._predecessor is not None and self._predecessor.stage is not SuccessionStage.GIVEN:
+        if self._predecessor is not None:
             self._predecessor.take_back("another succession begins")
         self._predecessor = Predecessor(end, self.server, self.rooms, self.counts, self.tickets, self._given)
 

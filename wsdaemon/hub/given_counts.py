@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, cast
 
-from .given_rooms import parts
 from .places import HeldPlaces, RateKey
 from .protocol import frame
 from .room_messages import sheet
 from .server import WorkerLink
-from .succession import PLACES, RATES, TICKETS, from_bytes, to_bytes
+from .succession import PLACES, RATES, TICKETS, from_bytes, parts, to_bytes
 from .tickets import HeldTickets
 
 
@@ -20,21 +19,19 @@ class GivenCounts:
     def __init__(self, places: HeldPlaces, tickets: HeldTickets) -> None:
         self._places = places
         self._tickets = tickets
-        self._begun = False
 
     def close(self) -> None:
         """Take no notes of changes any more."""
         self._places.changed = self._places.changed_rates = self._tickets.changed = None
 
     def frames(self) -> Iterator[bytes]:
-        if not self._begun:
-            self._begun = True
-            places = self._places
+        places = self._places
+        if places.changed is None:
             places.changed = dict.fromkeys((owner, number) for owner in places.owners() for number in places.held_by(owner))
-            places.changed_rates = dict.fromkeys((rate, key) for rate in places.rates() for key, _ in places.spent(rate))
+            places.changed_rates = places.spent()
             self._tickets.changed = dict.fromkeys(self._tickets.places())
-        held, self._places.changed = self._places.changed or {}, {}
-        rates, self._places.changed_rates = self._places.changed_rates or {}, {}
+        held, places.changed = places.changed or {}, {}
+        rates, places.changed_rates = places.changed_rates or {}, {}
         tickets, self._tickets.changed = self._tickets.changed or {}, {}
         yield from self._place_frames(held)
         yield from self._rate_frames(rates)

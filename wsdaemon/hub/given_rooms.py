@@ -7,7 +7,6 @@ were. `TakenRooms` does with an order of the successor as the frames say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from ..brokers.budget import SUBSCRIPTION_BYTES
@@ -31,6 +30,7 @@ from .succession import (
     ROOM,
     ROSTER,
     numbers_frames,
+    parts,
 )
 
 
@@ -115,12 +115,12 @@ class GivenRooms:
         return stop, sheet(value, [*messages, *extra], owned=True)
 
     def _roster(self, name: str, members: Sequence[str]) -> Iterator[bytes]:
-        for start in range(0, len(members), PART_ENTRIES):
+        for part in parts(members):
             room = self._order.table.get(name)
             if room is None:
                 return
             roster = roster_of(room)
-            values = [_member(id, roster.get(id)) for id in members[start : start + PART_ENTRIES]]
+            values = [_member(id, roster.get(id)) for id in part]
             yield frame(ROSTER, 0, sheet([self._number, name, values]))
 
 
@@ -227,10 +227,3 @@ class TakenRooms:
         numbers = self.order.numbers.setdefault(instance, Numbers(self._clock()))
         for number, answer in answers:
             numbers.add(number, answer)
-
-
-def parts(entries: Iterable[Any]) -> Iterator[list[Any]]:
-    """Entries in lists of PART_ENTRIES."""
-    rest = iter(entries)
-    while part := list(islice(rest, PART_ENTRIES)):
-        yield part

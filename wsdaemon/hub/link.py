@@ -66,8 +66,8 @@ class HubLinks:
         self._links.remove(link)
 
     def _message(self, body: bytes) -> None:
-        message, number = read_message(body, self._sources)
-        link = self.by_number.get(number)
+        message, source = read_message(body, self._sources)
+        link = self.by_number.get(source.mount)
         if link is not None:
             link.receiver.message(message)
 

@@ -110,7 +110,7 @@ class HeldPlaces:
             self._enter(owner, number, names)
 
     def move_in(self, owner: Hashable, places: Iterable[tuple[int, Sequence[bytes]]]) -> None:
-        """The owner holds these places besides: their connections were another's, who gives its own places back."""
+        """The owner holds these places besides: their connections were another's, which gives its own places back."""
         for number, names in places:
             self.leave(owner, number)
             self._enter(owner, number, names)
@@ -149,13 +149,9 @@ class HeldPlaces:
         if owner in self._held:
             self._held[successor] = self._held.pop(owner)
 
-    def rates(self) -> list[RateKey]:
-        """The rates of which any key has taken a token."""
-        return list(self._rates)
-
-    def spent(self, rate: RateKey) -> list[tuple[bytes, float]]:
-        """The keys of a rate that have not all of their tokens, and when they have them again."""
-        return [(key, full_at) for key, full_at in self._rates[rate].spent() if isinstance(key, bytes)] if rate in self._rates else []
+    def spent(self) -> dict[tuple[RateKey, bytes], None]:
+        """The keys of each rate that have not all of their tokens."""
+        return dict.fromkeys((each, key) for each, rate in self._rates.items() for key in rate.spent() if isinstance(key, bytes))
 
     def full_at(self, rate: RateKey, key: bytes) -> float:
         return self._rates[rate].full_at(key) if rate in self._rates else 0.0

@@ -39,16 +39,16 @@ CHECK_SECONDS = 0.25
 """Between two looks whether the successor still reads."""
 
 PAUSE_SECONDS = 0.5
-"""For which publications pause at most. A succession that takes longer is taken back."""
+"""The longest pause of publications. A succession that takes longer is taken back."""
 
 LOOK_SECONDS = 0.005
 """Between two looks whether all workers were written to."""
 
 CALM_SECONDS = 10.0
-"""For how long `switch` waits for a moment at which all workers have read, before publications pause."""
+"""The longest time that `switch` waits for a moment at which all workers have read, before publications pause."""
 
 LIMIT_SECONDS = 120.0
-"""For which a succession may take until the successor has caught up."""
+"""The longest time until the successor has caught up."""
 
 
 class SuccessionStage(enum.Enum):
@@ -68,8 +68,7 @@ class SuccessionStage(enum.Enum):
 class Predecessor:
     """Gives the state of this hub to the hub at the other end of the socket.
 
-    `caught_up` is called once when the successor has read everything; `done` once at the end: with None if the order was given away, else
-    with the reason why this hub goes on.
+    `done` is called once at the end: with None if the order was given away, else with the reason why this hub goes on.
     """
 
     def __init__(
@@ -88,9 +87,9 @@ class Predecessor:
         self._wants_switch = False
         self._calm_until = 0.0
         self._pumping: TimerHandle | None = None
-        self._stream = FramedStream(end, self._loop, self._received, lambda reason, _: self._take_back(f"the new hub has ended: {reason}"))
+        self._stream = FramedStream(end, self._loop, self._received, lambda reason, _: self.take_back(f"the new hub has ended: {reason}"))
         self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
-        self._limit = self._loop.call_later(LIMIT_SECONDS, self._take_back, f"the new hub has not caught up in {LIMIT_SECONDS:g} s")
+        self._limit = self._loop.call_later(LIMIT_SECONDS, self.take_back, f"the new hub has not caught up in {LIMIT_SECONDS:g} s")
 
     def switch(self) -> None:
         """Give the order away as soon as the successor has caught up."""
@@ -98,11 +97,6 @@ class Predecessor:
         self._calm_until = self._loop.time() + CALM_SECONDS
         if self.stage is SuccessionStage.FOLLOWING:
             self._pump_soon(0.0)
-
-    def take_back(self, reason: str) -> None:
-        """End the succession, unless the order was given away: this hub goes on."""
-        if self.stage is not SuccessionStage.GIVEN:
-            self._take_back(reason)
 
     def close(self) -> None:
         """The hub ends."""
@@ -115,7 +109,7 @@ class Predecessor:
         if kind == HELLO and self.stage is SuccessionStage.WAITING:
             if reason := succession.difference(body):
                 self._stream.send(frame(UNWELCOME, 0, succession.hello()))
-                self._take_back(reason)
+                self.take_back(reason)
                 return
             self._stream.send(frame(WELCOME, 0, succession.welcome(self._server.instance)))
             self.stage = SuccessionStage.GIVING
@@ -182,7 +176,7 @@ class Predecessor:
     def _pause(self) -> None:
         self.stage = SuccessionStage.PAUSED
         self._limit.cancel()
-        self._limit = self._loop.call_later(PAUSE_SECONDS, self._take_back, f"the switch has taken longer than {PAUSE_SECONDS:g} s")
+        self._limit = self._loop.call_later(PAUSE_SECONDS, self.take_back, f"the switch has taken longer than {PAUSE_SECONDS:g} s")
         self._server.hold()
         self._send_last()
 
@@ -215,9 +209,10 @@ class Predecessor:
     def _check(self) -> None:
         self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
         if reason := self._stream.behind():
-            self._take_back(f"the new hub is too slow: {reason}")
+            self.take_back(f"the new hub is too slow: {reason}")
 
-    def _take_back(self, reason: str) -> None:
+    def take_back(self, reason: str) -> None:
+        """End the succession, unless the order was given away: this hub goes on."""
         if self.stage in (SuccessionStage.GIVEN, SuccessionStage.TAKEN_BACK):
             return
         was_paused = self.stage is SuccessionStage.PAUSED

@@ -91,8 +91,8 @@ def read_published(body: bytes) -> Published:
     return Published(epoch.decode(), offset, bool(duplicate), members)
 
 
-def read_message(body: bytes, sources: dict[bytes, Source]) -> tuple[Message, int]:
-    """The message, and the number of its mount. `sources` keeps those that were read before."""
+def read_message(body: bytes, sources: dict[bytes, Source]) -> tuple[Message, Source]:
+    """The message and its source. `sources` keeps those that were read before."""
     length, offset, time, epoch = MESSAGE_HEAD.unpack_from(body)
     end = MESSAGE_HEAD.size + length
     key = body[MESSAGE_HEAD.size : end]
@@ -103,7 +103,7 @@ def read_message(body: bytes, sources: dict[bytes, Source]) -> tuple[Message, in
         source = sources[key] = Source(key)
     return Message(
         source.room, epoch.decode(), offset, body[end:], source.text, time, source.publisher, source.content_type, None, source.echo
-    ), source.mount  # fmt: skip
+    ), source  # fmt: skip
 
 
 def message_body(message: Message, owner: str = "") -> bytes:
@@ -132,11 +132,9 @@ def read_sheet(body: bytes, account: Callable[[str], Account] | None = None) -> 
         while stop < len(body):
             start = stop + _LENGTH.size
             stop = start + _LENGTH.unpack_from(body, stop)[0]
-            part = body[start:stop]
-            message = read_message(part, sources)[0]
+            message, source = read_message(body[start:stop], sources)
             if account is not None:
-                length = MESSAGE_HEAD.unpack_from(part)[0]
-                message.account = account(sources[part[MESSAGE_HEAD.size : MESSAGE_HEAD.size + length]].owner)
+                message.account = account(source.owner)
             messages.append(message)
     except (struct.error, ValueError) as error:
         raise Malformed(str(error)) from error

@@ -55,12 +55,13 @@ class RoomServer:
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
         server.handle(room_messages.DECLARE, self._handler(self._declare))
-        self._gate: TimerHandle = server.loop.call_later(0, lambda: None)
+        self._gate: TimerHandle | None = None
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
         self._sweeper.cancel()
-        self._gate.cancel()
+        if self._gate is not None:
+            self._gate.cancel()
 
     # -- a succession
 
@@ -84,7 +85,8 @@ class RoomServer:
         raise RefusedByHub("busy", "the workers of the former hub are not all linked to this one yet")
 
     def _take_publications(self) -> None:
-        self._gate.cancel()
+        if self._gate is not None:
+            self._gate.cancel()
         self._server.replace(room_messages.PUBLISH, self._publish)
 
     # -- mounts

@@ -139,10 +139,10 @@ class HubServer:
         assert kind not in self._handlers
         self._handlers[kind] = handler
 
-    def replace(self, kind: int, handler: Handler) -> Handler:
-        """Handle the frames of this kind in another way from now on. Returns the former handler."""
-        former, self._handlers[kind] = self._handlers[kind], handler
-        return former
+    def replace(self, kind: int, handler: Handler) -> None:
+        """Handle the frames of this kind in another way from now on."""
+        assert kind in self._handlers
+        self._handlers[kind] = handler
 
     # -- a succession
 

@@ -35,6 +35,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 from . import protocol
 from .protocol import INSTANCE_BYTES, Malformed, frame
@@ -86,17 +88,18 @@ def difference(body: bytes) -> str:
     return line.format(*theirs, *ours)
 
 
+def parts(entries: Iterable[Any]) -> Iterator[list[Any]]:
+    """Entries in lists of PART_ENTRIES."""
+    rest = iter(entries)
+    while part := list(islice(rest, PART_ENTRIES)):
+        yield part
+
+
 def numbers_frames(mount: int, instance: bytes, answers: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
     """NUMBERS, in as many frames as it needs."""
     head = _NUMBERS.pack(mount, instance)
-    parts = [head]
-    for number, answer in answers:
-        parts += (_ANSWER.pack(number, len(answer)), answer)
-        if len(parts) > 2 * PART_ENTRIES:
-            yield frame(NUMBERS, 0, b"".join(parts))
-            parts = [head]
-    if len(parts) > 1:
-        yield frame(NUMBERS, 0, b"".join(parts))
+    for part in parts(answers):
+        yield frame(NUMBERS, 0, b"".join([head, *(_ANSWER.pack(number, len(answer)) + answer for number, answer in part)]))
 
 
 def read_numbers(body: bytes) -> tuple[int, bytes, list[tuple[int, bytes]]]:
