@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from wsdaemon.core.connection import Counts
 from wsdaemon.core.handshake import Handshake, Headers, Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.wire.deadlines import PingState
 from wsdaemon.wire.handed import (
     MAX_HANDED_BYTES,
     Agreed,
     HandedOver,
     HeldMessage,
-    MeterTokens,
     NotHandedOver,
-    PingState,
     can_be_carried,
     decode,
     encode,
 )
+from wsdaemon.wire.meter import MeterTokens
 
 HANDSHAKE = Handshake(
     target="/a%20b?x=1", path="/a b", raw_path=b"/a%20b", query_string=b"x=1&y=\xff", headers=Headers([(b"Host", b"a"), (b"X", b"\xe9")]),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from autobahn.websocket.protocol import WebSocketProtocol
 
 from ..core.closing import GOING_AWAY
-from .handed import PingState
 from .whole import Whole
 
 if TYPE_CHECKING:
@@ -25,6 +24,22 @@ IDLE_LOOKS = 4
 """A connection is looked at this often during its idle timeout, so that it is closed at most a quarter too late."""
 
 NEVER = float("inf")
+
+
+class PingState(NamedTuple):
+    """The deadlines of a connection, in seconds from now, and the state of its ping. None: no such deadline."""
+
+    pinged: int
+    """UNASKED, ASKED or ANSWERED."""
+    asked_ago: float
+    ping_in: float | None
+    heard: bool
+    came: int
+    """Bytes that came since the ping."""
+    quiet_for: int
+    quiet: int
+    """Messages of both directions since the last look."""
+    idle_in: float | None
 
 
 class Timed(Whole, Protocol):

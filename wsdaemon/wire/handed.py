@@ -19,6 +19,8 @@ from typing import Any, Final, NamedTuple
 from ..core.connection import Counts
 from ..core.handshake import Handshake, Headers, Peer
 from ..core.identity import NO_CLAIMS, Identity
+from .deadlines import PingState
+from .meter import MeterTokens
 
 VERSION: Final = 1
 """Version of the format."""
@@ -44,22 +46,6 @@ class HeldMessage(NamedTuple):
     payload: bytes
 
 
-class PingState(NamedTuple):
-    """The deadlines of a connection, in seconds from now, and the state of its ping. None: no such deadline."""
-
-    pinged: int
-    """Deadlines.UNASKED, ASKED or ANSWERED."""
-    asked_ago: float
-    ping_in: float | None
-    heard: bool
-    came: int
-    """Bytes that came since the ping."""
-    quiet_for: int
-    quiet: int
-    """Messages of both directions since the last look."""
-    idle_in: float | None
-
-
 class Agreed(NamedTuple):
     """The parameters of permessage-deflate that both sides agreed on (RFC 7692 7.1)."""
 
@@ -67,14 +53,6 @@ class Agreed(NamedTuple):
     client_window_bits: int
     server_no_context_takeover: bool
     client_no_context_takeover: bool
-
-
-class MeterTokens(NamedTuple):
-    """The tokens of a meter; below 0 is a debt."""
-
-    messages: float
-    bytes: float
-    controls: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

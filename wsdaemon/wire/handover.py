@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from autobahn.websocket.protocol import WebSocketProtocol
-
 from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, resume_session
 from ..core.registry import Place
 from .deflate.negotiation import DeflateOptions, shared_parameters
@@ -27,14 +25,11 @@ from .factory import Wires
 from .frames import TEXT
 from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, can_be_carried, encode
 from .meter import Meter
-from .reader import APP, OPENING, Reader
+from .reader import APP, CLOSED, OPENING, Reader
 from .shelf import Shelf
 from .waits import Wait
-from .wire import Wire
+from .wire import OPEN, Wire
 from .writer import Native
-
-OPEN: Final = WebSocketProtocol.STATE_OPEN
-CLOSED: Final = WebSocketProtocol.STATE_CLOSED
 
 MAX_WAITING_BYTES: Final = 1024 * 1024
 """Bytes that were read and not yet received by the app. With more of them a connection waits until its app has caught up."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .handed import MeterTokens
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ..settings.model import MountSettings
 
 BURST_SECONDS = 2.0
 """A client that was quiet may send this many seconds' worth of its rate at once."""
+
+
+class MeterTokens(NamedTuple):
+    """The tokens of a meter; below 0 is a debt."""
+
+    messages: float
+    bytes: float
+    controls: float
 
 
 class Meter:
