@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from threading import get_ident
 from typing import Any, TypeVar, overload
 
-from ..core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
+from ..core.closing import NORMAL, ConnectionClosed
 from ..core.connection import Connection, background_of
 from ..core.contract import READ_AHEAD, READ_AHEAD_BYTES, Failed
 from ..core.handshake import Handshake
-from ..core.typed_messages import BadMessage, from_json
+from ..core.outcome import went_well
+from ..core.typed_messages import from_json
 
 T = TypeVar("T")
 
@@ -150,17 +151,7 @@ class CoroutineSession:
         self._went_well(task, "warning the client")
 
     def _went_well(self, task: asyncio.Task[Any], doing: str) -> bool:
-        """Whether the task has ended without a failure. Its exception goes to the log, and closes the connection."""
-        connection = self._connection
-        error = None if task.cancelled() else task.exception()
-        if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
-            return True
-        if isinstance(error, BadMessage):
-            connection.close(INVALID_PAYLOAD, "bad message")
-            return False
-        self._app.failed(connection, doing, error)
-        connection.close(INTERNAL_ERROR, "internal error")
-        return False
+        return went_well(self._connection, doing, None if task.cancelled() else task.exception(), self._app.failed)
 
 
 class CoroutineApp:

@@ -9,19 +9,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..core.acceptance import HandshakeRefused
+from ..core.acceptance import unavailable
 from ..core.background import ThreadWork
 from ..core.blocking import BlockingConnection
-from ..core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
+from ..core.closing import NORMAL
 from ..core.connection import Connection, background_of
 from ..core.contract import Acceptance, Failed
 from ..core.handshake import Handshake
+from ..core.outcome import went_well
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Count, Place
-from ..core.typed_messages import BadMessage
-
-RETRY_AFTER = "5"
-"""Seconds: the Retry-After header of a 503."""
 
 
 class FunctionConnection(Connection):
@@ -80,14 +77,8 @@ class FunctionSession:
         self._place.leave()
         if not self._work.done():
             self._work.set_result(None)
-        connection = self._connection
-        if error is None or (isinstance(error, ConnectionClosed) and not connection.is_open):
-            connection.close(NORMAL, "")
-        elif isinstance(error, BadMessage):
-            connection.close(INVALID_PAYLOAD, "bad message")
-        else:
-            self._app.failed(connection, "running", error)
-            connection.close(INTERNAL_ERROR, "internal error")
+        if went_well(self._connection, "running", error, self._app.failed):
+            self._connection.close(NORMAL, "")
 
 
 class FunctionApp:
@@ -108,7 +99,7 @@ class FunctionApp:
         """Take the place of a thread before the 101. HandshakeRefused with 503 if all are taken."""
         if self._threads.full:
             self._lines.warn("full", "{mount}: max_threads = {most} functions run", mount=handshake.mount, most=self._threads.most)
-            raise HandshakeRefused(503, "too many clients\n", [("Retry-After", RETRY_AFTER)])
+            raise unavailable("too many clients\n")
         place = Place((self._threads,))
         return Acceptance(open=partial(self._open, place), abandoned=place.leave)
 

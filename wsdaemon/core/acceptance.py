@@ -35,6 +35,15 @@ class HandshakeRefused(Exception):
         return f"refused with {self.status}"
 
 
+RETRY_AFTER_SECONDS = 5
+"""The Retry-After header of `unavailable`."""
+
+
+def unavailable(body: str) -> HandshakeRefused:
+    """The 503 of an app that cannot take the client now. The client may try again after RETRY_AFTER_SECONDS."""
+    return HandshakeRefused(503, body, [("Retry-After", str(RETRY_AFTER_SECONDS))])
+
+
 OF_THE_DAEMON = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 """Headers that tell where a message ends and what follows it: the daemon writes them in every answer."""
 

@@ -41,10 +41,6 @@ class Background:
 
     __slots__ = ("_emptied", "_hurried", "_work", "apps", "ending")
 
-    def app_at(self, mount: str) -> str:
-        """The name of the app at a mount's path."""
-        return self.apps.get(mount, "an app")
-
     def __init__(self, apps: Mapping[str, str] | None = None) -> None:
         """`apps`: the name of the app at each mount's path, for the log."""
         self.apps = apps or {}
@@ -56,6 +52,10 @@ class Background:
 
     def __len__(self) -> int:
         return len(self._work)
+
+    def app_at(self, mount: str) -> str:
+        """The name of the app at a mount's path."""
+        return self.apps.get(mount, "an app")
 
     def add(self, work: asyncio.Future[Any], connection: Employer, own: bool = True) -> None:
         """Keep `work` until it is done. `own`: it belongs to this connection alone, so it may be cancelled once that is over."""

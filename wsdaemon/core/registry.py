@@ -33,14 +33,14 @@ class Place:
 
     __slots__ = ("_counts",)
 
+    warned = False
+    """Whether the client was told that its token ends soon."""
+
     def __init__(self, counts: tuple[Count, ...]) -> None:
         self._counts = counts
         for count in counts:
             count.now += 1
             count.total += 1
-
-    warned = False
-    """Whether the client was told that its token ends soon."""
 
     def moved_here(self) -> None:
         """The connection was counted in the total of another process."""

@@ -23,7 +23,10 @@ def to_json(value: object) -> str:
         return str(dump())
     if hasattr(type(value), "__struct_fields__"):
         return str(importlib.import_module("msgspec").json.encode(value).decode())
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _TO_JSON(value)
+
+
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def from_json(message: str | bytes, kind: Any = None) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import Loop
-from wsdaemon.apps.asgi.inbox import READ_AHEAD, ClientDisconnected, Inbox
+from wsdaemon.apps.asgi.inbox import ClientDisconnected, Inbox
+from wsdaemon.core.contract import READ_AHEAD
 
 
 def test_messages_and_bounds() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.asgi import Event, Host, Script, echo
 from tests.support.fakes import Frame, House, binary, close, closing, request, text
-from wsdaemon.apps.asgi.inbox import READ_AHEAD, READ_AHEAD_BYTES, ClientDisconnected
+from wsdaemon.apps.asgi.inbox import ClientDisconnected
 from wsdaemon.apps.asgi.websocket import ApplicationError
 from wsdaemon.core.acceptance import MAX_REFUSAL_BYTES
+from wsdaemon.core.contract import READ_AHEAD, READ_AHEAD_BYTES
 
 Receive = Callable[[], Any]
 Send = Callable[[Event], Any]

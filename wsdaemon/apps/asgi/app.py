@@ -9,7 +9,7 @@ from typing import NoReturn
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ...core.acceptance import HandshakeRefused
+from ...core.acceptance import HandshakeRefused, unavailable
 from ...core.connection import Connection
 from ...core.contract import Acceptance, PlainAnswer
 from ...core.handshake import Handshake
@@ -103,7 +103,7 @@ class AsgiApp:
             "left", "{mount} turns clients away, because {count} tasks of its application go on after their clients have gone",
             mount=self._path, count=len(self._left),
         )  # fmt: skip
-        return HandshakeRefused(503, "the application is busy with earlier clients\n", [("Retry-After", "5")])
+        return unavailable("the application is busy with earlier clients\n")
 
     def running(self, task: asyncio.Task[None]) -> None:
         """The application's task for one client."""

@@ -7,13 +7,8 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
+from ...core.contract import READ_AHEAD, READ_AHEAD_BYTES
 from .waking import Waking
-
-READ_AHEAD = 32
-"""Messages that may wait for the application; then the client is not read any more."""
-
-READ_AHEAD_BYTES = 256 * 1024
-"""The same in bytes (characters, for text)."""
 
 Event = dict[str, Any]
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from ...core.acceptance import HandshakeRefused
+from ...core.acceptance import HandshakeRefused, unavailable
 from ...core.closing import INTERNAL_ERROR, INVALID_PAYLOAD, NORMAL, ConnectionClosed
 from ...core.connection import READY, Connection
 from ...core.contract import Acceptance
@@ -19,9 +19,6 @@ from .child import OUT_OF_REACH, Child, Launch, outcome_of
 from .environment import client_environment
 from .framing import Close, Event, Framing, FramingError, RefusedMessage
 from .output import ErrorLog, Errors, Sliced
-
-RETRY_AFTER = "5"
-"""Seconds after which a client may try again that was refused because too many programs run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +69,7 @@ class ProcessApp:
         rules = self.rules
         if len(self._running) >= rules.max_processes:
             self.lines.warn("full", "{mount}: max_processes = {most} programs run", mount=rules.mount, most=rules.max_processes)
-            raise HandshakeRefused(503, "too many programs run\n", [("Retry-After", RETRY_AFTER)])
+            raise unavailable("too many programs run\n")
         try:
             program = self._start_program(handshake)
         except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...core.acceptance import HandshakeRefused
+from ...core.acceptance import unavailable
 from ...core.closing import SERVICE_RESTART, TRY_AGAIN_LATER
 from ...core.connection import Connection, Prepared
 from ...core.handshake import Handshake
@@ -108,7 +108,7 @@ class SharedApp:
     async def admit(self, handshake: Handshake) -> None:
         """HandshakeRefused while the program does not run, or does not keep up."""
         if self._serving is None:
-            raise HandshakeRefused(503, "the program is being started again\n", [("Retry-After", "5")])
+            raise unavailable("the program is being started again\n")
 
     @property
     def _serving(self) -> Child | None:
