@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,13 @@ from twisted.logger import Logger
 from ..core.contract import StartingApp, StoppingApp
 from ..core.descriptors import raise_limit
 from ..core.drain import restart
+from ..core.handshake import Peer
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
+from ..edge.limits import on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import ConsoleAddress
 from ..ops.stalls import StallWatch
@@ -260,8 +261,8 @@ def console_address(resources: Resources) -> ConsoleAddress | None:
     bound = resources.sockets.get(ADMIN)
     if bound is None or bound.sock.family == socket.AF_UNIX:
         return None
-    host, port = bound.sock.getsockname()[:2]
-    return ConsoleAddress(port, ipaddress.ip_address(host.partition("%")[0].removeprefix("::ffff:")).is_loopback)
+    own = Peer.from_sockname(bound.sock.getsockname())
+    return ConsoleAddress(own.port, on_this_machine(own.host))
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:
