@@ -23,7 +23,7 @@ from .daemon.pidfile import forget_stale
 from .daemon.process import Process
 from .daemon.reactor import install as install_reactor
 from .daemon.reactor import loop_of, stop_reactor
-from .daemon.signals import WITH_WORKERS, Signals, StartStopped
+from .daemon.signals import Signals, StartStopped
 from .ops.log_destinations import LogError
 from .ops.log_format import TextShape
 from .ops.log_twistd import destination, log_for_twistd, syslog_prefix
@@ -244,7 +244,6 @@ class DaemonService(Service):
             from .daemon.daemon import Daemon
 
             return Daemon(options.settings, loop_of(reactor), reactor, directory=options.directory)
-        options.signals.about_upgrades = WITH_WORKERS
         from .daemon.inheritance import Heritage, InheritedLog
         from .daemon.supervisor import Supervisor
 

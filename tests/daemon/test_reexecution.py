@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,14 +16,13 @@ from tests.daemon.test_supervisor_state import STATE, TEXT
 from tests.support.fakes import Loop
 from wsdaemon.daemon import reexecution
 from wsdaemon.daemon.control import OperationFailed
-from wsdaemon.daemon.reexecution import HELD_SIGNALS, Reexecution, found_problems, fresh_command
-from wsdaemon.daemon.signals import Signals
+from wsdaemon.daemon.reexecution import Reexecution, found_problems, fresh_command
+from wsdaemon.daemon.signals import HELD, Signals
 from wsdaemon.daemon.supervisor_state import SupervisorState
 
 
 class Supervisor:
-    settings_source = "ws.ini"
-    start_timeout = 60.0
+    settings = SimpleNamespace(source="ws.ini", daemon=SimpleNamespace(start_timeout=60.0))
 
     def __init__(self, folder: Path, descriptors: dict[str, int]) -> None:
         self.directory = folder
@@ -44,8 +44,8 @@ class Supervisor:
         assert (text, pidfile) == (TEXT, "/run/ws.pid")
         return replace(STATE, descriptors=self.descriptors)
 
-    def log_failed_upgrade(self, reason: str, details: str) -> None:
-        self.failed.append(reason)
+    def log_failed_upgrade(self, reason: object) -> None:
+        self.failed.append(str(reason).partition("\n")[0])
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_new_program_gets_all_descriptors_and_no_signal_is_lost(world: Super
     def execve(program: str, line: list[str], environ: dict[str, str]) -> None:
         assert world.signs == 1, "systemd hears of the daemon before the new program needs its time"
         assert os.get_inheritable(reading) and "LISTEN_FDS" not in environ
-        seen.append((program, line[-1], signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= HELD_SIGNALS))
+        seen.append((program, line[-1], signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= HELD))
         raise OSError(8, "Exec format error")
 
     monkeypatch.setattr(os, "execve", execve)
@@ -90,7 +90,7 @@ def test_the_new_program_gets_all_descriptors_and_no_signal_is_lost(world: Super
     assert seen[0][0] == sys.executable and "from wsdaemon.daemon.successor import main" in seen[0][1] and seen[0][2]
     assert "cannot start" in str(error) and len(world.failed) == 1
     assert not os.get_inheritable(reading), "the daemon goes on: no child may inherit it by chance"
-    assert not HELD_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not HELD & signal.pthread_sigmask(signal.SIG_BLOCK, ())
     os.close(reading)
     os.close(writing)
 
@@ -101,12 +101,17 @@ def test_a_stop_that_the_loop_has_not_heard_of_wins(world: Supervisor, monkeypat
     signals = Signals()
     signals._stop_asked(signal.SIGTERM, None)
     assert str(run(world, signals)) == "the daemon stops"
-    assert not HELD_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not HELD & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_settings_file_that_is_gone_is_told(world: Supervisor) -> None:
     (world.directory / "ws.ini").unlink()
     assert "ws.ini" in str(run(world)) and len(world.failed) == 1
+
+
+def test_a_settings_file_that_is_no_utf_8_is_told(world: Supervisor) -> None:
+    (world.directory / "ws.ini").write_bytes(b"\xff")
+    assert "expected UTF-8 text" in str(run(world)) and len(world.failed) == 1
 
 
 def test_one_upgrade_at_a_time(world: Supervisor) -> None:

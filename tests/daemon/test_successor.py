@@ -15,7 +15,7 @@ from tests.daemon.test_supervisor_state import STATE
 from wsdaemon.daemon import successor
 from wsdaemon.daemon.parts import StartError
 from wsdaemon.daemon.sockets import Bound, LeftSocket
-from wsdaemon.daemon.successor import Asker, NewProgram, bound_again
+from wsdaemon.daemon.successor import Asker, NewProgram
 
 
 def test_the_client_that_asked_the_former_program_gets_its_answer() -> None:
@@ -42,10 +42,10 @@ def test_a_socket_of_before_removes_its_own_file_and_no_other(tmp_path: Path) ->
     Path(path).unlink()
     other = socket.socket(socket.AF_UNIX)
     other.bind(path)
-    bound_again(first.detach(), left).close()
+    Bound.again(first.detach(), left).close()
     assert Path(path).exists(), "it is that of another daemon by now"
     mine = LeftSocket(address="", path=path, file=Bound(other, path).file)
-    bound_again(other.detach(), mine).close()
+    Bound.again(other.detach(), mine).close()
     assert not Path(path).exists()
 
 
@@ -55,13 +55,13 @@ def test_files_that_cannot_be_read_are_answered(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(successor, "take_files", refuse)
     client, ours = socket.socketpair()
-    logged: list[tuple[str, str]] = []
+    logged: list[str] = []
     program: Any = NewProgram.__new__(NewProgram)
     program._new, program._problem, program._state = object(), None, STATE
     program._asker = Asker(ours.detach())
-    program.supervisor = SimpleNamespace(log_failed_upgrade=lambda first, rest: logged.append((first, rest)))
+    program.supervisor = SimpleNamespace(log_failed_upgrade=lambda reason: logged.append(str(reason)))
     with capturedLogs() as events:
         program._begin()
     with client:
         assert json.loads(client.makefile().read()) == {"status": 1, "problems": ["key.pem: Permission denied\nmore"]}
-    assert logged == [("key.pem: Permission denied", "more")] and len(events) == 1
+    assert logged == ["key.pem: Permission denied\nmore"] and len(events) == 1

@@ -8,6 +8,7 @@ from tests.support.colleagues import Team
 from tests.support.fakes import Loop
 from tests.support.metrics import FakeWire, connection
 from wsdaemon.core.connection import Counts
+from wsdaemon.ops.connection_log import record_of
 from wsdaemon.ops.latest_closes import MAX_CLOSES, ClosesOfAll, LatestCloses, newest
 
 
@@ -25,7 +26,7 @@ def test_the_newest_come_first_and_the_oldest_are_forgotten() -> None:
     now = iter(range(1000, 2000))
     closes = LatestCloses(wall=lambda: float(next(now)))
     for number in range(MAX_CLOSES + 50):
-        closes.add(connection(FakeWire(), f"c-{number}"), counts(number))
+        closes.add(record_of(connection(FakeWire(), f"c-{number}"), counts(number)))
     with Loop() as loop:
         kept = asked(loop, closes.latest(1000))
         assert [one["id"] for one in kept] == [f"c-{number}" for number in range(MAX_CLOSES + 49, 49, -1)]
@@ -38,7 +39,7 @@ def test_those_of_all_workers_are_in_one_order() -> None:
         team, pages = Team(loop, 3), {}
         for number, worker in team.workers.items():
             own = LatestCloses(wall=lambda number=number: 1000.0 - number)  # type: ignore[misc]
-            own.add(connection(FakeWire(), f"w{number}"), counts())
+            own.add(record_of(connection(FakeWire(), f"w{number}"), counts()))
             pages[number] = ClosesOfAll(own, worker.all)
         assert [(one["id"], one["worker"]) for one in asked(loop, pages[2].latest(2))] == [("w1", 1), ("w2", 2)]
 

@@ -37,4 +37,9 @@ def first_reserved() -> int:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return 1 << 31
-    return soft - min(RESERVED_DESCRIPTORS, soft // 8)
+    return without_reserve(soft)
+
+
+def without_reserve(limit: int) -> int:
+    """The descriptors that clients may get of so many."""
+    return limit - min(RESERVED_DESCRIPTORS, limit // 8)

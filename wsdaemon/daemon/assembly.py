@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,13 @@ from twisted.logger import Logger
 from ..core.contract import StartingApp, StoppingApp
 from ..core.descriptors import raise_limit
 from ..core.drain import restart
+from ..core.handshake import Peer
 from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
+from ..edge.limits import on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import ConsoleAddress
 from ..ops.stalls import StallWatch
@@ -29,7 +30,7 @@ from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
 from ..wire.writer import make_flusher
-from .capacity import app_descriptors, read_system, tell
+from .capacity import System, app_descriptors, read_system, tell
 from .drain import Drain, Leaving, StopExtension
 from .global_reactor import needs_global_reactor
 from .listeners import ListenerLimits, ListenerMaker, Listening, make_entrance
@@ -67,6 +68,9 @@ class LastingParts:
     turns: Turns
     mount_maker: MountMaker
     retiring: Retiring
+    system: System | None
+    """The limits of the system as they were at the start, because to ask for them may take seconds; None in a worker, whose supervisor
+    compares the settings with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,6 @@ class Assembly:
     drain: Drain
     leaving: Leaving
     reloads: Sequence[Callable[[], Sequence[str] | None]]
-    settings: Settings
     resources: Resources
     entrances: Sequence[Entrance]
     tools: LastingParts
@@ -107,9 +110,12 @@ def assemble(
     them is changed before its `changes`.
     """
     open_files = raise_file_limit(settings)
-    if shared is None:  # of workers the supervisor tells it, once
-        tell(settings, replace(read_system(), open_files=open_files))
-    tools = earlier.tools if earlier is not None else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor)
+    tools = (
+        earlier.tools if earlier is not None
+        else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor, None if shared else read_system())
+    )  # fmt: skip
+    if tools.system is not None:
+        tell(settings, replace(tools.system, open_files=open_files))
     count, round_trips, turns, of_daemon = tools.count, tools.round_trips, tools.turns, settings.daemon
     ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
     changes: list[Callable[[], object]] = [
@@ -179,13 +185,13 @@ def assemble(
     parts.append(drain)
     listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
     return Assembly(
-        mounts, listeners, parts, listening, drain, leaving, reloads, settings, resources, entrances, tools, limits, admin, renewal, changes
+        mounts, listeners, parts, listening, drain, leaving, reloads, resources, entrances, tools, limits, admin, renewal, changes
     )  # fmt: skip
 
 
 def make_tools(
     settings: Settings, resources: Resources, watch: Watch, loop: asyncio.AbstractEventLoop, wheel: Wheel, connections: Connections,
-    calls: ThreadCalls, reactor: Any,
+    calls: ThreadCalls, reactor: Any, system: System | None,
 ) -> LastingParts:  # fmt: skip
     """The parts that every later reload keeps."""
     round_trips = None if settings.admin is None else Histogram()
@@ -195,7 +201,7 @@ def make_tools(
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
         background=connections.background, round_trips=round_trips, frame_log=watch.frame_log,
     )  # fmt: skip
-    return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, Retiring(connections))
+    return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, Retiring(connections), system)
 
 
 def make_mounts(
@@ -260,8 +266,8 @@ def console_address(resources: Resources) -> ConsoleAddress | None:
     bound = resources.sockets.get(ADMIN)
     if bound is None or bound.sock.family == socket.AF_UNIX:
         return None
-    host, port = bound.sock.getsockname()[:2]
-    return ConsoleAddress(port, ipaddress.ip_address(host.partition("%")[0].removeprefix("::ffff:")).is_loopback)
+    own = Peer.from_sockname(bound.sock.getsockname())
+    return ConsoleAddress(own.port, on_this_machine(own.host))
 
 
 def frame_reader(settings: Settings, resources: Resources) -> str:

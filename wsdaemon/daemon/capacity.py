@@ -14,14 +14,14 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from ..core.descriptors import RESERVED_DESCRIPTORS
+from ..core.descriptors import RESERVED_DESCRIPTORS, without_reserve
 from ..settings.addresses import SystemdAddress
 from ..settings.broker import BrokerKind
 from ..settings.form import DurationForm, SizeForm
 from ..settings.model import MountSettings, Settings
 from ..settings.problems import Problem
 from ..settings.rooms import RoomsOptions
-from .cgroups import MEMBERSHIP, figures
+from .cgroups import MEMBERSHIP, figures, memberships
 from .drain import grace_of
 
 KIB: Final = 1024
@@ -110,7 +110,7 @@ def _files(settings: Settings, limit: int | None, workers: int | None) -> Iterat
     left = max(limit - -(-apps // processes), 0)
     if left >= -(-connections // processes) + RESERVED_DESCRIPTORS:
         return
-    clients = (left - min(RESERVED_DESCRIPTORS, left // 8)) * processes
+    clients = without_reserve(left) * processes
     for_apps = f" beside {apps} for apps" if apps else ""
     message = (
         f"only {limit} files may be open{' in each worker' if workers else ''}{for_apps}, so fewer than {clients} of max_connections = "
@@ -259,12 +259,7 @@ def stop_timeout(environ: Mapping[str, str], membership: Path = MEMBERSHIP, prog
 
 def _unit(membership: Path) -> tuple[str, bool] | None:
     """The service of the process, and whether it belongs to a user's own systemd."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        controllers, _, path = line.partition(":")[2].partition(":")
+    for controllers, path in memberships(membership):
         if controllers in ("", "name=systemd"):
             names = path.split("/")
             services = [name for name in names if name.endswith(".service")]

@@ -20,17 +20,22 @@ def figures(
 
     `version_2` and `version_1` read the figure of one folder. In a container its own cgroup is often mounted as the root.
     """
+    for controllers, path in memberships(membership):
+        if not controllers:
+            yield from _along(cgroups, path, version_2)
+        elif controller in controllers.split(","):
+            yield from _along(cgroups / controller, path, version_1)
+
+
+def memberships(membership: Path = MEMBERSHIP) -> Iterator[tuple[str, str]]:
+    """The controllers, with commas between them, and the path of each cgroup of the process; none if the system does not tell."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
         return
     for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:
-            yield from _along(cgroups, path, version_2)
-        elif controller in controllers.split(","):
-            yield from _along(cgroups / controller, path, version_1)
+        controllers, _, path = line.partition(":")[2].partition(":")
+        yield controllers, path
 
 
 def _along(root: Path, path: str, read: Callable[[Path], T | None]) -> Iterator[T]:

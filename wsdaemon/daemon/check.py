@@ -65,9 +65,9 @@ def check(settings: Settings, directory: Path, system: System | None = None) -> 
 def examine(settings: Settings, directory: Path, system: System | None = None) -> Checked:
     """Check the modules, files and addresses of `settings`, and compare these with the limits of the system, as check() does."""
     trial = Trial()
-    problems = _problems(settings, directory, trial)
-    if problems:
-        return Checked(problems)
+    tried = _tried(settings, directory, trial)
+    if tried.problems:
+        return Checked(tried.problems)
     workers = None
     if settings.daemon.workers is not None:
         from .supervisor import worker_count
@@ -75,26 +75,26 @@ def examine(settings: Settings, directory: Path, system: System | None = None) -
         workers = worker_count(settings)
     busy = [f"{address} is in use: a daemon can start only after the process that listens there has ended" for address in trial.in_use]
     short = [str(shortfall) for shortfall in shortfalls(settings, system or read_system(), workers)]
-    return Checked((), [*settings.warnings, *trial.warnings, *busy, *short], workers)
+    of_files = [warning for certificates in tried.certificates.values() for warning in certificates.warnings]
+    return Checked((), [*settings.warnings, *of_files, *busy, *short], workers)
 
 
 def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:
     """Problems of modules, files and addresses, of those settings that can be used while others cannot."""
-    return _problems(usable, directory, Trial())
-
-
-def _problems(settings: Settings, directory: Path, trial: Trial) -> list[Problem]:
-    resources = Resources(settings, trial, _ignored, directory)
-    resources.close()
-    trial.warnings += [warning for certificates in resources.certificates.values() for warning in certificates.warnings]
-    return sorted(resources.problems, key=lambda problem: problem.line or 0)
+    return problems_with(usable, directory, Trial())
 
 
 def problems_with(settings: Settings, directory: Path, sockets: SocketSource) -> list[Problem]:
     """Problems of modules, files and addresses, with sockets from elsewhere."""
+    return _tried(settings, directory, sockets).problems
+
+
+def _tried(settings: Settings, directory: Path, sockets: SocketSource) -> Resources:
+    """The resources of these settings, closed again, with their problems in the order of the file."""
     resources = Resources(settings, sockets, _ignored, directory)
     resources.close()
-    return sorted(resources.problems, key=lambda problem: problem.line or 0)
+    resources.problems.sort(key=lambda problem: problem.line or 0)
+    return resources
 
 
 def _ignored(connection: Connection, doing: str, error: BaseException) -> None:
@@ -109,8 +109,6 @@ class Trial:
 
     def __init__(self) -> None:
         self.in_use: list[Address] = []
-        self.warnings: list[str] = []
-        """About the certificates."""
 
     def take(self, section: str, address: Address, backlog: int) -> Bound:
         """A socket that is good for nothing but to be closed. ListenError if a start could not listen on the address."""

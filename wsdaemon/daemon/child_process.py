@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import json
 import logging
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from twisted.logger import globalLogBeginner
 from twisted.python.reflect import namedAny
@@ -29,6 +28,7 @@ from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
 from .heartbeats import Heart, Heartbeats
 from .inheritance import InheritanceError, Manifest, Role
+from .parent import end_with
 from .title import name_process
 
 SUPERVISOR_DIED: Final = signal.SIGVTALRM
@@ -42,8 +42,6 @@ LAST_SECONDS: Final = 2.0
 
 MAX_REASON_CHARACTERS: Final = 8 * 1024
 """The beginning and the end of a longer reason are told."""
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ChildProcess:
@@ -151,10 +149,7 @@ class ChildProcess:
     def _end_with_the_supervisor(self) -> None:
         """Have the kernel tell this process when the supervisor has died, also if its loop hangs (prctl(2))."""
         signal.signal(SUPERVISOR_DIED, self._told_by_the_kernel)
-        libc: Any = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, int(SUPERVISOR_DIED), 0, 0, 0)
-        if os.getppid() != self.manifest.supervisor:  # it died before the kernel knew
-            sys.exit(1)
+        end_with(self.manifest.supervisor, SUPERVISOR_DIED)
 
     def _told_by_the_kernel(self, number: int, frame: FrameType | None) -> None:
         self._begin_to_die()

@@ -185,6 +185,10 @@ def adopt_child(
 
 def command(module: str) -> list[str]:
     """The command line of a child: the same interpreter with the same options, and the same places to find modules in."""
+    return interpreter(f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()")
+
+
+def interpreter(begin: str) -> list[str]:
+    """The command line that executes `begin` in the same interpreter with the same options."""
     options: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - as multiprocessing does
-    begin = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
     return [sys.executable, *options, "-P", "-c", begin]

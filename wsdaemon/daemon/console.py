@@ -16,7 +16,7 @@ from ..edge.page_sockets import PageSockets
 from ..edge.places import Places
 from ..ops.admin.exposition import MetricsPage
 from ..ops.admin.site import AdminSite
-from ..ops.console.feed import MAX_PAGES, FeedApp
+from ..ops.console.feed import MAX_PAGES, MAX_TOKEN_BYTES, FeedApp
 from ..ops.console.figures import figures
 from ..settings.admin import AdminSettings
 from ..settings.model import MountSettings
@@ -30,9 +30,6 @@ LIVE_PATH = "/console/live"
 
 MAX_SOCKETS = 2 * MAX_PAGES
 """With those that have made room, or whose closing handshake is under way."""
-
-MAX_MESSAGE = 8192
-"""Bytes of a message of the page."""
 
 
 class PagesWatch:
@@ -65,8 +62,8 @@ def make_console(
 
     feed = FeedApp(look, site.roles, failed_logins)
     mount = mount_maker.make(
-        MountSettings(path=LIVE_PATH, app=feed, max_message=MAX_MESSAGE, max_connections=MAX_SOCKETS, compression=False), LoadedApp(feed),
-        watcher=PagesWatch(watch, feed.knows),
+        MountSettings(path=LIVE_PATH, app=feed, max_message=MAX_TOKEN_BYTES, max_connections=MAX_SOCKETS, compression=False),
+        LoadedApp(feed), watcher=PagesWatch(watch, feed.knows),
     )  # fmt: skip
     mount.wires.protocols.prepare()
     entrance = make_entrance(mount, None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +12,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from ..core.rare_lines import RareLines
-from ..ops.control import BUSY, DONE, FAILED, MAX_LINE_BYTES, chosen_path, make_directory
+from ..ops.control import BUSY, DONE, FAILED, MAX_LINE_BYTES, RUNTIME_DIRECTORY, chosen_path, make_directory, peer_of
 from ..settings.addresses import UnixAddress
 from ..settings.control import AUTO, CONTROL_MODE, NONE
 from ..settings.model import Settings
@@ -87,14 +85,13 @@ class Operations:
                 return _answer(BUSY, f"busy: the daemon is {self._state()}")
         task = asyncio.ensure_future(_carried_out(operation, arguments, say))
         if not looks:
-            self._running, self._name = task, name
-            task.add_done_callback(self._over)
+            self.occupy(name, task)
         try:
             result = dict(await asyncio.shield(task))
         except OperationFailed as failed:
             return _answer(FAILED, *failed.problems)
         except asyncio.CancelledError:
-            if not task.done():  # the one who asked was cancelled, not the operation
+            if not task.done():  # the task that asks was cancelled, and not the operation
                 raise
             return _answer(FAILED, "the daemon stops")
         except Exception as error:
@@ -104,7 +101,7 @@ class Operations:
             return {"status": DONE, "problems": [], **result}
 
     def occupy(self, name: str, task: asyncio.Task[Any]) -> None:
-        """An operation that the program before has begun: until `task` ends, others are refused as busy."""
+        """Until `task` ends, other operations are refused as busy. It may be one that the program before has begun."""
         self._running, self._name = task, name
         task.add_done_callback(self._over)
 
@@ -119,8 +116,8 @@ class Operations:
 
     async def cancel(self) -> None:
         """The daemon stops: end the operation under way, and wait until it has undone its work."""
+        self.end()
         if self._running is not None:
-            self._running.cancel()
             await asyncio.wait([self._running])
 
 
@@ -205,8 +202,7 @@ class ControlChannel:
 
     def _allowed(self, writer: asyncio.StreamWriter) -> bool:
         """Whether the other end is a process of root or of the daemon's own user (unix(7), SO_PEERCRED)."""
-        credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        process, user, _ = struct.unpack("3i", credentials)
+        process, user = peer_of(writer.get_extra_info("socket"))
         if user in (0, os.geteuid()):
             return True
         self._lines.warn(str(user), "process {process} of user {user} may not control this daemon", process=process, user=user)
@@ -259,7 +255,7 @@ def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] 
     assert chosen == AUTO
     path = chosen_path(directory / settings.source, environ, os.geteuid())
     try:
-        if not environ.get("RUNTIME_DIRECTORY"):
+        if not environ.get(RUNTIME_DIRECTORY):
             make_directory(path.parent, os.geteuid())
         return open_unix(UnixAddress(str(path), CONTROL_MODE), BACKLOG)
     except (ListenError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import traceback
 from dataclasses import replace
 from typing import Final
@@ -13,6 +12,7 @@ from ..core.closing import INTERNAL_ERROR
 from ..core.connection import Connection
 from ..ops.log_format import printable
 from ..settings.addresses import TcpAddress, UnixAddress
+from ..settings.admin import stays_here
 from ..settings.model import MountSettings, Settings
 from ..settings.problems import Problem
 from .sockets import wanted_sockets
@@ -35,18 +35,11 @@ def refusals(settings: Settings) -> list[Problem]:
     if settings.daemon.workers is not None:
         found.append(settings.problem("daemon", "--dev is for one process: leave out workers", "workers", str(settings.daemon.workers)))
     for section, address, _ in wanted_sockets(settings):
-        local = _is_loopback(address.interface) if isinstance(address, TcpAddress) else isinstance(address, UnixAddress)
+        local = isinstance(address, TcpAddress | UnixAddress) and stays_here(address)
         if not local:
             hint = "--dev serves this machine alone: expected interface=127.0.0.1, interface=[::1] or a unix socket"
             found.append(settings.problem(section, hint, "address", str(address)))
     return found
-
-
-def _is_loopback(interface: str) -> bool:
-    try:
-        return ipaddress.ip_address(interface).is_loopback
-    except ValueError:  # empty: every address
-        return False
 
 
 def relaxed(settings: Settings, frames_shown: bool) -> Settings:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -204,7 +204,7 @@ class HandingOver:
             self._bytes += len(found.content)
             self._link.send(GIVE, self._last_number, found.content, found.descriptor)
 
-    async def _wait_while(self, waits: Any) -> None:
+    async def _wait_while(self, waits: Callable[[], bool]) -> None:
         """Wait as long as `waits()` holds and the link is open; it ends if nothing is answered for ANSWER_SECONDS."""
         while self._link.open and waits():
             self._changed = self._loop.create_future()

@@ -68,19 +68,12 @@ class HandoverLink:
     def open(self) -> bool:
         return self._sock.fileno() >= 0
 
-    @property
-    def flushed(self) -> bool:
-        """Whether all frames have left."""
-        return self.open and not self._waiting
-
-    def send(self, kind: int, number: int = 0, body: bytes = b"", descriptor: int = -1) -> bool:
-        """Send a frame. The caller keeps its descriptor open until the other end has answered. True if all frames have left."""
+    def send(self, kind: int, number: int = 0, body: bytes = b"", descriptor: int = -1) -> None:
+        """Send a frame. The caller keeps its descriptor open until the other end has answered."""
         self.frames += 1
-        if not self.open:
-            return False
-        self._waiting.append((HEAD.pack(len(body), kind, number) + body, descriptor))
-        self._write()
-        return self.flushed
+        if self.open:
+            self._waiting.append((HEAD.pack(len(body), kind, number) + body, descriptor))
+            self._write()
 
     def close(self) -> None:
         """End the link. Frames that have arrived are received first, and none can leave the other end any more."""

@@ -36,7 +36,7 @@ class Hooks:
         return bool(self.startup or self.shutdown or self.lifespans)
 
     async def start(self) -> None:
-        """Whatever one of them raises ends the start, and the lifespans that were entered are left."""
+        """An exception of one of them ends the start, and the lifespans that were entered are left."""
         self._ready, self._over = asyncio.Event(), asyncio.Event()
         self._owner = owner = asyncio.get_running_loop().create_task(self._live(), name="wsdaemon lifespans")
         ready = asyncio.ensure_future(self._ready.wait())

@@ -108,7 +108,7 @@ class Manifest:
                 **{name: getattr(self, name) for name in self.__slots__ if name not in ("files", "log", "pages")},
                 "log": {name: getattr(self.log, name) for name in self.log.__slots__},
                 "pages": {path: [name, _text(content)] for path, (name, content) in self.pages.items()},
-                "files": {path: [_text(file.content), file.mode, file.signature] for path, file in self.files.items()},
+                "files": told_files(self.files),
             }
         ).encode()
         return sealed_memory("wsdaemon-manifest", content)
@@ -185,15 +185,22 @@ def _importable(value: object) -> bool:
 
 def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a manifest that JSON has no form for."""
-    files = {
-        path: InheritedFile(base64.b64decode(content), mode, tuple(signature)) for path, (content, mode, signature) in told["files"].items()
-    }
     pages = {path: (name, base64.b64decode(content)) for path, (name, content) in told["pages"].items()}
-    return {"role": Role(told["role"]), "log": InheritedLog(**told["log"]), "files": files, "pages": pages}
+    return {"role": Role(told["role"]), "log": InheritedLog(**told["log"]), "files": files_of(told["files"]), "pages": pages}
 
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
+
+
+def told_files(files: Mapping[str, InheritedFile]) -> dict[str, list[Any]]:
+    """Files in values that JSON has forms for."""
+    return {path: [_text(file.content), file.mode, file.signature] for path, file in files.items()}
+
+
+def files_of(told: Mapping[str, Any]) -> dict[str, InheritedFile]:
+    """The files of told_files()."""
+    return {path: InheritedFile(base64.b64decode(content), mode, tuple(signature)) for path, (content, mode, signature) in told.items()}
 
 
 def take_files(settings: Settings) -> dict[str, InheritedFile]:

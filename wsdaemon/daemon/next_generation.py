@@ -38,7 +38,7 @@ class NextGeneration:
         supervisor, former = self._supervisor, self._supervisor.generation
         try:
             new = supervisor.begin_generation(self._plan)
-            await supervisor.until_ready(new)
+            await supervisor.until_ready()
             await supervisor.switch_order(new)
         except StartError as error:
             await self._take_back(str(error))
@@ -63,8 +63,7 @@ class NextGeneration:
 
     async def _take_back(self, reason: str) -> None:
         await self._supervisor.take_back()
-        first, _, rest = reason.partition("\n")
-        self._supervisor.log_failed_upgrade(first, rest)
+        self._supervisor.log_failed_upgrade(reason)
         self._answered({"status": 1, "problems": OperationFailed(reason).problems})
 
 

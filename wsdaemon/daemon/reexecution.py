@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twisted.logger import Logger
 
-from ..settings import ini
-from ..settings.problems import Problem
+from .children import interpreter
 from .control import OperationFailed, Say
 from .inheritance import VARIABLE, environment
-from .signals import Signals
+from .reread import SettingsFile
+from .signals import HELD, Signals
 from .supervisor_state import ControlSocket
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ QUIET_SECONDS: Final = 1.0
 
 MAX_OUTPUT_BYTES: Final = 64 * 1024
 """Of the check, from its end."""
-
-HELD_SIGNALS: Final = frozenset({*Signals.STOP, *Signals.LATER, signal.SIGUSR2})
-"""Signals that wait while the program changes."""
 
 log = Logger(namespace="wsdaemon.supervisor")
 
@@ -61,18 +58,14 @@ class Reexecution:
         supervisor = self._supervisor
         try:
             supervisor.check_upgradable()
-            problems: list[Problem] = []
-            content = ini.read_content(str(Path(supervisor.directory, supervisor.settings_source)), problems)
-            if content is None or problems:
-                raise OperationFailed(*problems)
+            text = SettingsFile(supervisor.settings.source, supervisor.directory, {}).read()
             say("checking the new code and the settings")
-            await self._check(content.decode())
+            await self._check(text)
             await supervisor.until_quiet(QUIET_SECONDS)
             say("the new code takes over")
-            self._execute(content.decode())
+            self._execute(text)
         except OperationFailed as failed:
-            first, _, rest = str(failed).partition("\n")
-            supervisor.log_failed_upgrade(first, rest)
+            supervisor.log_failed_upgrade(failed)
             raise
 
     async def _check(self, text: str) -> None:
@@ -86,10 +79,11 @@ class Reexecution:
                 fresh_command("wsdaemon.daemon.check_new"), env=environment(os.environ, memory), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, pass_fds=[memory], start_new_session=True,
             )  # fmt: skip
-            deadline = loop.time() + self._supervisor.start_timeout
+            limit = self._supervisor.settings.daemon.start_timeout
+            deadline = loop.time() + limit
             while process.poll() is None:
                 if loop.time() > deadline:
-                    raise OperationFailed(f"the check of the new code takes longer than {self._supervisor.start_timeout:g} s")
+                    raise OperationFailed(f"the check of the new code takes longer than {limit:g} s")
                 await asyncio.sleep(LOOK_SECONDS)
             size = os.fstat(output).st_size
             written = os.pread(output, MAX_OUTPUT_BYTES, max(size - MAX_OUTPUT_BYTES, 0)).decode(errors="replace")
@@ -112,7 +106,7 @@ class Reexecution:
         kept = [memory, *state.descriptors.values()]
         log.info("the new code takes over the process of the supervisor")
         self._flush_log()
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         try:
             if self._signals.stopping:  # the new program could not know of a signal that has arrived here
                 raise OperationFailed("the daemon stops")
@@ -126,7 +120,7 @@ class Reexecution:
             for descriptor in kept:
                 os.set_inheritable(descriptor, False)
             os.close(memory)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def found_problems(written: str, status: int) -> Sequence[str]:
@@ -148,6 +142,5 @@ def fresh_command(module: str) -> list[str]:
     """The command line of a new program of our own: the interpreter finds its own library, and the places of this process come first."""
     library = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     places = [place for place in sys.path if place and not place.endswith(".zip") and not any(inside(place, each) for each in library)]
-    options: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - as multiprocessing does
     begin = f"import sys; sys.path[:0] = [each for each in {places!r} if each not in sys.path]; from {module} import main; main()"
-    return [sys.executable, *options, "-P", "-c", begin]
+    return interpreter(begin)

@@ -24,7 +24,7 @@ from .parts import AppStep, StartError, Step, start_in_order, stop_in_order
 from .reloading import ReloadCommand
 from .reread import SettingsFile
 from .resources import Kept
-from .sockets import ADMIN, Bound, SocketSource, refuse_own
+from .sockets import ADMIN, Bound, SocketSource, addresses_of, refuse_own
 
 if TYPE_CHECKING:
     from .daemon import Daemon
@@ -45,9 +45,7 @@ class _Sockets:
     """The sockets of new settings: those in force where section and address are the same, else new ones."""
 
     def __init__(self, settings: Settings, sockets: Mapping[str, Bound], source: SocketSource) -> None:
-        self._addresses: dict[str, Address] = {f"listener:{each.name}": each.address for each in settings.listeners}
-        if settings.admin is not None:
-            self._addresses["admin"] = settings.admin.address
+        self._addresses = addresses_of(settings)
         self._sockets = sockets
         self._source = source
         self._new: list[Bound] = []

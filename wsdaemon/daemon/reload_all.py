@@ -17,7 +17,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..settings.addresses import Address
 from ..settings.difference import in_force
 from ..settings.inherited import sealed_memory
 from ..settings.model import Settings
@@ -25,7 +24,7 @@ from ..settings.reference import effective
 from .channel import MAX_DESCRIPTORS, Message
 from .children import LaunchedChild
 from .control import OperationFailed
-from .sockets import Bound, ListenError, SocketSource, refuse_own, wanted_sockets
+from .sockets import Bound, SocketSource, addresses_of, take_sockets
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -97,15 +96,8 @@ class ReloadOfAll:
 
     def _bind(self, settings: Settings) -> dict[str, Bound]:
         """The sockets of listeners that are new or have another address. OperationFailed with every one that cannot be bound."""
-        before = _addresses(self._supervised.settings)
-        added, problems = dict[str, Bound](), []
-        for section, address, backlog in wanted_sockets(settings):
-            if before.get(section) != address:
-                try:
-                    refuse_own(address, before)
-                    added[section] = self._source.take(section, address, backlog)
-                except ListenError as error:
-                    problems.append(settings.problem(section, str(error), "address", str(address)))
+        added = dict[str, Bound]()
+        problems = take_sockets(settings, self._source, added, addresses_of(self._supervised.settings))
         failed = None
         if problems:
             failed = OperationFailed(*problems)
@@ -187,7 +179,3 @@ class ReloadOfAll:
         answer = self._answers.get(child)
         if answer is not None and not answer.done():
             answer.set_result({"kind": "ended"})
-
-
-def _addresses(settings: Settings) -> dict[str, Address]:
-    return {section: address for section, address, _ in wanted_sockets(settings)}

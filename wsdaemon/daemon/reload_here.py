@@ -16,11 +16,10 @@ from ..settings.inherited import InheritedFile
 from .channel import MAX_MESSAGE_BYTES, Message, close_all
 from .control import OperationFailed
 from .daemon import Daemon
+from .memory_files import read_memory
 from .reload import Reload
 from .reread import SettingsFile
 from .sockets import Bound
-
-MAX_SETTINGS_BYTES: Final = 64 * 1024 * 1024
 
 MAX_PROBLEM_CHARACTERS: Final = MAX_MESSAGE_BYTES // 16
 """Of all problems together, whose characters JSON may write as six each."""
@@ -130,6 +129,6 @@ async def _over(task: asyncio.Task[None] | None) -> None:
 
 def _read(descriptor: int) -> bytes:
     try:
-        return os.pread(descriptor, MAX_SETTINGS_BYTES, 0)
+        return read_memory(descriptor)
     finally:
         os.close(descriptor)

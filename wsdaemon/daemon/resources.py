@@ -26,7 +26,7 @@ from .apps import LoadedApp, load_app
 from .listeners import load_certificates
 from .order import NO_REDIS, has_redis, redis_brokers
 from .parts import StartError
-from .sockets import ADMIN, Bound, ListenError, SocketSource, wanted_sockets
+from .sockets import ADMIN, Bound, SocketSource, take_sockets
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Resources:
         self.sockets: dict[str, Bound] = {}
         """By the name of the section."""
         try:
-            self._take_sockets(source)
+            self.problems += take_sockets(settings, source, self.sockets, {})
         except BaseException:
             self.close()
             raise
@@ -223,10 +223,3 @@ class Resources:
                 self.tokens[token.name] = watch_token(token.file.path, f"[token:{token.name}] file")
             except FileError as error:
                 self._report(f"token:{token.name}", str(error), "file")
-
-    def _take_sockets(self, source: SocketSource) -> None:
-        for section, address, backlog in wanted_sockets(self._settings):
-            try:
-                self.sockets[section] = source.take(section, address, backlog)
-            except ListenError as error:
-                self._report(section, str(error), "address", str(address))

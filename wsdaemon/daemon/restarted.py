@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..settings.addresses import Address
+from .parent import end_with
 from .sockets import Bound, ListenError
 
 VARIABLE: Final = "WSDAEMON_DEVELOPMENT"
@@ -24,8 +24,6 @@ GO: Final = b"go\n"
 
 REPORT_SECONDS: Final = 0.25
 """Between two looks for modules that were imported meanwhile."""
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def files_of(modules: Mapping[str, Any], directories: Sequence[Path]) -> list[str]:
@@ -77,10 +75,7 @@ class Restarted:
         fields = json.loads(told)
         for descriptor in (fields["channel"], *fields["sockets"].values()):
             os.set_inheritable(descriptor, False)
-        libc: Any = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != fields["parent"]:  # it died before the kernel knew
-            sys.exit(1)
+        end_with(fields["parent"], signal.SIGKILL)
         return cls(socket.socket(fileno=fields["channel"]), fields["sockets"])
 
     def wait(self) -> None:

@@ -125,14 +125,16 @@ class Signals:
             self._loop.call_soon_threadsafe(self.upgrade or (lambda: log.info(self.about_upgrades)))
 
 
+HELD: Final = frozenset({*Signals.STOP, *Signals.LATER, signal.SIGUSR2})
+"""Signals that wait while their handlers or the program change."""
+
+
 def hold_signals(reactor: Any, signals: Signals) -> None:
     """While the reactor starts it sets handlers of its own for a moment: signals wait until ours are in place again."""
     if threading.current_thread() is threading.main_thread():
-        held = {*Signals.STOP, *Signals.LATER, signal.SIGUSR2}
-
         def take_back() -> None:
             signals.install()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
-        reactor.addSystemEventTrigger("before", "startup", signal.pthread_sigmask, signal.SIG_BLOCK, held)
+        reactor.addSystemEventTrigger("before", "startup", signal.pthread_sigmask, signal.SIG_BLOCK, HELD)
         reactor.callWhenRunning(take_back)

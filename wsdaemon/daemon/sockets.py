@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from ..ops.systemd import Activated, SystemdError, adopt, choose, initial_environment, listen_descriptors
 from ..settings.addresses import Address, SystemdAddress, TcpAddress, UnixAddress
 from ..settings.model import Settings
+from ..settings.problems import Problem
 
 MAX_PATH_BYTES = 107
 """sun_path of unix(7), without the final NUL."""
@@ -57,10 +58,10 @@ class Bound:
         self._file = None if path is None else _file_at(path)
 
     @classmethod
-    def again(cls, sock: socket.socket, path: str | None, file: tuple[int, int] | None) -> Bound:
-        """A socket that the program before a re-execution has bound; `file` is that at `path` as it was then."""
-        bound = cls(sock)
-        bound._path, bound._file = path, file
+    def again(cls, descriptor: int, left: LeftSocket) -> Bound:
+        """A socket that the program before a re-execution has bound, with the file that it owned then."""
+        bound = cls(socket.socket(fileno=descriptor))
+        bound._path, bound._file = left.path, left.file
         return bound
 
     @property
@@ -100,6 +101,24 @@ def wanted_sockets(settings: Settings) -> list[tuple[str, Address, int]]:
     if settings.admin is not None:
         wanted.append((ADMIN, settings.admin.address, ADMIN_BACKLOG))
     return wanted
+
+
+def addresses_of(settings: Settings) -> dict[str, Address]:
+    """The address of each section that listens."""
+    return {section: address for section, address, _ in wanted_sockets(settings)}
+
+
+def take_sockets(settings: Settings, source: SocketSource, taken: dict[str, Bound], held: Mapping[str, Address]) -> list[Problem]:
+    """Put the socket of each section into `taken`, but of those that `held` has at this address; a problem for each that cannot be had."""
+    problems = []
+    for section, address, backlog in wanted_sockets(settings):
+        if held.get(section) != address:
+            try:
+                refuse_own(address, held)
+                taken[section] = source.take(section, address, backlog)
+            except ListenError as error:
+                problems.append(settings.problem(section, str(error), "address", str(address)))
+    return problems
 
 
 def refuse_own(address: Address, held: Mapping[str, Address]) -> None:

@@ -28,7 +28,7 @@ from .process import Process
 from .reactor import install, loop_of, stop_reactor
 from .reexecution import Reexecution
 from .signals import Signals
-from .sockets import Bound, LeftSocket
+from .sockets import Bound
 from .supervisor import Supervisor
 from .supervisor_state import SupervisorState
 from .title import name_process
@@ -100,31 +100,28 @@ class NewProgram:
 
     def _begin(self) -> None:
         if self._new is None or self._problem is not None:
-            self.supervisor.log_failed_upgrade(*str(self._problem).partition("\n")[::2])
-            self._asker.answer({"status": 1, "problems": OperationFailed(self._problem).problems})
+            self._fail(self._problem)
             return
         try:
             files = {**self._state.files, **take_files(self._new)}
         except Exception as error:
             log.failure("the second half of the upgrade cannot begin")
-            self.supervisor.log_failed_upgrade(*str(error).partition("\n")[::2])
-            self._asker.answer({"status": 1, "problems": OperationFailed(error).problems})
+            self._fail(error)
             return
         plan = Plan(self._new, replace(self._heritage, text=self._state.new_settings), files)
         self.supervisor.upgrade_by(NextGeneration(self.supervisor, plan, self._asker.answer).run())
 
+    def _fail(self, reason: object) -> None:
+        self.supervisor.log_failed_upgrade(reason)
+        self._asker.answer({"status": 1, "problems": OperationFailed(reason).problems})
+
     def _take_control(self) -> Bound | None:
         left = self._state.control
-        return None if left is None else bound_again(self._state.descriptors["control"], left)
+        return None if left is None else Bound.again(self._state.descriptors["control"], left)
 
     def _end(self, reason: str) -> None:
         self.failed = True
         stop_reactor(self._reactor)
-
-
-def bound_again(descriptor: int, left: LeftSocket) -> Bound:
-    """A listening socket that the program before has bound."""
-    return Bound.again(socket.socket(fileno=descriptor), left.path, left.file)
 
 
 def make_successor_log(state: SupervisorState, settings: Settings) -> DaemonLog | None:

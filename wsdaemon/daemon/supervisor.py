@@ -39,7 +39,7 @@ from .reload_all import ReloadOfAll
 from .reloading import ReloadCommand
 from .reread import SettingsFile
 from .signals import Signals
-from .sockets import ADMIN, Bound, LeftSocket, ListenError, Sockets, wanted_sockets
+from .sockets import ADMIN, Bound, LeftSocket, Sockets, take_sockets, wanted_sockets
 from .status import describe, describe_generation
 from .supervisor_state import ControlSocket, RunningChild, SupervisorState
 
@@ -138,13 +138,7 @@ class Supervisor:
             self._take_over(self._left)
             return
         self._files = take_files(self._settings)
-        problems = []
-        for section, address, backlog in wanted_sockets(self._settings):
-            try:
-                self._sockets[section] = self._source.take(section, address, backlog)
-            except ListenError as error:
-                problems.append(self._settings.problem(section, str(error), "address", str(address)))
-        if problems:
+        if problems := take_sockets(self._settings, self._source, self._sockets, {}):
             self.close()
             raise StartError(*problems)
         tell(self._settings, read_system(self._environ), self._count)
@@ -259,8 +253,9 @@ class Supervisor:
         return [
             self._colleague(generation, keeper.child)
             for generation in (self._former, self._generation)
-            for keeper in (() if generation is None else generation.workers)
-            if generation is not None and keeper.child is not None
+            if generation is not None
+            for keeper in generation.workers
+            if keeper.child is not None
         ]
 
     def _became_ready(self, generation: Generation, child: LaunchedChild) -> None:
@@ -444,16 +439,6 @@ class Supervisor:
         """The directory that the daemon was started in."""
         return self._heritage.directory
 
-    @property
-    def settings_source(self) -> str:
-        """The path of the settings file as the operator wrote it."""
-        return self._settings.source
-
-    @property
-    def start_timeout(self) -> float:
-        """Seconds."""
-        return self._settings.daemon.start_timeout
-
     def check_upgradable(self) -> None:
         """OperationFailed if another generation is there already, or a child is not in order."""
         if self._former is not None or self._coming is not None:
@@ -506,7 +491,7 @@ class Supervisor:
         """Go on where the program before has stopped."""
         self._files, self.state = left.files, State(left.state)
         for section, one in left.sockets.items():
-            self._sockets[section] = Bound.again(socket.socket(fileno=left.descriptors[section]), one.path, one.file)
+            self._sockets[section] = Bound.again(left.descriptors[section], one)
         self._gathering.take_over(left.counts)
         generation = self._generation = self._make_generation(left.generation, left.workers, left.descriptors["heartbeats"])
         received, ended = partial(self._received, generation), partial(self._ended, generation)
@@ -533,7 +518,7 @@ class Supervisor:
         new.start()
         return new
 
-    async def until_ready(self, new: Generation) -> None:
+    async def until_ready(self) -> None:
         """Until all children of the new generation are ready. StartError if one does not start."""
         assert self._all_ready is not None
         await self._all_ready
@@ -599,11 +584,12 @@ class Supervisor:
             self._former.close()
             self._former = None
 
-    def log_failed_upgrade(self, reason: str, details: str) -> None:
-        """The one line about it."""
+    def log_failed_upgrade(self, reason: object) -> None:
+        """The one line about it. The lines after the first of the reason stand beneath."""
+        first, _, details = str(reason).partition("\n")
         log.emit(
             LogLevel.error, "the upgrade failed, and generation {generation} goes on as before: {reason}",
-            generation=self.generation.number, reason=reason, **beneath(details),
+            generation=self.generation.number, reason=first, **beneath(details),
         )  # fmt: skip
 
     async def leave(self) -> None:

@@ -13,11 +13,10 @@ program finds the file by the environment variable WSDAEMON_INHERITED. Descripto
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -25,7 +24,7 @@ from ..settings.inherited import InheritedDirectory, InheritedFile, InheritedPat
 from ..settings.ini import parse
 from ..settings.model import Settings
 from ..settings.problems import Problem
-from .inheritance import MAX_MANIFEST_BYTES, VARIABLE, InheritanceError, InheritedLog
+from .inheritance import MAX_MANIFEST_BYTES, VARIABLE, InheritanceError, InheritedLog, files_of, told_files
 from .sockets import LeftSocket
 
 PROTOCOL: Final = 1
@@ -90,15 +89,7 @@ class SupervisorState:
 
     def write(self) -> int:
         """Write it to a sealed memory file; its descriptor, which is the caller's."""
-        files = {path: [base64.b64encode(file.content).decode(), file.mode, file.signature] for path, file in self.files.items()}
-        content = {name: getattr(self, name) for name in self.__slots__ if name not in ("files", "log", "children", "sockets", "control")}
-        content |= {
-            "files": files,
-            "log": asdict(self.log),
-            "children": [asdict(child) for child in self.children],
-            "sockets": {section: asdict(left) for section, left in self.sockets.items()},
-            "control": None if self.control is None else asdict(self.control),
-        }
+        content = asdict(replace(self, files={})) | {"files": told_files(self.files)}
         return sealed_memory("wsdaemon-supervisor", json.dumps(content).encode())
 
     @classmethod
@@ -139,9 +130,7 @@ class SupervisorState:
 def _parsed(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that JSON has no form for."""
     return {
-        "files": {
-            path: InheritedFile(base64.b64decode(text), mode, tuple(signature)) for path, (text, mode, signature) in told["files"].items()
-        },
+        "files": files_of(told["files"]),
         "log": InheritedLog(**told["log"]),
         "children": [RunningChild(**child) for child in told["children"]],
         "sockets": {section: _socket(left) for section, left in told["sockets"].items()},

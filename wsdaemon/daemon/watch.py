@@ -48,10 +48,12 @@ class Watch:
 
     def closed(self, connection: Connection, counts: Counts) -> None:
         self.forget(connection, counts)
+        if self.closes is None and not self.lines:
+            return
+        record = record_of(connection, counts)
         if self.closes is not None:
-            self.closes.add(connection, counts)
+            self.closes.add(record)
         if self.lines:
-            record = record_of(connection, counts)
             connection_closed(connection_log, record, None if self._format is None else AccessLine(self._format, record))
 
     def forget(self, connection: Connection, counts: Counts) -> None:

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..core.reloading import Reloading
-from ..settings.inherited import signature_of
+from ..settings.inherited import signature_at
 from .tls import CertificateError, ClientCertificates, Pair, load_pair, server_context
 
 WARN_DAYS = 14.0
@@ -264,7 +264,7 @@ class Certificates:
         return _Entry(files, pair, context, signature)
 
     def _signature(self, files: CertificateFiles) -> Signature:
-        return tuple(_file_signature(path) for path in (files.certificate, files.key, self._client_ca) if path is not None)
+        return tuple(signature_at(path) for path in (files.certificate, files.key, self._client_ca) if path is not None)
 
     def _index(self) -> None:
         hosts: dict[str, _Entry] = {}
@@ -308,15 +308,6 @@ def _no_longer(old: Pair, fresh: Pair) -> Iterator[str]:
     if lost:
         more = f" and {len(lost) - MAX_LOGGED_NAMES} more" if len(lost) > MAX_LOGGED_NAMES else ""
         yield f"{fresh.certificate}: no longer names {', '.join(lost[:MAX_LOGGED_NAMES])}{more}"
-
-
-def _file_signature(path: Path) -> Signature:
-    """Changes when the file does, or what a symbolic link leads to, or the leave to read it."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        return ("unreadable", error.errno)
-    return signature_of(found)
 
 
 def normal_host(host: str) -> str:

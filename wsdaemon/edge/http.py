@@ -273,8 +273,6 @@ class Exchange(asyncio.Protocol):
         while self._early and self._phase is Phase.READING and not self._stuck and not self._waits_for_turn:
             data, self._early = self._early, b""
             self._take(data)
-            if self._waits_for_turn:
-                asyncio.get_running_loop().call_soon(self._more_chunks)
         if self._native is None:
             return
         if self._ended:
@@ -329,6 +327,8 @@ class Exchange(asyncio.Protocol):
         if not more:
             self._chunks, self._early = None, chunks.rest
             self._answer(head, bytes(self._body))
+        elif chunks.waiting:
+            asyncio.get_running_loop().call_soon(self._more_chunks)
 
     @property
     def _waits_for_turn(self) -> bool:
@@ -340,9 +340,7 @@ class Exchange(asyncio.Protocol):
         if self._native is not None and self._phase is Phase.READING and self._waits_for_turn:
             data, self._early = self._early, b""
             self._take(data)
-            if self._waits_for_turn:
-                asyncio.get_running_loop().call_soon(self._more_chunks)
-            else:
+            if not self._waits_for_turn:
                 self._go_on()
 
     def _head_read(self, head: Head) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +20,7 @@ _SIGNS: Final = re.compile(r'\\.|"')
 Value = Callable[[ConnectionRecord], object]
 
 _VALUES: Final[dict[str, Value]] = {
-    "time": lambda record: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-    "address": lambda record: record.address,
+    "time": lambda record: datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
     "seconds": lambda record: f"{record.seconds:.3f}",
 }
 """The fields that are not as the record has them."""

@@ -118,9 +118,15 @@ def ask(
         raise ControlError(f"{path}: {_why(error)}") from error
 
 
+def peer_of(sock: Any) -> tuple[int, int]:
+    """The process and the user at the other end of a unix socket: unix(7), SO_PEERCRED. OSError."""
+    process, user, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return process, user
+
+
 def _check_listener(sock: socket.socket, path: Path) -> None:
     """ControlError unless the process that listens there may be believed: unix(7), SO_PEERCRED."""
-    _, listener, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    _, listener = peer_of(sock)
     if not may_listen(path, listener, os.geteuid()):
         text = f"{path}: user {listener} listens there, and that is neither root, nor this user, nor the only owner of its directory"
         raise ControlError(text) from PermissionError(errno.EACCES, "a stranger listens there")

@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from ..core.connection import Connection, Counts
-from .connection_log import ConnectionRecord, record_of
+from .connection_log import ConnectionRecord
 from .workers import Workers
 
 MAX_CLOSES = 100
@@ -36,9 +35,9 @@ class LatestCloses:
         self._wall = wall
         self._kept: deque[tuple[float, ConnectionRecord]] = deque(maxlen=MAX_CLOSES)
 
-    def add(self, connection: Connection, counts: Counts) -> None:
+    def add(self, record: ConnectionRecord) -> None:
         """A connection is over."""
-        self._kept.append((self._wall(), record_of(connection, counts)))
+        self._kept.append((self._wall(), record))
 
     async def latest(self, limit: int) -> list[dict[str, Any]]:
         """As Closes.latest."""

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from wsdaemon.settings.form import ChoiceForm, Form, ListForm
+from wsdaemon.settings.network import is_section_name
 from wsdaemon.settings.problems import Refused, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, explain
 from wsdaemon.settings.values import Count, Duration, File, PathForm, PositiveCount, PositiveDuration, WholeForm
@@ -148,14 +149,9 @@ class AuthNameForm(Form[str]):
         return "names of [auth:NAME] sections"
 
     def parse(self, text: str) -> str:
-        if not is_auth_name(text):
+        if not is_section_name(text):
             raise self.refusal()
         return text
-
-
-def is_auth_name(text: str) -> bool:
-    """Whether `text` may be the NAME of [auth:NAME]."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text, re.ASCII) is not None
 
 
 Realm: TypeAlias = Annotated[str, RealmForm('up to 100 printable ASCII characters without " and \\', empty=False)]

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.apps import APP_OPTIONS
-from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, is_auth_name, kind_of
+from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, kind_of
 from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
+from wsdaemon.settings.network import is_section_name
 from wsdaemon.settings.paths import check_path, path_shape
 from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
@@ -391,10 +392,8 @@ def _name_problem(one: Section) -> str | None:
         meant = f"{near}:{one.argument or NAMED[near].partition(':')[2]}" if near in NAMED else near
         every = ", ".join(f"[{name}]" for name in (*SINGLE, *NAMED.values()))
         return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
-    if one.kind in ("listener", "tls", "token") and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", one.argument, re.ASCII) is None:
+    if one.kind in ("listener", "tls", "token", "auth") and not is_section_name(one.argument):
         return f"expected [{one.kind}:NAME], with a name of up to 64 letters, digits, _ . and -"
-    if one.kind == "auth" and not is_auth_name(one.argument):
-        return "expected [auth:NAME], with a name of up to 64 letters, digits, _ . and -"
     if one.kind == "mount":
         try:
             check_path(one.argument)

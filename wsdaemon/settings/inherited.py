@@ -33,6 +33,14 @@ def signature_of(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def signature_at(path: Path) -> tuple[object, ...]:
+    """The signature of the file at this path. It changes when the file does, or what a symbolic link leads to, or the leave to read it."""
+    try:
+        return signature_of(path.stat())
+    except OSError as error:
+        return ("unreadable", error.errno)
+
+
 def sealed_memory(name: str, content: bytes) -> int:
     """A memory file with this content, which cannot change any more; its descriptor."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -99,9 +99,14 @@ class NameForm(Form[str]):
         return self.noun
 
     def parse(self, text: str) -> str:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text, re.ASCII) is None:
+        if not is_section_name(text):
             raise Refused(f"expected {self.noun}")
         return text
+
+
+def is_section_name(text: str) -> bool:
+    """Whether `text` may be the NAME of a section such as [tls:NAME]."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text, re.ASCII) is not None
 
 
 NetworkList: TypeAlias = Annotated[tuple[str, ...], ListForm(NetworkForm())]

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-from ...settings.inherited import signature_of
+from ...settings.inherited import signature_at, signature_of
 from ...settings.text import byte_order_mark
 
 T = TypeVar("T")
@@ -104,10 +104,7 @@ class WatchedFile(Generic[T]):
         return self._problem
 
     def _look(self, now: float, force: bool) -> None:
-        try:
-            found: Signature = signature_of(self._path.stat())
-        except OSError as error:
-            found = ("unreadable", error.errno)
+        found = signature_at(self._path)
         if found == self._in_use:
             if self._problem is not None:  # the file that is in use was put back
                 self._succeeded()

@@ -16,10 +16,10 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-export async function ask(method, path, query = {}, body, type = "text/plain; charset=utf-8") {
+export async function ask(method, path, query = {}, body) {
   const fields = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined && value !== ""));
   const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
-  if (body !== undefined) headers["Content-Type"] = type;
+  if (body !== undefined) headers["Content-Type"] = "text/plain; charset=utf-8";
   let response;
   try {
     response = await fetch(path + (fields.size ? `?${fields}` : ""), { method, headers, body, cache: "no-store" });
@@ -35,6 +35,9 @@ export async function ask(method, path, query = {}, body, type = "text/plain; ch
   if (!response.ok) throw new Problem(response.status, content.code ?? "", content.detail ?? response.statusText);
   return content;
 }
+
+/** The URL of a WebSocket of the server that this page came from. */
+export const here = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 
 export const part = (name) => encodeURIComponent(name);
 

@@ -41,11 +41,13 @@ export function amount(count) {
 }
 
 export function milliseconds(seconds) {
-  return seconds === null ? "none yet" : seconds >= 1 ? `${seconds.toFixed(1)} s` : `${(seconds * 1000).toFixed(1)} ms`;
+  return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${(seconds * 1000).toFixed(1)} ms`;
 }
 
+export const timeOf = (date) => date.toLocaleTimeString([], { hour12: false });
+
 export function clock(date = new Date()) {
-  return date.toLocaleTimeString([], { hour12: false }) + "." + String(date.getMilliseconds()).padStart(3, "0");
+  return timeOf(date) + "." + String(date.getMilliseconds()).padStart(3, "0");
 }
 
 export function since(seconds) {

@@ -1,8 +1,8 @@
 // The live figures: a WebSocket of the daemon itself, charts, and tables that are asked for beside it.
 
-import { ask, every, token } from "./api.js";
+import { ask, every, here, token } from "./api.js";
 import { Chart } from "./charts.js";
-import { $, amount, bytes, fill, milliseconds, since } from "./dom.js";
+import { $, amount, bytes, fill, milliseconds, since, timeOf } from "./dom.js";
 
 const LONGEST_WAIT = 15000;
 
@@ -43,7 +43,7 @@ export class Live {
 
   start() {
     this.stop();
-    const socket = (this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/console/live`));
+    const socket = (this.socket = new WebSocket(here("/console/live")));
     socket.onopen = () => socket.send(JSON.stringify({ token: token.get() }));
     socket.onmessage = (event) => {
       this.wait = 500;
@@ -106,7 +106,7 @@ export class Live {
 
   async tables() {
     const { closes } = await ask("GET", "/api/closes", { limit: 50 });
-    const when = (one) => new Date(one.closed_at * 1000).toLocaleTimeString([], { hour12: false });
+    const when = (one) => timeOf(new Date(one.closed_at * 1000));
     fill($("closes"), [
       ["Time", when], ["Code", (one) => one.code, true], ["By", (one) => one.closed_by], ["Reason", (one) => one.reason],
       ["Path", (one) => one.path ?? one.mount], ["Client", (one) => one.user ?? one.peer], ["Open for", (one) => since(one.seconds), true],

@@ -1,6 +1,6 @@
 // The console: its tabs, its token and its theme.
 
-import { token } from "./api.js";
+import { here, token } from "./api.js";
 import { Connections } from "./connections.js";
 import { $, tell } from "./dom.js";
 import { Live, status } from "./live.js";
@@ -118,6 +118,6 @@ if (whole) {
   begin();
 } else {
   for (const hidden of document.querySelectorAll("[data-whole]")) hidden.hidden = true;
-  parts.try.offer([`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/echo`]);
+  parts.try.offer([here("/echo")]);
   select(tabs[0]);
 }

@@ -1,7 +1,7 @@
 // Rooms: one is watched by its history, which needs no more than the token, and is published into.
 
 import { ask, every, part } from "./api.js";
-import { $, addEntry, element } from "./dom.js";
+import { $, addEntry, element, timeOf } from "./dom.js";
 import { roomMounts } from "./live.js";
 
 const MOST_ENTRIES = 300;
@@ -71,7 +71,7 @@ export class Rooms {
 }
 
 function entry(message) {
-  const when = new Date(message.time * 1000).toLocaleTimeString([], { hour12: false });
+  const when = timeOf(new Date(message.time * 1000));
   const head = `${message.offset}  ${when}  ${message.publisher ?? "from outside"}${message.encoding ? "  binary, base64" : ""}`;
   return element("li", {}, element("span", { class: "head" }, head), message.data.slice(0, 4000));
 }
