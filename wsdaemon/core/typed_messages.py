@@ -11,6 +11,8 @@ from .json_text import read_sendable_json
 MAX_PARTS = 100_000
 """Commas and opening brackets of one message: they bound the time that reading it takes."""
 
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 
 class BadMessage(ValueError):
     """A message of the client is not the JSON that the app expects. If the app does not catch it, the connection closes with 1007."""
@@ -25,8 +27,6 @@ def to_json(value: object) -> str:
         return str(importlib.import_module("msgspec").json.encode(value).decode())
     return _TO_JSON(value)
 
-
-_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def from_json(message: str | bytes, kind: Any = None) -> Any:
