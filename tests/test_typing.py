@@ -27,6 +27,8 @@ async def chat(connection: CoroutineConnection) -> None:
     try:
         async for message in connection:
             await connection.send(message.upper())
+            connection.broadcast(message, where="/chat")
+            connection.broadcast(message, where=lambda other: other is not connection)
             connection.state["last"] = message
     except ConnectionClosed as closed:
         print(closed.code, closed.reason)
@@ -388,7 +390,9 @@ def test_a_project_and_its_mistakes(tmp_path: Path) -> None:
     numbered = {f"mistake{number}.py": expected for number, (_, expected) in enumerate(MISTAKES.values())}
     for name, (text, _) in zip(numbered, MISTAKES.values(), strict=True):
         (tmp_path / name).write_text(text)
-    status, output = check(tmp_path, *PROJECT, *numbered)
+    examples = sorted(map(str, (ROOT / "examples").glob("*.py")))
+    assert examples
+    status, output = check(tmp_path, *PROJECT, *numbered, *examples)
     assert status == 1, output
     found = {name: [line for line in output.splitlines() if line.startswith(f"{name}:") and " error: " in line] for name in numbered}
     for name, expected in numbered.items():
@@ -398,7 +402,7 @@ def test_a_project_and_its_mistakes(tmp_path: Path) -> None:
     assert others == []
 
 
-def test_the_examples_pass(tmp_path: Path) -> None:
+def test_the_examples_of_the_package_pass(tmp_path: Path) -> None:
     status, output = check(tmp_path, "-p", "wsdaemon.examples")
     assert status == 0, output
 
