@@ -429,7 +429,7 @@ def test_other_names_are_not_there() -> None:
 
 
 REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
-SENDING = {"prepare", "send", "send_json", "send_payload", "send_prepared", "writable"}
+SENDING = {"broadcast", "prepare", "send", "send_json", "send_payload", "send_prepared", "writable"}
 LIFE = {
     "abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "loop", "opened_at", "state", "unsent",
     "wait_closed",
@@ -444,7 +444,9 @@ def test_users_see_nothing_of_a_connections_inside() -> None:
 
     assert public(wsdaemon.Connection) == REQUEST | SENDING | LIFE
     assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive", "receive_json"}
-    assert public(wsdaemon.BlockingConnection) == REQUEST | (LIFE - {"unsent"}) | {"receive", "receive_json", "send", "send_json"}
+    assert public(wsdaemon.BlockingConnection) == REQUEST | (LIFE - {"unsent"}) | {
+        "broadcast", "receive", "receive_json", "send", "send_json",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", keys_of(MountSettings))
