@@ -147,8 +147,8 @@ class MountOrder:
             rooms.remember(room, message, key, self._clock())
         epoch = room.epoch.encode()
         if targets:
-            length = len(body) + MESSAGE_OVER_PUBLISH
-            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, payload_at - PUBLISH_HEAD_BYTES, offset, stamp, epoch) + body[PUBLISH_HEAD_BYTES:]
+            length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
+            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, source_length, offset, stamp, epoch) + body[PUBLISH_HEAD_BYTES:]
             for target in targets:
                 target.add(frame)
         answer = PUBLISHED_FRAME.pack(PUBLISHED_BYTES, ANSWER, request, offset, epoch, False, present)
