@@ -112,10 +112,6 @@ LONG_LINES: set[str] = set()
 TWINS = {"Partial", "Prepared", "Wire", "Writer"}
 """Class names that stand twice, once as the Protocol by which another room sees the class. The frame reader has a class in C, too."""
 
-DOUBLES = {"Refused", "Step", "Watcher"}
-"""Class names that still stand twice. The list may only shrink."""
-
-
 def names() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     found = {}
@@ -188,8 +184,7 @@ def classes_by_name() -> dict[str, dict[str, ast.ClassDef]]:
 
 def test_each_class_name_stands_once() -> None:
     found = {name: sorted(where) for name, where in classes_by_name().items() if len(where) > 1 and name not in TWINS}
-    assert not (new := {name: where for name, where in found.items() if name not in DOUBLES}), f"names that stand twice: {new}"
-    assert not (gone := DOUBLES - set(found)), f"names that stand once now, take them off the list: {sorted(gone)}"
+    assert not found, f"names that stand twice: {found}"
 
 
 def test_twins_are_a_class_and_its_protocol() -> None:

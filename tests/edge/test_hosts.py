@@ -19,7 +19,7 @@ from wsdaemon.edge.origins import Origins
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.network import ReachedHostForm
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import BadValue, SettingsError
 
 
 def hosts(*listed: str) -> Hosts:
@@ -127,7 +127,7 @@ def test_a_host(text: str, value: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(Refused, match=r"www\.example\.com or \*\.example\.com, and IP addresses"):
+    with pytest.raises(BadValue, match=r"www\.example\.com or \*\.example\.com, and IP addresses"):
         ReachedHostForm().parse(text)
 
 

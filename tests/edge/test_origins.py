@@ -12,7 +12,7 @@ from wsdaemon.edge.origins import ConsoleAddress, Origins, is_console
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.form import ListForm
 from wsdaemon.settings.origins import OriginForm, parse_pattern
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import BadValue, SettingsError
 
 SAME = Origins.parse(["same-origin"])
 HOST = "ws.example.com"
@@ -185,7 +185,7 @@ def test_patterns(pattern: str, origin: str, secure: bool, fits: bool) -> None:
     ],
 )
 def test_what_is_no_pattern(text: str, hint: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(BadValue) as caught:
         parse_pattern(text)
     assert hint in str(caught.value)
 
@@ -238,7 +238,7 @@ def test_a_pattern_reads_as_it_is_written_or_not_at_all(text: str) -> None:
     form = ListForm(OriginForm())
     try:
         values = form.convert(text)
-    except Refused:
+    except BadValue:
         return
     assert form.convert(form.show(values)) == values
     Origins.parse(values)

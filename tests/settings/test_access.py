@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsdaemon.settings.access import FIELDS, MAX_CHARACTERS, MAX_FIELDS, AccessFormatForm, split_format
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 FORM = AccessFormatForm()
 
@@ -46,11 +46,11 @@ def test_the_parts() -> None:
     ],
 )
 def test_problems(text: str, words: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(BadValue) as caught:
         FORM.parse(text)
     assert words in str(caught.value)
 
 
 def test_a_value_of_python_is_text() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(BadValue):
         FORM.accept(5)

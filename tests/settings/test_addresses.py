@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from wsdaemon.settings.addresses import parse_address
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.values import Address, AddressText, SystemdAddress, TcpAddress, UnixAddress, get_form
 
 HERE = Path("/srv/ws")
 
 
 def refused(form: Form[Any], value: object) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(BadValue) as caught:
         form.locate(form.convert(value), HERE)
     return str(caught.value)
 
@@ -144,7 +144,7 @@ def test_every_address_reads_back(address: Address) -> None:
 def test_any_text_is_an_address_or_is_refused(text: str) -> None:
     try:
         address = parse_address(text)
-    except Refused:
+    except BadValue:
         return
     assert parse_address(str(address)) == address
 

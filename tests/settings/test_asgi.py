@@ -8,7 +8,7 @@ import pytest
 
 from wsdaemon.settings.asgi import ApplicationForm, AsgiOptions
 from wsdaemon.settings.build import build, section
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import BadValue, SettingsError
 
 FORM = ApplicationForm()
 LISTENER = section("listener:web", address="tcp:0")
@@ -25,7 +25,7 @@ def test_references(text: str, value: str) -> None:
 
 @pytest.mark.parametrize("text", ["module", "module.app", "m:make(1)", "m:()", "m:make()()", "m:class"])
 def test_texts_that_are_none(text: str) -> None:
-    with pytest.raises(Refused, match=r"module:app, or module:make_app\(\)"):
+    with pytest.raises(BadValue, match=r"module:app, or module:make_app\(\)"):
         FORM.parse(text)
 
 
@@ -34,7 +34,7 @@ def test_in_python_it_may_be_the_application_itself() -> None:
 
     settings = build([LISTENER, section("mount:/a", app="asgi", application=app)], "test")
     assert settings.mounts[0].options == AsgiOptions(application=app)
-    with pytest.raises(Refused):
+    with pytest.raises(BadValue):
         FORM.accept(5)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from wsdaemon.settings.broker import BrokerKind, RedisLayout, RedisUrl, RedisUrlForm
 from wsdaemon.settings.ini import load
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import BadValue, SettingsError
 from wsdaemon.settings.reference import effective
 
 GOOD = [
@@ -42,13 +42,13 @@ def test_a_url(text: str, expected: RedisUrl) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_url(text: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(BadValue):
         RedisUrlForm().parse(text)
 
 
 @pytest.mark.parametrize("text", ["redis://:secret@host", "redis://ada:secret@host", "unix://a:secret@/run/x"])
 def test_a_url_has_no_password(text: str) -> None:
-    with pytest.raises(Refused, match="password_file") as caught:
+    with pytest.raises(BadValue, match="password_file") as caught:
         RedisUrlForm().parse(text)
     assert "secret" not in str(caught.value)
 

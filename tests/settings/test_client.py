@@ -6,7 +6,7 @@ import pytest
 
 from wsdaemon.settings.client import ClientSettings, ReconnectForm, client_settings
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.settings.problems import Refused, SettingsError
+from wsdaemon.settings.problems import BadValue, SettingsError
 from wsdaemon.settings.schema import keys_of
 
 
@@ -23,7 +23,7 @@ def test_ranges_of_delays(value: object, expected: object) -> None:
 
 @pytest.mark.parametrize("value", ["", "1s", "60s-1s", "0-60s", "1-60", "a-b", 5, (1,), (1, 2, 3), "1s-60s-90s"], ids=repr)
 def test_values_that_are_no_range(value: object) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(BadValue):
         ReconnectForm().convert(value)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from wsdaemon.settings.addresses import UnixAddress
 from wsdaemon.settings.control import AUTO, NONE, ControlForm
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 FORM = ControlForm()
 
@@ -32,7 +32,7 @@ def test_words_and_paths(text: str, value: object) -> None:
     ],
 )
 def test_anything_else_is_refused(text: str, expected: str) -> None:
-    with pytest.raises(Refused, match=expected):
+    with pytest.raises(BadValue, match=expected):
         FORM.parse(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsdaemon.settings.network import HostForm, NetworkForm
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ def test_networks(text: str, value: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.1-10.0.0.9", "*", "fe80::1%eth0/64"])
 def test_what_is_no_network(text: str) -> None:
-    with pytest.raises(Refused, match=r"10\.0\.0\.0/8"):
+    with pytest.raises(BadValue, match=r"10\.0\.0\.0/8"):
         NetworkForm().parse(text)
 
 
 def test_a_network_with_bits_behind_its_prefix() -> None:
-    with pytest.raises(Refused, match=r"did you mean 10\.1\.0\.0/16"):
+    with pytest.raises(BadValue, match=r"did you mean 10\.1\.0\.0/16"):
         NetworkForm().parse("10.1.2.3/16")
 
 
@@ -48,7 +48,7 @@ def test_hosts(text: str, value: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "*", "a.*.example", "https://example.com", "example.com:443", "::1", "-a.example", "a b", "a" * 64])
 def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(Refused, match=r"www\.example\.com"):
+    with pytest.raises(BadValue, match=r"www\.example\.com"):
         HostForm().parse(text)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.forms import refused
 from wsdaemon.settings.origins import OriginForm, OriginPattern, parse_host, parse_pattern, parse_port
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 FORM = OriginForm()
 
@@ -53,7 +53,7 @@ def test_patterns(text: str, pattern: OriginPattern) -> None:
     ],
 )
 def test_what_is_no_origin(text: str, message: str) -> None:
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(BadValue, match=message):
         parse_pattern(text)
 
 
@@ -81,6 +81,6 @@ def test_ports() -> None:
 def test_any_text_is_refused_or_reads_back(text: str) -> None:
     try:
         pattern = parse_pattern(text)
-    except Refused:
+    except BadValue:
         return
     assert parse_pattern(str(pattern)) == pattern

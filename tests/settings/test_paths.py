@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsdaemon.settings.paths import check_path, parameters, path_shape
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 GOOD = [
     "/", "/chat", "/chat/", "/rooms/{name}", "/a/{x}/b/{y}", "/50%off", "/ünï", "/a b", "/a[1]", "/{_x1}", "/{all...}", "/a/{x}/{rest...}",
@@ -50,7 +50,7 @@ def test_path_patterns(path: str) -> None:
     ],
 )
 def test_no_path_pattern(path: str, part: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(BadValue) as caught:
         check_path(path)
     assert part in str(caught.value)
 

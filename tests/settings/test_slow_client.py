@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsdaemon.settings.form import EnumForm
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.settings.values import get_form
 
@@ -24,5 +24,5 @@ def test_its_form() -> None:
     assert isinstance(form, EnumForm)
     assert form.convert("Latest") is form.convert(SlowClient.LATEST) is SlowClient.LATEST
     assert form.show(SlowClient.WAIT) == "wait"
-    with pytest.raises(Refused, match="expected close, drop_oldest, latest or wait; did you mean wait"):
+    with pytest.raises(BadValue, match="expected close, drop_oldest, latest or wait; did you mean wait"):
         form.convert("wiat")

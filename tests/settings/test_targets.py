@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.forms import refused
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.targets import AllowedForm, ServerNameForm, StreamTarget, StreamTargetForm, parse_stream, parse_tokens
 
 
@@ -45,7 +45,7 @@ def test_placeholders() -> None:
     fixed = parse_stream("unix:/run/x")
     assert fixed.filled({}) is fixed
     for host, port in (("a b", "1"), ("a", "x"), ("", "1"), ("{host}", "1x"), ("a/../b", "1"), ("a:b", "1"), ("x\n", "1"), ("x", "٣")):
-        with pytest.raises(Refused):
+        with pytest.raises(BadValue):
             target.filled({"host": host, "port": port})
 
 
@@ -91,7 +91,7 @@ def test_files_of_tokens() -> None:
         "one": "tcp:10.0.0.1:5901", "two": "tls:h:1", "three": "tcp:[::1]:5", "four": "unix:/run/x", "five": "unix:/run/y",
     }  # fmt: skip
     for line in ("x", "x:", ": h:1", "secret: h", "secret: h:x", "secret: tcp:{x}:1"):
-        with pytest.raises(Refused, match="line 2") as caught:
+        with pytest.raises(BadValue, match="line 2") as caught:
             parse_tokens(f"a: h:1\n{line}\n")
         assert "secret" not in str(caught.value)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.forms import HERE, refused
 from wsdaemon.core.closing import may_be_sent
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.values import (
     AddressText,
     App,
@@ -165,7 +165,7 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("lines", b"a\nb\n"), ("binary", b"\xff"), ("large", b"a" * 70_000)):
         (tmp_path / name).write_bytes(content)
     for given_text in ("empty", "lines", "binary", "large", "missing", ".", "x" * 300):
-        with pytest.raises(Refused, match="holds the secret") as caught:
+        with pytest.raises(BadValue, match="holds the secret") as caught:
             form.locate(form.convert(given_text), tmp_path)
         assert str(tmp_path) not in str(caught.value)
 

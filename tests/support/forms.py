@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 HERE = Path("/srv/ws")
 """The directory of the INI file."""
@@ -16,6 +16,6 @@ HERE = Path("/srv/ws")
 
 def refused(form: Form[Any], value: object) -> str:
     """The message with which the form refuses `value`; the test fails if it does not."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(BadValue) as caught:
         form.locate(form.convert(value), HERE)
     return str(caught.value)

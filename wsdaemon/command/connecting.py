@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..settings.form import DurationForm
-from ..settings.problems import Refused
+from ..settings.problems import BadValue
 from .client_options import client_options, make_client
 from .conversation import Conversation
 from .exits import CommandFailed, Exit
@@ -21,7 +21,7 @@ def seconds(text: str, option: str) -> float:
     """A duration of the command line, such as 10s. CommandFailed."""
     try:
         return DurationForm().convert(text)
-    except Refused as error:
+    except BadValue as error:
         raise CommandFailed(f"{option}: {error}", Exit.USAGE) from None
 
 

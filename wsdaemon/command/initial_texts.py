@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..settings.addresses import TcpAddress, UnixAddress, parse_address
-from ..settings.problems import Refused
+from ..settings.problems import BadValue
 from ..settings.reference import reference_path
 from .exits import CommandFailed, Exit
 
@@ -138,7 +138,7 @@ def _socket(address: str, folder: Path) -> str:
     """The unit that has systemd open an address; systemd.socket(5). `folder` is that of the settings. CommandFailed if it cannot."""
     try:
         found = parse_address(address)
-    except Refused as error:
+    except BadValue as error:
         raise CommandFailed(f"--address: {error}", Exit.USAGE) from None
     text = (units_folder() / "wsdaemon.socket").read_text()
     match found:

@@ -13,7 +13,7 @@ from ..core.registry import Connections
 from ..ops.systemd import Notifier
 from ..settings.form import DurationForm
 from ..settings.model import Settings
-from ..settings.problems import Refused
+from ..settings.problems import BadValue
 from .control import OperationFailed, Operations, Say
 from .parts import State
 
@@ -136,7 +136,7 @@ def add_drain(operations: Operations, drained: Callable[[], Drainable]) -> None:
         over = arguments.get("over")
         try:
             seconds = None if over is None else DurationForm().convert(over)
-        except Refused as refused:
+        except BadValue as refused:
             raise OperationFailed(f"over = {over}: {refused}") from refused
         return {"connections": drained().drain(seconds)}
 

@@ -94,7 +94,7 @@ class Origins:
 
     @classmethod
     def parse(cls, values: Iterable[str]) -> Origins:
-        """From the members of a mount's `origins`. Raises Refused, a ValueError, for one that is none."""
+        """From the members of a mount's `origins`. Raises BadValue, a ValueError, for one that is none."""
         words, patterns = set(), []
         for value in values:
             if value.lower() in WORDS:

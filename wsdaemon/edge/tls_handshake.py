@@ -10,7 +10,7 @@ from .tls_hello import UNRECOGNIZED_NAME, HelloReader
 from .tls_records import CHANGE_CIPHER_SPEC
 
 
-class Step(enum.Enum):
+class HandshakeStep(enum.Enum):
     """The effect of a record on a handshake."""
 
     MORE = "more"
@@ -36,21 +36,21 @@ class TlsHandshake:
         self.alert = b""
         """After a failure that OpenSSL knows nothing of: a record for the client that says so."""
 
-    def take(self, record: bytes) -> Step:
+    def take(self, record: bytes) -> HandshakeStep:
         """Take one whole record. If the bytes are no record, OpenSSL finds the fault."""
         if not self._hello.acceptable(record):
             self.word, self.detail, self.alert = tls_failure.SERVER_NAME, "the server name is not ASCII", UNRECOGNIZED_NAME
-            return Step.FAILED
+            return HandshakeStep.FAILED
         self._incoming.write(record)
         if record[0] == CHANGE_CIPHER_SPEC:
-            return Step.MORE
+            return HandshakeStep.MORE
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            return Step.MORE
+            return HandshakeStep.MORE
         except ssl.SSLZeroReturnError:
-            return Step.LEFT
+            return HandshakeStep.LEFT
         except ssl.SSLError as error:
             self.word, self.detail = tls_failure.handshake_failure(error), tls_failure.detail(error)
-            return Step.FAILED
-        return Step.DONE
+            return HandshakeStep.FAILED
+        return HandshakeStep.DONE

@@ -29,7 +29,7 @@ from typing import Any
 
 from ..core.slices import SLICE_SECONDS
 from . import tls_failure
-from .tls_handshake import Step, TlsHandshake
+from .tls_handshake import HandshakeStep, TlsHandshake
 from .tls_reader import GIVEN, TlsReader
 from .tls_records import HEADER, TINY_COST, RecordAllowance
 from .tls_state import (
@@ -222,13 +222,13 @@ class TlsLayer(asyncio.Protocol):
         step = handshake.take(record)
         turns.spend(turns.now() - began)
         self._writer.flush()
-        if step is Step.DONE:
+        if step is HandshakeStep.DONE:
             self._handshake = self._allowance = None
             self.state, self._writer.open = OPEN, True
             self._upper.connection_made(self)
-        elif step is Step.LEFT:
+        elif step is HandshakeStep.LEFT:
             self.close()
-        elif step is Step.FAILED:
+        elif step is HandshakeStep.FAILED:
             if handshake.alert:
                 self._writer.send(handshake.alert)
             self._fail(handshake.word, handshake.detail)

@@ -36,7 +36,7 @@ class Vitals:
 
     def __init__(self) -> None:
         self._samples: deque[dict[str, float]] = deque(maxlen=KEPT)
-        self._watching: dict[Watcher, None] = {}
+        self._watching: dict[Viewer, None] = {}
         self._measuring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -50,15 +50,15 @@ class Vitals:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._measuring
 
-    def open(self, connection: Connection, handshake: Any) -> Watcher:
+    def open(self, connection: Connection, handshake: Any) -> Viewer:
         """Add a client and send it the kept samples."""
-        watcher = Watcher(self, connection)
-        self._watching[watcher] = None
+        viewer = Viewer(self, connection)
+        self._watching[viewer] = None
         connection.send(json.dumps(list(self._samples)))
-        return watcher
+        return viewer
 
-    def leave(self, watcher: Watcher) -> None:
-        self._watching.pop(watcher, None)
+    def leave(self, viewer: Viewer) -> None:
+        self._watching.pop(viewer, None)
 
     async def _measure(self) -> None:
         clock, used = time.monotonic(), time.process_time()
@@ -75,11 +75,11 @@ class Vitals:
             clock, used = now, using
             self._samples.append(sample)
             message = json.dumps([sample])
-            for watcher in list(self._watching):
-                watcher.send(message)
+            for viewer in list(self._watching):
+                viewer.send(message)
 
 
-class Watcher:
+class Viewer:
     """One client."""
 
     def __init__(self, vitals: Vitals, connection: Connection) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
 from wsdaemon.settings.form import Form, has_control_characters
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 
 FIELDS: Final = (
     "time", "id", "peer", "address", "user", "listener", "mount", "path", "room", "user_agent", "traceparent", "seconds", "messages_in",
@@ -31,20 +31,20 @@ class FormatPart:
 
 
 def split_format(text: str) -> list[FormatPart]:
-    """The parts of a format, with `{{` and `}}` as braces. Refused if a field is unknown, or is more than a name."""
+    """The parts of a format, with `{{` and `}}` as braces. BadValue if a field is unknown, or is more than a name."""
     parts = []
     try:
         for literal, field, specification, conversion in string.Formatter().parse(text):
             if field is not None and field not in FIELDS:
                 hint = did_you_mean(field, FIELDS, "{{{}}}")
-                raise Refused(f"there is no field {{{field}}}; the fields are {', '.join(FIELDS)}{hint}")
+                raise BadValue(f"there is no field {{{field}}}; the fields are {', '.join(FIELDS)}{hint}")
             if specification or conversion:
-                raise Refused(f"expected {{{field}}} alone: a field has no format of its own")
+                raise BadValue(f"expected {{{field}}} alone: a field has no format of its own")
             parts.append(FormatPart(literal, field))
     except ValueError as error:
-        if isinstance(error, Refused):
+        if isinstance(error, BadValue):
             raise
-        raise Refused(f"expected text with fields such as {{path}}, and {{{{ and }}}} for braces; {error}") from None
+        raise BadValue(f"expected text with fields such as {{path}}, and {{{{ and }}}} for braces; {error}") from None
     return parts
 
 

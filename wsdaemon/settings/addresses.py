@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from wsdaemon.settings.form import Form, refuse_untidy
-from wsdaemon.settings.problems import Refused, closest
+from wsdaemon.settings.problems import BadValue, closest
 
 LONGEST_UNIX_PATH = 107
 """Bytes in `sockaddr_un.sun_path` on Linux, without the closing NUL."""
@@ -84,7 +84,7 @@ Address: TypeAlias = TcpAddress | UnixAddress | SystemdAddress
 
 
 def parse_address(text: str) -> Address:
-    """Parse an address. Raises Refused with the form of its kind."""
+    """Parse an address. Raises BadValue with the form of its kind."""
     kind, plain, options = _fields(text)
     if kind == "tcp":
         return _tcp(plain, options)
@@ -93,12 +93,13 @@ def parse_address(text: str) -> Address:
     if kind == "systemd":
         return _systemd(plain, options)
     if kind in ("ssl", "tls"):
-        raise Refused(f"expected {KINDS['tcp']}; for TLS, give the listener tls_certificate and tls_key")
+        raise BadValue(f"expected {KINDS['tcp']}; for TLS, give the listener tls_certificate and tls_key")
     if kind.isascii() and kind.isdigit() and not plain and not options:
-        raise Refused(f"expected {KINDS['tcp']}; did you mean tcp:{kind}?")
+        raise BadValue(f"expected {KINDS['tcp']}; did you mean tcp:{kind}?")
     near = closest(kind, KINDS)
     hint = f"; did you mean {near}:...?" if near else ""
-    raise Refused(f"expected an address such as tcp:8080:interface=127.0.0.1, unix:/run/wsdaemon/ws.sock:mode=660 or systemd:name=ws{hint}")
+    forms = "tcp:8080:interface=127.0.0.1, unix:/run/wsdaemon/ws.sock:mode=660 or systemd:name=ws"
+    raise BadValue(f"expected an address such as {forms}{hint}")
 
 
 def _fields(text: str) -> tuple[str, list[str], dict[str, str]]:
@@ -125,11 +126,11 @@ def _fields(text: str) -> tuple[str, list[str], dict[str, str]]:
             value += character
             bracket = False
     if name is not None or value:
-        raise Refused("expected an address without an open [ and without a backslash at its end")
+        raise BadValue("expected an address without an open [ and without a backslash at its end")
     options: dict[str, str] = {}
     for key, given in fields[1:]:
         if key is not None and key in options:
-            raise Refused(f"expected {key} only once in the address")
+            raise BadValue(f"expected {key} only once in the address")
         if key is not None:
             options[key] = given
     return fields[0][1], [given for key, given in fields[1:] if key is None], options
@@ -137,7 +138,7 @@ def _fields(text: str) -> tuple[str, list[str], dict[str, str]]:
 
 def _refuse_unless(fact: object, kind: str, reason: str) -> None:
     if not fact:
-        raise Refused(f"expected {KINDS[kind]}; {reason}")
+        raise BadValue(f"expected {KINDS[kind]}; {reason}")
 
 
 def _check_options(kind: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:

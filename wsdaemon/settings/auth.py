@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from wsdaemon.settings.form import ChoiceForm, Form, ListForm
 from wsdaemon.settings.network import is_section_name
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, explain
 from wsdaemon.settings.values import Count, Duration, File, PathForm, PositiveCount, PositiveDuration, WholeForm
 
@@ -362,8 +362,8 @@ KIND_KEY = Key(
 
 
 def kind_of(value: object) -> type[AuthSettings]:
-    """The dataclass of a section's `kind`. Raises Refused."""
+    """The dataclass of a section's `kind`. Raises BadValue."""
     found: str = KIND_KEY.form.convert(value)
     if found not in AUTH_KINDS:
-        raise Refused(f"expected {KIND_KEY.form.expected}")
+        raise BadValue(f"expected {KIND_KEY.form.expected}")
     return AUTH_KINDS[found]

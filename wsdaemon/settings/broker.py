@@ -10,7 +10,7 @@ from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import File, PositiveDuration, SecretFile
 
@@ -92,7 +92,7 @@ class RedisUrlForm(Form[RedisUrl]):
             raise self.refusal()
         user, at, place = rest.rpartition("@")
         if ":" in user:
-            raise Refused("expected a URL without a password; put it into a file, and name that in password_file")
+            raise BadValue("expected a URL without a password; put it into a file, and name that in password_file")
         if at and not user:
             raise self.refusal()
         if base == "unix" and not plus:
@@ -106,7 +106,7 @@ class RedisUrlForm(Form[RedisUrl]):
         if len(parts) > 1 or (parts and (which is RedisLayout.CLUSTER or re.fullmatch(r"[0-9]{1,4}", parts[0], re.ASCII) is None)):
             raise self.refusal("; a cluster has no databases" if which is RedisLayout.CLUSTER else "")
         if which is RedisLayout.SENTINEL and not re.fullmatch(r"[A-Za-z0-9._-]+", master, re.ASCII):
-            raise Refused("expected redis+sentinel://a,b,c/NAME, with the name that the Sentinels have for the primary")
+            raise BadValue("expected redis+sentinel://a,b,c/NAME, with the name that the Sentinels have for the primary")
         servers = tuple([self._server(each, SENTINEL_PORT if which is RedisLayout.SENTINEL else REDIS_PORT) for each in hosts.split(",")])
         if which is RedisLayout.ALONE and len(servers) > 1:
             raise self.refusal()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, kind_of
 from wsdaemon.settings.broker import BrokerSettings
+from wsdaemon.settings.hints import NAMED, SINGLE, app_hint, comment_hint, first_on, home_of, name_problem, shown
 from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
-from wsdaemon.settings.network import is_section_name
-from wsdaemon.settings.paths import check_path, path_shape
-from wsdaemon.settings.problems import Problem, Refused, SettingsError, closest, did_you_mean
+from wsdaemon.settings.paths import path_shape
+from wsdaemon.settings.problems import BadValue, Problem, SettingsError, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
 from wsdaemon.settings.values import TcpAddress, is_reference
 from wsdaemon.settings.warnings import warnings_of
@@ -25,12 +24,6 @@ S = TypeVar("S", bound=SectionSettings)
 Apps = Mapping[str, type[SectionSettings]]
 Unknown = Mapping[str, str]
 """Messages for keys that are known elsewhere, by key."""
-
-COMMENT_HINT = "; a comment needs a line of its own"
-
-SINGLE = ("daemon", "logging", "admin", "broker", "defaults")
-NAMED = {"listener": "listener:NAME", "mount": "mount:PATH", "auth": "auth:NAME", "tls": "tls:NAME", "token": "token:NAME"}
-
 
 UNREADABLE = object()
 """The value of an entry in a line that is reported already: its key is not missing, but there is nothing to convert."""
@@ -163,12 +156,12 @@ class _Check:
         good: list[Section] = []
         first: dict[str, Section] = {}
         for one in sections:
-            message = _name_problem(one)
+            message = name_problem(one.name)
             if message is not None:
                 self.report(one, message)
                 continue
             if one.name in first:
-                self.report(one, f"section given twice{_first(first[one.name].line)}")
+                self.report(one, f"section given twice{first_on(first[one.name].line)}")
             first.setdefault(one.name, one)
             good.append(one)
         return good
@@ -179,8 +172,8 @@ class _Check:
             return MISSING
         try:
             return key.form.locate(key.form.convert(entry.value), self.directory)
-        except Refused as error:
-            self.report(where, f"{error}{_comment_hint(entry.value, key)}", entry, value=_shown(entry, key))
+        except BadValue as error:
+            self.report(where, f"{error}{comment_hint(entry.value, key)}", entry, value=shown(entry.value, key))
             return MISSING
 
     def entries(self, where: Section, known: Mapping[str, object], elsewhere: Unknown) -> list[Entry]:
@@ -190,13 +183,13 @@ class _Check:
             if entry.value is UNREADABLE and (entry.key in good or entry.key not in known):
                 continue
             if entry.key in good:
-                self.report(where, f"key given twice{_first(good[entry.key].line)}", entry)
+                self.report(where, f"key given twice{first_on(good[entry.key].line)}", entry)
             elif entry.key in known:
                 good[entry.key] = entry
             elif entry.key in elsewhere:
                 self.report(where, elsewhere[entry.key], entry)
             else:
-                hint = _home(entry.key, self.app_keys) or did_you_mean(entry.key, known) or f"; the keys here are {', '.join(known)}"
+                hint = home_of(entry.key, self.app_keys) or did_you_mean(entry.key, known) or f"; the keys here are {', '.join(known)}"
                 self.report(where, f"unknown key{hint}", entry)
         return list(good.values())
 
@@ -222,8 +215,8 @@ class _Check:
         for names, message in made.conflicts():
             entry = where.find(names[0])
             if failed.isdisjoint(names):
-                shown = None if entry is None else _shown(entry, keys[names[0]])
-                self.report(where, message, entry or Entry(names[0], None, where.line), value=shown)
+                value = None if entry is None else shown(entry.value, keys[names[0]])
+                self.report(where, message, entry or Entry(names[0], None, where.line), value=value)
         return made
 
     def defaults(self, sections: Sequence[Section]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
@@ -281,7 +274,7 @@ class _Check:
             return None
         try:
             settings_class = kind_of(entry.value)
-        except Refused as error:
+        except BadValue as error:
             self.report(where, str(error), entry, value=str(entry.value))
             return None
         keys = keys_of(settings_class)
@@ -301,28 +294,14 @@ class _Check:
             return MISSING
         try:
             value: object = self.mount_keys["app"].form.convert(entry.value)
-        except Refused:
+        except BadValue:
             value = MISSING
         if value is not MISSING and (not isinstance(value, str) or value in self.apps or is_reference(value)):
             return value
-        hint = self.app_hint(entry.value) if isinstance(entry.value, str) else ""
+        hint = app_hint(entry.value, self.apps) if isinstance(entry.value, str) else ""
         message = f"expected a built-in app ({', '.join(self.apps)}), module:function or module:Class{hint}"
         self.report(where, message, entry, value=str(entry.value))
         return MISSING
-
-    def app_hint(self, text: str) -> str:
-        """The end of a message about an app: the text without a comment, a built-in app, or module:function for module.function."""
-        plain = _without_comment(text)
-        if plain != text:
-            return (
-                f"; a comment needs a line of its own: did you mean {plain}?" if plain in self.apps or is_reference(plain) else COMMENT_HINT
-            )
-        if is_reference(f"{text.removesuffix('.py')}:function") and text.endswith(".py"):
-            return f"; did you mean {text.removesuffix('.py')}:function?"
-        module, dot, function = text.rpartition(".")
-        if dot and is_reference(f"{module}:{function}"):
-            return f"; did you mean {module}:{function}?"
-        return did_you_mean(text, self.apps)
 
     def check_shapes(self, mounts: Sequence[Section]) -> None:
         """Two patterns that match the same paths, such as /a/{x} and /a/{y}, leave no way to choose."""
@@ -330,7 +309,7 @@ class _Check:
         for one in mounts:
             other = first.setdefault(path_shape(one.argument), one)
             if other.name != one.name:
-                self.report(one, f"same paths as [{other.name}]{_first(other.line)}; expected one mount for them")
+                self.report(one, f"same paths as [{other.name}]{first_on(other.line)}; expected one mount for them")
 
     def check_references(self, key: Key, sections: Sequence[Section], named: Sequence[Section]) -> None:
         """Report references to sections that do not exist. `named` are the sections that do."""
@@ -339,7 +318,7 @@ class _Check:
             entry = where.find(key.name)
             try:
                 wanted = () if entry is None else key.form.convert(entry.value)
-            except Refused:
+            except BadValue:
                 continue
             for name in wanted:
                 if name not in names:
@@ -354,52 +333,8 @@ class _Check:
                 continue
             other = first.setdefault(str(listener.address), where)
             if other.name != where.name:
-                message = f"same address as [{other.name}]{_first(other.line)}; expected one listener for it"
+                message = f"same address as [{other.name}]{first_on(other.line)}; expected one listener for it"
                 self.report(where, message, where.find("address"), value=str(listener.address))
-
-
-def _without_comment(text: str) -> str:
-    """`text` up to a blank and a # or ;, as comments look in other INI dialects."""
-    return re.split(r"[ \t]+[#;]", text, maxsplit=1)[0]
-
-
-def _comment_hint(value: object, key: Key) -> str:
-    """The end of a message about a refused value: whether it would be good without a comment behind it."""
-    if not isinstance(value, str) or _without_comment(value) == value or key.form.hidden:
-        return ""
-    try:
-        key.form.convert(_without_comment(value))
-    except Refused:
-        return ""
-    return COMMENT_HINT
-
-
-def _shown(entry: Entry, key: Key) -> str:
-    """The value for a message. A user and password in a URL are hidden."""
-    return "(hidden)" if key.form.hidden else re.sub(r"://.*@", "://(hidden)@", str(entry.value))
-
-
-def _first(line: int | None) -> str:
-    return "" if line is None else f" (first on line {line})"
-
-
-def _name_problem(one: Section) -> str | None:
-    """The problem with the name of a section; None if there is none."""
-    if one.name in SINGLE:
-        return None
-    if one.kind not in NAMED:
-        near = closest(one.kind, (*SINGLE, *NAMED))
-        meant = f"{near}:{one.argument or NAMED[near].partition(':')[2]}" if near in NAMED else near
-        every = ", ".join(f"[{name}]" for name in (*SINGLE, *NAMED.values()))
-        return "unknown section" + (f"; did you mean [{meant}]?" if near else f"; the sections are {every}")
-    if one.kind in ("listener", "tls", "token", "auth") and not is_section_name(one.argument):
-        return f"expected [{one.kind}:NAME], with a name of up to 64 letters, digits, _ . and -"
-    if one.kind == "mount":
-        try:
-            check_path(one.argument)
-        except Refused as error:
-            return str(error)
-    return None
 
 
 def _lines(sections: Iterable[Section]) -> dict[tuple[str, str | None], int]:
@@ -412,20 +347,3 @@ def _lines(sections: Iterable[Section]) -> dict[tuple[str, str | None], int]:
             if entry.line is not None:
                 lines.setdefault((one.name, entry.key), entry.line)
     return lines
-
-
-def _home(key: str, app_keys: Mapping[str, Mapping[str, Key]]) -> str:
-    """The end of a message for a key that belongs in another section."""
-    homes = {
-        "[daemon]": keys_of(DaemonSettings),
-        "[logging]": keys_of(LoggingSettings),
-        "[listener:NAME]": keys_of(ListenerSettings),
-        "[tls:NAME]": keys_of(TlsSettings),
-        "[admin]": keys_of(AdminSettings),
-        "[token:NAME]": keys_of(TokenSettings),
-        "[broker]": keys_of(BrokerSettings),
-        "[auth:NAME]": {name: key for each in AUTH_KINDS.values() for name, key in keys_of(each).items()},
-        "[defaults] or [mount:PATH]": {**keys_of(MountSettings), **{name: key for keys in app_keys.values() for name, key in keys.items()}},
-    }
-    found = [home for home, keys in homes.items() if key in keys]
-    return f"; expected it in {' or '.join(found)}" if found else ""

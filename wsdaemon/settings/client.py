@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from wsdaemon.settings.form import Form, RangeForm
 from wsdaemon.settings.model import MountSettings
-from wsdaemon.settings.problems import Problem, Refused, SettingsError, did_you_mean
+from wsdaemon.settings.problems import BadValue, Problem, SettingsError, did_you_mean
 from wsdaemon.settings.schema import SectionSettings, explain, keys_of
 from wsdaemon.settings.values import (
     MIB,
@@ -168,7 +168,7 @@ def client_settings(options: Mapping[str, object]) -> ClientSettings:
             continue
         try:
             values[name] = keys[name].form.convert(value)
-        except Refused as error:
+        except BadValue as error:
             problems.append(Problem(SOURCE, None, None, name, repr(value), str(error)))
     if problems:
         raise SettingsError(problems)

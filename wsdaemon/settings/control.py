@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 from wsdaemon.settings.addresses import AddressForm, UnixAddress, parse_address
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 
 AUTO: Final = "auto"
 """The daemon chooses the path."""
@@ -34,7 +34,7 @@ class ControlForm(Form[UnixAddress | str]):
             raise self.refusal(did_you_mean(text, (AUTO, NONE)))
         try:
             address = parse_address(text)
-        except Refused:
+        except BadValue:
             raise self.refusal() from None
         return self.accept(address)
 
@@ -42,7 +42,7 @@ class ControlForm(Form[UnixAddress | str]):
         if not isinstance(value, UnixAddress):
             raise self.refusal()
         if value.user is not None or value.group is not None or value.mode not in (CONTROL_MODE, UnixAddress("").mode):
-            raise Refused(f"expected {self.expected}; the socket's mode is always 600, and its owner the user of the daemon")
+            raise BadValue(f"expected {self.expected}; the socket's mode is always 600, and its owner the user of the daemon")
         return replace(value, mode=CONTROL_MODE)
 
     def locate(self, value: UnixAddress | str, directory: Path) -> UnixAddress | str:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 
 T = TypeVar("T")
 
@@ -58,9 +58,9 @@ def has_control_characters(text: str) -> bool:
 def refuse_untidy(text: str) -> None:
     """Refuse text that does not fit on one line of the INI file: control characters, or blanks at its ends."""
     if has_control_characters(text):
-        raise Refused("expected text without control characters")
+        raise BadValue("expected text without control characters")
     if text != text.strip(BLANKS):
-        raise Refused("expected text without blanks at its ends")
+        raise BadValue("expected text without blanks at its ends")
 
 
 class Form(Generic[T]):
@@ -77,15 +77,15 @@ class Form(Generic[T]):
         raise NotImplementedError
 
     def parse(self, text: str) -> T:
-        """The value of `text`, which has no blanks around it and no control characters. Raises Refused."""
+        """The value of `text`, which has no blanks around it and no control characters. Raises BadValue."""
         raise NotImplementedError
 
     def accept(self, value: object) -> T:
-        """The value for a Python value that is not a `str`. Raises Refused."""
+        """The value for a Python value that is not a `str`. Raises BadValue."""
         raise self.refusal()
 
     def convert(self, value: object) -> T:
-        """The value for a given text or Python value. Raises Refused."""
+        """The value for a given text or Python value. Raises BadValue."""
         if not isinstance(value, str):
             return self.accept(value)
         text = value.strip(BLANKS)
@@ -93,16 +93,16 @@ class Form(Generic[T]):
         return self.parse(text)
 
     def locate(self, value: T, directory: Path) -> T:
-        """The value with its relative paths made absolute, starting from `directory`. Raises Refused."""
+        """The value with its relative paths made absolute, starting from `directory`. Raises BadValue."""
         return value
 
     def show(self, value: T) -> str:
         """The text of a value; `parse` gives the same value back. Never the text of a secret."""
         return str(value)
 
-    def refusal(self, hint: str = "") -> Refused:
+    def refusal(self, hint: str = "") -> BadValue:
         """The error that names the expected form; `hint` may add a "; did you mean ...?"."""
-        return Refused(f"expected {self.expected}{hint}")
+        return BadValue(f"expected {self.expected}{hint}")
 
 
 def _whole(value: object) -> int | None:
@@ -157,7 +157,7 @@ class SizeForm(Form[int]):
         if number is None:
             raise self.refusal()
         if not self.minimum <= number <= self.maximum:
-            raise Refused(f"expected a size from {self.show(self.minimum)} to {self.show(self.maximum)}")
+            raise BadValue(f"expected a size from {self.show(self.minimum)} to {self.show(self.maximum)}")
         return number
 
     def show(self, value: int) -> str:
@@ -211,7 +211,7 @@ class DurationForm(Form[float]):
             return 0.0
         # Compared before float(), which raises on the largest ints. The rule above refuses nan.
         if not self.shortest <= value <= LONGEST_DURATION:
-            raise Refused(f"expected a duration from {self.show(self.shortest)} to 365d{', or 0' if self.zero else ''}")
+            raise BadValue(f"expected a duration from {self.show(self.shortest)} to 365d{', or 0' if self.zero else ''}")
         return float(value)
 
     def show(self, value: float) -> str:
@@ -246,7 +246,7 @@ class RangeForm(Form[tuple[float, float]]):
         duration = DurationForm(zero=False, shortest=self.shortest)
         first, most = duration.convert(value[0]), duration.convert(value[1])
         if first > most:
-            raise Refused("expected the shorter duration first, as in 1s-30s")
+            raise BadValue("expected the shorter duration first, as in 1s-30s")
         return first, most
 
     def show(self, value: tuple[float, float]) -> str:
@@ -347,7 +347,7 @@ class ListForm(Form[tuple[T, ...]]):
             item = self.item.convert(given)
             self._check(item)
             if item in items:
-                raise Refused(f"expected each only once; {self.item.show(item)} is there twice")
+                raise BadValue(f"expected each only once; {self.item.show(item)} is there twice")
             items.append(item)
         return tuple(items)
 

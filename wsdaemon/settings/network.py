@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from wsdaemon.settings.form import Form, ListForm
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)", re.ASCII)
 
@@ -100,7 +100,7 @@ class NameForm(Form[str]):
 
     def parse(self, text: str) -> str:
         if not is_section_name(text):
-            raise Refused(f"expected {self.noun}")
+            raise BadValue(f"expected {self.noun}")
         return text
 
 

@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 
 WORDS = ("same-origin", "any", "null")
 
@@ -79,12 +79,12 @@ def parse_port(text: str) -> int | None:
 
 
 def parse_pattern(text: str) -> OriginPattern:
-    """Parse a pattern that is not one of WORDS. Raises Refused."""
+    """Parse a pattern that is not one of WORDS. Raises BadValue."""
     match = _PATTERN.fullmatch(text.lower())
     if match is None:
         trailing = re.fullmatch(r"([a-z+.\-]+://[^/?#@]+|file://)/[^@]*", text, re.IGNORECASE)
         hint = f"; an origin has no path: did you mean {trailing[1]}?" if trailing else did_you_mean(text, WORDS)
-        raise Refused(f"expected {_EXPECTED}{hint}")
+        raise BadValue(f"expected {_EXPECTED}{hint}")
     scheme, written = match["scheme"], match["host"]
     if scheme is not None and scheme not in WEB_SCHEMES:
         return _parse_custom(scheme, written, match["port"])
@@ -92,27 +92,27 @@ def parse_pattern(text: str) -> OriginPattern:
     host = parse_host(written.removeprefix("*."))
     if host is None:
         hint = "any alone for every site" if written == "*" else f"{_EXPECTED}; a * stands for whole labels on the left"
-        raise Refused(f"expected {hint}")
+        raise BadValue(f"expected {hint}")
     if below and (host.startswith("[") or re.fullmatch(r"[0-9.]+", host)):
-        raise Refused("expected a name after *., not an address")
+        raise BadValue("expected a name after *., not an address")
     near = did_you_mean(text, WORDS)
     if scheme is None and match["port"] is None and "." not in host and near:
-        raise Refused(f"expected {_EXPECTED}{near}")
+        raise BadValue(f"expected {_EXPECTED}{near}")
     port = None if match["port"] in (None, "*") else parse_port(match["port"])
     if match["port"] not in (None, "*") and port is None:
-        raise Refused("expected a port from 1 to 65535, or * for any")
+        raise BadValue("expected a port from 1 to 65535, or * for any")
     if scheme in ("ws", "wss"):
-        raise Refused(f"expected {_EXPECTED}; a page comes over http or https, and ws and wss in an Origin count as those")
+        raise BadValue(f"expected {_EXPECTED}; a page comes over http or https, and ws and wss in an Origin count as those")
     if scheme is not None and port == DEFAULT_PORTS.get(scheme):
         port = None
     return OriginPattern(scheme, host, port, below, match["port"] == "*")
 
 
 def _parse_custom(scheme: str, host: str, port: str | None) -> OriginPattern:
-    """The pattern of a scheme that is neither http nor https: file://, app://bundle, chrome-extension://ID. Raises Refused."""
+    """The pattern of a scheme that is neither http nor https: file://, app://bundle, chrome-extension://ID. Raises BadValue."""
     number = None if port in (None, "*") else parse_port(port or "")
     if (host != "*" and not OPAQUE_HOST.fullmatch(host)) or (port not in (None, "*") and (number is None or not host)):
-        raise Refused(f"expected {_EXPECTED}, or of another scheme one such as file://, app://bundle or app://*")
+        raise BadValue(f"expected {_EXPECTED}, or of another scheme one such as file://, app://bundle or app://*")
     return OriginPattern(scheme, host, number, any_port=port == "*" or host == "*")
 
 

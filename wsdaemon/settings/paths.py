@@ -5,27 +5,27 @@ from __future__ import annotations
 import re
 
 from wsdaemon.settings.form import has_control_characters
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 
 def check_path(pattern: str) -> str:
-    """Return `pattern` if it is a good path pattern, else raise Refused.
+    """Return `pattern` if it is a good path pattern, else raise BadValue.
 
     A pattern starts with a slash and is compared with the decoded path, so it is written decoded as well. A parameter is a
     whole segment, `{name}`, with the name an identifier that stands in it once. The last segment may be a rest, `{name...}`. A pattern may
     end in a slash, but has no empty, `.` or `..` segments, because clients remove those before they send the request.
     """
     if not pattern.startswith("/"):
-        raise Refused("expected a path that starts with /, such as [mount:/chat] or [mount:/rooms/{name}]")
+        raise BadValue("expected a path that starts with /, such as [mount:/chat] or [mount:/rooms/{name}]")
     if has_control_characters(pattern) or any(character in pattern for character in "?#,\\"):
-        raise Refused("expected a path without ? # , \\ and control characters")
+        raise BadValue("expected a path without ? # , \\ and control characters")
     if pattern != pattern.strip():
-        raise Refused("expected a path without blanks at its end")
+        raise BadValue("expected a path without blanks at its end")
     if re.search(r"%[0-9A-Fa-f]{2}", pattern):
-        raise Refused("expected a path as it reads when decoded, without %XX escapes")
+        raise BadValue("expected a path as it reads when decoded, without %XX escapes")
     segments = pattern[1:].split("/")
     if any(segment in (".", "..") for segment in segments) or "" in segments[:-1]:
-        raise Refused("expected a path without empty, . and .. segments")
+        raise BadValue("expected a path without empty, . and .. segments")
     names: list[str] = []
     for index, segment in enumerate(segments):
         if "{" not in segment and "}" not in segment:
@@ -34,13 +34,13 @@ def check_path(pattern: str) -> str:
         if name.endswith("..."):
             name = name[:-3]
             if index < len(segments) - 1:
-                raise Refused(f"expected {segment} as the last segment, because it takes all the rest of a path")
+                raise BadValue(f"expected {segment} as the last segment, because it takes all the rest of a path")
         if not (segment.startswith("{") and segment.endswith("}")) or "{" in name or "}" in name:
-            raise Refused(f"expected each parameter as a whole segment, such as /{{name}}, not {segment}")
+            raise BadValue(f"expected each parameter as a whole segment, such as /{{name}}, not {segment}")
         if not (name.isascii() and name.isidentifier()):
-            raise Refused(f"expected the name of a parameter in ASCII letters, digits and _, not {segment}")
+            raise BadValue(f"expected the name of a parameter in ASCII letters, digits and _, not {segment}")
         if name in names:
-            raise Refused(f"expected each parameter only once; {segment} is there twice")
+            raise BadValue(f"expected each parameter only once; {segment} is there twice")
         names.append(name)
     return pattern
 

@@ -10,7 +10,7 @@ SHOWN_CHARACTERS = 200
 """A longer value is cut to this many characters when it is shown."""
 
 
-class Refused(ValueError):
+class BadValue(ValueError):
     """A form refuses a value. The text is the message for the operator, such as "expected on or off"."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from wsdaemon.settings.form import Form, WholeForm, refuse_untidy
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import MIB, CloseCodeForm, Count, Duration, File, PositiveCount, PositiveDuration, PositiveSize, Size
 
@@ -45,7 +45,7 @@ class CommandForm(Form[Command | None]):
         try:
             words = shlex.split(text)
         except ValueError as error:
-            raise Refused(f"expected {self.expected}; {str(error).lower()}") from None
+            raise BadValue(f"expected {self.expected}; {str(error).lower()}") from None
         if text and (not words or not words[0]):
             raise self.refusal()
         return Command(text, tuple(words)) if text else None
@@ -79,7 +79,7 @@ class VariablesForm(Form[Mapping[str, str | None]]):
         for item in next(csv.reader([text], skipinitialspace=True, strict=True)) if text else ():
             name, equals, value = item.partition("=")
             if name.strip() in pairs:
-                raise Refused(f"expected each variable only once; {name.strip()} is there twice")
+                raise BadValue(f"expected each variable only once; {name.strip()} is there twice")
             pairs[name.strip()] = value if equals else None
         return self.accept(pairs)
 
@@ -113,7 +113,7 @@ class ExitCodesForm(Form[Mapping[int, int]]):
             if match is None:
                 raise self.refusal()
             if int(match[1]) in pairs:
-                raise Refused(f"expected each exit status only once; {match[1]} is there twice")
+                raise BadValue(f"expected each exit status only once; {match[1]} is there twice")
             pairs[int(match[1])] = int(match[2])
         return self.accept(pairs)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 from wsdaemon.settings.schema import SectionSettings, explain
 from wsdaemon.settings.values import Count, Duration, PositiveCount, PositiveDuration, PositiveSize, ReferenceForm, app_text
 
@@ -25,7 +25,7 @@ class RegularExpressionForm(Form[re.Pattern[str]]):
             if text:
                 return re.compile(text)
         except (re.error, OverflowError, RecursionError) as error:
-            raise Refused(f"expected {self.expected}; {error}") from None
+            raise BadValue(f"expected {self.expected}; {error}") from None
         raise self.refusal()
 
     def accept(self, value: object) -> re.Pattern[str]:

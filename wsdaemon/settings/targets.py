@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsdaemon.settings.form import Form
-from wsdaemon.settings.problems import Refused
+from wsdaemon.settings.problems import BadValue
 
 HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}(?<!-)", re.ASCII)
 PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -37,7 +37,7 @@ class StreamTarget:
         return tuple(match[1] for part in (self.host, self.port) if (match := PLACEHOLDER.fullmatch(part)))
 
     def filled(self, parameters: Mapping[str, str]) -> StreamTarget:
-        """With the values of its placeholders. Refused if a value is no host, or no port."""
+        """With the values of its placeholders. BadValue if a value is no host, or no port."""
         if not self.placeholders:
             return self
         host, port = (parameters[match[1]] if (match := PLACEHOLDER.fullmatch(part)) else part for part in (self.host, self.port))
@@ -45,21 +45,21 @@ class StreamTarget:
 
 
 def parse_stream(text: str) -> StreamTarget:
-    """The target of its text. Raises Refused."""
+    """The target of its text. Raises BadValue."""
     kind, _, rest = text.partition(":")
     if kind == "unix":
         if not rest.startswith("/") or len(rest.encode()) > 107:
-            raise Refused(f"expected {EXPECTED}; a PATH begins with / and has up to 107 bytes")
+            raise BadValue(f"expected {EXPECTED}; a PATH begins with / and has up to 107 bytes")
         return StreamTarget("unix", path=rest)
     if kind not in ("tcp", "tls"):
-        raise Refused(f"expected {EXPECTED}")
+        raise BadValue(f"expected {EXPECTED}")
     host, _, port = rest.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host:
-            raise Refused(f"expected {EXPECTED}; only an IPv6 address stands in brackets")
+            raise BadValue(f"expected {EXPECTED}; only an IPv6 address stands in brackets")
     elif ":" in host:
-        raise Refused(f"expected {EXPECTED}; an IPv6 address stands in brackets, as in tcp:[::1]:5900")
+        raise BadValue(f"expected {EXPECTED}; an IPv6 address stands in brackets, as in tcp:[::1]:5900")
     return _checked(kind, host, port)
 
 
@@ -69,11 +69,11 @@ def _checked(kind: str, host: str, port: str) -> StreamTarget:
             try:
                 host = str(ipaddress.IPv6Address(host))
             except ValueError:
-                raise Refused(f"expected {EXPECTED}; the address is no IPv6 address") from None
+                raise BadValue(f"expected {EXPECTED}; the address is no IPv6 address") from None
         elif not HOST.fullmatch(host):
-            raise Refused(f"expected {EXPECTED}; HOST is a name or an address")
+            raise BadValue(f"expected {EXPECTED}; HOST is a name or an address")
     if not PLACEHOLDER.fullmatch(port) and not (PORT.fullmatch(port) and 0 < int(port) < 65536):
-        raise Refused(f"expected {EXPECTED}; PORT is a number from 1 to 65535")
+        raise BadValue(f"expected {EXPECTED}; PORT is a number from 1 to 65535")
     return StreamTarget(kind, host, port)
 
 
@@ -171,7 +171,7 @@ class AllowedForm(Form[Allowed]):
 def parse_tokens(text: str) -> dict[str, StreamTarget]:
     """The targets of a file in websockify's format by token: lines `token: host:port`, or a target as a mount's; # begins a comment.
 
-    Raises Refused, with the number of the line and nothing of its text.
+    Raises BadValue, with the number of the line and nothing of its text.
     """
     found: dict[str, StreamTarget] = {}
     for number, whole in enumerate(text.splitlines(), 1):
@@ -181,12 +181,12 @@ def parse_tokens(text: str) -> dict[str, StreamTarget]:
         token, colon, target = line.partition(":")
         token, target = token.strip(), target.strip()
         if not colon or not token or not target:
-            raise Refused(f"line {number}: expected token: host:port")
+            raise BadValue(f"line {number}: expected token: host:port")
         target = target.replace("unix_socket:", "unix:", 1)
         try:
             found[token] = parse_stream(target if target.startswith(("tcp:", "tls:", "unix:")) else f"tcp:{target}")
-        except Refused as error:
-            raise Refused(f"line {number}: {error}") from None
+        except BadValue as error:
+            raise BadValue(f"line {number}: {error}") from None
         if found[token].placeholders:
-            raise Refused(f"line {number}: expected a target without {{}}")
+            raise BadValue(f"line {number}: expected a target without {{}}")
     return found

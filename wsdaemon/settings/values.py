@@ -33,7 +33,7 @@ from wsdaemon.settings.form import (
     refuse_untidy,
 )
 from wsdaemon.settings.paths import check_path
-from wsdaemon.settings.problems import Refused, did_you_mean
+from wsdaemon.settings.problems import BadValue, did_you_mean
 from wsdaemon.settings.text import byte_order_mark, first_line
 
 __all__ = [
@@ -187,7 +187,7 @@ class LevelsForm(Form[Mapping[str, str]]):
             if not equals:
                 raise self.refusal()
             if namespace in pairs:
-                raise Refused(f"expected each namespace only once; {namespace} is there twice")
+                raise BadValue(f"expected each namespace only once; {namespace} is there twice")
             pairs[namespace] = level
         return self.accept(pairs)
 
@@ -320,16 +320,16 @@ class SecretForm(Form[Secret | Path | None]):
             with path.open("rb") as file:
                 content = file.read(LARGEST_SECRET + 1)
             if (problem := byte_order_mark(content)) is not None:
-                raise Refused(f"expected {self.expected}; {problem}")
+                raise BadValue(f"expected {self.expected}; {problem}")
             text = first_line(content).decode("utf-8")
         except UnicodeDecodeError:
-            raise Refused(f"expected {self.expected}; the file is not UTF-8 text") from None
+            raise BadValue(f"expected {self.expected}; the file is not UTF-8 text") from None
         except (OSError, ValueError) as error:
             # Only the reason, because the error's own text has the path, and an operator may have written the secret there by mistake.
             reason = getattr(error, "strerror", None) or "it cannot be opened"
-            raise Refused(f"expected {self.expected}; the file cannot be read: {reason}") from None
+            raise BadValue(f"expected {self.expected}; the file cannot be read: {reason}") from None
         if not text or has_control_characters(text) or len(content) > LARGEST_SECRET:
-            raise Refused(f"expected {self.expected}; the file must hold one line of up to 64KiB")
+            raise BadValue(f"expected {self.expected}; the file must hold one line of up to 64KiB")
         return Secret(path, text)
 
     def show(self, value: Secret | Path | None) -> str:
@@ -355,7 +355,7 @@ class WorkersForm(Form[int | str | None]):
             return text.lower() or None
         try:
             return WholeForm(1, MAX_WORKERS).parse(text)
-        except Refused:
+        except BadValue:
             raise self.refusal() from None
 
     def accept(self, value: object) -> int | str | None:
@@ -363,7 +363,7 @@ class WorkersForm(Form[int | str | None]):
             return None
         try:
             return WholeForm(1, MAX_WORKERS).accept(value)
-        except Refused:
+        except BadValue:
             raise self.refusal() from None
 
     def show(self, value: int | str | None) -> str:

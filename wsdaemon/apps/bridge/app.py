@@ -13,7 +13,7 @@ from ...core.dialing import Dialing, Endpoint, NotAllowed, reason_of
 from ...core.handshake import Handshake
 from ...core.proxy_header import proxy_header
 from ...core.rare_lines import RareLines
-from ...settings.problems import Refused
+from ...settings.problems import BadValue
 from ...settings.targets import Allowed, StreamTarget
 from .stream import BridgeSession, TargetStream
 from .tokens import Tokens
@@ -89,7 +89,7 @@ class BridgeApp:
             return [found]
         try:
             return [target.filled(handshake.params) for target in rules.targets]
-        except Refused:
+        except BadValue:
             raise HandshakeRefused(404, "no target has this name\n") from None
 
     def _dialing(self, target: StreamTarget) -> tuple[Endpoint, Dialing]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...core.rare_lines import RareLines
-from ...settings.problems import Refused
+from ...settings.problems import BadValue
 from ...settings.targets import StreamTarget, parse_tokens
 
 LOOK_SECONDS = 1.0
@@ -96,7 +96,7 @@ class Tokens:
                 targets.update(parse_tokens(content.decode()))
             except UnicodeDecodeError:
                 raise TokensError(f"{path}: expected UTF-8 text") from None
-            except Refused as error:
+            except BadValue as error:
                 raise TokensError(f"{path}: {error}") from None
             if owner & 0o002:
                 self._lines.warn(
