@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import os
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from threading import get_ident
@@ -15,20 +14,21 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ..core.closing import NORMAL, checked_code
-from ..core.connection import READY, Counts, payload_of
+from ..core.connection import READY, Counts
 from ..core.handshake import Headers
 from ..settings.client import client_settings
 from .arrived import Arrived
 from .attempt import Opener, Token
-from .backlog import Backlog, closed_error
+from .backlog import closed_error
 from .callbacks import Callbacks
 from .cookies import Cookies
 from .delays import Backoff
 from .dialing import Dialer, TlsFiles
-from .errors import ClientClosed, ClientError
+from .errors import ClientError
 from .life import ClientState, Life
 from .opening import checked_headers
 from .options import ClientOptions
+from .outbox import Outbox
 from .rooms.rooms import SUBPROTOCOL, ClientRooms
 from .runner import Runner, run
 from .target import parse
@@ -41,11 +41,6 @@ OnError = Callable[["WebSocketClient", BaseException], object]
 
 _NO_RUNNER = Runner()
 """Of clients that have no thread of their own."""
-
-_NOTHING: tuple[tuple[bytes, bool], ...] = ()
-
-_MAKING = threading.Lock()
-"""Held while a client makes its queue, which any thread may be the first to need."""
 
 
 class WebSocketClient:
@@ -66,9 +61,8 @@ class WebSocketClient:
     """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_callbacks", "_close_asked", "_error", "_finished", "_flushing", "_inbox", "_life", "_loop",
-        "_messages", "_opened", "_opener", "_roomful", "_rooms", "_runner", "_settings", "_thread", "_writer", "on_close", "on_error",
-        "on_message", "on_open", "on_reconnect",
+        "__weakref__", "_callbacks", "_close_asked", "_error", "_finished", "_inbox", "_life", "_loop", "_opened", "_opener", "_outbox",
+        "_rooms", "_runner", "_settings", "_thread", "on_close", "on_error", "on_message", "on_open", "on_reconnect",
     )  # fmt: skip
 
     def __init__(
@@ -116,14 +110,10 @@ class WebSocketClient:
         self._thread = 0
         self._runner = _NO_RUNNER
         self._callbacks = Callbacks(self.failed)
-        self._writer: Any = None
-        self._messages: Any = _NOTHING
-        self._backlog: Backlog | None = None
-        self._flushing = False
+        self._outbox = Outbox(self._settings, lambda: self._close_asked or self.state is ClientState.CLOSED)
         self._inbox: Arrived | None = None
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None
-        self._roomful: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._close_asked = False
         self._rooms: ClientRooms | None = None
@@ -146,7 +136,7 @@ class WebSocketClient:
     @property
     def is_open(self) -> bool:
         """Whether a connection is open now."""
-        writer = self._writer
+        writer = self._outbox.writer
         return writer is not None and bool(writer.live)
 
     @property
@@ -182,12 +172,12 @@ class WebSocketClient:
     @property
     def queued(self) -> int:
         """Messages that wait in the queue."""
-        return len(self._messages)
+        return len(self._outbox.messages)
 
     @property
     def dropped(self) -> int:
         """Messages that the queue has dropped (`queue = drop_oldest`)."""
-        return 0 if self._backlog is None else self._backlog.dropped
+        return self._outbox.dropped
 
     def counts(self) -> Counts | None:
         """Messages and bytes of the open connection; None if there is none."""
@@ -223,76 +213,7 @@ class WebSocketClient:
         awaited. Otherwise the result may be awaited, to wait until there is room for more. A message that was sent may be lost with its
         connection: rooms have acknowledged publications. ClientClosed after close(), TypeError for anything that is not str or bytes.
         """
-        if isinstance(message, bytes):
-            payload, text = message, False
-        elif isinstance(message, str):
-            payload, text = message.encode(), True
-        else:
-            payload, text = payload_of(message)
-        if get_ident() != self._thread:
-            return self._send_from_elsewhere(payload, text)
-        writer = self._writer
-        if writer is not None and writer.live and not self._messages and not (writer.queued and writer.congested):
-            return writer.send_payload(payload, text) or READY
-        if self._queue().put(payload, text):
-            return READY
-        return self._wait_for_room(payload, text)
-
-    def _queue(self) -> Backlog:
-        if self._backlog is None:
-            with _MAKING:
-                if self._backlog is None:
-                    settings = self._settings
-                    made = Backlog(settings.queue, settings.queue_messages, settings.queue_bytes)
-                    self._messages = made.messages
-                    if self._close_asked or self.state is ClientState.CLOSED:
-                        made.close(closed_error)
-                    self._backlog = made
-        return self._backlog
-
-    def _send_from_elsewhere(self, payload: bytes, text: bool) -> Awaitable[None]:
-        """A message of another thread, or of before the start. A thread with a loop of its own must not be blocked."""
-        if asyncio._get_running_loop() is None:
-            self._queue().put_and_wait(payload, text)
-        elif not self._queue().put(payload, text):
-            return self._wait_elsewhere(payload, text)
-        self._flush_soon()
-        return READY
-
-    async def _wait_elsewhere(self, payload: bytes, text: bool) -> None:
-        await asyncio.to_thread(self._queue().put_and_wait, payload, text)
-        self._flush_soon()
-
-    async def _wait_for_room(self, payload: bytes, text: bool) -> None:
-        while not self._queue().put(payload, text):
-            if self._roomful is None or self._roomful.done():
-                self._roomful = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._roomful)
-        self._flush()
-
-    def _flush_soon(self) -> None:
-        loop = self._loop
-        if loop is not None and not self._flushing:
-            self._flushing = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the client has ended
-                loop.call_soon_threadsafe(self._flush)
-
-    def _flush(self) -> None:
-        """Send what waits, as far as the server takes it."""
-        self._flushing = False
-        life = self._life
-        if self._messages and life is not None and life.wire is not None:
-            life.wire.together(self._send_waiting)
-            if self._roomful is not None and not self._roomful.done():
-                self._roomful.set_result(None)
-
-    def _send_waiting(self) -> None:
-        backlog, writer = self._queue(), self._writer
-        while writer is not None and writer.live and not writer.congested:
-            taken = backlog.take()
-            if taken is None:
-                return
-            writer.send_payload(*taken)
+        return self._outbox.send(message)
 
     # -- threads
 
@@ -332,6 +253,7 @@ class WebSocketClient:
                 await self._wait_finished()
         finally:
             self._loop, self._thread = None, 0
+            self._outbox.forget_loop()
         self._raise_error()
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
@@ -347,7 +269,7 @@ class WebSocketClient:
 
     def _close_now(self, code: int, reason: str) -> None:
         if self._life is not None:
-            self._flush()
+            self._outbox.flush()
             self._life.close(code, reason)
 
     def _on_loop(self, call: Any) -> None:
@@ -429,6 +351,7 @@ class WebSocketClient:
                 raise RuntimeError("the client runs on another loop already")
             return True
         self._loop, self._thread = loop, get_ident()
+        self._outbox.begin(loop)
         self._inbox, self._error = None, None
         self._opened, self._finished = loop.create_future(), loop.create_future()
         delays = self._settings.reconnect
@@ -437,8 +360,7 @@ class WebSocketClient:
             self._life.close(NORMAL, "")
             self._close_asked = False
             return False
-        if self._backlog is not None:
-            self._backlog.open()
+        self._outbox.take_again()
         self._life.start()
         return True
 
@@ -462,7 +384,7 @@ class WebSocketClient:
         """A connection is open."""
         assert self._life is not None
         assert self._life.wire is not None
-        self._writer = self._life.wire.writer
+        self._outbox.opened(self._life.wire)
         if self._rooms is not None:
             if self._life.subprotocol == SUBPROTOCOL:
                 self._life.received = self._life.wire.reader.received = self._rooms.received
@@ -470,11 +392,11 @@ class WebSocketClient:
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
         self._callbacks.call(self.on_open, self)
-        self._flush()
+        self._outbox.flush()
 
     def lost(self, code: int, reason: str) -> None:
         """The open connection is over."""
-        self._writer = None
+        self._outbox.lost()
         assert self._finished is not None
         if not self._finished.done() and (self._opened is None or self._opened.done()):
             self._opened = self._finished.get_loop().create_future()
@@ -506,17 +428,13 @@ class WebSocketClient:
 
     def writable(self) -> None:
         """The server has taken what had to wait."""
-        if self._messages:
-            self._flush()
+        self._outbox.flush()
 
     def finished(self, error: BaseException | None) -> None:
         """The end."""
-        self._error, self._writer = error, None
+        self._error = error
         self._close_asked = False
-        if self._backlog is not None:
-            self._backlog.close(closed_error if error is None else partial(_failed_error, error))
-        if self._roomful is not None and not self._roomful.done():
-            self._roomful.set_result(None)
+        self._outbox.end(error)
         if self._inbox is not None:
             self._inbox.end(error)
         if self._rooms is not None:
@@ -524,12 +442,6 @@ class WebSocketClient:
         for future in (self._opened, self._finished):
             if future is not None and not future.done():
                 future.set_result(None)
-
-
-def _failed_error(error: BaseException) -> BaseException:
-    made = ClientClosed(f"the client has ended: {error}")
-    made.__cause__ = error
-    return made
 
 
 def _paths(pair: tuple[str | os.PathLike[str], str | os.PathLike[str]]) -> tuple[str, str]:
@@ -551,9 +463,7 @@ class Inside:
 
     def send_now(self, text: str) -> None:
         """Past the queue: requests that wait are in the keeping of the rooms."""
-        writer = self._client._writer
-        if writer is not None and writer.live:
-            writer.send_payload(text.encode("utf-8", "surrogatepass"), True)
+        self._client._outbox.send_now(text)
 
     def on_loop(self, call: Callable[[], object]) -> None:
         self._client._on_loop(call)
