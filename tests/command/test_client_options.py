@@ -82,6 +82,9 @@ def test_a_token_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("abc\ndef\n")
     with pytest.raises(ValueError, match="one line"):
         options.token_of(given("--token-file", str(tmp_path / "token")))
+    (tmp_path / "token").write_bytes("\ufeffabc\r\n".encode())
+    with pytest.raises(ValueError, match="byte order mark"):
+        options.token_of(given("--token-file", str(tmp_path / "token")))
 
 
 def test_tls_is_verified_unless_it_is_insecure(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def run_inside(coroutine: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(coroutine, SECONDS))
+        return runner.run(asyncio.wait_for(coroutine, 4 * SECONDS))  # hundreds of TLS handshakes, of both ends, in this process alone
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..settings.problems import SettingsError
+from ..settings.text import byte_order_mark
 from .exits import CommandFailed, Exit
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def secret_in(path: str) -> str:
     """The one line of a file with a secret. ValueError, OSError."""
     with Path(path).open("rb") as file:
         content = file.read(LONGEST_SECRET_FILE + 1)
+    if (problem := byte_order_mark(content)) is not None:
+        raise ValueError(f"{path}: {problem}")
     lines = content.decode("ascii", "replace").strip().splitlines()
     if len(lines) != 1 or len(content) > LONGEST_SECRET_FILE:
         raise ValueError(f"{path}: expected one line with the token")

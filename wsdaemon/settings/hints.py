@@ -1,4 +1,4 @@
-"""What the operator probably meant: the ends of messages about names, keys and values that cannot be used."""
+"""Guesses at the meaning of names, keys and values that cannot be used: the ends of messages."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...core.rare_lines import RareLines
 from ...settings.problems import BadValue
 from ...settings.targets import StreamTarget, parse_tokens
+from ...settings.text import byte_order_mark
 
 LOOK_SECONDS = 1.0
 """Between two looks at the files, if clients come."""
@@ -92,6 +93,8 @@ class Tokens:
                 raise TokensError(f"{path}: {error.strerror}") from None
             if len(content) > MAX_FILE_BYTES:
                 raise TokensError(f"{path}: expected a file of up to {MAX_FILE_BYTES} bytes")
+            if (problem := byte_order_mark(content)) is not None:
+                raise TokensError(f"{path}: {problem}")
             try:
                 targets.update(parse_tokens(content.decode()))
             except UnicodeDecodeError:
