@@ -44,7 +44,7 @@ FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedTap:
     """A tap was opened, or the reason why not: one of the constants above."""
 
     refused: str = ""
@@ -66,7 +66,7 @@ class Taken:
 class Taps(Protocol):
     """All taps of the daemon, in whichever process their connections are. WorkersAway."""
 
-    def open(self, id: str, key: str, payload: bool) -> Awaitable[Opened]:
+    def open(self, id: str, key: str, payload: bool) -> Awaitable[OpenedTap]:
         """Open a tap at the connection with this id. `key`: its name, by which it is asked."""
 
     def take(self, keys: Iterable[str], hold: Iterable[str]) -> Awaitable[dict[str, Taken]]:
@@ -156,21 +156,21 @@ class OwnTaps:
     def __len__(self) -> int:
         return len(self._taps)
 
-    async def open(self, id: str, key: str, payload: bool) -> Opened:
+    async def open(self, id: str, key: str, payload: bool) -> OpenedTap:
         """As Taps.open."""
         connection = self._connections.get(id)
         if connection is None or self._kept_out(connection):
-            return Opened(NO_CONNECTION)
+            return OpenedTap(NO_CONNECTION)
         if len(self._taps) >= MAX_TAPS:
-            return Opened(FULL)
+            return OpenedTap(FULL)
         loop = asyncio.get_running_loop()
         tap = _Tap(connection, payload, self._wall, loop.time())
         if not self._watch(connection, tap):
-            return Opened(NO_CONNECTION)
+            return OpenedTap(NO_CONNECTION)
         self._taps[key] = tap
         if self._timer is None:
             self._timer = loop.call_later(UNASKED_SECONDS, self._look, loop)
-        return Opened(connection=described(connection, self._wall() - time.monotonic()))
+        return OpenedTap(connection=described(connection, self._wall() - time.monotonic()))
 
     async def take(self, keys: Iterable[str], hold: Iterable[str]) -> dict[str, Taken]:
         """As Taps.take. A tap that is over is told once."""
@@ -225,7 +225,7 @@ class TapsOfAll:
         """By key: the number and the process of a tap's worker, if that is another one."""
         workers.provide(TAP, self._answer)
 
-    async def open(self, id: str, key: str, payload: bool) -> Opened:
+    async def open(self, id: str, key: str, payload: bool) -> OpenedTap:
         """As Taps.open."""
         opened = await self._own.open(id, key, payload)
         if opened.refused != NO_CONNECTION:
@@ -236,7 +236,7 @@ class TapsOfAll:
             if answer is not None and answer["refused"] != NO_CONNECTION:
                 if not answer["refused"]:
                     self._homes[key] = number, pids.get(number, 0)
-                return Opened(answer["refused"], {**answer["connection"], "worker": int(number)})
+                return OpenedTap(answer["refused"], {**answer["connection"], "worker": int(number)})
         return opened
 
     async def take(self, keys: Iterable[str], hold: Iterable[str]) -> dict[str, Taken]:

@@ -12,7 +12,7 @@ from tests.support.auth import logged
 from tests.support.fakes import Client, House, text
 from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, FeedApp
 from wsdaemon.ops.console.tap_feed import NO_CONNECTION, SECONDS, TAP_OFF, TOO_MANY, TapFeed
-from wsdaemon.ops.taps import FULL, Opened, Taken
+from wsdaemon.ops.taps import FULL, OpenedTap, Taken
 from wsdaemon.ops.taps import NO_CONNECTION as NONE
 from wsdaemon.ops.workers import WorkersAway
 from wsdaemon.settings.admin import TokenRole
@@ -23,7 +23,7 @@ class Taps:
 
     def __init__(self) -> None:
         self.opened: dict[str, tuple[str, bool]] = {}
-        self.answer = Opened(connection={"id": "c-1", "mount": "/chat"})
+        self.answer = OpenedTap(connection={"id": "c-1", "mount": "/chat"})
         self.waiting: list[Taken] = []
         self.asked: list[tuple[list[str], list[str]]] = []
         self.closed: list[str] = []
@@ -33,7 +33,7 @@ class Taps:
         if self.errors:
             raise self.errors.pop(0)
 
-    async def open(self, id: str, key: str, payload: bool) -> Opened:
+    async def open(self, id: str, key: str, payload: bool) -> OpenedTap:
         self._raise()
         self.opened[key] = id, payload
         return self.answer
@@ -142,7 +142,7 @@ def test_a_request_that_is_none(made: House, taps: Taps, tap: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("refused", "code"), [(NONE, NO_CONNECTION), (FULL, TOO_MANY)])
 def test_a_tap_that_cannot_be(made: House, taps: Taps, refused: str, code: int) -> None:
-    taps.answer = Opened(refused)
+    taps.answer = OpenedTap(refused)
     client = arrive(made, feed(taps))
     client.answer_close()
     assert client.ended[0] == code and quiet(made, client)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from ...core.closing import INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.admin import TokenRole
-from ..taps import FULL, Opened, Taken, Taps, new_key
+from ..taps import FULL, OpenedTap, Taken, Taps, new_key
 from ..workers import WorkersAway
 
 SECONDS = 0.25
@@ -156,7 +156,7 @@ class TapFeed:
             await asyncio.sleep(SECONDS)
 
 
-def _refuse(viewer: Viewer, opened: Opened) -> None:
+def _refuse(viewer: Viewer, opened: OpenedTap) -> None:
     if opened.refused == FULL:
         viewer.close(TOO_MANY, "too many taps are open")
     else:
