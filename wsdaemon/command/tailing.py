@@ -38,7 +38,7 @@ def tail(id: str, place: PagesChoice, payload: bool, count: int, json_output: bo
     """Show the frames of one connection as they pass, by the id that `ls` and the log show.
 
     Of each frame: the time, the direction (in: from the client), the type, the bytes of payload on the wire, whether the message goes on in
-    a further frame, and whether it is compressed. What is in it is left out unless --payload is given. Needs `[admin] tap = on`, and a
+    a further frame, and whether it is compressed. The payload itself is left out unless --payload is given. Needs `[admin] tap = on`, and a
     token with the role operate. With --json each frame is one line. Ends with the connection, or with Ctrl-C.
     """
     return Tail(place.pages(), id, payload, count, FrameLines(json_output)).run()

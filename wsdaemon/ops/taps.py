@@ -1,7 +1,7 @@
 """Taps: an operator looks at the frames of one connection as they pass, without their payloads unless the daemon permits it.
 
 A tap keeps what it has seen until it is asked, up to a bound; later frames are counted and dropped. It is over with its connection, when
-it is closed, and when nobody has asked for a while. So a viewer in another process needs no line of its own to it: it asks by
+it is closed, and when it was not asked for a while. So a viewer in another process needs no line of its own to it: it asks by
 way of the supervisor, as all questions to other workers do (see `workers`).
 """
 
@@ -70,7 +70,7 @@ class Taps(Protocol):
         """Open a tap at the connection with this id. `key`: its name, by which it is asked."""
 
     def take(self, keys: Iterable[str], hold: Iterable[str]) -> Awaitable[dict[str, Taken]]:
-        """What these taps have seen. Those in `hold` keep it: their viewers are slow."""
+        """The frames that these taps have seen. Those in `hold` keep theirs, because their viewers are slow."""
 
     def close(self, keys: Iterable[str]) -> Awaitable[None]:
         """End these taps."""
@@ -80,7 +80,7 @@ Watching = Callable[[Connection, FrameWatcher], bool]
 
 
 class _Tap:
-    """What one tap has seen: core.seen_frame.FrameWatcher."""
+    """The frames that one tap has seen: core.seen_frame.FrameWatcher."""
 
     def __init__(self, connection: Connection, payload: bool, wall: Callable[[], float], asked_at: float) -> None:
         self.connection = connection
