@@ -50,6 +50,7 @@ class RoomServer:
         self._by_path: dict[str, MountOrder] = {}
         self._sources: dict[bytes, tuple[MountOrder, Source, Account]] = {}
         server.ended.append(self._ended)
+        server.checked.append(self._check_holds)
         server.handle(room_messages.OPEN, self._open)
         server.handle(room_messages.PUBLISH, self._publish)
         for kind, answerer in _ANSWERERS.items():
@@ -172,12 +173,16 @@ class RoomServer:
         if refused:
             line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
             self._server.report(line.format(refused, link.worker, order.path), None)
-        return sheet(order.held())
+        return sheet(order.holds.rooms)
 
     def _ended(self, link: WorkerLink) -> None:
         for order in self.orders:
             if link in order.links:
                 order.end(link)
+
+    def _check_holds(self) -> None:
+        for order in self.orders:
+            order.holds.check(self._server.has_heartbeat)
 
     def _sweep(self) -> None:
         self._sources.clear()
@@ -239,7 +244,7 @@ def _unfollow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 def _hold(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     room, held = value
-    order.hold(link, room, held)
+    order.holds.hold(link, room, held)
     return b""
 
 

@@ -22,6 +22,7 @@ from ..brokers.room import Room
 from ..brokers.table import RoomTable
 from . import protocol, room_messages
 from .followers import Followers
+from .holds import Holds
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
 from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
@@ -70,7 +71,7 @@ class MountOrder:
         self._wall = wall
         self.table = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
-        self._held: dict[str, set[WorkerLink]] = {}
+        self.holds = Holds(self._tell_held)
         self._refused: dict[WorkerLink, int] = {}  # members of declarations that are not complete yet
         self.times: dict[str, float] = {}
         """The time of each room's last publication, in seconds since 1970."""
@@ -265,7 +266,7 @@ class MountOrder:
             except contract.BrokerError:
                 refused.append(who.id)
         if held:
-            self.hold(link, name, True)
+            self.holds.hold(link, name, True)
         if refused:
             self._refused[link] = self._refused.get(link, 0) + len(refused)
         return refused
@@ -298,29 +299,12 @@ class MountOrder:
     def _let_go(self, link: WorkerLink) -> None:
         self.followers.forget(link)
         self._refused.pop(link, None)
-        for name in [name for name, holders in self._held.items() if link in holders]:
-            self.hold(link, name, False)
+        self.holds.forget(link)
 
-    # -- held rooms
-
-    def hold(self, link: WorkerLink, name: str, held: bool) -> None:
-        """As `Link.hold`."""
-        holders = self._held.setdefault(name, set())
-        before = bool(holders)
-        if held:
-            holders.add(link)
-        else:
-            holders.discard(link)
-        if not holders:
-            del self._held[name]
-        if bool(holders) != before:
-            frame = protocol.frame(room_messages.HELD, 0, room_messages.sheet([self.number, name, held]))
-            for each in self.links:
-                each.send(frame)
-
-    def held(self) -> list[str]:
-        """The rooms whose publishers must wait."""
-        return list(self._held)
+    def _tell_held(self, name: str, held: bool) -> None:
+        frame = protocol.frame(room_messages.HELD, 0, room_messages.sheet([self.number, name, held]))
+        for each in self.links:
+            each.send(frame)
 
     # -- questions
 
