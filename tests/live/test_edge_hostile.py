@@ -96,7 +96,7 @@ def test_nothing_of_them_stays(tmp_path: Path, text: str, mischief: str) -> None
 
 
 def test_whoever_is_crowded_out_of_a_tls_handshake_is_gone_at_once(tmp_path: Path) -> None:
-    """The library's timer would keep its buffers, 200 KB for four of them, until the handshake would have timed out, after five minutes here."""
+    """The library's timer would keep its buffers, 200 KB for four of them, until the handshake times out, after five minutes here."""
     make_certificate(tmp_path)
 
     async def crowd() -> None:

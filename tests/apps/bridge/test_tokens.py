@@ -59,7 +59,8 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     (tmp_path / "bad").write_text("a: h:1\nb\n")
     (tmp_path / "mark").write_bytes("\ufeffa: h:1\r\n".encode())
-    for name, message in (("latin", "UTF-8"), ("mark", "byte order mark"), ("large", "bytes"), ("bad", "line 2"), ("nowhere", "No such file")):
+    wrong = {"latin": "UTF-8", "mark": "byte order mark", "large": "bytes", "bad": "line 2", "nowhere": "No such file"}
+    for name, message in wrong.items():
         with pytest.raises(TokensError, match=message):
             Tokens(tmp_path / name, lines)
     many = tmp_path / "many"
