@@ -46,13 +46,6 @@ def test_json_is_one_line_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2 << 40, "2.0 TiB")]
-)
-def test_sizes_have_a_unit(count: int, text: str) -> None:
-    assert output.size_text(count) == text
-
-
-@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.00025, "250 us"), (0.00125, "1.25 ms"), (1.5, "1.50 s"), (90, "1m 30s"), (3700, "1h 1m"), (200_000, "2d 7h")],
 )

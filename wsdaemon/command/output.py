@@ -76,15 +76,6 @@ def complain(text: str) -> None:
     click.echo(f"{name} {harmless_lines(text)}", err=True)
 
 
-def size_text(count: float) -> str:
-    """Bytes with a unit, such as 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def seconds_text(seconds: float) -> str:
     """A duration with a unit that suits it, such as 1.25 ms or 3h 5m."""
     if seconds < 0.001:
