@@ -139,7 +139,7 @@ def test_two_tabs_watch_talk_and_close(open_tab: Callable[[str], Tab], daemon: D
     other.sees("as they pass", "#tap-state")
     one.write("#message", "seen by the operator")
     one.click("#send .main")
-    other.sees("text  20 B", "#tap-frames .received .head")
+    other.sees("  in  text  ", "#tap-frames .received .head")
     other.write("#close-code", "4001")
     other.write("#close-reason", "by the operator")
     other.click("#close-connection .danger")
