@@ -23,7 +23,7 @@ from ..core.registry import Connections, Place
 from ..edge.gate import Gate
 from ..edge.landing import land
 from ..wire.handed import HandedOver, NotHandedOver, decode
-from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume
+from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume, stay, wait
 from .handover_link import ALL, GIVE, HELLO, REFUSED, SETTLED, TAKEN, VERSION, HandoverLink
 
 PATIENCE_SECONDS: Final = 2.0
@@ -68,7 +68,14 @@ class Home:
             self.connections.remove(connection)
             if parting.place is not None:
                 parting.place.wait_no_longer()
+        else:
+            wait(wire, parting)
         return parting
+
+    def stay(self, connection: Connection) -> None:
+        """The connection stays here."""
+        wire: Any = connection._wire
+        stay(wire)
 
     def check(self, handed: HandedOver) -> None:
         """CannotResume unless a listener here, and a mount of it, can go on with the connection."""
@@ -151,6 +158,13 @@ class HandingOver:
 
     async def give_all(self) -> Departures:
         """Hand over all connections, those that open meanwhile too. Those that stay are in the registry afterwards."""
+        try:
+            return await self._give_all()
+        finally:
+            for connection in self._home.connections:
+                self._home.stay(connection)
+
+    async def _give_all(self) -> Departures:
         self._link.send(HELLO, 0, VERSION.to_bytes(2, "big"))
         await self._wait_while(lambda: not self._greeted)
         tried: set[str] = set()
@@ -176,6 +190,7 @@ class HandingOver:
     def _stays(self, connection: Connection, reason: str) -> None:
         self._stayed.add(connection.id)
         self.departures.stayed[reason] += 1
+        self._home.stay(connection)
 
     def close(self) -> None:
         """Give no more connections. Those of which the new worker has not said that it has them come back."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, resume_session
+from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, SettlingSession, resume_session
 from ..core.registry import Place
 from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
@@ -25,7 +25,7 @@ from .factory import Wires
 from .frames import TEXT
 from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, can_be_carried, encode
 from .meter import Meter
-from .reader import APP, CLOSED, OPENING, Reader
+from .reader import APP, CLOSED, LEAVING, OPENING, Reader
 from .shelf import Shelf
 from .waits import Wait
 from .wire import OPEN, Wire
@@ -131,7 +131,9 @@ def obstacle(wire: Wire) -> Obstacle | None:
         return OTHER_APP
     if writer.corked or connection._work or connection._waiters or len(wire.policy.calls):
         return BUSY
-    if reader.stops & ~APP or (reader.stops and not isinstance(reader.waiting, Wait)):
+    if reader.stops & ~(APP | LEAVING) or (reader.stops & APP and not isinstance(reader.waiting, Wait)):
+        return BUSY
+    if isinstance(wire.session, SettlingSession) and not wire.session.is_settled():
         return BUSY
     if writer.queued:
         return BACKLOG
@@ -153,6 +155,18 @@ def _at_boundary(reader: Reader) -> bool:
                 return False
             waiting += sum(map(len, protocol.message_data))
     return waiting < MAX_WAITING_BYTES and len(reader.held or ()) <= 2 * MAX_HELD_MESSAGES
+
+
+def wait(wire: Wire, found: Obstacle) -> None:
+    """Read nothing more of the client until it has left or `stay` is called, so that what is under way ends."""
+    if found is BUSY and not wire.reader.stops & LEAVING:
+        wire.reader.stop(LEAVING)
+
+
+def stay(wire: Wire) -> None:
+    """The connection does not leave: read on."""
+    if wire.reader.stops & LEAVING:
+        wire.reader.go_on(LEAVING)
 
 
 def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
