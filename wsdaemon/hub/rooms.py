@@ -292,6 +292,8 @@ class MountOrder:
         for who, owner in members:
             try:
                 self._enter(link, name, who, watch, owner, now)
+            except contract.DuplicateMember:  # its connection has gone along to a worker of the next generation
+                continue
             except contract.BrokerError:
                 refused.append(who.id)
         if held:

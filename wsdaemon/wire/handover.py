@@ -237,11 +237,28 @@ def _take_leave(wire: Wire) -> tuple[bytes, bytes] | Obstacle:
             wire.app_failed("resuming", raised)
             return FAILED
         wire.listen()
+        _wait_until_resumed(wire)
         return BACKLOG
     if error is not None:
         wire.app_failed("handing over", error)
         return FAILED
     return KEPT if state is None else CLOSING
+
+
+def _wait_until_resumed(wire: Wire) -> None:
+    """Read on when the session that has come back goes on."""
+    resumed = wire.session.resumed() if isinstance(wire.session, ResumedSession) else None
+    if resumed is not None:
+        wire.reader.stop(OPENING)
+        task = asyncio.ensure_future(resumed)
+        wire.policy.background.add(task, wire.connection, own=True)
+        task.add_done_callback(partial(_resumed_here, wire))
+
+
+def _resumed_here(wire: Wire, done: asyncio.Future[object]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        wire.app_failed("resuming", error)
+    read_on(wire)
 
 
 def _shown(state: object) -> str:

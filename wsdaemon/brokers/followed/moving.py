@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -77,9 +76,7 @@ class Moving:
         """As in `MovingBroker`. The checks of this process are done."""
         holder = self._local.adopt(member, account)
         ask = partial(self._ask, moved, holder.presence, account)
-        answer = await self._joining.room(moved.room, holder, moved.position, moved.told is not None, ask)
-        own = [message for message in answer.messages if not message.echo and message.publisher == member.id]
-        return answer if not own else replace(answer, messages=tuple([each for each in answer.messages if each not in own]))
+        return await self._joining.room(moved.room, holder, moved.position, moved.told is not None, ask)
 
     async def _ask(self, moved: MovedSubscription, who: Presence, account: Account) -> Joined:
         link = self._link
