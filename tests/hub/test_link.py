@@ -47,6 +47,16 @@ def test_a_publication_reaches_the_followers_on_all_workers_and_no_others() -> N
     two_workers(work)
 
 
+def test_a_room_of_two_workers_is_counted_once_and_rooms_without_members_too() -> None:
+    async def work(hub: Hub, one: Worker, two: Worker) -> None:
+        await one.join("lobby", "ada")
+        await two.join("lobby", "bob")
+        await two.publish("news", b"1")
+        assert [await one.link.room_count(), await two.link.room_count()] == [2, 2]
+
+    two_workers(work)
+
+
 def test_patterns_follow_rooms_that_come_later_and_a_worker_gets_each_message_once() -> None:
     async def work(hub: Hub, one: Worker, two: Worker) -> None:
         assert await one.link.follow_pattern("prices.*") > 0
@@ -221,6 +231,20 @@ def test_a_held_room_is_told_to_all_workers_until_the_last_holder_lets_go_or_end
         await until(lambda: len(one.recorder.holds) == 2)
         assert one.recorder.holds[-1] == ("lobby", False)
         three.client.close()
+
+    two_workers(work)
+
+
+def test_publishers_go_on_while_the_worker_that_holds_their_room_hangs() -> None:
+    async def work(hub: Hub, one: Worker, two: Worker) -> None:
+        two.link.hold("lobby", True)
+        await until(lambda: one.recorder.holds == [("lobby", True)])
+        hub.silent.add(2)
+        await until(lambda: one.recorder.holds[-1] == ("lobby", False))
+        hub.silent.clear()
+        await until(lambda: one.recorder.holds[-1] == ("lobby", True))
+        two.link.hold("lobby", False)
+        await until(lambda: one.recorder.holds[-1] == ("lobby", False))
 
     two_workers(work)
 
