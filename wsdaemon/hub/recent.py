@@ -22,13 +22,13 @@ ENTRY_BYTES: Final = 400
 """The cost of one besides its payload."""
 
 
-class _Changed(NamedTuple):
+class _RecentChange(NamedTuple):
     epoch: str
     offset: int
     change: Change
 
 
-class _Kept(NamedTuple):
+class _RecentEntry(NamedTuple):
     time: float
     size: int
     name: str
@@ -40,9 +40,9 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._all: deque[_Kept] = deque()
+        self._all: deque[_RecentEntry] = deque()
         self._messages: dict[str, deque[Message]] = {}
-        self._changes: dict[str, deque[_Changed]] = {}
+        self._changes: dict[str, deque[_RecentChange]] = {}
         self.bytes = 0
         """What all of them cost."""
 
@@ -58,7 +58,7 @@ class Recent:
         """A room's roster has changed; `position` is that of the last of the changes."""
         first = position.offset - len(changes) + 1
         for offset, change in enumerate(changes, first):
-            self._add(self._changes, name, _Changed(position.epoch, offset, change), 2 * ENTRY_BYTES)
+            self._add(self._changes, name, _RecentChange(position.epoch, offset, change), 2 * ENTRY_BYTES)
 
     def messages_after(self, name: str, since: Position, top: Position) -> tuple[Message, ...] | None:
         """The messages after `since`, up to `top`, which is the room's position now; None if some of them are not here."""
@@ -71,13 +71,13 @@ class Recent:
 
     def _add(self, entries: dict[str, deque[Any]], name: str, entry: object, size: int) -> None:
         now = self._clock()
-        self._all.append(_Kept(now, size, name, entries))
+        self._all.append(_RecentEntry(now, size, name, entries))
         self.bytes += size
         entries.setdefault(name, deque()).append(entry)
         while self.bytes > KEPT_BYTES or self._all[0].time < now - KEPT_SECONDS:
             self._forget(self._all.popleft())
 
-    def _forget(self, kept: _Kept) -> None:
+    def _forget(self, kept: _RecentEntry) -> None:
         self.bytes -= kept.size
         entries = kept.entries[kept.name]
         entries.popleft()
