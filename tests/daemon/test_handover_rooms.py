@@ -202,7 +202,7 @@ def test_a_member_of_more_rooms_than_a_state_holds_stays(tmp_path: Path, monkeyp
 
 
 def test_a_member_whose_messages_are_lost_is_told_of_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was published between the two workers is not known any more, which takes seconds, or 32 MiB."""
+    """The hub has forgotten the messages that were published meanwhile."""
     monkeypatch.setattr(mount_rooms, "CLOSING_SECONDS", 0.0)
 
     async def story() -> None:

@@ -44,7 +44,7 @@ class Recent:
         self._messages: dict[str, deque[Message]] = {}
         self._changes: dict[str, deque[_RecentChange]] = {}
         self.bytes = 0
-        """What all of them cost."""
+        """The cost of all of them."""
 
     def __len__(self) -> int:
         """Messages and changes that are kept."""

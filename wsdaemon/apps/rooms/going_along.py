@@ -19,7 +19,7 @@ class GoingMember(AccountedMember, RoomSession, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What a session needs to go on. The requests of the subprotocol: `faults`, `refusals`, and the tokens of the rate with their age."""
+    """All that a session needs to go on. The requests of the subprotocol: `faults`, `refusals`, and the tokens of the rate with their age."""
 
     rooms: tuple[MovedSubscription, ...]
     faults: int = 0
