@@ -19,13 +19,14 @@ class GoingMember(AccountedMember, RoomSession, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """All that a session needs to go on. The requests of the subprotocol: `faults`, `refusals`, and the tokens of the rate with their age."""
+    """All that a session needs to go on: its rooms and, of the requests of the subprotocol, faults, refusals and the tokens of the rate."""
 
     rooms: tuple[MovedSubscription, ...]
     faults: int = 0
     refusals: int = 0
     tokens: float = 0.0
     age: float = 0.0
+    """Seconds since there were as many tokens."""
 
     def encode(self) -> bytes | None:
         """None if it is longer than a state may be."""
