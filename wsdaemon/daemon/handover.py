@@ -174,7 +174,8 @@ class HandingOver:
             if not fresh and not patient:
                 break
             tried.update(connection.id for connection in fresh)
-            await self._give([*fresh, *patient], patient)
+            await self._give(fresh, patient)
+            await self._give(list(patient), patient)
             if patient:
                 await asyncio.sleep(RETRY_SECONDS)
         self._link.send(ALL)
@@ -197,13 +198,17 @@ class HandingOver:
         self._link.close()
 
     async def _give(self, connections: list[Connection], patient: dict[Connection, float]) -> None:
+        retry_at = self._loop.time() + RETRY_SECONDS
         for index, connection in enumerate(connections):
             if index % PARTINGS_PER_TURN == PARTINGS_PER_TURN - 1:
                 await asyncio.sleep(0)
+                if patient and connection not in patient and self._loop.time() >= retry_at:  # their clients may wait to be read
+                    await self._give(list(patient), patient)
+                    retry_at = self._loop.time() + RETRY_SECONDS
             await self._wait_while(lambda: len(self._under_way) >= CREDIT or self._bytes >= CREDIT_BYTES)
             if not self._link.open:
                 return
-            if connection not in self._home.connections:
+            if connection not in self._home.connections or connection.id in self._stayed:
                 patient.pop(connection, None)
                 continue
             found = self._home.part(connection)
