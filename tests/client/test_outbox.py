@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wsdaemon.client.errors import ClientClosed, QueueFull
-from wsdaemon.client.outbox import Outbox
+from wsdaemon.client.outbox import ClientOutbox
 from wsdaemon.core.connection import READY
 from wsdaemon.settings.client import client_settings
 
@@ -49,8 +49,8 @@ class Wire:
         call()
 
 
-def outbox(*, ended: bool = False, **options: Any) -> Outbox:
-    return Outbox(client_settings(options), lambda: ended)
+def outbox(*, ended: bool = False, **options: Any) -> ClientOutbox:
+    return ClientOutbox(client_settings(options), lambda: ended)
 
 
 def on_loop(test: Callable[[], Awaitable[None]]) -> None:

@@ -28,7 +28,7 @@ from .errors import ClientError
 from .life import ClientState, Life
 from .opening import checked_headers
 from .options import ClientOptions
-from .outbox import Outbox
+from .outbox import ClientOutbox
 from .rooms.rooms import SUBPROTOCOL, ClientRooms
 from .runner import Runner, run
 from .target import parse
@@ -110,7 +110,7 @@ class WebSocketClient:
         self._thread = 0
         self._runner = _NO_RUNNER
         self._callbacks = Callbacks(self.failed)
-        self._outbox = Outbox(self._settings, lambda: self._close_asked or self.state is ClientState.CLOSED)
+        self._outbox = ClientOutbox(self._settings, lambda: self._close_asked or self.state is ClientState.CLOSED)
         self._inbox: Arrived | None = None
         self._opened: asyncio.Future[None] | None = None
         self._finished: asyncio.Future[None] | None = None

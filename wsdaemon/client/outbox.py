@@ -24,7 +24,7 @@ _MAKING = threading.Lock()
 """Held while a client makes its queue, which any thread may be the first to need."""
 
 
-class Outbox:
+class ClientOutbox:
     """Messages of one client. The queue is made when a message has to wait for the first time.
 
     `ends` says whether the client was closed, so that a queue that is made then takes nothing. `writer` is the open connection's, None

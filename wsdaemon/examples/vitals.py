@@ -36,7 +36,7 @@ class Vitals:
 
     def __init__(self) -> None:
         self._samples: deque[dict[str, float]] = deque(maxlen=KEPT)
-        self._watching: dict[Viewer, None] = {}
+        self._watching: dict[VitalsSession, None] = {}
         self._measuring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -50,14 +50,14 @@ class Vitals:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._measuring
 
-    def open(self, connection: Connection, handshake: Any) -> Viewer:
+    def open(self, connection: Connection, handshake: Any) -> VitalsSession:
         """Add a client and send it the kept samples."""
-        viewer = Viewer(self, connection)
+        viewer = VitalsSession(self, connection)
         self._watching[viewer] = None
         connection.send(json.dumps(list(self._samples)))
         return viewer
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: VitalsSession) -> None:
         self._watching.pop(viewer, None)
 
     async def _measure(self) -> None:
@@ -79,7 +79,7 @@ class Vitals:
                 viewer.send(message)
 
 
-class Viewer:
+class VitalsSession:
     """One client."""
 
     def __init__(self, vitals: Vitals, connection: Connection) -> None:
