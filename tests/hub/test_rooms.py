@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -149,12 +150,29 @@ def test_a_member_of_another_worker_cannot_be_taken_out() -> None:
     assert made.order.presence("lobby", None).count == 0
 
 
-def test_a_declaration_that_the_limits_refuse_says_whom() -> None:
-    made = Order(Limits(max_members=2))
-    one = made.link("one")
-    members = [(Presence(name, {}), "") for name in ("a", "b", "c")]
-    assert made.order.declare(one, "lobby", members, False, False) == ["c"]
-    assert made.order.presence("lobby", None).count == 2
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (Limits(max_members=2), contract.RoomFull),
+        (Limits(max_rooms=1), contract.TooManyRooms),
+        (Limits(memory=40_000), contract.MemoryFull),
+        (Limits(name_pattern=re.compile("[A-Z]+")), contract.BadRoom),
+    ],
+)
+def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, error: type[contract.BrokerError]) -> None:
+    made = Order(limits)
+    one, two = made.link("one"), made.link("two")
+    members = [(Presence(f"m{number}", {}), f"user {number}") for number in range(50)]
+    for room in ("lobby", "other"):
+        made.order.declare(one, room, members, True, False)
+        assert made.order.presence(room, None).count == 50
+    made.order.declared(one)
+    assert made.order.presence("lobby", None).count == 50
+    with pytest.raises(error):
+        made.join(two, "lobby" if error in (contract.RoomFull, contract.MemoryFull) else "third", "newcomer")
+    made.order.end(one)
+    made.join(two, "LOBBY", "newcomer")
+    assert made.order.budget.used < 5000, "all of it is given back"
 
 
 def test_times_of_rooms_that_are_forgotten_are_forgotten() -> None:

@@ -60,6 +60,10 @@ class RoomTable:
         self.afford(account, size + room_cost(name), None)
         return self.restore(name, self._new_epoch(), account, now)
 
+    def ready_anyway(self, name: str, room: Room | None, account: Account, now: float) -> Room:
+        """As `ready`, whatever the limits say: for members that are in the room already."""
+        return self.restore(name, self._new_epoch(), account, now) if room is None else room
+
     def restore(self, name: str, epoch: str, account: Account, now: float) -> Room:
         """Make a room whose life began elsewhere, whatever the limits say. There is none of this name."""
         room = self._rooms[name] = self._blank[name] = Room(name, epoch, self._limits, now, self._budget, account)

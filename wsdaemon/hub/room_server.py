@@ -167,12 +167,9 @@ class RoomServer:
         if not is_last:
             return sheet([])
         was_awaited = bool(order.awaited)
-        refused = order.declared(link)
+        order.declared(link)
         if was_awaited and not any(each.awaited for each in self.orders):
             self._take_publications()
-        if refused:
-            line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
-            self._server.report(line.format(refused, link.worker, order.path), None)
         return sheet(order.holds.rooms)
 
     def _ended(self, link: WorkerLink) -> None:
