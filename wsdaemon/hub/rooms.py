@@ -64,6 +64,8 @@ class MountOrder:
         self.number = number
         self.path = path
         self.limits = limits
+        self.generation = 0
+        """That of the workers whose limits hold."""
         self.budget = Budget(limits.memory)
         self.links: dict[WorkerLink, Numbers] = {}
         """The workers that have this mount, and the numbers of their publications."""
@@ -96,6 +98,14 @@ class MountOrder:
     def key_count(self) -> int:
         """The number of idempotency keys that all rooms remember."""
         return len(self.table.keys)
+
+    def change_limits(self, limits: Limits, generation: int) -> None:
+        """Have other limits for joins, publications and new rooms from now on. Rooms and members that are there stay."""
+        self.generation = generation
+        if limits != self.limits:
+            self.limits = limits
+            self.budget.change_limit(limits.memory)
+            self.table.change_limits(limits, self._clock())
 
     # -- publications
 
