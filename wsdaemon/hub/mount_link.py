@@ -22,39 +22,39 @@ MEMBERS_PER_DECLARATION = 1000
 """Members, and rooms, in one message of a declaration."""
 
 
-class Wanted:
+class Interests:
     """The rooms, or patterns, that receivers of one mount want, and which of them want each."""
 
-    __slots__ = ("_wanted",)
+    __slots__ = ("_receivers",)
 
     def __init__(self) -> None:
-        self._wanted: dict[str, list[Receiver]] = {}
+        self._receivers: dict[str, list[Receiver]] = {}
 
     def add(self, name: str, receiver: Receiver) -> None:
-        receivers = self._wanted.setdefault(name, [])
+        receivers = self._receivers.setdefault(name, [])
         if receiver not in receivers:
             receivers.append(receiver)
 
     def discard(self, name: str, receiver: Receiver) -> bool:
         """The receiver does not want it any more. Whether no other one does."""
-        receivers = self._wanted.get(name, [])
+        receivers = self._receivers.get(name, [])
         if receiver in receivers:
             receivers.remove(receiver)
         if not receivers:
-            self._wanted.pop(name, None)
+            self._receivers.pop(name, None)
         return not receivers
 
     def only_of(self, receiver: Receiver) -> list[str]:
         """Those that no other receiver wants."""
-        return [name for name, receivers in self._wanted.items() if receivers == [receiver]]
+        return [name for name, receivers in self._receivers.items() if receivers == [receiver]]
 
     def forget(self, receiver: Receiver) -> None:
         """The receiver wants nothing any more."""
-        for name in [name for name, receivers in self._wanted.items() if receiver in receivers]:
+        for name in [name for name, receivers in self._receivers.items() if receiver in receivers]:
             self.discard(name, receiver)
 
     def clear(self) -> None:
-        self._wanted.clear()
+        self._receivers.clear()
 
 
 class MountLink:
@@ -71,7 +71,7 @@ class MountLink:
         self.receivers: tuple[Receiver, ...] = ()
         self.number = 0
         self.is_open = self.is_restored = False
-        self.rooms, self.patterns, self.held = Wanted(), Wanted(), Wanted()
+        self.rooms, self.patterns, self.held = Interests(), Interests(), Interests()
         self._busy: dict[str, None] = {}  # rooms whose publishers must wait
         self._life = 0
 
