@@ -29,6 +29,12 @@ from .protocol import ANSWER, HEADER
 from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 from .server import WorkerLink
 
+HEADER_BYTES = HEADER.size
+PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
+PUBLISHED_BYTES = PUBLISHED.size
+MESSAGE_OVER_PUBLISH = MESSAGE_HEAD.size - PUBLISH_HEAD.size
+"""The bytes by which the body of MESSAGE is longer than that of PUBLISH."""
+
 PAGE_BYTES = 4 << 20
 """Payload of the messages in one page of a history."""
 
@@ -116,11 +122,13 @@ class MountOrder:
 
         `body` is that of PUBLISH, without the key.
         """
+        numbers = self.links.get(link)
+        if numbers is None:
+            raise protocol.Malformed(f"mount {self.number} is not open")
         name = source.room
         targets = self.followers.targets.get(name)
         if targets is None:
             targets = self.followers.find(name)
-        numbers = self.links[link]
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
             self._answer(link, protocol.frame(ANSWER, request, known), targets)
             return
@@ -142,23 +150,24 @@ class MountOrder:
         if rooms.changed is not None:
             rooms.changed[name] = None
         stamp = self.times[name] = self._wall()
-        if rooms.keeps_messages or key is not None or not room.members:
+        present = len(room.members)
+        if rooms.keeps_messages or key is not None or not present:
             message = Message(
                 name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
             )
             rooms.remember(room, message, key, self._clock())
         epoch = room.epoch.encode()
         if targets:
-            rest = body[PUBLISH_HEAD.size :]
-            length = MESSAGE_HEAD.size + len(rest)
-            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, payload_at - PUBLISH_HEAD.size, offset, stamp, epoch) + rest
+            length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
+            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, source_length, offset, stamp, epoch) + body[PUBLISH_HEAD_BYTES:]
             for target in targets:
                 target.add(frame)
-        answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
-        numbers.add(number, answer[HEADER.size :])
-        if not link.answers:  # as `_answer`, which is called less often
+        answer = PUBLISHED_FRAME.pack(PUBLISHED_BYTES, ANSWER, request, offset, epoch, False, present)
+        numbers.add(number, answer[HEADER_BYTES:])
+        answers = link.answers
+        if not answers:  # as `_answer`, which is called less often
             self._will_answer(link)
-        link.answers.append(answer)
+        answers.append(answer)
         link.needs.append(targets)
 
     def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
