@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .admin_api import AdminPages, admin_options, chosen_url, pages_of
+from .admin_api import AdminPages, PagesChoice, admin_options, chosen_url
 from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
 from .operating import COLUMNS, connection_row
-from .output import as_json, coloured, console, harmless, print_json, seconds_text, table
+from .output import as_json, coloured, console, counted, harmless, print_json, seconds_text, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,19 +27,16 @@ TOP_CONNECTIONS = 5000
 @admin_options
 @control_option
 @as_json
-def status(
-    config: str | None, url: str | None, token_file: str | None, ca: str | None, control: str | None, json_output: bool
-) -> int:  # fmt: skip
+def status(place: PagesChoice, control: str | None, json_output: bool) -> int:
     """Show how a daemon stands: state, generation, workers, listeners and mounts.
 
     The control channel answers; with --url the admin pages do.
     """
-    if control is None:
-        url = chosen_url(config, url)
+    url = place.url if control is not None else chosen_url(place.config, place.url)
     if url is not None:
-        found = pages_of(config, url, token_file, ca).get("/status")
+        found = place.pages().get("/status")
     else:
-        outcome = tell(config, control, "status")
+        outcome = tell(place.config, control, "status")
         if outcome.status != Exit.DONE:
             raise CommandFailed("; ".join(outcome.problems) or "the daemon does not tell its status")
         found = dict(outcome.result)
@@ -62,12 +59,13 @@ def show_status(found: dict[str, Any]) -> None:
     uptime = "" if since is None else f", up {seconds_text(max(0.0, time.time() - since))}"
     out.print(harmless(f"wsdaemon {found['version']}: {found['state']}, process {found['pid']}{uptime}"))
     generation = f", generation {found['generation']}" if found.get("generation") else ""
-    out.print(harmless(f"{connections_now(found.get('connections'))} connections{generation}"))
+    out.print(harmless(f"{counted(connections_now(found.get('connections')), 'connection')}{generation}"))
     for listener in found.get("listeners", ()):
-        line = f"listener {listener['name']}: {listener.get('address') or 'port'} {listener.get('port') or ''}"
-        out.print(harmless(line.rstrip()))
+        address, port = str(listener.get("address") or ""), listener.get("port")
+        shown = "" if port is None or address.startswith(f"tcp:{port}:") or address == f"tcp:{port}" else f"port {port}"
+        out.print(harmless(f"listener {listener['name']}: {address} {shown}".replace(":  ", ": ").rstrip()))
     for mount in found.get("mounts", ()):
-        count = f", {connections_now(mount['connections'])} connections" if "connections" in mount else ""
+        count = f", {counted(connections_now(mount['connections']), 'connection')}" if "connections" in mount else ""
         out.print(harmless(f"mount {mount['path']}: {mount['app']}{count}"))
     children = [("hub", found["hub"])] if isinstance(found.get("hub"), dict) else []
     children += [(f"worker {worker.get('number', '')}", worker) for worker in found.get("workers") or () if isinstance(worker, dict)]
@@ -106,11 +104,9 @@ class Busiest:
 @click.option("--count", default=0, type=click.IntRange(0), metavar="N", help="How many looks; 0: until Ctrl-C. Default: 0.")
 @click.option("--lines", default=20, type=click.IntRange(1, 1000), metavar="N", help="How many connections are shown. Default: 20.")
 @as_json
-def top(
-    config: str | None, url: str | None, token_file: str | None, ca: str | None, interval: str, count: int, lines: int, json_output: bool
-) -> int:  # fmt: skip
+def top(place: PagesChoice, interval: str, count: int, lines: int, json_output: bool) -> int:
     """Show the busiest connections, again and again. In a pipe each look follows the last; with --json it is one line."""
-    pages = pages_of(config, url, token_file, ca)
+    pages = place.pages()
     pause = seconds(interval, "--interval")
     busy, looks = Busiest(), 0
     from rich.live import Live
@@ -149,7 +145,7 @@ def _drawn(look: dict[str, Any]) -> Group:
     from rich.text import Text
 
     head = (
-        f"wsdaemon {look['version']}: {look['state']}, {look['count']} connections, "
+        f"wsdaemon {look['version']}: {look['state']}, {counted(look['count'], 'connection')}, "
         f"{look['in_per_second']:,.0f} messages in and {look['out_per_second']:,.0f} out per second"
     )
     rows = [
