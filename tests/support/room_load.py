@@ -327,7 +327,7 @@ class Load:
             by_room.setdefault(room, []).append((epoch, offset))
         for member in self.members:
             starts = dict(reversed(member.starts))
-            last = dict(member.seen) if hung else {}  # of each epoch, because they came in order
+            last: dict[str, int] = dict(list(member.seen)) if hung else {}  # of each epoch, because they came in order
             for epoch, offset in by_room.get(member.room, ()):
                 told = hung and epoch != member.starts[-1][0] and offset > last.get(epoch, 0)
                 if epoch in starts and offset > starts[epoch] and not told:
