@@ -86,6 +86,8 @@ TESTS: Mapping[str, Test] = {
         Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
         Test("echo64-mounts", "echo 64 B, four mounts in use", f"{_ECHO64} -P 1", mounts=4),
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
+        Test("class", "echo 64 B through an app class", f"{_ECHO64} -P 1", "class"),
+        Test("function", "echo 64 B through a plain function", f"{_ECHO64} -P 1", "function"),
         Test("asgi", "echo 64 B through an ASGI application", f"{_ECHO64} -P 1", "asgi"),
         Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
         Test("echo64-workers", "echo 64 B, two workers", f"{_ECHO64} -P 1", workers=2, subject_only=True),
@@ -174,6 +176,10 @@ PEERS: Mapping[str, Server] = {
         Server("uvicorn", _ASGI.format(f"uvicorn --ws websockets-sansio {_QUIET}"), "uvicorn uvloop websockets", **_ONLY_ASGI),
         Server("granian", _ASGI.format(f"granian --interface asgi {_QUIET}"), "granian uvloop", **_ONLY_ASGI),
         Server("hypercorn", _ASGI.format("hypercorn --worker-class uvloop -b 127.0.0.1:{port}"), "hypercorn uvloop", **_ONLY_ASGI),
+        Server(
+            "gunicorn", _ASGI.format("gunicorn -k asgi --asgi-loop uvloop --log-level warning -b 127.0.0.1:{port}"), "gunicorn>=26 uvloop",
+            **_ONLY_ASGI,
+        ),
         Server("daphne", _ASGI.format("daphne -p {port}"), "daphne", **_ONLY_ASGI),
         Server(
             "nchan", "/usr/sbin/nginx -e stderr -c {config}", tls=False, deflate=None, paths={"sub": "/sub", "pub": "/pub"},
@@ -183,7 +189,8 @@ PEERS: Mapping[str, Server] = {
     )
 }  # fmt: skip
 DEFAULT_PEERS = (
-    LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan", "uvicorn", "granian", "hypercorn", "daphne",
+    LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan", "uvicorn", "granian", "gunicorn", "hypercorn",
+    "daphne",
 )  # fmt: skip
 
 
@@ -229,6 +236,7 @@ GOALS = (
     Goal("coroutine", 0.6, "websockets"),
     Goal("asgi", 0.6, "uvicorn"),
     Goal("asgi", 0.6, "granian"),
+    Goal("asgi", 0.6, "gunicorn"),
     Goal("tls-echo64", 1.05, "picows"),
     Goal("tls-echo16k", 1.05, "picows"),
     Goal("tls-echo1m", 1.1, "picows"),

@@ -43,6 +43,15 @@ MOUNT = """\
 app = echo
 """
 
+OWN_CODE = """\
+
+[mount:/class]
+app = apps:Echo
+
+[mount:/function]
+app = apps:echo_in_a_thread
+"""
+
 ASGI = """\
 
 [mount:/asgi]
@@ -71,13 +80,16 @@ class Subject:
     def server(self) -> Server:
         """How the tests see it."""
         room = "/rooms/bench"
-        paths = {"echo": "/echo", "coroutine": "/coroutine", "asgi": "/asgi", "sub": room, "pub": room}
+        own_code = {name: f"/{name}" for name in ("coroutine", "class", "function", "asgi")}
+        paths = {"echo": "/echo", **own_code, "sub": room, "pub": room}
         return Server(self.name, home=self.name, deflate="", paths=paths)
 
     def command(self, folder: Path, port: int, test: Test, tools: Tools) -> list[str]:
         """Writes the settings into `folder`; the words that start the daemon with them."""
         tls = TLS.format(certificate=tools.certificate, key=tools.key) if test.tls else ""
         more = "".join(MOUNT.format(number=number) for number in range(test.mounts)) if test.mounts > 1 else ""
+        if test.path in ("class", "function"):  # an older tree may refuse plain functions
+            more += OWN_CODE
         if test.path == "asgi":  # an older tree may not know the app
             more += ASGI
             shutil.copy(HERE / "servers" / "asgi_echo.py", folder / "asgi_echo.py")
