@@ -154,7 +154,8 @@ def mount_in(frame: FrameType) -> str | None:
     for value in list(frame.f_locals.values()):
         for found in (value, _attribute(value, "connection"), _attribute(value, "_connection")):
             if isinstance(found, Connection) and (handshake := _attribute(found, "handshake")) is not None:  # None: it is being made
-                return handshake.mount
+                mount: str = handshake.mount
+                return mount
     return None
 
 
