@@ -121,7 +121,7 @@ def start(port: int, count: int) -> subprocess.Popen[str]:
 
 
 async def run(count: int, reconnect: str) -> list[str]:
-    """One run; what is wrong with it."""
+    """One run; its faults."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     daemon = await asyncio.to_thread(start, port, count)
@@ -159,7 +159,7 @@ async def run(count: int, reconnect: str) -> list[str]:
 
 
 def judge(delays: Sequence[float], count: int, longest: float) -> list[str]:
-    """What is wrong with the first delays: their number, or their spread over 0 to `longest` seconds."""
+    """The faults of the first delays: in their number, and in their spread over 0 to `longest` seconds."""
     tenths = [0] * TENTHS
     for delay in delays:
         tenths[min(TENTHS - 1, int(delay / longest * TENTHS))] += 1

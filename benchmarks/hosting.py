@@ -103,7 +103,7 @@ LINE = b"x" * 64 + b"\n"
 
 @dataclass(frozen=True)
 class World:
-    """What runs: the daemon, HAProxy, and their targets."""
+    """The servers that run: the daemon, HAProxy, and their targets."""
 
     wsload: Path
     pin: tuple[str, ...]
