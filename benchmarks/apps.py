@@ -35,7 +35,7 @@ class EchoSession:
         """Nothing is left to do."""
 
 
-def echo_in_a_thread(connection: BlockingConnection) -> None:
-    """A thread of its own for each client."""
+def echo_function(connection: BlockingConnection) -> None:
+    """As the documentation shows it; it runs in a thread."""
     for message in connection:
         connection.send(message)

@@ -14,7 +14,7 @@ from wsdaemon.brokers import Limits, contract
 from wsdaemon.brokers.contract import BrokerUnavailable, Presence
 from wsdaemon.hub import room_messages
 from wsdaemon.hub import room_server as room_server_module
-from wsdaemon.hub.room_server import SWEEP_INTERVAL_SECONDS
+from wsdaemon.hub.room_server import GOING_ALONG_SECONDS, SWEEP_INTERVAL_SECONDS
 
 
 def test_the_limits_of_a_mount_are_those_of_the_first_worker_that_opens_it() -> None:
@@ -171,5 +171,30 @@ def test_members_that_are_refused_at_a_declaration_are_logged_with_their_number(
         await until(lambda: len(two.recorder.events) == 3)
         assert hub.lines == [expected], "a declaration begins its own count"
         hub.close(one, two)
+
+    run(work)
+
+
+@pytest.mark.parametrize("ends", ["the former worker", "in time"])
+def test_what_is_kept_for_members_on_their_way_is_forgotten_afterwards(ends: str) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        old, new = Worker(1, loop, Limits()), Worker(1, loop, Limits(), generation=2)
+        for worker in (old, new):
+            hub.connect(worker)
+            await until(lambda worker=worker: worker.recorder.events)  # type: ignore[misc]
+        order = hub.rooms.order(PATH)
+        assert order is not None and order.recent is None
+        hub.rooms.begin()
+        assert order.recent is not None
+        if ends == "in time":
+            loop.shift += GOING_ALONG_SECONDS
+        else:
+            new.client.begin_anew("slow")
+            await until(lambda: new.recorder.events[-1] == "restored" and new.client.is_there)
+            assert order.recent is not None
+            old.client.close()
+        await until(lambda: order.recent is None)
+        hub.close(old, new)
 
     run(work)

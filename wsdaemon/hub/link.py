@@ -177,6 +177,11 @@ class HubLink:
     def join(self, room: str, member: Presence, since: Position | None, *, watch: bool, owner: str) -> Future[Joined]:
         return self._ask(room_messages.JOIN, _read_joined, room, *presence_value(member), since, watch, owner)
 
+    def move(
+        self, room: str, member: Presence, since: Position, *, watch: bool, owner: str, told: Position | None
+    ) -> Future[Joined]:  # fmt: skip
+        return self._ask(room_messages.MOVE, _read_joined, room, *presence_value(member), since, watch, owner, told)
+
     def leave(self, room: str, member: str) -> None:
         self._tell(room_messages.LEAVE, room, member)
 
@@ -274,9 +279,12 @@ def _nothing(body: bytes) -> None:
 
 
 def _read_joined(body: bytes) -> Joined:
-    (epoch, offset, gap, has_latest, roster), messages = read_sheet(body)
+    (epoch, offset, gap, has_latest, roster, *rest), messages = read_sheet(body)
     latest = messages[-1] if has_latest else None
-    return Joined(Position(epoch, offset), messages[:-1] if has_latest else messages, gap, latest, room_messages.read_roster(roster))
+    changes = room_messages.read_changes(rest[0]) if rest and rest[0] is not None else None
+    return Joined(
+        Position(epoch, offset), messages[:-1] if has_latest else messages, gap, latest, room_messages.read_roster(roster), changes
+    )  # fmt: skip
 
 
 def _read_history(room: str, body: bytes) -> HistoryPage:

@@ -6,14 +6,16 @@ import json
 import secrets
 import time
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers import Limits
 from ..brokers.account import Account
-from ..brokers.contract import BadRoom, BrokerError, Presence, RateLimited
+from ..brokers.contract import BadRoom, BrokerError, Position, Presence, RateLimited
+from ..brokers.links.contract import Joined
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion
+from .recent import Recent
 from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
 from .rooms import PAGE_BYTES, MountOrder
 from .server import HubServer, RefusedByHub, WorkerLink
@@ -29,6 +31,9 @@ MAX_ROOMS_PER_SWEEP = 500
 """Rooms of a mount that one sweep looks at."""
 
 MAX_MOUNTS = 10_000
+
+GOING_ALONG_SECONDS = 150.0
+"""How long after a succession connections may go from workers of the former generation to those of the next. It is more than they take."""
 
 PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
 
@@ -61,12 +66,14 @@ class RoomServer:
             server.handle(kind, self._handler(answerer))
         server.handle(room_messages.DECLARE, self._handler(self._declare))
         self._gate: TimerHandle | None = None
+        self._going_along: TimerHandle | None = None
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
         self._sweeper.cancel()
-        if self._gate is not None:
-            self._gate.cancel()
+        for timer in (self._gate, self._going_along):
+            if timer is not None:
+                timer.cancel()
 
     # -- a succession
 
@@ -81,6 +88,9 @@ class RoomServer:
     def begin(self) -> None:
         """Order from now on; publications as soon as all workers of the former hub are linked here, or GATHERING_SECONDS have passed."""
         self._sweeper = self._server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+        for order in self.orders:
+            order.recent = Recent(self.clock)
+        self._going_along = self._server.loop.call_later(GOING_ALONG_SECONDS, self._all_have_gone)
         if any(order.awaited for order in self.orders):
             self._server.replace(room_messages.PUBLISH, self._too_early)
             self._gate = self._server.loop.call_later(GATHERING_SECONDS, self._take_publications)
@@ -93,6 +103,11 @@ class RoomServer:
         if self._gate is not None:
             self._gate.cancel()
         self._server.replace(room_messages.PUBLISH, self._publish)
+
+    def _all_have_gone(self) -> None:
+        """No connection goes from one worker to another any more."""
+        for order in self.orders:
+            order.recent = None
 
     # -- mounts
 
@@ -181,6 +196,8 @@ class RoomServer:
         for order in self.orders:
             if link in order.links:
                 order.end(link)
+            if order.links and not order.awaited and all(each.generation > link.generation for each in order.links):
+                order.recent = None
 
     def _check_holds(self) -> None:
         for order in self.orders:
@@ -218,10 +235,20 @@ def _page(link: WorkerLink, answer: bytes) -> bytes:
 def _join(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     _check_reads(link)
     room, id, identity, since, watch, owner = value
-    joined = order.join(link, room, Presence(id, identity), read_position(since), watch, owner)
+    return _joined(link, order.join(link, room, Presence(id, identity), read_position(since), watch, owner))
+
+
+def _move(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    _check_reads(link)
+    room, id, identity, since, watch, owner, told = value
+    moved = order.move(link, room, Presence(id, identity), Position(*since), watch, owner, read_position(told))
+    return _joined(link, moved, [None if moved.changes is None else room_messages.changes_value(moved.changes)])
+
+
+def _joined(link: WorkerLink, joined: Joined, more: Sequence[Any] = ()) -> bytes:
     messages = joined.messages if joined.latest is None else (*joined.messages, joined.latest)
     roster = room_messages.roster_value(joined.roster)
-    return _page(link, sheet([*joined.position, joined.gap, joined.latest is not None, roster], messages))
+    return _page(link, sheet([*joined.position, joined.gap, joined.latest is not None, roster, *more], messages))
 
 
 def _leave(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
@@ -297,6 +324,7 @@ def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 _ANSWERERS: dict[int, Answerer] = {
     room_messages.JOIN: _join,
+    room_messages.MOVE: _move,
     room_messages.LEAVE: _leave,
     room_messages.UNFOLLOW: _unfollow,
     room_messages.FOLLOW_PATTERN: _follow_pattern,

@@ -25,6 +25,7 @@ from .followers import Followers
 from .holds import Holds
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
+from .recent import Recent
 from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 from .server import WorkerLink
 
@@ -87,6 +88,8 @@ class MountOrder:
         """While a new hub is given the order: the room and the id of each member that came or left since it was told of it."""
         self.awaited: dict[bytes, WorkerLink] = {}
         """After a succession: the links of the former hub, by the worker's instance, until the worker has declared itself here."""
+        self.recent: Recent | None = None
+        """While connections go from the workers of one generation to those of the next."""
 
     @property
     def remembered_numbers(self) -> int:
@@ -141,11 +144,13 @@ class MountOrder:
             rooms.changed[name] = None
         stamp = self.times[name] = self._wall()
         present = len(room.members)
-        if rooms.keeps_messages or key is not None or not present:
+        if rooms.keeps_messages or key is not None or not present or self.recent is not None:
             message = Message(
                 name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
             )
             rooms.remember(room, message, key, self._clock())
+            if self.recent is not None:
+                self.recent.message(message)
         epoch = room.epoch.encode()
         if targets:
             length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
@@ -183,12 +188,35 @@ class MountOrder:
         latest = room.last if gap or since is None else None
         return Joined(Position(room.epoch, room.offset), messages, gap, latest, self.roster(name) if watch else None)
 
-    def _enter(self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float) -> Room:
+    def move(
+        self, link: WorkerLink, name: str, who: Presence, since: Position, watch: bool, owner: str, told: Position | None
+    ) -> Joined:  # fmt: skip
+        """As `MovingLink.move`."""
+        now = self._clock()
+        room = self._enter(link, name, who, watch, owner, now, moved=True)
+        top = Position(room.epoch, room.offset)
+        messages, gap = room.missed(since, now)
+        if gap and self.recent is not None and (kept := self.recent.messages_after(name, since, top)) is not None:
+            messages, gap = kept, False
+        roster = self.roster(name) if watch else None
+        changes: tuple[Change, ...] | None = None
+        if roster is not None and told == roster.position:
+            changes = ()
+        elif roster is not None and told is not None and self.recent is not None:
+            changes = self.recent.changes_after(name, told, roster.position)
+        return Joined(top, messages, gap, room.last if gap else None, roster, changes)
+
+    def _enter(
+        self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float, moved: bool = False
+    ) -> Room:  # fmt: skip
         room = self.table.get(name)
         entry = None if room is None else roster_of(room).get(who.id)
         if room is not None and entry is not None:
             if entry.link is not link:
-                raise contract.DuplicateMember("a member of another worker has this id")
+                if not moved and link.generation <= entry.link.generation:
+                    raise contract.DuplicateMember("a member of another worker has this id")
+                entry.link = link
+                self._note(name, who.id)
             entry.stale = False
             self.followers.follow(link, name, watch)
             return room
@@ -238,6 +266,8 @@ class MountOrder:
         if following is None or not changes:
             return
         following.changes += len(changes)
+        if self.recent is not None:
+            self.recent.changed(name, following.position, list(changes))
         watching = [link for link, watch in following.links.items() if watch]
         if watching:
             value = [self.number, name, *following.position, room_messages.changes_value(changes)]
@@ -272,6 +302,8 @@ class MountOrder:
         for who, owner in members:
             try:
                 self._enter(link, name, who, watch, owner, now)
+            except contract.DuplicateMember:  # its connection has gone along to a worker of the next generation
+                continue
             except contract.BrokerError:
                 refused.append(who.id)
         if held:

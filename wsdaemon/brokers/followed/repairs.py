@@ -61,6 +61,11 @@ class Repairs:
         self.seen = 0.0
         """The time of the newest live message, by the order's clock."""
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the positions of this process are believed to be right: they were compared after the latest loss."""
+        return self._check is None and not self._doubtful
+
     def close(self) -> None:
         """Ask for nothing more."""
         self._closed = True

@@ -80,7 +80,7 @@ class TapFeed:
         if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID or not isinstance(payload, bool):
             viewer.close(POLICY_VIOLATION, "expected tap: {connection: ID, payload: true or false}")
         elif self._permitted == "off":
-            viewer.close(TAP_OFF, "[admin] tap is off")
+            viewer.close(TAP_OFF, "[admin] tap is off: set tap = on")
         elif payload and self._permitted != "payload":
             viewer.close(TAP_OFF, "[admin] tap = on shows no payloads: set tap = payload")
         else:
