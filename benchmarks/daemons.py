@@ -16,7 +16,7 @@ from pathlib import Path
 from .preparing import HERE, CannotRun
 from .subject import in_place
 
-SECONDS = 60.0
+SECONDS = 180.0
 """The longest that anything may take."""
 
 REQUEST = (

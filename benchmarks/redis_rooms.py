@@ -139,6 +139,19 @@ async def measure_room(name: str, ports: Sequence[int], paths: tuple[str, str], 
     )  # fmt: skip
 
 
+async def until_open(port: int, path: str) -> None:
+    """nchan answers 503 until it is connected to Redis. CannotRun after SECONDS."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            (await PlainClient.open(port, path)).close()
+            return
+        except CannotRun:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.2)
+
+
 def measure_nchan(folder: Path, redis: RedisServer, count: int, rounds: int) -> None:
     """The same room at two nginx with nchan on the same Redis."""
     if not all(map(os.path.exists, NCHAN)):
@@ -159,6 +172,8 @@ def measure_nchan(folder: Path, redis: RedisServer, count: int, rounds: int) -> 
             wait_for(port)
         servers = [int(Path(f"/proc/{each.pid}/task/{each.pid}/children").read_text().split()[0]) for each in running]
         pids = [*servers, redis.pid]
+        for port in ports:
+            asyncio.run(until_open(port, "/sub"))
         asyncio.run(measure_room("nchan", ports, ("/sub", "/pub"), lambda: tuple(map(cpu, pids)), count, rounds))
     finally:
         for each in running:
