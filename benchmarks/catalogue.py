@@ -88,6 +88,7 @@ TESTS: Mapping[str, Test] = {
         Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
         Test("echo64-mounts", "echo 64 B, four mounts in use", f"{_ECHO64} -P 1", mounts=4),
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
+        Test("class", "echo 64 B through a user's class", f"{_ECHO64} -P 1", "class"),
         Test("function", "echo 64 B through a user's plain function", "--mode echo -C 64 -S 64 -P 1", "function"),
         Test("proxy", "echo 64 B through the proxy", f"{_ECHO64} -P 1", "proxy", upstream=True, subject_only=True),
         Test("proxy16", "echo 64 B through the proxy, 16 in flight", f"{_ECHO64} -P 16", "proxy", upstream=True, subject_only=True),

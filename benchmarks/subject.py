@@ -27,6 +27,9 @@ app = echo
 [mount:/coroutine]
 app = apps:echo
 
+[mount:/class]
+app = apps:Echo
+
 # what is published there reaches every other member as it is
 [mount:/rooms/{{name}}]
 app = rooms
@@ -84,7 +87,7 @@ class Subject:
     def server(self) -> Server:
         """How the tests see it."""
         room = "/rooms/bench"
-        own = {name: f"/{name}" for name in ("echo", "coroutine", "function", "asgi", "proxy")}
+        own = {name: f"/{name}" for name in ("echo", "coroutine", "class", "function", "asgi", "proxy")}
         paths = {**own, "sub": room, "pub": room}
         return Server(self.name, home=self.name, deflate="", paths=paths)
 
