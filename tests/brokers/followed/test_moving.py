@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
+from tests.support.one_process import one_process
 from tests.support.succession import PATH, HubInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import Message, MovedSubscription, Notice, Published, Subscribed
+from wsdaemon.brokers.followed.moving import MAX_OWED_BYTES
+from wsdaemon.brokers.followed.room import FollowedRoom
 
 ROOMS = ("a", "b", "c")
 
@@ -205,6 +208,44 @@ def test_members_that_go_along_miss_nothing_and_no_member_is_told(seed: int, his
         await world.story(80)
         await world.end()
         world.check()
+        world.close()
+        await asyncio.sleep(0)
+
+    run(work)
+
+
+def test_over_an_order_that_lets_no_member_go_it_stays() -> None:
+    """Redis, for example."""
+    with one_process() as made:
+        (a,) = made.join("a")
+        assert made.broker.is_settled(a)
+        assert made.broker.take_leave(a) is None
+        made.publish("1")
+        made.settle()
+        assert a.told == ["1"]
+
+
+def test_a_member_is_not_settled_while_messages_may_be_missing() -> None:
+    """It is not, from a loss of the link until all positions were compared, nor while much waits for the members of its room."""
+
+    async def work(loop: ShiftedLoop) -> None:
+        world = MovingWorld(loop, Limits(history=100, inline=0), random.Random(1))
+        await world.begin()
+        client = world.clients[0]
+        worker = client.session.worker
+        await until(lambda: worker.broker.is_settled(client.session))
+        worker.client.begin_anew("slow")
+        assert not worker.broker.is_settled(client.session)
+        await until(lambda: worker.broker.connected)
+        assert not worker.broker.is_settled(client.session), "the positions were not compared yet"
+        await until(lambda: worker.broker.is_settled(client.session))
+        room = next(iter(worker.broker._local.holders[client.id].rooms))
+        assert isinstance(room, FollowedRoom)
+        for offset in range(room.offset + 1, room.offset + 4):
+            worker.broker.message(Message(room.name, room.epoch, offset, bytes(MAX_OWED_BYTES // 2), False, 0.0))
+        assert room.pending and not worker.broker.is_settled(client.session)
+        await until(lambda: not room.pending)
+        assert worker.broker.is_settled(client.session)
         world.close()
         await asyncio.sleep(0)
 

@@ -102,9 +102,10 @@ class TapFeed:
             self._ticking = None
 
     def close(self, code: int, reason: str) -> None:
-        """End all of them."""
+        """End all of them, and the taps at connections of this process whose viewers are elsewhere."""
         for viewer in [*self._opening, *self._viewers]:
             viewer.close(code, reason)
+        self._taps.close_all()
 
     async def _open(self, viewer: Viewer, id: str, payload: bool) -> None:
         key = new_key()
