@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -197,8 +198,8 @@ def test_a_former_worker_that_declares_a_member_anew_does_not_take_it_back() -> 
     made.order.move(new, "lobby", Presence("ada", {}), Position(EPOCH, 0), False, "", None)
     for link in (old, new, old):
         made.order.begin(link)
-        assert made.order.declare(link, "lobby", ada, False, False) == []
-        assert made.order.declared(link) == 0
+        made.order.declare(link, "lobby", ada, False, False)
+        made.order.declared(link)
     made.order.end(old)
     assert made.order.presence("lobby", None).count == 1
     with pytest.raises(contract.DuplicateMember):
@@ -215,12 +216,29 @@ def test_a_new_hub_gives_a_member_to_the_later_generation_whichever_declares_fir
         assert made.order.presence("lobby", None).count == 1
 
 
-def test_a_declaration_that_the_limits_refuse_says_whom() -> None:
-    made = Order(Limits(max_members=2))
-    one = made.link("one")
-    members = [(Presence(name, {}), "") for name in ("a", "b", "c")]
-    assert made.order.declare(one, "lobby", members, False, False) == ["c"]
-    assert made.order.presence("lobby", None).count == 2
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (Limits(max_members=2), contract.RoomFull),
+        (Limits(max_rooms=1), contract.TooManyRooms),
+        (Limits(memory=40_000), contract.MemoryFull),
+        (Limits(name_pattern=re.compile("[A-Z]+")), contract.BadRoom),
+    ],
+)
+def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, error: type[contract.BrokerError]) -> None:
+    made = Order(limits)
+    one, two = made.link("one"), made.link("two")
+    members = [(Presence(f"m{number}", {}), f"user {number}") for number in range(50)]
+    for room in ("lobby", "other"):
+        made.order.declare(one, room, members, True, False)
+        assert made.order.presence(room, None).count == 50
+    made.order.declared(one)
+    assert made.order.presence("lobby", None).count == 50
+    with pytest.raises(error):
+        made.join(two, "lobby" if error in (contract.RoomFull, contract.MemoryFull) else "third", "newcomer")
+    made.order.end(one)
+    made.join(two, "LOBBY", "newcomer")
+    assert made.order.budget.used < 5000, "all of it is given back"
 
 
 def test_times_of_rooms_that_are_forgotten_are_forgotten() -> None:

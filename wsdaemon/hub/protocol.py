@@ -51,6 +51,7 @@ described in `room_messages`. The values of a sheet, which begin with the mount'
     DECLARE           worker  mount, rooms with their members, patterns, is the last > held rooms, with the last
     CLOSE             worker  mount: this worker has it no more
     ROOM_COUNT        worker  mount > number of rooms
+    LIMITS            worker  mount, limits that hold from now on
 
 Kinds from SHARED_KINDS on are those of limits, tickets and totals.
 """

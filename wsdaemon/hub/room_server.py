@@ -44,7 +44,10 @@ Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
 
 
 class RoomServer:
-    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits."""
+    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits.
+
+    A reload brings new ones, and so does the first worker of a newer generation.
+    """
 
     def __init__(
         self, server: HubServer, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
@@ -120,6 +123,9 @@ class RoomServer:
         order = self._by_path.get(path)
         if order is None:
             order = self._make(path, room_messages.read_limits(limits))
+            order.generation = link.generation
+        elif link.generation > order.generation:
+            order.change_limits(room_messages.read_limits(limits), link.generation)
         order.begin(link)
         self._server.answer(link, request, sheet(order.number))
 
@@ -184,12 +190,9 @@ class RoomServer:
         if not is_last:
             return sheet([])
         was_awaited = bool(order.awaited)
-        refused = order.declared(link)
+        order.declared(link)
         if was_awaited and not any(each.awaited for each in self.orders):
             self._take_publications()
-        if refused:
-            line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
-            self._server.report(line.format(refused, link.worker, order.path), None)
         return sheet(order.holds.rooms)
 
     def _ended(self, link: WorkerLink) -> None:
@@ -313,6 +316,13 @@ def _probe(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(None)
 
 
+def _limits(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    (limits,) = value
+    if link.generation >= order.generation:
+        order.change_limits(room_messages.read_limits(limits), link.generation)
+    return b""
+
+
 def _room_count(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(len(order.table))
 
@@ -339,4 +349,5 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.PROBE: _probe,
     room_messages.CLOSE: _close,
     room_messages.ROOM_COUNT: _room_count,
+    room_messages.LIMITS: _limits,
 }
