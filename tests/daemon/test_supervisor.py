@@ -198,6 +198,20 @@ def test_a_worker_that_is_replaced_serves_at_once_and_gets_a_new_link_to_the_hub
     assert house.latest(1).channel.sent == ["serve"]
 
 
+def test_a_worker_of_the_former_generation_that_becomes_ready_late_is_not_told_to_serve(house: House) -> None:
+    """It was started in the midst of an upgrade, because the one before it had died, and it is to retire."""
+    house.start()
+    former, late = house.supervisor.generation, house.latest(1)
+    late.channel.sent.clear()
+    house.supervisor._generation = house.supervisor._make_generation(2)
+    try:
+        house.supervisor._received(former, late, {"kind": "ready"}, ())
+        assert late.channel.sent == []
+    finally:
+        house.supervisor._generation.close()
+        house.supervisor._generation = former
+
+
 def test_the_counts_of_a_worker_whose_death_is_seen_before_the_end_of_its_channel_stay(house: House) -> None:
     house.start()
     gathering = house.supervisor._gathering
@@ -400,7 +414,8 @@ def test_sigterm_leaves_the_workers_accepting_for_the_grace(monkeypatch: pytest.
         assert house.told_systemd() == ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=20000000"]
         house.latest(1).process.returncode = -9
         house.pass_time(4.5, [0, 2])
-        assert not leaving.done() and [child.channel.sent for child in house.started[:3]] == [["worker"], ["serve"], ["serve"]]
+        assert not leaving.done()
+        assert [child.channel.sent for child in house.started[:3]] == [["worker"], ["serve", "leave"], ["serve", "leave"]]
         house.be_ready(1)
         assert house.latest(1).channel.sent == ["serve"], "a worker that is replaced meanwhile serves, too"
         house.pass_time(0.75, [0, 1, 2])

@@ -9,6 +9,7 @@ a JSON object; `kind` says which:
     stopping                                drop                  do not wait for clients any more
                                             drain   over          a worker: close the present connections evenly, and accept on
                                             resume                a worker: the drain is over
+                                            leave                 a worker: be not ready any more, because a stop follows
                                             reload                read certificates and secrets again
     given    went, stayed                   take                  a worker: one descriptor, the link to a worker of the former
                                                                   generation, which hands over its connections

@@ -100,6 +100,11 @@ class Operations:
         else:
             return {"status": DONE, "problems": [], **result}
 
+    async def until_free(self) -> None:
+        """Until no operation is under way."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
     def occupy(self, name: str, task: asyncio.Task[Any]) -> None:
         """Until `task` ends, other operations are refused as busy. It may be one that the program before has begun."""
         self._running, self._name = task, name

@@ -46,6 +46,8 @@ class Signals:
         """The line of the log that answers SIGUSR2."""
         self.upgrade: Callable[[], object] | None = None
         """Called on the loop at SIGUSR2, instead of that line."""
+        self.owed: set[int] = set()
+        """Signals whose work waits for the end of an operation. A program that takes this process over must get them again."""
         self._before: dict[signal.Signals, Any] = {}
         self._stops = 0
         self._waiting: set[int] = set()

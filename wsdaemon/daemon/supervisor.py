@@ -263,7 +263,7 @@ class Supervisor:
             if generation.ready and self._all_ready is not None and not self._all_ready.done():
                 self._all_ready.set_result(None)
         elif self.state in SERVING and not self._stopping:
-            if child.role is Role.WORKER:
+            if child.role is Role.WORKER and generation is self._generation:
                 child.channel.send("serve")
         elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
             self._all_ready.set_result(None)
@@ -598,6 +598,8 @@ class Supervisor:
             self.state = State.DRAINING
             self.notifier.stopping("draining")
             self._extension.begin(grace)
+            for generation in self._generations:
+                generation.tell_workers("leave")
             log.info("not ready any more: accepting on for {seconds:g} s", seconds=grace)
             await asyncio.sleep(grace)
 

@@ -135,6 +135,8 @@ class Worker:
                 self.drop()
             case "drain":
                 self.daemon.assembly.leaving.drain(message.get("over"))
+            case "leave":
+                self.daemon.assembly.leaving.show_leaving()
             case "resume":
                 self.daemon.assembly.leaving.resume()
             case "reload":
