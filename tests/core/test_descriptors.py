@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
 from typing import Any
 
 import pytest
 
-from wsdaemon.core.descriptors import first_reserved, raise_limit
+from wsdaemon.core.descriptors import first_reserved, has_room, raise_limit
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -58,3 +60,24 @@ def test_the_soft_limit_is_raised_as_far_as_it_is_needed(limits: Limits, limit: 
 @pytest.mark.parametrize(("limits", "first"), [((1024, 1024), 960), ((64, 64), 56), ((INFINITE, INFINITE), 1 << 31)], indirect=["limits"])
 def test_the_last_descriptors_are_no_clients(limits: Limits, first: int) -> None:
     assert first_reserved() == first
+
+
+@pytest.mark.parametrize(("limits", "room"), [((1024, 1024), True), ((110, 110), False)], indirect=["limits"])
+def test_there_is_room_for_a_client_while_the_lowest_free_descriptor_is_not_reserved(
+    limits: Limits, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    def lowest_free(*arguments: Any) -> int:
+        return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 100)
+
+    monkeypatch.setattr(os, "eventfd", lowest_free)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert has_room() is room
+    assert len(os.listdir("/proc/self/fd")) == before, "the descriptor is free again"  # noqa: PTH208
+
+
+def test_there_is_no_room_if_the_system_gives_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "eventfd", fail)
+    assert not has_room()

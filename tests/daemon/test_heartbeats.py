@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.lines import Lines
 from wsdaemon.daemon import heartbeats
 from wsdaemon.daemon.heartbeats import HOLD_SECONDS, LIVE_SECONDS, Band, Heart, Heartbeats, Slot, SlotState
 
@@ -137,6 +138,60 @@ def test_a_worker_that_starts_again_and_again_holds_no_other_back(page: int) -> 
     serving(shared, 100, 100)
     shared.worker(2).begin(SlotState.COMING, 1)
     assert Band(shared, 1, lambda: 100).may_accept()
+
+
+class Room:
+    """The descriptors of a worker."""
+
+    def __init__(self) -> None:
+        self.left = True
+
+    def __call__(self) -> bool:
+        return self.left
+
+
+def test_a_worker_without_descriptors_leaves_new_connections_to_others_until_it_has_some(page: int) -> None:
+    shared = Heartbeats(page)
+    serving(shared, 0, 100)
+    room, log = Room(), Lines()
+    full = Band(shared, 1, lambda: 0, room, log)
+    other = Band(shared, 2, lambda: 100, lambda: True)
+    assert not other.may_accept()
+    room.left = False
+    assert not full.may_accept()
+    assert other.may_accept(), "the worker with the fewest connections takes none"
+    for left in [True, False] * 100:
+        room.left = left
+        assert full.may_accept() is left
+        assert other.may_accept() is not left
+    assert len(log.lines) == 1 and "open files" in log.lines[0], "once a minute"
+
+
+def test_if_no_worker_has_descriptors_each_accepts_and_refuses(page: int, clock: Clock) -> None:
+    shared = Heartbeats(page)
+    serving(shared, 10, 100)
+    bands = [Band(shared, number, lambda: 10, lambda: False) for number in (1, 2)]
+    assert not bands[0].may_accept(), "nothing is known of the other yet"
+    assert bands[1].may_accept()
+    assert bands[0].may_accept()
+
+
+def test_a_full_worker_accepts_and_refuses_if_the_other_hangs(page: int, clock: Clock) -> None:
+    shared = Heartbeats(page)
+    serving(shared, 10, 0)
+    band = Band(shared, 1, lambda: 10, lambda: False)
+    assert not band.may_accept()
+    clock.now += LIVE_SECONDS + 0.1
+    assert band.may_accept()
+
+
+def test_a_new_process_of_a_full_worker_is_not_full(page: int) -> None:
+    slot = Heartbeats(page).worker(1)
+    slot.begin(SlotState.SERVING, 1)
+    slot.full = True
+    assert not slot.shares
+    slot.begin(SlotState.SERVING, 1)
+    assert slot.shares
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 import socket
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from tests.support.daemon import ECHO, SECONDS, Daemon
 from tests.support.fakes import request
+from tests.support.workers import ECHO as WORKERS_ECHO
+from tests.support.workers import Clients, wait_for_connections, worker_ids
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit of util-linux")]
 
@@ -59,3 +62,24 @@ def test_with_a_low_hard_limit_newcomers_are_answered_and_the_log_says_it_once(t
     [warning] = [line for line in lines if "files may be open" in line]
     assert "only 256 files may be open" in warning and "LimitNOFILE=11024" in warning and "max_connections = 10000" in warning
     assert len([line for line in lines if "open files are in use" in line]) == 1, "once a minute"
+
+
+def test_a_worker_without_descriptors_leaves_newcomers_to_the_other_until_it_has_some(tmp_path: Path) -> None:
+    with Daemon(tmp_path, WORKERS_ECHO.format(workers=2) + "[logging]\nconnections = no\n") as daemon:
+        first = worker_ids(daemon)["worker 1"]
+        before = resource.prlimit(first, resource.RLIMIT_NOFILE)
+        used = max(int(file.name) for file in Path("/proc", str(first), "fd").iterdir())
+        resource.prlimit(first, resource.RLIMIT_NOFILE, (used + 20, before[1]))
+        clients = Clients(daemon.port)
+        try:
+            clients.open(100, together=True)  # each is answered 101
+            counts = wait_for_connections(daemon.pid, 2, 100)
+            assert counts[0] <= 20
+            resource.prlimit(first, resource.RLIMIT_NOFILE, before)
+            clients.open(80, together=False)
+            counts = wait_for_connections(daemon.pid, 2, 180)
+            assert counts[0] > 20, "it accepts again"
+        finally:
+            clients.close()
+        lines = [line for line in daemon.log.splitlines() if "leaves new clients to other workers" in line]
+    assert len(lines) == 1 and "worker=1" in lines[0]

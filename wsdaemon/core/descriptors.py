@@ -6,6 +6,7 @@ without an answer, and certificates, key files and the log cannot be opened eith
 
 from __future__ import annotations
 
+import os
 import resource
 
 RESERVED_DESCRIPTORS = 64
@@ -43,3 +44,13 @@ def first_reserved() -> int:
 def without_reserve(limit: int) -> int:
     """The descriptors that clients may get of so many."""
     return limit - min(RESERVED_DESCRIPTORS, limit // 8)
+
+
+def has_room() -> bool:
+    """Whether a new client would get a descriptor that is not reserved."""
+    try:
+        lowest_free = os.eventfd(0, os.EFD_CLOEXEC)
+    except OSError:
+        return False
+    os.close(lowest_free)
+    return lowest_free < first_reserved()

@@ -16,6 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from twisted.logger import Logger
+
+from ..core.descriptors import has_room
+from ..core.rare_lines import LineLog, RareLines
+
 BEAT_SECONDS: Final = 0.2
 """Between two heartbeats of a process whose loop turns."""
 
@@ -33,7 +38,9 @@ BAND: Final = 0.05
 
 _WORDS: Final = 8
 _SLOT_BYTES: Final = 8 * _WORDS
-_HEARTBEAT, _CONNECTIONS, _STATE, _GENERATION, _PROCESS, _HELD_SINCE = range(6)
+_HEARTBEAT, _CONNECTIONS, _STATE, _GENERATION, _PROCESS, _HELD_SINCE, _FULL = range(7)
+
+log = Logger(namespace="wsdaemon")
 
 
 class SlotState(enum.IntEnum):
@@ -70,6 +77,15 @@ class Slot:
         self._words[_CONNECTIONS] = count
 
     @property
+    def full(self) -> bool:
+        """Whether the worker has no descriptor for another client."""
+        return bool(self._words[_FULL])
+
+    @full.setter
+    def full(self, full: bool) -> None:
+        self._words[_FULL] = full
+
+    @property
     def state(self) -> SlotState:
         return SlotState(self._words[_STATE])
 
@@ -91,7 +107,7 @@ class Slot:
 
     def begin(self, state: SlotState, generation: int, *, hold: bool = False) -> None:
         """The supervisor: a process is to own the slot, or does no more. `hold`: the others leave new connections to it for a while."""
-        self._words[_CONNECTIONS] = self._words[_PROCESS] = 0
+        self._words[_CONNECTIONS] = self._words[_PROCESS] = self._words[_FULL] = 0
         self._words[_GENERATION] = generation
         self._words[_HELD_SINCE] = time.monotonic_ns() if hold else 0
         self._words[_STATE] = state
@@ -119,6 +135,8 @@ class Slot:
     @property
     def shares(self) -> bool:
         """Whether this worker takes its share of new connections: it accepts, or it is about to."""
+        if self._words[_FULL]:
+            return False
         state = self._words[_STATE]
         if state == SlotState.SERVING:
             return self.age() <= LIVE_SECONDS
@@ -183,24 +201,40 @@ class Band:
 
     A worker accepts none while it is ahead of the one with the fewest by more than LEAST_BAND or BAND of the mean. The one with the fewest
     is never ahead, so there is always a worker that accepts; a hung one counts no more after LIVE_SECONDS.
+
+    A worker without descriptors for clients leaves them to the others, and does not count meanwhile. If all workers are in this state, each
+    accepts and refuses, as one process does.
     """
 
-    def __init__(self, heartbeats: Heartbeats, number: int, count: Callable[[], int]) -> None:
-        """`count` gives the connections of worker `number`, which is this process."""
+    def __init__(
+        self, heartbeats: Heartbeats, number: int, count: Callable[[], int], has_room: Callable[[], bool] = has_room,
+        line_log: LineLog = log,
+    ) -> None:  # fmt: skip
+        """`count` gives the connections of worker `number`, which is this process; `has_room` is core.descriptors.has_room."""
         self._own = heartbeats.worker(number)
         self._others = [slot for slot in heartbeats.slots[1:] if slot is not self._own]
         self._count = count
+        self._has_room = has_room
+        self._lines = RareLines(line_log)
 
     def may_accept(self) -> bool:
         """Whether this worker may accept a connection now."""
         own = self._own.connections = self._count()
+        was_full, self._own.full = self._own.full, not self._has_room()
         least = total = own
         workers = 1
         for slot in self._others:
             if slot.shares:
                 count = slot.connections
                 least, total, workers = min(least, count), total + count, workers + 1
-        return own - least <= max(LEAST_BAND, BAND * total / workers)
+        if not self._own.full:
+            return own - least <= max(LEAST_BAND, BAND * total / workers)
+        if not was_full:
+            self._lines.warn(
+                "full", "nearly all open files of this worker are in use, so that it leaves new clients to other workers; raise "
+                "LimitNOFILE= of systemd, or ulimit -n",
+            )  # fmt: skip
+        return workers == 1
 
     def accepted(self) -> None:
         """Tell the others that this worker has one more."""
