@@ -194,7 +194,7 @@ def reloading_of(daemon: Daemon, directory: Path, choose_levels: Callable[[Loggi
         reload.commit()
         choose_levels(daemon.settings.logging)
 
-    def refresh() -> list[str]:
+    async def refresh() -> list[str]:
         return daemon.reload()
 
     return ReloadCommand(

@@ -23,7 +23,7 @@ from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.values import AUTO
 from .announcement import announce, announce_admin
-from .capacity import read_system, tell
+from .capacity import read_system, tell, tell_doubts
 from .channel import Message, close_all
 from .children import LaunchedChild, adopt_child, start_child
 from .colleagues import RunningWorker, shown_number
@@ -354,6 +354,7 @@ class Supervisor:
         replaced = [self._sockets.pop(section) for section in list(self._sockets) if section in added or section not in wanted]
         self._sockets.update(added)
         self._settings, self._heritage = settings, replace(self._heritage, text=text)
+        tell_doubts(settings)
         self._take_files_again()
         new = [each for each in settings.listeners if f"listener:{each.name}" in added]
         for bound in replaced:
@@ -364,7 +365,7 @@ class Supervisor:
     def reload_from_file(self) -> None:
         """The settings are those of a file: have the command `reload`, and SIGHUP, read it again. Called once it is open()."""
         file = SettingsFile(self._settings.source, self._heritage.directory, self._files)
-        reload = ReloadCommand(file, lambda: self._settings, self._reload.apply, self.reload, self.notifier, self._describe)
+        reload = ReloadCommand(file, lambda: self._settings, self._reload.apply, self._refresh, self.notifier, self._describe)
         self.operations.add("reload", reload)
 
     async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
@@ -378,9 +379,13 @@ class Supervisor:
         )  # fmt: skip
 
     def reload(self) -> None:
-        """SIGHUP: every child reads certificates and secrets again."""
+        """SIGHUP to a daemon without a settings file: every worker reads certificates and secrets again."""
         self._take_files_again()
-        self._tell_all("reload")
+        self.generation.tell_workers("reload")
+
+    async def _refresh(self) -> list[str]:
+        self._take_files_again()
+        return await self._reload.refresh()
 
     def _take_files_again(self) -> None:
         """Children that are started from now on have the secret files as they are now; those that only root could read, as they were."""
@@ -560,6 +565,7 @@ class Supervisor:
         self._coming, self._former, self._generation = None, former, new
         self._gathering.rename({keeper.number: shown_number(keeper.number, former.number) for keeper in former.workers})
         self._settings, self._heritage, self._files = plan.settings, plan.heritage, plan.files
+        tell_doubts(self._settings)
         self._count = len(new.workers)
         new.let_serve()
         for keeper in new.keepers:

@@ -139,8 +139,6 @@ class Worker:
                 self.daemon.assembly.leaving.show_leaving()
             case "resume":
                 self.daemon.assembly.leaving.resume()
-            case "reload":
-                self.reload()
             case "log" if self.adopt_log is not None and descriptors:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
