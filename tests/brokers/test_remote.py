@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.one_process import Seat, one_process
 from wsdaemon.brokers.contract import BadKey, BadRoom, Broker, BrokerClosed, BrokerUnavailable, Busy, Published
-from wsdaemon.brokers.links.contract import Link, Receiver
+from wsdaemon.brokers.links.contract import Link, Publication, Receiver
 from wsdaemon.brokers.remote import PROBE_SECONDS
 
 
@@ -163,3 +163,25 @@ def test_the_loss_is_reported() -> None:
     with one_process(options={"lost": reasons.append}) as made:
         made.link.cut("the reason")
         assert reasons == ["the reason"] and not made.broker.connected
+
+
+def test_rooms_are_counted_by_the_order_and_the_last_number_stays_while_it_does_not_answer() -> None:
+    with one_process() as made:
+        made.join("a")
+        made.other.publish(Publication(1, "elsewhere", b"x", True))
+        made.other.ask_next()
+        made.settle()
+        assert made.broker.room_count == 1, "the order was not asked yet"
+        for answer in (True, False):
+            counting = made.loop.create_task(made.broker.count_rooms())
+            made.loop.settle()
+            if answer:
+                made.settle()
+            made.loop.advance(1.0)
+            assert counting.done()
+            assert made.broker.room_count == 2
+        made.link.cut("cut")
+        counting = made.loop.create_task(made.broker.count_rooms())
+        made.loop.settle()
+        assert counting.done()
+        assert made.broker.room_count == 2

@@ -47,6 +47,16 @@ def test_a_publication_reaches_the_followers_on_all_workers_and_no_others() -> N
     two_workers(work)
 
 
+def test_a_room_of_two_workers_is_counted_once_and_rooms_without_members_too() -> None:
+    async def work(hub: Hub, one: Worker, two: Worker) -> None:
+        await one.join("lobby", "ada")
+        await two.join("lobby", "bob")
+        await two.publish("news", b"1")
+        assert [await one.link.room_count(), await two.link.room_count()] == [2, 2]
+
+    two_workers(work)
+
+
 def test_patterns_follow_rooms_that_come_later_and_a_worker_gets_each_message_once() -> None:
     async def work(hub: Hub, one: Worker, two: Worker) -> None:
         assert await one.link.follow_pattern("prices.*") > 0

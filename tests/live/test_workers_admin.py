@@ -143,6 +143,7 @@ def test_rooms_are_reached_from_any_worker(tmp_path: Path) -> None:
             assert operator.json("GET", "/api/rooms/lobby/members")["count"] == 8
             assert [one["data"] for one in operator.json("GET", "/api/rooms/lobby/messages")["messages"]][-1] == str(number)
             assert [one["members"] for one in operator.json("GET", "/api/rooms")["rooms"]] == [8]
+            assert operator.metrics()["wsdaemon_rooms", frozenset({"mount": "/rooms/{room}"}.items())] == 1
             assert operator.json("GET", "/status")["mounts"][0]["members"] == 8
         for client in clients:
             assert [client.recv(SECONDS) for _ in operators] == [str(number) for number in range(len(operators))]

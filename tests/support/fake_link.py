@@ -379,6 +379,9 @@ class FakeLink:
 
         return self._ask(ask)
 
+    def room_count(self) -> Future[int]:
+        return self._ask(lambda: len(self.order.rooms))
+
     def probe(self) -> Future[None]:
         return self._ask(lambda: None) if self.probes else self.order.loop.create_future()
 

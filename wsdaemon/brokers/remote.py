@@ -16,7 +16,7 @@ import asyncio
 import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -43,6 +43,9 @@ PROBE_SECONDS = 5.0
 
 CHECK_SECONDS = 40.0
 """Between two comparisons of all positions."""
+
+COUNT_SECONDS = 0.5
+"""How long a request for metrics waits for the number of rooms."""
 
 CLOSED = "the broker is closed"
 
@@ -76,6 +79,7 @@ class RemoteBroker:
         self._checked = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._probe: Future[None] | None = None
+        self._counted: int | None = None
         # Without `loop` for the fan, a test decides when deliveries are made.
         self._local = LocalMembers(
             limits, self.budget, self._fail, wake=wake, loop=loop if wake is None else None, later=later, bulk=bulk, held=held, clock=clock
@@ -120,13 +124,18 @@ class RemoteBroker:
 
     @property
     def room_count(self) -> int:
-        """The number of rooms that this process follows."""
-        return len(self._rooms)
+        """The number of rooms that the order had at the last `count_rooms`; until then, of those that this process follows."""
+        return len(self._rooms) if self._counted is None else self._counted
 
     @property
     def member_count(self) -> int:
         """The number of members of this process that have a room or a pattern."""
         return len(self._local.holders)
+
+    async def count_rooms(self) -> None:
+        """Ask the order for the number of its rooms. If it does not answer within COUNT_SECONDS, the last number stays."""
+        with suppress(contract.BrokerError, TimeoutError):
+            self._counted = await asyncio.wait_for(self._link.room_count(), COUNT_SECONDS)
 
     def account(self, owner: str) -> Account:
         return self.budget.account(owner)

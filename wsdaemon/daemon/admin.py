@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -62,6 +62,14 @@ class Counting(Protocol):
 
     @property
     def member_count(self) -> int: ...
+
+
+@runtime_checkable
+class Recounting(Protocol):
+    """A broker whose rooms are kept elsewhere."""
+
+    async def count_rooms(self) -> None:
+        """Take their number from there."""
 
 
 class Admin:
@@ -211,10 +219,11 @@ def make_site(
         for mount in mounts:
             if not listener.mounts or mount.path in listener.mounts:
                 totals.place(mount.path, listener.name)
+    recount = _recount(mounts)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
     health = HealthPages(
         version=__version__, state=state, count=count, listeners=listeners, mounts=views, reloading=reloading,
-        away=(lambda: False) if redis is None else redis.away,
+        away=(lambda: False) if redis is None else redis.away, recount=recount,
     )  # fmt: skip
     sources = Sources(
         version=__version__,
@@ -228,6 +237,7 @@ def make_site(
         loop_latency=latency,
         round_trips=round_trips,
         reloading=reloading,
+        recount=recount,
         links=dict if redis is None else redis.counts,
     )
     own = OwnConnections(connections)
@@ -245,6 +255,17 @@ def make_site(
         lambda: [(file.get(), roles[name]) for name, file in tokens.items()],
     )  # fmt: skip
     return site, metrics
+
+
+def _recount(mounts: Iterable[Mount]) -> Callable[[], Awaitable[None]] | None:
+    """Takes the numbers of rooms that are kept elsewhere from there; None if there are none."""
+    found = [mount.app.rooms.broker for mount in mounts if isinstance(mount.app, RoomsApp)]
+    brokers = [broker for broker in found if isinstance(broker, Recounting)]
+
+    async def recount() -> None:
+        await asyncio.gather(*[broker.count_rooms() for broker in brokers])
+
+    return recount if brokers else None
 
 
 def _rooms_of(mount: Mount) -> Callable[[], Mapping[str, int]] | None:

@@ -209,6 +209,9 @@ class HubLink:
     def rooms(self, after: str, limit: int, pattern: str | None) -> Future[RoomPage]:
         return self._ask(room_messages.ROOMS, _read_rooms, after, limit, pattern)
 
+    def room_count(self) -> Future[int]:
+        return self._ask(room_messages.ROOM_COUNT, _value)
+
     def standings(self, rooms: Sequence[str]) -> Future[Mapping[str, Standing]]:
         return self._ask(room_messages.STANDINGS, _read_standings, list(rooms))
 

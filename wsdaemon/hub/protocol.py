@@ -48,6 +48,7 @@ described in `room_messages`. The values of a sheet, which begin with the mount'
     PROBE             worker  mount > null
     DECLARE           worker  mount, rooms with their members, patterns, is the last > held rooms, with the last
     CLOSE             worker  mount: this worker has it no more
+    ROOM_COUNT        worker  mount > number of rooms
 
 Kinds from SHARED_KINDS on are those of limits, tickets and totals.
 """

@@ -279,6 +279,10 @@ def _probe(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(None)
 
 
+def _room_count(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    return sheet(len(order.table))
+
+
 def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     order.end(link)
     return b""
@@ -299,4 +303,5 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.CHANGED: _changed,
     room_messages.PROBE: _probe,
     room_messages.CLOSE: _close,
+    room_messages.ROOM_COUNT: _room_count,
 }

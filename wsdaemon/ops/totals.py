@@ -24,6 +24,9 @@ AGREED: Mapping[str, Callable[[float, float], float]] = {
 }
 """Gauges that are the same in all workers but for a moment, and the value that counts in that moment."""
 
+OF_THE_WHOLE = frozenset({"wsdaemon_rooms"})
+"""Gauges of parts that all workers share. The asked worker shows its own value, and no snapshot has them."""
+
 _ADDED = ("counter", "histogram")
 
 

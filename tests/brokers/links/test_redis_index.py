@@ -29,6 +29,7 @@ def test_a_new_room_replaces_the_oldest_empty_one(server: Server) -> None:
             await one.publish("newer", "x")
             await two.publish("newest", "x")
             assert await names(one) == ["newer", "newest", "old-but-full"]
+            assert await two.link.room_count() == 3
             await one.join("newer", "bob")
             await two.join("newest", "eve")
             with pytest.raises(TooManyRooms, match="3 rooms"):

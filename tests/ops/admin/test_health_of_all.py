@@ -46,12 +46,18 @@ class Page:
 
     def __init__(self, team: Team, number: int) -> None:
         self.team = team
+        self.rooms, in_the_hub = 0, 3
+
+        async def recount() -> None:
+            self.rooms = in_the_hub
+
         self.connections = Connections()
         self.totals = Totals()
-        count, mounts = Count(100), [MountView(PLACE[0], "rooms", Count(50), lambda: {"rooms": 1, "members": 2})]
+        count, mounts = Count(100), [MountView(PLACE[0], "rooms", Count(50), lambda: {"rooms": self.rooms, "members": 2})]
         sources = Sources(
             version="1", frames="compiled", ready=lambda: True, count=count, totals=self.totals, connections=self.connections,
             listeners=[Listener()], mounts=mounts, loop_latency=Histogram(), round_trips=Histogram(),
+            recount=recount,
         )  # fmt: skip
         workers = team.workers[number].all
         metrics = MetricsPage(sources, True, workers)
@@ -116,6 +122,8 @@ def test_every_worker_shows_the_sums(two: Two) -> None:
         assert found["wsdaemon_connections", label(**HERE, worker="2")] == 2
         assert found["wsdaemon_accepted_total", label(listener=PLACE[1])] == 10
         assert found["wsdaemon_connections_limit", label()] == 100
+        assert found["wsdaemon_rooms", label(mount=PLACE[0])] == 3, "a room in two workers is one room"
+        assert found["wsdaemon_room_members", label(mount=PLACE[0], worker="1")] == 2
         assert found["wsdaemon_info", label(version="1", frames="compiled")] == 1
         assert found["wsdaemon_loop_latency_seconds_bucket", label(le="+Inf")] == 0
         assert {("process_cpu_seconds_total", label(worker=number)) in found for number in "12"} == {True}
@@ -159,8 +167,7 @@ def test_the_status_of_the_whole(two: Two) -> None:
         "name": PLACE[1], "port": 0, "tls": False, "accepted": 10, "handshakes": 2, "refused": {"no_mount": 4, "origin": 2}
     }  # fmt: skip
     assert shown["mounts"][0]["connections"] == {"now": 2, "total": 3, "most": 50}
-    assert shown["mounts"][0]["members"] == 4
-    assert "rooms" not in shown["mounts"][0], "no worker knows how many there are"
+    assert (shown["mounts"][0]["rooms"], shown["mounts"][0]["members"]) == (3, 4), "each room once, and each worker's members"
     assert shown["workers"] == [
         {"number": 1, "pid": 101, "state": "ready", "connections": 2}, {"number": 2, "pid": 102, "state": "ready", "connections": 0}
     ]  # fmt: skip

@@ -224,6 +224,9 @@ class Link(Protocol):
     def rooms(self, after: str, limit: int, pattern: str | None) -> Future[RoomPage]:
         """As `Broker.rooms`, over all processes."""
 
+    def room_count(self) -> Future[int]:
+        """The number of rooms that the order has. It may count rooms that are gone for a while."""
+
     def standings(self, rooms: Sequence[str]) -> Future[Mapping[str, Standing]]:
         """The positions of up to MAX_STANDINGS rooms. A room that does not exist now is left out."""
 

@@ -464,6 +464,9 @@ class RedisLink:
     def rooms(self, after: str, limit: int, pattern: str | None) -> asyncio.Task[RoomPage]:
         return self._ask(lambda session: self._reading.rooms(session, after, limit, pattern))
 
+    def room_count(self) -> asyncio.Task[int]:
+        return self._ask(self._index.count)
+
     def standings(self, rooms: Sequence[str]) -> asyncio.Task[Mapping[str, Standing]]:
         return self._ask(lambda session: self._reading.standings(session, rooms))
 

@@ -98,6 +98,11 @@ class RoomIndex:
             await self._forget(session, room.decode(), idle)
         return len(found)
 
+    async def count(self, session: RedisSession) -> int:
+        """The number of rooms in the index."""
+        names = self._names.index[0]
+        return int(await session.command(names, "ZCARD", names))
+
     async def list(self, session: RedisSession, after: str, limit: int) -> list[str]:
         """Up to `limit` names after `after`, in order."""
         names = self._names.index[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...core.histogram import Histogram
 from ...core.registry import Count
 from ...core.reloading import Reloading
 from ..metrics import ListenerView, MountAndListener, Now, Totals, certificates, survey
-from ..totals import Family, Series, Snapshot, from_json, merged, to_json
+from ..totals import OF_THE_WHOLE, Family, Series, Snapshot, from_json, merged, to_json
 from ..workers import TOTALS, Gathered, Workers
 from .contract import Answer, PageRequest, asked
 from .health import MountView
@@ -60,6 +60,8 @@ class Sources:
     round_trips: Histogram
     reloading: Callable[[], Iterable[Reloading]] = lambda: ()
     """The files that the daemon reads again when they change."""
+    recount: Callable[[], Awaitable[None]] | None = None
+    """Takes the numbers of rooms that are kept elsewhere from there."""
     links: Callable[[], Mapping[str, tuple[bool, int]]] = dict
     """Of each mount whose rooms are kept elsewhere: whether its link is connected, and how often it was lost."""
     wall: Callable[[], float] = time.time
@@ -87,8 +89,10 @@ class MetricsPage:
         encode, content_type = _encoder(request.headers.joined("accept") or "")
         return Answer(200, encode(registry), content_type)
 
-    async def _registry(self) -> CollectorRegistry:
-        """The metrics of this process."""
+    async def _registry(self, whole: bool = True) -> CollectorRegistry:
+        """The metrics of this process. `whole`: with those of the whole daemon."""
+        if whole and self._sources.recount is not None:
+            await self._sources.recount()
         now = await survey(self._sources.totals, self._sources.connections)
         registry = CollectorRegistry()
         registry.register(_Collected(self._sources, now))
@@ -96,19 +100,25 @@ class MetricsPage:
         return registry
 
     async def _own(self, question: Mapping[str, Any]) -> list[Any]:
-        """The snapshot of this process."""
-        metrics = (await self._registry()).collect()
-        return to_json(Family(one.name, one.documentation, one.type, [Series(*sample[:3]) for sample in one.samples]) for one in metrics)
+        """The snapshot of this process, for the sum."""
+        return to_json(family for family in await self._families(whole=False) if family.name not in OF_THE_WHOLE)
+
+    async def _families(self, whole: bool = True) -> Snapshot:
+        metrics = (await self._registry(whole)).collect()
+        return [Family(one.name, one.documentation, one.type, [Series(*sample[:3]) for sample in one.samples]) for one in metrics]
 
     async def gather(self, workers: Workers) -> tuple[Gathered, Snapshot]:
         """The metrics of all workers, and the answers that they are made of. PageProblem 503."""
-        found = await asked(workers.gather(TOTALS, {}, await self._own({})))
-        return found, merged({number: from_json(one) for number, one in found.answers.items()}, from_json(found.ended))
+        families = await self._families()
+        own = to_json(family for family in families if family.name not in OF_THE_WHOLE)
+        found = await asked(workers.gather(TOTALS, {}, own))
+        sums = merged({number: from_json(one) for number, one in found.answers.items()}, from_json(found.ended))
+        return found, [*sums, *[family for family in families if family.name in OF_THE_WHOLE]]
 
     async def look(self) -> tuple[Gathered | None, Snapshot]:
         """The metrics of now as plain values: of all workers, if there are any. PageProblem 503."""
         if self._workers is None:
-            return None, from_json(await self._own({}))
+            return None, await self._families()
         return await self.gather(self._workers)
 
     async def _of_all(self, workers: Workers) -> CollectorRegistry:

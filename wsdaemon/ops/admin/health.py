@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,12 @@ class HealthPages:
     def __init__(
         self, *, version: str, state: Callable[[], str], count: Count, listeners: Sequence[ListenerView], mounts: Sequence[MountView],
         reloading: Callable[[], Iterable[Reloading]] = lambda: (), away: Callable[[], bool] = lambda: False,
+        recount: Callable[[], Awaitable[None]] | None = None,
         wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`listeners` may fill up later, and `reloading` is called for each answer. `wall` gives seconds since 1970.
 
+        `recount` takes the numbers of rooms that are kept elsewhere from there.
         `away`: whether the order of the rooms cannot be reached, and /readyz is to say so.
         """
         self._version = version
@@ -46,6 +48,7 @@ class HealthPages:
         self._mounts = mounts
         self._reloading = reloading
         self._away = away
+        self._recount = recount
         self._started_at = wall()
         self._clock = clock
         self._started = clock()
@@ -70,7 +73,11 @@ class HealthPages:
     def _stale(self) -> list[Reloading]:
         return [file for file in self._reloading() if file.problem() is not None]
 
-    def status(self, request: PageRequest) -> Answer:
+    def status(self, request: PageRequest) -> Answer | Awaitable[Answer]:
+        return as_json(self.shown()) if self._recount is None else self._recounted(self._recount)
+
+    async def _recounted(self, recount: Callable[[], Awaitable[None]]) -> Answer:
+        await recount()
         return as_json(self.shown())
 
     def shown(self) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class HealthOfAll:
         for mount in shown["mounts"]:
             path = mount["path"]
             mount["connections"] |= numbers.connections(mount=path)
-            if mount.pop("rooms", None) is not None:  # a worker knows those of its own members alone
+            if "rooms" in mount:
+                mount["rooms"] = numbers.of("wsdaemon_rooms", mount=path)
                 mount["members"] = numbers.of("wsdaemon_room_members", mount=path)
         return as_json(shown)
 
