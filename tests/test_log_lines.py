@@ -56,6 +56,7 @@ DIRECT = {
     "daemon/process.py": OPERATOR,
     "daemon/reload_here.py": OPERATOR,
     "daemon/reloading.py": OPERATOR,
+    "daemon/retiring.py": OPERATOR,
     "daemon/signals.py": OPERATOR,
     "daemon/sockets.py": OPERATOR,
     "daemon/successor.py": OPERATOR,
