@@ -27,6 +27,8 @@ async def chat(connection: CoroutineConnection) -> None:
     try:
         async for message in connection:
             await connection.send(message.upper())
+            connection.broadcast(message, where="/chat")
+            connection.broadcast(message, where=lambda other: other is not connection)
             connection.state["last"] = message
     except ConnectionClosed as closed:
         print(closed.code, closed.reason)
@@ -388,7 +390,9 @@ def test_a_project_and_its_mistakes(tmp_path: Path) -> None:
     numbered = {f"mistake{number}.py": expected for number, (_, expected) in enumerate(MISTAKES.values())}
     for name, (text, _) in zip(numbered, MISTAKES.values(), strict=True):
         (tmp_path / name).write_text(text)
-    status, output = check(tmp_path, *PROJECT, *numbered)
+    examples = sorted(map(str, (ROOT / "examples").glob("*.py")))
+    assert examples
+    status, output = check(tmp_path, *PROJECT, *numbered, *examples)
     assert status == 1, output
     found = {name: [line for line in output.splitlines() if line.startswith(f"{name}:") and " error: " in line] for name in numbered}
     for name, expected in numbered.items():
@@ -398,7 +402,7 @@ def test_a_project_and_its_mistakes(tmp_path: Path) -> None:
     assert others == []
 
 
-def test_the_examples_pass(tmp_path: Path) -> None:
+def test_the_examples_of_the_package_pass(tmp_path: Path) -> None:
     status, output = check(tmp_path, "-p", "wsdaemon.examples")
     assert status == 0, output
 
@@ -425,7 +429,7 @@ def test_other_names_are_not_there() -> None:
 
 
 REQUEST = {"cookies", "handshake", "headers", "identity", "params", "path", "peer", "query", "secure", "subprotocol"}
-SENDING = {"prepare", "send", "send_json", "send_payload", "send_prepared", "writable"}
+SENDING = {"broadcast", "prepare", "send", "send_json", "send_payload", "send_prepared", "writable"}
 LIFE = {
     "abort", "close", "close_code", "close_reason", "closed_by", "counts", "id", "is_open", "loop", "opened_at", "state", "unsent",
     "wait_closed",
@@ -440,7 +444,9 @@ def test_users_see_nothing_of_a_connections_inside() -> None:
 
     assert public(wsdaemon.Connection) == REQUEST | SENDING | LIFE
     assert public(wsdaemon.CoroutineConnection) == public(wsdaemon.Connection) | {"on_expiring", "receive", "receive_json"}
-    assert public(wsdaemon.BlockingConnection) == REQUEST | (LIFE - {"unsent"}) | {"receive", "receive_json", "send", "send_json"}
+    assert public(wsdaemon.BlockingConnection) == REQUEST | (LIFE - {"unsent"}) | {
+        "broadcast", "receive", "receive_json", "send", "send_json",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", keys_of(MountSettings))

@@ -23,7 +23,6 @@ from .core.blocking import BlockingConnection
 from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
-from .daemon.broadcast import broadcast
 from .daemon.control import ControlChannel, Operations, take_socket
 from .daemon.daemon import Daemon
 from .daemon.embedded import EmbeddedDaemon
@@ -400,10 +399,7 @@ class WebSocketServer:
         TypeError if it is no message, KeyError if no mount has the path, SendQueueFull if too many messages wait, RuntimeError if the
         server does not run.
         """
-        daemon = self._running()
-        if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
-            raise KeyError(f"no mount at {where}")
-        broadcast(daemon.calls, daemon.connections, message, where, daemon.watch.app_failed)
+        self._running().broadcast(message, where)
 
     def close_all(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Begin the closing handshake on all connections, from any thread, after the messages that it has sent.

@@ -48,6 +48,12 @@ def test_json(made: House) -> None:
     assert run.client.frames() == [Frame(1, b'[{"a":1}]'), closing(1000)]
 
 
+def test_a_broadcast_from_the_function_s_thread(made: House) -> None:
+    run = FunctionRun(made, lambda connection: connection.broadcast("news", where=connection.handshake.mount))
+    run.until_ended()
+    assert made.broadcasts == [("news", run.client.handshake.mount)]
+
+
 @pytest.mark.parametrize("ending", ["client", "server", "network"])
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "before"])
 def test_what_receive_and_send_raise_says_how_it_ended(made: House, ending: str, waiting: bool) -> None:

@@ -111,6 +111,17 @@ def test_after_the_end() -> None:
     assert connection.closed_by == "client"
 
 
+def test_a_broadcast_is_the_daemon_s_and_works_after_the_end_too() -> None:
+    connection, wire = connect()
+    sent: list[tuple[object, object]] = []
+    wire.broadcast = lambda message, where: sent.append((message, where))
+    connection.broadcast("to all")
+    wire.live = False
+    connection._ended(1000, "", "client")
+    connection.broadcast(b"to some", where="/chat")
+    assert sent == [("to all", None), (b"to some", "/chat")]
+
+
 # -- other threads
 
 

@@ -47,6 +47,7 @@ def mount(made: House, path: str = "/rooms/{room}", watcher: Watcher | None = No
         watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon, now=lambda: 0.0),
         turns=Turns(made.loop.call_soon, now=lambda: 0.0), frames=PYTHON, fast=True,
         next_id=iter(map(str, range(1000))).__next__, reactor=object(), calls=made.calls, background=made.background,
+        broadcast=made.broadcast,
     )  # fmt: skip
     return maker.make(settings, load_app(settings, watcher.app_failed))
 

@@ -46,7 +46,7 @@ def mount(made: House, app: Any, **values: Any) -> Mount:
     maker = MountMaker(
         watcher=watcher, wheel=made.wheel(), flusher=make_flusher(made.loop.call_soon, now=lambda: 0.0),
         turns=Turns(made.loop.call_soon, now=lambda: 0.0), frames=PYTHON, fast=True, next_id=lambda: "x-1",
-        reactor=object(), calls=made.calls, background=made.background,
+        reactor=object(), calls=made.calls, background=made.background, broadcast=made.broadcast,
     )  # fmt: skip
     chosen = settings(app, **values)
     return maker.make(chosen, load_app(chosen, watcher.app_failed))

@@ -50,8 +50,8 @@ class Served:
         self.watcher = Watcher()
         policy = WirePolicy(
             settings=MountSettings(path="/", app="echo"), resting=Resting(self.wheel), calls=ThreadCalls(loop), background=Background(),
-            app=EchoApp(), watcher=self.watcher, wheel=self.wheel, flusher=make_flusher(loop.call_soon),
-            turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
+            broadcast=lambda message, where: None, app=EchoApp(), watcher=self.watcher, wheel=self.wheel,
+            flusher=make_flusher(loop.call_soon), turns=Turns(loop.call_soon), frames=PYTHON, next_id=lambda: "x-1"
         )
         self.count = Count()
         wires = Wires(policy, Protocols(policy, object()))

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,47 @@ async def test_an_http_proxy() -> None:
         await check(f"ws://127.0.0.1:{port}/", proxy=f"http://127.0.0.1:{proxy_port}")
         with pytest.raises(ConnectFailed, match="127"):
             await check(f"ws://127.0.0.1:{port}/", proxy="socks5://127.0.0.1:1", reconnect=False)
+
+
+TINYPROXY = """Listen 127.0.0.1
+Port {port}
+Allow 127.0.0.1
+BasicAuth ada secret
+StartServers 1
+"""
+
+
+@contextlib.contextmanager
+def proxy_program(kind: str, folder: Path) -> Iterator[int]:
+    """A proxy of another project, which wants the password `secret` of `ada`; its port."""
+    port = free_port()
+    if kind == "socks5":
+        line = [program("microsocks", "Debian: microsocks"), "-i", "127.0.0.1", "-p", str(port), "-u", "ada", "-P", "secret"]
+    else:
+        (folder / "tinyproxy.conf").write_text(TINYPROXY.format(port=port))
+        line = [program("tinyproxy", "Debian: tinyproxy"), "-d", "-c", str(folder / "tinyproxy.conf")]
+    with Program(line, folder) as proxy:
+        accepting(port, proxy)
+        yield port
+
+
+@pytest.mark.parametrize("kind", ["socks5", "http"])
+@on_a_loop
+async def test_through_a_proxy_of_another_project(kind: str, tmp_path: Path) -> None:
+    """A proxy with a password, in the clear and with TLS inside; a wrong password, and a target that the proxy cannot reach."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with proxy_program(kind, tmp_path) as port:
+        proxy = f"{kind}://ada:secret@127.0.0.1:{port}"
+        async with websockets_server() as plain, websockets_server(ssl=tls) as secure:
+            await check(f"ws://127.0.0.1:{plain}/", proxy=proxy)
+            await check(f"wss://127.0.0.1:{secure}/", proxy=proxy, ca=tmp_path / "ca.pem")
+            with pytest.raises(ConnectFailed, match="the proxy cannot reach"):
+                await check(f"ws://127.0.0.1:{plain}/", proxy=proxy.replace("secret", "wrong"), reconnect=False)
+        with pytest.raises(ConnectFailed, match="the proxy cannot reach"):
+            await check(f"ws://127.0.0.1:{free_port()}/", proxy=proxy, reconnect=False)
 
 
 def test_run_forever_ends_with_close_from_any_thread_and_at_any_time() -> None:

@@ -1,4 +1,4 @@
-"""examples/hosting.ini with its programs and services, as a reader runs them."""
+"""examples/hosting.ini with its programs and services, and examples/python.ini with its apps, as a reader runs them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,22 @@ def test_programs_and_services(tmp_path: Path) -> None:
             assert client.recv(SECONDS) == "/base/a/b, for 127.0.0.1"
         assert daemon.stop() == 0
         services.stop()
+
+
+def test_a_coroutine_a_class_and_a_plain_function(tmp_path: Path) -> None:
+    for name in ("python.ini", "python_apps.py"):
+        (tmp_path / name).write_text((EXAMPLES / name).read_text().replace("8080", "0"))
+    with Program([sys.executable, str(TWISTD), *FOREGROUND, "wsdaemon", f"--config={tmp_path}/python.ini"], tmp_path) as daemon:
+        url = f"ws://127.0.0.1:{daemon.output.wait_for(LISTENING)[0]['port']}"
+        with connect(f"{url}/chat/ada", proxy=None) as ada, connect(f"{url}/chat/bob", proxy=None) as bob:
+            ada.send("hello")
+            assert ada.recv(SECONDS) == bob.recv(SECONDS) == "ada: hello"
+        with connect(f"{url}/counter", proxy=None) as one, connect(f"{url}/counter", proxy=None) as two:
+            one.send("x")
+            assert one.recv(SECONDS) == '{"count":1}'
+            two.send("x")
+            assert two.recv(SECONDS) == '{"count":2}'
+        with connect(f"{url}/notes", proxy=None) as writer, connect(f"{url}/notes", proxy=None) as reader:
+            writer.send("buy milk")
+            assert writer.recv(SECONDS) == reader.recv(SECONDS) == "note 1: buy milk"
+        assert daemon.stop() == 0

@@ -227,6 +227,7 @@ class House:
         self.turns = Turns(loop.call_soon, now=lambda: self.now)
         self.calls = ThreadCalls(loop, now=lambda: self.now)
         self.background = Background()
+        self.broadcasts: list[tuple[Any, Any]] = []
         self._numbers = itertools.count(1)
 
     def policy(self, app: Any, watcher: Watcher, **options: Any) -> WirePolicy:
@@ -247,11 +248,15 @@ class House:
             resting=Resting(wheel),
             calls=self.calls,
             background=self.background,
+            broadcast=self.broadcast,
             frames=options.pop("frames", frames),
             fast=fast,
             next_id=lambda: f"test-{next(self._numbers)}",
             **options,
         )
+
+    def broadcast(self, message: Any, where: Any) -> None:
+        self.broadcasts.append((message, where))
 
     def wheel(self) -> Wheel:
         def failed(item: Due, error: Exception) -> None:

@@ -80,6 +80,9 @@ class FakeWire:
     def calls(self) -> ThreadCalls:
         raise AssertionError("rooms are on the loop's thread")
 
+    def broadcast(self, message: Any, where: Any) -> None:
+        raise AssertionError("rooms publish")
+
     def counts(self) -> Counts:
         return Counts(0, len(self.sent), 0, 0)
 

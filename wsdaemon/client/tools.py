@@ -61,10 +61,14 @@ class Tools:
     def _make_wires(self, settings: ClientSettings) -> ClientWires:
         policy = WirePolicy(
             settings=settings.on_the_wire(), app=self._app, watcher=self._watcher, wheel=self.wheel, flusher=self._flusher,
-            turns=self._turns, resting=self._resting, calls=self.calls, background=self._background, frames=self._frames,
-            next_id=lambda: f"client-{next(self._numbers)}",
+            turns=self._turns, resting=self._resting, calls=self.calls, background=self._background, broadcast=_no_broadcast,
+            frames=self._frames, next_id=lambda: f"client-{next(self._numbers)}",
         )  # fmt: skip
         return ClientWires(policy, Clock())
+
+
+def _no_broadcast(message: object, where: object) -> None:
+    raise RuntimeError("a client has one connection")
 
 
 @lru_cache(maxsize=64)

@@ -194,6 +194,12 @@ class BlockingConnection:
         """Send a value as JSON text, or a model of pydantic or msgspec; otherwise like send(). TypeError or ValueError without JSON."""
         self.send(to_json(value))
 
+    def broadcast(
+        self, message: str | bytes | bytearray | memoryview, *, where: str | Callable[[Connection], object] | None = None
+    ) -> None:  # fmt: skip
+        """Send a message to many connections of this process, from any thread, and wait for no client: see Connection.broadcast."""
+        self._connection.broadcast(message, where=where)
+
     # -- the end
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:

@@ -77,6 +77,12 @@ class Counts(NamedTuple):
     """Messages that were dropped because the client is slow."""
 
 
+class Broadcasting(Protocol):
+    """The daemon's way to send one message to many of its connections; see Connection.broadcast."""
+
+    def __call__(self, message: str | bytes | bytearray | memoryview, where: str | Callable[[Connection], object] | None, /) -> None: ...
+
+
 class WorkKeeper(Protocol):
     """Keeps the work that the app does for connections, so that a stopping daemon can wait for it; see Background."""
 
@@ -99,6 +105,10 @@ class Wire(Protocol):
     @property
     def background(self) -> WorkKeeper:
         """Where work is kept that the app does for connections."""
+
+    @property
+    def broadcast(self) -> Broadcasting:
+        """The daemon's broadcast."""
 
     def counts(self) -> Counts: ...
 
@@ -356,6 +366,20 @@ class Connection:
             self._wire.calls.add(partial(self._writer.send_prepared, prepared), prepared.size)
         else:
             self._writer.send_prepared(prepared)
+
+    def broadcast(
+        self, message: str | bytes | bytearray | memoryview, *, where: str | Callable[[Connection], object] | None = None
+    ) -> None:  # fmt: skip
+        """Send a message to many connections of this process, this one among them, from any thread; wait for no client.
+
+        It works for as long as the daemon runs, also when this connection is over. `where` is the path of a mount, as the settings write it
+        (`connection.handshake.mount` is that of this connection), or a function that is called on the loop with each open connection and
+        says whether it gets the message; None: all connections. Everything else is as with `WebSocketServer.broadcast`. With workers each
+        process has connections of its own: rooms reach all of them.
+
+        TypeError if it is no message, KeyError if no mount has the path, SendQueueFull if too many messages wait.
+        """
+        self._wire.broadcast(message, where)
 
     def writable(self) -> Awaitable[None]:
         """Await it to wait until the client has taken most of the sent data, or the connection is over. On the loop's thread alone."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from ..core.connection import Broadcasting
 from ..core.contract import StartingApp, StoppingApp
 from ..core.descriptors import raise_limit
 from ..core.drain import restart
@@ -101,7 +102,8 @@ class Assembly:
 
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
-    connections: Connections, calls: ThreadCalls, state: Callable[[], State], notifier: Notifier, pages: AnswerPage | None,
+    connections: Connections, calls: ThreadCalls, broadcast: Broadcasting, state: Callable[[], State], notifier: Notifier,
+    pages: AnswerPage | None,
     shared: Shared | None = None, earlier: Assembly | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
@@ -112,7 +114,7 @@ def assemble(
     open_files = raise_file_limit(settings)
     tools = (
         earlier.tools if earlier is not None
-        else make_tools(settings, resources, watch, loop, wheel, connections, calls, reactor, None if shared else read_system())
+        else make_tools(settings, resources, watch, loop, wheel, connections, calls, broadcast, reactor, None if shared else read_system())
     )  # fmt: skip
     if tools.system is not None:
         tell(settings, replace(tools.system, open_files=open_files))
@@ -192,7 +194,7 @@ def assemble(
 
 def make_tools(
     settings: Settings, resources: Resources, watch: Watch, loop: asyncio.AbstractEventLoop, wheel: Wheel, connections: Connections,
-    calls: ThreadCalls, reactor: Any, system: System | None,
+    calls: ThreadCalls, broadcast: Broadcasting, reactor: Any, system: System | None,
 ) -> LastingParts:  # fmt: skip
     """The parts that every later reload keeps."""
     round_trips = None if settings.admin is None else Histogram()
@@ -200,7 +202,7 @@ def make_tools(
     mount_maker = MountMaker(
         watcher=watch, wheel=wheel, flusher=make_flusher(loop.call_soon), turns=turns, frames=resources.frames,
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
-        background=connections.background, round_trips=round_trips, frame_log=watch.frame_log,
+        background=connections.background, broadcast=broadcast, round_trips=round_trips, frame_log=watch.frame_log,
     )  # fmt: skip
     retiring = Retiring(connections, settings.daemon.drain_timeout)
     return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, retiring, system)

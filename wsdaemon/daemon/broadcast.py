@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.connection import Connection, payload_of, writer_of
 from ..core.threads import ThreadCalls
 from ..wire.fan import send_to_all
+
+if TYPE_CHECKING:
+    from ..core.registry import Connections
+    from .mounts import Mount
+    from .watch import Watch
 
 CONNECTIONS_AT_ONCE = 64
 """Connections between two looks at the clock."""
@@ -55,6 +60,29 @@ class Broadcast:
         except Exception as error:
             self._failed(connection, "choosing the clients of a broadcast", error)
             return False
+
+
+class Serving(Protocol):
+    """A daemon, as its broadcasts see it."""
+
+    @property
+    def calls(self) -> ThreadCalls: ...
+
+    @property
+    def connections(self) -> Connections: ...
+
+    @property
+    def mounts(self) -> Sequence[Mount]: ...
+
+    @property
+    def watch(self) -> Watch: ...
+
+
+def broadcast_from(daemon: Serving, message: Sendable, where: Where | None) -> None:
+    """Send a message to the connections of a daemon, from any thread. KeyError if no mount has the path `where`; else as broadcast()."""
+    if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
+        raise KeyError(f"no mount at {where}")
+    broadcast(daemon.calls, daemon.connections, message, where, daemon.watch.app_failed)
 
 
 def broadcast(

@@ -19,6 +19,7 @@ from ..edge.gate import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
+from .broadcast import broadcast_from
 from .control import Operations, Say
 from .drain import add_drain
 from .mounts import app_names
@@ -51,11 +52,11 @@ class Daemon:
         self.watch = make_watch(self.connections, settings.logging.connections, settings.logging.access_format)
         self.notifier = Notifier.from_environment(environ)
         self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
-        self.sockets = sockets or Sockets(environ)
+        self.sockets, self.broadcast = sockets or Sockets(environ), partial(broadcast_from, self)
         self.take = partial(take_resources, directory=directory, watch=self.watch, absence=self.wheel.absence, shared=shared)
         self.assemble = partial(
             assemble, watch=self.watch, loop=loop, reactor=reactor, wheel=self.wheel, connections=self.connections,
-            calls=self.calls, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
+            calls=self.calls, broadcast=self.broadcast, state=lambda: self.state, notifier=self.notifier, pages=pages, shared=shared,
         )  # fmt: skip
         self.started, self.before, self.drop = list[Step](), before, self.connections.abort_all
         self.operations, self.since = operations_of(self), time.time()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.background import Background
+from ..core.connection import Broadcasting
 from ..core.contract import SubprotocolsApp
 from ..core.histogram import Histogram
 from ..core.registry import Count
@@ -59,7 +60,8 @@ class MountMaker:
 
     def __init__(
         self, *, watcher: Watcher, wheel: Wheel, flusher: Slices[Flushed], turns: Turns, frames: Frames, fast: bool,
-        next_id: Callable[[], str], reactor: Any, calls: ThreadCalls, background: Background, round_trips: Histogram | None = None,
+        next_id: Callable[[], str], reactor: Any, calls: ThreadCalls, background: Background,
+        broadcast: Broadcasting, round_trips: Histogram | None = None,
         frame_log: FrameWatching | None = None,
     ) -> None:  # fmt: skip
         """`fast`: whether `frames` are used at all, or Autobahn's own parser. `round_trips` counts the times of pings, if it is given."""
@@ -73,6 +75,7 @@ class MountMaker:
         self._reactor = reactor
         self._calls = calls
         self._background = background
+        self._broadcast = broadcast
         self._round_trips = round_trips
         self._frame_log = frame_log
 
@@ -88,6 +91,7 @@ class MountMaker:
             resting=Resting(self._wheel),
             calls=self._calls,
             background=self._background,
+            broadcast=self._broadcast,
             frames=self._frames,
             fast=self._fast,
             next_id=self._next_id,

@@ -11,7 +11,7 @@ from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp, Plai
 
 if TYPE_CHECKING:
     from ..core.background import Background
-    from ..core.connection import Counts
+    from ..core.connection import Broadcasting, Counts
     from ..core.contract import Acceptance, App
     from ..core.handshake import Handshake, Peer
     from ..core.histogram import Histogram
@@ -69,6 +69,8 @@ class WirePolicy:
     calls: ThreadCalls
     background: Background
     """Holds the work of apps that outlives a call."""
+    broadcast: Broadcasting
+    """Sends a message to many connections of the daemon."""
     frames: Frames
     fast: bool = True
     """False: Autobahn's own parser reads every frame."""

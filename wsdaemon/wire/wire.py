@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, INVALID_PAYLOAD, NO_STATUS, reason_bytes
-from ..core.connection import Counts
+from ..core.connection import Broadcasting, Counts
 from ..core.contract import Acceptance, ExpiringSession, open_session
 from ..core.typed_messages import BadMessage
 from .abandoned import Abandoned
@@ -198,6 +198,10 @@ class Wire:
     @property
     def background(self) -> Background:
         return self.policy.background
+
+    @property
+    def broadcast(self) -> Broadcasting:
+        return self.policy.broadcast
 
     def counts(self) -> Counts:
         reader, writer = self.reader, self.writer
