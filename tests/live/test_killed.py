@@ -182,7 +182,7 @@ class Kills:
 
     def run(self) -> None:
         while self._left:
-            with Daemon(self._folder, SETTINGS.format(size=self._size)) as daemon:
+            with Daemon(self._folder, SETTINGS.format(size=self._size), seconds=PATIENCE_SECONDS) as daemon:
                 clients = Clients(daemon)
                 try:
                     while self._left and daemon.running:
