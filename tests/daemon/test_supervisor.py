@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.fakes import Loop
 from wsdaemon.daemon import heartbeats, supervisor
+from wsdaemon.daemon.child_watch import LOOK_SECONDS
 from wsdaemon.daemon.control import OperationFailed
 from wsdaemon.daemon.heartbeats import SlotState
 from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Manifest
 from wsdaemon.daemon.parts import StartError, State
-from wsdaemon.daemon.supervisor import LOOK_SECONDS, OVERDUE_SECONDS, Supervisor, worker_count
+from wsdaemon.daemon.supervisor import Supervisor, worker_count
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
 from wsdaemon.settings.values import Secret
@@ -264,49 +264,6 @@ def test_a_child_that_starts_no_more_ends_the_daemon(house: House) -> None:
         house.latest(2).process.returncode = 1
     house.pass_time(1, [0, 1])
     assert house.failures == ["worker 2 did not start 5 times in a row: it ended with status 1"]
-
-
-def test_a_worker_whose_loop_stands_still_is_killed_with_its_stack_in_the_log(house: House) -> None:
-    house.start()
-    house.pass_time(29, [0, 1])
-    assert house.latest(2).process.returncode is None
-    with capturedLogs() as events:
-        house.pass_time(2, [0, 1])
-    assert len(house.started) == 4
-    killed = next(event for event in events if "is killed" in formatEvent(event))
-    assert formatEvent(killed) == "worker 2 is killed: its loop has stood still for 30 s; its main thread stood at:"
-    assert killed["log_failure"].getTraceback() == 'File "app.py", line 3 in spin'
-
-
-def test_after_a_pause_of_the_machine_no_worker_is_killed(house: House) -> None:
-    house.start()
-    house.pass_time(1, [0, 1, 2])
-    timer = house.supervisor._timer
-    assert timer is not None
-    timer.cancel()
-    house.loop.advance(3600)
-    house.supervisor._look()  # the supervisor is the first to run again
-    house.pass_time(5, [0, 1, 2])
-    assert len(house.started) == 3
-
-
-def test_a_child_that_never_becomes_ready_is_killed(house: House) -> None:
-    house.run(house.supervisor.start())
-    house.be_ready(0)
-    house.be_ready(1)
-    house.pass_time(house.supervisor._settings.daemon.start_timeout + 11, [0, 1])
-    assert len(house.started) == 4
-
-
-def test_systemd_hears_of_a_worker_that_is_overdue_by_silence(house: House) -> None:
-    house.start()
-    house.latest(2).kill = lambda: None  # type: ignore[method-assign]
-    house.pass_time(30 + OVERDUE_SECONDS - 1, [0, 1])
-    assert "WATCHDOG=1" in house.told_systemd()
-    house.pass_time(2, [0, 1])
-    house.told_systemd()
-    house.pass_time(60, [0, 1])
-    assert house.told_systemd() == []
 
 
 def test_the_hub_ends_after_the_workers(house: House) -> None:
