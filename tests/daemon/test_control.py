@@ -150,6 +150,13 @@ def test_one_operation_at_a_time_but_a_look_at_any_time(tmp_path: Path) -> None:
     run(serving, main)
 
 
+def test_a_command_that_this_daemon_never_carries_out_has_a_reason() -> None:
+    operations = Operations(lambda: "draining")
+    operations.refuse("upgrade", "there are no workers")
+    answer = asyncio.run(operations.run("upgrade", {}, lambda line: None))
+    assert answer == {"status": FAILED, "problems": ["there are no workers"]}
+
+
 def test_a_client_that_leaves_does_not_end_its_operation(tmp_path: Path) -> None:
     serving = Serving(tmp_path)
 

@@ -64,6 +64,14 @@ class Operations:
         """Have `name` carried out by `operation`. `looks`: it changes nothing and is quick, so that it may run beside others."""
         self._table[name] = (operation, looks)
 
+    def refuse(self, name: str, reason: str) -> None:
+        """Answer `name` with the reason for which this daemon never carries it out."""
+
+        async def refused(arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+            raise OperationFailed(reason)
+
+        self.add(name, refused, looks=True)
+
     def knows(self, name: str) -> bool:
         """Whether there is such a command."""
         return name in self._table

@@ -17,7 +17,8 @@ log = Logger(namespace="wsdaemon")
 
 
 WITHOUT_WORKERS: Final = "SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing"
-WITH_WORKERS: Final = "SIGUSR2 does nothing here: the supervisor of a daemon that twistd has started takes it for an upgrade"
+IN_WORKER: Final = "SIGUSR2 does nothing in a worker: the supervisor takes it for an upgrade"
+IN_PROGRAM: Final = "only a daemon of an INI file can be upgraded, because this program is not the daemon's own: start it anew for new code"
 
 
 class StartStopped(KeyboardInterrupt):
