@@ -1,4 +1,4 @@
-"""Builds the C module `wsdaemon.wire._frames`, for hatchling and by hand.
+"""Builds the C module `wsdaemon.wire.frames._frames`, for hatchling and by hand.
 
 By hand, `python hatch_build.py` puts it into the source tree for the Python that runs it. As hatchling's build hook it puts the
 module into the wheel, or into the source tree for an editable install. Without a compiler or Python's headers the wheel is a
@@ -26,7 +26,7 @@ except ImportError:  # by hand, no more is needed than a compiler
     BuildHookInterface = object  # type: ignore[assignment,misc]
 
 ROOT = Path(__file__).resolve().parent
-SOURCE = Path("wsdaemon", "wire", "_frames.c")
+SOURCE = Path("wsdaemon", "wire", "frames", "_frames.c")
 CHOICES = ("auto", "require", "no")
 FOR_OPERATORS = ("etc", "systemd")
 """Folders that a wheel has as `wsdaemon/data/`: `twistd wsdaemon --help` names the installed reference."""

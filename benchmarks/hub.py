@@ -85,7 +85,7 @@ class Follower:
 async def run_hub(ends: Sequence[socket.socket], count: int) -> float:
     """Serve the workers until both have ended; the CPU time per publication, in us."""
     loop = asyncio.get_running_loop()
-    server = HubServer(loop, os.urandom(INSTANCE_BYTES), lambda number: True, lambda line, error: print(line, file=sys.stderr))
+    server = HubServer(loop, os.urandom(INSTANCE_BYTES), lambda number, generation: True, lambda line, error: print(line, file=sys.stderr))
     rooms = RoomServer(server)
     ended: asyncio.Future[None] = loop.create_future()
 

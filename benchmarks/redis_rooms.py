@@ -1,6 +1,7 @@
 """Rooms over a real Redis, across two daemons: `python -m benchmarks.redis_rooms`.
 
-    room          one publisher at one daemon, `--members` members of its room at the other: publish to last delivery, CPU per publication
+    room          one publisher at one daemon, `--members` members of its room at the other: publish to last delivery, CPU per publication;
+                  and the same with two nginx and nchan on the same Redis, if they are installed
     pipelined     16 publications under way: publications a second, and CPU of both daemons and of Redis for each
     recovery      Redis is killed and started again: the time until every member has a message that was published afterwards
 
@@ -14,25 +15,19 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from .daemons import HEAD_BYTES, SECONDS, PlainClient, RedisServer, RunningDaemon, cpu, free_port, wait_for
 from .preparing import HERE, CannotRun
-from .subject import in_place
-
-SECONDS = 60.0
-"""The longest that anything may take."""
 
 SETTINGS = """\
 [daemon]
@@ -53,21 +48,12 @@ url = redis://127.0.0.1:{redis}
 timeout = 30s
 """
 
+PAYLOAD_BYTES = 200
+NCHAN = ("/usr/sbin/nginx", "/usr/lib/nginx/modules/ngx_nchan_module.so")
+Used = Callable[[], tuple[float, ...]]
+"""Seconds of CPU that both servers and Redis have used."""
+
 V1 = [Subprotocol("rooms.v1.json")]
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 class World:
@@ -75,75 +61,27 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._redis_port = free_port()
         self.ports = [free_port(), free_port()]
-        self.redis: subprocess.Popen[bytes] | None = None
-        self.daemons: list[subprocess.Popen[bytes]] = []
+        self.redis = RedisServer(folder)
+        self.daemons: list[RunningDaemon] = []
 
-    def start_redis(self) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise CannotRun("redis-server is not installed")
-        line = [
-            program,
-            "--port",
-            str(self._redis_port),
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            str(self._folder),
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-        ]
-        self.redis = subprocess.Popen(line, stdout=subprocess.DEVNULL)  # noqa: S603 - Redis
-        wait_for(self._redis_port)
-
-    def kill_redis(self) -> None:
-        assert self.redis is not None
-        self.redis.kill()
-        self.redis.wait()
-
-    def start_daemons(self) -> None:
-        subject = in_place(HERE.parent, "wsdaemon")
+    def start(self) -> None:
+        self.redis.start()
         for port in self.ports:
-            settings = self._folder / f"{port}.ini"
-            settings.write_text(SETTINGS.format(port=port, redis=self._redis_port))
-            words = [*subject.twistd, "-n", "--pidfile=", "wsdaemon", "-c", str(settings)]
-            with (self._folder / f"{port}.log").open("wb") as log:
-                self.daemons.append(subprocess.Popen(words, env=subject.environment, stdout=log, stderr=log))  # noqa: S603 - the daemon
-        for port in self.ports:
-            wait_for(port)
+            self.daemons.append(RunningDaemon(self._folder, port, SETTINGS.format(port=port, redis=self.redis.port)))
+        for each in self.daemons:
+            each.wait()
 
     def url(self, number: int, room: str) -> str:
         return f"ws://127.0.0.1:{self.ports[number]}/rooms/{room}"
 
     def used(self) -> tuple[float, ...]:
-        assert self.redis is not None
-        return tuple([cpu(each.pid) for each in (*self.daemons, self.redis)])
+        return tuple([cpu(pid) for pid in (*[each.process.pid for each in self.daemons], self.redis.pid)])
 
     def close(self) -> None:
         for each in self.daemons:
-            each.send_signal(signal.SIGTERM)
-        for each in self.daemons:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                each.wait(10)
-            each.kill()
-        if self.redis is not None:
-            self.kill_redis()
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise CannotRun(f"nothing listens on port {port}") from None
-            time.sleep(0.05)
+            each.close()
+        self.redis.kill()
 
 
 @contextlib.asynccontextmanager
@@ -176,20 +114,55 @@ async def until(client: ClientConnection, text: str) -> None:
         continue
 
 
-async def measure_room(world: World, count: int, rounds: int) -> None:
-    async with members(world, count, 1) as those, connect(world.url(0, "r0"), compression=None, proxy=None) as publisher:
-        times = []
-        before = world.used()
-        for number in range(rounds):
+async def measure_room(name: str, ports: Sequence[int], paths: tuple[str, str], used: Used, count: int, rounds: int) -> None:
+    """One publication under way, from a publisher at the first server to the members at the second."""
+    those = [await PlainClient.open(ports[1], paths[0]) for _ in range(count)]
+    publisher = await PlainClient.open(ports[0], paths[1])
+    payload, times = bytes(PAYLOAD_BYTES), []
+    try:
+        before = used()
+        for number in range(1, rounds + 1):
             began = time.perf_counter()
-            await publisher.send(str(number))
-            await asyncio.gather(*[until(each, str(number)) for each in those])
+            publisher.send(payload)
+            await asyncio.gather(*[each.until(number * (HEAD_BYTES + PAYLOAD_BYTES)) for each in those])
             times.append(time.perf_counter() - began)
-        used = [(after - then) / rounds * 1e6 for then, after in zip(before, world.used(), strict=True)]
+        first, second, redis = [(after - then) / rounds * 1e6 for then, after in zip(before, used(), strict=True)]
+    finally:
+        for each in (publisher, *those):
+            each.close()
     times.sort()
     p50, p99 = statistics.median(times) * 1000, times[int(len(times) * 0.99)] * 1000
-    print(f"room: {count} members, publish to last delivery p50 {p50:.2f} ms, p99 {p99:.2f} ms (the reading of all members included)")
-    print(f"room: CPU per publication: publisher's daemon {used[0]:.0f} us, members' daemon {used[1]:.0f} us, Redis {used[2]:.0f} us")
+    print(
+        f"room, {name}: {count} members, publish to last delivery p50 {p50:.2f} ms, p99 {p99:.2f} ms; CPU per publication: publisher's "
+        f"server {first:.0f} us, members' server {second:.0f} us ({second / count:.2f} us per delivery), Redis {redis:.0f} us", flush=True,
+    )  # fmt: skip
+
+
+def measure_nchan(folder: Path, redis: RedisServer, count: int, rounds: int) -> None:
+    """The same room at two nginx with nchan on the same Redis."""
+    if not all(map(os.path.exists, NCHAN)):
+        print(f"nchan is left out: {', '.join(NCHAN)} are needed (Debian: nginx-light, libnginx-mod-nchan)")
+        return
+    ports = [free_port(), free_port()]
+    running = []
+    try:
+        for port in ports:
+            config = folder / f"{port}.conf"
+            text = (HERE / "servers" / "nchan_redis.conf").read_text()
+            for word, value in {"{port}": port, "{redis}": redis.port, "{folder}": folder}.items():
+                text = text.replace(word, str(value))
+            config.write_text(text)
+            log = (folder / f"{port}.log").open("wb")
+            running.append(subprocess.Popen([NCHAN[0], "-e", "stderr", "-c", str(config)], stdout=log, stderr=log))  # noqa: S603 - nginx
+        for port in ports:
+            wait_for(port)
+        servers = [int(Path(f"/proc/{each.pid}/task/{each.pid}/children").read_text().split()[0]) for each in running]
+        pids = [*servers, redis.pid]
+        asyncio.run(measure_room("nchan", ports, ("/sub", "/pub"), lambda: tuple(map(cpu, pids)), count, rounds))
+    finally:
+        for each in running:
+            each.terminate()
+            each.wait()
 
 
 async def measure_pipelined(world: World, rounds: int, under_way: int = 16) -> None:
@@ -209,10 +182,10 @@ async def measure_pipelined(world: World, rounds: int, under_way: int = 16) -> N
 
 async def measure_recovery(world: World, count: int, rooms: int) -> None:
     async with members(world, count, rooms) as those:
-        world.kill_redis()
+        world.redis.kill()
         await asyncio.sleep(1.0)
         began = time.perf_counter()
-        world.start_redis()
+        world.redis.start()
         up = time.perf_counter()
         publishers = [await connect(world.url(0, f"r{number}"), subprotocols=V1, compression=None, proxy=None) for number in range(rooms)]
         for each in publishers:
@@ -235,9 +208,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         try:
-            world.start_redis()
-            world.start_daemons()
-            asyncio.run(measure_room(world, options.members, options.rounds))
+            world.start()
+            plain = ("/rooms/plain", "/rooms/plain")
+            asyncio.run(measure_room("wsdaemon", world.ports, plain, world.used, options.members, options.rounds))
+            measure_nchan(Path(folder), world.redis, options.members, options.rounds)
             asyncio.run(measure_pipelined(world, options.rounds * 16))
             asyncio.run(measure_recovery(world, options.members, options.rooms))
         except CannotRun as error:

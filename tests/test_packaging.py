@@ -108,7 +108,7 @@ def probe(python: Path, cwd: Path) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("compiler")
 def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_path: Path) -> None:
-    stale = tree / "wsdaemon" / "wire" / f"_frames.old{SUFFIX}"
+    stale = tree / "wsdaemon" / "wire" / "frames" / f"_frames.old{SUFFIX}"
     stale.write_bytes(b"left from another build")
     [wheel], _ = build(tree)
     assert not wheel.name.endswith("-none-any.whl")
@@ -116,7 +116,7 @@ def test_a_wheel_has_the_plugin_and_the_c_module(tree: Path, python: Path, tmp_p
         names = archive.namelist()
         [metadata] = [archive.read(name).decode() for name in names if name.endswith("/METADATA")]
         [tags] = [archive.read(name).decode() for name in names if name.endswith("/WHEEL")]
-    assert [name for name in names if name.endswith(".so")] == [f"wsdaemon/wire/_frames{SUFFIX}"]
+    assert [name for name in names if name.endswith(".so")] == [f"wsdaemon/wire/frames/_frames{SUFFIX}"]
     assert "Root-Is-Purelib: false" in tags
     assert f"\nVersion: {wsdaemon.__version__}\n" in metadata
     assert {"twisted/plugins/wsdaemon_plugin.py", "wsdaemon/py.typed"} <= set(names)
@@ -147,7 +147,7 @@ def test_without_a_compiler_the_wheel_is_pure_and_works(tree: Path, python: Path
 
 
 def test_a_broken_build_is_fatal_only_where_the_c_module_is_required(tree: Path) -> None:
-    (tree / "wsdaemon" / "wire" / "_frames.c").write_text("#error broken on purpose\n")
+    (tree / "wsdaemon" / "wire" / "frames" / "_frames.c").write_text("#error broken on purpose\n")
     built, said = build(tree, works=False, WSDAEMON_BUILD_C="require")
     assert built == []
     assert "C compiler" in said
@@ -183,7 +183,7 @@ def test_the_source_tree_runs_as_it_stands_and_faster_once_built(tree: Path, pyt
     assert result["frames"] == "python"
     assert Path(result["plugin"]) == tree / "twisted" / "plugins" / "wsdaemon_plugin.py"
     said = run(sys.executable, "hatch_build.py", cwd=tree)
-    assert said == f"{Path('wsdaemon', 'wire', '_frames')}{SUFFIX}\n"
+    assert said == f"{Path('wsdaemon', 'wire', 'frames', '_frames')}{SUFFIX}\n"
     assert probe(python, tree)["frames"] == "c"
 
 
@@ -196,7 +196,7 @@ def test_a_source_distribution_has_all_that_a_wheel_needs(tree: Path, tmp_path: 
     with tarfile.open(archive) as content:
         content.extractall(tmp_path, filter="data")
     unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
-    for name in ("etc/ws.ini", "systemd/wsdaemon.service", "wsdaemon/wire/_frames.c", "hatch_build.py", "LICENSE"):
+    for name in ("etc/ws.ini", "systemd/wsdaemon.service", "wsdaemon/wire/frames/_frames.c", "hatch_build.py", "LICENSE"):
         assert (unpacked / name).is_file(), name
     assert (unpacked / "twisted" / "plugins" / "wsdaemon_plugin.py").is_file()
     assert build(unpacked, CC=NO_COMPILER)[0][0].name.endswith(".whl")

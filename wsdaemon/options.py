@@ -159,6 +159,7 @@ class AdminOptions(TypedDict, total=False):
     client_certificate: Literal["none", "optional", "required"]
     token_file: str | PathLike[str] | None
     hosts: str | Sequence[str]
+    tap: Literal["off", "on", "payload"]
     metrics_open: bool
     max_body: int | str
     max_connections: int

@@ -114,3 +114,49 @@ def test_there_are_so_many_consoles_and_no_more_and_they_end_with_the_daemon(tmp
             assert page.close_code == 1012
 
     run_inside(main())
+
+
+async def tapped(folder: Path, wanted: Any) -> Any:
+    """The first answer to the wish for a tap, or the code that the connection was closed with."""
+    async with looking(folder) as viewer:
+        await viewer.send(json.dumps({"token": TOKEN, "tap": wanted}))
+        try:
+            return json.loads(await viewer.recv())
+        except ConnectionClosed:
+            return viewer.close_code
+
+
+def test_the_frames_of_a_connection_until_its_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            inside(folder_of(tmp_path), INI.replace("[token:", "tap = payload\n[token:")) as daemon,
+            looking(tmp_path) as viewer,
+            connect(f"ws://127.0.0.1:{daemon.listeners[0].port}/echo", proxy=None, compression=None) as client,
+        ):
+            id = next(one.id for one in daemon.connections if one.handshake.mount == "/echo")
+            await viewer.send(json.dumps({"token": TOKEN, "tap": {"connection": id, "payload": True}}))
+            assert json.loads(await viewer.recv())["tap"]["id"] == id
+            own = next(one.id for one in daemon.connections if one.handshake.mount == LIVE_PATH)
+            assert await tapped(tmp_path, {"connection": own}) == 4404
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            await client.close()
+            told = [json.loads(line) async for line in viewer]
+            frames = [frame for one in told for frame in one.get("frames", ())]
+            shown = [(one["direction"], one["type"], one.get("payload")) for one in frames]
+            assert shown == [("in", "text", "hello"), ("out", "text", "hello"), ("in", "close", ""), ("out", "close", "")]
+            assert told[-1] == {"over": "the connection has ended: 1000"}
+
+    run_inside(main())
+
+
+def test_no_frame_is_shown_unless_the_settings_permit_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            inside(folder_of(tmp_path), INI) as daemon,
+            connect(f"ws://127.0.0.1:{daemon.listeners[0].port}/echo", proxy=None),
+        ):
+            [one] = daemon.connections
+            assert await tapped(tmp_path, {"connection": one.id}) == 4403
+
+    run_inside(main())

@@ -1,59 +1,14 @@
-"""daemon/frame_log.py: the frames of a connection as lines, whatever pieces the bytes come in."""
+"""daemon/frame_log.py: the frames of a connection as lines."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from wsdaemon.daemon.frame_log import LINES_PER_SECOND, SHOWN_BYTES, FrameLog, FrameScan, SeenFrame, payload_text
-
-MASK = b"\x01\x02\x03\x04"
-
-
-def frame(opcode: int, payload: bytes, *, masked: bool = False, first: int = 0x80) -> bytes:
-    size = len(payload)
-    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2) if size < 65536 else b"\x7f" + size.to_bytes(8)
-    if not masked:
-        return bytes([first | opcode]) + length + payload
-    return bytes([first | opcode, length[0] | 0x80]) + length[1:] + MASK + bytes(b ^ MASK[i % 4] for i, b in enumerate(payload))
-
-
-STREAM = [(1, b"hello"), (2, b""), (9, b"p"), (1, b"x" * 130), (2, bytes(70_000)), (8, b"\x03\xe8bye")]
-
-
-@pytest.mark.parametrize("piece", [1, 2, 7, 1000, 1_000_000])
-@pytest.mark.parametrize("masked", [False, True])
-def test_frames_are_found_in_any_pieces(piece: int, masked: bool) -> None:
-    data = b"".join(frame(opcode, payload, masked=masked) for opcode, payload in STREAM)
-    seen: list[SeenFrame] = []
-    scan = FrameScan(seen.append)
-    for start in range(0, len(data), piece):
-        scan.feed(data[start : start + piece])
-        assert len(scan._payload) <= SHOWN_BYTES
-        assert len(scan._header) < 14
-    assert [(each.opcode, each.size, each.beginning) for each in seen] == [(op, len(data), data[:SHOWN_BYTES]) for op, data in STREAM]
-
-
-@pytest.mark.parametrize("piece", [1, 1000])
-def test_frames_follow_the_head_of_an_answer(piece: int) -> None:
-    seen: list[SeenFrame] = []
-    scan = FrameScan(seen.append, after_head=True)
-    data = b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\n\r\n" + frame(1, b"hello")
-    for start in range(0, len(data), piece):
-        scan.feed(data[start : start + piece])
-    assert [each.beginning for each in seen] == [b"hello"]
-
-
-@pytest.mark.parametrize("head", [b"HTTP/1.1 403 Forbidden\r\n\r\n", b"x" * 70_000])
-def test_nothing_follows_a_refusal_or_an_endless_head(head: bytes) -> None:
-    seen: list[SeenFrame] = []
-    scan = FrameScan(seen.append, after_head=True)
-    scan.feed(head)
-    scan.feed(frame(1, b"hello") * 10)
-    assert seen == []
-    assert not scan._before
+from tests.support.watched import Reader, Transport, frame
+from wsdaemon.core.seen_frame import SeenFrame
+from wsdaemon.daemon.frame_log import LINES_PER_SECOND, FrameLog, payload_text
 
 
 @pytest.mark.parametrize(
@@ -73,61 +28,6 @@ def test_nothing_follows_a_refusal_or_an_endless_head(head: bytes) -> None:
 )
 def test_payloads_are_printable(seen: SeenFrame, text: str) -> None:
     assert payload_text(seen) == text
-
-
-class Transport:
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.protocol: Any = None
-        self.paused = False
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def writelines(self, data: list[bytes]) -> None:
-        self.written += data
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-
-class Reader:
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-
-    def data_received(self, data: bytes) -> None:
-        self.calls.append(data)
-
-    def eof_received(self) -> None:
-        self.calls.append("eof")
-
-    def pause_writing(self) -> None:
-        self.calls.append("pause")
-
-    def resume_writing(self) -> None:
-        self.calls.append("resume")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.calls.append("lost")
-
-
-class Body(asyncio.BufferedProtocol):
-    """Takes three bytes in buffers of two, and then gives the connection back to its reader."""
-
-    def __init__(self, transport: Any, reader: Reader) -> None:
-        self.transport, self.reader, self.taken = transport, reader, 0
-        self.buffer = bytearray(2)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self.buffer)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.taken += nbytes
-        if self.taken >= 3:
-            self.transport.set_protocol(self.reader)
 
 
 def watched(colours: bool = False, early: bytes = b"") -> tuple[Transport, Any, list[str]]:
@@ -159,24 +59,6 @@ def test_colours_stand_around_our_own_words_alone() -> None:
     native.set_protocol(Reader())
     transport.protocol.data_received(frame(1, b"\x1b[0mhello", masked=True) + frame(8, b"\x03\xe8", masked=True))
     assert lines == ["\x1b[36mx-1 /chat in  text 9 B\x1b[0m \\x1b[0mhello\n", "\x1b[31mx-1 /chat in  close 2 B\x1b[0m 1000\n"]
-
-
-def test_a_reader_and_a_body_receive_all_that_comes() -> None:
-    transport, native, _ = watched()
-    reader = Reader()
-    body = Body(native, reader)
-    native.set_protocol(body)
-    assert native.get_protocol() is body
-    transport.protocol.data_received(b"abcdefg")
-    assert body.taken == 4
-    assert reader.calls == [b"efg"]
-    assert native.get_protocol() is reader
-    for name in ("eof_received", "pause_writing", "resume_writing"):
-        getattr(transport.protocol, name)()
-    transport.protocol.connection_lost(None)
-    assert reader.calls[1:] == ["eof", "pause", "resume", "lost"]
-    native.pause_reading()
-    assert transport.paused
 
 
 def test_a_flood_is_counted_and_not_shown() -> None:

@@ -16,7 +16,6 @@ EARLY = {
     "edge/auth/make.py": "authenticators are made before the start",
     "wire/__init__.py": "at its own import",
     "wire/factory.py": "a mount prepares its factory before the start",
-    "wire/frames.py": "the frame reader is chosen before the start",
 }
 """Modules whose late imports run before a worker is ready."""
 

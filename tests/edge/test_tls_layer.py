@@ -15,8 +15,7 @@ from tests.support.fake_loop import Loop
 from tests.support.tls import World, authority, open_world
 from wsdaemon.edge.tls_layer import TlsLayer
 from wsdaemon.edge.tls_state import CLIENT_ENDED, CLOSING, GONE, HANDSHAKE, OPEN, SERVER_ENDED, TlsError, TruncatedError
-from wsdaemon.wire import frames_python
-from wsdaemon.wire.frames import load
+from wsdaemon.wire.frames import load, twin
 
 # -- the handshake
 
@@ -134,7 +133,7 @@ def test_a_handshake_that_is_ended_from_outside_is_gone_at_once(loop: Loop) -> N
 
 def test_one_that_is_ended_before_there_is_a_transport(loop: Loop) -> None:
     world = World(loop)
-    layer = TlsLayer(world.upper, authority().server, world.turns, send=frames_python.send, refused=lambda word, detail: None)
+    layer = TlsLayer(world.upper, authority().server, world.turns, send=twin.send, refused=lambda word, detail: None)
     layer.abort()
     layer.connection_made(world.plain)  # type: ignore[arg-type]
     assert world.plain.aborted

@@ -235,6 +235,20 @@ def test_a_held_room_is_told_to_all_workers_until_the_last_holder_lets_go_or_end
     two_workers(work)
 
 
+def test_publishers_go_on_while_the_worker_that_holds_their_room_hangs() -> None:
+    async def work(hub: Hub, one: Worker, two: Worker) -> None:
+        two.link.hold("lobby", True)
+        await until(lambda: one.recorder.holds == [("lobby", True)])
+        hub.silent.add(2)
+        await until(lambda: one.recorder.holds[-1] == ("lobby", False))
+        hub.silent.clear()
+        await until(lambda: one.recorder.holds[-1] == ("lobby", True))
+        two.link.hold("lobby", False)
+        await until(lambda: one.recorder.holds[-1] == ("lobby", False))
+
+    two_workers(work)
+
+
 def test_when_a_worker_ends_its_members_leave_with_one_notice() -> None:
     async def work(hub: Hub, one: Worker, two: Worker) -> None:
         await one.join("lobby", "ada", watch=True)

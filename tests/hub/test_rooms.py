@@ -120,7 +120,7 @@ def test_memory_is_given_back_when_everything_is_gone() -> None:
         made.join(one, "lobby", f"m{number}", watch=True)
         made.publish(two, number, "lobby", bytes(100), key=f"k{number}", owner="user ada")
     made.order.follow_pattern(two, "lobby")
-    made.order.hold(two, "lobby", True)
+    made.order.holds.hold(two, "lobby", True)
     made.order.end(one)
     made.order.end(two)
     made.now += 1000
@@ -128,7 +128,7 @@ def test_memory_is_given_back_when_everything_is_gone() -> None:
         pass
     assert made.order.budget.used == 0
     assert made.order.rooms("", 10, None).rooms == ()
-    assert made.order.held() == []
+    assert made.order.holds.rooms == []
     made.now += 1000
     made.order.sweep(1000)
     made.now += 1000

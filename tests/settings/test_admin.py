@@ -44,6 +44,7 @@ def test_the_defaults_stay_on_this_machine(token: Path) -> None:
     assert settings.admin is not None
     assert settings.admin.address == TcpAddress(9464, "127.0.0.1")
     assert not settings.admin.metrics_open
+    assert settings.admin.tap == "off"
     assert settings.warnings == ()
 
 

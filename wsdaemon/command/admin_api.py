@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import ipaddress
 import json
@@ -10,14 +11,14 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
 from ..settings.addresses import TcpAddress, UnixAddress
 from ..settings.admin import MIN_TOKEN_CHARACTERS, is_token
-from .client_options import secret_in, trusting
+from .client_options import FILE, secret_in, trusting
 from .exits import CommandFailed, Exit
 from .output import harmless
 from .serving import config_option, settings_file
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "WSDAEMON_ADMIN_URL"
 TOKEN_VARIABLE = "WSDAEMON_ADMIN_TOKEN"  # noqa: S105 - the name of the variable
+CA_VARIABLE = "WSDAEMON_ADMIN_CA"
+CERTIFICATE_VARIABLE = "WSDAEMON_ADMIN_CLIENT_CERTIFICATE"
+KEY_VARIABLE = "WSDAEMON_ADMIN_CLIENT_KEY"
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of one page."""
@@ -47,15 +51,53 @@ _OPTIONS = (
         "--token-file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
         help=f"The file with the admin token. Default: the file that --config names, else the token in {TOKEN_VARIABLE}, if set.",
     ),
-    click.option("--ca", type=click.Path(exists=True), metavar="PATH", help="For https: authorities instead of the system's."),
+    click.option(
+        "--ca", type=click.Path(exists=True), metavar="PATH",
+        help=f"For https with --url: authorities instead of the system's. Default: {CA_VARIABLE}, if set.",
+    ),
+    click.option(
+        "--client-certificate", type=FILE, metavar="FILE", envvar=CERTIFICATE_VARIABLE,
+        help=f"For https: your own certificate, in PEM. Default: {CERTIFICATE_VARIABLE}, if set.",
+    ),
+    click.option(
+        "--client-key", type=FILE, metavar="FILE", envvar=KEY_VARIABLE,
+        help=f"The key of --client-certificate. Default: {KEY_VARIABLE}, if set, else it is in the same file.",
+    ),
 )  # fmt: skip
 
 
+class PagesChoice(NamedTuple):
+    """The options by which a command line names the admin pages; None: not given."""
+
+    config: str | None
+    url: str | None
+    token_file: str | None
+    ca: str | None
+    client_certificate: str | None
+    client_key: str | None
+
+    def pages(self) -> AdminPages:
+        """The pages that they name. CommandFailed."""
+        url = chosen_url(self.config, self.url)
+        if url is None and self.ca is not None:
+            raise CommandFailed("--ca needs --url: for the pages of an INI file the certificate in it is trusted", Exit.USAGE)
+        if self.client_key is not None and self.client_certificate is None:
+            raise CommandFailed("--client-key needs --client-certificate", Exit.USAGE)
+        own = None if self.client_certificate is None else (self.client_certificate, self.client_key)
+        return pages_of(self.config, self.url, self.token_file, self.ca or (os.environ.get(CA_VARIABLE) if url else None), own)
+
+
 def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name the admin pages: config, url, token_file and ca."""
+    """Add the options that name the admin pages. The command has them as `place`, a PagesChoice."""
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> Any:
+        place = PagesChoice(*(given.pop(name) for name in PagesChoice._fields))
+        return command(place=place, **given)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        gathered = option(gathered)
+    return gathered
 
 
 class UnixHttpConnection(http.client.HTTPConnection):
@@ -74,13 +116,28 @@ class UnixHttpConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminPages:
-    """The place of the pages. `where` is shown in messages; `connect` makes a connection that is not open yet."""
+    """The place of the pages. `where` is shown in messages."""
 
     where: str
-    connect: Callable[[], http.client.HTTPConnection]
+    url: str
+    """http or https, host and port."""
+    unix: str | None = None
+    """The path of the unix socket to use instead of the URL's host."""
+    tls: ssl.SSLContext | None = None
+    """For https."""
     token: str | None = field(repr=False)
     host: str | None = None
     """The Host header, if it is not that of the URL."""
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that is not open yet."""
+        if self.unix is not None:
+            return UnixHttpConnection(self.unix)
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        if self.tls is None:
+            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS, context=self.tls)
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON of a page. CommandFailed."""
@@ -137,21 +194,27 @@ class AdminPages:
         return found, count
 
 
+OwnCertificate = tuple[str, str | None]
+"""The files of the client's own certificate and of its key. Without the second the key is in the first."""
+
+
 def segment(text: str) -> str:
     """One segment of a path."""
     return quote(text, safe="")
 
 
-def pages_of(config: str | None, url: str | None, token_file: str | None, ca: str | None) -> AdminPages:
-    """The pages that a command line names. CommandFailed."""
+def pages_of(
+    config: str | None, url: str | None, token_file: str | None, ca: str | None, own: OwnCertificate | None = None
+) -> AdminPages:  # fmt: skip
+    """The pages that a command line names. `own`: the client's certificate, for https. CommandFailed."""
     try:
         url = chosen_url(config, url)
         token = _token(token_file, config)
         if url is None:
-            return _pages_in(settings_file(config), token)
+            return _pages_in(settings_file(config), token, own)
         if token is None and config is not None:
             token = _token_of(_read(config)[1])
-        return _pages_at(url, token, ca)
+        return _pages_at(url, token, ca, own)
     except (ValueError, OSError) as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
 
@@ -174,21 +237,24 @@ def _token(file: str | None, config: str | None) -> str | None:
     return found
 
 
-def _pages_at(url: str, token: str | None, ca: str | None) -> AdminPages:
+def _pages_at(url: str, token: str | None, ca: str | None, own: OwnCertificate | None) -> AdminPages:
     if url.startswith("unix:"):
-        path = url.removeprefix("unix:")
-        return AdminPages(where=url, connect=lambda: UnixHttpConnection(path), token=token)
+        return AdminPages(where=url, url="http://localhost", unix=url.removeprefix("unix:"), token=token)
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or (parts.port is not None and not parts.port):
         raise ValueError("--url: expected http://HOST:PORT, https://HOST:PORT or unix:PATH")
-    context = trusting(ca) if parts.scheme == "https" else None
-    return AdminPages(where=url, connect=_over_tcp(parts.hostname, parts.port, context), token=token)
+    tls = _presenting(trusting(ca), own) if parts.scheme == "https" else None
+    return AdminPages(where=url, url=url.rstrip("/"), tls=tls, token=token)
 
 
-def _over_tcp(host: str, port: int | None, context: ssl.SSLContext | None) -> Callable[[], http.client.HTTPConnection]:
-    if context is None:
-        return lambda: http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
-    return lambda: http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
+def _presenting(context: ssl.SSLContext, own: OwnCertificate | None) -> ssl.SSLContext:
+    """The context with the client's certificate. ValueError."""
+    if own is not None:
+        try:
+            context.load_cert_chain(*own)
+        except ssl.SSLError as error:
+            raise ValueError(f"{own[0]}: no certificate with its key: {error.reason or error}") from None
+    return context
 
 
 def _read(file: str) -> tuple[Settings, AdminSettings]:
@@ -210,19 +276,20 @@ def _token_of(admin: AdminSettings) -> str | None:
     return None if admin.token_file is None else admin.token_file.reveal()
 
 
-def _pages_in(file: str, token: str | None) -> AdminPages:
+def _pages_in(file: str, token: str | None, own: OwnCertificate | None) -> AdminPages:
     """The pages of an INI file."""
     settings, admin = _read(file)
     if token is None:
         token = _token_of(admin)
     match admin.address:
         case UnixAddress(path=path):
-            return AdminPages(where=f"unix:{path}", connect=lambda: UnixHttpConnection(path), token=token)
+            return AdminPages(where=f"unix:{path}", url="http://localhost", unix=path, token=token)
         case TcpAddress(port=port, interface=interface) if port:
             host = _reachable(interface)
             secure = _context_of(settings, admin)
             where = f"{'http' if secure is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
-            return AdminPages(where=where, connect=_over_tcp(host, port, secure), token=token, host=_host_of(admin))
+            tls = None if secure is None else _presenting(secure, own)
+            return AdminPages(where=where, url=where, tls=tls, token=token, host=_host_of(admin))
     raise CommandFailed(f"{file}: the port of {admin.address} is known to the system alone: give --url")
 
 

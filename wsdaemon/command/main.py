@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "top": "standing:top",
     "ls": "operating:list_connections",
     "kick": "operating:kick",
+    "tail": "tailing:tail",
     "publish": "operating:publish",
     "token": "operating:token",
     "reload": "controlling:reload_settings",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .admin_api import admin_options, chosen_url, pages_of, segment
+from .admin_api import PagesChoice, admin_options, chosen_url, segment
 from .exits import CommandFailed, Exit
 from .output import as_json, console, harmless, print_json, seconds_text, size_text, table
 from .serving import settings_file
@@ -38,11 +38,9 @@ def connection_row(connection: dict[str, Any], now: float) -> list[object]:
 @click.option("--address", metavar="IP", help="Only connections from this address; `unix`: from unix sockets.")
 @click.option("--limit", default=100, type=click.IntRange(0), metavar="N", help="The most connections; 0: all. Default: 100.")
 @as_json
-def list_connections(
-    config: str | None, url: str | None, token_file: str | None, ca: str | None, limit: int, json_output: bool, **filters: str | None
-) -> None:
+def list_connections(place: PagesChoice, limit: int, json_output: bool, **filters: str | None) -> None:
     """List the open connections of a daemon."""
-    found, count = pages_of(config, url, token_file, ca).connections(limit, **filters)
+    found, count = place.pages().connections(limit, **filters)
     if json_output:
         print_json({"connections": found, "count": count})
         return
@@ -58,12 +56,9 @@ def list_connections(
 @click.option("--code", default=4403, type=click.IntRange(3000, 4999), metavar="CODE", help="The close code. Default: 4403.")
 @click.option("--reason", default="removed", metavar="TEXT", help="The reason that the client is told. Default: removed.")
 @as_json
-def kick(
-    ids: tuple[str, ...], config: str | None, url: str | None, token_file: str | None, ca: str | None, code: int, reason: str,
-    json_output: bool,
-) -> int:  # fmt: skip
+def kick(ids: tuple[str, ...], place: PagesChoice, code: int, reason: str, json_output: bool) -> int:
     """Close connections, by the ids that `ls` and the log show."""
-    pages = pages_of(config, url, token_file, ca)
+    pages = place.pages()
     failed = False
     for name in ids:
         try:
@@ -91,8 +86,8 @@ def kick(
 @click.option("--content-type", metavar="TYPE", help="The message's content type. Default: text/plain, or application/octet-stream.")
 @as_json
 def publish(
-    room: str, message: str | None, config: str | None, url: str | None, token_file: str | None, ca: str | None, mount: str | None,
-    key: str | None, binary: bool, content_type: str | None, json_output: bool,
+    room: str, message: str | None, place: PagesChoice, mount: str | None, key: str | None, binary: bool, content_type: str | None,
+    json_output: bool,
 ) -> None:  # fmt: skip
     """Publish MESSAGE, or all of standard input, into a room."""
     if message is None:
@@ -108,7 +103,7 @@ def publish(
     if key is not None:
         headers["Idempotency-Key"] = key
     path = f"/api/rooms/{segment(room)}/messages"
-    answer = pages_of(config, url, token_file, ca).ask("POST", path, {"mount": mount}, body, headers)
+    answer = place.pages().ask("POST", path, {"mount": mount}, body, headers)
     if json_output:
         print_json(answer)
     else:
@@ -125,8 +120,7 @@ def publish(
 @click.option("--expires", type=float, metavar="SECONDS", help="End the connection this many seconds from now.")
 @as_json
 def token(
-    user: str, config: str | None, url: str | None, token_file: str | None, ca: str | None, name: str | None, claims: str | None,
-    path: str | None, expires: float | None, json_output: bool,
+    user: str, place: PagesChoice, name: str | None, claims: str | None, path: str | None, expires: float | None, json_output: bool,
 ) -> None:  # fmt: skip
     """Make a ticket that lets USER open one connection."""
     wanted: dict[str, object] = {"identity": user}
@@ -141,8 +135,8 @@ def token(
         wanted["path"] = path
     if expires is not None:
         wanted["expires"] = time.time() + expires
-    pages = pages_of(config, url, token_file, ca)
-    chosen = name or _only_ticket_section(config, chosen_url(config, url))
+    pages = place.pages()
+    chosen = name or _only_ticket_section(place.config, chosen_url(place.config, place.url))
     answer = pages.ask(
         "POST", f"/api/tickets/{segment(chosen)}", body=json.dumps(wanted).encode(), headers={"Content-Type": "application/json"}
     )

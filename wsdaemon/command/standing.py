@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .admin_api import AdminPages, admin_options, chosen_url, pages_of
+from .admin_api import AdminPages, PagesChoice, admin_options, chosen_url
 from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
@@ -27,19 +27,16 @@ TOP_CONNECTIONS = 5000
 @admin_options
 @control_option
 @as_json
-def status(
-    config: str | None, url: str | None, token_file: str | None, ca: str | None, control: str | None, json_output: bool
-) -> int:  # fmt: skip
+def status(place: PagesChoice, control: str | None, json_output: bool) -> int:
     """Show how a daemon stands: state, generation, workers, listeners and mounts.
 
     The control channel answers; with --url the admin pages do.
     """
-    if control is None:
-        url = chosen_url(config, url)
+    url = place.url if control is not None else chosen_url(place.config, place.url)
     if url is not None:
-        found = pages_of(config, url, token_file, ca).get("/status")
+        found = place.pages().get("/status")
     else:
-        outcome = tell(config, control, "status")
+        outcome = tell(place.config, control, "status")
         if outcome.status != Exit.DONE:
             raise CommandFailed("; ".join(outcome.problems) or "the daemon does not tell its status")
         found = dict(outcome.result)
@@ -106,11 +103,9 @@ class Busiest:
 @click.option("--count", default=0, type=click.IntRange(0), metavar="N", help="How many looks; 0: until Ctrl-C. Default: 0.")
 @click.option("--lines", default=20, type=click.IntRange(1, 1000), metavar="N", help="How many connections are shown. Default: 20.")
 @as_json
-def top(
-    config: str | None, url: str | None, token_file: str | None, ca: str | None, interval: str, count: int, lines: int, json_output: bool
-) -> int:  # fmt: skip
+def top(place: PagesChoice, interval: str, count: int, lines: int, json_output: bool) -> int:
     """Show the busiest connections, again and again. In a pipe each look follows the last; with --json it is one line."""
-    pages = pages_of(config, url, token_file, ca)
+    pages = place.pages()
     pause = seconds(interval, "--interval")
     busy, looks = Busiest(), 0
     from rich.live import Live

@@ -303,7 +303,7 @@ def make_admin(
     )  # fmt: skip
     bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
     tls = None if certificates is None else make_tls(certificates, turns, resources.frames.send)
-    sockets = make_console(site, metrics, mount_maker, watch, section, failed_logins)
+    sockets = make_console(site, metrics, mount_maker, watch, section, failed_logins, workers)
     pages = make_pages(section, site, bound.sock, wheel, failed_logins, tls, sockets)
     tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
     return Admin(section, bound, pages, loop, latency, tokens, announced=workers is not None)

@@ -18,8 +18,13 @@ from ..ops.admin.exposition import MetricsPage
 from ..ops.admin.site import AdminSite
 from ..ops.console.feed import MAX_PAGES, MAX_TOKEN_BYTES, FeedApp
 from ..ops.console.figures import figures
+from ..ops.console.tap_feed import TapFeed
+from ..ops.taps import OwnTaps, TapsOfAll
+from ..ops.workers import Workers
 from ..settings.admin import AdminSettings
 from ..settings.model import MountSettings
+from ..wire.watched import unwatch
+from ..wire.watched import watch as watching
 from .apps import LoadedApp
 from .listeners import make_entrance
 from .mounts import MountMaker
@@ -52,7 +57,7 @@ class PagesWatch:
 
 def make_console(
     site: AdminSite, metrics: MetricsPage, mount_maker: MountMaker, watch: Watch, settings: AdminSettings, failed_logins: FailedLogins,
-    wall: Callable[[], float] = time.time,
+    workers: Workers | None = None, wall: Callable[[], float] = time.time,
 ) -> PageSockets:  # fmt: skip
     """The WebSocket of the live figures, a mount like others with an app of ours. Its tokens are those of `site`."""
 
@@ -60,7 +65,9 @@ def make_console(
         found, snapshot = await metrics.look()
         return figures(snapshot, found, wall(), LIVE_PATH)
 
-    feed = FeedApp(look, site.roles, failed_logins)
+    own = OwnTaps(watch.connections, watching, unwatch, kept_out=lambda connection: connection.handshake.mount == LIVE_PATH)
+    taps = own if workers is None else TapsOfAll(own, workers)
+    feed = FeedApp(look, site.roles, TapFeed(taps, settings.tap), failed_logins)
     mount = mount_maker.make(
         MountSettings(path=LIVE_PATH, app=feed, max_message=MAX_TOKEN_BYTES, max_connections=MAX_SOCKETS, compression=False),
         LoadedApp(feed), watcher=PagesWatch(watch, feed.knows),

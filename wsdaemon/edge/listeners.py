@@ -16,7 +16,7 @@ from ..core.descriptors import first_reserved
 from ..core.handshake import UNIX, Peer
 from ..core.limits import Key
 from ..core.rare_lines import LineLog, RareLines
-from ..wire.frames_python import send
+from ..wire.frames.twin import send
 from ..wire.turns import Turns
 from .arrival import Arrival
 from .forwarded import Networks

@@ -30,6 +30,10 @@ MAX_ROOMS_PER_SWEEP = 500
 
 MAX_MOUNTS = 10_000
 
+PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
+
+read_publish_head = PUBLISH_HEAD.unpack_from
+
 Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
 """Returns the body of an answer to the JSON of a question, whose first entry, the mount, is cut off."""
 
@@ -50,6 +54,7 @@ class RoomServer:
         self._by_path: dict[str, MountOrder] = {}
         self._sources: dict[bytes, tuple[MountOrder, Source, Account]] = {}
         server.ended.append(self._ended)
+        server.checked.append(self._check_holds)
         server.handle(room_messages.OPEN, self._open)
         server.handle(room_messages.PUBLISH, self._publish)
         for kind, answerer in _ANSWERERS.items():
@@ -112,17 +117,15 @@ class RoomServer:
         return order
 
     def _publish(self, link: WorkerLink, request: int, body: bytes) -> None:
-        length, key_length, number = PUBLISH_HEAD.unpack_from(body)
-        payload_at = PUBLISH_HEAD.size + length
+        length, key_length, number = read_publish_head(body)
+        payload_at = PUBLISH_HEAD_BYTES + length
+        source_bytes = body[PUBLISH_HEAD_BYTES:payload_at]
         try:
-            known = self._sources.get(body[PUBLISH_HEAD.size : payload_at]) or self._find_source(link, body[PUBLISH_HEAD.size : payload_at])
-            order, source, account = known
+            order, source, account = self._sources.get(source_bytes) or self._find_source(link, source_bytes)
             key = None
             if key_length != NO_KEY:
                 end = len(body) - key_length
                 body, key = body[:end], body[end:].decode("utf-8", "surrogatepass")
-            if link not in order.links:
-                self._opened(link, order.number)
             order.publish(link, request, body, source, account, number, payload_at, key)
         except BrokerError as error:
             self._server.refuse(link, request, refusal(error))
@@ -172,12 +175,16 @@ class RoomServer:
         if refused:
             line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
             self._server.report(line.format(refused, link.worker, order.path), None)
-        return sheet(order.held())
+        return sheet(order.holds.rooms)
 
     def _ended(self, link: WorkerLink) -> None:
         for order in self.orders:
             if link in order.links:
                 order.end(link)
+
+    def _check_holds(self) -> None:
+        for order in self.orders:
+            order.holds.check(self._server.has_heartbeat)
 
     def _sweep(self) -> None:
         self._sources.clear()
@@ -239,7 +246,7 @@ def _unfollow_pattern(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 def _hold(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     room, held = value
-    order.hold(link, room, held)
+    order.holds.hold(link, room, held)
     return b""
 
 

@@ -22,10 +22,17 @@ from ..brokers.room import Room
 from ..brokers.table import RoomTable
 from . import protocol, room_messages
 from .followers import Followers
+from .holds import Holds
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
 from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 from .server import WorkerLink
+
+HEADER_BYTES = HEADER.size
+PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
+PUBLISHED_BYTES = PUBLISHED.size
+MESSAGE_OVER_PUBLISH = MESSAGE_HEAD.size - PUBLISH_HEAD.size
+"""The bytes by which the body of MESSAGE is longer than that of PUBLISH."""
 
 PAGE_BYTES = 4 << 20
 """Payload of the messages in one page of a history."""
@@ -70,7 +77,7 @@ class MountOrder:
         self._wall = wall
         self.table = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
-        self._held: dict[str, set[WorkerLink]] = {}
+        self.holds = Holds(self._tell_held)
         self._refused: dict[WorkerLink, int] = {}  # members of declarations that are not complete yet
         self.times: dict[str, float] = {}
         """The time of each room's last publication, in seconds since 1970."""
@@ -105,11 +112,13 @@ class MountOrder:
 
         `body` is that of PUBLISH, without the key.
         """
+        numbers = self.links.get(link)
+        if numbers is None:
+            raise protocol.Malformed(f"mount {self.number} is not open")
         name = source.room
         targets = self.followers.targets.get(name)
         if targets is None:
             targets = self.followers.find(name)
-        numbers = self.links[link]
         if number <= numbers.highest and (known := numbers.find(number)) is not None:
             self._answer(link, protocol.frame(ANSWER, request, known), targets)
             return
@@ -131,23 +140,24 @@ class MountOrder:
         if rooms.changed is not None:
             rooms.changed[name] = None
         stamp = self.times[name] = self._wall()
-        if rooms.keeps_messages or key is not None or not room.members:
+        present = len(room.members)
+        if rooms.keeps_messages or key is not None or not present:
             message = Message(
                 name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
             )
             rooms.remember(room, message, key, self._clock())
         epoch = room.epoch.encode()
         if targets:
-            rest = body[PUBLISH_HEAD.size :]
-            length = MESSAGE_HEAD.size + len(rest)
-            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, payload_at - PUBLISH_HEAD.size, offset, stamp, epoch) + rest
+            length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
+            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, source_length, offset, stamp, epoch) + body[PUBLISH_HEAD_BYTES:]
             for target in targets:
                 target.add(frame)
-        answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, offset, epoch, False, len(room.members))
-        numbers.add(number, answer[HEADER.size :])
-        if not link.answers:  # as `_answer`, which is called less often
+        answer = PUBLISHED_FRAME.pack(PUBLISHED_BYTES, ANSWER, request, offset, epoch, False, present)
+        numbers.add(number, answer[HEADER_BYTES:])
+        answers = link.answers
+        if not answers:  # as `_answer`, which is called less often
             self._will_answer(link)
-        link.answers.append(answer)
+        answers.append(answer)
         link.needs.append(targets)
 
     def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
@@ -265,7 +275,7 @@ class MountOrder:
             except contract.BrokerError:
                 refused.append(who.id)
         if held:
-            self.hold(link, name, True)
+            self.holds.hold(link, name, True)
         if refused:
             self._refused[link] = self._refused.get(link, 0) + len(refused)
         return refused
@@ -298,29 +308,12 @@ class MountOrder:
     def _let_go(self, link: WorkerLink) -> None:
         self.followers.forget(link)
         self._refused.pop(link, None)
-        for name in [name for name, holders in self._held.items() if link in holders]:
-            self.hold(link, name, False)
+        self.holds.forget(link)
 
-    # -- held rooms
-
-    def hold(self, link: WorkerLink, name: str, held: bool) -> None:
-        """As `Link.hold`."""
-        holders = self._held.setdefault(name, set())
-        before = bool(holders)
-        if held:
-            holders.add(link)
-        else:
-            holders.discard(link)
-        if not holders:
-            del self._held[name]
-        if bool(holders) != before:
-            frame = protocol.frame(room_messages.HELD, 0, room_messages.sheet([self.number, name, held]))
-            for each in self.links:
-                each.send(frame)
-
-    def held(self) -> list[str]:
-        """The rooms whose publishers must wait."""
-        return list(self._held)
+    def _tell_held(self, name: str, held: bool) -> None:
+        frame = protocol.frame(room_messages.HELD, 0, room_messages.sheet([self.number, name, held]))
+        for each in self.links:
+            each.send(frame)
 
     # -- questions
 

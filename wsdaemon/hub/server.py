@@ -100,8 +100,8 @@ class HubServer:
     """All links of the hub. `instance` names this life of the hub.
 
     `begun` has functions called with a link after each of its hellos, and `ended` with a link that said hello, after its last frame.
-    A hello after the first means that the worker declares everything anew. `has_heartbeat` says of the number and the generation of a
-    worker whether its loop turned within the last second.
+    A hello after the first means that the worker declares everything anew. `checked` has functions that are called every CHECK_SECONDS.
+    `has_heartbeat` says of the number and the generation of a worker whether its loop turned within the last second.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, instance: bytes, has_heartbeat: Callable[[int, int], bool], report: Report) -> None:
@@ -112,6 +112,7 @@ class HubServer:
         """Those that said hello."""
         self.begun: list[Callable[[WorkerLink], None]] = []
         self.ended: list[Callable[[WorkerLink], None]] = []
+        self.checked: list[Callable[[], None]] = []
         self._has_heartbeat = has_heartbeat
         self.report = report
         self._handlers: dict[int, Handler] = {HELLO: self._hello}
@@ -164,8 +165,7 @@ class HubServer:
         self._look_at_waiting()
         self._flush()
         return not self._waiting and all(
-            link.stream.sent == link.stream.queued or link.is_dropped or not self._has_heartbeat(link.worker, link.generation)
-            for link in self.links
+            link.stream.sent == link.stream.queued or link.is_dropped or not self.has_heartbeat(link) for link in self.links
         )
 
     # -- writing from handlers
@@ -190,6 +190,10 @@ class HubServer:
         """The first part of `answer_when_written`, for the first answer of a turn to this link."""
         self._answered.append(link)
         self._flush_soon()
+
+    def has_heartbeat(self, link: WorkerLink) -> bool:
+        """Whether the loop of this link's worker turned within the last second."""
+        return self._has_heartbeat(link.worker, link.generation)
 
     def close(self) -> None:
         """Write what the sockets take now, and end all links."""
@@ -312,10 +316,7 @@ class HubServer:
                 self._waiting.append((link, answer, marks))
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
-        return all(
-            link.stream.sent >= mark or not link.stream.is_open or not self._has_heartbeat(link.worker, link.generation)
-            for link, mark in marks
-        )
+        return all(link.stream.sent >= mark or not link.stream.is_open or not self.has_heartbeat(link) for link, mark in marks)
 
     def _look_at_waiting(self) -> None:
         """Send the answers whose workers were written to by now."""
@@ -337,3 +338,5 @@ class HubServer:
                 link.is_dropped = True
                 link.add = _drop
         self._look_at_waiting()
+        for call in self.checked:
+            call()

@@ -25,7 +25,7 @@ class TokenRole(enum.StrEnum):
     PUBLISH = "publish"
     """Publish into rooms."""
     OPERATE = "operate"
-    """Close connections, remove members, issue tickets."""
+    """Close connections, remove members, issue tickets, look at frames (`tap`)."""
 
 
 MIN_TOKEN_CHARACTERS = 16
@@ -93,6 +93,13 @@ class AdminSettings(SectionSettings):
             "On a unix socket any Host is taken, because no browser reaches one."
         ),
     )
+    tap: Literal["off", "on", "payload"] = field(
+        default="off",
+        metadata=explain(
+            "Whether a token with the role operate may look at the frames of a connection as they pass (`wsdaemon tail`). on: direction, "
+            "type, size and time of each frame. payload: what is in them too, if it is asked for."
+        ),
+    )
     metrics_open: bool = field(default=False, metadata=explain("Let clients read /metrics without the token."))
     max_body: PositiveSize = field(
         default=4 * MIB, metadata=explain("The largest body of a request. A message in it must also fit its mount's max_message.")
@@ -135,7 +142,8 @@ class TokenSettings(SectionSettings):
         default=(TokenRole.READ,),
         metadata=explain(
             "The requests that it opens, one or more. read: all pages that only show, /metrics and the console's figures. publish: "
-            "messages into rooms. operate: closing connections, removing members, and tickets."
+            "messages into rooms. operate: closing connections, removing members, tickets, and frames "
+            "if `[admin] tap` permits it."
         ),
     )
 

@@ -28,6 +28,7 @@ from .meter import Meter
 from .reader import APP, CLOSED, OPENING, Reader
 from .shelf import Shelf
 from .waits import Wait
+from .watched import end_watching
 from .wire import OPEN, Wire
 from .writer import Native
 
@@ -160,6 +161,7 @@ def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
 
     `warned`: its session was told that the client's token ends soon. The caller closes the descriptor, and has the place left or given on.
     """
+    end_watching(wire, "an upgrade moves the connection to another process")
     found = obstacle(wire)
     if found is not None:
         return found

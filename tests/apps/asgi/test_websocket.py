@@ -40,6 +40,22 @@ def test_nothing_is_answered_before_the_application_accepts(made: House) -> None
     visitor.transport.lose()
 
 
+def test_the_application_goes_on_in_the_turn_in_which_the_101_leaves(made: House) -> None:
+    members: list[Send] = []
+
+    async def chat(scope: Event, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        members.append(send)
+        await receive()
+
+    host = Host(made, chat)
+    visitor = host.door.arrive(request("/chat"))
+    while not visitor.answer:
+        made.loop.turn()
+    assert len(members) == 1, "a client that has its 101 is not yet a member"
+
+
 def test_the_application_chooses_subprotocol_and_headers(made: House) -> None:
     async def app(scope: Event, receive: Receive, send: Send) -> None:
         assert scope["subprotocols"] == ["a", "b"]

@@ -12,7 +12,10 @@ from tests.support.auth import logged
 from tests.support.fakes import Client, House, binary, text
 from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, MAX_TOKEN_BYTES, TOKEN_SECONDS, UNAUTHORIZED, FeedApp
+from wsdaemon.ops.console.tap_feed import TapFeed
 from wsdaemon.settings.admin import TokenRole
+
+NO_TAPS: TapFeed = TapFeed(None, "off")  # type: ignore[arg-type]
 
 TOKENS = {"reads": {TokenRole.READ}, "publishes": {TokenRole.PUBLISH}}
 
@@ -37,7 +40,7 @@ def looked() -> Figures:
 
 
 def feed(looked: Figures, failed: FailedLogins | None = None) -> FeedApp:
-    return FeedApp(looked.look, lambda token: TOKENS.get(token, set()), failed)
+    return FeedApp(looked.look, lambda token: TOKENS.get(token, set()), NO_TAPS, failed)
 
 
 def told(client: Client) -> list[Any]:
@@ -97,7 +100,7 @@ def test_a_token_without_the_role_read_shows_nothing(made: House, looked: Figure
 
 
 def test_where_no_token_is_needed_any_first_message_does(made: House, looked: Figures) -> None:
-    client = made.make_wire(FeedApp(looked.look, lambda token: None), ping_interval=0.0)
+    client = made.make_wire(FeedApp(looked.look, lambda token: None, NO_TAPS), ping_interval=0.0)
     show(client, "")
     made.loop.settle()
     assert told(client) == [{"asked": 1}]
@@ -113,7 +116,7 @@ def test_a_page_without_a_token_is_closed_in_time(made: House, looked: Figures) 
 @pytest.mark.parametrize("left", [set(), {TokenRole.PUBLISH}])
 def test_a_page_whose_token_is_revoked_gets_no_more_figures(made: House, looked: Figures, left: set[TokenRole]) -> None:
     tokens = {"one": {TokenRole.READ}, "other": {TokenRole.READ}}
-    app = FeedApp(looked.look, lambda token: tokens.get(token, set()))
+    app = FeedApp(looked.look, lambda token: tokens.get(token, set()), NO_TAPS)
     one, other = made.make_wire(app, ping_interval=0.0), made.make_wire(app, ping_interval=0.0)
     show(one, "one")
     show(other, "other")

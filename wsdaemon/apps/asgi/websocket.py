@@ -25,6 +25,7 @@ from ...core.connection import Connection, Writer, background_of, writer_of
 from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from .inbox import ClientDisconnected, Event, Inbox
+from .waking import Waking
 
 Application = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Awaitable[object]]
 """An ASGI 3 application: `await application(scope, receive, send)`."""
@@ -89,7 +90,7 @@ class WebSocketRun:
         self._denial: tuple[int, list[tuple[str, str]], bytearray] | None = None
         self._connection: Connection | None = None
         self._writer: Writer | None = None
-        self._opened: asyncio.Future[None] | None = None
+        self._opened: Waking | None = None
         self.decision: asyncio.Future[Acceptance | None] = loop.create_future()
         """The application's answer to the opening handshake. Cancelled: the client has left, or has waited for too long."""
         self.decision.add_done_callback(self._decided)
@@ -114,17 +115,17 @@ class WebSocketRun:
         """The 101 is on its way: this is the session of the connection."""
         self._connection, self._writer, self._phase = connection, writer_of(connection), RunPhase.OPEN
         background_of(connection).add(self._task, connection)
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(None)
         if self._ended_with is not None:  # it did not wait for its accept
             connection.close(*self._ended_with)
+        elif self._opened is not None:
+            self._opened.wake()
         return self
 
     def abandoned(self) -> None:
         """The application has accepted, but there is no connection after all."""
         self._over()
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_exception(ClientDisconnected())
+        if self._opened is not None:
+            self._opened.wake()
 
     def closed(self, code: int, reason: str) -> None:
         """The connection is over. A lost one has no reason that a client gave."""
@@ -228,9 +229,13 @@ class WebSocketRun:
         accepted = Acceptance(event.get("subprotocol") or "", headers, self.open, self.abandoned)
         check_acceptance(accepted, self._offered)
         self._phase = RunPhase.ACCEPTING
-        self._opened = asyncio.get_running_loop().create_future()
+        # The application goes on in the very turn in which the 101 leaves. Later, another client's task could come first: a message that
+        # was sent after the 101 would find that the application has not taken the new client into its table yet.
+        self._opened = Waking(asyncio.get_running_loop())
         self.decision.set_result(accepted)
         await self._opened
+        if self._connection is None:
+            raise ClientDisconnected
 
     # -- an answer instead of the 101
 

@@ -1,6 +1,6 @@
 """The WebSocket of the live figures: the first message shows a token, and then the figures come once a second.
 
-    page    {"token": "..."}
+    page    {"token": "..."}            with "tap" instead the frames of one connection, see tap_feed
     feed    {"connections": 12, ...}    see figures; {"away": true} while the workers cannot be asked
 
 The token is a message, because a browser's page can give a WebSocket no header, and a URL is written into logs. It is
@@ -25,6 +25,7 @@ from ...core.failed_logins import FailedLogins
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.admin import TokenRole
+from .tap_feed import TapFeed
 
 SECONDS = 1.0
 """Between two messages."""
@@ -42,7 +43,7 @@ MAX_PAGES = 16
 """Pages that may look at once, in each process."""
 
 FORBIDDEN = 4403
-"""The close code for a token without the role read."""
+"""The close code for a token without the role."""
 
 Look = Callable[[], Awaitable[dict[str, Any]]]
 """Returns the figures of now."""
@@ -54,11 +55,12 @@ class FeedApp:
     keeps_handshake = False
 
     def __init__(
-        self, look: Look, roles: Callable[[str], Collection[TokenRole] | None], failed_logins: FailedLogins | None = None,
+        self, look: Look, roles: Callable[[str], Collection[TokenRole] | None], taps: TapFeed, failed_logins: FailedLogins | None = None,
         log: LineLog | None = None,
     ) -> None:  # fmt: skip
         """`roles` returns those of a token, empty for a wrong one; None: no token is needed."""
         self._look = look
+        self.taps = taps
         self.roles = roles
         self._failed_logins = failed_logins
         self._lines = RareLines(log or Logger(namespace="wsdaemon.admin"))
@@ -76,7 +78,7 @@ class FeedApp:
 
     def make_room(self) -> bool:
         """Whether there is room for one more page: the oldest of those that have not shown a token makes it."""
-        if len(self._unknown) + len(self._watching) < MAX_PAGES:
+        if len(self._unknown) + len(self._watching) + len(self.taps) < MAX_PAGES:
             return True
         if not self._unknown:
             return False
@@ -95,11 +97,15 @@ class FeedApp:
         """Another feed takes the place of this one: the pages come again, and show their tokens there."""
         for session in [*self._unknown, *self._watching]:
             session.close(SERVICE_RESTART, "the settings have changed")
+        self.taps.close(SERVICE_RESTART, "the settings have changed")
 
-    def join(self, session: FeedSession, connection: Connection) -> None:
+    def know(self, session: FeedSession, connection: Connection) -> None:
         """A page has shown a good token."""
         self._unknown.pop(session, None)
         self._known.add(connection)
+
+    def join(self, session: FeedSession) -> None:
+        """A page wants the figures."""
         self._watching[session] = None
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
@@ -111,7 +117,8 @@ class FeedApp:
         self.leave(session)
 
     def leave(self, session: FeedSession) -> None:
-        """A page gets no more figures."""
+        """A page gets no more figures, and no more frames."""
+        self.taps.leave(session)
         self._watching.pop(session, None)
         if not self._watching and self._ticking is not None:
             self._ticking.cancel()
@@ -159,15 +166,25 @@ class FeedSession:
         self._forget_deadline()
         self._connection.abort()
 
-    def look_at_token(self) -> None:
-        """Close the page if its token was revoked, or has lost the role read."""
+    def look_at_token(self, role: TokenRole = TokenRole.READ) -> None:
+        """Close the page if its token was revoked, or has lost the role."""
         roles = self._app.roles(self._token)
-        if roles is not None and TokenRole.READ not in roles:
+        if roles is not None and role not in roles:
             self.close(UNAUTHORIZED, "this token does not hold any more")
 
-    def push(self, line: bytes) -> None:
-        # A slow page misses moments, because old figures are of no use.
-        if self._connection.is_open and not writer_of(self._connection).congested:
+    @property
+    def slow(self) -> bool:
+        """Whether the page does not take what it was sent."""
+        return writer_of(self._connection).congested
+
+    @property
+    def viewer(self) -> str:
+        """The address that looks."""
+        return self._connection.handshake.peer.host
+
+    def push(self, line: bytes, always: bool = False) -> None:
+        """Send a message. Unless `always`, a slow page misses it, because old figures are of no use."""
+        if self._connection.is_open and (always or not self.slow):
             try:
                 self._connection.send_payload(line, True)
             except ConnectionClosed:
@@ -179,13 +196,19 @@ class FeedSession:
             return
         self._joined = True
         self._forget_deadline()
-        token = _token_in(payload)
-        roles = self._app.roles(token)
-        if roles is None or TokenRole.READ in roles:
-            self._token = token
-            self._app.join(self, self._connection)
+        first = _first_in(payload)
+        token, tap = first.get("token"), first.get("tap")
+        self._token = token if isinstance(token, str) else ""
+        wanted = TokenRole.READ if tap is None else TokenRole.OPERATE
+        roles = self._app.roles(self._token)
+        if roles is None or wanted in roles:
+            self._app.know(self, self._connection)
+            if tap is None:
+                self._app.join(self)
+            else:
+                self._app.taps.join(self, tap)
         elif roles:
-            self._connection.close(FORBIDDEN, "this token does not have the role read")
+            self._connection.close(FORBIDDEN, f"this token does not have the role {wanted}")
         else:
             self._app.refused(self._connection)
             self._connection.close(UNAUTHORIZED, "this is not the token")
@@ -200,13 +223,12 @@ class FeedSession:
             self._deadline = None
 
 
-def _token_in(payload: bytes) -> str:
-    """The token in a first message; empty if it has none."""
+def _first_in(payload: bytes) -> dict[str, Any]:
+    """The object in a first message; empty if it has none."""
     if len(payload) > MAX_TOKEN_BYTES:
-        return ""
+        return {}
     try:
         given = json.loads(payload)
     except (ValueError, RecursionError):
-        return ""
-    token = given.get("token") if isinstance(given, dict) else None
-    return token if isinstance(token, str) else ""
+        return {}
+    return given if isinstance(given, dict) else {}

@@ -1,4 +1,4 @@
-"""The functions that `_frames` (C) and `frames_python` share. Positions, lengths and counts are bytes.
+"""The functions that `_frames` (C) and `twin` (Python) share. Positions, lengths and counts are bytes.
 
 Every function raises TypeError for an argument of the wrong type and ValueError for a number out of its range.
 """

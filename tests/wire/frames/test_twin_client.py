@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_frames import frame
-from tests.wire.test_frames import BOTH, both, needs_c
+from tests.wire.frames.test_twin_reading import BOTH, both, needs_c
 from wsdaemon.wire.frames import RSV1, TEXT, Frames, load, load_client
 
 CLIENTS = [load_client(each.name) for each in BOTH]

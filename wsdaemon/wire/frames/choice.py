@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import Protocol
 
-from wsdaemon.wire import frames_python
+import wsdaemon.wire.frames.twin as twin
 
-RSV1 = frames_python.RSV1
-TEXT = frames_python.TEXT
-COMPRESSED = frames_python.COMPRESSED
-longest_compressed = frames_python.longest_compressed
+RSV1 = twin.RSV1
+TEXT = twin.TEXT
+COMPRESSED = twin.COMPRESSED
+longest_compressed = twin.longest_compressed
 
 CHOICES = ("auto", "c", "python")
 
@@ -73,11 +74,10 @@ class FramesUnavailable(ImportError):
 
 def _import_c() -> ModuleType:
     """The C module. ImportError when there is none for this Python, or one that was built from another version of its source."""
-    from wsdaemon.wire import _frames
-
-    if _frames.INTERFACE != frames_python.INTERFACE:
-        raise ImportError(f"{_frames.__file__} was built from another version of wsdaemon")
-    return _frames
+    module = import_module("wsdaemon.wire.frames._frames")
+    if module.INTERFACE != twin.INTERFACE:
+        raise ImportError(f"{module.__file__} was built from another version of wsdaemon")
+    return module
 
 
 def _frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
@@ -114,10 +114,10 @@ def _load(choice: str, frames_of: Callable[..., Frames]) -> Frames:
     if choice not in CHOICES:
         raise ValueError(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
     if choice == "python":
-        return frames_of(frames_python, "python")
+        return frames_of(twin, "python")
     try:
         return frames_of(_import_c(), "c")
     except ImportError as error:
         if choice == "c":
             raise FramesUnavailable(f"the C module for frames cannot be used: {error}; {_HOW_TO_BUILD}") from error
-        return frames_of(frames_python, "python", str(error))
+        return frames_of(twin, "python", str(error))

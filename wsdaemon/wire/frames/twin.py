@@ -1,6 +1,6 @@
 """The receive side's hot loop in Python: the twin of `_frames.c`, for machines without a compiler.
 
-Both have the same functions and give the same results; `_frames.pyi` describes them and `frames.load` chooses. Both take
+Both have the same functions and give the same results; `_frames.pyi` describes them and `choice.py` chooses. Both take
 only frames that cannot be wrong: whole, final, masked if they are a client's and not masked if they are a server's (RFC 6455
 section 5.2), in the shortest length encoding, within the limit, and text that is UTF-8. All other bytes are left to Autobahn's
 parser, which is the authority on errors.

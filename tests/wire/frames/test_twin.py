@@ -1,4 +1,4 @@
-"""wire/frames_python.py: the parts that only the twin in Python has. test_frames.py and test_frames_partial.py test both twins."""
+"""wire/frames/twin.py: the parts that only the twin in Python has. test_twin_reading.py and test_twin_partial.py test both twins."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import socket
 import pytest
 
 from tests.support.fakes import MASK, binary
-from wsdaemon.wire import frames_python
-from wsdaemon.wire.frames_python import Partial, begin, longest_compressed, send, take
+from wsdaemon.wire.frames import twin
+from wsdaemon.wire.frames.twin import Partial, begin, longest_compressed, send, take
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 16_383, 16_384, 16_387, 70_001])
 def test_both_ways_of_unmasking_agree(size: int) -> None:
     """Short payloads are one XOR of two integers, long ones four look-ups in a table."""
     payload = random.Random(size).randbytes(size)
-    assert frames_python._unmask(frames_python._unmask(payload, MASK), MASK) == payload
+    assert twin._unmask(twin._unmask(payload, MASK), MASK) == payload
     assert take(binary(payload), 0, 100_000, 0, 10) == ([2, payload], len(binary(payload)))
 
 

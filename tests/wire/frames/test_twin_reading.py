@@ -1,6 +1,6 @@
 """The frame fast path: both twins, against each other and against Autobahn's parser, which is the authority.
 
-Partial frames, sending and loading have their tests in test_frames_partial.py.
+Partial frames and sending have their tests in test_twin_partial.py, loading in test_choice.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frame fast path's second half: frames that come in pieces, frames that are sent, and the choice of a twin."""
+"""The frame fast path's second half: frames that come in pieces, and frames that are sent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import gc
 import socket
 import sys
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,10 +14,8 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wsdaemon.wire
-from tests.wire.test_frames import BAD_TEXT, BOTH, EURO, MASK, MAXIMUM, both, client, needs_c, unmasked
-from wsdaemon.wire import frames_python
-from wsdaemon.wire.frames import COMPRESSED, RSV1, TEXT, Frames, FramesUnavailable, Partial, load
+from tests.wire.frames.test_twin_reading import BAD_TEXT, BOTH, EURO, MASK, MAXIMUM, both, client, needs_c, unmasked
+from wsdaemon.wire.frames import COMPRESSED, RSV1, TEXT, Frames, Partial
 
 
 def begin(frames: Frames, data: bytes, flags: int = 0, maximum: int = MAXIMUM) -> Partial:
@@ -350,45 +346,6 @@ def test_send_never_waits_and_never_closes(frames: Frames) -> None:
 def test_send_to_what_is_no_socket_is_an_error(frames: Frames, tmp_path: Path) -> None:
     with Path(tmp_path, "file").open("wb") as file:
         assert frames.send(file.fileno(), b"hello") == -1
-
-
-# -- the choice
-
-
-def without_c(monkeypatch: pytest.MonkeyPatch, stand_in: ModuleType | None) -> None:
-    monkeypatch.setitem(sys.modules, "wsdaemon.wire._frames", stand_in)
-    monkeypatch.delattr(wsdaemon.wire, "_frames", raising=False)
-
-
-def stale() -> ModuleType:
-    module = ModuleType("wsdaemon.wire._frames")
-    module.__file__ = "an/old/build.so"
-    module.INTERFACE = frames_python.INTERFACE - 1  # type: ignore[attr-defined]
-    return module
-
-
-@needs_c
-def test_the_c_module_is_the_first_choice() -> None:
-    assert [load(choice).name for choice in ("auto", "c", "python")] == ["c", "c", "python"]
-    assert load("auto").reason == ""
-
-
-@pytest.mark.parametrize(("make", "reason"), [(lambda: None, "_frames"), (stale, "an/old/build.so was built from another version")])
-def test_without_a_usable_c_module_the_reason_is_kept(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[], ModuleType | None], reason: str
-) -> None:
-    without_c(monkeypatch, make())
-    frames = load("auto")
-    assert frames.name == "python" and reason in frames.reason
-    assert frames.take(client(1, b"x"), 0, 9, 0, 9) == ([1, b"x"], 7)
-    with pytest.raises(FramesUnavailable, match=r"python hatch_build\.py"):
-        load("c")
-    assert load("python").reason == ""
-
-
-def test_an_unknown_choice_is_an_error() -> None:
-    with pytest.raises(ValueError, match="auto, c, python"):
-        load("fast")
 
 
 def test_the_test_masks_like_a_client() -> None:

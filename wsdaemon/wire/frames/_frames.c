@@ -2,7 +2,7 @@
  * server's are not: each function for one kind has a sister for the other, compiled from the same code with `masked` as a constant.
  *
  * Everything that this module does not take is left to Autobahn's parser, which stays the authority on errors.
- * frames_python.py is its twin: the same functions, the same results. Change both together, and raise INTERFACE in both
+ * twin.py has the same functions with the same results. Change both together, and raise INTERFACE in both
  * when a signature or a result changes, so that a stale build is noticed.
  */
 #define PY_SSIZE_T_CLEAN
@@ -32,7 +32,7 @@
 
 #define LONGEST_CONTROL 125
 #define LONGEST_HEADER 14
-#define SLACK(maximum) ((maximum) / 8 + 64) /* by how much more a compressed payload may be longer; why is said in frames_python.py */
+#define SLACK(maximum) ((maximum) / 8 + 64) /* by how much more a compressed payload may be longer; twin.py says why */
 #define MASK 4
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 
@@ -538,7 +538,7 @@ static PyType_Slot partial_slots[] = {
 };
 
 static PyType_Spec partial_spec = {
-    .name = "wsdaemon.wire._frames.Partial",
+    .name = "wsdaemon.wire.frames._frames.Partial",
     .basicsize = sizeof(Partial),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = partial_slots,
@@ -710,8 +710,8 @@ static PyModuleDef_Slot frames_slots[] = {
 
 static struct PyModuleDef frames_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "wsdaemon.wire._frames",
-    .m_doc = "WebSocket frames, the quick way; see frames_python for the twin in Python.",
+    .m_name = "wsdaemon.wire.frames._frames",
+    .m_doc = "WebSocket frames, the quick way; see twin.py for the twin in Python.",
     .m_size = sizeof(State),
     .m_methods = frames_methods,
     .m_slots = frames_slots,
