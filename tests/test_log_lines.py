@@ -38,6 +38,7 @@ DIRECT = {
     "daemon/announcement.py": OPERATOR,
     "daemon/assembly.py": OPERATOR,
     "daemon/capacity.py": OPERATOR,
+    "daemon/coming.py": OPERATOR,
     "daemon/control.py": OPERATOR,
     "daemon/daemon.py": OPERATOR,
     "daemon/development.py": "--dev alone, on addresses that no other machine reaches: the developer wants each traceback",
