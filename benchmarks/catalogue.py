@@ -56,6 +56,8 @@ class Test:
     subject_only: bool = False
     pinged: bool = False
     """Each connection must have been pinged meanwhile."""
+    upstream: bool = False
+    """Behind the server stands another, whose CPU time does not count: the C limit, on the load's CPU."""
     paced: bool = False
     """The load goes by the clock, and what counts is its own 99th percentile."""
 
@@ -86,6 +88,10 @@ TESTS: Mapping[str, Test] = {
         Test("echo64", "echo 64 B, one in flight", f"{_ECHO64} -P 1"),
         Test("echo64-mounts", "echo 64 B, four mounts in use", f"{_ECHO64} -P 1", mounts=4),
         Test("coroutine", "echo 64 B through a user's coroutine", f"{_ECHO64} -P 1", "coroutine"),
+        Test("class", "echo 64 B through a user's class", f"{_ECHO64} -P 1", "class"),
+        Test("function", "echo 64 B through a user's plain function", "--mode echo -C 64 -S 64 -P 1", "function"),
+        Test("proxy", "echo 64 B through the proxy", f"{_ECHO64} -P 1", "proxy", upstream=True, subject_only=True),
+        Test("proxy16", "echo 64 B through the proxy, 16 in flight", f"{_ECHO64} -P 16", "proxy", upstream=True, subject_only=True),
         Test("asgi", "echo 64 B through an ASGI application", f"{_ECHO64} -P 1", "asgi"),
         Test("echo64x16", "echo 64 B, 16 in flight", f"{_ECHO64} -P 16"),
         Test("echo64-workers", "echo 64 B, two workers", f"{_ECHO64} -P 1", workers=2, subject_only=True),
@@ -177,6 +183,10 @@ PEERS: Mapping[str, Server] = {
         Server("hypercorn", _ASGI.format("hypercorn --worker-class uvloop -b 127.0.0.1:{port}"), "hypercorn uvloop", **_ONLY_ASGI),
         Server("daphne", _ASGI.format("daphne -p {port}"), "daphne", **_ONLY_ASGI),
         Server(
+            "gunicorn", _ASGI.format("gunicorn --worker-class asgi --asgi-loop uvloop --log-level warning -b 127.0.0.1:{port}"),
+            "gunicorn uvloop", **_ONLY_ASGI,
+        ),
+        Server(
             "nchan", "/usr/sbin/nginx -e stderr -c {config}", tls=False, deflate=None, paths={"sub": "/sub", "pub": "/pub"},
             config="nchan.conf",
             system={"/usr/sbin/nginx": "nginx-light", "/usr/lib/nginx/modules/ngx_nchan_module.so": "libnginx-mod-nchan"},
@@ -185,6 +195,7 @@ PEERS: Mapping[str, Server] = {
 }  # fmt: skip
 DEFAULT_PEERS = (
     LIMIT, "picows", "socketify", "ws", "websockets", "aiohttp", "autobahn", "nchan", "uvicorn", "granian", "hypercorn", "daphne",
+    "gunicorn",
 )  # fmt: skip
 
 
@@ -230,6 +241,11 @@ GOALS = (
     Goal("coroutine", 0.6, "websockets"),
     Goal("asgi", 0.6, "uvicorn"),
     Goal("asgi", 0.6, "granian"),
+    Goal("asgi", 0.6, "hypercorn"),
+    Goal("asgi", 0.6, "daphne"),
+    Goal("asgi", 0.6, "gunicorn"),
+    Goal("proxy", 2.2, SUBJECT, "echo64"),
+    Goal("proxy16", 2.2, SUBJECT, "echo64x16"),
     Goal("tls-echo64", 1.05, "picows"),
     Goal("tls-echo16k", 1.05, "picows"),
     Goal("tls-echo1m", 1.1, "picows"),

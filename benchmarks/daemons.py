@@ -10,19 +10,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .preparing import HERE, CannotRun
 from .subject import in_place
 
-SECONDS = 60.0
+SECONDS = 180.0
 """The longest that anything may take."""
 
 REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+PAYLOAD_BYTES = 200
 HEAD_BYTES = 4
 """Of a server's frame with 126 to 65,535 bytes."""
 
@@ -36,15 +37,15 @@ def free_port() -> int:
         return port
 
 
-def wait_for(port: int) -> None:
-    """Wait until a server listens. CannotRun after SECONDS."""
+def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until a server listens. CannotRun after SECONDS, or if its process has ended."""
     end = time.monotonic() + SECONDS
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or (process is not None and process.poll() is not None):
                 raise CannotRun(f"nothing listens on port {port}") from None
             time.sleep(0.05)
 
@@ -111,7 +112,10 @@ class RunningDaemon:
 
     def wait(self, workers: int = 0) -> None:
         """Wait until it listens, and all its workers serve."""
-        wait_for(self.port)
+        try:
+            wait_for(self.port, self.process)
+        except CannotRun as error:
+            raise CannotRun(f"{error}: {self.log.read_text(errors='replace')[-800:]}") from None
         if workers:
             until(lambda: len(self.workers()) == workers and self.ready_lines() >= workers, f"{workers} workers")
 
@@ -223,6 +227,26 @@ class PlainClient(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+async def joined(publisher: PlainClient, members: Sequence[PlainClient]) -> int:
+    """Publish until every member is in the publisher's room: a plain client is open before its room is joined elsewhere.
+
+    Returns the bytes of a frame. Each member's count then begins at 0. CannotRun after SECONDS.
+    """
+    payload = bytes(PAYLOAD_BYTES)
+    end = time.monotonic() + SECONDS
+    while not all(each.received for each in members):
+        if time.monotonic() > end:
+            raise CannotRun(f"the members were not in their room after {SECONDS:g} seconds")
+        publisher.send(payload)
+        await asyncio.sleep(0.2)
+    counts: list[int] = []
+    while counts != (counts := [each.received for each in members]):  # noqa: ASYNC110 - until nothing more comes
+        await asyncio.sleep(0.5)
+    for each in members:
+        each.received = 0
+    return HEAD_BYTES + PAYLOAD_BYTES
 
 
 @contextlib.contextmanager

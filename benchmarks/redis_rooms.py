@@ -26,7 +26,7 @@ from pathlib import Path
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from .daemons import HEAD_BYTES, SECONDS, PlainClient, RedisServer, RunningDaemon, cpu, free_port, wait_for
+from .daemons import PAYLOAD_BYTES, SECONDS, PlainClient, RedisServer, RunningDaemon, cpu, free_port, joined, wait_for
 from .preparing import HERE, CannotRun
 
 SETTINGS = """\
@@ -42,13 +42,13 @@ app = rooms
 history = 1000
 max_connections_per_address = 0
 requests_per_second = 0
+ping_interval = 0
 
 [broker]
 url = redis://127.0.0.1:{redis}
 timeout = 30s
 """
 
-PAYLOAD_BYTES = 200
 NCHAN = ("/usr/sbin/nginx", "/usr/lib/nginx/modules/ngx_nchan_module.so")
 Used = Callable[[], tuple[float, ...]]
 """Seconds of CPU that both servers and Redis have used."""
@@ -120,11 +120,12 @@ async def measure_room(name: str, ports: Sequence[int], paths: tuple[str, str], 
     publisher = await PlainClient.open(ports[0], paths[1])
     payload, times = bytes(PAYLOAD_BYTES), []
     try:
+        size = await joined(publisher, those)
         before = used()
         for number in range(1, rounds + 1):
             began = time.perf_counter()
             publisher.send(payload)
-            await asyncio.gather(*[each.until(number * (HEAD_BYTES + PAYLOAD_BYTES)) for each in those])
+            await asyncio.gather(*[each.until(number * size) for each in those])
             times.append(time.perf_counter() - began)
         first, second, redis = [(after - then) / rounds * 1e6 for then, after in zip(before, used(), strict=True)]
     finally:
@@ -136,6 +137,19 @@ async def measure_room(name: str, ports: Sequence[int], paths: tuple[str, str], 
         f"room, {name}: {count} members, publish to last delivery p50 {p50:.2f} ms, p99 {p99:.2f} ms; CPU per publication: publisher's "
         f"server {first:.0f} us, members' server {second:.0f} us ({second / count:.2f} us per delivery), Redis {redis:.0f} us", flush=True,
     )  # fmt: skip
+
+
+async def until_open(port: int, path: str) -> None:
+    """nchan answers 503 until it is connected to Redis. CannotRun after SECONDS."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            (await PlainClient.open(port, path)).close()
+            return
+        except CannotRun:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.2)
 
 
 def measure_nchan(folder: Path, redis: RedisServer, count: int, rounds: int) -> None:
@@ -158,6 +172,8 @@ def measure_nchan(folder: Path, redis: RedisServer, count: int, rounds: int) -> 
             wait_for(port)
         servers = [int(Path(f"/proc/{each.pid}/task/{each.pid}/children").read_text().split()[0]) for each in running]
         pids = [*servers, redis.pid]
+        for port in ports:
+            asyncio.run(until_open(port, "/sub"))
         asyncio.run(measure_room("nchan", ports, ("/sub", "/pub"), lambda: tuple(map(cpu, pids)), count, rounds))
     finally:
         for each in running:

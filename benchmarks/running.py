@@ -93,10 +93,10 @@ class Machine:
 
     # -- the server
 
-    def _command(self, server: Server, test: Test, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    def _command(self, server: Server, test: Test, folder: Path, port: int, upstream: int) -> tuple[list[str], dict[str, str]]:
         if not server.command:
             subject = self.subjects[server.name]
-            return subject.command(folder, port, test, self.tools), subject.environment
+            return subject.command(folder, port, test, self.tools, upstream), subject.environment
         home = self.environments[server.home]
         config = self.tools.configure(server.config, port) if server.config else ""
         values = {"port": port, "bin": home.scripts, "servers": HERE / "servers", "raw": self.raw, "config": config}
@@ -110,11 +110,14 @@ class Machine:
     @contextlib.contextmanager
     def _running(self, server: Server, test: Test) -> Iterator[tuple[int, int]]:
         """The server, pinned to its CPU: its process id and port. Its process group ends with the block."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
+        port = _free_port()
         log = self.logs / f"{server.name}.log"
-        with tempfile.TemporaryDirectory(prefix="wsdaemon-benchmarks-") as folder, log.open("wb") as output:
-            words, environ = self._command(server, test, Path(folder), port)
+        with (
+            tempfile.TemporaryDirectory(prefix="wsdaemon-benchmarks-") as folder,
+            self._upstream(test) as upstream,
+            log.open("wb") as output,
+        ):
+            words, environ = self._command(server, test, Path(folder), port, upstream)
             process = subprocess.Popen(  # noqa: S603 (our own words, and no shell)
                 [*self.server_pin, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, cwd=folder, env=environ,
@@ -124,6 +127,22 @@ class Machine:
                 yield process.pid, port
             finally:
                 _end(process)
+
+    @contextlib.contextmanager
+    def _upstream(self, test: Test) -> Iterator[int]:
+        """The port of the server that stands behind the one that is measured; 0 if the test needs none."""
+        if not test.upstream:
+            yield 0
+            return
+        port = _free_port()
+        process = subprocess.Popen(  # noqa: S603 (our own words, and no shell)
+            [*self.load_pin, str(self.raw), str(port)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait_until_listening(process, port, self.logs / "upstream.log")
+            yield port
+        finally:
+            _end(process)
 
     # -- the load
 
@@ -151,6 +170,12 @@ class Machine:
             finally:
                 load.kill()
         return {**probe, "cost": probe["p99_us"] / 1000, "unit": "ms", "load": loaded}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _result(process: subprocess.Popen[str], seconds: float) -> Sample:
@@ -186,13 +211,17 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path
     end = time.monotonic() + START
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise CannotRun(f"it ended with status {process.returncode}: {log.read_text(errors='replace')[-800:]}")
+            raise CannotRun(f"it ended with status {process.returncode}: {_tail(log)}")
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
             time.sleep(0.5)
             return
         time.sleep(0.05)
     raise CannotRun(f"it does not listen after {START:.0f} seconds")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-800:] if log.exists() else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

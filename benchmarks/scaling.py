@@ -22,11 +22,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .daemons import HEAD_BYTES, PlainClient, RedisServer, RunningDaemon, closing, cpu, free_port
+from .daemons import PAYLOAD_BYTES, PlainClient, RedisServer, RunningDaemon, closing, cpu, free_port, joined
 from .preparing import ROOT, CannotRun, cache_folder, digest, environment, run
 
 UNDER_WAY = 16
-PAYLOAD_BYTES = 200
 ROOMS = 8
 PROCESSES = (1, 2, 4)
 SIZES = (8, 64)
@@ -60,8 +59,36 @@ class Costs:
     deliver: float
 
 
-HUB = Costs(order=5.0, order_each=1.0, serve=20.0, serve_each=8.0, deliver=3.0)
-REDIS = Costs(order=40.0, order_each=2.0, serve=150.0, serve_each=20.0, deliver=3.0)
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Of one run: CPU time per publication in us, of the order and of all serving processes together."""
+
+    processes: int
+    members: int
+    order: float
+    serve: float
+
+
+HUB_RUNS = (
+    Sample(1, 8, 10.7, 59.5),
+    Sample(1, 64, 21.6, 180.3),
+    Sample(2, 8, 14.3, 94.3),
+    Sample(2, 64, 24.4, 225.0),
+    Sample(4, 8, 16.1, 129.2),
+    Sample(4, 64, 31.9, 334.1),
+)
+REDIS_RUNS = (
+    Sample(1, 8, 82.9, 152.3),
+    Sample(1, 64, 86.1, 243.6),
+    Sample(2, 8, 71.5, 159.2),
+    Sample(2, 64, 112.8, 475.8),
+    Sample(4, 8, 109.7, 363.1),
+    Sample(4, 64, 151.9, 771.7),
+)
+"""The runs of --measure that the constants were fitted to, on two busy CPUs: on a quiet machine each figure is lower."""
+
+HUB = Costs(order=18.0, order_each=3.4, serve=9.4, serve_each=30.3, deliver=2.42)
+REDIS = Costs(order=65.2, order_each=22.2, serve=0.4, serve_each=88.7, deliver=3.15)
 PING_US = 12.5
 """A ping and its pong."""
 
@@ -130,17 +157,8 @@ connections_per_second_per_address = 0
 app = rooms
 max_connections_per_address = 0
 requests_per_second = 0
+ping_interval = 0
 {broker}"""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Of one run: CPU time per publication in us, of the order and of all serving processes together."""
-
-    processes: int
-    members: int
-    order: float
-    serve: float
 
 
 async def publish_in(room: int, ports: Sequence[int], members: int, rounds: int, started: asyncio.Barrier) -> None:
@@ -150,12 +168,13 @@ async def publish_in(room: int, ports: Sequence[int], members: int, rounds: int,
     publisher = await PlainClient.open(ports[room % len(ports)], path)
     payload = bytes(PAYLOAD_BYTES)
     try:
+        size = await joined(publisher, those)
         async with started:
             pass
         for done in range(1, rounds + 1):
             for _ in range(UNDER_WAY):
                 publisher.send(payload)
-            await asyncio.gather(*[each.until(done * UNDER_WAY * (HEAD_BYTES + PAYLOAD_BYTES)) for each in those])
+            await asyncio.gather(*[each.until(done * UNDER_WAY * size) for each in those])
         async with started:
             pass
     finally:
@@ -166,12 +185,13 @@ async def publish_in(room: int, ports: Sequence[int], members: int, rounds: int,
 async def publish(ports: Sequence[int], members: int, rounds: int, used: Callable[[], tuple[float, float]]) -> tuple[float, float]:
     """CPU time of order and serving processes per publication, in us."""
     started = asyncio.Barrier(ROOMS + 1)
-    tasks = [asyncio.ensure_future(publish_in(room, ports, members, rounds, started)) for room in range(ROOMS)]
-    await started.wait()
-    before = used()
-    await started.wait()
-    after = used()
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as tasks:
+        for room in range(ROOMS):
+            tasks.create_task(publish_in(room, ports, members, rounds, started))
+        await started.wait()
+        before = used()
+        await started.wait()
+        after = used()
     order, serve = [(late - early) / (ROOMS * rounds * UNDER_WAY) * 1e6 for early, late in zip(before, after, strict=True)]
     return order, serve
 
@@ -290,6 +310,13 @@ def tables() -> str:
     for field, text in about.items():
         lines.append(f"| {text} | {getattr(HUB, field):g} | {getattr(REDIS, field):g} |")
     lines.append(f"| `p`: a ping and its pong | {PING_US:g} | {PING_US:g} |")
+    lines += ["", "| run | order, measured | model | serving, measured | model |", "|---|---:|---:|---:|---:|"]
+    for costs, runs, word in ((HUB, HUB_RUNS, "worker"), (REDIS, REDIS_RUNS, "daemon")):
+        for each in runs:
+            order, serve = order_us(costs, each.processes, each.members), serve_us(costs, each.processes, each.members)
+            many = "" if each.processes == 1 else "s"
+            title = f"{each.processes} {word}{many}, rooms of {each.members}"
+            lines.append(f"| {title} | {each.order:.1f} | {order:.1f} | {each.serve:.1f} | {serve:.1f} |")
     heads = ("members", "daemons", "cores of the busiest daemon", "cores of all daemons", "core of Redis", "memory of the fullest daemon")
     lines += ["", f"| {' | '.join(heads)} |", "|---:|---:|---:|---:|---:|---:|"]
     for members in MEMBERS:
@@ -348,7 +375,7 @@ def main() -> int:
             write_docs()
         elif not options.measure:
             print(tables())
-    except CannotRun as error:
+    except (CannotRun, ExceptionGroup) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -27,6 +27,9 @@ app = echo
 [mount:/coroutine]
 app = apps:echo
 
+[mount:/class]
+app = apps:Echo
+
 # what is published there reaches every other member as it is
 [mount:/rooms/{{name}}]
 app = rooms
@@ -50,6 +53,19 @@ app = asgi
 application = asgi_echo:app
 """
 
+FUNCTION = """\
+
+[mount:/function]
+app = apps:echo_function
+"""
+
+PROXY = """\
+
+[mount:/proxy]
+app = proxy
+target = ws://127.0.0.1:{upstream}/
+"""
+
 LOOK = """\
 import pathlib, wsdaemon
 print(*(path.name for path in pathlib.Path(wsdaemon.__file__).parent.rglob("_frames*.so")))
@@ -71,16 +87,21 @@ class Subject:
     def server(self) -> Server:
         """How the tests see it."""
         room = "/rooms/bench"
-        paths = {"echo": "/echo", "coroutine": "/coroutine", "asgi": "/asgi", "sub": room, "pub": room}
+        own = {name: f"/{name}" for name in ("echo", "coroutine", "class", "function", "asgi", "proxy")}
+        paths = {**own, "sub": room, "pub": room}
         return Server(self.name, home=self.name, deflate="", paths=paths)
 
-    def command(self, folder: Path, port: int, test: Test, tools: Tools) -> list[str]:
-        """Writes the settings into `folder`; the words that start the daemon with them."""
+    def command(self, folder: Path, port: int, test: Test, tools: Tools, upstream: int = 0) -> list[str]:
+        """Writes the settings into `folder`; the words that start the daemon with them. `upstream`: the port of the server behind it."""
         tls = TLS.format(certificate=tools.certificate, key=tools.key) if test.tls else ""
         more = "".join(MOUNT.format(number=number) for number in range(test.mounts)) if test.mounts > 1 else ""
         if test.path == "asgi":  # an older tree may not know the app
             more += ASGI
             shutil.copy(HERE / "servers" / "asgi_echo.py", folder / "asgi_echo.py")
+        if test.path == "function":
+            more += FUNCTION
+        if test.upstream:
+            more += PROXY.format(upstream=upstream)
         settings = folder / "wsdaemon.ini"
         workers = f"workers = {test.workers}\n" if test.workers else ""
         settings.write_text(SETTINGS.format(port=port, tls=tls, workers=workers) + more)

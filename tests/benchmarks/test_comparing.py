@@ -16,7 +16,7 @@ from benchmarks.results import Pair, Results
 from benchmarks.running import Machine
 from benchmarks.subject import check_tree
 
-OURS = {"echo": "/echo", "coroutine": "/coroutine", "asgi": "/asgi", "sub": "/rooms/bench", "pub": "/rooms/bench"}
+OURS = {"echo": "/echo", "coroutine": "/coroutine", "asgi": "/asgi", "proxy": "/proxy", "sub": "/rooms/bench", "pub": "/rooms/bench"}
 SERVERS = (Server(SUBJECT, deflate="", paths=OURS), Server(BEFORE, deflate="", paths=OURS), *(PEERS[name] for name in DEFAULT_PEERS))
 
 

@@ -32,6 +32,18 @@ def test_the_simulation_agrees_with_the_formulas(costs: Costs, processes: int) -
     assert load.fullest >= rooms * members / processes
 
 
+@pytest.mark.parametrize(("costs", "runs"), [(HUB, scaling.HUB_RUNS), (REDIS, scaling.REDIS_RUNS)])
+def test_the_constants_are_those_of_the_runs_with_one_two_and_four_processes(costs: Costs, runs: tuple[Sample, ...]) -> None:
+    assert {(run.processes, run.members) for run in runs} == {(one, other) for one in scaling.PROCESSES for other in scaling.SIZES}
+    assert scaling.fitted(runs) == costs
+    for run in runs:
+        assert scaling.serve_us(costs, run.processes, run.members) == pytest.approx(run.serve, rel=0.3)
+        order = scaling.order_us(costs, run.processes, run.members)
+        if run.members == max(scaling.SIZES):
+            assert order == pytest.approx(run.order, rel=0.25)
+        assert order > run.order * 0.75, "the model never promises much more than a run has shown"
+
+
 def test_costs_are_found_from_the_runs_that_have_them() -> None:
     true = Costs(40, 2, 100, 20, 4)
     samples = [

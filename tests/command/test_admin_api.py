@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
+import trustme
+from click.testing import CliRunner
 
 from tests.support.command_servers import admin_server
-from wsdaemon.command.admin_api import MAX_ANSWER_BYTES, AdminPages, pages_of, segment
+from wsdaemon.command.admin_api import MAX_ANSWER_BYTES, AdminPages, PagesChoice, pages_of, segment
 from wsdaemon.command.exits import CommandFailed, Exit
+from wsdaemon.command.main import cli
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -91,6 +95,39 @@ def test_a_file_without_admin_pages(tmp_path: Path) -> None:
         pages_of(str(tmp_path / "ws.ini"), None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (["--ca", "token"], "--ca needs --url"),
+        (["--url", "https://127.0.0.1:1", "--client-key", "token"], "--client-key needs --client-certificate"),
+        (["--url", "https://127.0.0.1:1", "--client-certificate", "token"], "expected a certificate in PEM"),
+    ],
+)
+def test_options_of_tls_that_cannot_be(line: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "address = tcp:9464:interface=127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["ls", *line])
+    assert done.exit_code == Exit.USAGE
+    assert text in done.output
+
+
+def test_a_client_certificate_is_shown_to_pages_that_want_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("ada@example.com").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with admin_server({("GET", "/status"): (200, {"state": "ready"})}, context) as server:
+        place = PagesChoice(None, f"https://127.0.0.1:{server.port}", None, str(tmp_path / "ca.pem"), str(tmp_path / "own.pem"), None)
+        assert place.pages().get("/status") == {"state": "ready"}
+        monkeypatch.setenv("WSDAEMON_ADMIN_CA", str(tmp_path / "ca.pem"))
+        assert place._replace(ca=None).pages().get("/status") == {"state": "ready"}
+        with pytest.raises(CommandFailed):
+            place._replace(client_certificate=None).pages().get("/status")
+
+
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1/api", "http://127.0.0.1:x"])
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(CommandFailed) as failed:
@@ -102,6 +139,7 @@ def test_urls_that_are_none(url: str) -> None:
     ("answer", "status", "text"),
     [
         ((401, {"detail": "This is not the token."}), Exit.REFUSED, "This is not the token"),
+        ((401, {"code": "no_token", "detail": "Show the token."}), Exit.REFUSED, "--token-file FILE, or WSDAEMON_ADMIN_TOKEN"),
         ((403, {"title": "Forbidden"}), Exit.REFUSED, "Forbidden"),
         ((404, {"detail": "No open connection has this id."}), Exit.FAILED, "this id"),
         ((200, b"<html>"), Exit.FAILED, "no admin pages of wsdaemon"),

@@ -46,13 +46,6 @@ def test_json_is_one_line_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2 << 40, "2.0 TiB")]
-)
-def test_sizes_have_a_unit(count: int, text: str) -> None:
-    assert output.size_text(count) == text
-
-
-@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.00025, "250 us"), (0.00125, "1.25 ms"), (1.5, "1.50 s"), (90, "1m 30s"), (3700, "1h 1m"), (200_000, "2d 7h")],
 )
@@ -83,3 +76,8 @@ def test_json_on_a_terminal_has_no_control_characters(monkeypatch: pytest.Monkey
 def test_complaints_are_harmless_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     output.complain("one\x1b[2J\ntwo\x9b")
     assert capsys.readouterr().err == "wsdaemon: one\\x1b[2J\ntwo\\x9b\n"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 connections"), (1, "1 connection"), (2, "2 connections")])
+def test_one_thing_is_no_plural(count: int, text: str) -> None:
+    assert output.counted(count, "connection") == text

@@ -21,6 +21,8 @@ from tests.support.inside import inside, run_inside, until
 from wsdaemon.daemon import handover
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.handover import Departures, HandingOver, Home, TakingOver
+from wsdaemon.wire import handover as wire_handover
+from wsdaemon.wire.handover import BUSY, Obstacle, Parting
 
 INI = """
 [listener:main]
@@ -308,5 +310,27 @@ def test_a_session_that_comes_back_is_not_told_that_it_has_gone(tmp_path: Path) 
             await talking.send("b")
             assert await talking.recv() == "2"
             assert moving_app.EVENTS == ["received 1", "left", "resumed 1", "goes on", "received 2"]
+
+    run_inside(story())
+
+
+def test_a_connection_that_has_to_wait_is_tried_again_while_others_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is not read meanwhile, so it must not wait for thousands of others."""
+    monkeypatch.setattr(handover, "RETRY_SECONDS", 0.0)
+    tried: list[str] = []
+
+    def part(wire: Any, warned: bool) -> Parting | Obstacle:
+        tried.append(wire.connection.id)
+        return BUSY if len(tried) == 1 else wire_handover.part(wire, warned)
+
+    monkeypatch.setattr(handover, "part", part)
+
+    async def story() -> None:
+        async with two(tmp_path) as (old, new), contextlib.AsyncExitStack() as stack:
+            for _ in range(30):
+                await stack.enter_async_context(client(old, "/echo"))
+            assert (await hand_over(old, new)).went == 30
+            assert tried[1:].index(tried[0]) < 10
+            assert (len(tried), len(set(tried))) == (31, 30)
 
     run_inside(story())

@@ -37,7 +37,7 @@ def test_what_can_go_goes_and_both_sides_tell_how_many(tmp_path: Path) -> None:
                 assert await giving == (2, 1)
                 await until(lambda: not taker._tasks)
             assert {formatEvent(event) for event in events if event["log_namespace"] == "wsdaemon"} == {
-                "2 connections went along to the next generation; 1 stay and are drained (app 1)",
+                "2 connections went along to the next generation; 1 stay and are drained (kept_by_app 1)",
                 "2 connections of the former generation came along",
             }
             await talking.send("hello")
@@ -160,7 +160,7 @@ def test_a_fault_in_the_hand_over_is_logged_and_what_was_on_its_way_comes_back(t
     run_inside(story())
 
 
-def test_a_connection_of_rooms_is_drained_as_before(tmp_path: Path) -> None:
+def test_a_connection_of_rooms_without_a_hub_is_drained(tmp_path: Path) -> None:
     async def story() -> None:
         async with two(tmp_path) as (old, new), client(old, "/rooms/lobby", subprotocols=["rooms.v1.json"]) as member:
             assert await begin(old, new)[2] == (0, 1)

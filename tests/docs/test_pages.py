@@ -174,7 +174,7 @@ def long_options(options: Any) -> set[str]:
 def known_options() -> set[str]:
     """The options of our commands, of twistd, and of the programs that the pages tell to run with them."""
     ours = long_options(ServerOptions) | long_options(Options)
-    files = [ROOT / "benchmarks" / "__main__.py", ROOT / "wsdaemon" / "examples" / "__main__.py", ROOT / ".ci" / "run"]
+    files = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "wsdaemon" / "examples" / "__main__.py", ROOT / ".ci" / "run"]
     files += [ROOT / "tests" / "conformance" / "wstest.py"]
     named = {option for path in files for option in re.findall(r"--[a-z][a-z-]+", path.read_text())}
     return ours | named | FOREIGN_OPTIONS | {option for command in subcommands().values() for option in command}

@@ -16,8 +16,9 @@ from tests.support.auth import logged
 from tests.support.fakes import House, Loop, Transport, house, request
 from wsdaemon.core.failed_logins import FailedLogins
 from wsdaemon.edge.hosts import Hosts
-from wsdaemon.edge.http import LINGER_SECONDS, PlainPage, PlainServer
+from wsdaemon.edge.http import PlainPage, PlainServer
 from wsdaemon.edge.request import BadRequest, Head
+from wsdaemon.edge.request_body import LINGER_SECONDS
 
 TIMEOUT = 10.0
 CHUNKED = b"POST /page HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"

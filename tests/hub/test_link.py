@@ -347,7 +347,7 @@ def test_a_link_that_is_lost_while_it_declares_begins_again_with_the_next_hub() 
         worker.recorder.declare("lobby", *(f"m{number}" for number in range(3000)))
         hub = Hub(loop)
         hub.connect(worker)
-        await until(lambda: worker.links.by_number)
+        await until(lambda: worker.links.mounts.by_number)
         hub.close()
         await asyncio.sleep(0)
         assert worker.recorder.events == []

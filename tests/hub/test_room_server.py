@@ -11,10 +11,10 @@ from tests.support.hub import PATH, Hub, Worker
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits, contract
-from wsdaemon.brokers.contract import BrokerUnavailable, Presence
+from wsdaemon.brokers.contract import BrokerUnavailable, Presence, RoomFull
 from wsdaemon.hub import room_messages
 from wsdaemon.hub import room_server as room_server_module
-from wsdaemon.hub.room_server import SWEEP_INTERVAL_SECONDS
+from wsdaemon.hub.room_server import GOING_ALONG_SECONDS, SWEEP_INTERVAL_SECONDS
 
 
 def test_the_limits_of_a_mount_are_those_of_the_first_worker_that_opens_it() -> None:
@@ -154,7 +154,9 @@ def test_joins_with_long_answers_are_refused_until_the_worker_has_read_some(monk
     run(work)
 
 
-def test_members_that_are_refused_at_a_declaration_are_logged_with_their_number() -> None:
+def test_members_of_two_workers_stay_members_at_a_new_hub_though_together_they_are_too_many() -> None:
+    """Each was let in under the limit, and stays: newcomers wait until there is room."""
+
     async def work(loop: ShiftedLoop) -> None:
         hub = Hub(loop)
         one = await hub.worker(1, Limits(max_members=2))
@@ -163,13 +165,39 @@ def test_members_that_are_refused_at_a_declaration_are_logged_with_their_number(
         two.recorder.declare("lobby", *(f"bob {number}" for number in range(2001)))
         hub.connect(two)
         await until(lambda: two.recorder.events)
-        assert (await one.link.presence("lobby", 0)).count == 2
-        expected = f"2000 members of worker 2 at {PATH} came back when its limits had no room for them; no presence names them"
-        assert hub.lines == [expected]
+        assert (await one.link.presence("lobby", 0)).count == 2002
+        with pytest.raises(RoomFull):
+            await one.join("lobby", "eve")
         two.recorder.declaration.clear()
         two.link.cut("it was silent")
         await until(lambda: len(two.recorder.events) == 3)
-        assert hub.lines == [expected], "a declaration begins its own count"
+        await one.join("lobby", "eve")
+        assert hub.lines == []
         hub.close(one, two)
+
+    run(work)
+
+
+@pytest.mark.parametrize("ends", ["the former worker", "in time"])
+def test_what_is_kept_for_members_on_their_way_is_forgotten_afterwards(ends: str) -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        old, new = Worker(1, loop, Limits()), Worker(1, loop, Limits(), generation=2)
+        for worker in (old, new):
+            hub.connect(worker)
+            await until(lambda worker=worker: worker.recorder.events)  # type: ignore[misc]
+        order = hub.rooms.order(PATH)
+        assert order is not None and order.recent is None
+        hub.rooms.begin()
+        assert order.recent is not None
+        if ends == "in time":
+            loop.shift += GOING_ALONG_SECONDS
+        else:
+            new.client.begin_anew("slow")
+            await until(lambda: new.recorder.events[-1] == "restored" and new.client.is_there)
+            assert order.recent is not None
+            old.client.close()
+        await until(lambda: order.recent is None)
+        hub.close(old, new)
 
     run(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ import pytest
 
 from tests.support.links import read_frames
 from wsdaemon.brokers import Limits, contract
-from wsdaemon.brokers.contract import Presence
+from wsdaemon.brokers.contract import Change, Position, Presence
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.hub import followers as followers_module
 from wsdaemon.hub import room_messages
+from wsdaemon.hub.recent import Recent
 from wsdaemon.hub.room_messages import PUBLISH_HEAD, Source
 from wsdaemon.hub.rooms import MountOrder
 from wsdaemon.hub.server import WorkerLink
@@ -25,7 +27,8 @@ class FakeLink:
 
     worker = 1
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, generation: int) -> None:
+        self.generation = generation
         self.instance = name.encode()
         self.given: list[bytes] = []
         self.kinds: list[int] = []
@@ -48,8 +51,8 @@ class Order:
         self.now = 100.0
         self.order = MountOrder(4, "/chat", limits, lambda link: None, lambda: self.now, lambda: self.now, lambda: EPOCH)
 
-    def link(self, name: str) -> WorkerLink:
-        link = cast("WorkerLink", FakeLink(name))
+    def link(self, name: str, generation: int = 1) -> WorkerLink:
+        link = cast("WorkerLink", FakeLink(name, generation))
         self.order.begin(link)
         return link
 
@@ -149,12 +152,93 @@ def test_a_member_of_another_worker_cannot_be_taken_out() -> None:
     assert made.order.presence("lobby", None).count == 0
 
 
-def test_a_declaration_that_the_limits_refuse_says_whom() -> None:
+def test_a_member_that_goes_along_changes_its_worker_in_one_step() -> None:
+    """No member is told, and the limits do not count it twice. The former worker can do nothing about it any more."""
     made = Order(Limits(max_members=2))
-    one = made.link("one")
-    members = [(Presence(name, {}), "") for name in ("a", "b", "c")]
-    assert made.order.declare(one, "lobby", members, False, False) == ["c"]
-    assert made.order.presence("lobby", None).count == 2
+    old, new = made.link("old"), made.link("new", 2)
+    for name in ("ada", "bob"):
+        made.join(old, "lobby", name, watch=True)
+    told, kinds = made.order.roster("lobby"), list(cast("FakeLink", old).kinds)
+    assert told is not None
+    used = made.order.budget.used
+    moved = made.order.move(new, "lobby", Presence("ada", {}), Position(EPOCH, 0), True, "user ada", told.position)
+    assert (moved.gap, moved.messages, moved.changes, moved.roster) == (False, (), (), told)
+    assert (cast("FakeLink", old).kinds, cast("FakeLink", new).kinds, made.order.budget.used) == (kinds, [], used)
+    made.order.leave(old, "lobby", "ada")
+    made.order.end(old)
+    assert [each.id for each in made.order.presence("lobby", None).members] == ["ada"]
+    assert cast("FakeLink", new).kinds == [room_messages.ROSTER_CHANGED], "bob has left with the former worker"
+    made.order.end(new)
+    assert made.order.presence("lobby", None).count == 0
+
+
+def test_what_a_member_missed_on_its_way_is_known_without_a_history() -> None:
+    made = Order(Limits(history=0))
+    old, new = made.link("old"), made.link("new", 2)
+    made.order.recent = Recent(lambda: made.now)
+    made.join(old, "lobby", "ada", watch=True)
+    made.publish(old, 1, "lobby", b"one")
+    told = made.order.roster("lobby")
+    assert told is not None
+    made.publish(old, 2, "lobby", b"two")
+    made.join(old, "lobby", "bob")
+    moved = made.order.move(new, "lobby", Presence("ada", {}), Position(EPOCH, 1), True, "", told.position)
+    assert [message.payload for message in moved.messages] == [b"two"]
+    assert moved.changes == (Change("joined", Presence("bob", {})),)
+    made.order.recent = None
+    moved = made.order.move(new, "lobby", Presence("ada", {}), Position(EPOCH, 1), True, "", told.position)
+    assert (moved.gap, moved.messages, moved.changes) == (True, (), None)
+
+
+def test_a_former_worker_that_declares_a_member_anew_does_not_take_it_back() -> None:
+    made = Order(Limits())
+    old, new = made.link("old"), made.link("new", 2)
+    ada = [(Presence("ada", {}), "user ada")]
+    made.join(old, "lobby", "ada")
+    made.order.move(new, "lobby", Presence("ada", {}), Position(EPOCH, 0), False, "", None)
+    for link in (old, new, old):
+        made.order.begin(link)
+        made.order.declare(link, "lobby", ada, False, False)
+        made.order.declared(link)
+    made.order.end(old)
+    assert made.order.presence("lobby", None).count == 1
+    with pytest.raises(contract.DuplicateMember):
+        made.join(old, "lobby", "ada")
+
+
+def test_a_new_hub_gives_a_member_to_the_later_generation_whichever_declares_first() -> None:
+    for order in ((1, 2), (2, 1)):
+        made = Order(Limits())
+        links = {generation: made.link(str(generation), generation) for generation in order}
+        for link in links.values():
+            made.order.declare(link, "lobby", [(Presence("ada", {}), "")], False, False)
+        made.order.end(links[1])
+        assert made.order.presence("lobby", None).count == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (Limits(max_members=2), contract.RoomFull),
+        (Limits(max_rooms=1), contract.TooManyRooms),
+        (Limits(memory=40_000), contract.MemoryFull),
+        (Limits(name_pattern=re.compile("[A-Z]+")), contract.BadRoom),
+    ],
+)
+def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, error: type[contract.BrokerError]) -> None:
+    made = Order(limits)
+    one, two = made.link("one"), made.link("two")
+    members = [(Presence(f"m{number}", {}), f"user {number}") for number in range(50)]
+    for room in ("lobby", "other"):
+        made.order.declare(one, room, members, True, False)
+        assert made.order.presence(room, None).count == 50
+    made.order.declared(one)
+    assert made.order.presence("lobby", None).count == 50
+    with pytest.raises(error):
+        made.join(two, "lobby" if error in (contract.RoomFull, contract.MemoryFull) else "third", "newcomer")
+    made.order.end(one)
+    made.join(two, "LOBBY", "newcomer")
+    assert made.order.budget.used < 5000, "all of it is given back"
 
 
 def test_times_of_rooms_that_are_forgotten_are_forgotten() -> None:

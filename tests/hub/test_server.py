@@ -188,6 +188,7 @@ def test_an_answer_does_not_wait_for_a_worker_without_a_heartbeat_or_that_has_en
         await asyncio.sleep(0)
         hub.silent.add(2)
         await until(lambda: one.bodies(ANSWER))
+        assert hub.lines == ["worker 2 hangs: publications are acknowledged that it has not read yet"]
         hub.silent.clear()
         hub.server.answer_when_written(hub.link(1), frame(ANSWER, 2, b"second"), hub.server.links)
         two.stream.close()

@@ -39,7 +39,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("daemon")
     write_token(folder)
-    with Daemon(folder, INI + ADMIN) as daemon:
+    with Daemon(folder, INI + ADMIN + "tap = payload\n") as daemon:
         yield daemon
 
 
@@ -134,6 +134,12 @@ def test_two_tabs_watch_talk_and_close(open_tab: Callable[[str], Tab], daemon: D
     other.sees("1 open connections match", "#found")
     other.click("#connection-list tbody button")
     other.sees("/echo", "#inspect-facts dd")
+    other.click("#tap-payload")
+    other.click("#tap")
+    other.sees("as they pass", "#tap-state")
+    one.write("#message", "seen by the operator")
+    one.click("#send .main")
+    other.sees("  in  text  ", "#tap-frames .received .head")
     other.write("#close-code", "4001")
     other.write("#close-reason", "by the operator")
     other.click("#close-connection .danger")

@@ -64,6 +64,7 @@ def under_load(folder: Path, kill: Kill, kills: int, after: Callable[[Load], Non
             publishing.cancel()
         await load.settle()
         load.end()
+        load.hung = "publications are acknowledged that it has not read yet" in daemon.log
         after(load)
 
     with Daemon(folder, TWO_WORKERS) as daemon:
@@ -114,7 +115,7 @@ def test_the_hub_is_killed(tmp_path: Path) -> None:
         await until(lambda: len(load.acknowledged) > count + ROOMS)
 
     def check(load: Load) -> None:
-        load.check(doubles=True)
+        load.check(doubles=True, hung=load.hung)
         assert all(member.losses == 0 for member in load.members)
         assert {member.gaps for member in load.members} == {lives - 1}
         assert all(len({epoch for epoch, _ in member.starts}) == lives for member in load.members)

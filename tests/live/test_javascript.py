@@ -1,4 +1,4 @@
-"""The JavaScript client in Node.js and in Chromium: the daemon is killed, drained and away, the machine sleeps, tokens expire."""
+"""The JavaScript client in Node.js and in Chromium: the daemon is killed, drained, upgraded and away, the machine sleeps, tokens expire."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.live.test_development import APP as CHAT_APP
+from tests.live.test_development import SETTINGS as DEVELOPED
+from tests.live.test_development import development
 from tests.live.test_examples import UNTIL, Tab
 from tests.support.browser import Browser
-from tests.support.daemon import ROOT, SECONDS, Daemon, environment, program
+from tests.support.daemon import LISTENING, ROOT, SECONDS, Daemon, environment, program
 from tests.support.troubled_network import TroubledNetwork
+from wsdaemon.ops.control import ask
 
 pytestmark = pytest.mark.live
 
@@ -49,6 +53,22 @@ algorithms = HS256
 key_file = secret
 leeway = 0
 token_from = subprotocol:bearer.
+"""
+
+UPGRADING = """
+[daemon]
+workers = 2
+control = unix:control.sock
+drain_retry = 1s-1s
+[listener:web]
+address = tcp:0:interface=127.0.0.1
+[defaults]
+origins = any
+[mount:/rooms/{room}]
+app = rooms
+history = 1000
+[mount:/echo]
+app = echo
 """
 
 DRAINED = """
@@ -279,6 +299,43 @@ def test_a_daemon_that_drains(page: Page) -> None:
     assert page.run("told.slice(1, 3)") == [["close", 1012, "restart; retry=0.25"], ["reconnect", 1, 0.25]]
 
 
+@pytest.fixture(scope="module")
+def upgrading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with workers, which can be upgraded."""
+    folder = tmp_path_factory.mktemp("upgrading")
+    with Daemon(folder, UPGRADING) as daemon:
+        yield daemon
+
+
+def test_a_daemon_that_is_upgraded(page: Page, world: World, upgrading: Daemon, lobby: str) -> None:
+    """A member of a room misses nothing, whether its connection goes along or is drained, and gets nothing twice; an echo goes on."""
+    before, world.network.target = world.network.target, upgrading.port
+    try:
+        page.run(f"enter('{lobby}')")
+        page.run("globalThis.member = client; make('/echo'); globalThis.talker = client; client = member; true")
+        page.until("count('entered') === 1 && talker.state === 'open'")
+        with upgrading.connect(f"/rooms/{lobby}") as other:
+            other.send("before")
+            page.until("seen.length === 1")
+        page.run("talker.send('before'); true")
+        page.until("count('message') === 1")
+        outcome = ask(upgrading.folder / "control.sock", "upgrade", {}, lambda line: None)
+        assert outcome.status == 0, outcome
+        with upgrading.connect(f"/rooms/{lobby}") as other:
+            for number in range(20):
+                other.send(f"after {number}")
+            page.until("seen.length >= 21")
+        page.until("talker.state === 'open'")
+        page.run("talker.send('after'); true")
+        page.until("count('message') === 2")
+        page.run("talker.close(); true")
+        page.until("talker.state === 'closed'")
+    finally:
+        world.network.target = before
+    assert page.run("seen") == ["before", *[f"after {number}" for number in range(20)]]
+    assert page.run("told.filter(([name, code]) => name === 'close' && code !== 1012 && code !== 1000)") == []
+
+
 def test_a_network_that_is_cut(page: Page, world: World, lobby: str) -> None:
     page.run(f"enter('{lobby}')")
     page.until("count('entered') === 1")
@@ -313,6 +370,48 @@ def test_a_machine_that_was_asleep(page: Page) -> None:
     page.until("count('open') === 2")
     page.run("Date.now = now; true")
     assert page.run("told.find(([name]) => name === 'close')") == ["close", 1006, "asleep"]
+
+
+PAGE = """<!doctype html><title>Development</title><pre></pre><script type="module">
+import { WebSocketClient } from "/wsdaemon.js";
+const show = (text) => document.querySelector("pre").append(text + "\\n");
+globalThis.client = new WebSocketClient("/chat", {
+    reconnect: "100ms-1s", connectTimeout: "5s", onOpen: () => show("open"), onMessage: (client, message) => show(message),
+});
+</script>
+"""
+
+PAGE_APP = f"""
+FILES = {{
+    "/": (b"text/html", {PAGE!r}.encode()),
+    "/wsdaemon.js": (b"text/javascript", open({str(FOLDER / "wsdaemon.js")!r}, "rb").read()),
+}}
+
+async def app(scope, receive, send):
+    kind, body = FILES.get(scope["path"], (b"text/plain", b""))
+    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+
+
+def test_a_page_comes_back_when_its_server_s_code_changes(browser: Browser, tmp_path: Path) -> None:
+    """`--dev` restarts the daemon, also after code that cannot be imported; the page stays as it is, and its client connects again."""
+    (tmp_path / "page_app.py").write_text(PAGE_APP)
+    with development(tmp_path, f"{DEVELOPED}[mount:/{{rest...}}]\napp = asgi\nhttp = on\napplication = page_app:app\n") as program:
+        port = program.output.wait_for(LISTENING)[0]["port"]
+        tab = Tab(browser, f"http://127.0.0.1:{port}/")
+        for opened, word in enumerate(("one", "two", "three"), 1):
+            if word == "three":
+                (tmp_path / "chat.py").write_text("def app(:")
+                program.output.wait_for(r"SyntaxError")
+                tab.until("client.state !== 'open'")
+            if word != "one":
+                (tmp_path / "chat.py").write_text(CHAT_APP.format(word=word))
+            tab.until(f"(document.body.innerText.match(/open/g) ?? []).length === {opened} && client.state === 'open'")
+            tab.run("client.send('hello'); true")
+            tab.until(f"document.body.innerText.includes('{word} hello')")
+        tab.close()
+        assert program.stop(signal.SIGINT) == 0
 
 
 SIGN = f"""

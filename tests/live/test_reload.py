@@ -127,6 +127,36 @@ def test_reloads_lose_nothing_and_refused_ones_change_nothing(tmp_path: Path, wo
     assert not (tmp_path / "control.sock").exists()
 
 
+def hears(client: ClientConnection, text: str) -> None:
+    """Until the client gets this message."""
+    while client.recv(SECONDS) != text:
+        pass
+
+
+def test_with_workers_the_members_of_a_mount_whose_rooms_get_other_limits_stay_together(tmp_path: Path) -> None:
+    """New connections get a new app; the hub keeps the rooms of both."""
+    (tmp_path / "collecting.py").write_text(COLLECTING)
+    text = BASE.format(daemon="workers = 2", size="1MiB")
+    with Daemon(tmp_path, text) as daemon:
+        with daemon.connect("/rooms/a") as one, daemon.connect("/rooms/a") as two:
+            join(one, two)
+            for number in range(20):
+                one.send(f"{number}")
+            hears(two, "19")
+            outcome = reload(daemon, text.replace("app = rooms", "app = rooms\nhistory = 10"))
+            assert (outcome.status, outcome.result["changes"]) == (DONE, ["[mount:/rooms/{room}] history: 0 > 10"])
+            with daemon.connect("/rooms/a") as new:
+                join(one, new)
+                for sender, others in ((new, (one, two)), (one, (two, new)), (two, (one, new))):
+                    words = f"of {sender.id}"
+                    sender.send(words)
+                    for other in others:
+                        hears(other, words)
+            two.send("the new app has no member any more")
+            hears(one, "the new app has no member any more")
+        assert daemon.stop() == 0
+
+
 def reload_often(daemon: Daemon, workers: str, echo: ClientConnection) -> None:
     """Another mount, another listener and another limit, there and back."""
     before, grown = serving(daemon), dict[int, int]()

@@ -166,7 +166,7 @@ def publish(daemon: Daemon, data: str) -> tuple[str, int]:
 
 
 def test_new_code_takes_over_with_the_connections_and_no_newcomer_is_refused(tmp_path: Path) -> None:
-    """Connections of echo go along under traffic; a member of a room, which cannot go, is drained with a hint."""
+    """Connections of echo go along under traffic; a member with a pattern, which cannot go, is drained with a hint."""
     write_app(tmp_path, "one")
     with Daemon(tmp_path, SETTINGS) as daemon:
         before = children(daemon.pid)
@@ -174,6 +174,8 @@ def test_new_code_takes_over_with_the_connections_and_no_newcomer_is_refused(tmp
         talking = [Talking(daemon, None), Talking(daemon, "deflate")]
         try:
             with daemon.connect("/rooms/lobby", subprotocols=[Subprotocol("rooms.v1.json")]) as member:
+                member.send('{"type": "subscribe", "pattern": "quiet.*"}')
+                member.recv(SECONDS)
                 for each in talking:
                     each.hear(20)
                 assert said(daemon) == "one"

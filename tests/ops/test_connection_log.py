@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, Logger
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Headers, Peer
 from wsdaemon.core.identity import Identity
-from wsdaemon.ops.connection_log import ConnectionRecord, connection_closed, record_of, size_text
+from wsdaemon.ops.connection_log import ConnectionRecord, connection_closed, record_of
 from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape
 
 RECORD = ConnectionRecord(
@@ -153,19 +153,3 @@ def test_a_long_or_missing_user_agent() -> None:
     missing = dataclasses.replace(RECORD, user_agent=None)
     assert text_of(missing).endswith("ua=-\n")
     assert json_of(missing)["user_agent"] is None
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1024**2 - 1, "1.0 MiB"),
-        (5 * 1024**3, "5.0 GiB"),
-        (2 * 1024**4, "2.0 TiB"),
-        (3000 * 1024**4, "3000.0 TiB"),
-    ],
-)
-def test_sizes(count: int, expected: str) -> None:
-    assert size_text(count) == expected

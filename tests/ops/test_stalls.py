@@ -170,3 +170,4 @@ def test_the_mount_is_found_by_a_local_variable(connection: Connection, make: Ca
     assert mount_in(sys._getframe()) == "/there"
     assert mount_in(call(Trap())) is None
     assert mount_in(call(empty)) is None
+    assert mount_in(call(object.__new__(Connection))) is None, "the loop's thread is held while it makes the connection"

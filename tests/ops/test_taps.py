@@ -185,6 +185,9 @@ def test_any_worker_taps_a_connection_of_any_worker(number: int) -> None:
         daemon.run(lambda: taps.take([], ["k"]))
         daemon.run(lambda: taps.close(["k"]))
         assert daemon.watched[3].watchers["w3-1"] == []
+        daemon.run(lambda: taps.open("w3-1", "again", False))
+        daemon.taps[3].close_all()
+        assert daemon.watched[3].watchers["w3-1"] == []
         assert daemon.run(lambda: taps.open("w9-1", "k", False)).refused == NO_CONNECTION
         daemon.end()
 

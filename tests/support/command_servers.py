@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,9 +24,16 @@ class AdminRequests:
         self.port = 0
 
 
+class QuietServer(HTTPServer):
+    """A client that it refuses leaves no line."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing."""
+
+
 @contextlib.contextmanager
-def admin_server(answers: Mapping[tuple[str, str], Answer]) -> Iterator[AdminRequests]:
-    """A server of JSON pages; anything that is not among the answers is a 404."""
+def admin_server(answers: Mapping[tuple[str, str], Answer], tls: ssl.SSLContext | None = None) -> Iterator[AdminRequests]:
+    """A server of JSON pages; anything that is not among the answers is a 404. With `tls` it is https."""
     requests = AdminRequests(answers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +52,9 @@ def admin_server(answers: Mapping[tuple[str, str], Answer]) -> Iterator[AdminReq
         def log_message(self, *arguments: Any) -> None:
             """Tests are quiet."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         requests.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -62,9 +62,9 @@ class Recorder:
 class Worker:
     """A worker with one link, to the rooms at PATH."""
 
-    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, limits: Limits, generation: int = 1) -> None:
         self.lines: list[str] = []
-        self.client = HubClient(number, 1, loop, self.lines.append)
+        self.client = HubClient(number, generation, loop, self.lines.append)
         self.links = HubLinks(self.client, self.lines.append)
         self.recorder = Recorder()
         self.link: HubLink = self.links.make(PATH, limits)

@@ -40,6 +40,8 @@ class FakeHub:
 class FakeLink:
     """Both ends of one link: the worker's HubClient, and the hub's WorkerLink. A frame arrives when `pump` lets it."""
 
+    generation = 1
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.is_there = False
         self.lost: list[Callable[[str], None]] = []

@@ -120,10 +120,18 @@ class Chaos:
             node = self.nodes[number % len(self.nodes)]
             member = ChaosMember(f"m{number}", self.order)
             for room in self.rooms:
-                member.begin(await node.broker.subscribe(room, member))
+                member.begin(await self._join(node, room, member))
             self.members.append(member)
         for number in range(publishers):
             self._publishers.append(asyncio.create_task(self._publish(self.nodes[number % len(self.nodes)])))
+
+    async def _join(self, node: ChaosNode, room: str, member: ChaosMember) -> Subscribed:
+        """Before the faults begin, only a machine that is very busy has the order unavailable."""
+        while True:
+            try:
+                return await node.broker.subscribe(room, member)
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
 
     async def _publish(self, node: ChaosNode) -> None:
         while not self._ending:

@@ -35,6 +35,8 @@ from wsdaemon.wire.handover import (
     CannotResume,
     Parting,
     check,
+    stay,
+    wait,
 )
 
 
@@ -395,6 +397,80 @@ def test_the_new_limits_apply() -> None:
         assert [(each.opcode, each.code) for each in await talker.hear(1)] == [(8, 1001)]
         talker.send(close(1001))
         await turns(lambda: new.watcher.closed_ones)
+        talker.close()
+
+    run(story())
+
+
+class Settling(Counter):
+    """An app whose sessions end work of their own first, and that need a moment to go on."""
+
+    def _session(self, connection: Connection, count: int) -> SettlingCounter:
+        self.connections.append(connection)
+        self.session = SettlingCounter(self, connection, count)
+        return self.session
+
+
+class SettlingCounter(CountingSession):
+    def __init__(self, app: App, connection: Connection, count: int) -> None:
+        super().__init__(app, connection, count)
+        self.settled = False
+        self.goes_on: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def is_settled(self) -> bool:
+        return self.settled
+
+    def resumed(self) -> asyncio.Future[None]:
+        return self.goes_on
+
+
+def test_while_a_session_ends_its_work_its_client_is_not_read() -> None:
+    async def story() -> None:
+        talker, old, new = await opened(Settling())
+        for round in (1, 2):
+            found = old.part()
+            assert found is BUSY
+            wait(old.wire, found)
+            talker.send(text(f"waits {round}"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(talker.frames()) == round - 1
+            if round == 1:
+                stay(old.wire)
+                await talker.hear(1)
+        old.app.session.settled = True
+        parting = old.part()
+        assert isinstance(parting, Parting)
+        taking = asyncio.create_task(new.take(parting))
+        await turns(lambda: hasattr(new.app, "session"))
+        new.app.session.goes_on.set_result(None)
+        await taking
+        assert [each.payload for each in await talker.hear(3)] == [b"1: 'waits 1'", b"goodbye", b"2: 'waits 2'"]
+        talker.close()
+
+    run(story())
+
+
+def test_a_session_that_says_too_much_goes_on_here_in_its_own_time() -> None:
+    async def story() -> None:
+        talker, old, _ = await opened(Settling())
+        session = old.app.session
+        session.settled = True
+
+        def hand_over() -> bytes:
+            session._connection.send("x" * (MAX_UNSENT_BYTES + 1))
+            return b"7"
+
+        session.hand_over = hand_over
+        assert old.part() is BACKLOG
+        assert old.app.session is not session
+        talker.send(text("a"))
+        await turns(lambda: len(talker.read()) > MAX_UNSENT_BYTES)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(talker.frames()) == 1, "the client is not read yet"
+        old.app.session.goes_on.set_result(None)
+        assert (await talker.hear(2))[1].payload == b"8: 'a'"
         talker.close()
 
     run(story())

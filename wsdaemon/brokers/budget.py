@@ -61,6 +61,12 @@ class Budget:
             account = self._accounts[owner] = Account(share(self.limit), owner)
         return account
 
+    def change_limit(self, limit: int) -> None:
+        """Have another limit from now on. If more is held, nothing fits until enough is given back."""
+        self.limit = self.house.most = limit
+        for account in self._accounts.values():
+            account.most = share(limit)
+
     def fits(self, account: Account, size: int) -> bool:
         """Whether the account may take `size` more bytes now."""
         return self.used + size <= self.limit and account.bytes + size <= account.most

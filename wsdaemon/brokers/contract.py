@@ -14,7 +14,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, Union, runtime_checkable
 
 from .account import Account
 
@@ -150,6 +150,9 @@ class Subscribed:
     gap: bool = False
     latest: Message | None = None
     present: tuple[Presence, ...] | None = None
+    changes: tuple[Change, ...] | None = None
+    """The answer to `MovingBroker.move_in` alone, if the member watches: the changes of presence that it was not told of. None: they are
+    not known, and `present` replaces its list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +304,38 @@ class Broker(Protocol):
 
     def close(self) -> Answer[None]:
         """Forget all rooms and deliver no more. Every later call, except `remove` and `close`, raises BrokerClosed."""
+
+
+class MovedSubscription(NamedTuple):
+    """The room of a member whose connection goes to another process, and how much it was told."""
+
+    room: str
+    position: Position
+    told: Position | None
+    """If it watches presence: its place among the changes of the room's roster."""
+
+
+@runtime_checkable
+class MovingBroker(Broker, Protocol):
+    """A broker whose members may go on in another process, with the same id, without a message lost or doubled, and without a change of
+    presence."""
+
+    def is_settled(self, member: Member) -> bool:
+        """Whether `take_leave` may be called now; if not, it may be soon."""
+
+    def take_leave(self, member: Member) -> tuple[MovedSubscription, ...] | None:
+        """Give the member all that waits for it here, and return its rooms. None: it has to stay, because it has patterns, or because
+        this broker's order lets no member go.
+
+        The member stays in its rooms, and whatever it is given afterwards is not for the client. When the other process has it, `remove`
+        it, which is not told. If it goes on here instead, the client's new session moves in here.
+        """
+
+    def move_in(self, moved: MovedSubscription, member: Member, account: Account) -> Awaitable[Subscribed]:
+        """Make a member of a client that has come one of the room's, in the place of the member with its id: the answer has all messages
+        after its position, as that of `subscribe`. Limits on members and subscriptions do not count here. Errors: BrokerUnavailable,
+        BrokerClosed.
+        """
 
 
 MAX_PAGE = 1000

@@ -38,6 +38,8 @@ class History:
     def append(self, message: Message, now: float) -> None:
         """Keep the message whose offset follows the last one, and drop the oldest messages above the limits."""
         if not self._count:
+            if self._messages:  # of the time before the limits changed
+                self.clear()
             return
         messages = self._messages
         messages.append(message)
@@ -52,6 +54,27 @@ class History:
             self.drop()
         if self._age is not None:
             self.trim(now)
+
+    def change_limits(self, count: int, age: float | None, size: int, now: float) -> bool:
+        """Have other limits from now on; messages count as new then if they had no age. Whether messages are held above the limits: these
+        stay until `shorten`."""
+        if age is None:
+            self._stamps = []
+        elif self._age is None:
+            self._stamps = [now] * len(self._messages)
+        self._count, self._age, self._size = count, age, size
+        return self._is_above_limits()
+
+    def _is_above_limits(self) -> bool:
+        return len(self) > self._count or self.bytes > self._size
+
+    def shorten(self, most: int) -> int:
+        """Drop up to `most` of the messages above the limits; how many there were of them."""
+        dropped = 0
+        while dropped < most and self._is_above_limits():
+            self.drop()
+            dropped += 1
+        return dropped
 
     def trim(self, now: float) -> None:
         """Drop the messages that are as old as `age`, or older."""

@@ -25,8 +25,9 @@ from ..core.absence import no_grace
 from . import Limits, contract
 from .account import Account
 from .budget import SUBSCRIPTION_BYTES, WAITING_BYTES, Budget
-from .contract import Change, HistoryPage, Member, Message, Position, PresencePage, Published, RoomPage, Subscribed
+from .contract import Change, HistoryPage, Member, Message, MovedSubscription, Position, PresencePage, Published, RoomPage, Subscribed
 from .followed.joining import Joining
+from .followed.moving import Moving
 from .followed.patterns import FollowedPatterns
 from .followed.publications import Publications
 from .followed.questions import PatientQuestions
@@ -93,6 +94,9 @@ class RemoteBroker:
         self._joining = Joining(
             limits, link, self._questions, self._rooms, self._patterns, self._repairs, self._local, loop, timeout, self._tell
         )  # fmt: skip
+        self._moving = Moving(link, self._questions, self._local, self._joining, self._repairs, lambda: self._connected)
+        self.is_settled = self._moving.is_settled
+        self.take_leave = self._moving.take_leave
 
     # -- the life of the broker
 
@@ -212,6 +216,10 @@ class RemoteBroker:
         for room in list(holder.rooms):
             self._leave(room, holder)
         self._local.drop(holder)
+
+    def move_in(self, moved: MovedSubscription, member: Member, account: Account) -> Coroutine[Any, Any, Subscribed]:
+        self._open()
+        return self._moving.move_in(moved, member, account)
 
     def publish(
         self, room: str, payload: bytes, text: bool, *,

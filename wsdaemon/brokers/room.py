@@ -37,10 +37,13 @@ class Room(LocalRoom):
         self.history = History(limits.history_count, limits.history_age, limits.history_bytes, budget)
         self.keys: dict[str, IdempotencyKey] | None = None
         self.bucket: TokenBucket | None = None
-        if limits.rate is not None:
-            self.bucket = TokenBucket(limits.rate, limits.burst, now)
+        self.change_rate(limits, now)
         self.last: Message | None = None
         self.touched = now
+
+    def change_rate(self, limits: Limits, now: float) -> None:
+        """Have the rate of these limits from now on."""
+        self.bucket = None if limits.rate is None else TokenBucket(limits.rate, limits.burst, now)
 
     def missed(self, since: Position | None, now: float) -> tuple[tuple[Message, ...], bool]:
         """The messages after `since`, and whether there is a gap."""

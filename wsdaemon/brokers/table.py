@@ -25,18 +25,37 @@ class RoomTable:
         self._limits = limits
         self._budget = budget
         self._new_epoch = new_epoch
-        self.keeps_messages = limits.latest or limits.history_count > 0
-        """Whether a room has a history, or a latest message."""
         self._rooms: dict[str, Room] = {}
         self._blank: OrderedDict[str, Room] = OrderedDict()  # without members and never published to, least recently used first
         self._idle: OrderedDict[str, Room] = OrderedDict()  # without members, but with a past
         self._aging: OrderedDict[Room, float] = OrderedDict()  # histories with an age, by when to look at them again
         self._remembering: OrderedDict[Room, None] = OrderedDict()  # rooms that keep messages, least recently published to first
+        self._above_limits: dict[Room, None] = {}  # rooms whose histories are longer than the limits allow, since these changed
+        self.keeps_messages = False
+        """Whether a room has a history, or a latest message."""
+        self._look_whether_messages_are_kept()
         self.keys = KeyTable(budget, limits.key_age, limits.max_keys, limits.max_all_keys)
         self.get = self._rooms.get
         self.changed: dict[str, None] | None = None
         """While another process is given the rooms: those that were made or forgotten since it was told of them. The table's owner adds
         those that were used."""
+
+    def _look_whether_messages_are_kept(self) -> None:
+        self.keeps_messages = self._limits.latest or self._limits.history_count > 0 or bool(self._above_limits)
+
+    def change_limits(self, limits: Limits, now: float) -> None:
+        """Have other limits from now on. Rooms stay, and messages above the limits go with the next sweeps."""
+        self._limits = limits
+        self._above_limits.clear()
+        self._aging.clear()
+        for room in self._rooms.values():
+            if room.history.change_limits(limits.history_count, limits.history_age, limits.history_bytes, now):
+                self._above_limits[room] = None
+            room.change_rate(limits, now)
+            if not limits.latest:
+                self._replace_last(room, None)
+            self._watch_age(room, now)
+        self._look_whether_messages_are_kept()
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -59,6 +78,10 @@ class RoomTable:
         self._make_place(account)
         self.afford(account, size + room_cost(name), None)
         return self.restore(name, self._new_epoch(), account, now)
+
+    def ready_anyway(self, name: str, room: Room | None, account: Account, now: float) -> Room:
+        """As `ready`, whatever the limits say: for members that are in the room already."""
+        return self.restore(name, self._new_epoch(), account, now) if room is None else room
 
     def restore(self, name: str, epoch: str, account: Account, now: float) -> Room:
         """Make a room whose life began elsewhere, whatever the limits say. There is none of this name."""
@@ -179,6 +202,7 @@ class RoomTable:
                     self.used(room, now)
                 else:
                     self.forget(room)
+        seen += self._shorten_histories(limit - seen)
         while self._aging and seen < limit:
             room, due = next(iter(self._aging.items()))
             if due > now:
@@ -187,6 +211,18 @@ class RoomTable:
             del self._aging[room]
             room.history.trim(now)
             self._watch_age(room, now)
+        return seen
+
+    def _shorten_histories(self, limit: int) -> int:
+        """Drop messages above limits that have changed. The part of `limit` rooms that this was worth."""
+        seen = 0
+        while self._above_limits and seen < limit:
+            room = next(iter(self._above_limits))
+            dropped = room.history.shorten(MESSAGES_LIKE_A_ROOM)
+            seen += 1
+            if dropped < MESSAGES_LIKE_A_ROOM:
+                del self._above_limits[room]
+                self._look_whether_messages_are_kept()
         return seen
 
     # -- making place
@@ -211,8 +247,9 @@ class RoomTable:
         own = account is not self._budget.house and account.rooms >= share(self._limits.max_rooms)
         if own and not self._evict(account.idle):
             raise TooManyRooms(f"this address or user has {account.rooms} rooms, an eighth of all, and none that could go")
-        if len(self._rooms) >= self._limits.max_rooms and not (self._evict(self._blank) or self._evict(self._idle)):
-            raise TooManyRooms(f"there are {self._limits.max_rooms} rooms, and none that could go")
+        while len(self._rooms) >= self._limits.max_rooms:  # more than one goes if the limit has fallen
+            if not (self._evict(self._blank) or self._evict(self._idle)):
+                raise TooManyRooms(f"there are {self._limits.max_rooms} rooms, and none that could go")
 
     def _evict(self, rooms: OrderedDict[str, Room], spare: Room | None = None) -> bool:
         """Forget the first of these rooms without pending deliveries, except `spare`. Whether there was one."""
@@ -251,6 +288,7 @@ class RoomTable:
         for rooms in (self._blank, self._idle, room.account.idle):
             rooms.pop(room.name, None)
         self._aging.pop(room, None)
+        self._above_limits.pop(room, None)
         self._remembering.pop(room, None)
         room.history.clear()
         self._replace_last(room, None)

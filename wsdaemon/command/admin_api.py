@@ -176,6 +176,8 @@ class AdminPages:
             return found
         detail = found.get("detail") or found.get("title") if isinstance(found, dict) else None
         text = f"{self.where}: {harmless(str(detail)) if detail else f'status {status}: these are no admin pages of wsdaemon'}"
+        if isinstance(found, dict) and found.get("code") == "no_token":
+            text = f"{self.where}: the pages want a token: --token-file FILE, or {TOKEN_VARIABLE}"
         refused = status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
         raise CommandFailed(text, Exit.REFUSED if refused else Exit.FAILED)
 
@@ -253,7 +255,8 @@ def _presenting(context: ssl.SSLContext, own: OwnCertificate | None) -> ssl.SSLC
         try:
             context.load_cert_chain(*own)
         except ssl.SSLError as error:
-            raise ValueError(f"{own[0]}: no certificate with its key: {error.reason or error}") from None
+            hint = "expected a certificate in PEM with its key, which may be in --client-key"
+            raise ValueError(f"{own[0]}: {hint} ({error.reason or error})") from None
     return context
 
 

@@ -15,11 +15,12 @@ import click
 
 from ..client import ClientError, WebSocketClient
 from ..client.runner import run
+from ..core.sizes import size_text
 from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
 from .exits import CommandFailed, Exit
 from .load import NUMBER_DIGITS, Line, LoadPlan, LoadTally
-from .output import as_json, coloured, complain, console, print_json, seconds_text, size_text, table
+from .output import as_json, coloured, complain, console, counted, print_json, seconds_text, table
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 
@@ -220,7 +221,7 @@ class Bench:
         tally, out = self._tally, console()
         per_second = tally.received / self._seconds if self._seconds else 0.0
         wanted = "" if self._plan.rate is None else f" of {self._plan.rate:,.0f} wanted"
-        out.print(f"{len(self._lines)} connections, opened in {seconds_text(tally.openings.mean)} on average")
+        out.print(f"{counted(len(self._lines), 'connection')}, opened in {seconds_text(tally.openings.mean)} on average")
         out.print(
             f"{tally.received:,} messages in {seconds_text(self._seconds)}: {per_second:,.0f} per second{wanted}, "
             f"{size_text(per_second * self._plan.size)} per second each way"

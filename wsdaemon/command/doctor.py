@@ -16,6 +16,7 @@ from .admin_api import AdminPages, pages_of
 from .client_options import pairs, trusting
 from .connecting import seconds
 from .doctor_tls import check_tls
+from .doctor_tunnel import check_tunnel
 from .doctor_way import check_compression, check_forged, check_idle, check_limit, check_smuggling, check_upgrade
 from .exits import CommandFailed, Exit
 from .findings import CERTIFICATE_FIX, CheckFinding, Verdict
@@ -45,9 +46,9 @@ def doctor(
 ) -> int:  # fmt: skip
     """Examine the way to a daemon from outside, through its proxies.
 
-    TLS, the upgrade, compression, the largest message, requests that could be smuggled, the address that a client could forge (with the
-    admin pages), and idle cuts. A server whose certificate is refused gets none of the given headers. Each finding has the very line to
-    change. The exit status is 1 if there is any problem.
+    TLS, the upgrade, compression, the largest message, requests that could be smuggled, tunnels through a refused upgrade, the address
+    that a client could forge (with the admin pages), and idle cuts. A server whose certificate is refused gets none of the given headers.
+    Each finding has the very line to change. The exit status is 1 if there is any problem.
     """
     try:
         target = parse(url)
@@ -109,6 +110,7 @@ def _examine(
     yield check_compression(answer)
     yield check_limit(connect, headers)
     yield from check_smuggling(connect, headers)
+    yield check_tunnel(connect, headers)
     yield check_forged(connect, headers, pages)
     if wait:
         yield check_idle(connect, headers, wait, progress)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from ..core.closing import MESSAGE_TOO_BIG, NO_STATUS
+from ..core.sizes import size_text
 from .admin_api import AdminPages
 from .findings import (
     COMPRESSION_FIX,
@@ -18,7 +19,7 @@ from .findings import (
     Verdict,
     idle_fix,
 )
-from .output import harmless, seconds_text, size_text
+from .output import harmless, seconds_text
 from .raw import CLOSE, PING, PONG, RawAnswer, RawConnection
 
 FORGED = "203.0.113.77"

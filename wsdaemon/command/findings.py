@@ -51,6 +51,13 @@ SMUGGLED_FIX = {
     "haproxy": "no option accept-invalid-http-request",
 }
 
+TUNNEL_FIX = {
+    "nginx": 'if ($http_sec_websocket_version !~ "^(13)?$") { return 426; }',
+    "haproxy": "http-request deny deny_status 426 if { req.hdr(Upgrade) -m found } !{ req.hdr(Sec-WebSocket-Version) 13 }",
+    "varnish": 'if (req.http.Upgrade && req.http.Sec-WebSocket-Version != "13") { return (synth(426)); }',
+    "your own proxy": "open the tunnel when the daemon has answered 101, and not before",
+}
+
 
 def idle_fix(seconds: float) -> dict[str, str]:
     """The lines for a proxy that cuts idle connections after `seconds`."""

@@ -92,7 +92,10 @@ def main() -> None:
 
 
 def _show_usage(error: click.ClickException) -> None:
-    """A wrong command line: the usage, and the reason."""
+    """A wrong command line: the usage, and the reason. Without any command: the help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)

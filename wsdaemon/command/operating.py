@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from ..core.sizes import size_text
 from .admin_api import PagesChoice, admin_options, chosen_url, segment
 from .exits import CommandFailed, Exit
-from .output import as_json, console, harmless, print_json, seconds_text, size_text, table
+from .output import as_json, console, harmless, print_json, seconds_text, table
 from .serving import settings_file
 
 LARGEST_MESSAGE = 64 * 1024 * 1024

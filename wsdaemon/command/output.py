@@ -76,13 +76,9 @@ def complain(text: str) -> None:
     click.echo(f"{name} {harmless_lines(text)}", err=True)
 
 
-def size_text(count: float) -> str:
-    """Bytes with a unit, such as 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+def counted(count: int, noun: str) -> str:
+    """A number of things, such as 1 connection or 2 connections."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def seconds_text(seconds: float) -> str:

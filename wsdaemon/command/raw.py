@@ -72,6 +72,35 @@ class RawConnection:
         except OSError:
             return RawAnswer(0, {})
 
+    def exchange(self, data: bytes) -> RawAnswer:
+        """Send these bytes as they are; the head of the answer, whose body is read too, so that a further answer can follow."""
+        try:
+            self._socket.sendall(data)
+            answer = self._answer()
+            length = answer.headers.get("content-length", "")
+            if "chunked" in answer.headers.get("transfer-encoding", "").lower():
+                self._skip_to(b"0\r\n\r\n")
+            elif length.isdigit():
+                self._skip(int(length))
+            return answer
+        except OSError:
+            return RawAnswer(0, {})
+
+    def _skip(self, size: int) -> None:
+        while size > len(self._data):
+            size -= len(self._data)
+            self._data = b""
+            if not self._more():
+                return
+        self._data = self._data[size:]
+
+    def _skip_to(self, end: bytes) -> None:
+        while end not in self._data:
+            self._data = self._data[-len(end) :]
+            if not self._more():
+                return
+        self._data = self._data.partition(end)[2]
+
     def _answer(self) -> RawAnswer:
         while b"\r\n\r\n" not in self._data:
             if len(self._data) > MAX_HEAD_BYTES or not self._more():

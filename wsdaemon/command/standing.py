@@ -14,7 +14,7 @@ from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
 from .operating import COLUMNS, connection_row
-from .output import as_json, coloured, console, harmless, print_json, seconds_text, table
+from .output import as_json, coloured, console, counted, harmless, print_json, seconds_text, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,12 +59,13 @@ def show_status(found: dict[str, Any]) -> None:
     uptime = "" if since is None else f", up {seconds_text(max(0.0, time.time() - since))}"
     out.print(harmless(f"wsdaemon {found['version']}: {found['state']}, process {found['pid']}{uptime}"))
     generation = f", generation {found['generation']}" if found.get("generation") else ""
-    out.print(harmless(f"{connections_now(found.get('connections'))} connections{generation}"))
+    out.print(harmless(f"{counted(connections_now(found.get('connections')), 'connection')}{generation}"))
     for listener in found.get("listeners", ()):
-        line = f"listener {listener['name']}: {listener.get('address') or 'port'} {listener.get('port') or ''}"
-        out.print(harmless(line.rstrip()))
+        address, port = str(listener.get("address") or ""), listener.get("port")
+        shown = "" if port is None or address.startswith(f"tcp:{port}:") or address == f"tcp:{port}" else f"port {port}"
+        out.print(harmless(f"listener {listener['name']}: {address} {shown}".replace(":  ", ": ").rstrip()))
     for mount in found.get("mounts", ()):
-        count = f", {connections_now(mount['connections'])} connections" if "connections" in mount else ""
+        count = f", {counted(connections_now(mount['connections']), 'connection')}" if "connections" in mount else ""
         out.print(harmless(f"mount {mount['path']}: {mount['app']}{count}"))
     children = [("hub", found["hub"])] if isinstance(found.get("hub"), dict) else []
     children += [(f"worker {worker.get('number', '')}", worker) for worker in found.get("workers") or () if isinstance(worker, dict)]
@@ -144,7 +145,7 @@ def _drawn(look: dict[str, Any]) -> Group:
     from rich.text import Text
 
     head = (
-        f"wsdaemon {look['version']}: {look['state']}, {look['count']} connections, "
+        f"wsdaemon {look['version']}: {look['state']}, {counted(look['count'], 'connection')}, "
         f"{look['in_per_second']:,.0f} messages in and {look['out_per_second']:,.0f} out per second"
     )
     rows = [

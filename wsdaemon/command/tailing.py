@@ -13,10 +13,11 @@ import click
 
 from ..client import WebSocketClient
 from ..core.closing import NORMAL
+from ..core.sizes import size_text
 from .admin_api import AdminPages, PagesChoice, admin_options
 from .client_options import failure_of
 from .exits import CommandFailed, Exit
-from .output import as_json, coloured, harmless, print_json, size_text
+from .output import as_json, coloured, harmless, print_json
 
 LIVE_PATH = "/console/live"
 """The WebSocket of the admin pages."""

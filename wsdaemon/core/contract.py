@@ -71,6 +71,14 @@ class HandingOverSession(Protocol):
 
 
 @runtime_checkable
+class SettlingSession(HandingOverSession, Protocol):
+    """A session that ends work of its own before it hands over."""
+
+    def is_settled(self) -> bool:
+        """Whether `hand_over` may be called now. If not, nothing more of the client is read, and this is asked again for some seconds."""
+
+
+@runtime_checkable
 class HandedOverSession(HandingOverSession, Protocol):
     """A session that is told when another process has its connection."""
 

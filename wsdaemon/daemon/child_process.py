@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import faulthandler
 import json
-import logging
 import os
 import signal
 import socket
@@ -16,11 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from twisted.logger import globalLogBeginner
-from twisted.python.reflect import namedAny
-
-from ..ops.log_standard import connect
-from ..ops.logs import DaemonLog, LogOptions, make_log
+from ..ops.logs import DaemonLog
 from ..settings.inherited import InheritedDirectory, InheritedPath
 from ..settings.ini import parse
 from ..settings.model import LoggingSettings, Settings
@@ -28,6 +23,7 @@ from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
 from .heartbeats import Heart, Heartbeats
 from .inheritance import InheritanceError, Manifest, Role
+from .inherited_log import begin_log
 from .parent import end_with
 from .title import name_process
 
@@ -93,19 +89,7 @@ class ChildProcess:
 
     def make_log(self, chosen: LoggingSettings) -> DaemonLog | None:
         """The log of this process, already in use; None if an observer of the operator's own takes the lines."""
-        told = self.manifest.log
-        if told.observer:
-            globalLogBeginner.beginLoggingTo([namedAny(told.observer)()], redirectStandardIO=False)
-            return None
-        options = LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=told.destination)
-        worker = self.manifest.number or None
-        opened = self.manifest.descriptors.get("log", -1)
-        log = make_log(options, os.environ, syslog_prefix=told.prefix, worker=worker, opened=opened)
-        log.open()
-        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)  # type: ignore[list-item]
-        if not logging.getLogger().handlers:
-            connect(log)
-        return log
+        return begin_log(chosen, self.manifest.log, self.manifest.descriptors.get("log", -1), self.manifest.number or None)
 
     # -- the loop
 

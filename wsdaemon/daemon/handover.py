@@ -23,7 +23,7 @@ from ..core.registry import Connections, Place
 from ..edge.gate import Gate
 from ..edge.landing import land
 from ..wire.handed import HandedOver, NotHandedOver, decode
-from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume
+from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume, stay, wait
 from .handover_link import ALL, GIVE, HELLO, REFUSED, SETTLED, TAKEN, VERSION, HandoverLink
 
 PATIENCE_SECONDS: Final = 2.0
@@ -68,7 +68,14 @@ class Home:
             self.connections.remove(connection)
             if parting.place is not None:
                 parting.place.wait_no_longer()
+        else:
+            wait(wire, parting)
         return parting
+
+    def stay(self, connection: Connection) -> None:
+        """The connection stays here."""
+        wire: Any = connection._wire
+        stay(wire)
 
     def check(self, handed: HandedOver) -> None:
         """CannotResume unless a listener here, and a mount of it, can go on with the connection."""
@@ -151,6 +158,13 @@ class HandingOver:
 
     async def give_all(self) -> Departures:
         """Hand over all connections, those that open meanwhile too. Those that stay are in the registry afterwards."""
+        try:
+            return await self._give_all()
+        finally:
+            for connection in self._home.connections:
+                self._home.stay(connection)
+
+    async def _give_all(self) -> Departures:
         self._link.send(HELLO, 0, VERSION.to_bytes(2, "big"))
         await self._wait_while(lambda: not self._greeted)
         tried: set[str] = set()
@@ -160,7 +174,8 @@ class HandingOver:
             if not fresh and not patient:
                 break
             tried.update(connection.id for connection in fresh)
-            await self._give([*fresh, *patient], patient)
+            await self._give(fresh, patient)
+            await self._give(list(patient), patient)
             if patient:
                 await asyncio.sleep(RETRY_SECONDS)
         self._link.send(ALL)
@@ -176,19 +191,24 @@ class HandingOver:
     def _stays(self, connection: Connection, reason: str) -> None:
         self._stayed.add(connection.id)
         self.departures.stayed[reason] += 1
+        self._home.stay(connection)
 
     def close(self) -> None:
         """Give no more connections. Those of which the new worker has not said that it has them come back."""
         self._link.close()
 
     async def _give(self, connections: list[Connection], patient: dict[Connection, float]) -> None:
+        retry_at = self._loop.time() + RETRY_SECONDS
         for index, connection in enumerate(connections):
             if index % PARTINGS_PER_TURN == PARTINGS_PER_TURN - 1:
                 await asyncio.sleep(0)
+                if patient and connection not in patient and self._loop.time() >= retry_at:  # their clients may wait to be read
+                    await self._give(list(patient), patient)
+                    retry_at = self._loop.time() + RETRY_SECONDS
             await self._wait_while(lambda: len(self._under_way) >= CREDIT or self._bytes >= CREDIT_BYTES)
             if not self._link.open:
                 return
-            if connection not in self._home.connections:
+            if connection not in self._home.connections or connection.id in self._stayed:
                 patient.pop(connection, None)
                 continue
             found = self._home.part(connection)

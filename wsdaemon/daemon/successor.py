@@ -14,15 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.logger import Logger, globalLogBeginner
-from twisted.python.reflect import namedAny
+from twisted.logger import Logger
 
-from ..ops.log_standard import connect
-from ..ops.logs import DaemonLog, LogOptions, make_log
-from ..settings.model import Settings
 from ..settings.problems import SettingsError
 from .control import ControlChannel, OperationFailed
 from .inheritance import Heritage, InheritanceError, Plan, take_files
+from .inherited_log import begin_log
 from .next_generation import NextGeneration
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
@@ -70,7 +67,7 @@ class NewProgram:
         settings = old or new
         assert settings is not None, "the check has read them"
         self._new = new
-        self._log = make_successor_log(state, settings)
+        self._log = begin_log(settings.logging, state.log, state.descriptors.get("log", -1))
         self._asker = Asker(state.descriptors.get("asker"))
         opened = None if self._log is None else self._log.file
         self._heritage = Heritage(
@@ -122,20 +119,6 @@ class NewProgram:
     def _end(self, reason: str) -> None:
         self.failed = True
         stop_reactor(self._reactor)
-
-
-def make_successor_log(state: SupervisorState, settings: Settings) -> DaemonLog | None:
-    """The log, already in use; None if an observer of the operator's own takes the lines."""
-    if state.log.observer:
-        globalLogBeginner.beginLoggingTo([namedAny(state.log.observer)()], redirectStandardIO=False)
-        return None
-    chosen = settings.logging
-    options = LogOptions(level=chosen.level, levels=chosen.levels, format=chosen.format, destination=state.log.destination)
-    made = make_log(options, os.environ, syslog_prefix=state.log.prefix, opened=state.descriptors.get("log", -1))
-    made.open()
-    globalLogBeginner.beginLoggingTo([made], redirectStandardIO=False)  # type: ignore[list-item]
-    connect(made)
-    return made
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -37,16 +37,9 @@ from ..wire.writer import Native
 from .hosts import Hosts
 from .origins import host_of
 from .request import BadRequest, Head, HeadReader
+from .request_body import CONTINUE, LINGER_SECONDS, RequestBody, expects_continue, wants_close
 from .responses import http_response
 from .upgrade import wants_upgrade
-
-if TYPE_CHECKING:
-    from .chunks import Chunks
-
-LINGER_SECONDS = 1.0
-"""How long the client may read after the last answer, so that it sees the answer rather than a reset."""
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class PlainPage(Protocol):
@@ -204,8 +197,8 @@ class Exchange(asyncio.Protocol):
     """One connection to a site."""
 
     __slots__ = (
-        "_begun", "_body", "_chunks", "_early", "_ended", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader",
-        "_server", "_stuck", "due_bucket", "layer",
+        "_begun", "_body", "_early", "_ended", "_head", "_last", "_native", "_paused", "_phase", "_question", "_reader", "_server",
+        "_source", "_stuck", "due_bucket", "layer",
     )  # fmt: skip
 
     def __init__(self, server: PlainServer) -> None:
@@ -215,7 +208,8 @@ class Exchange(asyncio.Protocol):
         self._reader = HeadReader(server.max_body, True)
         self.layer: Any = None
         """The layer of TLS, while its handshake is under way."""
-        self._chunks: Chunks | None = None
+        self._source: RequestBody | None = None
+        """The reader of the body, while a body is read."""
         self._begun = False
         self._head: Head | None = None
         self._body = bytearray()
@@ -314,34 +308,21 @@ class Exchange(asyncio.Protocol):
             if not self._head_read(head):
                 return
             self._head, data = head, self._reader.rest
-            if head.chunked:
-                from .chunks import Chunks  # here, because few clients send chunks
-
-                self._chunks = Chunks()
-        if self._chunks is not None:
-            self._read_chunks(self._head, self._chunks, data)
-            return
-        missing = self._head.content_length - len(self._body)
-        self._body += data[:missing]
-        self._early = data[missing:]
-        if len(self._body) == self._head.content_length:
-            self._answer(self._head, bytes(self._body))
-
-    def _read_chunks(self, head: Head, chunks: Chunks, data: bytes) -> None:
-        piece, more = chunks.feed(data)
+            self._source = RequestBody(head, self._server.max_body)
+        source = self._source
+        assert source is not None
+        piece, more = source.feed(data)
         self._body += piece
-        if len(self._body) > self._server.max_body:
-            raise BadRequest(413, "body", f"The body is longer than {self._server.max_body} bytes.")
         if not more:
-            self._chunks, self._early = None, chunks.rest
-            self._answer(head, bytes(self._body))
-        elif chunks.waiting:
+            self._source, self._early = None, source.rest
+            self._answer(self._head, bytes(self._body))
+        elif source.waiting:
             asyncio.get_running_loop().call_soon(self._more_chunks)
 
     @property
     def _waits_for_turn(self) -> bool:
         """Whether chunks wait until other connections have had their turn."""
-        return self._chunks is not None and self._chunks.waiting
+        return self._source is not None and self._source.waiting
 
     def _more_chunks(self) -> None:
         """Others have had their turn."""
@@ -357,15 +338,14 @@ class Exchange(asyncio.Protocol):
         if self._server.sockets is not None and wants_upgrade(head):
             self._open_socket(self._server.sockets, head)
             return False
-        wanted = [word.strip().lower() for word in (head.headers.joined("connection") or "").split(",")]
-        self._last = self._last or "close" in wanted
+        self._last = self._last or wants_close(head)
         refusal = self._server.site.refusal(head)
         if refusal is not None:
             self._tell_failed_login(head, refusal)
             self._early = self._reader.rest
             self._send(refusal, last=self._is_last or head.has_body, head_only=head.method == "HEAD")
             return False
-        if (head.chunked or len(self._reader.rest) < head.content_length) and (head.headers.get("expect") or "").lower() == "100-continue":
+        if (head.chunked or len(self._reader.rest) < head.content_length) and expects_continue(head):
             self._native.write(CONTINUE)  # type: ignore[union-attr]
         return True
 
@@ -444,7 +424,7 @@ class Exchange(asyncio.Protocol):
             return
         headers = (*page.headers, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
         native.write(http_response(page.status, headers, page.body, page.content_type, last, head_only))
-        self._head, self._begun, self._body, self._chunks = None, False, bytearray(), None
+        self._head, self._begun, self._body, self._source = None, False, bytearray(), None
         if last:
             self._leave(native)
         else:

@@ -19,14 +19,11 @@ from ..core.registry import Place
 from .candidate import Candidate
 from .plain_head import PlainHead, make_head
 from .request import BadRequest
+from .request_body import CONTINUE, LINGER_SECONDS, RequestBody, expects_continue, wants_close
 
 if TYPE_CHECKING:
     from ..wire.writer import Native
-    from .chunks import Chunks
     from .gate import Gate
-
-LINGER_SECONDS = 1.0
-"""How long a client may go on sending after the last answer, so that it sees that answer rather than a reset."""
 
 HELD_BYTES = 64 * 1024
 """Bytes of a body, or of the next request, that may wait here; then the client is not read any more."""
@@ -34,16 +31,12 @@ HELD_BYTES = 64 * 1024
 STUCK_SECONDS = 60.0
 """How long a client may take nothing of its answer, if the mount sets no send_backlog_age."""
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
 class PlainExchange(asyncio.Protocol):
     """One request and its answer. For the app it is the answer; see PlainAnswer."""
 
     __slots__ = (
-        "_candidate", "_chunks", "_come_back", "_context", "_early", "_expects", "_gate", "_head", "_held", "_last", "_left", "_native",
-        "_out", "_over", "_place", "_reading", "_session", "_taken", "_waiters", "_work", "_writable", "_written", "due_bucket",
-        "handshake",
+        "_body", "_candidate", "_come_back", "_context", "_early", "_expects", "_gate", "_head", "_held", "_last", "_native", "_out",
+        "_over", "_place", "_reading", "_session", "_waiters", "_work", "_writable", "_written", "due_bucket", "handshake",
     )  # fmt: skip
 
     def __init__(
@@ -60,13 +53,12 @@ class PlainExchange(asyncio.Protocol):
         self._come_back = come_back
         self._context = copy_context()
         self._session: RequestSession | None = None
-        self._left = head.content_length
-        self._chunks: Chunks | None = None
-        self._taken = self._held = 0
+        self._body = RequestBody(head, self._policy.settings.max_message)
+        self._held = 0
         self._early = b""
-        self._expects = head.has_body and (head.headers.get("expect") or "").lower() == "100-continue"
+        self._expects = expects_continue(head)
         self._reading = True
-        self._last = "close" in [word.strip().lower() for line in head.picked.get(b"connection", ()) for word in line.split(",")]
+        self._last = wants_close(head)
         self._head: PlainHead | None = None
         self._written = self._over = False
         self._out = 0
@@ -84,10 +76,6 @@ class PlainExchange(asyncio.Protocol):
         """Let the app begin. `early` are bytes that followed the head. An exception of the app is raised before anything has changed."""
         native, head, policy = self._native, self._candidate.head, self._policy
         assert native is not None
-        if head.chunked:
-            from .chunks import Chunks
-
-            self._chunks = Chunks()
         session = self._session = app.answer(self.handshake, head.method, self)
         native.set_protocol(self)
         native.set_write_buffer_limits(high=0)
@@ -107,7 +95,7 @@ class PlainExchange(asyncio.Protocol):
 
     @property
     def _body_is_read(self) -> bool:
-        return self._left == 0 and self._chunks is None
+        return self._body.over
 
     # -- the request's body
 
@@ -116,8 +104,8 @@ class PlainExchange(asyncio.Protocol):
             return
         if self._body_is_read:  # perhaps the next request, sent before the client has the whole answer
             self._keep(data)
-        elif self._chunks is not None and self._chunks.waiting:
-            self._chunks.hold(data)
+        elif self._body.waiting:
+            self._body.hold(data)
         else:
             self._take(data)
 
@@ -133,21 +121,13 @@ class PlainExchange(asyncio.Protocol):
             self._arm()
 
     def _take_body(self, data: bytes) -> None:
-        session, most = self._session, self._policy.settings.max_message
+        session = self._session
         assert session is not None
-        if self._chunks is not None:
-            data, more = self._chunks.feed(data)
-            if not more:
-                self._early, self._chunks = self._chunks.rest, None
-            elif self._chunks.waiting:
-                asyncio.get_running_loop().call_soon(self._take_more_chunks, context=self._context)
-        else:
-            self._early, data = data[self._left :], data[: self._left]
-            self._left -= len(data)
-            more = self._left > 0
-        self._taken += len(data)
-        if self._taken > most:
-            raise BadRequest(413, "body", f"The body is longer than {most} bytes.")
+        data, more = self._body.feed(data)
+        if not more:
+            self._early = self._body.rest
+        elif self._body.waiting:
+            asyncio.get_running_loop().call_soon(self._take_more_chunks, context=self._context)
         self._held += len(data)
         if data or not more:
             session.body(data, more)
@@ -155,7 +135,7 @@ class PlainExchange(asyncio.Protocol):
 
     def _take_more_chunks(self) -> None:
         """Others have had their turn."""
-        if self._native is not None and not self._over and self._chunks is not None:
+        if self._native is not None and not self._over and not self._body.over:
             self._take(b"")
 
     def _keep(self, data: bytes) -> None:
@@ -164,15 +144,14 @@ class PlainExchange(asyncio.Protocol):
         self._read_within_bounds()
 
     def _read_within_bounds(self) -> None:
-        waiting = self._chunks is not None and self._chunks.waiting
-        wanted = not waiting and self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
+        wanted = not self._body.waiting and self._held <= HELD_BYTES and len(self._early) <= HELD_BYTES
         if wanted != self._reading and self._native is not None:
             self._reading = wanted
             (self._native.resume_reading if wanted else self._native.pause_reading)()
 
     def read_on(self) -> None:
         """The app waits for the body."""
-        if self._expects and not self._taken and not self._written and self._native is not None:
+        if self._expects and not self._body.taken and not self._written and self._native is not None:
             self._native.write(CONTINUE)
         self._expects = False
         self._held = 0

@@ -31,6 +31,8 @@ described in `room_messages`. The values of a sheet, which begin with the mount'
     MESSAGE           hub     no sheet
     JOIN              worker  mount, room, member, identity, position or null, watch, owner
                               > epoch, offset, gap, has latest, roster or null; messages, the latest last
+    MOVE              worker  mount, room, member, identity, position, watch, owner, position in the roster or null
+                              > as JOIN, and the changes of the roster after that position, or null
     LEAVE             worker  mount, room, member
     UNFOLLOW          worker  mount, room
     FOLLOW_PATTERN    worker  mount, pattern > the hub's time
@@ -49,6 +51,7 @@ described in `room_messages`. The values of a sheet, which begin with the mount'
     DECLARE           worker  mount, rooms with their members, patterns, is the last > held rooms, with the last
     CLOSE             worker  mount: this worker has it no more
     ROOM_COUNT        worker  mount > number of rooms
+    LIMITS            worker  mount, limits that hold from now on
 
 Kinds from SHARED_KINDS on are those of limits, tickets and totals.
 """

@@ -31,8 +31,8 @@ from .protocol import ROOMS_KINDS, Malformed
 
 (
     OPEN, PUBLISH, MESSAGE, JOIN, LEAVE, UNFOLLOW, FOLLOW_PATTERN, UNFOLLOW_PATTERN, HOLD, HELD, ROSTER_CHANGED, HISTORY, PRESENCE, ROSTER,
-    ROOMS, STANDINGS, CHANGED, PROBE, DECLARE, CLOSE, ROOM_COUNT,
-) = range(ROOMS_KINDS, ROOMS_KINDS + 21)  # fmt: skip
+    ROOMS, STANDINGS, CHANGED, PROBE, DECLARE, CLOSE, ROOM_COUNT, MOVE, LIMITS,
+) = range(ROOMS_KINDS, ROOMS_KINDS + 23)  # fmt: skip
 
 TEXT, ECHO = 1, 2
 
@@ -77,13 +77,14 @@ def _source(mount: int, message: Publication | Message, owner: str) -> bytes:
     return b"".join((head, room, publisher, content_type, owner.encode()))
 
 
-def publish(mount: int, publication: Publication) -> bytes:
-    """The body of PUBLISH."""
+def publish(mount: int, publication: Publication, numbers_from: int = 0) -> bytes:
+    """The body of PUBLISH. `numbers_from` is added to the publication's number."""
+    number = publication.number + numbers_from
     source = _source(mount, publication, publication.owner)
     if publication.key is None:
-        return b"".join((PUBLISH_HEAD.pack(len(source), NO_KEY, publication.number), source, publication.payload))
+        return b"".join((PUBLISH_HEAD.pack(len(source), NO_KEY, number), source, publication.payload))
     key = publication.key.encode("utf-8", "surrogatepass")
-    return b"".join((PUBLISH_HEAD.pack(len(source), len(key), publication.number), source, publication.payload, key))
+    return b"".join((PUBLISH_HEAD.pack(len(source), len(key), number), source, publication.payload, key))
 
 
 def read_published(body: bytes) -> Published:

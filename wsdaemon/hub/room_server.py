@@ -6,14 +6,16 @@ import json
 import secrets
 import time
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers import Limits
 from ..brokers.account import Account
-from ..brokers.contract import BadRoom, BrokerError, Presence, RateLimited
+from ..brokers.contract import BadRoom, BrokerError, Position, Presence, RateLimited
+from ..brokers.links.contract import Joined
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion
+from .recent import Recent
 from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
 from .rooms import PAGE_BYTES, MountOrder
 from .server import HubServer, RefusedByHub, WorkerLink
@@ -30,6 +32,9 @@ MAX_ROOMS_PER_SWEEP = 500
 
 MAX_MOUNTS = 10_000
 
+GOING_ALONG_SECONDS = 150.0
+"""How long after a succession connections may go from workers of the former generation to those of the next. It is more than they take."""
+
 PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
 
 read_publish_head = PUBLISH_HEAD.unpack_from
@@ -39,7 +44,10 @@ Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
 
 
 class RoomServer:
-    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits."""
+    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits.
+
+    A reload brings new ones, and so does the first worker of a newer generation.
+    """
 
     def __init__(
         self, server: HubServer, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
@@ -61,12 +69,14 @@ class RoomServer:
             server.handle(kind, self._handler(answerer))
         server.handle(room_messages.DECLARE, self._handler(self._declare))
         self._gate: TimerHandle | None = None
+        self._going_along: TimerHandle | None = None
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
 
     def close(self) -> None:
         self._sweeper.cancel()
-        if self._gate is not None:
-            self._gate.cancel()
+        for timer in (self._gate, self._going_along):
+            if timer is not None:
+                timer.cancel()
 
     # -- a succession
 
@@ -81,6 +91,9 @@ class RoomServer:
     def begin(self) -> None:
         """Order from now on; publications as soon as all workers of the former hub are linked here, or GATHERING_SECONDS have passed."""
         self._sweeper = self._server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+        for order in self.orders:
+            order.recent = Recent(self.clock)
+        self._going_along = self._server.loop.call_later(GOING_ALONG_SECONDS, self._all_have_gone)
         if any(order.awaited for order in self.orders):
             self._server.replace(room_messages.PUBLISH, self._too_early)
             self._gate = self._server.loop.call_later(GATHERING_SECONDS, self._take_publications)
@@ -94,6 +107,11 @@ class RoomServer:
             self._gate.cancel()
         self._server.replace(room_messages.PUBLISH, self._publish)
 
+    def _all_have_gone(self) -> None:
+        """No connection goes from one worker to another any more."""
+        for order in self.orders:
+            order.recent = None
+
     # -- mounts
 
     def order(self, path: str) -> MountOrder | None:
@@ -105,6 +123,9 @@ class RoomServer:
         order = self._by_path.get(path)
         if order is None:
             order = self._make(path, room_messages.read_limits(limits))
+            order.generation = link.generation
+        elif link.generation > order.generation:
+            order.change_limits(room_messages.read_limits(limits), link.generation)
         order.begin(link)
         self._server.answer(link, request, sheet(order.number))
 
@@ -169,18 +190,17 @@ class RoomServer:
         if not is_last:
             return sheet([])
         was_awaited = bool(order.awaited)
-        refused = order.declared(link)
+        order.declared(link)
         if was_awaited and not any(each.awaited for each in self.orders):
             self._take_publications()
-        if refused:
-            line = "{} members of worker {} at {} came back when its limits had no room for them; no presence names them"
-            self._server.report(line.format(refused, link.worker, order.path), None)
         return sheet(order.holds.rooms)
 
     def _ended(self, link: WorkerLink) -> None:
         for order in self.orders:
             if link in order.links:
                 order.end(link)
+            if order.links and not order.awaited and all(each.generation > link.generation for each in order.links):
+                order.recent = None
 
     def _check_holds(self) -> None:
         for order in self.orders:
@@ -218,10 +238,20 @@ def _page(link: WorkerLink, answer: bytes) -> bytes:
 def _join(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     _check_reads(link)
     room, id, identity, since, watch, owner = value
-    joined = order.join(link, room, Presence(id, identity), read_position(since), watch, owner)
+    return _joined(link, order.join(link, room, Presence(id, identity), read_position(since), watch, owner))
+
+
+def _move(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    _check_reads(link)
+    room, id, identity, since, watch, owner, told = value
+    moved = order.move(link, room, Presence(id, identity), Position(*since), watch, owner, read_position(told))
+    return _joined(link, moved, [None if moved.changes is None else room_messages.changes_value(moved.changes)])
+
+
+def _joined(link: WorkerLink, joined: Joined, more: Sequence[Any] = ()) -> bytes:
     messages = joined.messages if joined.latest is None else (*joined.messages, joined.latest)
     roster = room_messages.roster_value(joined.roster)
-    return _page(link, sheet([*joined.position, joined.gap, joined.latest is not None, roster], messages))
+    return _page(link, sheet([*joined.position, joined.gap, joined.latest is not None, roster, *more], messages))
 
 
 def _leave(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
@@ -286,6 +316,13 @@ def _probe(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(None)
 
 
+def _limits(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+    (limits,) = value
+    if link.generation >= order.generation:
+        order.change_limits(room_messages.read_limits(limits), link.generation)
+    return b""
+
+
 def _room_count(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(len(order.table))
 
@@ -297,6 +334,7 @@ def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
 
 _ANSWERERS: dict[int, Answerer] = {
     room_messages.JOIN: _join,
+    room_messages.MOVE: _move,
     room_messages.LEAVE: _leave,
     room_messages.UNFOLLOW: _unfollow,
     room_messages.FOLLOW_PATTERN: _follow_pattern,
@@ -311,4 +349,5 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.PROBE: _probe,
     room_messages.CLOSE: _close,
     room_messages.ROOM_COUNT: _room_count,
+    room_messages.LIMITS: _limits,
 }

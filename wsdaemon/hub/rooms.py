@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import cast
@@ -25,6 +26,7 @@ from .followers import Followers
 from .holds import Holds
 from .numbers import Numbers
 from .protocol import ANSWER, HEADER
+from .recent import Recent
 from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
 from .server import WorkerLink
 
@@ -69,6 +71,8 @@ class MountOrder:
         self.number = number
         self.path = path
         self.limits = limits
+        self.generation = 0
+        """That of the workers whose limits hold."""
         self.budget = Budget(limits.memory)
         self.links: dict[WorkerLink, Numbers] = {}
         """The workers that have this mount, and the numbers of their publications."""
@@ -78,7 +82,6 @@ class MountOrder:
         self.table = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
         self.holds = Holds(self._tell_held)
-        self._refused: dict[WorkerLink, int] = {}  # members of declarations that are not complete yet
         self.times: dict[str, float] = {}
         """The time of each room's last publication, in seconds since 1970."""
         self.numbers: dict[bytes, Numbers] = {}
@@ -87,6 +90,8 @@ class MountOrder:
         """While a new hub is given the order: the room and the id of each member that came or left since it was told of it."""
         self.awaited: dict[bytes, WorkerLink] = {}
         """After a succession: the links of the former hub, by the worker's instance, until the worker has declared itself here."""
+        self.recent: Recent | None = None
+        """While connections go from the workers of one generation to those of the next."""
 
     @property
     def remembered_numbers(self) -> int:
@@ -102,6 +107,14 @@ class MountOrder:
     def key_count(self) -> int:
         """The number of idempotency keys that all rooms remember."""
         return len(self.table.keys)
+
+    def change_limits(self, limits: Limits, generation: int) -> None:
+        """Have other limits for joins, publications and new rooms from now on. Rooms and members that are there stay."""
+        self.generation = generation
+        if limits != self.limits:
+            self.limits = limits
+            self.budget.change_limit(limits.memory)
+            self.table.change_limits(limits, self._clock())
 
     # -- publications
 
@@ -141,11 +154,13 @@ class MountOrder:
             rooms.changed[name] = None
         stamp = self.times[name] = self._wall()
         present = len(room.members)
-        if rooms.keeps_messages or key is not None or not present:
+        if rooms.keeps_messages or key is not None or not present or self.recent is not None:
             message = Message(
                 name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
             )
             rooms.remember(room, message, key, self._clock())
+            if self.recent is not None:
+                self.recent.message(message)
         epoch = room.epoch.encode()
         if targets:
             length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
@@ -183,12 +198,35 @@ class MountOrder:
         latest = room.last if gap or since is None else None
         return Joined(Position(room.epoch, room.offset), messages, gap, latest, self.roster(name) if watch else None)
 
-    def _enter(self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float) -> Room:
+    def move(
+        self, link: WorkerLink, name: str, who: Presence, since: Position, watch: bool, owner: str, told: Position | None
+    ) -> Joined:  # fmt: skip
+        """As `MovingLink.move`."""
+        now = self._clock()
+        room = self._enter(link, name, who, watch, owner, now, moved=True)
+        top = Position(room.epoch, room.offset)
+        messages, gap = room.missed(since, now)
+        if gap and self.recent is not None and (kept := self.recent.messages_after(name, since, top)) is not None:
+            messages, gap = kept, False
+        roster = self.roster(name) if watch else None
+        changes: tuple[Change, ...] | None = None
+        if roster is not None and told == roster.position:
+            changes = ()
+        elif roster is not None and told is not None and self.recent is not None:
+            changes = self.recent.changes_after(name, told, roster.position)
+        return Joined(top, messages, gap, room.last if gap else None, roster, changes)
+
+    def _enter(
+        self, link: WorkerLink, name: str, who: Presence, watch: bool, owner: str, now: float, moved: bool = False
+    ) -> Room:  # fmt: skip
         room = self.table.get(name)
         entry = None if room is None else roster_of(room).get(who.id)
         if room is not None and entry is not None:
             if entry.link is not link:
-                raise contract.DuplicateMember("a member of another worker has this id")
+                if not moved and link.generation <= entry.link.generation:
+                    raise contract.DuplicateMember("a member of another worker has this id")
+                entry.link = link
+                self._note(name, who.id)
             entry.stale = False
             self.followers.follow(link, name, watch)
             return room
@@ -196,13 +234,17 @@ class MountOrder:
             raise contract.RoomFull(f"the room has {self.limits.max_members} members")
         account = self.account(owner)
         room = self.table.ready(name, room, SUBSCRIPTION_BYTES, account, now)
+        self._add(link, room, who, watch, account, now)
+        return room
+
+    def _add(self, link: WorkerLink, room: Room, who: Presence, watch: bool, account: Account, now: float) -> None:
+        """Make a member one of the room's. The checks are done."""
         self.budget.take(account, SUBSCRIPTION_BYTES)
         roster_of(room)[who.id] = RosterEntry(who, link, account)
         self.table.used(room, now)
-        self._note(name, who.id)
-        self.followers.follow(link, name, watch)
-        self._tell_changes(name, (Change("joined", who),))
-        return room
+        self._note(room.name, who.id)
+        self.followers.follow(link, room.name, watch)
+        self._tell_changes(room.name, (Change("joined", who),))
 
     def follow_pattern(self, link: WorkerLink, pattern: str) -> float:
         """As `Link.follow_pattern`."""
@@ -238,6 +280,8 @@ class MountOrder:
         if following is None or not changes:
             return
         following.changes += len(changes)
+        if self.recent is not None:
+            self.recent.changed(name, following.position, list(changes))
         watching = [link for link, watch in following.links.items() if watch]
         if watching:
             value = [self.number, name, *following.position, room_messages.changes_value(changes)]
@@ -264,29 +308,31 @@ class MountOrder:
                 entry.link, entry.stale = link, True
         self._let_go(link)
 
-    def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> list[str]:
-        """Count these members of the worker in the room, and let it follow the room. Returns the ids of members that the limits refuse."""
-        refused: list[str] = []
+    def declare(self, link: WorkerLink, name: str, members: Iterable[tuple[Presence, str]], watch: bool, held: bool) -> None:
+        """Count these members of the worker in the room, and let it follow the room.
+
+        They are in the room already, so no limit refuses them: with a new hub, or after a reload, there may be more than a limit allows
+        until some leave. The limits of each worker bound their number.
+        """
         now = self._clock()
         self.followers.follow(link, name, watch)
         for who, owner in members:
-            try:
-                self._enter(link, name, who, watch, owner, now)
-            except contract.BrokerError:
-                refused.append(who.id)
+            room = self.table.get(name)
+            if room is not None and who.id in room.members:
+                with suppress(contract.DuplicateMember):  # its connection has gone along to a worker of the next generation
+                    self._enter(link, name, who, watch, owner, now)
+            else:
+                account = self.account(owner)
+                self._add(link, self.table.ready_anyway(name, room, account, now), who, watch, account, now)
         if held:
             self.holds.hold(link, name, True)
-        if refused:
-            self._refused[link] = self._refused.get(link, 0) + len(refused)
-        return refused
 
-    def declared(self, link: WorkerLink) -> int:
-        """The worker has declared everything. Members that it did not name again have left. Returns how many the limits refused."""
+    def declared(self, link: WorkerLink) -> None:
+        """The worker has declared everything. Members that it did not name again have left."""
         self.awaited.pop(link.instance, None)
         for room, entries in self._entries_of(link):
             if stale := [entry for entry in entries if entry.stale]:
                 self._take_out(room, stale)
-        return self._refused.pop(link, 0)
 
     def end(self, link: WorkerLink) -> None:
         """The worker has ended, or its link: its members leave, with one notice in each room."""
@@ -307,7 +353,6 @@ class MountOrder:
 
     def _let_go(self, link: WorkerLink) -> None:
         self.followers.forget(link)
-        self._refused.pop(link, None)
         self.holds.forget(link)
 
     def _tell_held(self, name: str, held: bool) -> None:

@@ -316,7 +316,15 @@ class HubServer:
                 self._waiting.append((link, answer, marks))
 
     def _is_written(self, marks: Iterable[tuple[WorkerLink, int]]) -> bool:
-        return all(link.stream.sent >= mark or not link.stream.is_open or not self.has_heartbeat(link) for link, mark in marks)
+        hung = None
+        for link, mark in marks:
+            if link.stream.sent < mark and link.stream.is_open:
+                if self.has_heartbeat(link):
+                    return False
+                hung = link
+        if hung is not None:
+            self.report(f"worker {hung.worker} hangs: publications are acknowledged that it has not read yet", None)
+        return True
 
     def _look_at_waiting(self) -> None:
         """Send the answers whose workers were written to by now."""

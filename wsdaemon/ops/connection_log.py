@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from twisted.logger import LogEvent, Logger, LogLevel
 
 from ..core.connection import Connection, Counts
+from ..core.sizes import size_text
 from .log_format import cut, printable
 
 USER_AGENT_LIMIT: Final = 256
@@ -138,18 +139,6 @@ def quoted(text: str) -> str:
     if text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def size_text(count: int) -> str:
-    """A number of bytes as ``512 B``, ``3.4 KiB``, ``1.0 MiB``."""
-    if count < 1024:
-        return f"{count} B"
-    size = float(count)
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1023.95:  # a size that would be rounded to 1024.0 belongs to the next unit
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
 
 
 def _counted(messages: int) -> str:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, MemberDescriptorType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.logger import Logger
 
@@ -153,12 +153,13 @@ def mount_in(frame: FrameType) -> str | None:
     """The mount of a connection that this call works for: one of its local variables is the connection, or an object that has it."""
     for value in list(frame.f_locals.values()):
         for found in (value, _attribute(value, "connection"), _attribute(value, "_connection")):
-            if isinstance(found, Connection):
-                return found.handshake.mount
+            if isinstance(found, Connection) and (handshake := _attribute(found, "handshake")) is not None:  # None: it is being made
+                mount: str = handshake.mount
+                return mount
     return None
 
 
-def _attribute(value: object, name: str) -> object:
+def _attribute(value: object, name: str) -> Any:
     """An attribute that is in a slot or the dict of an object. Properties of users' classes are never called from this thread."""
     for cls in type(value).__mro__:
         slot = vars(cls).get(name)

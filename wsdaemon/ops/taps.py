@@ -75,6 +75,9 @@ class Taps(Protocol):
     def close(self, keys: Iterable[str]) -> Awaitable[None]:
         """End these taps."""
 
+    def close_all(self) -> None:
+        """End all taps at connections of this process: the settings have changed."""
+
 
 Watching = Callable[[Connection, FrameWatcher], bool]
 
@@ -193,7 +196,7 @@ class OwnTaps:
             self._end(key)
 
     def close_all(self) -> None:
-        """End all taps: the settings have changed, or the daemon stops."""
+        """As Taps.close_all."""
         for key in list(self._taps):
             self._end(key)
 
@@ -266,6 +269,10 @@ class TapsOfAll:
         away = [key for key in keys if self._homes.pop(key, None) is not None]
         if away:
             await self._workers.gather(TAP, {"close": away}, None)
+
+    def close_all(self) -> None:
+        """As Taps.close_all. The other workers do the same."""
+        self._own.close_all()
 
     async def _answer(self, question: Mapping[str, Any]) -> Any:
         own = self._own

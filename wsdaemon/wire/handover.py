@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, resume_session
+from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, SettlingSession, resume_session
 from ..core.registry import Place
 from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
@@ -25,7 +25,7 @@ from .factory import Wires
 from .frames import TEXT
 from .handed import MAX_HELD_MESSAGES, Agreed, HandedOver, HeldMessage, can_be_carried, encode
 from .meter import Meter
-from .reader import APP, CLOSED, OPENING, Reader
+from .reader import APP, CLOSED, LEAVING, OPENING, Reader
 from .shelf import Shelf
 from .waits import Wait
 from .watched import end_watching
@@ -132,7 +132,9 @@ def obstacle(wire: Wire) -> Obstacle | None:
         return OTHER_APP
     if writer.corked or connection._work or connection._waiters or len(wire.policy.calls):
         return BUSY
-    if reader.stops & ~APP or (reader.stops and not isinstance(reader.waiting, Wait)):
+    if reader.stops & ~(APP | LEAVING) or (reader.stops & APP and not isinstance(reader.waiting, Wait)):
+        return BUSY
+    if isinstance(wire.session, SettlingSession) and not wire.session.is_settled():
         return BUSY
     if writer.queued:
         return BACKLOG
@@ -154,6 +156,18 @@ def _at_boundary(reader: Reader) -> bool:
                 return False
             waiting += sum(map(len, protocol.message_data))
     return waiting < MAX_WAITING_BYTES and len(reader.held or ()) <= 2 * MAX_HELD_MESSAGES
+
+
+def wait(wire: Wire, found: Obstacle) -> None:
+    """Read nothing more of the client until it has left or `stay` is called, so that what is under way ends."""
+    if found is BUSY and not wire.reader.stops & LEAVING:
+        wire.reader.stop(LEAVING)
+
+
+def stay(wire: Wire) -> None:
+    """The connection does not leave: read on."""
+    if wire.reader.stops & LEAVING:
+        wire.reader.go_on(LEAVING)
 
 
 def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
@@ -225,11 +239,28 @@ def _take_leave(wire: Wire) -> tuple[bytes, bytes] | Obstacle:
             wire.app_failed("resuming", raised)
             return FAILED
         wire.listen()
+        _wait_until_resumed(wire)
         return BACKLOG
     if error is not None:
         wire.app_failed("handing over", error)
         return FAILED
     return KEPT if state is None else CLOSING
+
+
+def _wait_until_resumed(wire: Wire) -> None:
+    """Read on when the session that has come back goes on."""
+    resumed = wire.session.resumed() if isinstance(wire.session, ResumedSession) else None
+    if resumed is not None:
+        wire.reader.stop(OPENING)
+        task = asyncio.ensure_future(resumed)
+        wire.policy.background.add(task, wire.connection, own=True)
+        task.add_done_callback(partial(_resumed_here, wire))
+
+
+def _resumed_here(wire: Wire, done: asyncio.Future[object]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        wire.app_failed("resuming", error)
+    read_on(wire)
 
 
 def _shown(state: object) -> str:

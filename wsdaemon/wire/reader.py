@@ -49,9 +49,10 @@ CLOSE = 0x88
 LEAST_PAUSE_SECONDS = 0.001
 """A smaller debt is left to be paid with the next."""
 
-TURN, OPENING, CLASS, APP = 1, 2, 4, 8
+TURN, OPENING, CLASS, APP, LEAVING = 1, 2, 4, 8, 16
 """Why nothing is read now, as bits: it is others' turn; onConnect() of a mounted class has not decided; the class has paused its transport;
-the app wants to wait. A connection that closes waits neither for its app nor for its class: only for the client's Close frame."""
+the app wants to wait; the connection is about to go to another process. A connection that closes waits for none of the last three: only
+for the client's Close frame."""
 
 
 class Reader:
@@ -441,7 +442,7 @@ class Reader:
 
     def look_for_the_answer(self) -> None:
         """A Close frame was sent. Messages before the client's Close frame are dropped, so a waiting app must not delay that."""
-        stopped, self.stops = self.stops & (APP | CLASS), self.stops & ~(APP | CLASS)
+        stopped, self.stops = self.stops & (APP | CLASS | LEAVING), self.stops & ~(APP | CLASS | LEAVING)
         if stopped and self.writer.native is not None:
             self.held = None
             self._read_held()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.support.fake_link import FakeLink
 from tests.support.one_process import one_process
 from wsdaemon.brokers.contract import Position, Presence, Subscribed
-from wsdaemon.brokers.followed.repairs import DOUBT_SECONDS, MAX_REPAIRS, PAGE_MESSAGES, REORDER_SECONDS
+from wsdaemon.brokers.followed.repairs import DOUBT_SECONDS, MAX_REPAIRS, PAGE_MESSAGES, REORDER_SECONDS, SEPARATE_PATTERNS
 from wsdaemon.brokers.remote import CHECK_SECONDS
 
 
@@ -148,13 +151,25 @@ def test_presence_after_a_break_is_told_as_a_whole() -> None:
         assert present == [{"a"}] or (present == [{"a", "x"}] and left)
 
 
-def test_members_of_a_pattern_have_all_they_missed_of_rooms_known_and_new() -> None:
+@pytest.mark.parametrize("others", [0, SEPARATE_PATTERNS, 20])
+def test_members_of_a_pattern_have_all_they_missed_of_rooms_known_and_new(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`others`: patterns of other rooms, of other members. However many there are, a check looks at the order's rooms a few times only."""
+    looks: list[str] = []
+    changed = FakeLink.changed
+
+    def look(link: FakeLink, pattern: str, since: float, after: str, limit: int) -> Any:
+        looks.append(pattern)
+        return changed(link, pattern, since, after, limit)
+
     with one_process() as made:
-        (seat,) = made.join("a", room="elsewhere")
+        seat, other = made.join("a", "b", room="elsewhere")
         made.publish("old", room="new.before")
         made.run(made.broker.subscribe_pattern("new.*", seat))
+        for number in range(others):
+            made.run(made.broker.subscribe_pattern(f"others.{number}", other))
         made.publish("1", room="new.known")
         made.settle()
+        monkeypatch.setattr(FakeLink, "changed", look)
         made.link.cut("cut")
         made.publish("2", room="new.known")
         made.publish("3", room="new.room")
@@ -163,6 +178,8 @@ def test_members_of_a_pattern_have_all_they_missed_of_rooms_known_and_new() -> N
         made.link.connect()
         made.settle()
         assert seat.told[0] == "1" and sorted(seat.told[1:]) == ["2", "3", "4"]
+        assert other.told == []
+        assert 1 <= len(looks) <= SEPARATE_PATTERNS
 
 
 def test_members_of_a_pattern_are_given_none_of_a_long_history_before_their_subscription() -> None:

@@ -9,6 +9,7 @@ from tests.support.redis_links import Node, nodes, run
 from tests.support.redis_servers import Server
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import BrokerUnavailable, TooManyRooms
+from wsdaemon.brokers.links.redis_index import SWEPT_ROOMS
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_scripts import RESERVE
 
@@ -145,6 +146,30 @@ def test_rooms_with_an_endless_history_are_not_swept(server: Server) -> None:
             await node.publish("a", "x")
             assert node.link._session is not None
             assert await node.link._index.sweep(node.link._session) == 0
+
+    run(test())
+
+
+def test_with_endless_histories_a_cursor_finds_the_rooms_that_are_gone_a_few_at_a_time(server: Server) -> None:
+    """The server has evicted them, or lost them in a failover: nothing else would take them out of the index, and out of max_rooms."""
+
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(history=5)) as [node]:
+            session, index = node.link._session, node.link._index
+            assert session is not None
+            rooms = [f"room-{number:03}" for number in range(2 * SWEPT_ROOMS + 20)]
+            for room in rooms:
+                await node.publish(room, "x", owner="user ada")
+            gone = {rooms[0], rooms[SWEPT_ROOMS], rooms[-1]}
+            with server.client() as client:
+                for room in gone:
+                    client.delete(*Names("wsdaemon", "/rooms").room(room))
+            assert [await index.sweep(session) for _ in range(3)] == [1, 1, 1], "each looks at the next rooms"
+            assert await node.link.room_count() == len(rooms) - 3
+            with server.client() as client:
+                assert int(client.hget(node.link._names.index[3], "user ada")) == len(rooms) - 3
+            assert [await index.sweep(session) for _ in range(3)] == [0, 0, 0], "it begins again"
+            assert len((await node.link.history("room-001", None, 10, False)).messages) == 1
 
     run(test())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from inspect import CORO_CLOSED, getcoroutinestate
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support.redis_links import Node, nodes, run
 from tests.support.redis_servers import Server
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import HistoryPage, Position, RoomInfo
+from wsdaemon.brokers.links.redis_reading import UNDER_WAY, in_turns
 from wsdaemon.brokers.memory import MemoryBroker
 
 pytestmark = pytest.mark.live
@@ -31,6 +34,32 @@ def make_memory(limits: Limits) -> MemoryBroker:
         raise error
 
     return MemoryBroker(limits, failed)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_questions_that_are_cancelled_before_they_are_asked_leave_no_coroutine(turns: int) -> None:
+    """A link that is lost in the moment of a heartbeat. A coroutine that is never awaited is a warning, which fails tests."""
+
+    async def test() -> None:
+        asked = 0
+
+        async def question() -> None:
+            nonlocal asked
+            asked += 1
+            await asyncio.get_running_loop().create_future()
+
+        questions = [question() for _ in range(2 * UNDER_WAY)]
+        work = asyncio.ensure_future(in_turns(questions))
+        await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert asked == (UNDER_WAY if turns else 0)
+        assert {getcoroutinestate(each) for each in questions} == {CORO_CLOSED}
+
+    run(test())
 
 
 def test_pages_of_a_history_are_those_of_the_broker_in_memory(either: Server) -> None:

@@ -244,3 +244,37 @@ def test_passes_that_begin_early_do_not_add_up_to_a_longer_wait() -> None:
         presence.note(Change("joined", Presence(str(number), {})))
         presence.take()
     assert presence.wait == MAX_INTERVAL_SECONDS
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_watcher_that_leaves_for_another_process_is_told_all_that_waits(delivered: bool) -> None:
+    """Changes of a pass that waits behind others in the outbox, and changes that no pass has taken; the other watchers are told as ever."""
+    hall = Hall()
+    [watcher, other, *_] = hall.settled()
+    local, room = hall.broker._local, hall.broker._rooms["room"]
+    hall.broker.subscribe("room", Listener("a"))
+    hall.broker.publish("room", b"x", True)
+    hall.broker.subscribe("room", Listener("b"))
+    if delivered:
+        hall.deliver()
+        hall.join(*"cdef")
+    hall.broker.subscribe("room", Listener("g"))
+    names = "abcdefg" if delivered else "abg"
+    assert local.tell_changes(room, watcher)
+    assert watcher.changes == [("joined", name) for name in names]
+    assert not local.tell_changes(room, Listener("no member"))
+    hall.deliver()
+    hall.advance(MAX_INTERVAL_SECONDS)
+    assert [watcher.changes, other.changes] == [[("joined", name) for name in names]] * 2
+
+
+def test_a_watcher_that_was_told_early_is_told_that_a_member_has_left_again() -> None:
+    hall = Hall()
+    [watcher, other, *_] = hall.settled()
+    hall.join(*"abcde")
+    [passing] = hall.join("passing")
+    hall.broker._local.tell_changes(hall.broker._rooms["room"], watcher)
+    hall.leave(passing)
+    hall.advance(PASS_INTERVAL_SECONDS)
+    assert watcher.changes[5:] == [("joined", "passing"), ("left", "passing")]
+    assert other.changes[5:] == []

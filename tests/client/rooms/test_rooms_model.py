@@ -1,6 +1,6 @@
 """Random histories of clients and a daemon: cuts, drains, kills. Each subscription is compared with the broker's own log.
 
-By default a sample; WSDAEMON_HISTORIES=1000 runs as many, each with another seed.
+By default a sample of short ones; WSDAEMON_HISTORIES=1000 runs as many, each with another seed and an hour of the simulated clock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from wsdaemon.client import Acknowledged, RoomGap, Uncertain
 from wsdaemon.client.rooms.requests import KEY_SECONDS
 
 HISTORIES = int(os.environ.get("WSDAEMON_HISTORIES", "60"))
+HOURS = "WSDAEMON_HISTORIES" in os.environ
+"""Whether a history goes on for an hour of the simulated clock, and has its quiet times."""
 STEPS = 150
+HOUR_SECONDS = 3600.0
 
 Place = tuple[str, int]
 
@@ -64,6 +67,7 @@ class World:
             (30, lambda: self.publish(client)), (10, self.publish_elsewhere), (40, lambda: client.pump_up(self.chance.randint(1, 5))),
             (60, lambda: client.pump_down(self.chance.randint(1, 8))), (14, lambda: self.cut(client)), (30, lambda: self.connect(client)),
             (5, lambda: self.drain(client)), (2, self.kill), (10, lambda: self.loop.advance(self.chance.uniform(0, 20))),
+            (HOURS * 2, lambda: self.loop.advance(self.chance.uniform(0, 400))),
         )  # fmt: skip
         self.chance.choices([action for _, action in actions], [weight for weight, _ in actions])[0]()
         self.loop.settle()
@@ -167,8 +171,10 @@ def test_histories(block: int) -> None:
         with Loop() as loop:
             world = World(loop, seed)
             try:
-                for _ in range(STEPS):
+                steps, begun = 0, loop.time()
+                while loop.time() < begun + HOUR_SECONDS if HOURS else steps < STEPS:
                     world.step()
+                    steps += 1
                 world.finish()
                 world.check()
             except AssertionError as error:

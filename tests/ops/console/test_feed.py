@@ -11,11 +11,13 @@ from twisted.logger import Logger
 from tests.support.auth import logged
 from tests.support.fakes import Client, House, binary, text
 from wsdaemon.core.failed_logins import FailedLogins
+from wsdaemon.core.registry import Connections
 from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, MAX_TOKEN_BYTES, TOKEN_SECONDS, UNAUTHORIZED, FeedApp
 from wsdaemon.ops.console.tap_feed import TapFeed
+from wsdaemon.ops.taps import OwnTaps
 from wsdaemon.settings.admin import TokenRole
 
-NO_TAPS: TapFeed = TapFeed(None, "off")  # type: ignore[arg-type]
+NO_TAPS = TapFeed(OwnTaps(Connections(), lambda connection, watcher: False, lambda connection, watcher: None), "off")
 
 TOKENS = {"reads": {TokenRole.READ}, "publishes": {TokenRole.PUBLISH}}
 

@@ -28,6 +28,7 @@ class Taps:
         self.asked: list[tuple[list[str], list[str]]] = []
         self.closed: list[str] = []
         self.errors: list[Exception] = []
+        self.all_closed = 0
 
     def _raise(self) -> None:
         if self.errors:
@@ -42,6 +43,9 @@ class Taps:
         self.asked.append((list(keys), list(hold)))
         self._raise()
         return {key: self.waiting.pop(0) for key in self.asked[-1][0] if self.waiting}
+
+    def close_all(self) -> None:
+        self.all_closed += 1
 
     async def close(self, keys: Iterable[str]) -> None:
         self.closed += keys
@@ -191,4 +195,5 @@ def test_viewers_count_among_the_pages_and_a_new_feed_closes_them(made: House, t
     for client in clients:
         client.answer_close()
         assert client.ended[0] == 1012
+    assert taps.all_closed == 1
     assert app.make_room() and len(taps.closed) == MAX_PAGES and quiet(made, *clients)

@@ -40,6 +40,18 @@ class RoomsApp:
         await self.rooms.stop()
 
     def open(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
+        session = self._session(connection, handshake)
+        if isinstance(session, PlainSession):
+            session.enter(handshake)
+        return session
+
+    def resume(self, connection: Connection, handshake: Handshake, state: bytes) -> PlainSession | JsonSession:
+        """A member of another process. Hooks of the policy let it in there, and are not asked again."""
+        session = self._session(connection, handshake)
+        session.go_on(state)
+        return session
+
+    def _session(self, connection: Connection, handshake: Handshake) -> PlainSession | JsonSession:
         rooms, user = self.rooms, handshake.identity
         room = "/".join([handshake.params[name] for name in rooms.rules.parameters])
         identity = NO_IDENTITY if user is None else {"name": user.name, "method": user.method}
@@ -48,6 +60,4 @@ class RoomsApp:
         if handshake.subprotocol == SUBPROTOCOL:
             scope = "" if user is None else user.name
             return JsonSession(rooms, connection, room, identity, scope, visitor, account)
-        session = PlainSession(rooms, connection, room, identity, visitor, account)
-        session.enter(handshake)
-        return session
+        return PlainSession(rooms, connection, room, identity, visitor, account)

@@ -21,6 +21,10 @@ class Pipeline:
         self._count = 0
         self._space: asyncio.Future[None] | None = None
 
+    def __len__(self) -> int:
+        """The number of publications that have no answer yet."""
+        return self._count
+
     def add(self, answer: asyncio.Future[Published]) -> asyncio.Future[None] | None:
         """Wait for one more answer. None, or a future that is done when the connection may go on reading."""
         self._count += 1

@@ -24,6 +24,7 @@ from ...brokers.contract import (
     Busy,
     MemoryFull,
     Message,
+    MovedSubscription,
     Notice,
     Position,
     Published,
@@ -36,6 +37,7 @@ from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
+from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave
 from .mount_rooms import MountRooms
 from .pipeline import Pipeline
 from .visitor import Refused, Visitor
@@ -52,7 +54,7 @@ SINCE = re.compile(r"([!-9;-~]{1,256}):([0-9]{1,15})", re.ASCII)
 class PlainSession:
     """One member of one room."""
 
-    __slots__ = ("_entering", "_pipeline", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
+    __slots__ = ("_entering", "_moved", "_pipeline", "_rooms", "account", "connection", "id", "identity", "room", "visitor", "writer")
 
     structured = False
 
@@ -70,6 +72,7 @@ class PlainSession:
         self.visitor = visitor
         self._entering: asyncio.Future[None] | None = None
         self._pipeline: Pipeline | None = None
+        self._moved: tuple[MovedSubscription, ...] = ()
 
     # -- entering
 
@@ -122,6 +125,35 @@ class PlainSession:
             self._leave(GAP, "gap")
         else:
             rooms.give_missed(self, answer.messages if answer.latest is None else (answer.latest,))
+
+    # -- in an upgrade
+
+    def is_settled(self) -> bool:
+        """Whether nothing of the client is under way: a publication that another process sends must not overtake one of this process."""
+        return self._entering is None and not self._pipeline and is_settled(self._rooms, self)
+
+    def hand_over(self) -> bytes | None:
+        moved = take_leave(self._rooms, self)
+        return SessionState(moved).encode() if moved else None
+
+    def handed_over(self) -> None:
+        self._rooms.remove(self)
+
+    def go_on(self, state: bytes) -> None:
+        """Begin where the session of another process ended."""
+        self._moved = read_state(state).rooms
+
+    async def resumed(self) -> None:
+        for moved in self._moved:
+            self.room = moved.room
+            try:
+                answer = await move_in(self._rooms, self, moved)
+            except BrokerError as error:
+                self._refuse(error)
+                return
+            if self.connection.is_open:
+                give(self._rooms, self, moved, answer)
+        self._moved = ()
 
     # -- publishing
 

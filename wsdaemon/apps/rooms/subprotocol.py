@@ -24,14 +24,15 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ...brokers.account import Account
-from ...brokers.contract import BrokerError, Message, Notice, Position, RateLimited, Subscribed
+from ...brokers.contract import BrokerError, Message, MovedSubscription, Notice, Position, RateLimited, Subscribed
 from ...brokers.pages import first_messages
 from ...brokers.patterns import check_known, check_pattern
-from ...core.closing import POLICY_VIOLATION
+from ...core.closing import POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
 from . import events
 from .events import Event, encode
+from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave
 from .mount_rooms import MountRooms
 from .requests import Fault, Id, Request, parse
 from .visitor import Refused, Visitor
@@ -47,7 +48,7 @@ class JsonSession:
     """One client of the subprotocol: a member of any number of rooms."""
 
     __slots__ = (
-        "_bucket", "_faults", "_inside", "_refusals", "_rooms", "_scope", "account", "connection", "id", "identity", "room",
+        "_bucket", "_faults", "_inside", "_moved", "_refusals", "_rooms", "_scope", "account", "connection", "id", "identity", "room",
         "visitor", "writer",
     )  # fmt: skip
 
@@ -69,6 +70,7 @@ class JsonSession:
         self._scope = hashlib.sha256(scope.encode()).hexdigest()[:32] + ":" if scope else ""
         self._faults = self._refusals = 0
         self._inside: set[str] = set()
+        self._moved: tuple[MovedSubscription, ...] = ()
         rate = rooms.rules.requests_per_second
         self._bucket = TokenBucket(rate, BURST_SECONDS * rate, rooms.clock()) if rate else None
 
@@ -227,6 +229,47 @@ class JsonSession:
         await self._rooms.long_answers.turn()
         page = await self._rooms.history(room, request.since, request.limit, request.reverse)
         return events.history(page, first_messages(page.messages, self._rooms.page_bytes, events.ENVELOPE_BYTES), request.reverse)
+
+    # -- in an upgrade
+
+    def is_settled(self) -> bool:
+        return is_settled(self._rooms, self)
+
+    def hand_over(self) -> bytes | None:
+        moved = take_leave(self._rooms, self)
+        if moved is None:
+            return None
+        tokens, age = 0.0, 0.0
+        if self._bucket is not None:
+            tokens, time = self._bucket.state()
+            age = self._rooms.clock() - time
+        return SessionState(moved, self._faults, self._refusals, tokens, age).encode()
+
+    def handed_over(self) -> None:
+        self._rooms.remove(self)
+
+    def go_on(self, state: bytes) -> None:
+        """Begin where the session of another process ended."""
+        known = read_state(state)
+        self._moved, self._faults, self._refusals = known.rooms, known.faults, known.refusals
+        if self._bucket is not None:
+            self._bucket.restore(known.tokens, self._rooms.clock() - known.age)
+        if self._rooms.policy is not None:
+            self._inside.update(moved.room for moved in known.rooms)
+
+    async def resumed(self) -> None:
+        for moved in self._moved:
+            if not self.connection.is_open:
+                return
+            try:
+                answer = await move_in(self._rooms, self, moved)
+            except BrokerError as error:
+                self._rooms.remove(self)
+                self.connection.close(TRY_AGAIN_LATER, error.code)
+                return
+            if self.connection.is_open:
+                give(self._rooms, self, moved, answer)
+        self._moved = ()
 
     # -- called by the broker and the edge
 

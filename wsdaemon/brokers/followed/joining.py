@@ -7,7 +7,7 @@ room's in this process, and the answer has all messages up to then.
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -29,7 +29,7 @@ from ..local.rooms import Holder
 from .patterns import FollowedPatterns
 from .questions import PatientQuestions, no_answer
 from .repairs import Repairs
-from .room import FollowedRoom
+from .room import FollowedRoom, net_changes
 from .rooms import FollowedRooms
 
 MAX_ATTEMPTS = 20
@@ -78,8 +78,10 @@ class Joining:
         for attempt in self.under_way(member.id):
             attempt.ended = attempt.ended or attempt.holder.member is member
 
-    async def room(self, name: str, holder: Holder, since: Position | None, watch: bool) -> Subscribed:
-        """Make a member one of the room's. The checks of this process are done."""
+    async def room(
+        self, name: str, holder: Holder, since: Position | None, watch: bool, ask: Callable[[], Awaitable[Joined]] | None = None
+    ) -> Subscribed:  # fmt: skip
+        """Make a member one of the room's. The checks of this process are done. `ask`: the question to the order, if it is another one."""
         room = self._rooms.ready(name)
         room.joins += 1
         attempt = self._begin(holder, name)
@@ -87,9 +89,7 @@ class Joining:
         try:
             for _ in range(MAX_ATTEMPTS):
                 room.watched = room.watched or watch
-                joined = await self._questions.ask(
-                    partial(self._link.join, name, holder.presence, since, watch=watch, owner=holder.account.owner)
-                )
+                joined = await (self._join(name, holder, since, watch) if ask is None else ask())
                 if await self._in_step(room, joined.position):
                     answer = self._enter(room, attempt, since, joined, watch)
                     entered = True
@@ -103,6 +103,9 @@ class Joining:
             if not entered:
                 self._link.leave(name, holder.member.id)
                 self.left(room)
+
+    def _join(self, name: str, holder: Holder, since: Position | None, watch: bool) -> Future[Joined]:
+        return self._questions.ask(partial(self._link.join, name, holder.presence, since, watch=watch, owner=holder.account.owner))
 
     def left(self, room: FollowedRoom) -> None:
         """A member left the room, or did not join it."""
@@ -223,6 +226,9 @@ class Joining:
         if watch and room.roster is not None:
             local.watch(room, holder.member, noted=True)
             answer = replace(answer, present=tuple(room.roster.values()))
+            if joined.changes is not None and joined.roster is not None:
+                changes = net_changes(joined.roster.members, joined.changes, room.roster, holder.member.id)
+                answer = replace(answer, changes=changes)
         return answer
 
     # -- patterns

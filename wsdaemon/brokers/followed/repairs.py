@@ -16,7 +16,7 @@ from ..contract import BrokerError, BrokerUnavailable, Change, HistoryPage, Late
 from ..links.contract import MAX_STANDINGS, Link, Standing
 from ..local.members import LocalMembers
 from ..patterns import matches
-from .patterns import FollowedPattern, FollowedPatterns
+from .patterns import FollowedPatterns
 from .questions import PatientQuestions
 from .room import FollowedRoom
 from .rooms import FollowedRooms
@@ -32,6 +32,12 @@ CLOCK_SECONDS = 5.0
 
 DOUBT_SECONDS = 1.0
 """Until all positions are compared again, because a question was not answered in time."""
+
+SEPARATE_PATTERNS = 4
+"""Patterns whose rooms are asked for by themselves. With more of them one look at all rooms serves all, so that a check never takes longer
+than the order needs for its rooms."""
+
+EVERY_ROOM = ">"
 
 MAX_REPAIRS = 32
 """Rooms that are repaired at the same time."""
@@ -60,6 +66,11 @@ class Repairs:
         """Whether every room that a pattern matches is known, if it was published to since the pattern is followed."""
         self.seen = 0.0
         """The time of the newest live message, by the order's clock."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the positions of this process are believed to be right: they were compared after the latest loss."""
+        return self._check is None and not self._doubtful
 
     def close(self) -> None:
         """Ask for nothing more."""
@@ -217,8 +228,11 @@ class Repairs:
         try:
             await self._compare_known(after_loss)
             patterns = self._patterns.confirmed()
-            for pattern, followed in patterns.items():
-                await self._compare_pattern(pattern, followed)
+            if len(patterns) <= SEPARATE_PATTERNS:
+                for pattern, followed in patterns.items():
+                    await self._compare_pattern(pattern, followed.since)
+            else:
+                await self._compare_pattern(EVERY_ROOM, min(followed.since for followed in patterns.values()))
             for followed in patterns.values():
                 followed.since = max(followed.since, seen)
             self.whole = True
@@ -259,13 +273,14 @@ class Repairs:
         if room.roster is not None and place is not None and (place.epoch != known.epoch or place.offset > known.offset):
             self.roster(room)
 
-    async def _compare_pattern(self, pattern: str, followed: FollowedPattern) -> None:
+    async def _compare_pattern(self, pattern: str, since: float) -> None:
+        """Begin with the rooms that match, that were published to after `since`, and of which nothing came live."""
         after: str | None = ""
-        since = followed.since
         while after is not None:
             page = await self._questions.ask(partial(self._link.changed, pattern, since, after, MAX_STANDINGS))
             for name, standing in page.rooms:
-                if standing.time > since and matches(pattern, name):
+                heard = self._patterns.since(name) if pattern == EVERY_ROOM else since
+                if heard is not None and standing.time > heard and matches(pattern, name):
                     self.meet(name)
             after = page.after
 

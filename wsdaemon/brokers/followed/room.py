@@ -62,6 +62,12 @@ class FollowedRoom(LocalRoom):
     def position(self) -> Position:
         return Position(self.epoch, self.offset)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the members are told all that the order has told this process, and nothing is known to be missing."""
+        roster_is_known = not self.watched or (self.roster is not None and not self.roster_asked and not self.early_changes)
+        return self.known and not self.behind and not self._early and self.repair is None and roster_is_known
+
     # -- early messages
 
     @property
@@ -178,3 +184,19 @@ class FollowedRoom(LocalRoom):
                     self.roster[change.who.id] = change.who
         self.roster_position = position
         return news
+
+
+def net_changes(known: tuple[Presence, ...], changes: tuple[Change, ...], now: dict[str, Presence], own: str) -> tuple[Change, ...]:
+    """The changes that lead a member to the roster `now`, which has `changes` behind it and then was `known`, and is `now` after others.
+
+    A member that came and left in between is not among them, nor is the member itself, whose id is `own`.
+    """
+    then = {who.id: who for who in known}
+    before = dict(then)
+    for change in reversed(changes):
+        if change.kind == "joined":
+            before.pop(change.who.id, None)
+        else:
+            before[change.who.id] = change.who
+    left = [Change("left", who) for key, who in before.items() if key not in now and key != own]
+    return (*left, *[Change("joined", who) for key, who in now.items() if key not in before and key != own])

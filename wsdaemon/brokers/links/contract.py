@@ -39,7 +39,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..contract import Change, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
 
@@ -93,6 +93,8 @@ class Joined:
     gap: bool = False
     latest: Message | None = None
     roster: Roster | None = None
+    changes: tuple[Change, ...] | None = None
+    """The answer to `MovingLink.move` alone: the changes of the roster after `told`; None if they are not known any more."""
 
 
 class Standing(NamedTuple):
@@ -238,6 +240,20 @@ class Link(Protocol):
 
     def probe(self) -> Future[None]:
         """Done when the path of writes and the live delivery of messages both work. The broker asks every few seconds."""
+
+
+@runtime_checkable
+class MovingLink(Link, Protocol):
+    """A link to an order that lets a member go from one process to another in one step, while its connection goes along in an upgrade."""
+
+    def move(
+        self, room: str, member: Presence, since: Position, *, watch: bool, owner: str, told: Position | None
+    ) -> Future[Joined]:  # fmt: skip
+        """As `join`, with a member that may be another process's: it is this one's from now on, and no member is told of any change.
+
+        The member was told all messages up to `since` and, if it watches, all changes of the roster up to `told`. The messages after
+        `since` are known for some seconds, also in a room without a history. Asked again, it is answered anew.
+        """
 
 
 MAX_STANDINGS = 500

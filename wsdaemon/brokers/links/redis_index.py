@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ from .redis_session import RedisSession
 SWEPT_ROOMS = 50
 """Rooms that one sweep looks at."""
 
+NEVER_SECONDS = 1e9
+"""A room that has come back meanwhile is not unused for as long."""
+
 BATCH = 500
 """Rooms of one command."""
 
@@ -31,6 +35,7 @@ class RoomIndex:
         self._names = names
         self._limits = limits
         self._common = common
+        self._cursor = ""  # the last room that a sweep of endless histories looked at
 
     async def reserve(self, session: RedisSession, room: str, owner: str) -> None:
         """Give a new room its place, if need be that of the oldest empty one. TooManyRooms, BrokerUnavailable."""
@@ -88,15 +93,26 @@ class RoomIndex:
             await session.command(used, "ZADD", used, *[part for room in some for part in (now, room)])
 
     async def sweep(self, session: RedisSession) -> int:
-        """Forget some rooms that have been unused for long. The number of rooms looked at."""
+        """Forget some rooms that have been unused for long, and if histories are endless, some that are gone. Their number."""
         if math.isinf(self._limits.keep):
-            return 0
+            return await self._sweep_gone(session)
         used = self._names.index[1]
         idle = self._limits.keep
         found = await session.command(used, "ZRANGEBYSCORE", used, "-inf", _now() - round(idle * 1000), "LIMIT", 0, SWEPT_ROOMS)
         for room in found:
             await self._forget(session, room.decode(), idle)
         return len(found)
+
+    async def _sweep_gone(self, session: RedisSession) -> int:
+        """Look at the next SWEPT_ROOMS rooms of the index, and forget those that the server has lost or evicted."""
+        rooms = await self.list(session, self._cursor, SWEPT_ROOMS)
+        self._cursor = rooms[-1] if len(rooms) == SWEPT_ROOMS else ""
+        metas = [self._names.room(room)[0] for room in rooms]
+        found = await asyncio.gather(*[session.command(meta, "EXISTS", meta) for meta in metas])
+        gone = [room for room, exists in zip(rooms, found, strict=True) if not exists]
+        for room in gone:
+            await self._forget(session, room, NEVER_SECONDS)
+        return len(gone)
 
     async def count(self, session: RedisSession) -> int:
         """The number of rooms in the index."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar
 
 from .. import Limits
@@ -94,14 +95,20 @@ class Reading:
 
 
 async def in_turns(questions: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The answers to many questions, with some of them under way at a time."""
+    """The answers to many questions, with some of them under way at a time. If it is cancelled, those that wait are not asked."""
     turn = asyncio.Semaphore(UNDER_WAY)
 
     async def one(question: Coroutine[Any, Any, T]) -> T:
         async with turn:
             return await question
 
-    return await asyncio.gather(*[one(question) for question in questions])
+    try:
+        return await asyncio.gather(*[one(question) for question in questions])
+    except asyncio.CancelledError:
+        for question in questions:
+            if getcoroutinestate(question) is CORO_CREATED:
+                question.close()
+        raise
 
 
 def _standing(answer: Any) -> Standing:

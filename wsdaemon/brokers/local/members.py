@@ -84,6 +84,14 @@ class LocalMembers:
             raise contract.DuplicateMember("another member has this id")
         return holder
 
+    def adopt(self, member: Member, account: Account) -> Holder:
+        """As `holder`, for a client whose former session may still be here: the holder is the new session's from now on."""
+        holder = self.holders.get(member.id)
+        if holder is None:
+            return Holder(member, account)
+        holder.member = member
+        return holder
+
     def cost_of(self, holder: Holder) -> int:
         """The bytes of the member itself; 0 if they are counted already."""
         return 0 if holder.member.id in self.holders else MEMBER_BYTES
@@ -112,8 +120,9 @@ class LocalMembers:
     def enter(self, room: LocalRoom, holder: Holder) -> None:
         """Make a member one of the room's."""
         self.keep(holder)
-        self.budget.take(holder.account, SUBSCRIPTION_BYTES)
-        holder.rooms[room] = None
+        if room not in holder.rooms:  # else the member takes the place of its client's former session
+            self.budget.take(holder.account, SUBSCRIPTION_BYTES)
+            holder.rooms[room] = None
         room.members[holder.member.id] = holder.member
         room.targets = None
 
@@ -232,6 +241,18 @@ class LocalMembers:
         if room.presence is None:
             room.presence = PresenceChanges(self._clock)
         room.presence.watch(member, noted)
+
+    def tell_changes(self, room: LocalRoom, member: Member) -> bool:
+        """Tell one watcher at once all changes that wait for it. False if the member does not watch the room."""
+        presence = room.presence
+        watch = None if presence is None else presence.watchers.get(member.id)
+        if presence is None or watch is None:
+            return False
+        for item in room.pending:
+            if isinstance(item, NoticePass):
+                item.tell(room, watch)
+        presence.tell(room, watch)
+        return True
 
     def _tell(self, room: LocalRoom, presence: PresenceChanges) -> None:
         """Put a pass over the watchers into the room's outbox, unless a pass waits there."""

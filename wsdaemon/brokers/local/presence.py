@@ -111,6 +111,15 @@ class PresenceChanges:
         elif earlier[0] <= self._newest_watch:
             self._undone.append(Undone(earlier[0], self._number, change))
 
+    def tell(self, outbox: Named, watch: PresenceWatch) -> None:
+        """Tell one watcher now the changes of which no pass has begun to tell. Errors of its `presence_changed` come through."""
+        seen = watch.seen
+        news = [entry for entry in self._pending.values() if entry[0] > seen]
+        news += [(undone.number, undone.change) for undone in self._undone if undone.earlier <= seen < undone.number]
+        watch.seen = self._newest_watch = self._number
+        if news:
+            watch.member.presence_changed(Notice(outbox.name, tuple([change for _, change in sorted(news)])))
+
     @property
     def wait(self) -> float:
         """Seconds until the next pass may begin; 0 if it may begin now."""
@@ -182,6 +191,14 @@ class NoticePass:
             if budget is not None and used >= budget:
                 break
         return used
+
+    def tell(self, outbox: Named, watch: PresenceWatch) -> None:
+        """Tell one watcher now, if the pass has not reached it and takes no more changes. Errors of its `presence_changed` come through."""
+        if self._frozen and watch.seen < self._upto:
+            notice = self._since(outbox.name, watch.seen)
+            watch.seen = self._upto
+            if notice.changes:
+                watch.member.presence_changed(notice)
 
     def _since(self, name: str, seen: int) -> Notice:
         # Watchers are in the order they came, so those that have seen as much stand together: nearly all share one notice.

@@ -80,7 +80,7 @@ class TapFeed:
         if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID or not isinstance(payload, bool):
             viewer.close(POLICY_VIOLATION, "expected tap: {connection: ID, payload: true or false}")
         elif self._permitted == "off":
-            viewer.close(TAP_OFF, "[admin] tap is off")
+            viewer.close(TAP_OFF, "[admin] tap is off: set tap = on")
         elif payload and self._permitted != "payload":
             viewer.close(TAP_OFF, "[admin] tap = on shows no payloads: set tap = payload")
         else:
@@ -102,9 +102,10 @@ class TapFeed:
             self._ticking = None
 
     def close(self, code: int, reason: str) -> None:
-        """End all of them."""
+        """End all of them, and the taps at connections of this process whose viewers are elsewhere."""
         for viewer in [*self._opening, *self._viewers]:
             viewer.close(code, reason)
+        self._taps.close_all()
 
     async def _open(self, viewer: Viewer, id: str, payload: bool) -> None:
         key = new_key()

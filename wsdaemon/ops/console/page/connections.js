@@ -2,11 +2,13 @@
 
 import { ask, part } from "./api.js";
 import { $, amount, bytes, element, fill, since } from "./dom.js";
+import { Tap } from "./tap.js";
 
 export class Connections {
   constructor(failed) {
     this.failed = failed;
     this.after = "";
+    this.tap = new Tap();
     $("search").addEventListener("submit", (event) => {
       event.preventDefault();
       this.after = "";
@@ -45,6 +47,7 @@ export class Connections {
 
   inspect(one) {
     this.inspected = one.id;
+    this.tap.choose(one.id);
     const shown = { ...one, opened_at: new Date(one.opened_at * 1000).toLocaleString(), bytes_in: bytes(one.bytes_in), bytes_out: bytes(one.bytes_out), backlog: bytes(one.backlog) };
     $("inspect-title").textContent = `Connection ${one.id}`;
     $("inspect-facts").replaceChildren(...Object.entries(shown).flatMap(([name, value]) => [element("dt", {}, name.replaceAll("_", " ")), element("dd", {}, value ?? "none")]));

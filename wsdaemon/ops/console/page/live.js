@@ -3,8 +3,9 @@
 import { ask, every, here, token } from "./api.js";
 import { Chart } from "./charts.js";
 import { $, amount, bytes, fill, milliseconds, since, timeOf } from "./dom.js";
+import { WebSocketClient } from "./wsdaemon.js";
 
-const LONGEST_WAIT = 15000;
+const DELAYS = "500ms-15s";
 
 /** A quantile of the observations between two histograms of [upper bound, count up to it]; null if there are none. */
 export function quantile(before, now, share) {
@@ -28,7 +29,6 @@ export class Live {
     this.ended = ended;
     this.last = null;
     this.window = [];
-    this.wait = 500;
     this.charts = {
       connections: new Chart("Connections", ["open"], amount),
       messages: new Chart("Messages a second", ["in", "out"], amount),
@@ -38,33 +38,34 @@ export class Live {
       refusals: new Chart("Refusals a second", ["all reasons"], amount),
     };
     $("charts").replaceChildren(...Object.values(this.charts).map((chart) => chart.card));
-    this.lookAtTables = every(3, () => shown() && this.socket !== undefined, () => this.tables(), failed);
+    this.lookAtTables = every(3, () => shown() && this.client !== undefined, () => this.tables(), failed);
   }
 
   start() {
     this.stop();
-    const socket = (this.socket = new WebSocket(here("/console/live")));
-    socket.onopen = () => socket.send(JSON.stringify({ token: token.get() }));
-    socket.onmessage = (event) => {
-      this.wait = 500;
-      this.add(JSON.parse(event.data));
-    };
-    socket.onclose = (event) => {
-      if (this.socket !== socket) return;
-      $("state").textContent = "away";
-      this.last = null;
-      if (event.code === 4401 || event.code === 4403) this.ended(event.reason);
-      else this.timer = setTimeout(() => this.start(), this.wait * (0.5 + Math.random()));
-      this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
-    };
+    this.client = new WebSocketClient(here("/console/live"), {
+      reconnect: DELAYS,
+      onOpen: (client) => client.send(JSON.stringify({ token: token.get() })),
+      onMessage: (client, message) => this.add(JSON.parse(message)),
+      onClose: (client, code, reason) => {
+        if (client !== this.client) return;
+        this.away();
+        if (code === 4401 || code === 4403) this.ended(reason);
+      },
+      onError: (client) => client === this.client && this.away(),
+    });
     this.lookAtTables();
   }
 
   stop() {
-    clearTimeout(this.timer);
-    const socket = this.socket;
-    this.socket = undefined;
-    socket?.close();
+    const client = this.client;
+    this.client = undefined;
+    client?.close();
+  }
+
+  away() {
+    $("state").textContent = "away";
+    this.last = null;
   }
 
   add(figures) {

@@ -1,0 +1,15 @@
+"""Numbers of bytes for people."""
+
+from __future__ import annotations
+
+
+def size_text(count: float) -> str:
+    """A number of bytes as ``512 B``, ``3.4 KiB``, ``1.0 MiB``."""
+    size = float(round(count))
+    if abs(size) < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if abs(size) < 1023.95:  # a size that would be rounded to 1024.0 belongs to the next unit
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
