@@ -84,8 +84,6 @@ class Operations:
     async def run(self, name: str, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
         """Carry out an operation; the whole answer. An exception of the operation is logged and answered as a failure."""
         operation, looks = self._table.get(name, (None, True))
-        if operation is None and name == "upgrade":
-            return _answer(FAILED, "this daemon cannot be upgraded: that needs [daemon] workers, and a process of its own")
         if operation is None:
             return _answer(FAILED, f"there is no command {name!r}; expected one of {', '.join(sorted(self._table))}")
         if not looks:
