@@ -30,7 +30,7 @@ from .daemon.hooks import Hook, Hooks, Lifespan
 from .daemon.parts import AppStep, StartError, State
 from .daemon.process import Process
 from .daemon.reactor import install, loop_of, new_loop, stop_reactor
-from .daemon.signals import WITH_WORKERS, Signals, StartStopped
+from .daemon.signals import IN_PROGRAM, Signals, StartStopped
 from .edge.pages import Pages
 from .ops import log_standard
 from .ops.logs import DaemonLog, LogOptions, make_log
@@ -326,7 +326,7 @@ class WebSocketServer:
         from .daemon.supervisor import Supervisor
 
         reasons: list[str] = []
-        signals.about_upgrades = WITH_WORKERS
+        signals.about_upgrades = f"SIGUSR2: {IN_PROGRAM}"
 
         def end(reason: str) -> None:
             reasons.append(reason)
@@ -336,6 +336,7 @@ class WebSocketServer:
         opened = (lambda: -1) if file is None else (lambda: file.descriptor)
         heritage = make_heritage(settings, Path.cwd(), opened, self._pages.contents)
         supervisor = Supervisor(settings, loop_of(reactor), heritage, failed=end)
+        supervisor.operations.refuse("upgrade", IN_PROGRAM)
         control = _control(settings, supervisor.operations, loop_of(reactor))
         reopen_log = (lambda: None) if log is None else partial(supervisor.reopen_for_all, log.reopen)
         running = Process(supervisor, reactor, signals, reopen_log=reopen_log, control=control)

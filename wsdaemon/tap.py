@@ -213,7 +213,8 @@ class DaemonService(Service):
         if self._log is not None:
             self._log.gather(loop_of(reactor))
         served = self._make(reactor)
-        control = ControlChannel(partial(take_socket, options.settings, options.directory), served.operations, loop_of(reactor))
+        take = partial(take_socket, options.settings, options.directory, user=self._twistd.get("uid"))
+        control = ControlChannel(take, served.operations, loop_of(reactor))
         if options.settings.daemon.workers is not None:
             self._allow_upgrades(served, control)
         self._process = Process(served, reactor, options.signals, reopen_log=self._reopen_log, control=control)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
-from wsdaemon.daemon.capacity import MIB, System, read_system, shortfalls, stop_timeout
+from wsdaemon.daemon.capacity import MIB, System, read_system, shortfalls, stop_timeout, tell
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.model import Settings
 
@@ -171,3 +172,10 @@ def test_where_systemd_does_not_run_it(tmp_path: Path) -> None:
     assert stop_timeout({"INVOCATION_ID": "1"}, tmp_path / "nothing", fake_busctl(tmp_path, "t 1")) is None
     (tmp_path / "cgroup").write_text("0::/a.service\n")
     assert stop_timeout({"INVOCATION_ID": "1"}, tmp_path / "cgroup", os.devnull) is None
+
+
+def test_settings_that_look_like_a_mistake_are_told_at_a_start() -> None:
+    with capturedLogs() as lines:
+        tell(settings(None, None, {"ping_interval": "1s", "ping_timeout": "5s"}), AMPLE)
+    text = "test: [mount:/0] ping_timeout is longer than ping_interval: a silent client is pinged once per ping_timeout"
+    assert [formatEvent(line) for line in lines] == [text]

@@ -150,6 +150,13 @@ def test_one_operation_at_a_time_but_a_look_at_any_time(tmp_path: Path) -> None:
     run(serving, main)
 
 
+def test_a_command_that_this_daemon_never_carries_out_has_a_reason() -> None:
+    operations = Operations(lambda: "draining")
+    operations.refuse("upgrade", "there are no workers")
+    answer = asyncio.run(operations.run("upgrade", {}, lambda line: None))
+    assert answer == {"status": FAILED, "problems": ["there are no workers"]}
+
+
 def test_a_client_that_leaves_does_not_end_its_operation(tmp_path: Path) -> None:
     serving = Serving(tmp_path)
 
@@ -330,6 +337,32 @@ def test_the_path_that_the_daemon_chooses(tmp_path: Path, monkeypatch: pytest.Mo
     assert bound is not None
     assert own.is_socket()
     bound.close()
+
+
+def test_the_socket_belongs_to_the_user_that_the_daemon_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, user, group, follow_symlinks: given.append((path, user, group, follow_symlinks)))
+    monkeypatch.setattr(control, "make_directory", lambda path, user: path.mkdir())
+    own = tmp_path / "run" / "name.sock"
+    monkeypatch.setattr(control, "chosen_path", lambda *arguments: own)
+    for chosen, names in (("auto", [own, own.parent]), (f"unix:{tmp_path}/my.sock", [tmp_path / "my.sock"])):
+        given.clear()
+        bound = take_socket(settings(tmp_path, chosen), tmp_path, {}, user=4321)
+        assert bound is not None
+        bound.close()
+        assert given == [(str(name), 4321, -1, False) for name in names]
+
+
+def test_a_socket_that_cannot_be_given_away_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*told: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(StartError, match="not permitted"):
+        take_socket(settings(tmp_path, f"unix:{tmp_path}/my.sock"), tmp_path, {}, user=4321)
+    assert not (tmp_path / "my.sock").exists()
 
 
 def test_a_daemon_that_finds_no_place_for_its_channel_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

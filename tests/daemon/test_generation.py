@@ -30,6 +30,10 @@ class Child:
     def __init__(self, role: Role, number: int, descriptors: Mapping[str, int]) -> None:
         self.role, self.number, self.descriptors, self.channel = role, number, dict(descriptors), Sent()
         self.ready_since: float | None = None
+        self.killed = False
+
+    def kill(self) -> None:
+        self.killed = True
 
 
 @pytest.fixture
@@ -93,6 +97,8 @@ def test_workers_that_retire_are_linked_to_those_of_the_next_generation_that_are
         old, new = make(loop, started, 1, 3), make(loop, started, 2, new_workers)
         old.start()
         former = started[1:]
+        for child in former:
+            child.ready_since = 1.0
         new.start()
         for number in ready:
             started[4 + number].ready_since = 1.0
@@ -117,7 +123,7 @@ def test_without_room_for_a_link_the_workers_retire_alone(started: list[Any], mo
         old, new = make(loop, started, 1), make(loop, started, 2)
         for generation in (old, new):
             generation.start()
-        for child in started[4:]:
+        for child in (*started[1:3], *started[4:]):
             child.ready_since = 1.0
 
         def fail() -> None:
@@ -127,6 +133,21 @@ def test_without_room_for_a_link_the_workers_retire_alone(started: list[Any], mo
         retiring = loop.create_task(old.retire(new))
         loop.settle()
         assert [(child.channel.kinds, child.channel.links) for child in started[1:3]] == [(["retire"], [])] * 2
+        retiring.cancel()
+        loop.settle()
+        old.close()
+        new.close()
+
+
+def test_a_worker_that_is_not_ready_when_its_generation_retires_is_killed_because_it_serves_no_client(started: list[Any]) -> None:
+    with Loop() as loop:
+        old, new = make(loop, started, 1), make(loop, started, 2)
+        old.start()
+        started[1].ready_since = 1.0
+        retiring = loop.create_task(old.retire(new))
+        loop.settle()
+        assert [child.killed for child in started] == [False, False, True]
+        assert [child.channel.kinds for child in started[1:3]] == [["retire"], []]
         retiring.cancel()
         loop.settle()
         old.close()

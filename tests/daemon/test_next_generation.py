@@ -11,12 +11,13 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.daemon.test_supervisor import House, settings
 from tests.support.fakes import Loop
+from wsdaemon.daemon.child_watch import LOOK_SECONDS
+from wsdaemon.daemon.coming import SWITCH_SECONDS
 from wsdaemon.daemon.heartbeats import SlotState
 from wsdaemon.daemon.inheritance import Heritage, InheritedLog, Plan
 from wsdaemon.daemon.next_generation import NextGeneration
 from wsdaemon.daemon.parts import State
 from wsdaemon.daemon.signals import Signals
-from wsdaemon.daemon.supervisor import LOOK_SECONDS, SWITCH_SECONDS
 from wsdaemon.ops.control import BUSY
 
 
@@ -35,7 +36,7 @@ class Upgraded(House):
 
     def new_is_ready(self, *numbers: int) -> None:
         assert self.supervisor._coming is not None
-        generation = self.supervisor._coming[0]
+        generation = self.supervisor._coming.generation
         for number in numbers:
             child: Any = self.new[number]
             generation.heartbeats.slots[number].state = SlotState.READY
@@ -50,7 +51,7 @@ class Upgraded(House):
         new, old = self.supervisor._received, self.supervisor.generation
         self.supervisor._received(old, self.old[0], {"kind": "succession", "owner": bool(reason), "reason": reason}, ())  # type: ignore[arg-type]
         if not reason:
-            new(coming[0], self.new[0], {"kind": "succession", "owner": True, "reason": ""}, ())  # type: ignore[arg-type]
+            new(coming.generation, self.new[0], {"kind": "succession", "owner": True, "reason": ""}, ())  # type: ignore[arg-type]
         self.loop.settle()
 
     def end(self, *children: Any) -> None:
@@ -164,7 +165,7 @@ def test_both_generations_are_shown_while_the_former_drains(house: Upgraded) -> 
 
 def test_a_child_that_does_not_start_ends_the_new_generation_as_a_whole(house: Upgraded) -> None:
     house.new_is_ready(0, 1)
-    generation = house.supervisor._coming[0]  # type: ignore[index]
+    generation = house.supervisor._coming.generation  # type: ignore[union-attr]
     child: Any = house.new[2]
     with capturedLogs() as events:
         house.supervisor._received(generation, child, {"kind": "failed", "reason": "no database\nTraceback"}, ())
@@ -259,7 +260,7 @@ def test_the_verdict_of_a_hub_before_the_switch_counts(house: Upgraded) -> None:
     coming = house.supervisor._coming
     assert coming is not None
     child: Any = house.new[0]
-    house.supervisor._received(coming[0], child, {"kind": "succession", "owner": False, "reason": "the former hub has ended"}, ())
+    house.supervisor._received(coming.generation, child, {"kind": "succession", "owner": False, "reason": "the former hub has ended"}, ())
     house.new_is_ready(0, 1, 2)
     assert failed(house) == "the new hub has not taken over the rooms: the former hub has ended"
 
@@ -271,17 +272,17 @@ def test_a_former_hub_that_is_being_started_again_ends_the_upgrade(house: Upgrad
 
 
 def test_a_fault_takes_the_new_generation_back_and_is_answered(house: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def break_down(new: object) -> None:
+    async def break_down() -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(house.supervisor, "switch_order", break_down)
+    monkeypatch.setattr(house.supervisor._coming, "switch_order", break_down)
     house.new_is_ready(0, 1, 2)
     assert failed(house) == "OSError: [Errno 24] Too many open files"
     assert all(each.process.returncode is not None for each in house.new)
 
 
 def test_a_generation_that_cannot_even_begin_is_answered(house: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = house.supervisor._coming[1]  # type: ignore[index]
+    plan = house.supervisor._coming.plan  # type: ignore[union-attr]
     house.run(house.supervisor.take_back())
     house.loop.advance(LOOK_SECONDS)
     house.loop.advance(LOOK_SECONDS)
@@ -298,7 +299,7 @@ def test_workers_without_a_link_to_the_new_hub_do_not_take_the_order_back(house:
     def refuse(former: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(house.supervisor._coming[0], "link_workers_of", refuse)  # type: ignore[index]
+    monkeypatch.setattr(house.supervisor._coming.generation, "link_workers_of", refuse)  # type: ignore[union-attr]
     house.new_is_ready(0, 1, 2)
     house.order_changes()
     assert house.supervisor.generation.number == 2 and house.answers[0]["status"] == 0
@@ -308,9 +309,9 @@ def test_a_child_that_ends_right_after_the_switch_is_started_again(house: Upgrad
     coming = house.supervisor._coming
     assert coming is not None
     house.new_is_ready(0, 1, 2)
-    house.supervisor._owner.set_result("")  # type: ignore[union-attr]
-    coming[0].workers[0].child = None
-    house.supervisor._gave_up(coming[0], "worker 1 was ready, and then ended")
+    coming._owner.set_result("")
+    coming.generation.workers[0].child = None
+    house.supervisor._gave_up(coming.generation, "worker 1 was ready, and then ended")
     house.loop.settle()
     assert house.supervisor.generation.number == 2 and house.started[-1].name == "worker 1" and not house.failures
 

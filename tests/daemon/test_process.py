@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.logger import capturedLogs, formatEvent
 
 from wsdaemon.daemon.control import Operations
 from wsdaemon.daemon.parts import StartError
@@ -204,3 +205,66 @@ def test_sigterm_ends_the_operation_under_way_before_the_grace(reactor: Any) -> 
     assert process.loop.run_until_complete(main())["problems"] == ["the daemon stops"]
     assert served.calls[-1] == "leave", "and the grace goes on"
     process.loop.run_until_complete(process.stop().asFuture(process.loop))
+
+
+def busy_process(reactor: Any) -> tuple[Process, Signals, asyncio.Future[dict[str, Any]], list[str]]:
+    """A process whose operation `upgrade` waits for the future; the list has an entry for each reload."""
+    served, signals, reloads = Served(), Signals(), list[str]()
+    channel: Any = Channel(served.calls)
+    process = Process(served, reactor, signals, own_process=False, control=channel)
+    process.open()
+    process.start()
+    over: asyncio.Future[dict[str, Any]] = process.loop.create_future()
+
+    async def upgrade(arguments: object, say: object) -> dict[str, Any]:
+        return await over
+
+    async def reload(arguments: object, say: object) -> dict[str, Any]:
+        reloads.append("reload")
+        return {}
+
+    channel.operations.add("upgrade", upgrade)
+    channel.operations.add("reload", reload)
+    return process, signals, over, reloads
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_a_sighup_during_another_operation_is_made_up_for(reactor: Any) -> None:
+    process, signals, over, reloads = busy_process(reactor)
+
+    async def main() -> None:
+        asked = asyncio.ensure_future(process._control.operations.run("upgrade", {}, lambda line: None))  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+        process.reload()
+        process.reload()
+        await turns()
+        assert (reloads, signals.owed) == ([], {signal.SIGHUP}), "the next program gets the signal, if one takes over meanwhile"
+        over.set_result({})
+        await asked
+        await turns()
+        assert (reloads, signals.owed) == (["reload"], set())
+
+    with capturedLogs() as lines:
+        process.loop.run_until_complete(main())
+    assert [formatEvent(line) for line in lines] == ["SIGHUP: upgrade is under way; the daemon reloads after it"]
+    process.loop.run_until_complete(process.stop().asFuture(process.loop))
+
+
+def test_a_stop_forgets_the_sighup_that_waits(reactor: Any) -> None:
+    process, signals, _, reloads = busy_process(reactor)
+
+    async def main() -> None:
+        asked = asyncio.ensure_future(process._control.operations.run("upgrade", {}, lambda line: None))  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+        process.reload()
+        await turns()
+        await process.stop().asFuture(process.loop)
+        await asked
+        await turns()
+
+    process.loop.run_until_complete(main())
+    assert (reloads, signals.owed) == ([], set())

@@ -95,6 +95,26 @@ def test_the_new_program_gets_all_descriptors_and_no_signal_is_lost(world: Super
     os.close(writing)
 
 
+def test_a_signal_whose_work_still_waits_is_there_for_the_new_program(world: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch)
+    pending: list[set[int]] = []
+    came: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: came.append(number))
+
+    def execve(program: str, line: list[str], environ: dict[str, str]) -> None:
+        pending.append(set(signal.sigpending()))
+        raise OSError(8, "Exec format error")
+
+    monkeypatch.setattr(os, "execve", execve)
+    signals = Signals()
+    signals.owed.add(signal.SIGHUP)
+    try:
+        run(world, signals)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (pending, came) == ([{signal.SIGHUP}], [signal.SIGHUP])
+
+
 def test_a_stop_that_the_loop_has_not_heard_of_wins(world: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     without_check(monkeypatch)
     monkeypatch.setattr(os, "execve", lambda *told: pytest.fail("the new program would never hear of the signal"))

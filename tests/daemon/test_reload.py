@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from wsdaemon.daemon.control import OperationFailed
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.reload import Reload, reloading_of
 from wsdaemon.settings.ini import load
+from wsdaemon.settings.problems import SettingsError
 
 BASE = """
 [daemon]
@@ -276,6 +279,57 @@ def test_the_command(tmp_path: Path) -> None:
             with pytest.raises(OperationFailed) as failed:
                 await reloading({}, told.append)
             assert [("bogus" in each, "nothing" in each) for each in failed.value.problems] == [(True, False), (False, True)]
+
+    run_inside(life())
+
+
+ADMIN = "[admin]\naddress = tcp:0:interface=127.0.0.1\ntoken_file = operator\nmax_body = 20\n"
+
+TOKENS = {"operator": "the-token-of-operators", "reader": "the-token-of-readers", "other": "another-token-of-all"}
+
+
+async def asked(daemon: Daemon, token: str, path: str = "/status", body: str = "") -> int:
+    """The status of the admin pages' answer to a client with this token."""
+    assert daemon.assembly.admin is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.assembly.admin.port)
+    begin = f"POST {path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n" if body else f"GET {path} HTTP/1.1\r\n"
+    writer.write(f"{begin}Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKENS[token]}\r\n\r\n{body}".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split()[1])
+
+
+def test_tokens_of_the_admin_pages_are_added_changed_and_removed(tmp_path: Path) -> None:
+    for name, token in TOKENS.items():
+        (tmp_path / name).write_text(token)
+        (tmp_path / name).chmod(0o600)
+    reader, post = "[token:reader]\nfile = reader\n", "/api/rooms/lobby/messages"
+
+    async def life() -> None:
+        async with inside(tmp_path, BASE + ADMIN + reader) as daemon:
+            assert [await asked(daemon, name) for name in TOKENS] == [200, 200, 401]
+            assert [await asked(daemon, "reader", post, "hi"), await asked(daemon, "operator", post, "x" * 21)] == [403, 413]
+            port = daemon.assembly.admin.port if daemon.assembly.admin is not None else 0
+            page = await connect(f"ws://127.0.0.1:{port}/console/live", proxy=None)
+            await page.send(json.dumps({"token": TOKENS["reader"]}))
+            await page.recv()
+
+            await take(daemon, tmp_path, BASE + ADMIN.replace("20", "30") + reader + "roles = read, publish\n")
+            assert [await asked(daemon, "reader", post, "hi"), await asked(daemon, "operator", post, "x" * 21)] == [200, 200]
+            await page.wait_closed()
+
+            await take(daemon, tmp_path, BASE + ADMIN.replace("operator", "other") + "[token:late]\nfile = operator\nroles = read\n")
+            assert [await asked(daemon, name) for name in TOKENS] == [200, 401, 200]
+            assert [await asked(daemon, name, post, "hi") for name in TOKENS] == [403, 401, 200]
+            (tmp_path / "operator").write_text(TOKENS["reader"])
+            daemon.reload()
+            assert [await asked(daemon, name) for name in TOKENS] == [401, 200, 200], "new tokens are read again, too"
+
+            for text in (ADMIN.replace("operator", "missing"), ADMIN + "[token:x]\nfile = missing\n"):
+                with pytest.raises((OperationFailed, SettingsError), match="cannot be read"):
+                    await take(daemon, tmp_path, BASE + text)
+            assert await asked(daemon, "other") == 200
 
     run_inside(life())
 

@@ -37,7 +37,7 @@ class Child:
         self.channel = self
         self.open = True
         self.told: list[str] = []
-        self.answers = {"prepare": ["prepared"], "commit": ["committed"]}
+        self.answers = {"prepare": ["prepared"], "commit": ["committed"], "reload": ["reloaded"]}
         self.problems: list[str] = []
 
     def send(self, kind: str, descriptors: Sequence[int] = (), **fields: Any) -> None:
@@ -202,3 +202,31 @@ def test_other_messages_are_none_of_a_reload(tmp_path: Path) -> None:
     child: Any = house.children[0]
     assert not house.reload.received(child, {"kind": "ready"})
     assert house.reload.received(child, {"kind": "prepared", "number": 9}), "late, and for nothing"
+
+
+def test_every_reason_for_an_old_certificate_is_told_once(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for child, reason in zip(house.children, ("cert.pem is bad", "cert.pem is bad"), strict=True):
+        child.problems = [reason]
+    reasons: list[str] = []
+
+    async def life() -> None:
+        reasons.extend(await house.reload.refresh())
+
+    run(life())
+    assert (reasons, house.told) == (["cert.pem is bad"], [["reload"]] * 2)
+
+
+def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload_all, "REFRESH_SECONDS", 0.01)
+    house = House(tmp_path)
+    house.children[1].answers = {}
+    house.keepers[0].ready = False
+    reasons: list[str] = []
+
+    async def life() -> None:
+        reasons.extend(await house.reload.refresh())
+
+    run(life())
+    assert reasons == ["worker 2 has not said within 0.01 s that it has read certificates and secret files"]
+    assert house.told == [[], ["reload"]], "one that is being started reads them anyway"

@@ -122,3 +122,14 @@ def test_other_messages_are_none_of_a_reload(tmp_path: Path) -> None:
             os.close(writing)
 
     run_inside(life())
+
+
+def test_certificates_and_secrets_are_read_again_with_an_answer(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with here(tmp_path) as one:
+            one.daemon.reload = lambda: ["x" * MAX_PROBLEM_CHARACTERS, "one more"]
+            assert one.reload.received({"kind": "reload", "number": 5}, [])
+            answer = {"kind": "reloaded", "number": 5, "problems": ["x" * MAX_PROBLEM_CHARACTERS]}
+            assert await one.answers.get() == answer
+
+    run_inside(life())

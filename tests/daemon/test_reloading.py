@@ -39,7 +39,7 @@ class House:
     def ready(self, status: str) -> None:
         self.calls.append("READY")
 
-    def refresh(self) -> list[str]:
+    async def refresh(self) -> list[str]:
         self.calls.append("refresh")
         return ["the old certificate stays in use"]
 
@@ -67,8 +67,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 def test_a_change(house: House) -> None:
     answer, told = house.run(TEXT.replace("5s", "7s"))
     assert answer == {"changes": ["[daemon] retry_after: 5s > 7s"], "restart": []}
-    assert told == ["the old certificate stays in use", "[daemon] retry_after: 5s > 7s"]
-    assert house.calls == ["RELOADING", "refresh", "apply", "READY", "reloaded: 1 changes"]
+    assert told == ["[daemon] retry_after: 5s > 7s", "the old certificate stays in use"]
+    assert house.calls == ["RELOADING", "apply", "refresh", "READY", "reloaded: 1 changes"]
 
 
 def test_no_change_and_one_that_waits_for_a_restart(house: House) -> None:
@@ -86,9 +86,11 @@ def test_a_dry_run_tells_and_does_nothing(house: House) -> None:
 
 
 def test_a_refusal(house: House) -> None:
+    """Certificates and secret files stay as they are, too."""
     with pytest.raises(OperationFailed):
         house.run(TEXT.replace("5s", "6s"))
-    assert house.calls == ["RELOADING", "refresh", "apply", "the reload is refused, and nothing has changed: no; not at all", "READY"]
+    assert house.calls == ["RELOADING", "apply", "the reload is refused, and nothing has changed: no; not at all", "READY"]
     with pytest.raises(OperationFailed, match="bogus"):
         house.run(TEXT + "bogus = 1\n")
     assert house.settings.daemon.retry_after == 5.0
+    assert "refresh" not in house.calls

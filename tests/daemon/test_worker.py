@@ -130,7 +130,12 @@ def test_a_worker_stops_reloads_and_drops_as_it_is_told(tmp_path: Path, monkeypa
         async with worker(tmp_path) as serving:
             serving.say("serve")
             calls: list[str] = []
-            monkeypatch.setattr(serving.worker.daemon, "reload", lambda: calls.append("reload"))
+
+            def reload() -> list[str]:
+                calls.append("reload")
+                return []
+
+            monkeypatch.setattr(serving.worker.daemon, "reload", reload)
             async with serving.connect() as client:
                 serving.say("reload")
                 assert calls == ["reload"]

@@ -1,18 +1,15 @@
-"""Reloads of real daemons under clients that talk: nothing is lost, and nothing is left half done when a worker is killed meanwhile.
+"""Reloads of real daemons under clients that talk: nothing is lost. test_killed.py kills processes in the midst of reloads.
 
-WSDAEMON_RELOADS: how many reloads (default: 6). WSDAEMON_KILLS: how many workers are killed in the midst of one (default: 2).
+WSDAEMON_RELOADS: how many reloads (default: 6).
 """
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection
@@ -23,7 +20,9 @@ from wsdaemon.ops.control import DONE, FAILED, Outcome, ask
 pytestmark = pytest.mark.live
 
 RELOADS = int(os.environ.get("WSDAEMON_RELOADS", "6"))
-KILLS = int(os.environ.get("WSDAEMON_KILLS", "2"))
+
+COLLECTIONS = 8
+"""So many clients are likely to find each of two workers."""
 
 MAX_GROWTH = 2 * 1024 * 1024
 """Bytes that a serving process may grow by in the second half of many reloads."""
@@ -67,8 +66,9 @@ def serving(daemon: Daemon) -> list[int]:
 
 def collected(daemon: Daemon, pid: int) -> int:
     """The memory of a process after a collection of garbage, which one of several workers may not have been asked for."""
-    with daemon.connect("/collect") as client:
-        check_echo(client, "done")
+    for _ in range(COLLECTIONS if RELOADS >= 100 else 1):
+        with daemon.connect("/collect") as client:
+            check_echo(client, "done")
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE")
 
@@ -172,8 +172,10 @@ def reload_often(daemon: Daemon, workers: str, echo: ClientConnection) -> None:
         if number == RELOADS // 2:
             grown = {pid: collected(daemon, pid) for pid in before}
     assert serving(daemon) == before, "the processes are the same"
-    if RELOADS >= 100 and not workers:
-        assert max(collected(daemon, pid) - size for pid, size in grown.items()) < MAX_GROWTH
+    if RELOADS >= 100:
+        growth = [collected(daemon, pid) - size for pid, size in grown.items()]
+        print(f"grown by {growth} bytes")
+        assert workers or max(growth) < MAX_GROWTH
 
 
 def refuse(daemon: Daemon, text: str) -> None:
@@ -193,40 +195,3 @@ def refuse(daemon: Daemon, text: str) -> None:
     (daemon.folder / "ws.ini").write_text(text)
     daemon.tell(signal.SIGHUP)
     daemon.output.wait_for("reloaded:", reloaded + 1)
-
-
-def test_a_worker_that_is_killed_in_the_midst_of_a_reload_leaves_nothing_half_done(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    (tmp_path / "collecting.py").write_text(COLLECTING)
-    with Daemon(tmp_path, BASE.format(daemon="workers = 2", size="1MiB")) as daemon:
-        for number in range(KILLS):
-            size = 8 if number % 2 == 0 else 64
-            outcomes: list[Outcome] = []
-            text = BASE.format(daemon="workers = 2", size=size)
-            asking = threading.Thread(target=lambda text=text, found=outcomes: found.append(reload(daemon, text)))
-            victim = chance.choice(serving(daemon))
-            asking.start()
-            time.sleep(chance.uniform(0.0, 0.15))  # the point of the kill is the content of this test
-            os.kill(victim, signal.SIGKILL)
-            asking.join(3 * SECONDS)
-            assert [outcome.status for outcome in outcomes] == [DONE], outcomes
-            until_ready(daemon, victim)
-            for _ in range(4):  # whichever worker serves it
-                with daemon.connect() as client:
-                    check_echo(client, "x" * size)
-                    client.send("x" * (size + 1))
-                    with pytest.raises(Exception, match="1009"):
-                        client.recv(SECONDS)
-        status = ask(daemon.folder / "control.sock", "status", timeout=SECONDS).result
-        assert [each["number"] for each in status["workers"]] == [1, 2]
-
-
-def until_ready(daemon: Daemon, killed: int) -> None:
-    """Until both workers are there, and the one that was killed is not."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        status: Any = ask(daemon.folder / "control.sock", "status", timeout=SECONDS).result
-        if all(each["state"] == "ready" and each["pid"] != killed for each in status["workers"]):
-            return
-        assert time.monotonic() < deadline, status
-        time.sleep(0.05)

@@ -283,5 +283,9 @@ def test_run_forever_with_workers(tmp_path: Path) -> None:
             check_echo(client)
         with urlopen(f"http://127.0.0.1:{port}/", timeout=SECONDS) as answer:
             assert answer.read() == b"<h1>page</h1>"
+        program.tell(signal.SIGUSR2)
+        program.output.wait_for("SIGUSR2: only a daemon of an INI file can be upgraded")
+        with connect(f"ws://127.0.0.1:{port}/echo", proxy=None, open_timeout=SECONDS) as client:
+            check_echo(client)
         assert program.stop() == 0
         program.output.wait_for("^ended$")

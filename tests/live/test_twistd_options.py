@@ -161,7 +161,9 @@ def test_a_renewed_key_must_be_readable_by_that_user(tmp_path: Path) -> None:
     old = make_certificate(tmp_path)
     nobody = pwd.getpwnam("nobody")
     passable(tmp_path)
-    line = command(write_settings(tmp_path, TLS_ECHO), ("--nodaemon", "--pidfile=", "--uid=nobody", f"--gid={nobody.pw_gid}"))
+    settings = write_settings(tmp_path, TLS_ECHO)
+    settings.chmod(0o644)  # a reload reads it as that user
+    line = command(settings, ("--nodaemon", "--pidfile=", "--uid=nobody", f"--gid={nobody.pw_gid}"))
     with Program(line, tmp_path) as daemon:
         url = f"wss://127.0.0.1:{daemon.output.wait_for(LISTENING)[0]['port']}/echo"
         new = make_certificate(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from wsdaemon.ops import control
 from wsdaemon.ops.control import ControlError, Outcome, ask, chosen_path, make_directory, may_listen, possible_paths
 
 SECONDS = 30.0
@@ -23,15 +24,17 @@ def test_the_path_under_systemd_is_in_the_runtime_directory() -> None:
 def test_without_systemd_it_is_made_from_the_path_of_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     root = chosen_path(Path("ws.ini"), {}, 0)
-    assert root.parent == Path("/run/wsdaemon.control")
+    assert (root.parent.parent, root.name) == (Path("/run/wsdaemon.control"), "control.sock")
     assert root == chosen_path(tmp_path / "ws.ini", {}, 0)
     assert root != chosen_path(tmp_path / "other.ini", {}, 0)
-    assert chosen_path(Path("ws.ini"), {}, 99_999) == Path("/tmp/wsdaemon-99999", root.name)
+    assert chosen_path(Path("ws.ini"), {}, 99_999) == Path("/tmp/wsdaemon-99999", f"{root.parent.name}.sock")
 
 
 def test_a_command_looks_wherever_a_daemon_may_have_its_socket() -> None:
     paths = possible_paths(Path("/etc/ws.ini"), {"RUNTIME_DIRECTORY": "/run/ws"}, 0)
-    assert paths == [Path("/run/ws/control.sock"), chosen_path(Path("/etc/ws.ini"), {}, 0), Path("/run/wsdaemon/control.sock")]
+    of_root = chosen_path(Path("/etc/ws.ini"), {}, 0)
+    assert paths == [Path("/run/ws/control.sock"), of_root, Path("/run/wsdaemon/control.sock")]
+    assert possible_paths(Path("/etc/ws.ini"), {}, 99_999)[1] == of_root, "root has started it with --uid"
 
 
 def test_the_directory_must_belong_to_this_user_alone(tmp_path: Path) -> None:
@@ -44,6 +47,19 @@ def test_the_directory_must_belong_to_this_user_alone(tmp_path: Path) -> None:
     for path, owner in [(own, user), (tmp_path / "link", user), (tmp_path, user + 1)]:
         with pytest.raises(PermissionError, match="not a directory that belongs to this user alone"):
             make_directory(path, owner)
+
+
+def test_root_takes_the_directory_of_a_daemon_back_before_it_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that owned it could put a link in the place of the socket."""
+    monkeypatch.setattr(control, "ROOT_DIRECTORY", tmp_path / "run")
+    taken: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "chown", lambda path, user, group, follow_symlinks: taken.append((path, user, follow_symlinks)))
+    monkeypatch.setattr(control, "_make_own", lambda path, user: path.mkdir(0o700, exist_ok=True))
+    own = tmp_path / "run" / "daemon"
+    make_directory(own, 0)
+    assert own.parent.stat().st_mode & 0o777 == 0o711
+    make_directory(own, 0)
+    assert taken == [(own, 0, False)] * 2
 
 
 Serve = Callable[[bytes], list[dict[str, object]]]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from wsdaemon.settings.addresses import UnixAddress
 from wsdaemon.settings.difference import OF_EACH_CONNECTION, RESTARTED_KEYS, difference, in_force, keeps_app
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.model import MountSettings, Settings
@@ -61,7 +62,43 @@ def test_of_a_secret_only_the_change_is_told(tmp_path: Path) -> None:
     old = settings(tmp_path, text)
     (tmp_path / "token").write_text("the-other-token-1234")
     found = difference(old, settings(tmp_path, text))
-    assert [str(change) for change in found] == ["[admin] token_file: the content has changed (needs a restart)"]
+    assert [str(change) for change in found] == ["[admin] token_file: the content has changed"]
+
+
+def pages(folder: Path, more: str = "", tokens: str = "") -> Settings:
+    for name in ("token", "other", "reader"):
+        (folder / name).write_text(f"the-{name}-token-1234")
+    return settings(folder, f"{BASE}[admin]\ntoken_file = token\naddress = tcp:0:interface=127.0.0.1\n{more}{tokens}")
+
+
+def test_tokens_and_limits_of_the_admin_pages_are_applied_and_their_address_is_not(tmp_path: Path) -> None:
+    reader = "[token:one]\nfile = reader\n"
+    old, new = pages(tmp_path, tokens=reader), pages(tmp_path, "max_body = 1MiB\nhosts = a.example\n", reader.replace("one", "two"))
+    new = replace(new, admin=replace(new.admin, address=UnixAddress("/run/a.sock")))  # type: ignore[type-var]
+    found = [str(change) for change in difference(old, new)]
+    assert found == [
+        "[admin] address: tcp:9464:interface=127.0.0.1 > unix:/run/a.sock:mode=660 (needs a restart)".replace("9464", "0"),
+        "[admin] hosts: (empty) > a.example",
+        "[admin] max_body: 4MiB > 1MiB",
+        "[token:two]: new",
+        "[token:one]: removed",
+    ]
+    forced = in_force(old, new)
+    assert forced.admin == replace(new.admin, address=old.admin.address)  # type: ignore[union-attr, type-var]
+    assert forced.tokens == new.tokens
+    assert not any(change.applied for change in difference(forced, new))
+
+
+def test_admin_pages_appear_and_go_with_a_restart_alone(tmp_path: Path) -> None:
+    without, with_pages = settings(tmp_path, BASE), pages(tmp_path, tokens="[token:one]\nfile = reader\n")
+    assert [str(each) for each in difference(without, with_pages)] == [
+        "[admin]: new (needs a restart)", "[token:one]: new (needs a restart)"
+    ]  # fmt: skip
+    assert in_force(without, with_pages) == without
+    assert [str(each) for each in difference(with_pages, without)] == [
+        "[admin]: removed (needs a restart)", "[token:one]: removed (needs a restart)"
+    ]  # fmt: skip
+    assert in_force(with_pages, without) == with_pages
 
 
 def test_of_keys_that_may_hold_a_password_only_the_change_is_told(tmp_path: Path) -> None:
@@ -81,7 +118,7 @@ def test_the_admin_pages_keep_the_certificates_that_they_name(tmp_path: Path) ->
     old = settings(tmp_path, BASE + admin)
     new = settings(tmp_path, BASE + admin.replace("one", "two").replace("old.pem", "new.pem"))
     forced = in_force(old, new)
-    assert forced.admin == old.admin
+    assert forced.admin is not None and forced.admin.tls == ("one",)
     assert {each.name for each in forced.tls} == {"one", "two"}
 
 
@@ -94,7 +131,7 @@ def test_the_keys_of_a_restart_keep_their_values(tmp_path: Path) -> None:
 
 
 def test_the_keys_named_here_exist(tmp_path: Path) -> None:
-    example = settings(tmp_path, BASE)
+    example = pages(tmp_path)
     assert set(keys_of(MountSettings)) > OF_EACH_CONNECTION
     for name, keys in RESTARTED_KEYS.items():
         assert keys <= set(keys_of(type(getattr(example, name))))

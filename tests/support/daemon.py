@@ -82,8 +82,10 @@ def run(folder: Path, text: str, *options: str, twistd: Sequence[str] = FOREGROU
 class Output:
     """The lines that a process writes, and a way to wait for one."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, seconds: float = SECONDS) -> None:
+        """`seconds`: the longest that wait_for() waits."""
         self.lines: list[str] = []
+        self._seconds = seconds
         self._stream = stream
         self._changed = threading.Condition()
         self._ended = False
@@ -110,7 +112,7 @@ class Output:
             return [match for line in self.lines if (match := re.search(pattern, line))]
 
         with self._changed:
-            self._changed.wait_for(lambda: len(found()) >= count or self._ended, SECONDS)
+            self._changed.wait_for(lambda: len(found()) >= count or self._ended, self._seconds)
         matches = found()
         assert len(matches) >= count, f"no line matches {pattern!r}:\n{self.text}"
         return matches
@@ -124,13 +126,16 @@ class Output:
 class Program:
     """A process of ours: started, watched, and ended with the `with` block."""
 
-    def __init__(self, line: Sequence[str], folder: Path, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, line: Sequence[str], folder: Path, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (),
+        seconds: float = SECONDS,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self._process = subprocess.Popen(
             line, cwd=folder, env=environment(folder, environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             pass_fds=pass_fds, text=True, errors="replace",
         )  # fmt: skip
-        self.output = Output(self._process.stdout)
+        self.output = Output(self._process.stdout, seconds)
 
     @property
     def pid(self) -> int:
@@ -178,12 +183,12 @@ class Daemon(Program):
 
     def __init__(
         self, folder: Path, text: str = ECHO, *, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (),
-        before: Sequence[str] = (),
+        before: Sequence[str] = (), seconds: float = SECONDS,
     ) -> None:  # fmt: skip
-        """`before` is put in front of the command line."""
+        """`before` is put in front of the command line. `seconds`: the longest that its start, or a line of its log, is waited for."""
         self._names = re.findall(r"^\[listener:(.+)\]$", text, re.MULTILINE)
         self.ports: dict[str, int] = {}
-        super().__init__([*before, *command(write_settings(folder, text))], folder, environ, pass_fds)
+        super().__init__([*before, *command(write_settings(folder, text))], folder, environ, pass_fds, seconds)
 
     def __enter__(self) -> Self:
         try:

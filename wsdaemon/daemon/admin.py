@@ -127,11 +127,9 @@ class Admin:
         self._bound.close()
 
     def show_pages_of(self, other: Admin) -> None:
-        """A reload: show the pages that were made for new settings. The address and the limits stay, and open consoles come again."""
-        before = self._pages.sockets
-        self._pages.site, self._pages.sockets = other._pages.site, other._pages.sockets
-        if before is not None:
-            before.close()
+        """A reload: show the pages that were made for new settings, with their tokens and limits. Open consoles come again."""
+        self._settings, self._tokens = other._settings, other._tokens
+        self._pages.renew(other._pages)
 
     def refresh(self) -> None:
         """SIGHUP: take changed tokens now."""

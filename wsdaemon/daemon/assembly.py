@@ -123,6 +123,7 @@ def assemble(
     changes: list[Callable[[], object]] = [
         partial(setattr, count, "most", settings.daemon.max_connections),
         partial(setattr, resources.threads, "most", settings.daemon.max_threads),
+        partial(setattr, tools.retiring, "patience", settings.daemon.drain_timeout),
     ]
     if earlier is None:
         leaving = Leaving(settings, connections, ending, state, notifier, extension)
@@ -203,7 +204,8 @@ def make_tools(
         fast=settings.daemon.accelerator != "off", next_id=connections.next_id, reactor=reactor, calls=calls,
         background=connections.background, broadcast=broadcast, round_trips=round_trips, frame_log=watch.frame_log,
     )  # fmt: skip
-    return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, Retiring(connections), system)
+    retiring = Retiring(connections, settings.daemon.drain_timeout)
+    return LastingParts(Count(settings.daemon.max_connections), round_trips, turns, mount_maker, retiring, system)
 
 
 def make_mounts(

@@ -77,8 +77,15 @@ def read_system(environ: Mapping[str, str] = os.environ) -> System:
     )
 
 
+def tell_doubts(settings: Settings) -> None:
+    """Log the settings that work, but look like a mistake, at level warn."""
+    for warning in settings.warnings:
+        log.warn("{source}: {warning}", source=settings.source, warning=warning)
+
+
 def tell(settings: Settings, system: System, workers: int | None = None) -> None:
-    """Log each shortfall at level warn. `workers` is their number, if there are any."""
+    """Log each doubt and each shortfall at level warn. `workers` is their number, if there are any."""
+    tell_doubts(settings)
     for problem in shortfalls(settings, system, workers):
         log.warn("{problem}", problem=str(problem))
 

@@ -9,7 +9,8 @@ a JSON object; `kind` says which:
     stopping                                drop                  do not wait for clients any more
                                             drain   over          a worker: close the present connections evenly, and accept on
                                             resume                a worker: the drain is over
-                                            reload                read certificates and secrets again
+                                            leave                 a worker: be not ready any more, because a stop follows
+    reloaded number, problems               reload   number       a worker: read certificates and secrets again, see reload_all
     given    went, stayed                   take                  a worker: one descriptor, the link to a worker of the former
                                                                   generation, which hands over its connections
     prepared, refused, committed            prepare, commit, undo  a worker: new settings, see reload_all

@@ -64,6 +64,14 @@ class Operations:
         """Have `name` carried out by `operation`. `looks`: it changes nothing and is quick, so that it may run beside others."""
         self._table[name] = (operation, looks)
 
+    def refuse(self, name: str, reason: str) -> None:
+        """Answer `name` with the reason for which this daemon never carries it out."""
+
+        async def refused(arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+            raise OperationFailed(reason)
+
+        self.add(name, refused, looks=True)
+
     def knows(self, name: str) -> bool:
         """Whether there is such a command."""
         return name in self._table
@@ -76,8 +84,6 @@ class Operations:
     async def run(self, name: str, arguments: Mapping[str, Any], say: Say) -> dict[str, Any]:
         """Carry out an operation; the whole answer. An exception of the operation is logged and answered as a failure."""
         operation, looks = self._table.get(name, (None, True))
-        if operation is None and name == "upgrade":
-            return _answer(FAILED, "this daemon cannot be upgraded: that needs [daemon] workers, and a process of its own")
         if operation is None:
             return _answer(FAILED, f"there is no command {name!r}; expected one of {', '.join(sorted(self._table))}")
         if not looks:
@@ -101,6 +107,11 @@ class Operations:
             return _answer(FAILED, f"{type(error).__name__}: {error}")
         else:
             return {"status": DONE, "problems": [], **result}
+
+    async def until_free(self) -> None:
+        """Until no operation is under way."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
 
     def occupy(self, name: str, task: asyncio.Task[Any]) -> None:
         """Until `task` ends, other operations are refused as busy. It may be one that the program before has begun."""
@@ -241,16 +252,19 @@ def _write(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
         writer.write(json.dumps(message, default=str).encode() + b"\n")
 
 
-def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] = os.environ) -> Bound | None:
+def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] = os.environ, user: int | None = None) -> Bound | None:
     """The listening socket of the channel that `[daemon] control` asks for; None if there is none. `directory`: where the daemon started.
+
+    `user`: the one that this process becomes (`--uid`). It owns the socket's file then, and the directory if the daemon has chosen it, so
+    that its commands may connect, and so that the daemon can remove the file at its end.
 
     With `auto` a path that cannot be used is a warning, because the daemon serves without the channel; with an address a StartError.
     """
     chosen = settings.daemon.control
     if isinstance(chosen, UnixAddress):
         try:
-            return open_unix(chosen, BACKLOG)
-        except ListenError as error:
+            return _open(chosen.path, user)
+        except (ListenError, OSError) as error:
             raise StartError(settings.problem("daemon", str(error), "control", str(chosen))) from error
     if chosen == NONE:
         return None
@@ -259,7 +273,26 @@ def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] 
     try:
         if not environ.get(RUNTIME_DIRECTORY):
             make_directory(path.parent, os.geteuid())
-        return open_unix(UnixAddress(str(path), CONTROL_MODE), BACKLOG)
+        bound = _open(str(path), user)
+        if not environ.get(RUNTIME_DIRECTORY):
+            _give(str(path.parent), user)
     except (ListenError, OSError) as error:
         log.warn("there is no control channel at {path}: {problem}; [daemon] control chooses another path", path=str(path), problem=error)
         return None
+    return bound
+
+
+def _open(path: str, user: int | None) -> Bound:
+    bound = open_unix(UnixAddress(path, CONTROL_MODE), BACKLOG)
+    try:
+        _give(path, user)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _give(path: str, user: int | None) -> None:
+    """Make `user` the owner of a file, if this is root and the process becomes that user. A link is not followed."""
+    if user is not None and os.geteuid() == 0:
+        os.chown(path, user, -1, follow_symlinks=False)

@@ -32,6 +32,8 @@ from .watch import UncaughtFailures, Watch
 if TYPE_CHECKING:
     from .shared import Shared
 
+NO_WORKERS = "an upgrade replaces workers, and this daemon runs without any: restart it for new code"
+
 log = Logger(namespace="wsdaemon")
 
 
@@ -102,6 +104,7 @@ def operations_of(daemon: Daemon) -> Operations:
     operations = Operations(lambda: shown_state(daemon).value)
     operations.add("status", partial(status_of, daemon), looks=True)
     add_drain(operations, lambda: daemon.assembly.leaving)
+    operations.refuse("upgrade", NO_WORKERS)
     return operations
 
 

@@ -109,10 +109,14 @@ class Leaving:
             self._closing.cancel()
             self._closing = None
 
+    def show_leaving(self) -> None:
+        """The daemon stops soon: be not ready any more, whatever the operator says."""
+        self._shown = State.DRAINING
+
     async def grace(self) -> None:
         """SIGTERM: be not ready any more, and serve on until `drain_grace` is over, so that a balancer sends no more clients."""
         if self._grace:
-            self._shown = State.DRAINING
+            self.show_leaving()
             self._notifier.stopping("draining")
             self._extension.begin(self._grace)
             log.info("not ready any more: accepting on for {seconds:g} s", seconds=self._grace)

@@ -144,12 +144,16 @@ class Generation:
     async def retire(self, successor: Generation | None) -> None:
         """As end(), but the workers complete their opening handshakes, and hand connections over to those of `successor`.
 
-        None: all connections are drained.
+        None: all connections are drained. A worker that is not ready yet, because the one before it has just died, serves no client: it is
+        killed.
         """
         self.release()
         takers = [] if successor is None else [keeper.child for keeper in successor.workers if keeper.ready and keeper.child is not None]
         for keeper in self.workers:
-            if keeper.child is not None:
+            if keeper.child is not None and not keeper.ready:
+                keeper.release(killed=True)
+                keeper.child.kill()
+            elif keeper.child is not None:
                 _retire(keeper.child, takers[(keeper.number - 1) % len(takers)] if takers else None)
         await self._until_ended()
 

@@ -37,9 +37,9 @@ class NextGeneration:
         """Until the former generation has ended, or the new one is taken back. If it is cancelled, the new one is taken back too."""
         supervisor, former = self._supervisor, self._supervisor.generation
         try:
-            new = supervisor.begin_generation(self._plan)
-            await supervisor.until_ready()
-            await supervisor.switch_order(new)
+            coming = supervisor.begin_generation(self._plan)
+            await coming.until_ready()
+            await coming.switch_order()
         except StartError as error:
             await self._take_back(str(error))
             return
@@ -50,7 +50,7 @@ class NextGeneration:
             log.failure("a fault in the second half of an upgrade")
             await self._take_back(f"{type(error).__name__}: {error}")
             return
-        connections = former.heartbeats.connections
+        new, connections = coming.generation, former.heartbeats.connections
         supervisor.change_generation(self._plan)
         log.info(
             "generation {new} serves; the {count} connections of generation {former} go along or are drained", new=new.number,

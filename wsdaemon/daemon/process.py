@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
@@ -122,22 +123,38 @@ class Process:
             self._again = True
 
     async def _reload(self) -> None:
-        """SIGHUP as the command `reload`; once more if the signal came again meanwhile. The operation logs its end."""
+        """SIGHUP as the command `reload`; once more if the signal came again meanwhile. The operation logs its end.
+
+        It waits for another operation under way. An upgrade replaces this program meanwhile: the next one gets the signal again.
+        """
         assert self._control is not None
+        operations = self._control.operations
         try:
             while True:
+                if operations.running:
+                    log.info("SIGHUP: {operation} is under way; the daemon reloads after it", operation=operations.running)
+                    self._signals.owed.add(signal.SIGHUP)
+                    await operations.until_free()
+                    self._signals.owed.discard(signal.SIGHUP)
                 self._again = False
-                answer = await self._control.operations.run(RELOAD, {}, lambda line: None)
+                answer = await operations.run(RELOAD, {}, lambda line: None)
                 if answer["status"] == BUSY:
                     log.warn("SIGHUP: {problem}", problem="; ".join(answer["problems"]))
                 if not self._again:
                     return
         finally:
+            self._signals.owed.discard(signal.SIGHUP)
             self._reloading = None
+
+    def _forget_reload(self) -> None:
+        """The daemon stops: a SIGHUP that waits for the operation under way has no effect any more."""
+        if self._reloading is not None:
+            self._reloading.cancel()
 
     def _leave(self) -> None:
         """SIGTERM. The operation under way ends at once: an upgrade would replace this program, which knows of the stop."""
         if self._control is not None:
+            self._forget_reload()
             self._control.operations.end()
         self._leaving = self.loop.create_task(self._served.leave())
         self._leaving.add_done_callback(lambda leaving: stop_reactor(self._reactor))
@@ -164,6 +181,7 @@ class Process:
     async def _stop(self) -> None:
         """The operation under way ends first; the channel answers questions about the state until the end."""
         if self._control is not None:
+            self._forget_reload()
             await self._control.operations.cancel()
         await self._served.stop()
         if self._control is not None:

@@ -112,6 +112,8 @@ class Reexecution:
                 raise OperationFailed("the daemon stops")
             for descriptor in kept:
                 os.set_inheritable(descriptor, True)
+            for number in self._signals.owed:  # it waits, blocked, until the new program can take it
+                os.kill(os.getpid(), number)
             self._supervisor.notifier.watchdog()  # the new program takes a while until its first sign of life
             os.execve(sys.executable, fresh_command("wsdaemon.daemon.successor"), environ)  # noqa: S606 - our own module
         except OSError as error:

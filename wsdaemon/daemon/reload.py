@@ -81,10 +81,18 @@ def kept_resources(old: Settings, new: Settings, assembly: Assembly) -> Kept:
         },
         failed_logins=resources.authenticators.failed_logins,
         threads=resources.threads,
-        token=resources.token,
-        tokens=resources.tokens,
+        token=resources.token if _token_files(old).get("") == _token_files(new).get("") else None,
+        tokens={name: file for name, file in resources.tokens.items() if _token_files(old)[name] == _token_files(new).get(name)},
         redis=resources.redis,
     )
+
+
+def _token_files(settings: Settings) -> dict[str, str]:
+    """The files of the admin pages' tokens by name; the one with all roles has an empty name. Changes of their content are read anyway."""
+    files = {each.name: each.file for each in settings.tokens}
+    if settings.admin is not None:
+        files[""] = settings.admin.token_file
+    return {name: str(file.path) for name, file in files.items() if file is not None}
 
 
 def _same_tls(old: ListenerSettings, new: ListenerSettings, pairs: tuple[Sequence[Any], Sequence[Any]]) -> bool:
@@ -194,7 +202,7 @@ def reloading_of(daemon: Daemon, directory: Path, choose_levels: Callable[[Loggi
         reload.commit()
         choose_levels(daemon.settings.logging)
 
-    def refresh() -> list[str]:
+    async def refresh() -> list[str]:
         return daemon.reload()
 
     return ReloadCommand(

@@ -5,9 +5,12 @@
              memory file, and the sockets of new listeners       refused   number, problems
     commit   number                                           committed number
     undo     number
+    reload   number                                           reloaded  number, problems
 
 If one worker refuses, all undo. A worker that dies meanwhile has no say. Its successor began with the settings of before; so it is
 replaced when the others commit.
+
+`reload` has every worker read certificates and secret files again; `problems` are the reasons for which old ones stay in use there.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ READY_SECONDS: Final = 60.0
 """How long a reload waits for a worker that has just been started: one that died in the midst of reloads waits up to 10 s for its start."""
 
 LOOK_SECONDS: Final = 0.05
+
+REFRESH_SECONDS: Final = 10.0
+"""How long a worker may take to read certificates and secret files again."""
 
 MARGIN_SECONDS: Final = 5.0
 """How long after `start_timeout` a worker that does not answer ends the reload."""
@@ -83,6 +89,15 @@ class ReloadOfAll:
                 bound.close()
             raise
         await asyncio.shield(self._commit(children, settings, text, added))
+
+    async def refresh(self) -> list[str]:
+        """Have every worker read certificates and secret files again. The reasons for which old ones stay in use, each once."""
+        self._number += 1
+        children = [keeper.child for keeper in self._supervised.generation.workers if keeper.child is not None and keeper.ready]
+        answers, silent = await self._answers_of(children, "reload", REFRESH_SECONDS)
+        reasons = [str(reason) for answer in answers for reason in answer.get("problems", ())]
+        late = f"has not said within {REFRESH_SECONDS:g} s that it has read certificates and secret files"
+        return [*dict.fromkeys(reasons), *[f"{child.name} {late}" for child in silent]]
 
     async def _until_ready(self) -> None:
         """OperationFailed if a worker does not become ready: it has the old settings, and a reload would not reach it."""
@@ -152,22 +167,29 @@ class ReloadOfAll:
         self, children: Sequence[LaunchedChild], kind: str, settings: Settings, descriptors: Sequence[int] = (), **fields: Any
     ) -> list[Message]:  # fmt: skip
         """The answers of the workers that have not died meanwhile. OperationFailed if one is silent."""
+        limit = settings.daemon.start_timeout + MARGIN_SECONDS
+        answers, silent = await self._answers_of(children, kind, limit, descriptors, **fields)
+        if silent:
+            raise OperationFailed(f"{', '.join(child.name for child in silent)}: no answer within {limit:g} s")
+        return answers
+
+    async def _answers_of(
+        self, children: Sequence[LaunchedChild], kind: str, seconds: float, descriptors: Sequence[int] = (), **fields: Any
+    ) -> tuple[list[Message], list[LaunchedChild]]:  # fmt: skip
+        """The answers within so many seconds, and the workers that are silent. One that dies meanwhile counts as one that answers."""
         loop = asyncio.get_running_loop()
         self._answers = {child: loop.create_future() for child in children if child.channel.open}
         for child in self._answers:
             child.channel.send(kind, descriptors, number=self._number, **fields)
-        limit = settings.daemon.start_timeout + MARGIN_SECONDS
         if self._answers:
-            await asyncio.wait(self._answers.values(), timeout=limit)
+            await asyncio.wait(self._answers.values(), timeout=seconds)
         answers, self._answers = self._answers, {}
-        silent = [child.name for child, answer in answers.items() if not answer.done()]
-        if silent:
-            raise OperationFailed(f"{', '.join(silent)}: no answer within {limit:g} s")
-        return [answer.result() for answer in answers.values()]
+        silent = [child for child, answer in answers.items() if not answer.done()]
+        return [answer.result() for answer in answers.values() if answer.done()], silent
 
     def received(self, child: LaunchedChild, message: Message) -> bool:
         """Take a worker's answer; False if the message is none."""
-        if message["kind"] not in ("prepared", "refused", "committed"):
+        if message["kind"] not in ("prepared", "refused", "committed", "reloaded"):
             return False
         answer = self._answers.get(child)
         if answer is not None and not answer.done() and message.get("number") == self._number:

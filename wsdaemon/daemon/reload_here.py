@@ -49,6 +49,8 @@ class ReloadHere:
             self._task = self._daemon.loop.create_task(self._prepare(number, message["sections"], list(descriptors), self._task))
         elif kind == "commit":
             self._commit(number)
+        elif kind == "reload":
+            self._send("reloaded", number=number, problems=_bounded(self._daemon.reload()))
         elif kind == "undo":
             self._task = self._daemon.loop.create_task(self._undo(self._task))
         else:
@@ -81,13 +83,7 @@ class ReloadHere:
             close_all(descriptors)
 
     def _refuse(self, number: Any, problems: Sequence[str]) -> None:
-        left, told = MAX_PROBLEM_CHARACTERS, []
-        for problem in problems:
-            told.append(problem[:left])
-            left -= len(told[-1])
-            if left <= 0:
-                break
-        self._send("refused", number=number, problems=told)
+        self._send("refused", number=number, problems=_bounded(problems))
 
     def _commit(self, number: Any) -> None:
         reload, self._reload = self._reload, None
@@ -125,6 +121,17 @@ class _Sent:
 async def _over(task: asyncio.Task[None] | None) -> None:
     if task is not None and not task.done():
         await asyncio.wait([task])
+
+
+def _bounded(problems: Sequence[str]) -> list[str]:
+    """As many of the problems as fit into one message."""
+    left, told = MAX_PROBLEM_CHARACTERS, list[str]()
+    for problem in problems:
+        told.append(problem[:left])
+        left -= len(told[-1])
+        if left <= 0:
+            break
+    return told
 
 
 def _read(descriptor: int) -> bytes:

@@ -23,12 +23,13 @@ class ReloadCommand:
 
     def __init__(
         self, file: SettingsFile, settings: Callable[[], Settings], apply: Callable[[Settings, str], Awaitable[None]],
-        refresh: Callable[[], Sequence[str] | None], notifier: Notifier, status: Callable[[], str],
+        refresh: Callable[[], Awaitable[Sequence[str]]], notifier: Notifier, status: Callable[[], str],
         beyond: Callable[[Settings], Iterable[object]] = lambda settings: (),
     ) -> None:  # fmt: skip
         """`settings` are those in force. `apply` takes new ones, with the text of their file, into use everywhere, or raises
-        OperationFailed with every reason and leaves everything as it was. `refresh` reads certificates and secret files again; it returns
-        the reasons for which old ones stay in use. `beyond` finds the problems of modules and files, if the file itself has any."""
+        OperationFailed with every reason and leaves everything as it was. `refresh` reads certificates and secret files again, once the
+        new settings are in use; it returns the reasons for which old ones stay in use. `beyond` finds the problems of modules and files,
+        if the file itself has any."""
         self._file = file
         self._settings = settings
         self._apply = apply
@@ -43,9 +44,10 @@ class ReloadCommand:
         try:
             if not dry_run:
                 self._notifier.reloading("reloading")
-                for reason in self._refresh() or ():
-                    say(reason)
             changes = await self._reload(dry_run, say)
+            if not dry_run:
+                for reason in await self._refresh():
+                    say(reason)
         except OperationFailed as failed:
             log.error("the reload is refused, and nothing has changed: {problems}", problems="; ".join(failed.problems))
             raise

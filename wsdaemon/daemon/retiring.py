@@ -7,12 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from twisted.logger import Logger
+
 from ..core.registry import Connections
 from ..wire.policy import server_of
-from .parts import Step, stop_in_order
+from .parts import Step, name_of, stop_in_order
 
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether the last connection has ended."""
+
+log = Logger(namespace="wsdaemon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,18 @@ class _Retired:
 
 
 class Retiring:
-    """The parts of a daemon that earlier settings began and that still serve. At the daemon's end they are stopped with it."""
+    """The parts of a daemon that earlier settings began and that still serve. At the daemon's end they are stopped with it.
+
+    Each is stopped by itself, so that one whose stop() hangs holds no other.
+    """
 
     name = "retired apps"
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, patience: float) -> None:
+        """`patience`: seconds that the stop of a part may take, `drain_timeout`."""
+        self.patience = patience
         self._connections = connections
+        self._ending: set[asyncio.Task[None]] = set()
         self._retired: list[_Retired] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -38,7 +48,7 @@ class Retiring:
         return len(self._retired)
 
     def add(self, steps: Sequence[Step], servers: Iterable[object], arriving: Callable[[], bool]) -> None:
-        """Stop these steps, in reverse order, once none of `servers` has a connection and no handshake of before is `arriving`."""
+        """Stop these steps, the last one first, once none of `servers` has a connection and no handshake of before is `arriving`."""
         self._retired.append(_Retired(steps, {id(each) for each in servers}, arriving))
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
@@ -50,8 +60,22 @@ class Retiring:
             for each in list(self._retired):
                 if in_use.isdisjoint(each.servers) and not each.arriving():
                     self._retired.remove(each)
-                    await stop_in_order(each.steps)
+                    self._end(each)
         self._looking = None
+
+    def _end(self, retired: _Retired) -> None:
+        for step in reversed(retired.steps):
+            task = asyncio.get_running_loop().create_task(self._stop(step))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def _stop(self, step: Step) -> None:
+        try:
+            async with asyncio.timeout(self.patience):
+                await stop_in_order([step])
+        except TimeoutError:
+            text = "{step}, which a reload has removed, has not stopped within {seconds:g} s ([daemon] drain_timeout) and is given up"
+            log.error(text, step=name_of(step), seconds=self.patience)
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -62,4 +86,6 @@ class Retiring:
             self._looking.cancel()
             await asyncio.wait([self._looking])
         while self._retired:
-            await stop_in_order(self._retired.pop().steps)
+            self._end(self._retired.pop())
+        if self._ending:
+            await asyncio.wait(self._ending)

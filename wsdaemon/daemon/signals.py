@@ -17,7 +17,8 @@ log = Logger(namespace="wsdaemon")
 
 
 WITHOUT_WORKERS: Final = "SIGUSR2 replaces workers; this daemon runs without workers, so it does nothing"
-WITH_WORKERS: Final = "SIGUSR2 does nothing here: the supervisor of a daemon that twistd has started takes it for an upgrade"
+IN_WORKER: Final = "SIGUSR2 does nothing in a worker: the supervisor takes it for an upgrade"
+IN_PROGRAM: Final = "only a daemon of an INI file can be upgraded, because this program is not the daemon's own: start it anew for new code"
 
 
 class StartStopped(KeyboardInterrupt):
@@ -46,6 +47,8 @@ class Signals:
         """The line of the log that answers SIGUSR2."""
         self.upgrade: Callable[[], object] | None = None
         """Called on the loop at SIGUSR2, instead of that line."""
+        self.owed: set[int] = set()
+        """Signals whose work waits for the end of an operation. A program that takes this process over must get them again."""
         self._before: dict[signal.Signals, Any] = {}
         self._stops = 0
         self._waiting: set[int] = set()

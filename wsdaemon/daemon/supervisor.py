@@ -23,10 +23,12 @@ from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
 from ..settings.values import AUTO
 from .announcement import announce, announce_admin
-from .capacity import read_system, tell
+from .capacity import read_system, tell, tell_doubts
 from .channel import Message, close_all
+from .child_watch import ChildWatch
 from .children import LaunchedChild, adopt_child, start_child
 from .colleagues import RunningWorker, shown_number
+from .coming import Coming
 from .control import Operation, OperationFailed, Operations, Say
 from .cpus import usable_cpus
 from .drain import StopExtension, add_drain, grace_of
@@ -43,23 +45,8 @@ from .sockets import ADMIN, Bound, LeftSocket, Sockets, take_sockets, wanted_soc
 from .status import describe, describe_generation
 from .supervisor_state import ControlSocket, RunningChild, SupervisorState
 
-LOOK_SECONDS: Final = 0.25
-"""Between two looks at the heartbeats."""
-
-AWAY_SECONDS: Final = 1.0
-"""If a look is late by more, the supervisor was away itself, as after a pause of the machine: the heartbeats are old for that reason."""
-
-OVERDUE_SECONDS: Final = 10.0
-"""How long after `worker_timeout` a worker that hangs may still be there before systemd gets no more signs of life."""
-
-START_MARGIN_SECONDS: Final = 10.0
-"""How long after `start_timeout` a child that is not ready is killed; by then a child whose loop turns has given up by itself."""
-
 STATUS_SECONDS: Final = 10.0
 """Between two messages to systemd, at most."""
-
-SWITCH_SECONDS: Final = 30.0
-"""How long the hubs may take until the new one has the order. Publications pause for a small part of it."""
 
 QUIET_LOOK_SECONDS: Final = 0.02
 """Between two looks whether a worker waits for an answer."""
@@ -94,12 +81,11 @@ class Supervisor:
         self._watchdog = watchdog_interval(environ, os.getpid())
         self._files: Mapping[str, InheritedFile] = {}
         self._sockets: dict[str, Bound] = {}
-        self._looked = self._awake_since = self._told_at = 0.0
+        self._told_at = 0.0
         self._status = ""
-        self._timer: asyncio.TimerHandle | None = None
+        self._watch = ChildWatch(loop, lambda: self._generations, lambda: self._settings.daemon, self._tell_systemd)
         self._gathering = Gathering(loop, self._colleagues, lambda: str(self.state.value), os.getpid(), time.time())
         self._all_ready: asyncio.Future[None] | None = None
-        self._killing: set[asyncio.Task[None]] = set()
         self._source = Sockets(environ)
         self._reload = ReloadOfAll(self, self._source)
         self._since = time.time()
@@ -108,9 +94,8 @@ class Supervisor:
         add_drain(self.operations, lambda: self)
         self._generation: Generation | None = None
         self._left = left
-        self._coming: tuple[Generation, Plan] | None = None
+        self._coming: Coming | None = None
         self._former: Generation | None = None
-        self._owner: asyncio.Future[str] | None = None
         self._upgrade: asyncio.Task[None] | None = None
         if left is not None:
             self._since = left.since
@@ -121,7 +106,7 @@ class Supervisor:
     @property
     def _generations(self) -> list[Generation]:
         """The generations that have children."""
-        coming = None if self._coming is None else self._coming[0]
+        coming = None if self._coming is None else self._coming.generation
         return [each for each in (self._former, coming, self._generation) if each is not None]
 
     @property
@@ -148,15 +133,13 @@ class Supervisor:
     async def start(self) -> None:
         """Start the hub and the workers; returns when all are ready, and the workers accept. StartError if one cannot start."""
         if self._left is not None:
-            self._awake_since = self._looked = self.loop.time()
-            self._look()
+            self._watch.start()
             return
         log.info("starting the hub and {count} workers", count=self._count)
         if self._settings.admin is not None:
             announce_admin(self._settings.admin, self._port(ADMIN))
         self._all_ready = self.loop.create_future()
-        self._awake_since = self._looked = self.loop.time()
-        self._look()
+        self._watch.start()
         try:
             self.generation.start()
             await self._all_ready
@@ -176,8 +159,7 @@ class Supervisor:
         self._extension.end()
         for generation in self._generations:
             generation.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watch.stop()
         self.notifier.close()
         self.state = State.STOPPED
 
@@ -205,8 +187,8 @@ class Supervisor:
 
     def _launch(self, generation: Generation, role: Role, number: int, descriptors: Mapping[str, int]) -> LaunchedChild:
         plan = Plan(self._settings, self._heritage, self._files)
-        if self._coming is not None and self._coming[0] is generation:
-            plan = self._coming[1]
+        if self._coming is not None and self._coming.generation is generation:
+            plan = self._coming.plan
         heritage = plan.heritage
         sockets = {section: bound.sock.fileno() for section, bound in self._sockets.items()} if role is Role.WORKER else {}
         log_descriptor = heritage.log_descriptor()
@@ -242,8 +224,8 @@ class Supervisor:
             child.reason = str(message["reason"])
         elif message["kind"] == "given":
             generation.given[child.number] = int(message["went"]), int(message["stayed"])
-        elif message["kind"] == "succession":
-            self._order_changed(generation, message)
+        elif message["kind"] == "succession" and self._coming is not None:
+            self._coming.order_changed(generation, message)
 
     def _colleague(self, generation: Generation, child: LaunchedChild) -> RunningWorker:
         return RunningWorker(child, generation.slot(child), generation.number if generation is self._former else 0)
@@ -259,75 +241,31 @@ class Supervisor:
         ]
 
     def _became_ready(self, generation: Generation, child: LaunchedChild) -> None:
-        if self._coming is not None and generation is self._coming[0]:
-            if generation.ready and self._all_ready is not None and not self._all_ready.done():
-                self._all_ready.set_result(None)
+        if self._coming is not None and generation is self._coming.generation:
+            self._coming.became_ready()
         elif self.state in SERVING and not self._stopping:
-            if child.role is Role.WORKER:
+            if child.role is Role.WORKER and generation is self._generation:
                 child.channel.send("serve")
         elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
             self._all_ready.set_result(None)
 
     def _gave_up(self, generation: Generation, reason: str) -> None:
-        starting = self._all_ready is not None and not self._all_ready.done()
-        if self._coming is not None and generation is self._coming[0]:  # ends the upgrade, never the daemon
-            if starting and self._all_ready is not None:
-                self._all_ready.set_exception(StartError(reason))
-            elif self._owner is not None and not self._owner.done():
-                self._owner.set_result(reason)
+        if self._coming is not None and generation is self._coming.generation:  # ends the upgrade, never the daemon
+            self._coming.gave_up(reason)
         elif self.state in SERVING:
             first, _, rest = reason.partition("\n")
             log.emit(LogLevel.critical, "{reason}; the daemon ends", reason=first, **beneath(rest))
             self._failed(reason)
-        elif starting and self._all_ready is not None:
+        elif self._all_ready is not None and not self._all_ready.done():
             self._all_ready.set_exception(StartError(reason))
 
     # -- the watch
 
-    def _look(self) -> None:
-        """Look after the children, and tell systemd that this loop turns."""
-        now = self.loop.time()
-        if now - self._looked > LOOK_SECONDS + AWAY_SECONDS:
-            self._awake_since = now
-        self._looked = now
-        self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
-        overdue = [self._look_after(generation, now) for generation in self._generations]
-        self._tell_systemd(now, any(overdue))
-
-    def _look_after(self, generation: Generation, now: float) -> bool:
-        """Notice children that have ended, and kill those that hang. Whether one that hangs does not end."""
-        timeout, overdue = self._settings.daemon.worker_timeout, False
-        for keeper in generation.keepers:
-            keeper.look()
-            child = keeper.child
-            if child is None:
-                continue
-            silent = min(generation.slot(child).age(), now - self._awake_since)
-            limit = timeout if keeper.ready else self._settings.daemon.start_timeout + START_MARGIN_SECONDS
-            overdue = overdue or silent > limit + OVERDUE_SECONDS
-            if silent > limit and not child.hung:
-                child.hung = True
-                task = self.loop.create_task(self._kill(child, limit))
-                self._killing.add(task)
-                task.add_done_callback(self._killing.discard)
-        return overdue
-
-    async def _kill(self, child: LaunchedChild, silent: float) -> None:
-        """End a child whose loop stands still, and log the code that its main thread was in."""
-        stack = await child.take_stack()
-        what = "its loop has stood still for {seconds:g} s" if child.ready_since is not None else "it has not started within {seconds:g} s"
-        where = "its main thread stood at:" if stack else "it gave no stack, because it is stopped or waits in a system call"
-        child.reason = what.format(seconds=silent)
-        log.emit(
-            LogLevel.error, "{child} is killed: {reason}; {where}",
-            child=child.name, reason=child.reason, where=where, **beneath(stack),
-        )  # fmt: skip
-        child.kill()
-
-    def _tell_systemd(self, now: float, overdue: bool) -> None:
+    def _tell_systemd(self, overdue: bool) -> None:
+        """Tell systemd that this loop turns, unless a child is `overdue`."""
         if not self.notifier.active or overdue:
             return
-        status = self._describe()
+        now, status = self.loop.time(), self._describe()
         if now - self._told_at >= min(self._watchdog or STATUS_SECONDS, STATUS_SECONDS):
             self._told_at = now
             if self._watchdog is not None:
@@ -354,6 +292,7 @@ class Supervisor:
         replaced = [self._sockets.pop(section) for section in list(self._sockets) if section in added or section not in wanted]
         self._sockets.update(added)
         self._settings, self._heritage = settings, replace(self._heritage, text=text)
+        tell_doubts(settings)
         self._take_files_again()
         new = [each for each in settings.listeners if f"listener:{each.name}" in added]
         for bound in replaced:
@@ -364,7 +303,7 @@ class Supervisor:
     def reload_from_file(self) -> None:
         """The settings are those of a file: have the command `reload`, and SIGHUP, read it again. Called once it is open()."""
         file = SettingsFile(self._settings.source, self._heritage.directory, self._files)
-        reload = ReloadCommand(file, lambda: self._settings, self._reload.apply, self.reload, self.notifier, self._describe)
+        reload = ReloadCommand(file, lambda: self._settings, self._reload.apply, self._refresh, self.notifier, self._describe)
         self.operations.add("reload", reload)
 
     async def _tell_status(self, arguments: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
@@ -378,9 +317,13 @@ class Supervisor:
         )  # fmt: skip
 
     def reload(self) -> None:
-        """SIGHUP: every child reads certificates and secrets again."""
+        """SIGHUP to a daemon without a settings file: every worker reads certificates and secrets again."""
         self._take_files_again()
-        self._tell_all("reload")
+        self.generation.tell_workers("reload")
+
+    async def _refresh(self) -> list[str]:
+        self._take_files_again()
+        return await self._reload.refresh()
 
     def _take_files_again(self) -> None:
         """Children that are started from now on have the secret files as they are now; those that only root could read, as they were."""
@@ -508,58 +451,21 @@ class Supervisor:
         self._upgrade = self.loop.create_task(upgrade)
         self.operations.occupy("upgrade", self._upgrade)
 
-    def begin_generation(self, plan: Plan) -> Generation:
+    def begin_generation(self, plan: Plan) -> Coming:
         """Start a generation beside the one that serves."""
         new = self._make_generation(self.generation.number + 1, worker_count(plan.settings))
-        self._coming, self._all_ready, self._owner = (new, plan), self.loop.create_future(), self.loop.create_future()
-        log.info("starting generation {number}: the hub and {count} workers", number=new.number, count=len(new.workers))
-        new.try_once()
-        new.succeed(self.generation)
-        new.start()
-        return new
-
-    async def until_ready(self) -> None:
-        """Until all children of the new generation are ready. StartError if one does not start."""
-        assert self._all_ready is not None
-        await self._all_ready
-
-    async def switch_order(self, new: Generation) -> None:
-        """Have the former hub give the order of the rooms to the new one. StartError if it keeps the order."""
-        former = self.generation
-        assert self._owner is not None
-        if not self._owner.done():  # a hub that ends before the switch has told its verdict already
-            if former.hub.child is None:
-                raise StartError("the former hub has ended and is started again")
-            former.hub.child.channel.send("switch")
-        try:
-            async with asyncio.timeout(SWITCH_SECONDS):
-                reason = await self._owner
-        except TimeoutError:
-            reason = f"the hubs have not switched within {SWITCH_SECONDS:g} s"
-        if reason:
-            raise StartError(f"the new hub has not taken over the rooms: {reason}")
-        try:
-            new.link_workers_of(former)
-        except OSError as error:  # the new hub has the order already, so that nothing can be taken back
-            log.error("workers of the former generation have no link to the new hub: {problem}", problem=error)
-
-    def _order_changed(self, generation: Generation, message: Message) -> None:
-        """A hub says whether the order is its own now."""
-        coming = None if self._coming is None else self._coming[0]
-        if self._owner is None or self._owner.done():
-            return
-        if generation is coming:
-            self._owner.set_result("" if message["owner"] else str(message["reason"]))
-        elif message["owner"]:
-            self._owner.set_result(str(message["reason"]))
+        self._coming = Coming(new, plan, self.generation, self.loop)
+        self._coming.start()
+        return self._coming
 
     def change_generation(self, plan: Plan) -> None:
         """The new generation serves from now on; the one before is the former."""
         assert self._coming is not None
-        former, (new, _) = self.generation, self._coming
+        former, new = self.generation, self._coming.generation
         self._coming, self._former, self._generation = None, former, new
         self._gathering.rename({keeper.number: shown_number(keeper.number, former.number) for keeper in former.workers})
         self._settings, self._heritage, self._files = plan.settings, plan.heritage, plan.files
+        tell_doubts(self._settings)
         self._count = len(new.workers)
         new.let_serve()
         for keeper in new.keepers:
@@ -571,12 +477,8 @@ class Supervisor:
     async def take_back(self) -> None:
         """End the new generation, which never served, as a whole."""
         if self._coming is not None:
-            new, _ = self._coming
-            if self.generation.hub.child is not None:
-                self.generation.hub.child.channel.send("keep")
-            await new.kill()
+            await self._coming.take_back()
             self._coming = None
-            new.close()
 
     def forget_former(self) -> None:
         """The former generation has ended."""
@@ -598,6 +500,8 @@ class Supervisor:
             self.state = State.DRAINING
             self.notifier.stopping("draining")
             self._extension.begin(grace)
+            for generation in self._generations:
+                generation.tell_workers("leave")
             log.info("not ready any more: accepting on for {seconds:g} s", seconds=grace)
             await asyncio.sleep(grace)
 

@@ -26,7 +26,7 @@ from .parts import StartError
 from .preload import preload
 from .process import Process
 from .reactor import install, loop_of, stop_reactor
-from .signals import WITH_WORKERS, Signals, StartStopped
+from .signals import IN_WORKER, Signals, StartStopped
 from .sockets import Inherited
 
 DRAIN_PART: Final = 0.75
@@ -135,10 +135,10 @@ class Worker:
                 self.drop()
             case "drain":
                 self.daemon.assembly.leaving.drain(message.get("over"))
+            case "leave":
+                self.daemon.assembly.leaving.show_leaving()
             case "resume":
                 self.daemon.assembly.leaving.resume()
-            case "reload":
-                self.reload()
             case "log" if self.adopt_log is not None and descriptors:
                 self.adopt_log(descriptors[0])
         close_all(descriptors)
@@ -169,7 +169,7 @@ def main() -> None:
     """Serve until the supervisor says stop, or dies."""
     child = ChildProcess.begin(Role.WORKER)
     signals = Signals()
-    signals.about_upgrades = WITH_WORKERS
+    signals.about_upgrades = IN_WORKER
     signals.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's, which then stops its workers
     try:

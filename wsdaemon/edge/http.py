@@ -117,11 +117,19 @@ class PlainServer:
         self.sockets = sockets
         self._tls = tls
         self._lines = RareLines(self.log, now=now)
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._open: dict[Exchange, None] = {}
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def renew(self, other: PlainServer) -> None:
+        """Take over the site and the limits of a server that has no connections. Open WebSockets end, because their tokens may be gone."""
+        before = self.sockets
+        self.site, self.sockets, self.hosts, self.own_address = other.site, other.sockets, other.hosts, other.own_address
+        self.max_body, self.timeout, self.max_connections = other.max_body, other.timeout, other.max_connections
+        if before is not None:
+            before.close()
 
     def protocol(self) -> Any:
         """The loop's protocol for a connection that was accepted."""
@@ -136,7 +144,7 @@ class PlainServer:
 
     def enter(self, exchange: Exchange) -> bool:
         """Whether there is room for one more: the oldest of the connections that can best be spared makes it."""
-        if len(self._open) >= self._max_connections:
+        if len(self._open) >= self.max_connections:
             spared = min(self._open, key=lambda each: each.worth)
             if spared.worth is Worth.ANSWERING:
                 text = "a new connection to the admin pages is dropped, because {open} requests are being answered"

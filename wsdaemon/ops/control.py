@@ -7,6 +7,7 @@ under way). It has the results of the operation beside them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -33,6 +34,9 @@ SOCKET_NAME: Final = "control.sock"
 
 RUNTIME_DIRECTORY: Final = "RUNTIME_DIRECTORY"
 """systemd's variable with the directory of RuntimeDirectory=, or several with colons between (systemd.exec(5))."""
+
+ROOT_DIRECTORY: Final = Path("/run/wsdaemon.control")
+"""Of daemons that root starts: each has a directory of its own in it, which belongs to the user that the daemon becomes (`--uid`)."""
 
 UNIT_SOCKET: Final = Path("/run/wsdaemon", SOCKET_NAME)
 """The socket of a daemon that the shipped units started."""
@@ -72,18 +76,32 @@ def possible_paths(settings: Path, environ: Mapping[str, str], user: int) -> lis
 
 
 def _of_user(settings: Path, user: int) -> Iterator[Path]:
-    name = hashlib.sha256(os.fsencode(settings.absolute())).hexdigest()[:16] + ".sock"
+    name = hashlib.sha256(os.fsencode(settings.absolute())).hexdigest()[:16]
+    of_root = ROOT_DIRECTORY / name / SOCKET_NAME
     if user == 0:
-        yield Path("/run/wsdaemon.control", name)
+        yield of_root
         return
     runtime = Path(f"/run/user/{user}")
     if runtime.is_dir():
-        yield runtime / "wsdaemon" / name
-    yield Path(f"/tmp/wsdaemon-{user}", name)  # noqa: S108 - make_directory() refuses one of another user
+        yield runtime / "wsdaemon" / f"{name}.sock"
+    yield Path(f"/tmp/wsdaemon-{user}", f"{name}.sock")  # noqa: S108 - make_directory() refuses one of another user
+    yield of_root
 
 
 def make_directory(path: Path, user: int) -> None:
-    """Make the directory of a chosen path, open to this user alone. OSError if it cannot be made or belongs to another user."""
+    """Make the directory of a chosen path, open to this user alone. OSError if it cannot be made or belongs to another user.
+
+    Root takes a directory back that it has given to the user of an earlier daemon: nothing changes there while root uses it.
+    """
+    if user == 0 and path.parent == ROOT_DIRECTORY:
+        _make_own(path.parent, user)
+        path.parent.chmod(0o711)  # the users of daemons get to their own directory
+        with contextlib.suppress(FileNotFoundError):
+            os.chown(path, user, -1, follow_symlinks=False)
+    _make_own(path, user)
+
+
+def _make_own(path: Path, user: int) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,11 +14,15 @@ RESTART: Final = "needs a restart"
 RESTARTED_KEYS: Final[Mapping[str, frozenset[str]]] = {
     "daemon": frozenset({"workers", "control", "python_path", "accelerator", "stall_warning"}),
     "logging": frozenset({"format", "destination"}),
+    "admin": frozenset({"address", "tls_certificate", "tls_key", "tls", "client_ca", "client_certificate"}),
 }
 """Keys that the process uses from its start to its end."""
 
-RESTARTED_SECTIONS: Final = frozenset({"admin", "broker", "token"})
-"""Kinds of sections whose keys are all of that kind."""
+RESTARTED_SECTIONS: Final = frozenset({"broker"})
+"""Sections whose keys are all of that kind."""
+
+RESTARTED_WHOLE: Final = frozenset({"admin"})
+"""Sections that appear and go with a restart alone, because they open sockets."""
 
 OF_EACH_CONNECTION: Final = frozenset(
     {
@@ -60,27 +64,35 @@ def difference(old: Settings, new: Settings) -> list[SettingChange]:
     """Every change, in the order of the sections."""
     found: list[SettingChange] = []
     before, after = dict(_sections(old)), dict(_sections(new))
+    same_pages = (old.admin is None) == (new.admin is None)
+
+    def is_applied(name: str, key: str | None) -> bool:
+        return _is_applied(name, key) and (same_pages or not name.startswith("token:"))
+
     for name, section in after.items():
         earlier = before.get(name)
         if earlier is None:
-            found.append(SettingChange(name, None, "new", _is_applied(name, None)))
+            found.append(SettingChange(name, None, "new", is_applied(name, None)))
         elif type(earlier) is not type(section):
-            found.append(SettingChange(name, None, "of another kind", _is_applied(name, None)))
+            found.append(SettingChange(name, None, "of another kind", is_applied(name, None)))
         else:
-            found += list(_keys(name, earlier, section))
-    found += [SettingChange(name, None, "removed", _is_applied(name, None)) for name in before if name not in after]
+            found += list(_keys(name, earlier, section, is_applied))
+    found += [SettingChange(name, None, "removed", is_applied(name, None)) for name in before if name not in after]
     return found
 
 
 def in_force(old: Settings, new: Settings) -> Settings:
     """The settings that a reload leads to: the new ones, with the old values of the keys that need a restart."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, keys in RESTARTED_KEYS.items():
         before, after = getattr(old, name), getattr(new, name)
-        kept[name] = replace(after, **{key: getattr(before, key) for key in keys})
+        if before is None or after is None:
+            kept |= {name: before, "tokens": old.tokens}
+        else:
+            kept[name] = replace(after, **{key: getattr(before, key) for key in keys})
     named = {each.name for each in new.tls}
     of_admin = () if old.admin is None else [each for each in old.tls if each.name in old.admin.tls and each.name not in named]
-    return replace(new, **kept, admin=old.admin, broker=old.broker, tokens=old.tokens, tls=(*new.tls, *of_admin))
+    return replace(new, **kept, broker=old.broker, tls=(*new.tls, *of_admin))
 
 
 def keeps_app(old: MountSettings, new: MountSettings) -> bool:
@@ -95,19 +107,23 @@ def keeps_app(old: MountSettings, new: MountSettings) -> bool:
 
 
 def _is_applied(section: str, key: str | None) -> bool:
-    return section.partition(":")[0] not in RESTARTED_SECTIONS and (key is None or key not in RESTARTED_KEYS.get(section, frozenset()))
+    if section in RESTARTED_SECTIONS or (key is None and section in RESTARTED_WHOLE):
+        return False
+    return key is None or key not in RESTARTED_KEYS.get(section, frozenset())
 
 
-def _keys(name: str, old: SectionSettings, new: SectionSettings) -> Iterator[SettingChange]:
+def _keys(
+    name: str, old: SectionSettings, new: SectionSettings, is_applied: Callable[[str, str | None], bool]
+) -> Iterator[SettingChange]:  # fmt: skip
     for key in keys_of(type(new)).values():
         before, after = getattr(old, key.name), getattr(new, key.name)
         if before != after:
             shown = f"{_shown(key.form, before)} > {_shown(key.form, after)}"
             hidden = key.name in MAY_HOLD_SECRETS or _shown(key.form, before) == _shown(key.form, after)
-            yield SettingChange(name, key.name, "the content has changed" if hidden else shown, _is_applied(name, key.name))
+            yield SettingChange(name, key.name, "the content has changed" if hidden else shown, is_applied(name, key.name))
     before, after = getattr(old, "options", None), getattr(new, "options", None)
     if isinstance(before, SectionSettings) and isinstance(after, SectionSettings) and type(before) is type(after):
-        yield from _keys(name, before, after)
+        yield from _keys(name, before, after, is_applied)
 
 
 def _shown(form: Any, value: Any) -> str:

@@ -61,7 +61,8 @@ class Page:
         )  # fmt: skip
         workers = team.workers[number].all
         metrics = MetricsPage(sources, True, workers)
-        own = HealthPages(version="1", state=lambda: "starting", count=count, listeners=[Listener()], mounts=mounts)
+        self.state = "ready"
+        own = HealthPages(version="1", state=lambda: self.state, count=count, listeners=[Listener()], mounts=mounts)
         pages = [*metrics.pages(), *HealthOfAll(own, workers, metrics.gather, wall=lambda: 1_790_000_010.5).pages()]
         self.site = AdminSite(pages, lambda: None, "1")
 
@@ -173,7 +174,12 @@ def test_the_status_of_the_whole(two: Two) -> None:
 
 
 def test_a_supervisor_that_does_not_answer(two: Two) -> None:
+    """As during an upgrade: readiness is then that of the worker, which serves."""
     two.team.workers[1].holds = True
-    for path in ("/readyz", "/status", "/metrics"):
+    answer = two.one.get("/readyz", seconds=0.6)
+    assert (answer.status, answer.body) == (200, b"ready\n")
+    two.one.state = "draining"
+    assert two.one.get("/readyz", seconds=0.6).status == 503
+    for path in ("/status", "/metrics"):
         assert problem(two.one.get(path, seconds=3.1)) == (503, "workers_away")
     two.team.workers[1].go_on()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from ..totals import WORKER, Series, Snapshot
-from ..workers import STATE, Gathered, Workers
-from .contract import Answer, PageRequest, as_json, asked
+from ..workers import STATE, Gathered, Workers, WorkersAway
+from .contract import Answer, PageRequest, as_json
 from .health import HealthPages
 from .routes import Handler, Route
 from .table import LIVE, READY, STATUS
+
+STATE_SECONDS: Final = 0.5
+"""How long /readyz waits for the supervisor. Then this worker answers with its own state, because load balancers do not wait for long."""
 
 
 class HealthOfAll:
@@ -31,7 +35,12 @@ class HealthOfAll:
         return [(LIVE, self._own.live), (READY, self.ready), (STATUS, self.status)]
 
     async def ready(self, request: PageRequest) -> Answer:
-        found = await asked(self._workers.gather(STATE, {}, None))
+        """While the supervisor is silent, as in an upgrade, this worker serves: it answers with its own state, which it is told."""
+        try:
+            async with asyncio.timeout(STATE_SECONDS):
+                found = await self._workers.gather(STATE, {}, None)
+        except (WorkersAway, TimeoutError):
+            return self._own.ready(request)
         return self._own.ready_as(found.state)
 
     async def status(self, request: PageRequest) -> Answer:
