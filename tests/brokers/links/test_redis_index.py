@@ -164,12 +164,27 @@ def test_with_endless_histories_a_cursor_finds_the_rooms_that_are_gone_a_few_at_
             with server.client() as client:
                 for room in gone:
                     client.delete(*Names("wsdaemon", "/rooms").room(room))
+                client.zadd(node.link._names.index[1], dict.fromkeys(gone, 1.0))
             assert [await index.sweep(session) for _ in range(3)] == [1, 1, 1], "each looks at the next rooms"
             assert await node.link.room_count() == len(rooms) - 3
             with server.client() as client:
                 assert int(client.hget(node.link._names.index[3], "user ada")) == len(rooms) - 3
             assert [await index.sweep(session) for _ in range(3)] == [0, 0, 0], "it begins again"
             assert len((await node.link.history("room-001", None, 10, False)).messages) == 1
+
+    run(test())
+
+
+def test_with_endless_histories_a_room_that_is_being_made_stays_in_the_index(server: Server) -> None:
+    """A publisher enters it first. Taken out in between, it would never come back, because its first publication makes it without the index."""
+
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(history=5)) as [node]:
+            session, index = node.link._session, node.link._index
+            assert session is not None
+            await index.reserve(session, "new", "user ada")
+            assert await index.sweep(session) == 0
+            assert await node.link.room_count() == 1
 
     run(test())
 
