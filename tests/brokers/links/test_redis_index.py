@@ -176,7 +176,7 @@ def test_with_endless_histories_a_cursor_finds_the_rooms_that_are_gone_a_few_at_
 
 
 def test_with_endless_histories_a_room_that_is_being_made_stays_in_the_index(server: Server) -> None:
-    """A publisher enters it first. Taken out in between, it would never come back, because its first publication makes it without the index."""
+    """A publisher enters it first, and then makes it: an entry that is taken out in between would not come back."""
 
     async def test() -> None:
         async with nodes(server.url, limits=Limits(history=5)) as [node]:
