@@ -26,18 +26,19 @@ def test_a_new_room_replaces_the_oldest_empty_one(server: Server) -> None:
     async def test() -> None:
         async with nodes(server.url, 2, limits=Limits(max_rooms=3)) as [one, two]:
             await one.join("old-but-full", "ada")
-            await two.publish("older", "x")
-            await one.publish("newer", "x")
-            await two.publish("newest", "x")
-            assert await names(one) == ["newer", "newest", "old-but-full"]
+            # two of the same millisecond are in the order of their names
+            await two.publish("a-first", "x")
+            await one.publish("b-second", "x")
+            await two.publish("c-third", "x")
+            assert await names(one) == ["b-second", "c-third", "old-but-full"]
             assert await two.link.room_count() == 3
-            await one.join("newer", "bob")
-            await two.join("newest", "eve")
+            await one.join("b-second", "bob")
+            await two.join("c-third", "eve")
             with pytest.raises(TooManyRooms, match="3 rooms"):
                 await two.publish("one-more", "x")
             with pytest.raises(TooManyRooms):
                 await two.join("one-more", "joe")
-            assert await names(two) == ["newer", "newest", "old-but-full"]
+            assert await names(two) == ["b-second", "c-third", "old-but-full"]
 
     run(test())
 
