@@ -253,7 +253,7 @@ class TapsOfAll:
     async def take(self, keys: Iterable[str], hold: Iterable[str]) -> dict[str, Taken]:
         """As Taps.take. The others are asked first, so that no frame of an own connection is lost if one of them fails."""
         hold = list(hold)
-        own, away = [], []
+        own, away = list[str](), list[str]()
         for key in keys:
             (away if key in self._homes else own).append(key)
         held = [key for key in hold if key in self._homes]
