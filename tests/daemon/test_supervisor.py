@@ -198,6 +198,17 @@ def test_a_worker_that_is_replaced_serves_at_once_and_gets_a_new_link_to_the_hub
     assert house.latest(1).channel.sent == ["serve"]
 
 
+@pytest.mark.parametrize(("state", "kind"), [(State.DRAINED, "drain"), (State.DRAINING, "leave")])
+def test_a_worker_that_is_replaced_during_a_drain_is_not_ready_either(house: House, state: State, kind: str) -> None:
+    """It answers /readyz by itself while this process is silent."""
+    house.start()
+    house.supervisor.state = state
+    house.latest(1).process.returncode = -9
+    house.pass_time(1, [0, 2])
+    house.be_ready(1)
+    assert house.latest(1).channel.sent == [kind, "serve"]
+
+
 def test_a_worker_of_the_former_generation_that_becomes_ready_late_is_not_told_to_serve(house: House) -> None:
     """It was started in the midst of an upgrade, because the one before it had died, and it is to retire."""
     house.start()
