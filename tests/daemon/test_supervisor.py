@@ -386,7 +386,7 @@ def test_sigterm_leaves_the_workers_accepting_for_the_grace(monkeypatch: pytest.
         assert not leaving.done()
         assert [child.channel.sent for child in house.started[:3]] == [["worker"], ["serve", "leave"], ["serve", "leave"]]
         house.be_ready(1)
-        assert house.latest(1).channel.sent == ["serve"], "a worker that is replaced meanwhile serves, too"
+        assert house.latest(1).channel.sent == ["leave", "serve"], "a worker that is replaced meanwhile serves, too, and is not ready"
         house.pass_time(0.75, [0, 1, 2])
         assert leaving.done()
         house.supervisor.close()
