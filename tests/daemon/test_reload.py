@@ -359,6 +359,9 @@ def test_tokens_of_the_admin_pages_are_added_changed_and_removed(tmp_path: Path)
             daemon.reload()
             assert [await asked(daemon, name) for name in TOKENS] == [401, 200, 200], "new tokens are read again, too"
 
+            await take(daemon, tmp_path, BASE + "[admin]\naddress = unix:admin.sock\n")
+            assert [await asked(daemon, name) for name in TOKENS] == [401, 401, 200], "the pages are at their port until a restart"
+
             for text in (ADMIN.replace("operator", "missing"), ADMIN + "[token:x]\nfile = missing\n"):
                 with pytest.raises((OperationFailed, SettingsError), match="cannot be read"):
                     await take(daemon, tmp_path, BASE + text)
