@@ -64,9 +64,9 @@ def test_a_row_is_one_line_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_a_narrow_terminal_never_breaks_an_id() -> None:
     from rich.console import Console
 
-    shown = Console(file=io.StringIO(), width=30)
-    shown.print(output.table(("id", "mount"), [("4f6d22553e29c459-2", "/" + "x" * 40)]))
-    assert "4f6d22553e29c459-2" in shown.file.getvalue()
+    shown = io.StringIO()
+    Console(file=shown, width=30).print(output.table(("id", "mount"), [("4f6d22553e29c459-2", "/" + "x" * 40)]))
+    assert "4f6d22553e29c459-2" in shown.getvalue()
 
 
 def test_a_table_shows_hostile_cells_as_escapes() -> None:
