@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.auth import logged
 from tests.support.inside import inside, run_inside
+from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.ops.console import LIVE_PATH
 from wsdaemon.ops.console.feed import MAX_PAGES
@@ -91,8 +92,13 @@ def test_broadcasts_of_apps_do_not_reach_the_pages_of_the_console(tmp_path: Path
             connect(f"ws://127.0.0.1:{daemon.listeners[0].port}/echo", proxy=None) as client,
         ):
             chosen: list[str] = []
+
+            def choose(connection: Connection) -> bool:
+                chosen.append(connection.handshake.mount)
+                return True
+
             daemon.broadcast("to all", None)
-            daemon.broadcast("to some", lambda connection: chosen.append(connection.handshake.mount) is None)
+            daemon.broadcast("to some", choose)
             assert [await client.recv(), await client.recv()] == ["to all", "to some"]
             assert chosen == ["/echo"]
             await page.send(json.dumps({"token": TOKEN}))
