@@ -14,11 +14,13 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import socket
 import statistics
 import struct
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +40,9 @@ from wsdaemon.hub.server import HubServer, WorkerLink
 UNDER_WAY = 16
 PAYLOAD_BYTES = 200
 ROOM = "lobby"
+
+LIMIT_SECONDS = 120
+"""The longest that one run takes, also on a busy machine."""
 
 GOAL_CPU_US = 5.0
 GOAL_P50_MS = 0.5
@@ -114,9 +119,9 @@ async def run_worker(number: int, end: socket.socket, count: int, under_way: int
     client.attach(end)
     await follower.restored_once.wait()
     await link.join(ROOM, Presence(f"member-{number}", {}), None, watch=False, owner="address 192.0.2.1")
-    while (await link.presence(ROOM, 0)).count < 2:  # noqa: ASYNC110 - the other worker joins in its own process
-        await asyncio.sleep(0.01)
-    if number == 1:
+    if number == 1:  # worker 2 does not look: worker 1 may have published all and left the room before
+        while (await link.presence(ROOM, 0)).count < 2:  # noqa: ASYNC110 - the other worker joins in its own process
+            await asyncio.sleep(0.01)
         numbers = iter(range(1, count + 1))
         await asyncio.gather(*[publish(link, numbers) for _ in range(under_way)])
     while len(follower.seconds) < count:  # noqa: ASYNC110 - the other worker publishes
@@ -132,20 +137,24 @@ async def publish(link: HubLink, numbers: Any) -> None:
         await link.publish(Publication(number, ROOM, payload, False, "member-1", owner="address 192.0.2.1"))
 
 
-def in_process(work: Callable[[], Any]) -> int:
-    """Run a coroutine function in a process of its own; the end of a pipe that gets its result."""
+def in_process(work: Callable[[], Any]) -> tuple[int, int]:
+    """Run a coroutine function in a process of its own, for LIMIT_SECONDS at most; its PID, and the end of a pipe that gets its result."""
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         try:
+            signal.alarm(LIMIT_SECONDS)
             os.write(writing, _FIGURE.pack(uvloop.run(work())))
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(writing)
-    return reading
+    return pid, reading
 
 
 def measure(count: int, under_way: int) -> Figures:
-    """One run with three processes."""
+    """One run with three processes. RuntimeError if one of them fails, or takes longer than LIMIT_SECONDS."""
     pairs = [socket.socketpair() for _ in range(2)]
 
     def hub() -> Any:
@@ -160,14 +169,20 @@ def measure(count: int, under_way: int) -> Figures:
                 theirs.close()
         return run_worker(number, pairs[number - 1][1], count, under_way)
 
-    pipes = [in_process(hub), in_process(lambda: worker(1)), in_process(lambda: worker(2))]
+    processes = [in_process(hub), in_process(lambda: worker(1)), in_process(lambda: worker(2))]
     for pair in pairs:
         for end in pair:
             end.close()
-    hub_us, _, p50_ms = (_FIGURE.unpack(os.read(pipe, _FIGURE.size))[0] for pipe in pipes)
-    for pipe in pipes:
-        os.close(pipe)
-        os.wait()
+    try:
+        answers = [os.read(pipe, _FIGURE.size) for _, pipe in processes]
+    finally:
+        for pid, pipe in processes:
+            os.close(pipe)
+            os.kill(pid, signal.SIGKILL)  # it has answered, or never will
+            os.waitpid(pid, 0)
+    if not all(answers):
+        raise RuntimeError(f"a process of the benchmark has failed, or has taken longer than {LIMIT_SECONDS} s")
+    hub_us, _, p50_ms = (_FIGURE.unpack(answer)[0] for answer in answers)
     return Figures(hub_us, p50_ms)
 
 

@@ -55,6 +55,7 @@ DIRECT = {
     "daemon/redis.py": OPERATOR,
     "daemon/reexecution.py": OPERATOR,
     "daemon/process.py": OPERATOR,
+    "daemon/reload_all.py": OPERATOR,
     "daemon/reload_here.py": OPERATOR,
     "daemon/reloading.py": OPERATOR,
     "daemon/retiring.py": OPERATOR,

@@ -53,6 +53,22 @@ def test_durations_have_a_unit_that_suits_them(seconds: float, text: str) -> Non
     assert output.seconds_text(seconds) == text
 
 
+def test_a_row_is_one_line_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    output.console.cache_clear()
+    output.console().print(output.table(("id", "mount"), [("4f6d22553e29c459-2", "/" + "x" * 200)]))
+    output.console.cache_clear()
+    assert capsys.readouterr().out.splitlines()[1:] == ["4f6d22553e29c459-2  /" + "x" * 200]
+
+
+def test_a_narrow_terminal_never_breaks_an_id() -> None:
+    from rich.console import Console
+
+    shown = io.StringIO()
+    Console(file=shown, width=30).print(output.table(("id", "mount"), [("4f6d22553e29c459-2", "/" + "x" * 40)]))
+    assert "4f6d22553e29c459-2" in shown.getvalue()
+
+
 def test_a_table_shows_hostile_cells_as_escapes() -> None:
     from rich.console import Console
 

@@ -16,6 +16,8 @@ from websockets.sync.server import ServerConnection, serve
 from wsdaemon.command.exits import Exit
 from wsdaemon.command.main import cli
 from wsdaemon.command.tailing import LIVE_PATH, payload_text
+from wsdaemon.core.seen_frame import SeenFrame
+from wsdaemon.ops.taps import MAX_BYTES, MAX_FRAMES, PAYLOAD_BYTES, frame_record
 
 TOKEN = "0123456789abcdef"
 CONNECTION = {"id": "c-1", "mount": "/chat\x1b", "address": "192.0.2.7"}
@@ -145,3 +147,12 @@ def test_pages_that_are_not_there() -> None:
 )  # fmt: skip
 def test_payloads_in_one_line(given: dict[str, Any], shown: str) -> None:
     assert payload_text(given) == shown
+
+
+def test_all_that_a_tap_holds_fits_into_one_message() -> None:
+    frame = SeenFrame(1, PAYLOAD_BYTES, b"\0" * PAYLOAD_BYTES)
+    full = [frame_record(1.0, True, frame, PAYLOAD_BYTES)] * (MAX_BYTES // PAYLOAD_BYTES + 1)
+    small = [frame_record(1.0, True, frame._replace(beginning=b""), 0)] * (MAX_FRAMES - len(full))
+    with pages(send({"tap": CONNECTION, "payload": True}, {"frames": full + small, "dropped": 0}, {"over": "gone"}), []) as url:
+        found = tail(url, "--payload")
+    assert (found.exit_code, found.stdout.count("text")) == (0, MAX_FRAMES)

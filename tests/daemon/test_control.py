@@ -354,6 +354,24 @@ def test_the_socket_belongs_to_the_user_that_the_daemon_becomes(tmp_path: Path, 
         assert given == [(str(name), 4321, -1, False) for name in names]
 
 
+def test_a_second_start_leaves_the_directory_to_the_user_of_the_daemon_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, owners = tmp_path / "run" / "name.sock", list[object]()
+
+    def make_directory(path: Path, user: int) -> None:
+        path.mkdir(exist_ok=True)
+        owners.append(user)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, user, group, follow_symlinks: owners.append(user) if path == str(own.parent) else None)
+    monkeypatch.setattr(control, "make_directory", make_directory)
+    monkeypatch.setattr(control, "chosen_path", lambda *arguments: own)
+    bound = take_socket(settings(tmp_path, "auto"), tmp_path, {}, user=4321)
+    assert bound is not None
+    assert take_socket(settings(tmp_path, "auto"), tmp_path, {}, user=4321) is None
+    bound.close()
+    assert owners == [0, 4321, 0, 4321]
+
+
 def test_a_socket_that_cannot_be_given_away_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*told: object, **options: object) -> None:
         raise PermissionError(1, "Operation not permitted")

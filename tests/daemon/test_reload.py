@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -246,6 +249,36 @@ def test_what_another_process_refuses_is_undone(tmp_path: Path) -> None:
     run_inside(life())
 
 
+class Asking:
+    """The other workers, which ask for the answers that were provided."""
+
+    def __init__(self) -> None:
+        self.provided: dict[str, object] = {}
+
+    def provide(self, what: str, answer: object) -> None:
+        self.provided[what] = answer
+
+    def gather(self, what: str, question: object, own: object) -> Any: ...
+
+
+def test_other_workers_get_the_answers_of_the_pages_in_force(tmp_path: Path) -> None:
+    text = BASE + "[admin]\naddress = unix:admin.sock\n"
+
+    async def life() -> None:
+        async with inside(tmp_path, text) as daemon:
+            asking = Asking()
+            shared: Any = SimpleNamespace(sharing=None, places=None, workers=asking)
+            daemon.assemble = partial(daemon.assemble, shared=shared)
+            (tmp_path / "ws.ini").write_text(text.replace("1KiB", "2KiB"))
+            reload = Reload(daemon, load(tmp_path / "ws.ini"), daemon.sockets)
+            await reload.prepare()
+            assert asking.provided == {}, "another worker may refuse these settings"
+            reload.commit()
+            assert sorted(asking.provided) == ["close", "closes", "connections", "tap", "totals"]
+
+    run_inside(life())
+
+
 def test_tickets_live_through_a_reload_of_other_things(tmp_path: Path) -> None:
     auth = "[auth:tickets]\nkind = ticket\n[auth:other]\nkind = ticket\nlifetime = {}\n"
 
@@ -325,6 +358,9 @@ def test_tokens_of_the_admin_pages_are_added_changed_and_removed(tmp_path: Path)
             (tmp_path / "operator").write_text(TOKENS["reader"])
             daemon.reload()
             assert [await asked(daemon, name) for name in TOKENS] == [401, 200, 200], "new tokens are read again, too"
+
+            await take(daemon, tmp_path, BASE + "[admin]\naddress = unix:admin.sock\n")
+            assert [await asked(daemon, name) for name in TOKENS] == [401, 401, 200], "the pages are at their port until a restart"
 
             for text in (ADMIN.replace("operator", "missing"), ADMIN + "[token:x]\nfile = missing\n"):
                 with pytest.raises((OperationFailed, SettingsError), match="cannot be read"):

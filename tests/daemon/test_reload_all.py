@@ -188,6 +188,18 @@ def test_a_silent_worker_ends_the_reload(tmp_path: Path, monkeypatch: pytest.Mon
     assert house.told == [["prepare", "undo"]] * 2
 
 
+def test_a_worker_that_is_silent_after_all_have_prepared_undoes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path)
+    house.children[1].answers["commit"] = []
+    monkeypatch.setattr(reload_all, "MARGIN_SECONDS", 0.0)
+    told: list[str] = []
+    monkeypatch.setattr(reload_all.log, "warn", lambda line, **fields: told.append(line.format(**fields)))
+    run(house.apply(BASE.replace("workers = 2", "workers = 2\nstart_timeout = 10ms")))
+    assert house.told == [["prepare", "commit"]] * 2
+    assert len(house.taken) == 1
+    assert told == ["worker 2 has not said within 0.01 s that the new settings are in use: it takes them when its loop turns again"]
+
+
 def test_a_worker_that_does_not_become_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(tmp_path)
     house.keepers[1].ready = False

@@ -198,6 +198,17 @@ def test_a_worker_that_is_replaced_serves_at_once_and_gets_a_new_link_to_the_hub
     assert house.latest(1).channel.sent == ["serve"]
 
 
+@pytest.mark.parametrize(("state", "kind"), [(State.DRAINED, "drain"), (State.DRAINING, "leave")])
+def test_a_worker_that_is_replaced_during_a_drain_is_not_ready_either(house: House, state: State, kind: str) -> None:
+    """It answers /readyz by itself while this process is silent."""
+    house.start()
+    house.supervisor.state = state
+    house.latest(1).process.returncode = -9
+    house.pass_time(1, [0, 2])
+    house.be_ready(1)
+    assert house.latest(1).channel.sent == [kind, "serve"]
+
+
 def test_a_worker_of_the_former_generation_that_becomes_ready_late_is_not_told_to_serve(house: House) -> None:
     """It was started in the midst of an upgrade, because the one before it had died, and it is to retire."""
     house.start()
@@ -375,7 +386,7 @@ def test_sigterm_leaves_the_workers_accepting_for_the_grace(monkeypatch: pytest.
         assert not leaving.done()
         assert [child.channel.sent for child in house.started[:3]] == [["worker"], ["serve", "leave"], ["serve", "leave"]]
         house.be_ready(1)
-        assert house.latest(1).channel.sent == ["serve"], "a worker that is replaced meanwhile serves, too"
+        assert house.latest(1).channel.sent == ["leave", "serve"], "a worker that is replaced meanwhile serves, too, and is not ready"
         house.pass_time(0.75, [0, 1, 2])
         assert leaving.done()
         house.supervisor.close()

@@ -14,6 +14,7 @@ from wsdaemon.core.connection import Connection
 from wsdaemon.core.registry import Connections
 from wsdaemon.core.seen_frame import FrameWatcher, SeenFrame
 from wsdaemon.ops.taps import (
+    ENDED,
     FULL,
     MAX_BYTES,
     MAX_FRAMES,
@@ -91,7 +92,7 @@ def test_a_tap_gives_what_it_has_seen_once() -> None:
         assert (opened.refused, opened.connection["id"]) == ("", "c-1")
         here.show("c-1", SeenFrame(1, 5, b""), SeenFrame(2, 6, b""))
         found = run(loop, lambda: here.taps.take(["k", "unknown"], []))
-        assert list(found) == ["k"]
+        assert found["unknown"] == Taken([], 0, ENDED)
         assert [(one["direction"], one["size"]) for one in found["k"].frames] == [("in", 5), ("in", 6)]
         assert run(loop, lambda: here.taps.take(["k"], [])) == {"k": Taken([], 0)}
         run(loop, lambda: here.taps.close(["k"]))
@@ -126,7 +127,7 @@ def test_a_tap_ends_with_its_connection_and_tells_it() -> None:
             watcher.over("lost")
         found = run(loop, lambda: here.taps.take(["k"], []))["k"]
         assert (len(found.frames), found.over) == (1, "the connection has ended: 1000 bye")
-        assert run(loop, lambda: here.taps.take(["k"], [])) == {}
+        assert run(loop, lambda: here.taps.take(["k"], [])) == {"k": Taken([], 0, ENDED)}
         assert (len(here.taps), loop.timers) == (0, 0)
 
 
@@ -204,7 +205,51 @@ def test_a_tap_ends_with_the_worker_and_waits_for_one_that_hangs() -> None:
         daemon.team.end(3)
         found = daemon.run(lambda: taps.take(["two", "three"], []))
         assert (found["two"].over, found["three"].over) == (None, "its worker has ended")
-        assert daemon.run(lambda: taps.take(["three"], [])) == {}
+        assert daemon.run(lambda: taps.take(["three"], [])) == {"three": Taken([], 0, ENDED)}
         run(loop, lambda: daemon.watched[2].taps.close(["two"]))
-        assert daemon.run(lambda: taps.take(["two"], []))["two"].over == "the tap has ended"
+        assert daemon.run(lambda: taps.take(["two"], []))["two"].over == ENDED
         daemon.end()
+
+
+def test_a_tap_that_is_closed_while_the_workers_are_asked_costs_the_others_nothing() -> None:
+    with Loop() as loop:
+        daemon = Daemon(loop)
+        taps = daemon.taps[1]
+        daemon.run(lambda: taps.open("w2-1", "two", False))
+        daemon.run(lambda: taps.open("w3-1", "three", False))
+        daemon.watched[3].show("w3-1", SeenFrame(1, 5, b""))
+        daemon.team.workers[2].holds = True
+        taking = loop.create_task(taps.take(["two", "three"], []))
+        loop.settle()
+        closing = loop.create_task(taps.close(["two"]))
+        loop.settle()
+        daemon.team.workers[2].go_on()
+        loop.advance(1.5)
+        assert closing.done()
+        assert [one["size"] for one in taking.result()["three"].frames] == [5]
+        daemon.end()
+
+
+def test_a_supervisor_that_is_silent_costs_no_frame_of_an_own_connection() -> None:
+    with Loop() as loop:
+        daemon = Daemon(loop)
+        taps, own = daemon.taps[1], daemon.watched[1]
+        daemon.run(lambda: taps.open("w1-1", "own", False))
+        daemon.run(lambda: taps.open("w2-1", "two", False))
+        own.show("w1-1", SeenFrame(1, 5, b""))
+        own.watchers["w1-1"][0].over("the connection has ended")
+        daemon.team.gathering.received = lambda worker, message, descriptors: True  # type: ignore[method-assign]
+        found = daemon.run(lambda: taps.take(["own", "two"], []), 5.0)
+        assert list(found) == ["own"]
+        assert [one["size"] for one in found["own"].frames] == [5]
+        assert found["own"].over == "the connection has ended"
+        daemon.end()
+
+
+def test_a_tap_that_has_ended_unasked_is_told_to_its_viewer() -> None:
+    with Loop() as loop:
+        daemon = Daemon(loop)
+        taps = daemon.taps[1]
+        daemon.run(lambda: taps.open("w1-1", "own", False))
+        loop.advance(2 * UNASKED_SECONDS)
+        assert daemon.run(lambda: taps.take(["own"], []))["own"].over == ENDED

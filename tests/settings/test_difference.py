@@ -89,6 +89,21 @@ def test_tokens_and_limits_of_the_admin_pages_are_applied_and_their_address_is_n
     assert not any(change.applied for change in difference(forced, new))
 
 
+def test_admin_pages_that_stay_at_a_port_keep_their_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    old = settings(tmp_path, BASE + "[admin]\ntoken_file = token\naddress = tcp:9100:interface=127.0.0.1\n")
+    new = settings(tmp_path, BASE + "[admin]\naddress = unix:admin.sock\n")
+    kept = in_force(old, new)
+    assert kept.admin == old.admin, "only a unix socket can do without a token"
+    assert [change.applied for change in difference(old, new)] == [False, False]
+    assert [change.key for change in difference(kept, new)] == ["address", "token_file"]
+    of_unix = settings(tmp_path, BASE + "[admin]\ntoken_file = token\naddress = unix:admin.sock\n")
+    without = in_force(of_unix, new).admin
+    assert without is not None
+    assert without.token_file is None
+
+
 def test_admin_pages_appear_and_go_with_a_restart_alone(tmp_path: Path) -> None:
     without, with_pages = settings(tmp_path, BASE), pages(tmp_path, tokens="[token:one]\nfile = reader\n")
     assert [str(each) for each in difference(without, with_pages)] == [

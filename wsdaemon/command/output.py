@@ -22,6 +22,10 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON, 
 """The option of each command that answers with data."""
 
 
+PIPE_COLUMNS = 100_000
+"""The width of a table in a pipe: a script finds each row on one line."""
+
+
 def coloured(stream: Any) -> bool:
     """Whether a stream gets colours: a terminal does, unless NO_COLOR is set (https://no-color.org) or TERM is `dumb`."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
@@ -33,7 +37,10 @@ def console(error: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    return Console(stderr=error, no_color=not coloured(stream), highlight=False, markup=False, emoji=False, soft_wrap=True)
+    made = Console(stderr=error, no_color=not coloured(stream), highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not stream.isatty() and "COLUMNS" not in os.environ:
+        made.width = PIPE_COLUMNS
+    return made
 
 
 def print_json(value: object) -> None:
@@ -45,14 +52,14 @@ def print_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
-    """A table without a frame. `right`: the columns with numbers."""
+    """A table without a frame. `right`: the columns with numbers. A narrow terminal never breaks an id, because operators copy it."""
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     numbers = set(right)
     for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold", no_wrap=name == "id")
     for row in rows:
         made.add_row(*(Text(harmless(str(cell))) for cell in row))
     return made

@@ -22,6 +22,9 @@ from .output import as_json, coloured, harmless, print_json
 LIVE_PATH = "/console/live"
 """The WebSocket of the admin pages."""
 
+LARGEST_MESSAGE = "8MiB"
+"""Of the daemon: as many frames as one tap holds, whose payloads JSON writes with up to six characters a byte."""
+
 SHOWN_BYTES = 32
 """Bytes of a binary payload in one line."""
 
@@ -122,7 +125,7 @@ class Tail:
         client = WebSocketClient(
             f"ws{pages.url.removeprefix('http')}{LIVE_PATH}", headers={} if pages.host is None else {"Host": pages.host}, tls=pages.tls,
             unix=pages.unix, on_open=self._on_open, on_message=self._on_message, on_close=self._on_close, on_error=self._on_error,
-            reconnect=False, compression=False, ping_interval="25s",
+            reconnect=False, compression=False, ping_interval="25s", max_message=LARGEST_MESSAGE,
         )  # fmt: skip
         with contextlib.suppress(Exception):  # a failure is told by on_error
             client.run_forever()

@@ -161,7 +161,7 @@ def assemble(
         made = make_admin(
             settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
             round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
-            workers=None if shared is None else shared.workers, mount_maker=tools.mount_maker, turns=turns,
+            workers=others_for_pages(shared, earlier, changes), mount_maker=tools.mount_maker, turns=turns,
             latency=None if admin is None else admin.latency,
         )  # fmt: skip
         if admin is not None:
@@ -190,6 +190,17 @@ def assemble(
     return Assembly(
         mounts, listeners, parts, listening, drain, leaving, reloads, resources, entrances, tools, limits, admin, renewal, changes
     )  # fmt: skip
+
+
+def others_for_pages(shared: Shared | None, earlier: Assembly | None, changes: list[Callable[[], object]]) -> Workers | None:
+    """The other workers, as new admin pages see them; None if there are none. In a reload they get the new pages' answers as a change."""
+    if shared is None or earlier is None:
+        return None if shared is None else shared.workers
+    from ..ops.workers import AnswersInWaiting  # here, because a daemon without workers needs none
+
+    waiting = AnswersInWaiting(shared.workers)
+    changes.append(waiting.take_effect)
+    return waiting
 
 
 def make_tools(

@@ -269,13 +269,15 @@ def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] 
     if chosen == NONE:
         return None
     assert chosen == AUTO
-    path = chosen_path(directory / settings.source, environ, os.geteuid())
+    path, own = chosen_path(directory / settings.source, environ, os.geteuid()), not environ.get(RUNTIME_DIRECTORY)
     try:
-        if not environ.get(RUNTIME_DIRECTORY):
+        if own:
             make_directory(path.parent, os.geteuid())
-        bound = _open(str(path), user)
-        if not environ.get(RUNTIME_DIRECTORY):
-            _give(str(path.parent), user)
+        try:
+            bound = _open(str(path), user)
+        finally:
+            if own:  # also if a running daemon has the socket: its user must still get to it
+                _give(str(path.parent), user)
     except (ListenError, OSError) as error:
         log.warn("there is no control channel at {path}: {problem}; [daemon] control chooses another path", path=str(path), problem=error)
         return None

@@ -20,6 +20,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from twisted.logger import Logger
+
 from ..settings.difference import in_force
 from ..settings.inherited import sealed_memory
 from ..settings.model import Settings
@@ -44,7 +46,9 @@ REFRESH_SECONDS: Final = 10.0
 """How long a worker may take to read certificates and secret files again."""
 
 MARGIN_SECONDS: Final = 5.0
-"""How long after `start_timeout` a worker that does not answer ends the reload."""
+"""How long after `start_timeout` a worker that does not answer ends the reload, or is waited for no more when all others commit."""
+
+log = Logger(namespace="wsdaemon.supervisor")
 
 
 class Supervised(Protocol):
@@ -155,7 +159,11 @@ class ReloadOfAll:
         hub = supervised.generation.hub.child
         if hub is not None and before.logging != settings.logging:
             hub.channel.send("levels", level=settings.logging.level, levels=dict(settings.logging.levels))
-        await self._ask(children, "commit", settings)
+        limit = settings.daemon.start_timeout + MARGIN_SECONDS
+        _, silent = await self._answers_of(children, "commit", limit)
+        if silent:  # the settings are in force, so that this is no failure of the reload
+            text = "{workers} has not said within {seconds:g} s that the new settings are in use: it takes them when its loop turns again"
+            log.warn(text, workers=", ".join(child.name for child in silent), seconds=limit)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_SECONDS
         while any(keeper.child in replaced for keeper in supervised.generation.workers):

@@ -56,6 +56,9 @@ FIRST_GENERATION: Final = 1
 SERVING: Final = (State.READY, State.DRAINED, State.DRAINING)
 """The states in which clients are served, and a child that ends is started again unless the daemon stops."""
 
+LEAVING: Final = {State.DRAINED: "drain", State.DRAINING: "leave"}
+"""The message by which a worker that becomes ready in a state learns that it is not ready for load balancers."""
+
 log = Logger(namespace="wsdaemon.supervisor")
 
 
@@ -245,6 +248,8 @@ class Supervisor:
             self._coming.became_ready()
         elif self.state in SERVING and not self._stopping:
             if child.role is Role.WORKER and generation is self._generation:
+                if self.state in LEAVING:  # it answers /readyz by itself while this process is silent
+                    child.channel.send(LEAVING[self.state])
                 child.channel.send("serve")
         elif self._all_ready is not None and not self._all_ready.done() and generation.ready:
             self._all_ready.set_result(None)

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from ..core.connection import Connection
 from ..core.registry import Connections
 from ..core.seen_frame import FrameWatcher, SeenFrame
 from .connections import described
-from .workers import Workers
+from .workers import Workers, WorkersAway
 
 MAX_TAPS = 8
 """Taps that may be open at once, in each process."""
@@ -41,6 +41,9 @@ TAP = "tap"
 
 NO_CONNECTION = "no_connection"
 FULL = "full"
+
+ENDED = "the tap has ended"
+"""The reason of a tap that was not asked for a while, or that ended with settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,19 @@ class Taken:
 
 
 class Taps(Protocol):
-    """All taps of the daemon, in whichever process their connections are. WorkersAway."""
+    """All taps of the daemon, in whichever process their connections are."""
 
     def open(self, id: str, key: str, payload: bool) -> Awaitable[OpenedTap]:
-        """Open a tap at the connection with this id. `key`: its name, by which it is asked."""
+        """Open a tap at the connection with this id. `key`: its name, by which it is asked. WorkersAway."""
 
     def take(self, keys: Iterable[str], hold: Iterable[str]) -> Awaitable[dict[str, Taken]]:
-        """The frames that these taps have seen. Those in `hold` keep theirs, because their viewers are slow."""
+        """The frames that these taps have seen. Those in `hold` keep theirs, because their viewers are slow.
+
+        A tap whose worker cannot be asked now is missing, and keeps its frames.
+        """
 
     def close(self, keys: Iterable[str]) -> Awaitable[None]:
-        """End these taps."""
+        """End these taps. WorkersAway."""
 
     def close_all(self) -> None:
         """End all taps at connections of this process: the settings have changed."""
@@ -176,18 +182,20 @@ class OwnTaps:
         return OpenedTap(connection=described(connection, self._wall() - time.monotonic()))
 
     async def take(self, keys: Iterable[str], hold: Iterable[str]) -> dict[str, Taken]:
-        """As Taps.take. A tap that is over is told once."""
+        """As Taps.take. A tap that is not there any more is over, too: its viewer must not wait for ever."""
         now, found = asyncio.get_running_loop().time(), {}
         for key in hold:
             if key in self._taps:
                 self._taps[key].asked_at = now
         for key in keys:
             tap = self._taps.get(key)
-            if tap is not None:
-                tap.asked_at = now
-                found[key] = tap.take()
-                if tap.reason is not None:
-                    self._end(key)
+            if tap is None:
+                found[key] = Taken([], 0, ENDED)
+                continue
+            tap.asked_at = now
+            found[key] = tap.take()
+            if tap.reason is not None:
+                self._end(key)
         return found
 
     async def close(self, keys: Iterable[str]) -> None:
@@ -243,19 +251,27 @@ class TapsOfAll:
         return opened
 
     async def take(self, keys: Iterable[str], hold: Iterable[str]) -> dict[str, Taken]:
-        """As Taps.take."""
-        keys, hold = list(keys), list(hold)
-        taken = await self._own.take(keys, hold)
-        away = [key for key in keys if key in self._homes]
-        if not away and not any(key in self._homes for key in hold):
-            return taken
-        found = await self._workers.gather(TAP, {"take": away, "hold": [key for key in hold if key in self._homes]}, None)
-        processes = {(str(one.number), one.pid) for one in found.workers}
-        for key in away:
-            number, _ = home = self._homes[key]
-            answer = found.answers.get(number)
-            if home not in processes or (answer is not None and key not in answer):
-                taken[key] = Taken([], 0, "its worker has ended" if home not in processes else "the tap has ended")
+        """As Taps.take. The others are asked first, so that no frame of an own connection is lost if one of them fails."""
+        hold = list(hold)
+        own, away = list[str](), list[str]()
+        for key in keys:
+            (away if key in self._homes else own).append(key)
+        held = [key for key in hold if key in self._homes]
+        others = await self._take_away(away, held) if away or held else {}
+        return {**await self._own.take(own, hold), **others}
+
+    async def _take_away(self, keys: Sequence[str], hold: Sequence[str]) -> dict[str, Taken]:
+        """As take(), of taps at connections of other workers."""
+        try:
+            found = await self._workers.gather(TAP, {"take": keys, "hold": hold}, None)
+        except WorkersAway:
+            return {}
+        processes, taken = {(str(one.number), one.pid) for one in found.workers}, {}
+        for key in keys:
+            home = self._homes.get(key)  # None: its viewer has left meanwhile
+            answer = None if home is None else found.answers.get(home[0])
+            if home is not None and home not in processes:
+                taken[key] = Taken([], 0, "its worker has ended")
             elif answer is not None:
                 taken[key] = Taken(*answer[key])
             if key in taken and taken[key].over is not None:

@@ -66,6 +66,27 @@ class Workers(Protocol):
         """Ask all other workers; `own` is this one's answer. WorkersAway."""
 
 
+class AnswersInWaiting:
+    """All workers, as pages see them that a reload prepares: their answers take the place of those in force at `take_effect()` alone."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._answers: dict[str, Answer] = {}
+
+    def provide(self, what: str, answer: Answer) -> None:
+        """As Workers.provide, later."""
+        self._answers[what] = answer
+
+    def gather(self, what: str, question: Mapping[str, Any], own: Any) -> Awaitable[Gathered]:
+        """As Workers.gather."""
+        return self._workers.gather(what, question, own)
+
+    def take_effect(self) -> None:
+        """The pages are shown from now on."""
+        for what, answer in self._answers.items():
+            self._workers.provide(what, answer)
+
+
 class ConnectionsOfAll:
     """The open connections of all workers: connections.OpenConnections. Each description has the number of its worker."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from wsdaemon.settings.addresses import UnixAddress
 from wsdaemon.settings.model import MountSettings, Settings
 from wsdaemon.settings.schema import SectionSettings, keys_of
 
@@ -64,9 +65,11 @@ def difference(old: Settings, new: Settings) -> list[SettingChange]:
     """Every change, in the order of the sections."""
     found: list[SettingChange] = []
     before, after = dict(_sections(old)), dict(_sections(new))
-    same_pages = (old.admin is None) == (new.admin is None)
+    same_pages, keeps_token = (old.admin is None) == (new.admin is None), _keeps_token(old, new)
 
     def is_applied(name: str, key: str | None) -> bool:
+        if (name, key) == ("admin", "token_file") and keeps_token:
+            return False
         return _is_applied(name, key) and (same_pages or not name.startswith("token:"))
 
     for name, section in after.items():
@@ -89,10 +92,17 @@ def in_force(old: Settings, new: Settings) -> Settings:
         if before is None or after is None:
             kept |= {name: before, "tokens": old.tokens}
         else:
-            kept[name] = replace(after, **{key: getattr(before, key) for key in keys})
+            also = {"token_file"} if name == "admin" and _keeps_token(old, new) else set[str]()
+            kept[name] = replace(after, **{key: getattr(before, key) for key in keys | also})
     named = {each.name for each in new.tls}
     of_admin = () if old.admin is None else [each for each in old.tls if each.name in old.admin.tls and each.name not in named]
     return replace(new, **kept, broker=old.broker, tls=(*new.tls, *of_admin))
+
+
+def _keeps_token(old: Settings, new: Settings) -> bool:
+    """Whether the admin pages stay at an address that needs a token until the restart, although at the new address they have none."""
+    before, after = old.admin, new.admin
+    return before is not None and after is not None and after.token_file is None and not isinstance(before.address, UnixAddress)
 
 
 def keeps_app(old: MountSettings, new: MountSettings) -> bool:
