@@ -129,8 +129,9 @@ def decode(content: bytes) -> HandedOver:
         held = tuple([HeldMessage(opcode, payload) for opcode, payload in zip(fields["held"], payloads, strict=True)])
         return HandedOver(
             id=fields["id"], age=fields["age"], handshake=_handshake(fields["handshake"]), traffic=Counts(*fields["traffic"]),
-            app=fields["app"], pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]), tokens=_maybe(MeterTokens, fields["tokens"]),
-            fragments=fields["fragments"], warned=fields["warned"], window=window, state=state, unread=unread, unsent=unsent, held=held,
+            app=fields["app"], pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]),
+            tokens=_maybe(MeterTokens, fields["tokens"]), fragments=fields["fragments"], warned=fields["warned"],
+            window=window, state=state, unread=unread, unsent=unsent, held=held,
         )  # fmt: skip
     except NotHandedOver:
         raise
