@@ -26,6 +26,7 @@ from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.hub_brokers import HubBrokers, make_client
 from wsdaemon.hub.room_messages import MOVE
 from wsdaemon.hub.room_server import RoomServer
+from wsdaemon.wire.handover import resume
 
 INI = """
 [listener:main]
@@ -279,8 +280,6 @@ def test_members_that_are_lost_on_their_way_back_leave_their_rooms(tmp_path: Pat
     async def land(loop: asyncio.AbstractEventLoop, sock: Any) -> Any:
         sock.close()
         raise OSError("no transport")
-
-    resume = handover.resume
 
     def resume_and_close(*arguments: Any) -> Any:
         wire, resumed = resume(*arguments)
