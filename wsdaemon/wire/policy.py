@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.connection import Connection
 from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp, PlainApp
-from ..settings.values import app_text
 
 if TYPE_CHECKING:
     from ..core.background import Background
@@ -62,6 +61,8 @@ class WirePolicy:
     `close_timeout`, `idle_timeout`, `lifetime`, `on_message`, `on_disconnect` and `disconnect_grace`."""
     app: App | None
     """None for an Autobahn class of the user's."""
+    app_name: str = ""
+    """The app as the settings name it."""
     watcher: Watcher
     wheel: Wheel
     flusher: Slices[Flushed]
@@ -83,8 +84,6 @@ class WirePolicy:
     """Where the times from a ping to its answer are counted, if at all."""
     frame_log: FrameWatching | None = None
     """Where each frame is shown, in development."""
-    app_name: str = field(init=False)
-    """The app as the settings name it."""
     connection_class: type[Connection] = field(init=False)
     """The class of the app's connections."""
     keeps_handshake: bool = field(init=False)
@@ -97,7 +96,6 @@ class WirePolicy:
     def __post_init__(self) -> None:
         """Ask the app once: its Protocols cost too much for each connection."""
         app = self.app
-        object.__setattr__(self, "app_name", app_text(self.settings.app))
         object.__setattr__(self, "connection_class", app.connection_class if isinstance(app, ConnectionClassApp) else Connection)
         object.__setattr__(self, "keeps_handshake", app.keeps_handshake if isinstance(app, HandshakeApp) else True)
         object.__setattr__(self, "plain", app if isinstance(app, PlainApp) and app.answers_plain else None)
