@@ -104,6 +104,21 @@ def test_admin_pages_that_stay_at_a_port_keep_their_token(tmp_path: Path) -> Non
     assert without.token_file is None
 
 
+@pytest.mark.parametrize("token", ["token_file = token\n", "[token:reader]\nroles = read\nfile = token\n"])
+def test_admin_pages_that_stay_at_an_open_socket_keep_their_tokens(tmp_path: Path, token: str) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    old = settings(tmp_path, BASE + "[admin]\naddress = unix:admin.sock:mode=666\n" + token)
+    new = settings(tmp_path, BASE + "[admin]\naddress = unix:admin.sock:mode=600\n")
+    kept = in_force(old, new)
+    assert (kept.admin, kept.tokens) == (old.admin, old.tokens)
+    assert [change.applied for change in difference(old, new)] == [False, False]
+    same = settings(tmp_path, BASE + "[admin]\naddress = unix:admin.sock:mode=666\n")
+    found = in_force(old, same)
+    assert found.admin is not None
+    assert (found.admin.token_file, found.tokens) == (None, ())
+
+
 def test_admin_pages_appear_and_go_with_a_restart_alone(tmp_path: Path) -> None:
     without, with_pages = settings(tmp_path, BASE), pages(tmp_path, tokens="[token:one]\nfile = reader\n")
     assert [str(each) for each in difference(without, with_pages)] == [

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wsdaemon.settings.addresses import UnixAddress
 from wsdaemon.settings.model import MountSettings, Settings
 from wsdaemon.settings.schema import SectionSettings, keys_of
 
@@ -65,12 +64,12 @@ def difference(old: Settings, new: Settings) -> list[SettingChange]:
     """Every change, in the order of the sections."""
     found: list[SettingChange] = []
     before, after = dict(_sections(old)), dict(_sections(new))
-    same_pages, keeps_token = (old.admin is None) == (new.admin is None), _keeps_token(old, new)
+    same_pages, kept = (old.admin is None) == (new.admin is None), _kept_tokens(old, new)
 
     def is_applied(name: str, key: str | None) -> bool:
-        if (name, key) == ("admin", "token_file") and keeps_token:
-            return False
-        return _is_applied(name, key) and (same_pages or not name.startswith("token:"))
+        if (name, key) == ("admin", "token_file"):
+            return "token_file" not in kept
+        return _is_applied(name, key) and ((same_pages and "tokens" not in kept) or not name.startswith("token:"))
 
     for name, section in after.items():
         earlier = before.get(name)
@@ -92,17 +91,26 @@ def in_force(old: Settings, new: Settings) -> Settings:
         if before is None or after is None:
             kept |= {name: before, "tokens": old.tokens}
         else:
-            also = {"token_file"} if name == "admin" and _keeps_token(old, new) else set[str]()
+            also = _kept_tokens(old, new) & {"token_file"} if name == "admin" else frozenset()
             kept[name] = replace(after, **{key: getattr(before, key) for key in keys | also})
+    if "tokens" in _kept_tokens(old, new):
+        kept["tokens"] = old.tokens
     named = {each.name for each in new.tls}
     of_admin = () if old.admin is None else [each for each in old.tls if each.name in old.admin.tls and each.name not in named]
     return replace(new, **kept, broker=old.broker, tls=(*new.tls, *of_admin))
 
 
-def _keeps_token(old: Settings, new: Settings) -> bool:
-    """Whether the admin pages stay at an address that needs a token until the restart, although at the new address they have none."""
+def _kept_tokens(old: Settings, new: Settings) -> frozenset[str]:
+    """The keys whose old values the admin pages keep with their old address: `token_file`, and `tokens`, the sections [token:NAME].
+
+    At the new address, such as a unix socket of the operator's alone, the pages may do without a token, but not at the old one.
+    """
     before, after = old.admin, new.admin
-    return before is not None and after is not None and after.token_file is None and not isinstance(before.address, UnixAddress)
+    if before is None or after is None or before.address == after.address or after.token_file is not None:
+        return frozenset()
+    if before.token_file is not None:
+        return frozenset({"token_file"})
+    return frozenset() if new.tokens else frozenset({"tokens"})
 
 
 def keeps_app(old: MountSettings, new: MountSettings) -> bool:
