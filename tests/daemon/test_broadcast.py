@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.support.fakes import App, Client, Frame, House, closing, house
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.threads import SendQueueFull, ThreadCalls
-from wsdaemon.daemon.broadcast import CONNECTIONS_AT_ONCE, Where, broadcast
+from wsdaemon.daemon.broadcast import CONNECTIONS_AT_ONCE, Where, broadcast, broadcast_from
 
 
 @pytest.fixture
@@ -66,6 +67,17 @@ def test_the_path_of_a_mount(made: House) -> None:
     object.__setattr__(hall.clients[1].handshake, "mount", "/other")
     hall.send("x", "/other")
     assert [len(frames) for frames in hall.frames()] == [0, 1, 0]
+
+
+def test_a_mount_that_a_reload_has_removed_is_known_until_its_last_connection_has_ended(made: House) -> None:
+    hall = Hall(made, 2)
+    [path] = {client.handshake.mount for client in hall.clients}
+    daemon = SimpleNamespace(calls=made.calls, connections=list(hall.connections), mounts=[], watch=SimpleNamespace(app_failed=None))
+    broadcast_from(daemon, "x", path)
+    assert [len(frames) for frames in hall.frames()] == [1, 1]
+    daemon.connections.clear()
+    with pytest.raises(KeyError):
+        broadcast_from(daemon, "x", path)
 
 
 def test_a_function_chooses_and_its_failure_passes_over_one_connection(made: House) -> None:

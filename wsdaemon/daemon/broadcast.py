@@ -81,10 +81,18 @@ class Serving(Protocol):
 
 
 def broadcast_from(daemon: Serving, message: Sendable, where: Where | None) -> None:
-    """Send a message to the connections of a daemon, from any thread. KeyError if no mount has the path `where`; else as broadcast()."""
-    if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
+    """Send a message to the connections of a daemon, from any thread. KeyError if no mount has the path `where`; else as broadcast().
+
+    A mount that a reload has removed is known until its last connection has ended, because that one's app may still broadcast to it.
+    """
+    if isinstance(where, str) and not _is_mount(where, daemon):
         raise KeyError(f"no mount at {where}")
     broadcast(daemon.calls, of_apps(daemon.connections), message, where, daemon.watch.app_failed)
+
+
+def _is_mount(path: str, daemon: Serving) -> bool:
+    mounted = any(mount.path == path for mount in daemon.mounts)
+    return mounted or any(connection.handshake.mount == path for connection in of_apps(daemon.connections))
 
 
 def of_apps(connections: Iterable[Connection]) -> Iterator[Connection]:

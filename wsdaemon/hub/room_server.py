@@ -17,7 +17,7 @@ from . import room_messages
 from .protocol import Malformed, RefusedQuestion
 from .recent import Recent
 from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
-from .rooms import PAGE_BYTES, MountOrder
+from .rooms import PAGE_BYTES, PUBLISH_HEAD_BYTES, MountOrder
 from .server import HubServer, RefusedByHub, WorkerLink
 from .shared import GATHERING_SECONDS
 
@@ -34,8 +34,6 @@ MAX_MOUNTS = 10_000
 
 GOING_ALONG_SECONDS = 150.0
 """How long after a succession connections may go from workers of the former generation to those of the next. It is more than they take."""
-
-PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
 
 read_publish_head = PUBLISH_HEAD.unpack_from
 
