@@ -13,8 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.auth import logged
 from tests.support.inside import inside, run_inside
-from wsdaemon.daemon.console import LIVE_PATH
+from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.daemon import Daemon
+from wsdaemon.ops.console import LIVE_PATH
 from wsdaemon.ops.console.feed import MAX_PAGES
 
 INI = """
@@ -77,6 +78,31 @@ def test_figures_of_the_daemon_for_a_token_that_reads(tmp_path: Path) -> None:
     async def main() -> None:
         async with inside(folder_of(tmp_path), INI) as daemon:
             await look(daemon)
+
+    run_inside(main())
+
+
+def test_broadcasts_of_apps_do_not_reach_the_pages_of_the_console(tmp_path: Path) -> None:
+    """A page that has shown no token would read the messages of all apps, and any other would take them for figures."""
+
+    async def main() -> None:
+        async with (
+            inside(folder_of(tmp_path), INI) as daemon,
+            looking(tmp_path) as page,
+            connect(f"ws://127.0.0.1:{daemon.listeners[0].port}/echo", proxy=None) as client,
+        ):
+            chosen: list[str] = []
+
+            def choose(connection: Connection) -> bool:
+                chosen.append(connection.handshake.mount)
+                return True
+
+            daemon.broadcast("to all", None)
+            daemon.broadcast("to some", choose)
+            assert [await client.recv(), await client.recv()] == ["to all", "to some"]
+            assert chosen == ["/echo"]
+            await page.send(json.dumps({"token": TOKEN}))
+            assert "connections" in json.loads(await page.recv())
 
     run_inside(main())
 

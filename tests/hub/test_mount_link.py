@@ -165,6 +165,20 @@ def test_the_limits_are_those_of_the_latest_app_and_the_rooms_stay() -> None:
     two_apps(work)
 
 
+def test_a_reload_while_the_link_is_away_brings_its_limits_when_the_link_is_back() -> None:
+    async def work(two: Two) -> None:
+        two.one.client.begin_anew("as after a loss")
+        two.link.open(two.recorder)
+        two.one.link.close()
+        await until(lambda: two.recorder.events)
+        await two.link.probe()
+        order = two.hub.rooms.order(PATH)
+        assert order is not None
+        assert order.limits == NEW
+
+    two_apps(work)
+
+
 def test_limits_of_an_earlier_generation_change_nothing() -> None:
     async def work(two: Two) -> None:
         order = two.hub.rooms.order(PATH)

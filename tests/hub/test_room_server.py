@@ -29,6 +29,22 @@ def test_the_limits_of_a_mount_are_those_of_the_first_worker_that_opens_it() -> 
     run(work)
 
 
+def test_a_mount_that_was_removed_comes_back_with_its_new_limits() -> None:
+    async def work(loop: ShiftedLoop) -> None:
+        hub = Hub(loop)
+        worker = await hub.worker(1, Limits(max_members=1))
+        worker.link.close()
+        again = worker.links.make(PATH, Limits(max_members=5))
+        again.open(worker.recorder)
+        await until(lambda: len(worker.recorder.events) == 2)
+        order = hub.rooms.order(PATH)
+        assert order is not None
+        assert order.limits.max_members == 5
+        hub.close(worker)
+
+    run(work)
+
+
 def test_mounts_have_rooms_of_their_own() -> None:
     async def work(loop: ShiftedLoop) -> None:
         hub = Hub(loop)

@@ -377,7 +377,8 @@ class Connection:
         says whether it gets the message; None: all connections. Everything else is as with `WebSocketServer.broadcast`. With workers each
         process has connections of its own: rooms reach all of them.
 
-        TypeError if it is no message, KeyError if no mount has the path, SendQueueFull if too many messages wait.
+        TypeError if it is no message, KeyError if no mount has the path, SendQueueFull if too many messages wait, RuntimeError if the
+        daemon has stopped.
         """
         self._wire.broadcast(message, where)
 

@@ -16,6 +16,7 @@ from ..edge.page_sockets import PageSockets
 from ..edge.places import Places
 from ..ops.admin.exposition import MetricsPage
 from ..ops.admin.site import AdminSite
+from ..ops.console import LIVE_PATH
 from ..ops.console.feed import MAX_PAGES, MAX_TOKEN_BYTES, FeedApp
 from ..ops.console.figures import figures
 from ..ops.console.tap_feed import TapFeed
@@ -29,9 +30,6 @@ from .apps import LoadedApp
 from .listeners import make_entrance
 from .mounts import MountMaker
 from .watch import Watch
-
-LIVE_PATH = "/console/live"
-"""The path of the WebSocket."""
 
 MAX_SOCKETS = 2 * MAX_PAGES
 """With those that have made room, or whose closing handshake is under way."""

@@ -73,6 +73,7 @@ class MountLink:
         self.is_open = self.is_restored = False
         self.rooms, self.patterns, self.held = Interests(), Interests(), Interests()
         self._busy: dict[str, None] = {}  # rooms whose publishers must wait
+        self._told: Limits | None = None  # the limits that this worker brought last
         self._life = 0
 
     def add(self, receiver: Receiver, limits: Limits) -> None:
@@ -131,18 +132,23 @@ class MountLink:
         if self.is_open:
             self._client.tell(kind, sheet([self.number, *values]))
 
-    def _limits(self) -> dict[str, Any]:
-        return room_messages.limits_value(self._receivers[self.receivers[-1]])
+    def _limits(self) -> Limits:
+        return self._receivers[self.receivers[-1]]
 
     def _tell_limits(self) -> None:
-        self.tell(room_messages.LIMITS, self._limits())
+        if self.is_open:
+            self._told = self._limits()
+            self.tell(room_messages.LIMITS, room_messages.limits_value(self._told))
 
     # -- connecting
 
     def connect(self) -> None:
         """Open the mount, and declare what this worker has in it. Called when the hub has welcomed the worker."""
         self._life += 1
-        opening = self._client.ask(room_messages.OPEN, sheet([self._path, self._limits()]), read_value)
+        limits = self._limits()
+        if self._told is None:  # later the hub has the mount already, and takes other limits only from LIMITS
+            self._told = limits
+        opening = self._client.ask(room_messages.OPEN, sheet([self._path, room_messages.limits_value(limits)]), read_value)
         opening.add_done_callback(partial(self._opened, self._life))
 
     def _opened(self, life: int, opening: Future[Any]) -> None:
@@ -151,7 +157,7 @@ class MountLink:
             return
         self.number, self.is_open = number, True
         self._mounts.by_number[number] = self
-        if len(self.receivers) > 1:  # perhaps one more since the question
+        if len(self.receivers) > 1 or self._told != self._limits():  # a reload may have come since the question, or while the link was away
             self._tell_limits()
         for parts in self._declarations():
             declared = self._client.ask(room_messages.DECLARE, sheet([number, *parts]), read_value)

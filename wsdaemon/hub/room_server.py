@@ -44,7 +44,7 @@ Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
 
 
 class RoomServer:
-    """The orders of all mounts. A worker opens a mount by its path, and the first that does so brings the limits.
+    """The orders of all mounts. A worker opens a mount by its path, and if no other worker has it open, brings the limits.
 
     A reload brings new ones, and so does the first worker of a newer generation.
     """
@@ -124,7 +124,7 @@ class RoomServer:
         if order is None:
             order = self._make(path, room_messages.read_limits(limits))
             order.generation = link.generation
-        elif link.generation > order.generation:
+        elif link.generation > order.generation or (link.generation == order.generation and not order.links):
             order.change_limits(room_messages.read_limits(limits), link.generation)
         order.begin(link)
         self._server.answer(link, request, sheet(order.number))

@@ -26,18 +26,19 @@ def test_a_new_room_replaces_the_oldest_empty_one(server: Server) -> None:
     async def test() -> None:
         async with nodes(server.url, 2, limits=Limits(max_rooms=3)) as [one, two]:
             await one.join("old-but-full", "ada")
-            await two.publish("older", "x")
-            await one.publish("newer", "x")
-            await two.publish("newest", "x")
-            assert await names(one) == ["newer", "newest", "old-but-full"]
+            # two of the same millisecond are in the order of their names
+            await two.publish("a-first", "x")
+            await one.publish("b-second", "x")
+            await two.publish("c-third", "x")
+            assert await names(one) == ["b-second", "c-third", "old-but-full"]
             assert await two.link.room_count() == 3
-            await one.join("newer", "bob")
-            await two.join("newest", "eve")
+            await one.join("b-second", "bob")
+            await two.join("c-third", "eve")
             with pytest.raises(TooManyRooms, match="3 rooms"):
                 await two.publish("one-more", "x")
             with pytest.raises(TooManyRooms):
                 await two.join("one-more", "joe")
-            assert await names(two) == ["newer", "newest", "old-but-full"]
+            assert await names(two) == ["b-second", "c-third", "old-but-full"]
 
     run(test())
 
@@ -164,12 +165,27 @@ def test_with_endless_histories_a_cursor_finds_the_rooms_that_are_gone_a_few_at_
             with server.client() as client:
                 for room in gone:
                     client.delete(*Names("wsdaemon", "/rooms").room(room))
+                client.zadd(node.link._names.index[1], dict.fromkeys(gone, 1.0))
             assert [await index.sweep(session) for _ in range(3)] == [1, 1, 1], "each looks at the next rooms"
             assert await node.link.room_count() == len(rooms) - 3
             with server.client() as client:
                 assert int(client.hget(node.link._names.index[3], "user ada")) == len(rooms) - 3
             assert [await index.sweep(session) for _ in range(3)] == [0, 0, 0], "it begins again"
             assert len((await node.link.history("room-001", None, 10, False)).messages) == 1
+
+    run(test())
+
+
+def test_with_endless_histories_a_room_that_is_being_made_stays_in_the_index(server: Server) -> None:
+    """A publisher enters it first, and then makes it: an entry that is taken out in between would not come back."""
+
+    async def test() -> None:
+        async with nodes(server.url, limits=Limits(history=5)) as [node]:
+            session, index = node.link._session, node.link._index
+            assert session is not None
+            await index.reserve(session, "new", "user ada")
+            assert await index.sweep(session) == 0
+            assert await node.link.room_count() == 1
 
     run(test())
 

@@ -21,6 +21,9 @@ SWEPT_ROOMS = 50
 NEVER_SECONDS = 1e9
 """A room that has come back meanwhile is not unused for as long."""
 
+ENTERED_SECONDS = 60.0
+"""A room that is gone leaves the index if nothing has entered or touched it for so long: a new room is in the index before it is made."""
+
 BATCH = 500
 """Rooms of one command."""
 
@@ -109,10 +112,14 @@ class RoomIndex:
         self._cursor = rooms[-1] if len(rooms) == SWEPT_ROOMS else ""
         metas = [self._names.room(room)[0] for room in rooms]
         found = await asyncio.gather(*[session.command(meta, "EXISTS", meta) for meta in metas])
-        gone = [room for room, exists in zip(rooms, found, strict=True) if not exists]
+        gone = [room for room, exists in zip(rooms, found, strict=True) if not exists and await self._is_old(session, room)]
         for room in gone:
             await self._forget(session, room, NEVER_SECONDS)
         return len(gone)
+
+    async def _is_old(self, session: RedisSession, room: str) -> bool:
+        used = self._names.index[1]
+        return float(await session.command(used, "ZSCORE", used, room) or 0) < _now() - ENTERED_SECONDS * 1000
 
     async def count(self, session: RedisSession) -> int:
         """The number of rooms in the index."""

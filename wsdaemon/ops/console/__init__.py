@@ -5,3 +5,6 @@
     figures  the figures of one moment, out of the metrics
     page/    HTML, CSS and JavaScript modules, as browsers get them: no build step, and nothing from elsewhere
 """
+
+LIVE_PATH = "/console/live"
+"""Where the pages connect to the feed: the path of its mount."""
