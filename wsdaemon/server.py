@@ -23,6 +23,7 @@ from .core.blocking import BlockingConnection
 from .core.closing import GOING_AWAY, checked_code
 from .core.connection import Connection
 from .core.contract import App
+from .daemon.broadcast import of_apps
 from .daemon.control import ControlChannel, Operations, take_socket
 from .daemon.daemon import Daemon
 from .daemon.embedded import EmbeddedDaemon
@@ -384,8 +385,8 @@ class WebSocketServer:
 
     @property
     def connections(self) -> list[Connection]:
-        """The open connections, as they are now; empty when the server does not run. In any thread."""
-        return [] if self._daemon is None else list(self._daemon.connections)
+        """The open connections of its mounts, as they are now; empty when the server does not run. In any thread."""
+        return [] if self._daemon is None else list(of_apps(self._daemon.connections))
 
     def broadcast(
         self, message: str | bytes | bytearray | memoryview, *, where: str | Callable[[Connection], object] | None = None

@@ -173,3 +173,15 @@ def test_the_end_wakes_a_sender_that_waits() -> None:
             await waiting
 
     on_loop(test)
+
+
+def test_a_queue_that_a_thread_makes_while_the_client_ends_takes_nothing() -> None:
+    """With `queue = wait` its sender would wait for ever, because no connection comes."""
+
+    def end_on_the_loop() -> bool:
+        box.end(None)
+        return False
+
+    box = ClientOutbox(client_settings({"queue": "wait"}), end_on_the_loop)
+    with pytest.raises(ClientClosed):
+        box.send("late")

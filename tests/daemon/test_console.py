@@ -17,6 +17,7 @@ from wsdaemon.core.connection import Connection
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.ops.console import LIVE_PATH
 from wsdaemon.ops.console.feed import MAX_PAGES
+from wsdaemon.server import WebSocketServer
 
 INI = """
 [listener:web]
@@ -82,7 +83,7 @@ def test_figures_of_the_daemon_for_a_token_that_reads(tmp_path: Path) -> None:
     run_inside(main())
 
 
-def test_broadcasts_of_apps_do_not_reach_the_pages_of_the_console(tmp_path: Path) -> None:
+def test_apps_send_nothing_to_the_pages_of_the_console(tmp_path: Path) -> None:
     """A page that has shown no token would read the messages of all apps, and any other would take them for figures."""
 
     async def main() -> None:
@@ -101,6 +102,9 @@ def test_broadcasts_of_apps_do_not_reach_the_pages_of_the_console(tmp_path: Path
             daemon.broadcast("to some", choose)
             assert [await client.recv(), await client.recv()] == ["to all", "to some"]
             assert chosen == ["/echo"]
+            server = WebSocketServer()
+            server._daemon = daemon
+            assert [connection.handshake.mount for connection in server.connections] == ["/echo"]
             await page.send(json.dumps({"token": TOKEN}))
             assert "connections" in json.loads(await page.recv())
 

@@ -298,6 +298,17 @@ def test_a_session_that_goes_on_later_is_read_later_and_its_former_one_is_told_t
     run_inside(story())
 
 
+@pytest.mark.parametrize("app", ["ticker", "tests.support.moving_app:Moving"])
+def test_another_app_at_the_mount_does_not_go_on_with_a_connection(tmp_path: Path, app: str) -> None:
+    async def story() -> None:
+        async with two(tmp_path, INI, INI.replace("app = echo", f"app = {app}")) as (old, new), client(old, "/echo") as talking:
+            assert (await hand_over(old, new)).stayed == {"app": 1}
+            await talking.send("a")
+            assert await talking.recv() == "a"
+
+    run_inside(story())
+
+
 def test_a_session_that_comes_back_is_not_told_that_it_has_gone(tmp_path: Path) -> None:
     moving = INI.replace("app = echo", "app = tests.support.moving_app:Moving")
 

@@ -19,11 +19,14 @@ from tests.support.inside import inside, run_inside, until
 from tests.support.links import ShiftedLoop
 from tests.support.succession import HubInMemory
 from wsdaemon.apps.rooms import going_along, mount_rooms
-from wsdaemon.daemon import brokers
+from wsdaemon.brokers.contract import Message
+from wsdaemon.brokers.links.contract import Joined
+from wsdaemon.daemon import brokers, handover
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.hub_brokers import HubBrokers, make_client
 from wsdaemon.hub.room_messages import MOVE
 from wsdaemon.hub.room_server import RoomServer
+from wsdaemon.wire.handover import resume
 
 INI = """
 [listener:main]
@@ -218,6 +221,83 @@ def test_a_member_whose_messages_are_lost_is_told_of_a_gap(tmp_path: Path, monke
             assert plain.socket.close_code == 4410
             [gap] = told.of("gap")
             assert (gap["offset"], gap["count"]) == (1, 2)
+
+    run_inside(story())
+
+
+def test_a_member_that_is_told_of_lost_changes_is_given_each_message_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub has the messages of the meantime, and not the changes of presence."""
+
+    async def story() -> None:
+        async with generations(tmp_path) as both, contextlib.AsyncExitStack() as stack:
+            told = await subscribed(stack, both.old, presence=True)
+            order = both.rooms.order("/rooms/{room}")
+            assert order is not None and order.recent is not None
+            recent, move = order.recent, order.move
+            monkeypatch.setattr(recent, "changes_after", lambda *places: None)
+
+            def move_late(*question: Any) -> Joined:
+                room = order.table["lobby"]
+                room.offset += 1
+                recent.message(Message("lobby", room.epoch, room.offset, b"one", True, 0.0))
+                order.followers.rooms["lobby"].changes += 1
+                return move(*question)
+
+            monkeypatch.setattr(order, "move", move_late)
+            assert (await hand_over(both.old, both.new)).went == 1
+            await until(lambda: bool(told.of("gap")))
+            [gap] = told.of("gap")
+            assert (told.data, gap["count"], gap.get("messages")) == (["one"], 1, None)
+
+    run_inside(story())
+
+
+def test_a_gap_has_the_latest_message(tmp_path: Path) -> None:
+    async def story() -> None:
+        text = INI + "latest = on\n"
+        async with generations(tmp_path, text, text) as both, contextlib.AsyncExitStack() as stack:
+            told = await subscribed(stack, both.old)
+            await told.ask(type="publish", room="lobby", data="one")
+            order = both.rooms.order("/rooms/{room}")
+            assert order is not None
+            move = order.move
+
+            def move_in_another_life(*question: Any) -> Joined:
+                order.table["lobby"].epoch = "another life...."
+                return move(*question)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(order, "move", move_in_another_life)
+                assert (await hand_over(both.old, both.new)).went == 1
+            await until(lambda: bool(told.of("gap")))
+            assert [message["data"] for message in told.of("gap")[0]["messages"]] == ["one"]
+
+    run_inside(story())
+
+
+@pytest.mark.parametrize("moment", ["landing", "resuming"])
+def test_members_that_are_lost_on_their_way_back_leave_their_rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    async def land(loop: asyncio.AbstractEventLoop, sock: Any) -> Any:
+        sock.close()
+        raise OSError("no transport")
+
+    def resume_and_close(*arguments: Any) -> Any:
+        wire, resumed = resume(*arguments)
+        wire.connection.close(1000, "")
+        return wire, resumed
+
+    monkeypatch.setattr(handover, *(("land", land) if moment == "landing" else ("resume", resume_and_close)))
+
+    async def story() -> None:
+        async with generations(tmp_path, new_text=INI.replace("/rooms/", "/other/")) as both, contextlib.AsyncExitStack() as stack:
+            plain = Told(await stack.enter_async_context(member(both.old)))
+            told = await subscribed(stack, both.old)
+            assert dict((await hand_over(both.old, both.new)).stayed) == {"mount": 2}
+            for each in (plain, told):
+                await each.socket.wait_closed()
+            order = both.rooms.order("/rooms/{room}")
+            assert order is not None
+            await until(lambda: not order.table["lobby"].members)
 
     run_inside(story())
 

@@ -44,6 +44,16 @@ def test_a_worker_that_hangs_holds_no_publisher_up_until_its_loop_turns_again() 
     assert made.holds.rooms == []
 
 
+def test_a_worker_that_hung_and_held_no_room_since_holds_one_at_once() -> None:
+    made = Made()
+    made.holds.hold(made.one, "lobby", True)
+    assert made.check(made.one) == [("lobby", False)]
+    made.holds.hold(made.one, "lobby", False)
+    assert made.check() == []
+    made.holds.hold(made.one, "lobby", True)
+    assert made.told == [("lobby", True)]
+
+
 def test_a_hung_worker_that_ends_leaves_nothing() -> None:
     made = Made()
     made.holds.hold(made.one, "lobby", True)

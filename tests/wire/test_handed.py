@@ -41,7 +41,7 @@ def handed(**changes: Any) -> HandedOver:
 def test_all_fields_come_back() -> None:
     one = handed(
         pings=PingState(1, 0.5, None, True, 12, 2, 7, 30.0), agreed=Agreed(11, 15, True, False), tokens=MeterTokens(-2.5, 100.0, 0.0),
-        fragments=3, warned=True, window=b"window", state=b"\0state", unread=b"\x81", unsent=b"\x82",
+        app="echo", fragments=3, warned=True, window=b"window", state=b"\0state", unread=b"\x81", unsent=b"\x82",
         held=(HeldMessage(1, b"a"), HeldMessage(2, b"")),
     )  # fmt: skip
     back = decode(encode(one))

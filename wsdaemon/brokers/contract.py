@@ -328,8 +328,11 @@ class MovingBroker(Broker, Protocol):
         this broker's order lets no member go.
 
         The member stays in its rooms, and whatever it is given afterwards is not for the client. When the other process has it, `remove`
-        it, which is not told. If it goes on here instead, the client's new session moves in here.
+        it, which is not told. If it goes on here instead, the client's new session takes its place, and moves in here.
         """
+
+    def take_place(self, member: Member) -> None:
+        """This member of a client that has come is the one to remove from now on. Nothing happens if the broker has none with its id."""
 
     def move_in(self, moved: MovedSubscription, member: Member, account: Account) -> Awaitable[Subscribed]:
         """Make a member of a client that has come one of the room's, in the place of the member with its id: the answer has all messages

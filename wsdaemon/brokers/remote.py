@@ -97,6 +97,7 @@ class RemoteBroker:
         self._moving = Moving(link, self._questions, self._local, self._joining, self._repairs, lambda: self._connected)
         self.is_settled = self._moving.is_settled
         self.take_leave = self._moving.take_leave
+        self.take_place = self._moving.take_place
 
     # -- the life of the broker
 

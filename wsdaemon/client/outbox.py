@@ -82,9 +82,9 @@ class ClientOutbox:
                     settings = self._settings
                     made = Backlog(settings.queue, settings.queue_messages, settings.queue_bytes)
                     self.messages = made.messages
+                    self._backlog = made  # before the look: if the client ends in between, end() closes this queue
                     if self._ends():
                         made.close(closed_error)
-                    self._backlog = made
         return self._backlog
 
     def _send_from_elsewhere(self, payload: bytes, text: bool) -> Awaitable[None]:

@@ -83,7 +83,8 @@ class HandedOverSession(HandingOverSession, Protocol):
     """A session that is told when another process has its connection."""
 
     def handed_over(self) -> None:
-        """The other process has taken it over. It is not called if that fails: then the app's `resume` is called in this process."""
+        """The other process has taken it over. If that fails, the app's `resume` is called in this process instead; this is called only if
+        the connection is lost on its way back, so that it has no other session."""
 
 
 @runtime_checkable

@@ -84,10 +84,10 @@ def broadcast_from(daemon: Serving, message: Sendable, where: Where | None) -> N
     """Send a message to the connections of a daemon, from any thread. KeyError if no mount has the path `where`; else as broadcast()."""
     if isinstance(where, str) and where not in [mount.path for mount in daemon.mounts]:
         raise KeyError(f"no mount at {where}")
-    broadcast(daemon.calls, _of_apps(daemon.connections), message, where, daemon.watch.app_failed)
+    broadcast(daemon.calls, of_apps(daemon.connections), message, where, daemon.watch.app_failed)
 
 
-def _of_apps(connections: Iterable[Connection]) -> Iterator[Connection]:
+def of_apps(connections: Iterable[Connection]) -> Iterator[Connection]:
     """All but the pages of the console, which may have shown no token yet. A generator, because they are listed when the call begins."""
     for connection in connections:
         if (connection.handshake.listener, connection.handshake.mount) != (ADMIN, LIVE_PATH):

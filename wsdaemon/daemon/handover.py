@@ -95,8 +95,8 @@ class Home:
             raise CannotResume("limits")
         return place
 
-    async def go_on(self, handed: HandedOver, descriptor: int, place: Place) -> None:
-        """Go on with a connection, whose descriptor and place are given here. Done when its session goes on."""
+    async def go_on(self, handed: HandedOver, descriptor: int, place: Place) -> bool:
+        """Go on with a connection, whose descriptor and place are given here. Done when its session goes on; False if it never had one."""
         gate = self._gates[handed.handshake.listener]
         entrance = gate.entrance(handed.handshake)
         assert entrance is not None
@@ -105,14 +105,15 @@ class Home:
             landing = await land(self.loop, sock)
         except OSError:
             place.leave()
-            return
+            return False
         try:
             wire, resumed = resume(entrance.wires, handed, landing.native, sock.fileno(), place, landing.early)
         except Exception:
             place.leave()
             landing.native.abort()
             self._lines.failure("resume", "a connection of another process was lost", Failure())
-            return
+            return False
+        has_session = wire.session is not None
         gate.opened(wire, entrance, handed.handshake.identity, place, handed.warned)
         try:
             if resumed is not None:
@@ -123,6 +124,7 @@ class Home:
             wire.connection_lost(landing.why_lost)
         else:
             read_on(wire)
+        return has_session
 
 
 @dataclass(slots=True)
@@ -259,12 +261,14 @@ class HandingOver:
     def _settle(self, number: int, one: _OnTheWay) -> None:
         """The app's part of the connection is in the new worker."""
         self._forget(number, one)
-        session = one.parting.session
-        if isinstance(session, HandedOverSession):
+        self._end_session(one.parting)
+
+    def _end_session(self, parting: Parting) -> None:
+        if isinstance(parting.session, HandedOverSession):
             try:
-                session.handed_over()
+                parting.session.handed_over()
             except Exception as error:
-                one.parting.wire.policy.watcher.app_failed(one.parting.wire.connection, "handing over", error)
+                parting.wire.policy.watcher.app_failed(parting.wire.connection, "handing over", error)
 
     def _forget(self, number: int, one: _OnTheWay) -> None:
         del self._under_way[number]
@@ -281,10 +285,14 @@ class HandingOver:
     def _take_back(self, parting: Parting, reason: str) -> None:
         """The connection goes on here."""
         self._stays(parting.wire.connection, reason)
-        assert parting.place is not None
-        task = self._loop.create_task(self._home.go_on(decode(parting.content), parting.descriptor, parting.place))
+        task = self._loop.create_task(self._come_back(parting))
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
+
+    async def _come_back(self, parting: Parting) -> None:
+        assert parting.place is not None
+        if not await self._home.go_on(decode(parting.content), parting.descriptor, parting.place):
+            self._end_session(parting)
 
     def _ended(self) -> None:
         self._take_back_all()

@@ -84,6 +84,7 @@ class MountMaker:
         policy = WirePolicy(
             settings=settings,
             app=loaded.app,
+            app_name=app_text(settings.app),
             watcher=watcher or self._watcher,
             wheel=self._wheel,
             flusher=self._flusher,

@@ -42,6 +42,7 @@ class Holds:
     def check(self, has_heartbeat: Callable[[WorkerLink], bool]) -> None:
         """Let the holds of workers rest whose loop does not turn, and no others. Call it several times a second."""
         if not self._holders:
+            self._resting.clear()
             return
         resting = {link for link in set().union(*self._holders.values()) if not has_heartbeat(link)}
         if resting != self._resting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ..brokers.contract import Change, Message, Position
@@ -88,5 +89,8 @@ class Recent:
 def _part(entries: deque[Any] | None, since: Position, top: Position) -> tuple[Any, ...] | None:
     if since.epoch != top.epoch or since.offset > top.offset:
         return None
-    found = [each for each in entries or () if each.offset > since.offset and each.epoch == top.epoch]
-    return tuple(found) if len(found) == top.offset - since.offset else None
+    count = top.offset - since.offset
+    found = list(islice(reversed(entries or ()), count))
+    if len(found) < count or (found and (found[-1].epoch, found[-1].offset) != (top.epoch, since.offset + 1)):
+        return None
+    return tuple(reversed(found))

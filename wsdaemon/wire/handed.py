@@ -64,6 +64,8 @@ class HandedOver:
     """Seconds since it was opened."""
     handshake: Handshake = field(repr=False)
     traffic: Counts
+    app: str = ""
+    """The app of its mount, as the settings name it: no other one goes on with its state."""
     pings: PingState | None = None
     agreed: Agreed | None = None
     tokens: MeterTokens | None = None
@@ -97,8 +99,8 @@ def encode(one: HandedOver) -> bytes:
     """Raises ValueError if it is more than MAX_HANDED_BYTES."""
     strings = [one.window, one.state, one.unread, one.unsent, *[message.payload for message in one.held]]
     fields = {
-        "id": one.id, "age": one.age, "handshake": _handshake_fields(one.handshake), "traffic": one.traffic, "pings": one.pings,
-        "agreed": one.agreed, "tokens": one.tokens, "fragments": one.fragments, "warned": one.warned,
+        "id": one.id, "age": one.age, "handshake": _handshake_fields(one.handshake), "traffic": one.traffic, "app": one.app,
+        "pings": one.pings, "agreed": one.agreed, "tokens": one.tokens, "fragments": one.fragments, "warned": one.warned,
         "held": [message.opcode for message in one.held], "sizes": [len(each) for each in strings],
     }  # fmt: skip
     text = json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -127,8 +129,9 @@ def decode(content: bytes) -> HandedOver:
         held = tuple([HeldMessage(opcode, payload) for opcode, payload in zip(fields["held"], payloads, strict=True)])
         return HandedOver(
             id=fields["id"], age=fields["age"], handshake=_handshake(fields["handshake"]), traffic=Counts(*fields["traffic"]),
-            pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]), tokens=_maybe(MeterTokens, fields["tokens"]),
-            fragments=fields["fragments"], warned=fields["warned"], window=window, state=state, unread=unread, unsent=unsent, held=held,
+            app=fields["app"], pings=_maybe(PingState, fields["pings"]), agreed=_maybe(Agreed, fields["agreed"]),
+            tokens=_maybe(MeterTokens, fields["tokens"]), fragments=fields["fragments"], warned=fields["warned"],
+            window=window, state=state, unread=unread, unsent=unsent, held=held,
         )  # fmt: skip
     except NotHandedOver:
         raise

@@ -285,6 +285,7 @@ def _content(wire: Wire, state: bytes, unsent: bytes, warned: bool) -> HandedOve
         age=time.monotonic() - connection.opened_at,
         handshake=connection.handshake,
         traffic=counts._replace(bytes_out=counts.bytes_out - len(unsent)),
+        app=policy.app_name,
         pings=None if wire.deadlines is None else wire.deadlines.left(),
         agreed=agreed,
         tokens=tokens,
@@ -348,7 +349,7 @@ def _let_go(wire: Wire) -> None:
 def check(wires: Wires, handed: HandedOver) -> None:
     """CannotResume unless this mount can go on with the connection."""
     policy = wires.policy
-    if not isinstance(policy.app, ResumingApp):
+    if not isinstance(policy.app, ResumingApp) or handed.app != policy.app_name:
         raise CannotResume("app")
     if handed.handshake.was_let_go and policy.keeps_handshake:
         raise CannotResume("handshake")

@@ -61,6 +61,8 @@ class WirePolicy:
     `close_timeout`, `idle_timeout`, `lifetime`, `on_message`, `on_disconnect` and `disconnect_grace`."""
     app: App | None
     """None for an Autobahn class of the user's."""
+    app_name: str = ""
+    """The app as the settings name it."""
     watcher: Watcher
     wheel: Wheel
     flusher: Slices[Flushed]

@@ -50,6 +50,15 @@ def test_the_rate_of_requests_and_faults_go_on() -> None:
         assert seat.closed is None, "the ping was none of 20 faults in a row"
 
 
+def test_a_rate_that_is_new_begins_with_its_burst() -> None:
+    with hall(policy={"requests_per_second": 1.0}) as made:
+        seat = made.json()
+        session = seat.session
+        assert isinstance(session, JsonSession)
+        session.go_on(SessionState(()).encode() or b"")
+        assert [seat.ask("ping")["type"] for _ in range(2)] == ["pong", "pong"]
+
+
 def test_without_another_process_a_member_stays() -> None:
     with hall() as made:
         for seat in (made.seat(), made.json()):

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from tests.support.links import ShiftedLoop, run
 from tests.support.one_process import one_process
 from tests.support.succession import PATH, HubInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Message, MovedSubscription, Notice, Published, Subscribed
+from wsdaemon.brokers.contract import BrokerUnavailable, Message, MovedSubscription, Notice, Position, Published, Subscribed
 from wsdaemon.brokers.followed.moving import MAX_OWED_BYTES
 from wsdaemon.brokers.followed.room import FollowedRoom
 
@@ -220,6 +221,9 @@ def test_over_an_order_that_lets_no_member_go_it_stays() -> None:
         (a,) = made.join("a")
         assert made.broker.is_settled(a)
         assert made.broker.take_leave(a) is None
+        coming = made.broker.move_in(MovedSubscription("lobby", Position("e", 0), None), a, made.broker.account("user x"))
+        with pytest.raises(BrokerUnavailable):
+            coming.send(None)
         made.publish("1")
         made.settle()
         assert a.told == ["1"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ...brokers.contract import BrokerClosed, MovedSubscription, MovingBroker, Notice, Position, Subscribed
@@ -24,7 +24,8 @@ class SessionState:
     rooms: tuple[MovedSubscription, ...]
     faults: int = 0
     refusals: int = 0
-    tokens: float = 0.0
+    tokens: float | None = None
+    """None: requests had no rate."""
     age: float = 0.0
     """Seconds since there were as many tokens."""
 
@@ -60,6 +61,13 @@ def take_leave(rooms: MountRooms, session: GoingMember) -> tuple[MovedSubscripti
     return broker.take_leave(session) if isinstance(broker, MovingBroker) else None
 
 
+def take_place(rooms: MountRooms, session: GoingMember) -> None:
+    """If the former session of the connection is a member here, this one is the member from now on."""
+    broker = rooms.broker
+    if isinstance(broker, MovingBroker):
+        broker.take_place(session)
+
+
 async def move_in(rooms: MountRooms, session: GoingMember, moved: MovedSubscription) -> Subscribed:
     """Go on in a room. The caller gives the client the answer at once. Errors: BrokerError."""
     broker = rooms.broker
@@ -70,8 +78,12 @@ async def move_in(rooms: MountRooms, session: GoingMember, moved: MovedSubscript
 
 def give(rooms: MountRooms, session: GoingMember, moved: MovedSubscription, answer: Subscribed) -> None:
     """Give the client all that it missed in a room: it is told of a gap only if that is not known any more."""
-    if not answer.gap:
+    if answer.gap:
+        latest = answer.latest
+        answer = replace(answer, messages=() if latest is None or latest.offset != answer.offset else (latest,))
+    else:
         rooms.give_missed(session, answer.messages)
+        answer = replace(answer, messages=())
     if answer.gap or (moved.told is not None and answer.changes is None):
         session.interrupted(answer.room, answer)
     elif answer.changes:

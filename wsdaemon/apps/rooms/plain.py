@@ -37,7 +37,7 @@ from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake
 from .eager import eagerly
-from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave
+from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave, take_place
 from .mount_rooms import MountRooms
 from .pipeline import Pipeline
 from .visitor import Refused, Visitor
@@ -142,9 +142,12 @@ class PlainSession:
     def go_on(self, state: bytes) -> None:
         """Begin where the session of another process ended."""
         self._moved = read_state(state).rooms
+        take_place(self._rooms, self)
 
     async def resumed(self) -> None:
         for moved in self._moved:
+            if not self.connection.is_open:
+                return
             self.room = moved.room
             try:
                 answer = await move_in(self._rooms, self, moved)

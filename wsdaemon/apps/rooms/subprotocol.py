@@ -32,7 +32,7 @@ from ...core.connection import Connection, writer_of
 from ...core.rate import TokenBucket
 from . import events
 from .events import Event, encode
-from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave
+from .going_along import SessionState, give, is_settled, move_in, read_state, take_leave, take_place
 from .mount_rooms import MountRooms
 from .requests import Fault, Id, Request, parse
 from .visitor import Refused, Visitor
@@ -239,7 +239,8 @@ class JsonSession:
         moved = take_leave(self._rooms, self)
         if moved is None:
             return None
-        tokens, age = 0.0, 0.0
+        tokens: float | None = None
+        age = 0.0
         if self._bucket is not None:
             tokens, time = self._bucket.state()
             age = self._rooms.clock() - time
@@ -252,7 +253,8 @@ class JsonSession:
         """Begin where the session of another process ended."""
         known = read_state(state)
         self._moved, self._faults, self._refusals = known.rooms, known.faults, known.refusals
-        if self._bucket is not None:
+        take_place(self._rooms, self)
+        if self._bucket is not None and known.tokens is not None:
             self._bucket.restore(known.tokens, self._rooms.clock() - known.age)
         if self._rooms.policy is not None:
             self._inside.update(moved.room for moved in known.rooms)

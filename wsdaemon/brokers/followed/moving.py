@@ -72,16 +72,21 @@ class Moving:
             found.append(MovedSubscription(room.name, room.position, told))
         return tuple(found)
 
+    def take_place(self, member: Member) -> None:
+        """As in `MovingBroker`."""
+        holder = self._local.holders.get(member.id)
+        if holder is not None:
+            holder.member = member
+
     async def move_in(self, moved: MovedSubscription, member: Member, account: Account) -> Subscribed:
         """As in `MovingBroker`. The checks of this process are done."""
+        if self._link is None:
+            raise BrokerUnavailable("the order of this mount's rooms lets no member go from one process to another")
         holder = self._local.adopt(member, account)
-        ask = partial(self._ask, moved, holder.presence, account)
+        ask = partial(self._ask, self._link, moved, holder.presence, account)
         return await self._joining.room(moved.room, holder, moved.position, moved.told is not None, ask)
 
-    async def _ask(self, moved: MovedSubscription, who: Presence, account: Account) -> Joined:
-        link = self._link
-        assert link is not None
-
+    async def _ask(self, link: MovingLink, moved: MovedSubscription, who: Presence, account: Account) -> Joined:
         def ask() -> Future[Joined]:
             watches = moved.told is not None
             return link.move(moved.room, who, moved.position, watch=watches, owner=account.owner, told=moved.told)
