@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import BrokerUnavailable, Presence, RoomFull
 from wsdaemon.brokers.links.contract import Publication
-from wsdaemon.hub.link import HubLink
+from wsdaemon.hub.link import LINKS_WITH_OWN_NUMBERS, HubLink
 
 OLD, NEW = Limits(history=100, max_members=3), Limits(history=2, max_members=4)
 
@@ -62,6 +63,18 @@ def test_members_of_both_apps_are_in_one_room_and_each_publication_has_its_own_n
         assert two.recorder.payloads == [b"new 1", b"new 2", b"new 3", b"other"] == two.one.recorder.payloads[3:]
         assert all(ours is not theirs for ours, theirs in zip(two.recorder.messages, two.one.recorder.messages[3:], strict=True))
         assert two.one.recorder.rosters[-1][2][0].who.id == "bob"
+
+    two_apps(work)
+
+
+def test_a_worker_may_have_made_any_number_of_links() -> None:
+    """A number of a publication has 64 bits on its way to the hub: without an end of the rows, publications fail from some reload on."""
+
+    async def work(two: Two) -> None:
+        two.one.links._made = count(LINKS_WITH_OWN_NUMBERS)
+        two.link = two.one.links.make(PATH, NEW)
+        await two.open()
+        assert await two.publish(1, b"1") == 1
 
     two_apps(work)
 

@@ -33,6 +33,9 @@ T = TypeVar("T")
 NUMBERS_OF_A_LINK = 1 << 48
 """The numbers of the publications of one link."""
 
+LINKS_WITH_OWN_NUMBERS = 1 << 16
+"""A number has 64 bits, so the numbers begin anew after so many links, when the hub has long forgotten those of the first."""
+
 _ERRORS: dict[str, type[BrokerError]] = {
     error.code: error
     for error in (
@@ -56,7 +59,7 @@ class HubLinks:
 
         After a reload a path may have two apps, each with a link, until the last connection of the earlier one has ended.
         """
-        return HubLink(self.client, self.mounts, path, limits, next(self._made))
+        return HubLink(self.client, self.mounts, path, limits, next(self._made) % LINKS_WITH_OWN_NUMBERS)
 
 
 class HubLink:
