@@ -383,6 +383,21 @@ def test_a_socket_that_cannot_be_given_away_does_not_stay(tmp_path: Path, monkey
     assert not (tmp_path / "my.sock").exists()
 
 
+def test_a_directory_that_cannot_be_given_away_leaves_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "run" / "name.sock"
+
+    def chown(path: str, user: int, group: int, follow_symlinks: bool) -> None:
+        if path == str(own.parent):
+            raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(control, "make_directory", lambda path, user: path.mkdir())
+    monkeypatch.setattr(control, "chosen_path", lambda *arguments: own)
+    assert take_socket(settings(tmp_path, "auto"), tmp_path, {}, user=4321) is None
+    assert not own.exists()
+
+
 def test_a_daemon_that_finds_no_place_for_its_channel_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(control.log, "warn", lambda line, **fields: told.append(line.format(**fields)))

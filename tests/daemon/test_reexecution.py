@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,9 +109,14 @@ def test_a_signal_whose_work_still_waits_is_there_for_the_new_program(world: Sup
     monkeypatch.setattr(os, "execve", execve)
     signals = Signals()
     signals.owed.add(signal.SIGHUP)
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)  # it blocks no signal
+    other.start()
     try:
         run(world, signals)
     finally:
+        done.set()
+        other.join()
         signal.signal(signal.SIGHUP, before)
     assert (pending, came) == ([{signal.SIGHUP}], [signal.SIGHUP])
 

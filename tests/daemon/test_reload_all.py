@@ -230,7 +230,9 @@ def test_every_reason_for_an_old_certificate_is_told_once(tmp_path: Path) -> Non
 
 
 def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
     monkeypatch.setattr(reload_all, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(reload_all.log, "warn", lambda line, **fields: told.append(line.format(**fields)))
     house = House(tmp_path)
     house.children[1].answers = {}
     house.keepers[0].ready = False
@@ -241,4 +243,5 @@ def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyte
 
     run(life())
     assert reasons == ["worker 2 has not said within 0.01 s that it has read certificates and secret files"]
+    assert told == reasons, "SIGHUP has no other answer than the log"
     assert house.told == [[], ["reload"]], "one that is being started reads them anyway"

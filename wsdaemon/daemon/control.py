@@ -270,6 +270,7 @@ def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] 
         return None
     assert chosen == AUTO
     path, own = chosen_path(directory / settings.source, environ, os.geteuid()), not environ.get(RUNTIME_DIRECTORY)
+    bound: Bound | None = None
     try:
         if own:
             make_directory(path.parent, os.geteuid())
@@ -279,6 +280,8 @@ def take_socket(settings: Settings, directory: Path, environ: Mapping[str, str] 
             if own:  # also if a running daemon has the socket: its user must still get to it
                 _give(str(path.parent), user)
     except (ListenError, OSError) as error:
+        if bound is not None:
+            bound.close()
         log.warn("there is no control channel at {path}: {problem}; [daemon] control chooses another path", path=str(path), problem=error)
         return None
     return bound

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -112,8 +113,8 @@ class Reexecution:
                 raise OperationFailed("the daemon stops")
             for descriptor in kept:
                 os.set_inheritable(descriptor, True)
-            for number in self._signals.owed:  # it waits, blocked, until the new program can take it
-                os.kill(os.getpid(), number)
+            for number in self._signals.owed:  # it waits, blocked, until the new program can take it; another thread would take it at once
+                signal.pthread_kill(threading.get_ident(), number)
             self._supervisor.notifier.watchdog()  # the new program takes a while until its first sign of life
             os.execve(sys.executable, fresh_command("wsdaemon.daemon.successor"), environ)  # noqa: S606 - our own module
         except OSError as error:

@@ -100,8 +100,11 @@ class ReloadOfAll:
         children = [keeper.child for keeper in self._supervised.generation.workers if keeper.child is not None and keeper.ready]
         answers, silent = await self._answers_of(children, "reload", REFRESH_SECONDS)
         reasons = [str(reason) for answer in answers for reason in answer.get("problems", ())]
-        late = f"has not said within {REFRESH_SECONDS:g} s that it has read certificates and secret files"
-        return [*dict.fromkeys(reasons), *[f"{child.name} {late}" for child in silent]]
+        text = f"has not said within {REFRESH_SECONDS:g} s that it has read certificates and secret files"
+        late = [f"{child.name} {text}" for child in silent]
+        for each in late:  # a worker logs its own reasons, but not its silence
+            log.warn("{problem}", problem=each)
+        return [*dict.fromkeys(reasons), *late]
 
     async def _until_ready(self) -> None:
         """OperationFailed if a worker does not become ready: it has the old settings, and a reload would not reach it."""
