@@ -8,7 +8,7 @@ from wsdaemon.brokers import Limits
 from wsdaemon.brokers.budget import MESSAGE_BYTES, Budget
 from wsdaemon.brokers.contract import Message, TooManyRooms
 from wsdaemon.brokers.room import Room
-from wsdaemon.brokers.table import MESSAGES_LIKE_A_ROOM, RoomTable
+from wsdaemon.brokers.table import MESSAGES_LIKE_A_ROOM, ROOMS_PER_CHANGE, RoomTable
 
 
 def table(limits: Limits) -> tuple[RoomTable, Budget]:
@@ -100,6 +100,29 @@ def test_a_publication_after_the_end_of_histories_clears_the_rooms_own_at_once()
         pass
     assert held(rooms, "b", 1.0) == []
     assert not rooms.keeps_messages
+    rooms.clear()
+    assert budget.used == 0
+
+
+def test_many_rooms_are_given_other_limits_a_part_at_a_time() -> None:
+    """Until a room has them, its history stays without holes, and it keeps no latest message that is not the latest."""
+    rooms, budget = table(Limits(history=3, latest=True, max_rooms=10_000))
+    total = ROOMS_PER_CHANGE + 25
+    for number in range(total):
+        fill(rooms, ready(rooms, budget, f"{number}"), 3)
+    rooms.change_limits(Limits(max_rooms=10_000, rate=1.0), 1.0)
+    waiting = [room for room in (rooms[name] for name in rooms) if room.bucket is None]
+    assert len(waiting) == total - ROOMS_PER_CHANGE
+    assert rooms.keeps_messages
+    fill(rooms, waiting[0], 1)
+    assert (held(rooms, waiting[0].name, 1.0), waiting[0].last) == ([2, 3, 4], None)
+    for left in (15, 5, 0):
+        rooms.sweep(1.0, 10)
+        assert sum(room.bucket is None for room in waiting) == left
+    while rooms.sweep(1.0, 100) >= 100:
+        pass
+    assert not rooms.keeps_messages
+    assert not any(len(room.history) for room in waiting)
     rooms.clear()
     assert budget.used == 0
 

@@ -17,6 +17,9 @@ from .room import Room, room_cost
 MESSAGES_LIKE_A_ROOM = 50
 """Forgetting so many messages takes as long as forgetting an empty room."""
 
+ROOMS_PER_CHANGE = 1000
+"""Rooms that have changed limits at once. More of them would take longer than other clients should wait."""
+
 
 class RoomTable:
     """The rooms by name. `new_epoch` names the life of a new one. Times are in seconds, on one clock that never goes back."""
@@ -31,6 +34,7 @@ class RoomTable:
         self._aging: OrderedDict[Room, float] = OrderedDict()  # histories with an age, by when to look at them again
         self._remembering: OrderedDict[Room, None] = OrderedDict()  # rooms that keep messages, least recently published to first
         self._above_limits: dict[Room, None] = {}  # rooms whose histories are longer than the limits allow, since these changed
+        self._former_limits: dict[Room, None] = {}  # rooms that have yet to be given the limits of now
         self.keeps_messages = False
         """Whether a room has a history, or a latest message."""
         self._look_whether_messages_are_kept()
@@ -41,21 +45,33 @@ class RoomTable:
         those that were used."""
 
     def _look_whether_messages_are_kept(self) -> None:
-        self.keeps_messages = self._limits.latest or self._limits.history_count > 0 or bool(self._above_limits)
+        self.keeps_messages = self._limits.latest or self._limits.history_count > 0 or bool(self._above_limits or self._former_limits)
 
     def change_limits(self, limits: Limits, now: float) -> None:
-        """Have other limits from now on. Rooms stay, and messages above the limits go with the next sweeps."""
+        """Have other limits from now on. Rooms stay: the first ROOMS_PER_CHANGE have the new limits at once, and the others with the next
+        sweeps. Messages above the limits go with the next sweeps too."""
         self._limits = limits
         self._above_limits.clear()
         self._aging.clear()
-        for room in self._rooms.values():
+        self._former_limits = dict.fromkeys(self._rooms.values())
+        self._adjust(ROOMS_PER_CHANGE, now)
+        self._look_whether_messages_are_kept()
+
+    def _adjust(self, most: int, now: float) -> int:
+        """Let up to `most` rooms have the limits that have changed; how many there were."""
+        limits, adjusted = self._limits, 0
+        while self._former_limits and adjusted < most:
+            adjusted += 1
+            room, _ = self._former_limits.popitem()
             if room.history.change_limits(limits.history_count, limits.history_age, limits.history_bytes, now):
                 self._above_limits[room] = None
             room.change_rate(limits, now)
             if not limits.latest:
                 self._replace_last(room, None)
             self._watch_age(room, now)
-        self._look_whether_messages_are_kept()
+            if not self._former_limits:
+                self._look_whether_messages_are_kept()
+        return adjusted
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -149,6 +165,8 @@ class RoomTable:
                 self._watch_age(room, now)
             if self._limits.latest:
                 self._replace_last(room, message)
+            elif room.last is not None:  # of the former limits
+                self._replace_last(room, None)
             try:
                 self._remembering.move_to_end(room)
             except KeyError:
@@ -197,7 +215,7 @@ class RoomTable:
         Returns the number of rooms that it looked at. MESSAGES_LIKE_A_ROOM messages count as one room.
         """
         self.keys.expire(now)
-        seen = 0
+        seen = self._adjust(limit, now)
         for rooms, keep in ((self._blank, self._limits.room_idle), (self._idle, self._limits.keep)):
             while rooms and seen < limit:
                 room = next(iter(rooms.values()))
@@ -223,7 +241,7 @@ class RoomTable:
         """Drop messages above limits that have changed. The part of `limit` rooms that this was worth."""
         seen = 0
         while self._above_limits and seen < limit:
-            room = next(iter(self._above_limits))
+            room = next(reversed(self._above_limits))
             dropped = room.history.shorten(MESSAGES_LIKE_A_ROOM)
             seen += 1
             if dropped < MESSAGES_LIKE_A_ROOM:
@@ -295,6 +313,7 @@ class RoomTable:
             rooms.pop(room.name, None)
         self._aging.pop(room, None)
         self._above_limits.pop(room, None)
+        self._former_limits.pop(room, None)
         self._remembering.pop(room, None)
         room.history.clear()
         self._replace_last(room, None)
