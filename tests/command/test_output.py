@@ -92,8 +92,3 @@ def test_json_on_a_terminal_has_no_control_characters(monkeypatch: pytest.Monkey
 def test_complaints_are_harmless_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     output.complain("one\x1b[2J\ntwo\x9b")
     assert capsys.readouterr().err == "wsdaemon: one\\x1b[2J\ntwo\\x9b\n"
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 connections"), (1, "1 connection"), (2, "2 connections")])
-def test_one_thing_is_no_plural(count: int, text: str) -> None:
-    assert output.counted(count, "connection") == text

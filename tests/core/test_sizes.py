@@ -1,10 +1,10 @@
-"""core/sizes.py: one text for a number of bytes, in logs and in commands."""
+"""core/sizes.py: one text for a number of bytes or of things, in logs and in commands."""
 
 from __future__ import annotations
 
 import pytest
 
-from wsdaemon.core.sizes import size_text
+from wsdaemon.core.sizes import counted, size_text
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,8 @@ from wsdaemon.core.sizes import size_text
 )  # fmt: skip
 def test_sizes_have_a_unit(count: float, expected: str) -> None:
     assert size_text(count) == expected
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 connections"), (1, "1 connection"), (2, "2 connections")])
+def test_one_thing_is_no_plural(count: int, text: str) -> None:
+    assert counted(count, "connection") == text

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.daemon.test_handover import GREETING, INI, client, two
 from tests.support import moving_app
 from tests.support.inside import run_inside, until
+from wsdaemon.core.sizes import counted
 from wsdaemon.daemon import handover, handover_here
 from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.handover_here import HandoverHere
@@ -37,7 +38,7 @@ def test_what_can_go_goes_and_both_sides_tell_how_many(tmp_path: Path) -> None:
                 assert await giving == (2, 1)
                 await until(lambda: not taker._tasks)
             assert {formatEvent(event) for event in events if event["log_namespace"] == "wsdaemon"} == {
-                "2 connections went along to the next generation; 1 stay and are drained (kept_by_app 1)",
+                "2 connections went along to the next generation; 1 to drain (kept_by_app 1)",
                 "2 connections of the former generation came along",
             }
             await talking.send("hello")
@@ -82,7 +83,7 @@ def test_a_side_that_stops_ends_the_hand_over_and_no_connection_is_lost(tmp_path
                 went, stayed = await giving
             told = [line for event in events if "went along" in (line := str(formatEvent(event)))]
             reasons = f" (link {stayed})" if stayed else ""
-            assert told == [f"{went} connections went along to the next generation; {stayed} stay and are drained{reasons}"]
+            assert told == [f"{counted(went, 'connection')} went along to the next generation; {stayed} to drain{reasons}"]
             assert (went, stayed) == (len(new.connections), len(old.connections))
             assert went + stayed == 30
             for each in clients:

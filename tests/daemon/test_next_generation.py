@@ -101,7 +101,7 @@ def test_then_the_new_one_serves_and_the_former_drains_and_ends(house: Upgraded)
     assert house.old[0].channel.sent[-1] == "stop"
     with capturedLogs() as events:
         house.end(house.old[0])
-    assert "generation 1 has ended: 0 connections went along, and 0 were drained, without those of worker 1, worker 2" in told(events)
+    assert "generation 1 has ended: 0 connections went along, 0 drained, without those of worker 1, worker 2" in told(events)
     assert house.supervisor._former is None and len(house.started) == 6, "none of the former is started again"
     assert house.supervisor.state is State.READY
 
@@ -119,7 +119,7 @@ def test_what_the_former_workers_tell_about_their_connections_is_one_line_at_the
     with capturedLogs() as events:
         house.end(*house.old[1:])
         house.end(house.old[0])
-    assert "generation 1 has ended: 78 connections went along, and 3 were drained" in told(events)
+    assert "generation 1 has ended: 78 connections went along, 3 drained" in told(events)
 
 
 def test_a_daemon_that_was_drained_hands_nothing_over(house: Upgraded) -> None:

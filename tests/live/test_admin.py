@@ -294,7 +294,7 @@ def test_while_it_drains_it_is_not_ready(tmp_path: Path) -> None:
             )
             assert client.recv(1000).startswith(b"HTTP/1.1 101")
             daemon.tell(signal.SIGTERM)
-            daemon.output.wait_for("1 connections to close")
+            daemon.output.wait_for("1 connection to close")
             assert operator.get("/readyz") == (503, b"draining\n")
             assert operator.get("/livez") == (200, b"live\n")
         assert daemon.wait() == 0

@@ -15,12 +15,12 @@ import click
 
 from ..client import ClientError, WebSocketClient
 from ..client.runner import run
-from ..core.sizes import size_text
+from ..core.sizes import counted, size_text
 from .client_options import client_options, failure_of, make_client
 from .connecting import seconds
 from .exits import CommandFailed, Exit
 from .load import NUMBER_DIGITS, Line, LoadPlan, LoadTally
-from .output import as_json, coloured, complain, console, counted, print_json, seconds_text, table
+from .output import as_json, coloured, complain, console, print_json, seconds_text, table
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 

@@ -83,11 +83,6 @@ def complain(text: str) -> None:
     click.echo(f"{name} {harmless_lines(text)}", err=True)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things, such as 1 connection or 2 connections."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def seconds_text(seconds: float) -> str:
     """A duration with a unit that suits it, such as 1.25 ms or 3h 5m."""
     if seconds < 0.001:

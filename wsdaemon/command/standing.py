@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.sizes import counted
 from .admin_api import AdminPages, PagesChoice, admin_options, chosen_url
 from .connecting import seconds
 from .controlling import control_option, tell
 from .exits import CommandFailed, Exit
 from .operating import COLUMNS, connection_row
-from .output import as_json, coloured, console, counted, harmless, print_json, seconds_text, table
+from .output import as_json, coloured, console, harmless, print_json, seconds_text, table
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -1,4 +1,4 @@
-"""Numbers of bytes for people."""
+"""Numbers of bytes, and of things, for people."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def size_text(count: float) -> str:
         if abs(size) < 1023.95:  # a size that would be rounded to 1024.0 belongs to the next unit
             return f"{size:.1f} {unit}"
     return f"{size / 1024:.1f} TiB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, such as 1 connection or 2 connections."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

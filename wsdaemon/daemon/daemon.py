@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from ..core.registry import Connections
+from ..core.sizes import counted
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
 from ..edge.gate import AnswerPage
@@ -53,7 +54,7 @@ class Daemon:
         self.connections, self.wheel, self.calls = Connections(app_names(settings)), Wheel(loop, failures.of_deadline), ThreadCalls(loop)
         self.watch = make_watch(self.connections, settings.logging.connections, settings.logging.access_format)
         self.notifier = Notifier.from_environment(environ)
-        self._status: Callable[[], str] = lambda: f"{self.state.value}, {len(self.connections)} connections"
+        self._status: Callable[[], str] = lambda: f"{self.state.value}, {counted(len(self.connections), 'connection')}"
         self.sockets, self.broadcast = sockets or Sockets(environ), partial(broadcast_from, self)
         self.take = partial(take_resources, directory=directory, watch=self.watch, absence=self.wheel.absence, shared=shared)
         self.assemble = partial(
@@ -93,7 +94,7 @@ class Daemon:
         if self.started:
             started, self.started, self.state = self.started, [], State.DRAINING
             self.notifier.stopping("draining")
-            log.info("stopping: {count} connections to close", count=len(self.connections))
+            log.info("stopping: {connections} to close", connections=counted(len(self.connections), "connection"))
             await stop_in_order(started)
             self.close()
             log.info("stopped")

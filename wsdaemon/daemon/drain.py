@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from ..core.drain import Ending, close_evenly
 from ..core.registry import Connections
+from ..core.sizes import counted
 from ..ops.systemd import Notifier
 from ..settings.form import DurationForm
 from ..settings.model import Settings
@@ -94,7 +95,8 @@ class Leaving:
         if self._shown is not State.DRAINING:
             self._shown = State.DRAINED
         present, seconds = list(self._connections), self._over if over is None else over
-        log.info("draining without a stop: {count} connections to close over {seconds:g} s", count=len(present), seconds=seconds)
+        closing = counted(len(present), "connection")
+        log.info("draining without a stop: {connections} to close over {seconds:g} s", connections=closing, seconds=seconds)
         self._closing = asyncio.get_running_loop().create_task(close_evenly(present, seconds, self._ending))
         return len(present)
 
@@ -186,7 +188,7 @@ class Drain:
         try:
             aborted = await self._connections.drain(self._patience, self._ending, self._over)
             if aborted:
-                log.warn("{count} connections did not close in time and were dropped", count=aborted)
+                log.warn("{connections} did not close in time: dropped", connections=counted(aborted, "connection"))
             await self._connections.background.finish(min(end - loop.time(), self._patience), log)
         finally:
             self._extension.end()

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from twisted.logger import Logger
 
+from ..core.sizes import counted
 from .daemon import Daemon
 from .handover import Departures, HandingOver, Home, TakingOver
 
@@ -67,8 +68,8 @@ class HandoverHere:
         given = Given(departures.went, len(self._daemon.connections))
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(departures.stayed.items()))
         log.info(
-            "{went} connections went along to the next generation; {stayed} stay and are drained{reasons}",
-            went=given.went, stayed=given.stayed, reasons=f" ({reasons})" if reasons else "",
+            "{went} went along to the next generation; {stayed} to drain{reasons}",
+            went=counted(given.went, "connection"), stayed=given.stayed, reasons=f" ({reasons})" if reasons else "",
         )  # fmt: skip
         return given
 
@@ -109,4 +110,4 @@ class HandoverHere:
         await taking.finished()
         taking.close()
         self._taking.discard(taking)
-        log.info("{count} connections of the former generation came along", count=taking.taken)
+        log.info("{connections} of the former generation came along", connections=counted(taking.taken, "connection"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from ..core.sizes import counted
 from .control import OperationFailed
 from .generation import Generation
 from .inheritance import Plan
@@ -53,8 +54,8 @@ class NextGeneration:
         new, connections = coming.generation, former.heartbeats.connections
         supervisor.change_generation(self._plan)
         log.info(
-            "generation {new} serves; the {count} connections of generation {former} go along or are drained", new=new.number,
-            count=connections, former=former.number,
+            "generation {new} serves; generation {former} has {connections} to hand over or to drain", new=new.number,
+            connections=counted(connections, "connection"), former=former.number,
         )  # fmt: skip
         self._answered({"status": 0, "problems": [], "generation": new.number, "connections": connections})
         await former.retire(None if supervisor.state is State.DRAINED else new)
@@ -72,7 +73,7 @@ def _log_end(former: Generation) -> None:
     told = former.given.values()
     silent = [keeper.name for keeper in former.workers if keeper.number not in former.given]
     log.info(
-        "generation {former} has ended: {went} connections went along, and {stayed} were drained{silent}",
-        former=former.number, went=sum(went for went, _ in told), stayed=sum(stayed for _, stayed in told),
+        "generation {former} has ended: {went} went along, {stayed} drained{silent}",
+        former=former.number, went=counted(sum(went for went, _ in told), "connection"), stayed=sum(stayed for _, stayed in told),
         silent=f", without those of {', '.join(silent)}" if silent else "",
     )  # fmt: skip

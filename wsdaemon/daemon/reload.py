@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.sizes import counted
 from ..settings.addresses import Address
 from ..settings.difference import in_force, keeps_app
 from ..settings.model import ListenerSettings, LoggingSettings, Settings
@@ -207,6 +208,6 @@ def reloading_of(daemon: Daemon, directory: Path, choose_levels: Callable[[Loggi
 
     return ReloadCommand(
         file, lambda: daemon.settings, apply, refresh, daemon.notifier,
-        lambda: f"{daemon.state.value}, {len(daemon.connections)} connections",
+        lambda: f"{daemon.state.value}, {counted(len(daemon.connections), 'connection')}",
         beyond=lambda settings: problems_beyond(settings, directory),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
 
+from ..core.sizes import counted
 from ..ops.control import BUSY
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.inherited import InheritedFile
@@ -138,7 +139,7 @@ class Supervisor:
         if self._left is not None:
             self._watch.start()
             return
-        log.info("starting the hub and {count} workers", count=self._count)
+        log.info("starting the hub and {workers}", workers=counted(self._count, "worker"))
         if self._settings.admin is not None:
             announce_admin(self._settings.admin, self._port(ADMIN))
         self._all_ready = self.loop.create_future()
@@ -282,7 +283,7 @@ class Supervisor:
     def _describe(self) -> str:
         connections = sum(generation.heartbeats.connections for generation in self._generations)
         ready = sum(keeper.ready for keeper in self.generation.workers)
-        return f"{self.state.value}, {connections} connections, {ready} of {self._count} workers"
+        return f"{self.state.value}, {counted(connections, 'connection')}, {ready} of {counted(self._count, 'worker')}"
 
     # -- asked by the operator
 
@@ -516,7 +517,7 @@ class Supervisor:
             return
         self._stopping, self.state = True, State.DRAINING
         self.notifier.stopping("draining")
-        log.info("stopping {count} workers", count=self._count)
+        log.info("stopping {workers}", workers=counted(self._count, "worker"))
         if self._upgrade is not None and not self._upgrade.done():
             self._upgrade.cancel()
             await asyncio.wait([self._upgrade])
