@@ -185,3 +185,20 @@ def test_rooms_are_counted_by_the_order_and_the_last_number_stays_while_it_does_
         made.loop.settle()
         assert counting.done()
         assert made.broker.room_count == 2
+
+
+def test_the_end_of_a_link_that_cancels_its_questions_cancels_no_page_that_counts_rooms() -> None:
+    with one_process() as made:
+        asked = made.loop.create_future()
+        made.link.room_count = lambda: asked  # type: ignore[method-assign]
+        counting = made.loop.create_task(made.broker.count_rooms())
+        made.loop.settle()
+        asked.cancel()
+        made.loop.settle()
+        assert counting.done() and not counting.cancelled()
+        asked = made.loop.create_future()
+        counting = made.loop.create_task(made.broker.count_rooms())
+        made.loop.settle()
+        counting.cancel()
+        made.loop.settle()
+        assert counting.cancelled() and asked.cancelled()

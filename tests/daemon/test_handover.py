@@ -309,6 +309,31 @@ def test_another_app_at_the_mount_does_not_go_on_with_a_connection(tmp_path: Pat
     run_inside(story())
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_stays_if_the_new_app_does_not_take_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """It is asked before the old worker lets go. An app that fails then has not agreed."""
+    moving = INI.replace("app = echo", "app = tests.support.moving_app:Moving")
+
+    def can_resume(app: object, state: bytes) -> bool:
+        assert state == b"1"
+        if fails:
+            raise RuntimeError("no idea")
+        return False
+
+    monkeypatch.setattr(moving_app.Moving, "can_resume", can_resume, raising=False)
+
+    async def story() -> None:
+        async with two(tmp_path, moving, moving) as (old, new), client(old, "/echo") as talking:
+            await talking.send("a")
+            assert await talking.recv() == "1"
+            assert (await hand_over(old, new)).stayed == {"state": 1}
+            await talking.send("b")
+            assert await talking.recv() == "2"
+            assert len(old.connections) == 1
+
+    run_inside(story())
+
+
 def test_a_session_that_comes_back_is_not_told_that_it_has_gone(tmp_path: Path) -> None:
     moving = INI.replace("app = echo", "app = tests.support.moving_app:Moving")
 

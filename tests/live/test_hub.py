@@ -6,17 +6,22 @@ WSDAEMON_CHAOS, in seconds, makes each run longer and adds kills, at the full lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.sync.client import ClientConnection, unix_connect
+from websockets.typing import Subprotocol
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import SECONDS, Daemon
 from tests.support.room_load import SETTLE_SECONDS, Load, Member, until
-from tests.support.workers import children, processes_in, wait_for_ends
+from tests.support.workers import children, processes_in, wait_for_connections, wait_for_ends
 
 pytestmark = pytest.mark.live
 
@@ -45,6 +50,9 @@ requests_per_second = 0
 
 MOST_SECONDS_TO_END = 3.0
 """A second until the end of the supervisor is noticed, and two until the clients were told."""
+
+HELD_SECONDS = 2.0
+"""A publisher that has no answer for so long waits for a slow member."""
 
 Kill = Callable[[Daemon, Load], Awaitable[None]]
 
@@ -170,6 +178,55 @@ def test_the_supervisor_is_killed(tmp_path: Path) -> None:
     load.check(doubles=True, hung=load.hung, away=True)
     assert {member.gaps for member in load.members} == {1}
     assert not (tmp_path / "control.sock").exists() and not (tmp_path / "local.sock").exists()
+
+
+def next_event(client: ClientConnection, seconds: float = SECONDS) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(client.recv(seconds))
+    return event
+
+
+def published(client: ClientConnection, seconds: float = SECONDS) -> int:
+    """Publish a message; the offset that is acknowledged. TimeoutError: the room is held."""
+    client.send(json.dumps({"type": "publish", "id": 1, "room": "lobby", "data": "x" * 4000}))
+    event = next_event(client, seconds)
+    assert event["type"] == "published", event
+    return int(event["offset"])
+
+
+def test_publishers_go_on_when_the_worker_that_holds_their_room_hangs(tmp_path: Path) -> None:
+    """A member that does not read lets all publishers wait (`slow_client = wait`). Its worker stops, and can take that back no more."""
+    text = TWO_WORKERS.replace("app = rooms", "app = rooms\nslow_client = wait\nsend_backlog = 64KiB")
+    with Daemon(tmp_path, f"{text}\n[listener:local]\naddress = unix:local.sock\n") as daemon, contextlib.ExitStack() as stack:
+        workers = [process(daemon, f"worker {number}") for number in (1, 2)]
+
+        def client() -> ClientConnection:
+            path, url = str(tmp_path / "local.sock"), "ws://localhost/rooms"
+            return stack.enter_context(unix_connect(path, url, subprotocols=[Subprotocol("rooms.v1.json")], max_queue=1))
+
+        slow = client()
+        slow.send(json.dumps({"type": "subscribe", "room": "lobby"}))
+        assert next_event(slow)["type"] == "subscribed"
+        holder = wait_for_connections(daemon.pid, 2, 1).index(1)
+        for count in range(2, 100):
+            publisher = client()
+            if wait_for_connections(daemon.pid, 2, count)[1 - holder]:
+                break
+        top = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                top = published(publisher, HELD_SECONDS)
+        with pytest.raises(TimeoutError):
+            next_event(publisher, HELD_SECONDS)
+        os.kill(workers[holder], signal.SIGSTOP)
+        try:
+            top += 1
+            assert next_event(publisher)["offset"] == top
+            for _ in range(5):
+                top += 1
+                assert published(publisher) == top
+        finally:
+            os.kill(workers[holder], signal.SIGCONT)
+        assert [next_event(slow)["offset"] for _ in range(top)] == list(range(1, top + 1)), "no message is missing, and no gap is told"
 
 
 def test_a_worker_is_paused_until_its_link_is_cut(tmp_path: Path) -> None:

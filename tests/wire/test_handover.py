@@ -6,7 +6,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -262,6 +262,11 @@ def test_what_cannot_go() -> None:
         other = Worker(App())
         with pytest.raises(CannotResume, match="app"):
             check(other.wires, decode(parting.content))
+        cast("Any", new.app).can_resume = lambda state: False
+        with pytest.raises(CannotResume, match="state"):
+            check(new.wires, decode(parting.content))
+        cast("Any", new.app).can_resume = lambda state: state == decode(parting.content).state
+        check(new.wires, decode(parting.content))
         await new.take(parting)
         new.app.connection.close(4000)
         assert new.part() == CLOSING

@@ -320,6 +320,9 @@ class MovingBroker(Broker, Protocol):
     """A broker whose members may go on in another process, with the same id, without a message lost or doubled, and without a change of
     presence."""
 
+    lets_members_move: bool
+    """Whether its order lets them."""
+
     def is_settled(self, member: Member) -> bool:
         """Whether `take_leave` may be called now; if not, it may be soon."""
 

@@ -95,6 +95,7 @@ class RemoteBroker:
             limits, link, self._questions, self._rooms, self._patterns, self._repairs, self._local, loop, timeout, self._tell
         )  # fmt: skip
         self._moving = Moving(link, self._questions, self._local, self._joining, self._repairs, lambda: self._connected)
+        self.lets_members_move = self._moving.possible
         self.is_settled = self._moving.is_settled
         self.take_leave = self._moving.take_leave
         self.take_place = self._moving.take_place
@@ -139,8 +140,14 @@ class RemoteBroker:
 
     async def count_rooms(self) -> None:
         """Ask the order for the number of its rooms. If it does not answer within COUNT_SECONDS, the last number stays."""
-        with suppress(contract.BrokerError, TimeoutError):
-            self._counted = await asyncio.wait_for(self._link.room_count(), COUNT_SECONDS)
+        counting = self._link.room_count()
+        try:
+            await asyncio.wait([counting], timeout=COUNT_SECONDS)
+            if counting.done() and not counting.cancelled():  # the end of the link cancels it, and not the caller
+                with suppress(contract.BrokerError):
+                    self._counted = counting.result()
+        finally:
+            counting.cancel()
 
     def account(self, owner: str) -> Account:
         return self.budget.account(owner)

@@ -134,6 +134,14 @@ class ResumingApp(App, Protocol):
 
 
 @runtime_checkable
+class SelectiveApp(ResumingApp, Protocol):
+    """An app that cannot go on with each state."""
+
+    def can_resume(self, state: bytes, /) -> bool:
+        """Whether `resume` can go on with this state. If not, the connection stays in the other process, which asks before it lets go."""
+
+
+@runtime_checkable
 class StartingApp(Protocol):
     """An app that starts work of its own before the daemon is ready."""
 

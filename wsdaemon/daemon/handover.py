@@ -339,7 +339,7 @@ class TakingOver:
             if descriptor < 0:
                 raise CannotResume("descriptors")
             handed = decode(content)
-            self._home.check(handed)
+            self._check(handed)
             place = self._home.place(handed)
         except (CannotResume, NotHandedOver) as error:
             if descriptor >= 0:
@@ -361,6 +361,15 @@ class TakingOver:
         self.taken += 1
         await self._home.go_on(handed, descriptor, place)
         self._link.send(SETTLED, number)
+
+    def _check(self, handed: HandedOver) -> None:
+        try:
+            self._home.check(handed)
+        except CannotResume:
+            raise
+        except Exception as error:
+            self._lines.failure("check", "an app failed when it was asked about a connection of the old generation", Failure())
+            raise CannotResume("state") from error
 
     def _ended(self) -> None:
         if not self._no_more.done():

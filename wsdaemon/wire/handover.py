@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, SettlingSession, resume_session
+from ..core.contract import (
+    MAX_STATE_BYTES,
+    HandingOverSession,
+    ResumedSession,
+    ResumingApp,
+    SelectiveApp,
+    SettlingSession,
+    resume_session,
+)
 from ..core.registry import Place
 from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
@@ -351,6 +359,8 @@ def check(wires: Wires, handed: HandedOver) -> None:
     policy = wires.policy
     if not isinstance(policy.app, ResumingApp) or handed.app != policy.app_name:
         raise CannotResume("app")
+    if isinstance(policy.app, SelectiveApp) and not policy.app.can_resume(handed.state):
+        raise CannotResume("state")
     if handed.handshake.was_let_go and policy.keeps_handshake:
         raise CannotResume("handshake")
     if handed.handshake.subprotocol not in (None, *policy.subprotocols):

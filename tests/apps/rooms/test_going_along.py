@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import pytest
 
@@ -32,6 +33,22 @@ def test_a_state_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_state_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="version 2"):
         read_state(json.dumps([2, []]).encode())
+
+
+def test_it_is_known_before_a_connection_is_let_go_whether_its_member_can_move_in() -> None:
+    """A memory broker lets no member come, as after an upgrade from workers to none; nor is a state of another version taken."""
+    state = SessionState(ROOMS).encode()
+    assert state is not None
+    with hall() as made:
+        assert not made.app.can_resume(state)
+        moving = cast("Any", made.app.rooms.broker)
+        for name in ("is_settled", "take_leave", "take_place", "move_in"):
+            setattr(moving, name, str)
+        moving.lets_members_move = True
+        assert made.app.can_resume(state)
+        assert not made.app.can_resume(json.dumps([2, []], separators=(",", ":")).encode())
+        moving.lets_members_move = False
+        assert not made.app.can_resume(state)
 
 
 def test_the_rate_of_requests_and_faults_go_on() -> None:

@@ -12,6 +12,7 @@ from ...core.absence import no_grace
 from ...core.connection import Connection
 from ...core.handshake import Handshake
 from .events import SUBPROTOCOL
+from .going_along import can_move_in
 from .mount_rooms import Failed, MountRooms, RoomsRules, SendToAll
 from .plain import PlainSession
 from .subprotocol import JsonSession
@@ -44,6 +45,9 @@ class RoomsApp:
         if isinstance(session, PlainSession):
             session.enter(handshake)
         return session
+
+    def can_resume(self, state: bytes) -> bool:
+        return can_move_in(self.rooms, state)
 
     def resume(self, connection: Connection, handshake: Handshake, state: bytes) -> PlainSession | JsonSession:
         """A member of another process. Hooks of the policy let it in there, and are not asked again."""

@@ -12,6 +12,8 @@ from .mount_rooms import AccountedMember, MountRooms, RoomSession
 
 VERSION: Final = 1
 
+_BEGINNING: Final = f"[{VERSION},".encode()
+
 
 class GoingMember(AccountedMember, RoomSession, Protocol):
     """A session that is a member."""
@@ -47,6 +49,12 @@ def read_state(state: bytes) -> SessionState:
         MovedSubscription(room, Position(epoch, offset), None if told is None else Position(*told)) for room, epoch, offset, told in rooms
     ]
     return SessionState(tuple(moved), faults, refusals, tokens, age)
+
+
+def can_move_in(rooms: MountRooms, state: bytes) -> bool:
+    """Whether a session with this state can go on here: a known version wrote it, and the order of the rooms lets members come."""
+    broker = rooms.broker
+    return state.startswith(_BEGINNING) and isinstance(broker, MovingBroker) and broker.lets_members_move
 
 
 def is_settled(rooms: MountRooms, session: GoingMember) -> bool:

@@ -44,6 +44,10 @@ class Moving:
         self._repairs = repairs
         self._connected = connected
 
+    @property
+    def possible(self) -> bool:
+        return self._link is not None
+
     def is_settled(self, member: Member) -> bool:
         """As in `MovingBroker`."""
         if self._link is None:
