@@ -51,6 +51,8 @@ requests_per_second = 0
 MOST_SECONDS_TO_END = 3.0
 """A second until the end of the supervisor is noticed, and two until the clients were told."""
 
+V1 = [Subprotocol("rooms.v1.json")]
+
 HELD_SECONDS = 2.0
 """A publisher that has no answer for so long waits for a slow member."""
 
@@ -201,7 +203,7 @@ def test_publishers_go_on_when_the_worker_that_holds_their_room_hangs(tmp_path: 
 
         def client() -> ClientConnection:
             path, url = str(tmp_path / "local.sock"), "ws://localhost/rooms"
-            return stack.enter_context(unix_connect(path, url, subprotocols=[Subprotocol("rooms.v1.json")], max_queue=1))
+            return stack.enter_context(unix_connect(path, url, subprotocols=V1, max_queue=1, ping_interval=None))
 
         slow = client()
         slow.send(json.dumps({"type": "subscribe", "room": "lobby"}))
