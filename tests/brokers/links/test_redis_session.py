@@ -69,6 +69,28 @@ def test_patterns_hear_all_shards(cluster: Cluster) -> None:
 
 
 @pytest.mark.live
+def test_the_first_message_after_a_pattern_is_followed_comes_over_the_bus_of_the_cluster(cluster: Cluster) -> None:
+    """The subscription is at one server, and the publications go to each of them in the moment in which it is confirmed."""
+    rounds = 40
+
+    async def test() -> None:
+        async with nodes(cluster.url, 2, path="/first") as [one, two]:
+            names, wanted = Names("wsdaemon", "/first"), set()
+            for number in range(rounds):
+                rooms = [f"round{number}.{room}" for room in range(8)]
+                owners = {cluster.owner(key_slot(names.room(room)[0].encode())).port for room in rooms}
+                assert len(owners) > 1
+                await two.link.follow_pattern(f"round{number}.*")
+                answers = await asyncio.gather(*[one.publish(room, "first") for room in rooms])
+                assert {answer.offset for answer in answers} == {1}
+                wanted.update(rooms)
+            await two.receiver.until(lambda: len(two.receiver.messages) >= len(wanted))
+            assert sorted(message.room for message in two.receiver.messages) == sorted(wanted), "each of them once"
+
+    run(test())
+
+
+@pytest.mark.live
 def test_a_slot_that_migrates_begins_no_epoch_and_its_members_hear_on(cluster: Cluster) -> None:
     async def test() -> None:
         async with nodes(cluster.url, 2, path="/moving") as [one, two]:
