@@ -323,9 +323,9 @@ def tables() -> str:
         for nodes in TABLE_NODES:
             load = simulate(REDIS, nodes, members)
             memory = load.fullest * (MEMBER_BYTES + KERNEL_BYTES) / 1e6
-            order = f"{load.order:.2f}" if load.order <= 1 else f"**{load.order:.1f}**"
+            core = f"{load.order:.2f}" if load.order <= 1 else f"**{load.order:.1f}**"
             busiest = f"{load.busiest:.2f}" if load.busiest <= 1 else f"**{load.busiest:.1f}**"
-            lines.append(f"| {members:,} | {nodes} | {busiest} | {load.serving:.2f} | {order} | {memory:,.0f} MB |")
+            lines.append(f"| {members:,} | {nodes} | {busiest} | {load.serving:.2f} | {core} | {memory:,.0f} MB |")
     return "\n".join(lines)
 
 

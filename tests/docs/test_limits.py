@@ -40,7 +40,7 @@ def test_every_row_is_whole_and_names_tests_that_are_there() -> None:
 
 
 def test_every_limit_of_the_daemons_own_work_is_there_and_names_its_tests() -> None:
-    assert len(OWN_ROWS) == 11 and all("`tests/" in row[-1] for row in OWN_ROWS)
+    assert len(OWN_ROWS) == 12 and all("`tests/" in row[-1] for row in OWN_ROWS)
     keys = keys_of(DaemonSettings) | keys_of(MountSettings)
     told = {name: keys[name].form.show(keys[name].default) for name in ("start_timeout", "disconnect_grace", "drain_timeout")}
     assert dict(KEY.findall(" ".join(row[1] for row in OWN_ROWS))) == told

@@ -23,6 +23,7 @@ from .local.rooms import Holder, LocalRoom
 from .patterns import check_known, check_pattern
 from .room import Room
 from .table import RoomTable
+from .waiters import Waiters
 
 CLOSED = "the broker is closed"
 
@@ -55,7 +56,7 @@ class MemoryBroker:
         self._rooms = RoomTable(limits, self.budget, new_epoch)
         self._holders = self._local.holders
         self._patterns = self._local.patterns
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = Waiters()
         self._closed = False
 
     def open(self) -> None:
@@ -196,18 +197,11 @@ class MemoryBroker:
     def less_busy(self, room: str) -> asyncio.Future[None]:
         """As in `contract`: done when the fan has delivered for a turn."""
         if not self._waiters:
-            self.fan.call_after_turn(self._wake_waiters)
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+            self.fan.call_after_turn(self._waiters.wake)
+        waiter = self._waiters.wait(asyncio.get_running_loop())
         if self._closed:
-            self._wake_waiters()
+            self._waiters.wake()
         return waiter
-
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> HistoryPage:
         return self._rooms.history(room, since, limit, reverse, self._open())

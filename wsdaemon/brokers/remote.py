@@ -38,6 +38,7 @@ from .links.contract import Declared, DeclaredMember, Link, Publication
 from .local.members import LocalMembers, pattern_cost
 from .local.rooms import Holder
 from .patterns import check_known, check_pattern, check_room
+from .waiters import Waiters
 
 PROBE_SECONDS = 5.0
 """Between two probes of the link."""
@@ -76,7 +77,7 @@ class RemoteBroker:
         self._connected = False
         self._closed = False
         self._held: set[str] = set()
-        self._waiters: list[Future[None]] = []
+        self._waiters = Waiters()
         self._checked = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._probe: Future[None] | None = None
@@ -87,7 +88,7 @@ class RemoteBroker:
         )  # fmt: skip
         self.fan = self._local.fan
         self._questions = PatientQuestions(timeout, loop)
-        self._publications = Publications(link, self.budget, timeout, loop, self._wake_waiters)
+        self._publications = Publications(link, self.budget, timeout, loop, self._waiters.wake)
         self._rooms = FollowedRooms(limits, self._local, link, self.budget, self._caught_up)
         self._patterns = FollowedPatterns(link, self._questions, self._rooms)
         self._repairs = Repairs(link, self._questions, self._rooms, self._local, self._patterns, later, self._tell)
@@ -121,7 +122,7 @@ class RemoteBroker:
         self._link.close()
         self._local.close()
         self._rooms.close()
-        self._wake_waiters()
+        self._waiters.wake()
 
     @property
     def connected(self) -> bool:
@@ -248,10 +249,9 @@ class RemoteBroker:
 
     def less_busy(self, room: str) -> Future[None]:
         """As in `contract`: the order lets publishers of the room go on, or fewer publications are under way."""
-        waiter = self._loop().create_future()
-        self._waiters.append(waiter)
+        waiter = self._waiters.wait(self._loop())
         if self._closed:
-            self._wake_waiters()
+            self._waiters.wake()
         return waiter
 
     def history(self, room: str, since: Position | None = None, limit: int = 100, reverse: bool = False) -> Future[HistoryPage]:
@@ -319,7 +319,7 @@ class RemoteBroker:
             self._held.add(room)
         else:
             self._held.discard(room)
-            self._wake_waiters()
+            self._waiters.wake()
 
     def lost(self, reason: str) -> None:
         """As in `Receiver`."""
@@ -329,7 +329,7 @@ class RemoteBroker:
         self._questions.lost()
         self._publications.lost()
         self._repairs.lost()
-        self._wake_waiters()
+        self._waiters.wake()
         if self._on_lost is not None:
             self._on_lost(reason)
 
@@ -377,12 +377,6 @@ class RemoteBroker:
     def _caught_up(self, room: FollowedRoom) -> None:
         """The slow members of a room have been given all that waited: ask for the messages that came meanwhile."""
         self._repairs.now(room)
-
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _check(self, after_loss: bool) -> None:
         self._checked = self._loop().time()

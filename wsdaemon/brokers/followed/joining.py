@@ -187,8 +187,7 @@ class Joining:
 
     async def _progress(self, room: FollowedRoom) -> None:
         loop = self._loop()
-        future: Future[None] = loop.create_future()
-        room.progress(future)
+        future = room.progress(loop)
         timer = loop.call_later(self._timeout, _expire, future, self._timeout)
         try:
             await future

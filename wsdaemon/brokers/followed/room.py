@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from asyncio import Future, Task
+from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Collection, Sequence
 
 from ..contract import Change, Message, Position, Presence
 from ..links.contract import Roster
 from ..local.rooms import LocalRoom
+from ..waiters import Waiters
 
 MAX_EARLY = 1000
 """Messages of one room that wait for an earlier one, or for the room's position; and messages kept for members that are joining."""
@@ -56,7 +57,7 @@ class FollowedRoom(LocalRoom):
         self._early_bytes = 0
         self._recent: list[Message] = []
         self._recent_bytes = 0
-        self._waiters: list[Future[None]] = []
+        self._waiters = Waiters()
 
     @property
     def position(self) -> Position:
@@ -128,20 +129,14 @@ class FollowedRoom(LocalRoom):
         self._recent.clear()
         self._recent_bytes = 0
 
-    def progress(self, future: Future[None]) -> None:
-        """Complete `future` when the position changes, or a repair ends."""
-        self._waiters.append(future)
+    def progress(self, loop: AbstractEventLoop) -> Future[None]:
+        """Done when the position changes, or a repair ends."""
+        return self._waiters.wait(loop)
 
     def wake(self, error: Callable[[], Exception] | None = None) -> None:
         """Complete the futures of `progress`, or fail them."""
         if self._waiters:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    if error is None:
-                        waiter.set_result(None)
-                    else:
-                        waiter.set_exception(error())
+            self._waiters.wake(error)
 
     # -- the roster
 
