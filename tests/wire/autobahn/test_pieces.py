@@ -29,7 +29,7 @@ def test_no_byte_is_lost_and_small_pieces_are_few(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
-@pytest.mark.readers()
+@pytest.mark.readers
 def test_a_message_in_tiny_fragments_costs_about_its_bytes(made: House, size: int) -> None:
     client = made.make_wire(app := App())
     client.send(frame(2, b"", fin=False), frame(0, b"ab"[:size], fin=False) * 20_000)
@@ -40,7 +40,7 @@ def test_a_message_in_tiny_fragments_costs_about_its_bytes(made: House, size: in
     assert app.messages == [b"ab"[:size] * 20_000 + b"end"]
 
 
-@pytest.mark.readers()
+@pytest.mark.readers
 def test_a_fragment_that_comes_in_tiny_reads_costs_about_its_bytes(made: House) -> None:
     client = made.make_wire(app := App())
     data = frame(2, b"", fin=False) + frame(0, b"ab" * 5000, fin=False)
