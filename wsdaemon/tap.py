@@ -85,8 +85,11 @@ class Options(usage.Options):
         if self["frame-log"] and not self["dev"]:
             raise usage.UsageError("--frame-log shows frames with --dev alone")
         self.directory = Path.cwd()
-        if self["dev"] and not (self["check"] or self["print-config"]):
+        serves = not (self["check"] or self["print-config"])
+        if self["dev"] and serves:
             self._begin_development()
+        if serves:
+            self.signals.install()
         self.settings = self._read_settings()
         if self["print-config"]:
             print(effective(self.settings), end="")
@@ -95,7 +98,6 @@ class Options(usage.Options):
             from .daemon.check import check
 
             sys.exit(check(self.settings, self.directory))
-        self.signals.install()
         self._take_over_the_log()
         twistd: Mapping[str, Any] = self.parent or {}
         forget_stale(twistd.get("pidfile"))
