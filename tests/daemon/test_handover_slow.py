@@ -58,8 +58,7 @@ async def publish(publisher: Any, first: int, count: int) -> None:
 @pytest.mark.parametrize("reads", [True, False], ids=["reads", "does-not-read"])
 def test_a_slow_member_misses_nothing_that_it_may_not_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str, reads: bool) -> None:
     """`wait`: each message once and in order. `latest`: in order, none twice, and the newest. A member that does not read stays."""
-    if not reads:
-        monkeypatch.setattr(handover, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(handover, "PATIENCE_SECONDS", 60.0 if reads else 0.2)
     ini = f"{INI}slow_client = {slow}\nsend_backlog = 1MiB\n"
 
     async def story() -> None:
@@ -77,8 +76,7 @@ def test_a_slow_member_misses_nothing_that_it_may_not_miss(tmp_path: Path, monke
                 asyncio.get_running_loop().call_later(0.1, lazy.read_on)
             departures = await hand_over(both.old, both.new)
             if not reads:
-                assert set(departures.stayed) <= ({"app_is_busy", "backlog"} if slow == "wait" else {"backlog"}), departures
-                assert one in both.old.connections
+                assert departures.stayed and one in both.old.connections, departures
                 lazy.read_on()
             else:
                 assert not departures.stayed, departures
