@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from ..core.handshake import ClientCertificate, Handshake
+from ..core.handshake import ClientCertificate, Draft, Handshake
 from ..core.identity import Identity
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Count, Place
@@ -156,24 +156,11 @@ class Admission:
             all_offered, offered = offered, entrance.chain.offered(offered)
             if len(offered) < len(all_offered):
                 headers = headers.with_members("sec-websocket-protocol", offered)
-        return Handshake(
-            target=head.target,
-            path=head.path,
-            raw_path=head.raw_path,
-            query_string=head.query_string,
-            headers=headers,
-            params=candidate.params,
-            peer=candidate.peer,
-            local=candidate.local,
-            secure=candidate.secure,
-            client_certificate=candidate.client_certificate,
-            identity=identity,
-            http_version=head.version,
-            subprotocols=offered,
-            subprotocol=next((name for name in entrance.subprotocols if name in offered), None) if offered else None,
-            listener=self.listener,
-            mount=entrance.mount,
-        )
+        chosen = next((name for name in entrance.subprotocols if name in offered), None) if offered else None
+        return Draft(
+            head.target, head.path, head.raw_path, head.query_string, headers, candidate.params, candidate.peer, candidate.local,
+            candidate.secure, candidate.client_certificate, identity, offered, chosen, self.listener, entrance.mount,
+        ).admitted()  # fmt: skip
 
     def unavailable(self, reason: str, detail: str) -> BadRequest:
         """The 503 for a fault that is not the client's."""
