@@ -23,10 +23,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from ..core.handshake import Headers
-from ..wire.frames import PlainHead
+
+if TYPE_CHECKING:
+    from ..wire.frames import PlainHead
 
 MAX_LINE = 8 * 1024
 """Bytes of a request line, without its CRLF."""
