@@ -70,6 +70,7 @@ class Admission:
         self.closed = closed
         self.show_certificate = show_certificate
         self._hosts = hosts
+        self._raw_paths = {each.mount: each.mount.encode() for each in routes.targets()}
         self._console = console
         self._lines = RareLines(log or Logger(namespace="wsdaemon.edge"), in_all=ORIGIN_LINES)
 
@@ -156,9 +157,12 @@ class Admission:
             all_offered, offered = offered, entrance.chain.offered(offered)
             if len(offered) < len(all_offered):
                 headers = headers.with_members("sec-websocket-protocol", offered)
+        path, raw_path = head.path, head.raw_path
+        if path == entrance.mount and raw_path == self._raw_paths.get(path):  # one object for all connections of the mount
+            path, raw_path = entrance.mount, self._raw_paths[path]
         chosen = next((name for name in entrance.subprotocols if name in offered), None) if offered else None
         return Draft(
-            head.target, head.path, head.raw_path, head.query_string, headers, candidate.params, candidate.peer, candidate.local,
+            head.target, path, raw_path, head.query_string, headers, candidate.params, candidate.peer, candidate.local,
             candidate.secure, candidate.client_certificate, identity, offered, chosen, self.listener, entrance.mount,
         ).admitted()  # fmt: skip
 

@@ -25,6 +25,9 @@ IDLE_LOOKS = 4
 
 NEVER = float("inf")
 
+AT_THE_END = (GOING_AWAY, "")
+"""Code and reason of an end that no caller has given any for; one object for all connections."""
+
 
 class PingState(NamedTuple):
     """The deadlines of a connection, in seconds from now, and the state of its ping. None: no such deadline."""
@@ -70,7 +73,7 @@ class Deadlines:
         self._wire = wire
         self.due_bucket = 0
         self.ping_at = self.idle_at = self.end_at = self.slow_at = NEVER
-        self.end_with = (GOING_AWAY, "")
+        self.end_with = AT_THE_END
         self.pinged = UNASKED
         self.quiet_for = self.quiet_mark = self.ping_mark = self.slow_mark = 0
         self.taken_mark = NEVER
