@@ -68,8 +68,9 @@ def upgrade(head: Head) -> Upgrade:
     origins = lines.get(b"origin", _NONE)
     if len(origins) > 1:
         raise BadRequest(400, "duplicate", "The request has more than one Origin header.")
+    origin = origins[0] if origins else None
     extensions, offered = lines.get(b"sec-websocket-extensions", _NONE), lines.get(b"sec-websocket-protocol")
-    return Upgrade(keys[0], 13, () if offered is None else _subprotocols(", ".join(offered)), ", ".join(extensions), origins[0] if origins else None)
+    return Upgrade(keys[0], 13, () if offered is None else _subprotocols(", ".join(offered)), ", ".join(extensions), origin)
 
 
 def _subprotocols(value: str) -> tuple[str, ...]:
