@@ -108,7 +108,7 @@ class Admission:
         if entrance.rate is not None and candidate.address is not None and not entrance.rate.take(candidate.address):
             raise too_many(PER_SECOND, self.retry_after)
         self.places.check(entrance)
-        if candidate.plain is None and entrance.origins is not None:
+        if candidate.plain is None and entrance.origins is not None and candidate.wanted.origin is not None:  # else it is no browser's
             self._check_origin(candidate, entrance, entrance.origins)
         if entrance.chain is None:
             return None
