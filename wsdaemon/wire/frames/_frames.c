@@ -20,7 +20,7 @@
 
 #include "_head.h"
 
-#define INTERFACE 4
+#define INTERFACE 5
 
 #define FLAG_RSV1 1 /* permessage-deflate was agreed: RSV1 on a data frame is fine */
 #define FLAG_TEXT 2 /* text payloads become str */

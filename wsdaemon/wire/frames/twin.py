@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 
-INTERFACE = 4
+INTERFACE = 5
 """Raised in both twins when a signature or a result changes, so that a stale build of the C module is noticed."""
 RSV1 = 1
 """Flag: permessage-deflate was agreed, so a data frame may come with RSV1 (RFC 7692 section 6)."""
