@@ -218,6 +218,11 @@ class Deflate:
     def window(self, window: bytes) -> None:
         self._window = window
 
+    @property
+    def inflating(self) -> bool:
+        """Whether a message of the peer is under way in pieces."""
+        return self._incoming is not None
+
     def release(self) -> None:
         """Free everything: the connection is closed."""
         self._compressor = self._incoming = None
