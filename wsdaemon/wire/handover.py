@@ -27,6 +27,7 @@ from ..core.contract import (
     resume_session,
 )
 from ..core.registry import Place
+from ..core.seen_frame import MOVED
 from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
 from .factory import Wires
@@ -183,7 +184,7 @@ def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
 
     `warned`: its session was told that the client's token ends soon. The caller closes the descriptor, and has the place left or given on.
     """
-    end_watching(wire, "an upgrade moves the connection to another process")
+    end_watching(wire, MOVED)
     found = obstacle(wire)
     if found is not None:
         return found
