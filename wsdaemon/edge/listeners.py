@@ -114,7 +114,7 @@ class Listener:
         self._max_handshakes = max_handshakes
         self._proxies = proxies
         self._proxies_secure = proxies_secure
-        self._turns = turns or Turns(loop.call_soon)
+        self._turns = Turns(loop.call_soon) if turns is None else turns
         self._send = send
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
