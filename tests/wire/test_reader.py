@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -251,14 +252,15 @@ def test_a_pass_takes_a_bounded_number_of_frames(made: House) -> None:
     """Each pass gets the data and a position: nothing is copied, and no more than MAX_FRAMES_PER_PASS frames are read ahead of the app."""
     passes: list[tuple[int, int]] = []
     client = made.make_wire(EchoApp())
-    take = client.reader.take
+    policy = client.reader.policy
+    take = policy.frames.take
 
     def counted(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[Any], int]:
         messages, after = take(data, position, maximum, flags, most)
         passes.append((len(data), len(messages) // 2))
         return messages, after
 
-    client.reader.take = counted
+    client.reader.policy = replace(policy, frames=replace(policy.frames, take=counted))
     data = text("x") * 1000
     client.send(data)
     assert len(client.frames()) == 1000
