@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -278,14 +279,16 @@ def test_an_error_of_ours_ends_this_connection_only(made: House, monkeypatch: py
     app = App()
     client, other = made.make_wire(app), made.make_wire(EchoApp())
 
-    read = type(client.reader).read
+    def broken(works: Callable[..., None]) -> Callable[..., None]:
+        def call(reader: Any, *arguments: Any) -> None:
+            if reader is client.reader:
+                raise RuntimeError("a bug")
+            works(reader, *arguments)
 
-    def broken(reader: Any, data: bytes) -> None:
-        if reader is client.reader:
-            raise RuntimeError("a bug")
-        read(reader, data)
+        return call
 
-    monkeypatch.setattr(type(client.reader), "read", broken)
+    for name in ("read", "hand_over"):  # a read of one message and nothing else is handed over without read()
+        monkeypatch.setattr(type(client.reader), name, broken(getattr(type(client.reader), name)))
     client.send(text("x"))
     made.loop.settle()
     assert client.transport.aborted
