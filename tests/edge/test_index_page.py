@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import house
+from tests.support.fakes import PYTHON, house
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker
 from wsdaemon.edge.candidate import Entrance
@@ -76,7 +76,7 @@ def pages_of(
             sock.bind((address, 0))
         maker = ListenerMaker(
             loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=made.turns,
-            send=lambda number, data: 0, pages=beside,
+            frames=PYTHON, pages=beside,
         )  # fmt: skip
         wires: Any = _Wires()
         return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())])[0].gate.pages
