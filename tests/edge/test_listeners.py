@@ -281,11 +281,12 @@ class NoDescriptors:
         self.error: OSError | None = error
         self.asked = 0
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        return self._sock.accept()
+        sock: Any = self._sock
+        return sock._accept()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

@@ -139,7 +139,7 @@ def assemble(
     serving = None if earlier is None else earlier.listening
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: (serving or listening).closed,
-        turns=turns, send=resources.frames.send, pages=pages,
+        turns=turns, frames=resources.frames, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
         console=console_address(resources),
     )  # fmt: skip

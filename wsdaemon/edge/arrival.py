@@ -25,7 +25,7 @@ from ..wire.writer import Native
 from .candidate import Candidate, Entrance
 from .entering import Entering, abandon, look_at, waited_for
 from .gate import Gate
-from .request import BadRequest, Head, HeadReader, read_head
+from .request import BadRequest, Head, HeadReader
 from .upgrade import wants_upgrade
 
 LINGER = 1.0
@@ -131,7 +131,7 @@ class Arrival(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Read the request. Only one that comes in pieces needs a reader."""
         if self._reader is None:
-            whole = read_head(data, self._gate.max_body, self._gate.max_body > 0)
+            whole = self._gate.read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
                 self._ask(head)
@@ -277,7 +277,8 @@ class Arrival(asyncio.Protocol):
         assert entrance is not None
         if self._early and self._progress is Progress.ASKING:  # it was paused in _keep(); from here on the wire decides
             native.resume_reading()
-        wanted, early, time_left = candidate.wanted, self._early, gate.wheel.left(self)
+        wanted, early = candidate.wanted, self._early
+        time_left = 0.0 if entrance.wires.protocols.mounted is None else gate.wheel.left(self)
         try:
             wire = entrance.wires.open(
                 native, self._descriptor, handshake, place, key=wanted.key, extensions=wanted.extensions, time_left=time_left,

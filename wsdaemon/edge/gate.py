@@ -22,7 +22,7 @@ from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry, SystemCloc
 from .candidate import Entrance
 from .clients import Clients
 from .places import Stay
-from .request import BadRequest, Head
+from .request import BadRequest, Head, ReadHead, read_head
 from .responses import app_response, error_response
 
 if TYPE_CHECKING:
@@ -38,16 +38,18 @@ class Gate:
     def __init__(
         self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, pages: AnswerPage | None = None,
         now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
+        read_head: ReadHead = read_head,
     ) -> None:  # fmt: skip
         """`secure`: the listener speaks TLS. `handshake_timeout`: seconds from the accept to the end of the opening handshake.
 
         `pages` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
-        `refusals`: the count of an earlier gate of the same listener, which goes on.
+        `refusals`: the count of an earlier gate of the same listener, which goes on. `read_head` reads heads that come in one piece.
         """
         self.admission = admission
         self.wheel = wheel
         self.secure = secure
         self.handshake_timeout = handshake_timeout
+        self.read_head = read_head
         self.pages = pages
         self.max_body = max((each.max_body for each in admission.routes.targets()), default=0)
         """The longest body, in bytes, that a request without an upgrade may have on any mount here; 0: there are no such requests."""
