@@ -158,10 +158,10 @@ def test_tls_takes_its_time_of_the_turns_that_it_shares_with_others(run: Any) ->
         looks.clear()
         client = Client(*await asyncio.open_connection("127.0.0.1", served.listener.port, ssl=trusting, server_hostname="localhost"))
         await client.open()
-        assert looks
         client.leave()
         await until(lambda: served.watcher.closed_ones)
         served.listener.stop()
+        assert looks
 
     run(test)
 
