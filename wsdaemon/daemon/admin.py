@@ -19,7 +19,7 @@ from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators
 from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
-from ..edge.hosts import Hosts
+from ..edge.hosts import LOOPBACK_HOSTS, Hosts
 from ..edge.http import Layer, PlainServer, SocketOpener, Wrap
 from ..edge.listeners import Listener
 from ..ops.admin.connections import ConnectionPages
@@ -44,9 +44,6 @@ from ..wire.turns import Turns
 from .announcement import announce_admin
 from .mounts import Mount
 from .sockets import ADMIN_BACKLOG, Bound
-
-LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
-"""The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates

@@ -19,7 +19,7 @@ from ..edge.candidate import Authentication, Entrance
 from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import AnswerPage, Gate
-from ..edge.hosts import Hosts
+from ..edge.hosts import LOOPBACK_HOSTS, Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener, Sharing
@@ -229,7 +229,9 @@ class ListenerMaker:
 
             answers.append(public_console().answer)
         if self._has_index(settings, sock, entrances):
-            answers.append(IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure).answer)
+            hosts = Hosts.parse((*LOOPBACK_HOSTS, _own_address(sock))) if settings.index_page == "auto" else None
+            secure = settings.secure or settings.proxy_protocol_secure
+            answers.append(IndexPage((each.mount for each in entrances), secure, hosts).answer)
         if len(answers) < 2:
             return answers[0] if answers else None
         return lambda head: next((found for answer in answers if (found := answer(head)) is not None), None)
@@ -246,6 +248,12 @@ def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> b
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or settings.trusted_proxies or settings.proxy_protocol_from:
         return False
     return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
+
+
+def _own_address(sock: socket.socket) -> str:
+    """The address that a TCP socket is bound to, as in a Host header."""
+    host: str = sock.getsockname()[0]
+    return f"[{host}]" if ":" in host else host
 
 
 class Listening:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from .origins import host_of
 
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+"""The names by which clients of this machine call it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
