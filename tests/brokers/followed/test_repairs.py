@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.fake_link import FakeLink
 from tests.support.one_process import one_process
-from wsdaemon.brokers.contract import Position, Presence, Subscribed
+from wsdaemon.brokers.contract import Change, Position, Presence, Subscribed
 from wsdaemon.brokers.followed.repairs import DOUBT_SECONDS, MAX_REPAIRS, PAGE_MESSAGES, REORDER_SECONDS, SEPARATE_PATTERNS
+from wsdaemon.brokers.links.contract import Roster
 from wsdaemon.brokers.remote import CHECK_SECONDS
 
 
@@ -64,6 +65,29 @@ def test_a_loss_without_a_publication_is_told_to_no_member() -> None:
             made.link.connect()
             made.settle()
         assert a.told == ["1"]
+
+
+def test_a_change_that_overtakes_an_older_roster_is_not_forgotten() -> None:
+    """A new hub answers with the members of one worker, and tells those of the next in the same moment: the answer is read later."""
+    with one_process() as made:
+        (a,) = made.join("a", presence=True)
+        made.settle()
+        own, other = Presence("a", {}), Presence("other", {})
+        answers = [made.loop.create_future() for _ in range(2)]
+        asked = iter(answers)
+        made.link.roster = lambda room: next(asked)  # type: ignore[method-assign]
+        made.broker.roster_changed("room", Position("new", 9), [Change("joined", own)])
+        made.loop.settle()
+        answers[0].set_result(Roster(Position("new", 1), (own,)))
+        made.broker.roster_changed("room", Position("new", 2), [Change("joined", other)])
+        made.loop.settle()
+        answers[1].set_result(Roster(Position("new", 2), (own, other)))
+        made.loop.settle()
+        made.loop.advance(1.0)
+        assert a.told == ["+other"]
+        made.broker.roster_changed("room", Position("new", 3), [Change("left", other)])
+        made.loop.advance(1.0)
+        assert a.told == ["+other", "-other"]
 
 
 def test_a_long_absence_is_read_page_by_page() -> None:

@@ -115,9 +115,11 @@ class Repairs:
 
     def roster(self, room: FollowedRoom) -> None:
         """Ask for a room's roster, because changes of it are missing."""
-        if not room.roster_asked:
-            room.roster_asked = True
-            self._begin(self._ask_roster(room))
+        if room.roster_asked:
+            room.roster_asked_again = True  # the answer that is under way may be older than these changes
+            return
+        room.roster_asked, room.roster_asked_again = True, False
+        self._begin(self._ask_roster(room))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -220,6 +222,8 @@ class Repairs:
             room.roster_asked = False
         if roster is not None and room.roster is not None:
             self._tell(room, room.take_roster(roster))
+        if room.roster_asked_again:
+            self.roster(room)
 
     # -- all rooms
 

@@ -35,7 +35,8 @@ class FollowedRoom(LocalRoom):
 
     __slots__ = (
         "_early", "_early_bytes", "_recent", "_recent_bytes", "_waiters", "behind", "counted", "early_changes", "epoch", "holding",
-        "joins", "known", "latest", "repair", "repair_due", "roster", "roster_asked", "roster_position", "watched",
+        "joins", "known", "latest", "repair", "repair_due", "roster", "roster_asked", "roster_asked_again", "roster_position",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -49,7 +50,7 @@ class FollowedRoom(LocalRoom):
         self.repair_due = False
         self.roster: dict[str, Presence] | None = None
         self.roster_position = Position("", 0)
-        self.roster_asked = False
+        self.roster_asked = self.roster_asked_again = False
         self.counted = 0
         """The bytes of the roster that the budget counts."""
         self.early_changes: list[tuple[Position, Sequence[Change]]] = []
