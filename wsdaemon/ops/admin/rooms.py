@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...brokers.contract import HistoryPage, Message, Position, PresencePage, Published, RoomPage
+from ...brokers.errors import BrokerError, RateLimited
 from ...brokers.pages import first_messages, has_more
 from ..connections import OpenConnections
 from . import table
