@@ -22,13 +22,14 @@ from itertools import count
 from typing import Any
 
 from ..core.absence import no_grace
-from . import Limits, contract
+from . import Limits, contract, errors
 from .account import Account
 from .budget import SUBSCRIPTION_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, MovedSubscription, Position, PresencePage, Published, RoomPage, Subscribed
 from .followed.joining import Joining
 from .followed.moving import Moving
 from .followed.patterns import FollowedPatterns
+from .followed.probes import Probes
 from .followed.publications import Publications
 from .followed.questions import PatientQuestions
 from .followed.repairs import Repairs
@@ -39,12 +40,6 @@ from .local.members import LocalMembers, pattern_cost
 from .local.rooms import Holder
 from .patterns import check_known, check_pattern, check_room
 from .waiters import Waiters
-
-PROBE_SECONDS = 5.0
-"""Between two probes of the link."""
-
-CHECK_SECONDS = 40.0
-"""Between two comparisons of all positions."""
 
 COUNT_SECONDS = 0.5
 """How long a request for metrics waits for the number of rooms."""
@@ -78,9 +73,6 @@ class RemoteBroker:
         self._closed = False
         self._held: set[str] = set()
         self._waiters = Waiters()
-        self._checked = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._probe: Future[None] | None = None
         self._counted: int | None = None
         # Without `loop` for the fan, a test decides when deliveries are made.
         self._local = LocalMembers(
@@ -92,6 +84,7 @@ class RemoteBroker:
         self._rooms = FollowedRooms(limits, self._local, link, self.budget, self._caught_up)
         self._patterns = FollowedPatterns(link, self._questions, self._rooms)
         self._repairs = Repairs(link, self._questions, self._rooms, self._local, self._patterns, later, self._tell)
+        self._probes = Probes(link, loop, lambda: self._connected, self._repairs.check)
         self._joining = Joining(
             limits, link, self._questions, self._rooms, self._patterns, self._repairs, self._local, loop, timeout, self._tell
         )  # fmt: skip
@@ -104,8 +97,7 @@ class RemoteBroker:
     # -- the life of the broker
 
     def open(self) -> None:
-        self._checked = self._loop().time()
-        self._timer = self._loop().call_later(PROBE_SECONDS, self._tick)
+        self._probes.open()
         self._link.open(self)
 
     async def close(self) -> None:
@@ -113,8 +105,7 @@ class RemoteBroker:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._probes.close()
         await self._publications.drain()
         self._publications.close()
         self._questions.close()
@@ -145,7 +136,7 @@ class RemoteBroker:
         try:
             await asyncio.wait([counting], timeout=COUNT_SECONDS)
             if counting.done() and not counting.cancelled():  # the end of the link cancels it, and not the caller
-                with suppress(contract.BrokerError):
+                with suppress(errors.BrokerError):
                     self._counted = counting.result()
         finally:
             counting.cancel()
@@ -179,7 +170,7 @@ class RemoteBroker:
         holder = local.holder(member, account)
         state, under_way = self._rooms.get(room), self._joining.under_way(member.id)
         if (state is not None and member.id in state.members) or any(attempt.name == room for attempt in under_way):
-            raise contract.AlreadySubscribed("this member is in this room already")
+            raise errors.AlreadySubscribed("this member is in this room already")
         local.check_subscriptions(holder)
         self._afford(holder.account, SUBSCRIPTION_BYTES + local.cost_of(holder))
         return self._joining.room(room, holder, since, presence)
@@ -193,7 +184,7 @@ class RemoteBroker:
         check_known(pattern, known)
         holder = local.holder(member, account)
         if any(attempt.name == pattern for attempt in self._joining.under_way(member.id)):
-            raise contract.AlreadySubscribed("this member has this pattern already")
+            raise errors.AlreadySubscribed("this member has this pattern already")
         local.check_patterns(pattern, holder)
         self._afford(holder.account, pattern_cost(pattern) + local.cost_of(holder))
         return self._joining.pattern(pattern, holder, known)
@@ -241,7 +232,7 @@ class RemoteBroker:
         if self._rooms.get(room) is None:
             check_room(room, self.limits)
         if room in self._held:
-            raise contract.Busy("earlier publications in this room are still being delivered")
+            raise errors.Busy("earlier publications in this room are still being delivered")
         payer = account or self.budget.house
         number = next(self._numbers)
         publication = Publication(number, room, payload, text, publisher, key, content_type, echo, payer.owner)
@@ -325,7 +316,7 @@ class RemoteBroker:
         """As in `Receiver`."""
         self._connected = False
         self._held.clear()
-        self._probe = None
+        self._probes.lost()
         self._questions.lost()
         self._publications.lost()
         self._repairs.lost()
@@ -338,7 +329,7 @@ class RemoteBroker:
         self._connected = True
         self._publications.restored()
         self._questions.restored()
-        self._check(after_loss=True)
+        self._probes.check(after_loss=True)
 
     def declared(self) -> Iterable[Declared]:
         """As in `Receiver`."""
@@ -356,7 +347,7 @@ class RemoteBroker:
 
     def _open(self) -> LocalMembers:
         if self._closed:
-            raise contract.BrokerClosed(CLOSED)
+            raise errors.BrokerClosed(CLOSED)
         return self._local
 
     def _afford(self, account: Account, size: int) -> None:
@@ -378,29 +369,7 @@ class RemoteBroker:
         """The slow members of a room have been given all that waited: ask for the messages that came meanwhile."""
         self._repairs.now(room)
 
-    def _check(self, after_loss: bool) -> None:
-        self._checked = self._loop().time()
-        self._repairs.check(after_loss)
-
-    def _tick(self) -> None:
-        """Probe the link, and compare positions from time to time."""
-        self._timer = self._loop().call_later(PROBE_SECONDS, self._tick)
-        if not self._connected:
-            return
-        if self._probe is not None and not self._probe.done():
-            self._link.cut(f"no answer to a probe for {PROBE_SECONDS:g} seconds")
-            return
-        self._probe = self._link.probe()
-        self._probe.add_done_callback(_seen)
-        if self._loop().time() - self._checked >= CHECK_SECONDS:
-            self._check(after_loss=False)
 
     def _fail(self, member: Member, error: Exception) -> None:
         self.remove(member)
         self._report(member, error)
-
-
-def _seen(answer: Future[None]) -> None:
-    """Take a probe's error: the link reports its loss itself."""
-    if not answer.cancelled():
-        answer.exception()
