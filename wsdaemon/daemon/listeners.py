@@ -18,7 +18,7 @@ from ..edge.admission import Admission
 from ..edge.candidate import Authentication, Entrance
 from ..edge.clients import Clients
 from ..edge.forwarded import Networks
-from ..edge.gate import AnswerPage, Gate
+from ..edge.gate import Gate
 from ..edge.hosts import Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
@@ -27,6 +27,7 @@ from ..edge.origins import ConsoleAddress, Origins
 from ..edge.places import Places
 from ..edge.shared import SharedPlaces
 from ..edge.shared_limits import SharedLimits
+from ..edge.site import AnswerPage, ReadySite
 from ..settings.listener import CONNECTION_LIMITS, SpeaksTls
 from ..settings.model import ListenerSettings, Settings
 from ..wire.turns import Turns
@@ -186,7 +187,7 @@ class ListenerMaker:
             self._wheel,
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
-            pages=self._pages_beside(settings, sock, entrances),
+            site=self._site_beside(settings, sock, entrances),
             refusals=earlier.gate.refusals if earlier is not None else None,
         )
         kept = ListenerLimits(count, limits, users)
@@ -217,18 +218,16 @@ class ListenerMaker:
             proxies_secure=settings.proxy_protocol_secure,
         )
 
-    def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
+    def _site_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> ReadySite | None:
         """The daemon's own pages, and behind them the console and the index page where the listener has them."""
-        answers = [] if self._pages is None else [self._pages]
+        answers: list[AnswerPage] = [] if self._pages is None else [self._pages]
         if settings.console:
             from .console_page import public_console  # here, because it is for development
 
             answers.append(public_console().answer)
         if self._has_index(settings, sock, entrances):
             answers.append(IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure).answer)
-        if len(answers) < 2:
-            return answers[0] if answers else None
-        return lambda head: next((found for answer in answers if (found := answer(head)) is not None), None)
+        return ReadySite(answers) if answers else None
 
     def _has_index(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> bool:
         if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):

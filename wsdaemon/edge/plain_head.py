@@ -70,3 +70,11 @@ def make_head(status: int, headers: Sequence[tuple[bytes, bytes]]) -> PlainHead:
             lines.append(name + b": " + value)
         names.add(lower)
     return PlainHead(status, lines, length, last, frozenset(names))
+
+
+def framed(data: bytes, more: bool, chunked: bool) -> bytes:
+    """A piece of a body as it is sent (RFC 9112 7.1). `more`: it is not the last one."""
+    if not chunked:
+        return data
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return chunk if more else chunk + b"0\r\n\r\n"

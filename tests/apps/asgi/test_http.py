@@ -14,8 +14,8 @@ from tests.support.admission import Visitor
 from tests.support.asgi import Event, Host, echo
 from tests.support.fakes import PEER, Frame, House, request, text
 from wsdaemon.apps.asgi.inbox import ClientDisconnected
+from wsdaemon.edge.exchange import HELD_BYTES
 from wsdaemon.edge.limits import AddressLimits
-from wsdaemon.edge.plain import HELD_BYTES
 
 Receive = Callable[[], Any]
 Send = Callable[[Event], Any]

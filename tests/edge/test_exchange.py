@@ -1,4 +1,4 @@
-"""edge/plain.py: a request without an upgrade and its answer, whatever app there is. tests/apps/asgi/test_http.py has the whole way."""
+"""edge/exchange.py: a request without an upgrade and its answer, whatever app there is. tests/apps/asgi/test_http.py has the whole way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from wsdaemon.core.acceptance import HandshakeRefused
 from wsdaemon.core.contract import PlainAnswer
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.edge.chunks import CHUNKS_AT_ONCE
+from wsdaemon.edge.exchange import HELD_BYTES
 from wsdaemon.edge.origins import Origins
-from wsdaemon.edge.plain import HELD_BYTES
 
 GET = b"GET /chat HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /chat HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
