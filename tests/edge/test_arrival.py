@@ -47,10 +47,10 @@ class Door:
             retry_after=4.6, closed=lambda: not self.open,
         )  # fmt: skip
 
-    def gone(self, arrival: Arrival) -> None:
+    def gone(self, arrival: Any) -> None:
         self.left.append(arrival)
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, arrival: Any) -> None:
         raise AssertionError("no request without an upgrade is answered here")
 
     def arrive(self, descriptor: int = -1) -> tuple[Transport, Arrival]:

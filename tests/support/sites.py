@@ -29,7 +29,8 @@ class SiteServer:
         self.wheel = made.wheel()
         site = MadeSite(pages, max_body, failed_logins)
         self.gate = make_gate(
-            listener="admin", wheel=self.wheel, routes=routes or Routes(), handshake_timeout=timeout, site=site, refuse=site.refuse, **options
+            listener="admin", wheel=self.wheel, routes=routes or Routes(), handshake_timeout=timeout, site=site, refuse=site.refuse,
+            **options,
         )  # fmt: skip
         self.crowd = Crowd(max_connections, LeastWorth(RareLines(Logger(namespace="wsdaemon.admin"))))
         self._peer, self._local = peer, local

@@ -149,7 +149,7 @@ def make_listener(
     settings: AdminSettings, site: AdminSite, admission: Admission, sock: socket.socket, loop: asyncio.AbstractEventLoop, wheel: Wheel,
     failed_logins: FailedLogins, certificates: Certificates | None, turns: Turns, send: Callable[[int, bytes], int],
 ) -> Listener:  # fmt: skip
-    """The listener of the pages, on the listening socket `sock`. `certificates` make them https; `admission` has the console's WebSocket."""
+    """The listener of the pages, on the listening socket `sock`. `admission` has the console's WebSocket."""
     log = Logger(namespace="wsdaemon.admin")
     pages = MadeSite(site, settings.max_body, failed_logins)
     gate = Gate(

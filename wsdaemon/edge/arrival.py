@@ -122,14 +122,14 @@ class Arrival(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Read the request. Only one that comes in pieces needs a reader."""
         if self._reader is None:
-            if self._plain is not None:
-                self._gate.wheel.set(self, self._gate.handshake_timeout)
             whole = read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
                 self._ask(head)
                 return
             self._reader = HeadReader(self._gate.max_body, self._gate.max_body > 0)
+            if self._plain is not None:  # it was idle until now
+                self._gate.wheel.set(self, self._gate.handshake_timeout)
         head_after_all = self._reader.feed(data)
         if head_after_all is not None:
             self._early = self._reader.rest
@@ -160,6 +160,8 @@ class Arrival(asyncio.Protocol):
     def _wait(self, answer: Awaitable[object]) -> None:
         """Wait for authentication, or for the app. The deadline of the handshake runs on."""
         waits_already, self._progress = self._progress is Progress.ASKING, Progress.ASKING
+        if self._plain is not None and self._reader is None and not waits_already:  # it was idle until now
+            self._gate.wheel.set(self, self._gate.handshake_timeout)
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
         if self._early and not waits_already:
@@ -229,8 +231,9 @@ class Arrival(asyncio.Protocol):
             self._plain = PlainRequests(self, self._accepted_key)
         return self._plain
 
+    # As plain.Owner says:
+
     def let_go(self, hosted: bool) -> tuple[Native, bytes]:
-        """The transport, for an exchange, and bytes that came early. `hosted`: this is no handshake any more, and its place stays taken."""
         native, early = self._native, self._early
         assert native is not None
         if early and self._progress is Progress.ASKING:
@@ -245,7 +248,6 @@ class Arrival(asyncio.Protocol):
         return native, early
 
     def come_back(self, native: Native, key: Key | None, early: bytes) -> None:
-        """The client has its answer: read its next request, which begins with `early`, under the same key."""
         gate = self._gate
         if self._progress is Progress.ANSWERING:
             gate.clients.end(self.key)
@@ -258,7 +260,6 @@ class Arrival(asyncio.Protocol):
             self.data_received(early)
 
     def transport_gone(self) -> None:
-        """The connection has ended while an exchange had it."""
         self._leave()
         self._leave_kept_place()
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..core.rare_lines import RareLines
-
-if TYPE_CHECKING:
-    from .arrival import Arrival
 
 
 class Worth(enum.IntEnum):
@@ -23,11 +20,30 @@ class Worth(enum.IntEnum):
     """It is waiting for an answer."""
 
 
-Spare = Callable[[Collection["Arrival"]], "Arrival | None"]
+class Client(Protocol):
+    """An arrival, as it is seen here."""
+
+    @property
+    def gate(self) -> object:
+        """The gate that it goes by."""
+
+    @property
+    def worth(self) -> Worth:
+        """Whether it may make room for a newcomer."""
+
+    @property
+    def kept_alive(self) -> bool:
+        """Whether a request was answered, and nothing of another one has come."""
+
+    def drop(self) -> None:
+        """End it without an answer."""
+
+
+Spare = Callable[[Collection[Client]], Client | None]
 """Chooses the client that makes room; None: none can be spared."""
 
 
-def oldest(clients: Collection[Arrival]) -> Arrival:
+def oldest(clients: Collection[Client]) -> Client:
     """The one that has waited longest: silent clients lock no other client out."""
     return next(iter(clients))
 
@@ -38,7 +54,7 @@ class LeastWorth:
     def __init__(self, lines: RareLines) -> None:
         self._lines = lines
 
-    def __call__(self, clients: Collection[Arrival]) -> Arrival | None:
+    def __call__(self, clients: Collection[Client]) -> Client | None:
         spared = min(clients, key=_worth)
         if spared.worth is Worth.ANSWERING:
             text = "a new connection to the admin pages is turned away, because {open} requests are being answered"
@@ -50,16 +66,16 @@ class LeastWorth:
         return spared
 
 
-def _worth(client: Arrival) -> Worth:
+def _worth(client: Client) -> Worth:
     return client.worth
 
 
 class Arrivals(Protocol):
     """Where a listener keeps those whose opening handshake is not finished."""
 
-    def gone(self, arrival: Arrival) -> None: ...
+    def gone(self, client: Client, /) -> None: ...
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, client: Client, /) -> None:
         """A connection whose request was answered waits for the next one."""
 
 
@@ -71,13 +87,13 @@ class Crowd:
         self.crowded_out = 0
         """Clients that have made room."""
         self._spare = spare
-        self._clients: dict[Arrival, None] = {}
+        self._clients: dict[Client, None] = {}
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._clients)
 
-    def __iter__(self) -> Iterator[Arrival]:
+    def __iter__(self) -> Iterator[Client]:
         return iter(list(self._clients))
 
     def make_room(self) -> bool:
@@ -90,31 +106,31 @@ class Crowd:
             spared.drop()
         return True
 
-    def add(self, arrival: Arrival) -> None:
+    def add(self, client: Client) -> None:
         """A newcomer, for which there is room."""
-        self._clients[arrival] = None
+        self._clients[client] = None
 
-    def gone(self, arrival: Arrival) -> None:
+    def gone(self, client: Client) -> None:
         """An arrival has become a connection, or is gone."""
-        self._clients.pop(arrival, None)
+        self._clients.pop(client, None)
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, client: Client, /) -> None:
         """A connection whose request was answered waits for the next one. It makes room for others as a newcomer does."""
-        self._clients.pop(arrival, None)
+        self._clients.pop(client, None)
         if self._closed or not self.make_room():
-            arrival.drop()
+            client.drop()
         else:
-            self._clients[arrival] = None
+            self._clients[client] = None
 
     def close(self) -> None:
         """No newcomers follow. Those that have no request under way are dropped."""
         self._closed = True
-        for arrival in self:
-            if arrival.kept_alive:
-                arrival.drop()
+        for client in self:
+            if client.kept_alive:
+                client.drop()
 
     def drop(self) -> None:
         """Drop all."""
         self._closed = True
-        for arrival in self:
-            arrival.drop()
+        for client in self:
+            client.drop()

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,30 +69,9 @@ class Exchange(asyncio.Protocol):
     """One request and its answer. For the app it is the answer; see PlainAnswer."""
 
     __slots__ = (
-        "_body",
-        "_candidate",
-        "_context",
-        "_early",
-        "_ended",
-        "_expects",
-        "_gate",
-        "_head",
-        "_held",
-        "_last",
-        "_native",
-        "_out",
-        "_patience",
-        "_phase",
-        "_reading",
-        "_requester",
-        "_session",
-        "_slow_until",
-        "_waiters",
-        "_whole",
-        "_work",
-        "_writable",
-        "due_bucket",
-        "handshake",
+        "_body", "_candidate", "_context", "_early", "_ended", "_expects", "_gate", "_head", "_held", "_last", "_native", "_out",
+        "_patience", "_phase", "_reading", "_requester", "_session", "_slow_until", "_waiters", "_whole", "_work", "_writable",
+        "due_bucket", "handshake",
     )  # fmt: skip
 
     def __init__(
@@ -111,7 +90,7 @@ class Exchange(asyncio.Protocol):
         self._whole = whole
         self.handshake: Handshake
         """The handshake that an app was given; pages have none."""
-        self._context = copy_context()
+        self._context = None if whole else copy_context()
         self._session: Answering | None = None
         self._phase = Phase.ASKED
         self._body = RequestBody(head, max_body)
@@ -151,10 +130,9 @@ class Exchange(asyncio.Protocol):
         native.set_protocol(self)
         native.set_write_buffer_limits(high=0)
         self._session = session
-        if self._whole:
-            self._gate.wheel.set(self, seconds)
         if self._body.over:
-            self._keep(early)
+            if early:
+                self._keep(early)
             if session is not None:
                 self._take(b"")
         elif session is not None:
@@ -163,6 +141,8 @@ class Exchange(asyncio.Protocol):
             if self._whole and self._phase is Phase.ASKED and not self._body.over:
                 self.read_on()
             self._arm()
+        if self._whole and self._phase is Phase.ASKED:
+            self._gate.wheel.set(self, seconds)
 
     # -- the request's body
 
@@ -242,10 +222,10 @@ class Exchange(asyncio.Protocol):
         self._head = make_head(status, headers)
         asyncio.get_running_loop().call_soon(self._write_head_alone)
 
-    def give(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    def give(self, head: PlainHead, body: bytes) -> None:
         """The whole answer."""
         if self._phase is Phase.ASKED:
-            self._head = make_head(status, headers)
+            self._head = head
             self.send(body, False)
 
     def send(self, data: bytes, more: bool) -> Awaitable[None] | None:
@@ -327,8 +307,10 @@ class Exchange(asyncio.Protocol):
         self._tell_session()
         if self._last or not self._body.over:
             self._leave()
+        elif self._whole and self._writable and not self._early:
+            self._go_back()
         elif self._writable:
-            # Not within the app's task: the next request must not inherit its context.
+            # Not within the app's task: the next request must not inherit its context. And requests that wait here take turns.
             asyncio.get_running_loop().call_soon(self._go_back, context=self._context)
         else:
             self._arm()

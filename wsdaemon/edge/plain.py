@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.contract import PlainApp
 from ..core.limits import Key
@@ -15,20 +15,36 @@ from .site import Answering, Site, give_page
 
 if TYPE_CHECKING:
     from ..wire.writer import Native
-    from .arrival import Arrival
+    from .gate import Gate
 
 STUCK_SECONDS = 60.0
 """How long a client may take nothing of an app's answer, if the mount sets no send_backlog_age."""
 
 
+class Owner(Protocol):
+    """The arrival, as it is seen here."""
+
+    @property
+    def gate(self) -> Gate: ...
+
+    def let_go(self, hosted: bool, /) -> tuple[Native, bytes]:
+        """The transport, for an exchange, and bytes that came early. `hosted`: this is no handshake any more, and its place stays taken."""
+
+    def come_back(self, native: Native, key: Key | None, early: bytes, /) -> None:
+        """The client has its answer: read its next request, which begins with `early`, under the same key."""
+
+    def transport_gone(self) -> None:
+        """The connection has ended while an exchange had it."""
+
+
 class PlainRequests:
     """A part of an arrival, made for its first request without an upgrade."""
 
-    __slots__ = ("_arrival", "_exchange", "_key", "_place")
+    __slots__ = ("_exchange", "_key", "_owner", "_place")
 
-    def __init__(self, arrival: Arrival, key: Key | None) -> None:
+    def __init__(self, owner: Owner, key: Key | None) -> None:
         """Under `key` the arrival was entered in the limits on handshakes before its head was read."""
-        self._arrival = arrival
+        self._owner = owner
         self._key = key
         self._exchange: Exchange | None = None
         self._place: Place | None = None
@@ -43,7 +59,7 @@ class PlainRequests:
         found = site.find(candidate)
         if found is None:
             return False
-        exchange = self._new(candidate, site.max_body, self._arrival.gate.handshake_timeout, whole=True)
+        exchange = self._new(candidate, site.max_body, self._owner.gate.handshake_timeout, whole=True)
         session = found(exchange) if callable(found) else None
         self._start(exchange, session, seconds)
         if not callable(found):
@@ -62,24 +78,24 @@ class PlainRequests:
         self._start(exchange, session, hosted=True)
 
     def _new(self, candidate: Candidate, max_body: int, patience: float, whole: bool = False) -> Exchange:
-        return Exchange(self._arrival.gate, candidate, self, max_body=max_body, patience=patience, whole=whole)
+        return Exchange(self._owner.gate, candidate, self, max_body=max_body, patience=patience, whole=whole)
 
     def _start(self, exchange: Exchange, session: Answering | None, seconds: float = 0.0, hosted: bool = False) -> None:
-        native, early = self._arrival.let_go(hosted)
+        native, early = self._owner.let_go(hosted)
         self._exchange = exchange
         exchange.start(native, session, early, seconds)
 
     def next_request(self, native: Native, early: bytes, ended: bool) -> None:
         """As Requester says: all checks and limits of the first request apply to this one."""
         self._exchange = None
-        self._arrival.come_back(native, self._key, early)
+        self._owner.come_back(native, self._key, early)
         if ended and (self._exchange is None or not self._exchange.eof_received()):
             native.close()
 
     def exchange_over(self) -> None:
         """As Requester says."""
         self._exchange = None
-        self._arrival.transport_gone()
+        self._owner.transport_gone()
 
     def drop(self) -> None:
         """End the exchange under way, if there is one."""

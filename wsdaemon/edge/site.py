@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
 from ..core.failed_logins import FailedLogins
 from .candidate import Candidate
 from .entering import give_up
+from .plain_head import PlainHead, make_head
 from .request import BadRequest, Head
 from .responses import ERROR_HEADERS, http_response
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 
 class PlainPage(Protocol):
@@ -55,6 +54,19 @@ class Answering(Protocol):
         """The answer is complete, or the client has gone. Called exactly once, and last."""
 
 
+class Answer(Protocol):
+    """The answer to one request, as an Exchange takes it."""
+
+    def give(self, head: PlainHead, body: bytes, /) -> None:
+        """The whole answer."""
+
+    def refuse(self, error: BadRequest, /) -> None:
+        """A refusal, and the end of the connection."""
+
+    def broken(self, failure: Failure, /) -> None:
+        """The page has failed: a 500."""
+
+
 class Site(Protocol):
     """The pages of one listener."""
 
@@ -62,7 +74,7 @@ class Site(Protocol):
     def max_body(self) -> int:
         """The longest body of a request, in bytes."""
 
-    def find(self, candidate: Candidate) -> PlainPage | Callable[[Exchange], Answering] | None:
+    def find(self, candidate: Candidate) -> PlainPage | Callable[[Answer], Answering] | None:
         """The answer to a request that is no opening handshake, or a session that makes it once the body is there.
 
         None if this is for the mounts. May raise BadRequest.
@@ -109,12 +121,12 @@ class MadeSite:
         self.max_body = max_body
         self._failed_logins = failed_logins
 
-    def find(self, candidate: Candidate) -> PlainPage | Callable[[Exchange], Answering]:
+    def find(self, candidate: Candidate) -> PlainPage | Callable[[Answer], Answering]:
         """As Site says."""
         head = candidate.head
         refusal = self.pages.refusal(head)
         if refusal is None:
-            return lambda exchange: PageSession(self.pages, head, exchange)
+            return lambda answer: PageSession(self.pages, head, answer)
         if self._failed_logins is not None and refusal.status == 401 and "authorization" in head.headers:
             self._failed_logins.add(candidate.peer.host, head.path, "admin_token")
         return ReadyPage(refusal.body, refusal.content_type, (*refusal.headers, *ERROR_HEADERS), refusal.status)
@@ -128,12 +140,12 @@ class MadeSite:
 class PageSession:
     """A request for a page that is made for it."""
 
-    __slots__ = ("_body", "_exchange", "_head", "_pages", "_question")
+    __slots__ = ("_answer", "_body", "_head", "_pages", "_question")
 
-    def __init__(self, pages: PagesOnRequest, head: Head, exchange: Exchange) -> None:
+    def __init__(self, pages: PagesOnRequest, head: Head, answer: Answer) -> None:
         self._pages = pages
         self._head = head
-        self._exchange = exchange
+        self._answer = answer
         self._body = bytearray()
         self._question: asyncio.Future[PlainPage] | None = None
 
@@ -155,7 +167,7 @@ class PageSession:
         give_up(question)
 
     def _give(self, page: PlainPage) -> None:
-        give_page(self._exchange, page, ERROR_HEADERS)
+        give_page(self._answer, page, ERROR_HEADERS)
 
     def _made(self, question: asyncio.Future[PlainPage]) -> None:
         if question is not self._question:
@@ -166,14 +178,19 @@ class PageSession:
         try:
             self._give(question.result())
         except BadRequest as error:
-            self._exchange.refuse(error)
+            self._answer.refuse(error)
         except asyncio.CancelledError:
-            self._exchange.refuse(BadRequest(503, "cancelled", "The request was given up."))
+            self._answer.refuse(BadRequest(503, "cancelled", "The request was given up."))
         except Exception:
-            self._exchange.broken(Failure())
+            self._answer.broken(Failure())
 
 
-def give_page(exchange: Exchange, page: PlainPage, headers: Sequence[tuple[str, str]] = ()) -> None:
+def give_page(answer: Answer, page: PlainPage, headers: tuple[tuple[str, str], ...] = ()) -> None:
     """Answer with a page, with `headers` behind its own."""
-    lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*page.headers, *headers)]
-    exchange.give(page.status, [*lines, (b"Content-Type", page.content_type.encode("latin-1"))], page.body)
+    answer.give(_head(page.status, (*page.headers, *headers, ("Content-Type", page.content_type))), page.body)
+
+
+@functools.lru_cache(maxsize=64)
+def _head(status: int, headers: tuple[tuple[str, str], ...]) -> PlainHead:
+    """The head of an answer. Most pages have one of a few."""
+    return make_head(status, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
