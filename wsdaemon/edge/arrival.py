@@ -234,11 +234,10 @@ class Arrival(asyncio.Protocol):
     # As plain.Owner says:
 
     def let_go(self, hosted: bool) -> tuple[Native, bytes]:
-        native, early = self._native, self._early
+        native, early, self._native, self._early = self._native, self._early, None, b""
         assert native is not None
         if early and self._progress is Progress.ASKING:
             native.resume_reading()
-        self._native, self._early = None, b""
         if hosted:
             self._entry = None
             self._leave(keep_place=True)
