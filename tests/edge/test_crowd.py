@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.lines import Lines
 from wsdaemon.core.rare_lines import RareLines
-from wsdaemon.edge.crowd import Client, Crowd, LeastWorth, Spare, Worth, oldest
+from wsdaemon.edge.crowd import Crowd, Crowded, LeastWorth, Spare, Worth, oldest
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ def test_answers_under_way_make_no_room_and_a_minute_has_one_line() -> None:
 def test_a_client_that_was_answered_is_the_youngest_and_needs_no_other_to_make_room() -> None:
     crowd, clients = crowd_of(Worth.IDLE, Worth.IDLE, Worth.IDLE)
     crowd.again(clients[0])
-    assert [client.dropped for client in clients] == [0, 0, 0] and list[Client](crowd) == [clients[1], clients[2], clients[0]]
+    assert [client.dropped for client in clients] == [0, 0, 0] and list[Crowded](crowd) == [clients[1], clients[2], clients[0]]
 
 
 def test_one_that_comes_back_from_outside_makes_room_as_a_newcomer_does() -> None:

@@ -231,7 +231,7 @@ class Arrival(asyncio.Protocol):
             self._plain = PlainRequests(self, self._accepted_key)
         return self._plain
 
-    # As plain.Owner says:
+    # As plain.Lender says:
 
     def let_go(self, hosted: bool) -> tuple[Native, bytes]:
         native, early, self._native, self._early = self._native, self._early, None, b""
@@ -247,10 +247,10 @@ class Arrival(asyncio.Protocol):
         return native, early
 
     def come_back(self, native: Native, key: Key | None, early: bytes) -> None:
-        gate = self._gate
-        if self._progress is Progress.ANSWERING:
-            gate.clients.end(self.key)
-        gate.clients.again(key)
+        gate, entered = self._gate, self._progress is Progress.ANSWERING
+        if not entered or key is not self.key:
+            gate.clients.end(self.key if entered else None)
+            gate.clients.again(key)
         self.key, self._native, self._progress, self._reader, self._candidate = key, native, Progress.READING, None, None
         native.set_protocol(self)
         gate.wheel.set(self, gate.handshake_timeout)

@@ -20,7 +20,7 @@ class Worth(enum.IntEnum):
     """It is waiting for an answer."""
 
 
-class Client(Protocol):
+class Crowded(Protocol):
     """An arrival, as it is seen here."""
 
     @property
@@ -39,11 +39,11 @@ class Client(Protocol):
         """End it without an answer."""
 
 
-Spare = Callable[[Collection[Client]], Client | None]
+Spare = Callable[[Collection[Crowded]], Crowded | None]
 """Chooses the client that makes room; None: none can be spared."""
 
 
-def oldest(clients: Collection[Client]) -> Client:
+def oldest(clients: Collection[Crowded]) -> Crowded:
     """The one that has waited longest: silent clients lock no other client out."""
     return next(iter(clients))
 
@@ -54,7 +54,7 @@ class LeastWorth:
     def __init__(self, lines: RareLines) -> None:
         self._lines = lines
 
-    def __call__(self, clients: Collection[Client]) -> Client | None:
+    def __call__(self, clients: Collection[Crowded]) -> Crowded | None:
         spared = min(clients, key=_worth)
         if spared.worth is Worth.ANSWERING:
             text = "a new connection to the admin pages is turned away, because {open} requests are being answered"
@@ -66,16 +66,16 @@ class LeastWorth:
         return spared
 
 
-def _worth(client: Client) -> Worth:
+def _worth(client: Crowded) -> Worth:
     return client.worth
 
 
 class Arrivals(Protocol):
     """Where a listener keeps those whose opening handshake is not finished."""
 
-    def gone(self, client: Client, /) -> None: ...
+    def gone(self, client: Crowded, /) -> None: ...
 
-    def again(self, client: Client, /) -> None:
+    def again(self, client: Crowded, /) -> None:
         """A connection whose request was answered waits for the next one."""
 
 
@@ -87,13 +87,13 @@ class Crowd:
         self.crowded_out = 0
         """Clients that have made room."""
         self._spare = spare
-        self._clients: dict[Client, None] = {}
+        self._clients: dict[Crowded, None] = {}
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._clients)
 
-    def __iter__(self) -> Iterator[Client]:
+    def __iter__(self) -> Iterator[Crowded]:
         return iter(list(self._clients))
 
     def make_room(self) -> bool:
@@ -106,15 +106,15 @@ class Crowd:
             spared.drop()
         return True
 
-    def add(self, client: Client) -> None:
+    def add(self, client: Crowded) -> None:
         """A newcomer, for which there is room."""
         self._clients[client] = None
 
-    def gone(self, client: Client) -> None:
+    def gone(self, client: Crowded) -> None:
         """An arrival has become a connection, or is gone."""
         self._clients.pop(client, None)
 
-    def again(self, client: Client, /) -> None:
+    def again(self, client: Crowded, /) -> None:
         """A connection whose request was answered waits for the next one. It makes room for others as a newcomer does."""
         self._clients.pop(client, None)
         if self._closed or not self.make_room():

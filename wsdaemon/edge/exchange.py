@@ -104,7 +104,7 @@ class Exchange(asyncio.Protocol):
         self._head: PlainHead | None = None
         self._out = 0
         self._writable = True
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: tuple[asyncio.Future[None], ...] = ()
         self._work: tuple[asyncio.Future[Any], ...] = ()
         self._slow_until = 0
         self.due_bucket = 0
@@ -128,7 +128,6 @@ class Exchange(asyncio.Protocol):
         """
         self._native = native
         native.set_protocol(self)
-        native.set_write_buffer_limits(high=0)
         self._session = session
         if self._body.over:
             if early:
@@ -176,7 +175,7 @@ class Exchange(asyncio.Protocol):
     def _take_body(self, data: bytes) -> None:
         session = self._session
         assert session is not None
-        data, more = self._body.feed(data)
+        data, more = (b"", False) if self._body.over else self._body.feed(data)
         if not more:
             self._early += self._body.rest
         elif self._body.waiting:
@@ -278,7 +277,7 @@ class Exchange(asyncio.Protocol):
 
     async def _wait(self) -> None:
         future = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
+        self._waiters += (future,)
         await future
 
     def pause_writing(self) -> None:
@@ -294,7 +293,7 @@ class Exchange(asyncio.Protocol):
             self._arm()
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for future in waiters:
             if not future.done():
                 future.set_result(None)
@@ -380,9 +379,8 @@ class Exchange(asyncio.Protocol):
 
     def drop(self) -> None:
         """End the connection at once."""
-        native = self._native
-        if native is not None:
-            native.abort()
+        if self._native is not None:
+            self._native.abort()
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:

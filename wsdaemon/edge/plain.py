@@ -21,8 +21,8 @@ STUCK_SECONDS = 60.0
 """How long a client may take nothing of an app's answer, if the mount sets no send_backlog_age."""
 
 
-class Owner(Protocol):
-    """The arrival, as it is seen here."""
+class Lender(Protocol):
+    """The arrival, which lends its transport to an exchange."""
 
     @property
     def gate(self) -> Gate: ...
@@ -40,12 +40,13 @@ class Owner(Protocol):
 class PlainRequests:
     """A part of an arrival, made for its first request without an upgrade."""
 
-    __slots__ = ("_exchange", "_key", "_owner", "_place")
+    __slots__ = ("_begun", "_exchange", "_key", "_lender", "_place")
 
-    def __init__(self, owner: Owner, key: Key | None) -> None:
+    def __init__(self, lender: Lender, key: Key | None) -> None:
         """Under `key` the arrival was entered in the limits on handshakes before its head was read."""
-        self._owner = owner
+        self._lender = lender
         self._key = key
+        self._begun = False
         self._exchange: Exchange | None = None
         self._place: Place | None = None
 
@@ -59,7 +60,7 @@ class PlainRequests:
         found = site.find(candidate)
         if found is None:
             return False
-        exchange = self._new(candidate, site.max_body, self._owner.gate.handshake_timeout, whole=True)
+        exchange = self._new(candidate, site.max_body, self._lender.gate.handshake_timeout, whole=True)
         session = found(exchange) if callable(found) else None
         self._start(exchange, session, seconds)
         if not callable(found):
@@ -78,24 +79,27 @@ class PlainRequests:
         self._start(exchange, session, hosted=True)
 
     def _new(self, candidate: Candidate, max_body: int, patience: float, whole: bool = False) -> Exchange:
-        return Exchange(self._owner.gate, candidate, self, max_body=max_body, patience=patience, whole=whole)
+        return Exchange(self._lender.gate, candidate, self, max_body=max_body, patience=patience, whole=whole)
 
     def _start(self, exchange: Exchange, session: Answering | None, seconds: float = 0.0, hosted: bool = False) -> None:
-        native, early = self._owner.let_go(hosted)
+        native, early = self._lender.let_go(hosted)
+        if not self._begun:
+            native.set_write_buffer_limits(high=0)
+            self._begun = True
         self._exchange = exchange
         exchange.start(native, session, early, seconds)
 
     def next_request(self, native: Native, early: bytes, ended: bool) -> None:
         """As Requester says: all checks and limits of the first request apply to this one."""
         self._exchange = None
-        self._owner.come_back(native, self._key, early)
+        self._lender.come_back(native, self._key, early)
         if ended and (self._exchange is None or not self._exchange.eof_received()):
             native.close()
 
     def exchange_over(self) -> None:
         """As Requester says."""
         self._exchange = None
-        self._owner.transport_gone()
+        self._lender.transport_gone()
 
     def drop(self) -> None:
         """End the exchange under way, if there is one."""

@@ -54,7 +54,7 @@ class Answering(Protocol):
         """The answer is complete, or the client has gone. Called exactly once, and last."""
 
 
-class Answer(Protocol):
+class PageAnswer(Protocol):
     """The answer to one request, as an Exchange takes it."""
 
     def give(self, head: PlainHead, body: bytes, /) -> None:
@@ -74,7 +74,7 @@ class Site(Protocol):
     def max_body(self) -> int:
         """The longest body of a request, in bytes."""
 
-    def find(self, candidate: Candidate) -> PlainPage | Callable[[Answer], Answering] | None:
+    def find(self, candidate: Candidate) -> PlainPage | Callable[[PageAnswer], Answering] | None:
         """The answer to a request that is no opening handshake, or a session that makes it once the body is there.
 
         None if this is for the mounts. May raise BadRequest.
@@ -121,7 +121,7 @@ class MadeSite:
         self.max_body = max_body
         self._failed_logins = failed_logins
 
-    def find(self, candidate: Candidate) -> PlainPage | Callable[[Answer], Answering]:
+    def find(self, candidate: Candidate) -> PlainPage | Callable[[PageAnswer], Answering]:
         """As Site says."""
         head = candidate.head
         refusal = self.pages.refusal(head)
@@ -142,7 +142,7 @@ class PageSession:
 
     __slots__ = ("_answer", "_body", "_head", "_pages", "_question")
 
-    def __init__(self, pages: PagesOnRequest, head: Head, answer: Answer) -> None:
+    def __init__(self, pages: PagesOnRequest, head: Head, answer: PageAnswer) -> None:
         self._pages = pages
         self._head = head
         self._answer = answer
@@ -185,8 +185,8 @@ class PageSession:
             self._answer.broken(Failure())
 
 
-def give_page(answer: Answer, page: PlainPage, headers: tuple[tuple[str, str], ...] = ()) -> None:
-    """Answer with a page, with `headers` behind its own."""
+def give_page(answer: PageAnswer, page: PlainPage, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    """PageAnswer with a page, with `headers` behind its own."""
     answer.give(_head(page.status, (*page.headers, *headers, ("Content-Type", page.content_type))), page.body)
 
 
