@@ -15,6 +15,8 @@ from tests.support.links import read_frames
 from wsdaemon.brokers import Limits
 from wsdaemon.hub import given_rooms, succession
 from wsdaemon.hub.given_rooms import GivenRooms, TakenRooms
+from wsdaemon.hub.numbers import Numbers
+from wsdaemon.hub.protocol import HEADER
 from wsdaemon.hub.room_messages import read_sheet
 from wsdaemon.hub.rooms import roster_of
 from wsdaemon.hub.server import WorkerLink
@@ -68,14 +70,18 @@ class Pair:
             a, b = old.account(owner), new.account(owner)
             assert (a.bytes, a.rooms, set(a.idle), len(a.keys)) == (b.bytes, b.rooms, set(b.idle), len(b.keys))
         for instance, numbers in old.numbers.items():
-            assert numbers.since((0, 0))[0] == (new.numbers[instance].since((0, 0))[0] if len(numbers) else [])
+            assert answers_of(numbers) == (answers_of(new.numbers[instance]) if len(numbers) else [])
+
+
+def answers_of(numbers: Numbers) -> list[tuple[int, bytes]]:
+    return [(number, frame[HEADER.size :]) for number, frame in numbers.since((0, 0))[0]]
 
 
 def state(made: Order, name: str) -> list[Any]:
     room = made.order.table[name]
     history = room.history.between(1, room.offset + 1, room.offset)
     return [
-        room.epoch, room.offset, room.touched, room.account.owner, made.order.times.get(name),
+        room.epoch, room.offset, room.touched, room.account.owner, room.published_at,
         [(each.offset, each.payload, each.time, each.publisher, each.account.owner if each.account else "") for each in history],
         list(room.history.stamps(1, room.offset + 1, room.offset)), room.last and (room.last.offset, room.last.payload),
         [(key.name, key.offset, key.time, key.account.owner) for key in (room.keys or {}).values()],

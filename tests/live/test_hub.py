@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.room_load import SETTLE_SECONDS, Load, Member, until
+from tests.support.workers import children, processes_in, wait_for_ends
 
 pytestmark = pytest.mark.live
 
@@ -41,6 +42,9 @@ history_bytes = 32MiB
 memory = 2GiB
 requests_per_second = 0
 """
+
+MOST_SECONDS_TO_END = 3.0
+"""A second until the end of the supervisor is noticed, and two until the clients were told."""
 
 Kill = Callable[[Daemon, Load], Awaitable[None]]
 
@@ -121,6 +125,51 @@ def test_the_hub_is_killed(tmp_path: Path) -> None:
         assert all(len({epoch for epoch, _ in member.starts}) == lives for member in load.members)
 
     under_load(tmp_path, kill, 3 if CHAOS_SECONDS else 1, check)
+
+
+def test_the_supervisor_is_killed(tmp_path: Path) -> None:
+    """The others notice it and end, nothing of them is left, and every member has every message that was acknowledged before. The next
+    daemon, in the same folder, serves them again: each is told of the break."""
+    text = TWO_WORKERS.replace("[daemon]\n", "[daemon]\ncontrol = unix:control.sock\n") + "\n[listener:local]\naddress = unix:local.sock\n"
+
+    async def work() -> Load:
+        with Daemon(tmp_path, text) as daemon:
+            process(daemon, "worker 1"), process(daemon, "worker 2")
+            others = list(children(daemon.pid).values())
+            assert len(others) == 3
+            load = Load(daemon.ports["web"], MEMBERS, ROOMS, RATE)
+            await load.begin()
+            assert len({member.boot for member in load.members}) == 2
+            await load.publish(max(PART_SECONDS, CHAOS_SECONDS / 2))
+            publishing = asyncio.ensure_future(load.publish(FOR_EVER))
+            await asyncio.sleep(PART_SECONDS)
+            before = set(load.acknowledged)
+            daemon.tell(signal.SIGKILL)
+            assert await asyncio.to_thread(wait_for_ends, others) < MOST_SECONDS_TO_END
+            assert daemon.wait() == -signal.SIGKILL
+            load.hung = "publications are acknowledged that it has not read yet" in daemon.log
+        assert processes_in(tmp_path) == set()
+        await until(lambda: not any(client.client for client in (*load.members, *load.publishers)))
+        assert {tuple(client.codes) for client in (*load.members, *load.publishers)} == {(1012,)}
+        with Daemon(tmp_path, text) as daemon:
+            load.port = daemon.ports["web"]
+            await until(lambda: all(member.inside for member in load.members))
+            await asyncio.sleep(max(PART_SECONDS, CHAOS_SECONDS / 2))
+            publishing.cancel()
+            await load.settle()
+            load.end()
+            assert daemon.stop() == 0
+        first = {epoch for member in load.members for epoch, _ in member.starts[:1]}
+        late = [each for each, (_, epoch, _) in load.acknowledged.items() if epoch in first and each not in before]
+        for each in late:  # its members may have had their close frame before
+            del load.acknowledged[each]
+        assert before
+        return load
+
+    load = asyncio.run(work())
+    load.check(doubles=True, hung=load.hung, away=True)
+    assert {member.gaps for member in load.members} == {1}
+    assert not (tmp_path / "control.sock").exists() and not (tmp_path / "local.sock").exists()
 
 
 def test_a_worker_is_paused_until_its_link_is_cut(tmp_path: Path) -> None:

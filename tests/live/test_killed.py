@@ -21,7 +21,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from tests.support.daemon import SECONDS, Daemon, check_echo
-from tests.support.workers import children, is_running
+from tests.support.workers import children, processes_in
 from wsdaemon.ops.control import DONE, FAILED, ControlError, Outcome, ask
 
 pytestmark = pytest.mark.live
@@ -93,18 +93,6 @@ class Clients:
         self._stopping.set()
         for thread in self._threads:
             thread.join(2 * SECONDS)
-
-
-def processes_in(folder: Path) -> set[int]:
-    """The processes whose working directory this is: those of the daemon, orphans among them."""
-    found = set()
-    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:  # noqa: PTH208 - thousands of paths are made for nothing
-        try:
-            if Path(f"/proc/{pid}/cwd").readlink() == folder and is_running(pid):
-                found.add(pid)
-        except OSError:
-            continue
-    return found
 
 
 def title(pid: int) -> str:

@@ -48,6 +48,18 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def processes_in(folder: Path) -> set[int]:
+    """The processes whose working directory this is: those of the daemon, orphans among them."""
+    found = set()
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:  # noqa: PTH208 - thousands of paths are made for nothing
+        try:
+            if Path(f"/proc/{pid}/cwd").readlink() == folder and is_running(pid):
+                found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
 def wait_for_ends(pids: list[int], seconds: float = SECONDS) -> float:
     """Until none of these processes runs; the seconds that it took."""
     began = time.monotonic()

@@ -15,7 +15,8 @@ from .local.rooms import LocalRoom
 class Room(LocalRoom):
     """One life of a room. `account`: of the address or user that created it; the room counts there with `cost` bytes.
 
-    `touched`: the time of its last publication, join or leave, kept up to date while it is empty.
+    `touched`: the time of its last publication, join or leave, kept up to date while it is empty. `published_at`: in the hub, the time of
+    the last publication, in seconds since 1970; 0 if there was none.
     """
 
     __slots__ = (
@@ -26,6 +27,7 @@ class Room(LocalRoom):
         "history",
         "keys",
         "last",
+        "published_at",
         "touched",
     )
 
@@ -40,6 +42,7 @@ class Room(LocalRoom):
         self.change_rate(limits, now)
         self.last: Message | None = None
         self.touched = now
+        self.published_at = 0.0
 
     def change_rate(self, limits: Limits, now: float) -> None:
         """Have the rate of these limits from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from . import Limits
 from .account import Account, share
@@ -83,6 +83,12 @@ class RoomTable:
         """As `ready`, whatever the limits say: for members that are in the room already."""
         return self.restore(name, self._new_epoch(), account, now) if room is None else room
 
+    def make_place(self, account: Account, size: int, room: Room) -> None:
+        """As `ready`, with a room that is there. Call it for each publication."""
+        budget = self._budget
+        if budget.used + size > budget.limit or account.bytes + size > account.most:
+            self.afford(account, size, room)
+
     def restore(self, name: str, epoch: str, account: Account, now: float) -> Room:
         """Make a room whose life began elsewhere, whatever the limits say. There is none of this name."""
         room = self._rooms[name] = self._blank[name] = Room(name, epoch, self._limits, now, self._budget, account)
@@ -116,12 +122,12 @@ class RoomTable:
             self._remembering[room] = None
             self._remembering.move_to_end(room)
 
-    def settle(self, times: Mapping[str, float]) -> None:
-        """Put rooms and keys that were restored in any order into the order of their age. `times`: of the rooms' last publications."""
+    def settle(self) -> None:
+        """Put rooms and keys that were restored in any order into the order of their age."""
         for rooms in (self._blank, self._idle, *{id(room.account): room.account.idle for room in self._rooms.values()}.values()):
             for room in sorted(rooms.values(), key=lambda room: room.touched):
                 rooms.move_to_end(room.name)
-        for room in sorted(self._remembering, key=lambda room: times.get(room.name, 0.0)):
+        for room in sorted(self._remembering, key=lambda room: room.published_at):
             self._remembering.move_to_end(room)
         self.keys.settle()
 

@@ -15,7 +15,7 @@ from ..brokers.keys import IdempotencyKey
 from ..brokers.pages import first_messages
 from ..brokers.room import Room
 from .numbers import Numbers
-from .protocol import frame
+from .protocol import ANSWER, HEADER, frame
 from .room_messages import sheet
 from .rooms import MountOrder, RosterEntry, roster_of
 from .server import WorkerLink
@@ -67,7 +67,7 @@ class GivenRooms:
             yield from self._roster(name, members)
         for instance, numbers in list(order.numbers.items()):
             answers, self._marks[instance] = numbers.since(self._marks.get(instance, (0, 0)))
-            yield from numbers_frames(self._number, instance, answers)
+            yield from numbers_frames(self._number, instance, [(number, answer[HEADER.size :]) for number, answer in answers])
 
     # -- one room
 
@@ -108,7 +108,7 @@ class GivenRooms:
         keys = [key for key in keys if key.offset <= stop]
         latest, extra = _latest(room, messages, stop, None if is_new else after)
         value = [
-            room.name, room.epoch, room.account.owner, stop, room.touched, self._order.times.get(room.name, 0.0),
+            room.name, room.epoch, room.account.owner, stop, room.touched, room.published_at,
             None if room.bucket is None else room.bucket.state(), latest,
             [[key.name, key.offset, key.time, key.account.owner] for key in keys], list(history.stamps(start, stop + 1, room.offset)),
         ]  # fmt: skip
@@ -177,8 +177,7 @@ class TakenRooms:
             table.restore_latest(room, messages[-1] if latest != LATEST_NONE else None)
         if room.bucket is not None and bucket is not None:
             room.bucket.restore(*bucket)
-        if time:
-            order.times[name] = time
+        room.published_at = time
         self._add_keys(room, keys)
         table.used(room, touched)
 
@@ -220,10 +219,10 @@ class TakenRooms:
 
     def settle(self) -> None:
         """Everything was sent once: put it into the order of its age."""
-        self.order.table.settle(self.order.times)
+        self.order.table.settle()
 
     def numbers(self, instance: bytes, answers: Iterable[tuple[int, bytes]]) -> None:
         """As NUMBERS."""
         numbers = self.order.numbers.setdefault(instance, Numbers(self._clock()))
         for number, answer in answers:
-            numbers.add(number, answer)
+            numbers.add(number, frame(ANSWER, 0, answer))

@@ -17,12 +17,16 @@ NUMBERS_SECONDS = 60.0
 
 
 class Numbers:
-    """The answers to one worker's latest publications, by number. They are in two halves, of which the older is forgotten as a whole."""
+    """The answers to one worker's latest publications, whole frames, by number.
 
-    __slots__ = ("_now", "_older", "_turned", "_turns", "_younger", "highest")
+    They are in two halves, of which the older is forgotten as a whole.
+    """
+
+    __slots__ = ("_now", "_older", "_turned", "_turns", "highest", "younger")
 
     def __init__(self, now: float) -> None:
-        self._younger: dict[int, bytes] = {}
+        self.younger: dict[int, bytes] = {}
+        """The younger half. If it has NUMBERS_KEPT, call `turn` before another one is added."""
         self._older: dict[int, bytes] = {}
         self._now = self._turned = now
         self._turns = 0
@@ -30,18 +34,18 @@ class Numbers:
         """The highest number so far. Look for a number with `find` only if it is not above this."""
 
     def __len__(self) -> int:
-        return len(self._younger) + len(self._older)
+        return len(self.younger) + len(self._older)
 
     def find(self, number: int) -> bytes | None:
         """The answer to the publication with this number; None if it is new, or forgotten."""
-        return self._younger.get(number) or self._older.get(number)
+        return self.younger.get(number) or self._older.get(number)
 
     def add(self, number: int, answer: bytes) -> None:
-        """Remember an answer, which is not empty."""
-        younger = self._younger
+        """Remember an answer."""
+        younger = self.younger
         if len(younger) >= NUMBERS_KEPT:
-            self._turn()
-            younger = self._younger
+            self.turn()
+            younger = self.younger
         younger[number] = answer
         if number > self.highest:
             self.highest = number
@@ -50,17 +54,18 @@ class Numbers:
         """Forget the answers that are old enough. Call it every few seconds."""
         self._now = now
         if now - self._turned >= NUMBERS_SECONDS:
-            self._turn()
+            self.turn()
 
     def since(self, mark: tuple[int, int]) -> tuple[list[tuple[int, bytes]], tuple[int, int]]:
         """The answers that were added since a mark, and the mark of now. (0, 0) is the mark of the beginning."""
         turns, count = mark
-        now = self._turns, len(self._younger)
+        now = self._turns, len(self.younger)
         if turns == self._turns:
-            return list(islice(self._younger.items(), count, None)), now
+            return list(islice(self.younger.items(), count, None)), now
         older = islice(self._older.items(), count if turns == self._turns - 1 else 0, None)
-        return [*older, *self._younger.items()], now
+        return [*older, *self.younger.items()], now
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Let the younger half be the older one, and forget that."""
         self._turns += 1
-        self._older, self._younger, self._turned = self._younger, {}, self._now
+        self._older, self.younger, self._turned = self.younger, {}, self._now

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers import Limits
-from ..brokers.account import Account
-from ..brokers.contract import BadRoom, BrokerError, Position, Presence, RateLimited
+from ..brokers.contract import BrokerError, Position, Presence, RateLimited
 from ..brokers.links.contract import Joined
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion
+from .publications import HubPublications
 from .recent import Recent
-from .room_messages import NO_KEY, PUBLISH_HEAD, SOURCES_KEPT, Source, read_position, sheet
-from .rooms import PAGE_BYTES, PUBLISH_HEAD_BYTES, MountOrder
+from .room_messages import read_position, sheet
+from .rooms import PAGE_BYTES, MountOrder
 from .server import HubServer, RefusedByHub, WorkerLink
 from .shared import GATHERING_SECONDS
 
@@ -34,8 +34,6 @@ MAX_MOUNTS = 10_000
 
 GOING_ALONG_SECONDS = 150.0
 """How long after a succession connections may go from workers of the former generation to those of the next. It is more than they take."""
-
-read_publish_head = PUBLISH_HEAD.unpack_from
 
 Answerer = Callable[[WorkerLink, MountOrder, Any], bytes]
 """Returns the body of an answer to the JSON of a question, whose first entry, the mount, is cut off."""
@@ -58,14 +56,15 @@ class RoomServer:
         self.orders: list[MountOrder] = []
         """By the number of the mount."""
         self._by_path: dict[str, MountOrder] = {}
-        self._sources: dict[bytes, tuple[MountOrder, Source, Account]] = {}
         server.ended.append(self._ended)
         server.checked.append(self._check_holds)
         server.handle(room_messages.OPEN, self._open)
-        server.handle(room_messages.PUBLISH, self._publish)
+        self._publications = HubPublications(self._opened, server.will_answer, self._refuse)
+        server.handle(room_messages.PUBLISH, self._publications.publish)
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
         server.handle(room_messages.DECLARE, self._handler(self._declare))
+        server.handle(room_messages.CLOSE, self._handler(self._close))
         self._gate: TimerHandle | None = None
         self._going_along: TimerHandle | None = None
         self._sweeper: TimerHandle = server.loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
@@ -103,7 +102,7 @@ class RoomServer:
     def _take_publications(self) -> None:
         if self._gate is not None:
             self._gate.cancel()
-        self._server.replace(room_messages.PUBLISH, self._publish)
+        self._server.replace(room_messages.PUBLISH, self._publications.publish)
 
     def _all_have_gone(self) -> None:
         """No connection goes from one worker to another any more."""
@@ -124,42 +123,17 @@ class RoomServer:
             order.generation = link.generation
         elif link.generation > order.generation or (link.generation == order.generation and not order.links):
             order.change_limits(room_messages.read_limits(limits), link.generation)
+        self._publications.forget()
         order.begin(link)
         self._server.answer(link, request, sheet(order.number))
 
     def _make(self, path: str, limits: Limits) -> MountOrder:
         if len(self.orders) >= MAX_MOUNTS:
             raise Malformed(f"more than {MAX_MOUNTS} mounts")
-        order = MountOrder(len(self.orders), path, limits, self._server.will_answer, self.clock, self._wall, self._new_epoch)
+        order = MountOrder(len(self.orders), path, limits, self.clock, self._wall, self._new_epoch)
         self.orders.append(order)
         self._by_path[path] = order
         return order
-
-    def _publish(self, link: WorkerLink, request: int, body: bytes) -> None:
-        length, key_length, number = read_publish_head(body)
-        payload_at = PUBLISH_HEAD_BYTES + length
-        source_bytes = body[PUBLISH_HEAD_BYTES:payload_at]
-        try:
-            order, source, account = self._sources.get(source_bytes) or self._find_source(link, source_bytes)
-            key = None
-            if key_length != NO_KEY:
-                end = len(body) - key_length
-                body, key = body[:end], body[end:].decode("utf-8", "surrogatepass")
-            order.publish(link, request, body, source, account, number, payload_at, key)
-        except BrokerError as error:
-            self._server.refuse(link, request, refusal(error))
-
-    def _find_source(self, link: WorkerLink, key: bytes) -> tuple[MountOrder, Source, Account]:
-        """Read a source, and keep it with its order and its owner's account until the next sweep, so that the account stays the same."""
-        try:
-            source = Source(key)
-        except UnicodeDecodeError as error:
-            raise BadRoom("a room name is UTF-8") from error
-        order = self._opened(link, source.mount)
-        if len(self._sources) >= SOURCES_KEPT:
-            self._sources.clear()
-        found = self._sources[key] = order, source, order.account(source.owner)
-        return found
 
     def _opened(self, link: WorkerLink, number: int) -> MountOrder:
         if number >= len(self.orders) or link not in self.orders[number].links:
@@ -172,12 +146,15 @@ class RoomServer:
             try:
                 answer = answerer(link, self._opened(link, number), value)
             except BrokerError as error:
-                self._server.refuse(link, request, refusal(error))
+                self._refuse(link, request, error)
             else:
                 if request:
                     self._server.answer(link, request, answer)
 
         return handle
+
+    def _refuse(self, link: WorkerLink, request: int, error: BrokerError) -> None:
+        self._server.refuse(link, request, refusal(error))
 
     def _declare(self, link: WorkerLink, order: MountOrder, value: Any) -> bytes:
         rooms, patterns, is_last = value
@@ -193,7 +170,13 @@ class RoomServer:
             self._take_publications()
         return sheet(order.holds.rooms)
 
+    def _close(self, link: WorkerLink, order: MountOrder, value: Any) -> bytes:
+        self._publications.forget()
+        order.end(link)
+        return b""
+
     def _ended(self, link: WorkerLink) -> None:
+        self._publications.forget()
         for order in self.orders:
             if link in order.links:
                 order.end(link)
@@ -205,7 +188,7 @@ class RoomServer:
             order.holds.check(self._server.has_heartbeat)
 
     def _sweep(self) -> None:
-        self._sources.clear()
+        self._publications.forget()
         seen = max([order.sweep(MAX_ROOMS_PER_SWEEP) for order in self.orders], default=0)
         wait = NEXT_SWEEP_SECONDS if seen >= MAX_ROOMS_PER_SWEEP else SWEEP_INTERVAL_SECONDS
         self._sweeper = self._server.loop.call_later(wait, self._sweep)
@@ -325,11 +308,6 @@ def _room_count(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
     return sheet(len(order.table))
 
 
-def _close(link: WorkerLink, order: MountOrder, value: Any) -> bytes:
-    order.end(link)
-    return b""
-
-
 _ANSWERERS: dict[int, Answerer] = {
     room_messages.JOIN: _join,
     room_messages.MOVE: _move,
@@ -345,7 +323,6 @@ _ANSWERERS: dict[int, Answerer] = {
     room_messages.STANDINGS: _standings,
     room_messages.CHANGED: _changed,
     room_messages.PROBE: _probe,
-    room_messages.CLOSE: _close,
     room_messages.ROOM_COUNT: _room_count,
     room_messages.LIMITS: _limits,
 }

@@ -14,27 +14,21 @@ from typing import cast
 
 from ..brokers import Limits, contract
 from ..brokers.account import Account
-from ..brokers.budget import MESSAGE_BYTES, SUBSCRIPTION_BYTES, Budget
+from ..brokers.budget import SUBSCRIPTION_BYTES, Budget
 from ..brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, RoomPage
 from ..brokers.links.contract import Joined, Roster, Standing, StandingPage
 from ..brokers.pages import first_messages
 from ..brokers.patterns import check_pattern, matches
 from ..brokers.room import Room
 from ..brokers.table import RoomTable
+from ..core.rate import TokenBucket
 from . import protocol, room_messages
 from .followers import Followers
 from .holds import Holds
 from .numbers import Numbers
-from .protocol import ANSWER, HEADER
 from .recent import Recent
-from .room_messages import MESSAGE, MESSAGE_FRAME, MESSAGE_HEAD, PUBLISH_HEAD, PUBLISHED, PUBLISHED_FRAME, Source
+from .room_messages import Source
 from .server import WorkerLink
-
-HEADER_BYTES = HEADER.size
-PUBLISH_HEAD_BYTES = PUBLISH_HEAD.size
-PUBLISHED_BYTES = PUBLISHED.size
-MESSAGE_OVER_PUBLISH = MESSAGE_HEAD.size - PUBLISH_HEAD.size
-"""The bytes by which the body of MESSAGE is longer than that of PUBLISH."""
 
 PAGE_BYTES = 4 << 20
 """Payload of the messages in one page of a history."""
@@ -60,12 +54,12 @@ def roster_of(room: Room) -> dict[str, RosterEntry]:
 class MountOrder:
     """The rooms of the mount at `path`. `number` names the mount on the links.
 
-    `clock` is monotonic and `wall` in seconds since 1970. `new_epoch` returns EPOCH_CHARACTERS of ASCII, unique in all time.
-    `will_answer` is HubServer's. Errors are BrokerErrors.
+    `clock` is monotonic and `wall` in seconds since 1970. `new_epoch` returns EPOCH_CHARACTERS of ASCII, unique in all time. Errors
+    are BrokerErrors.
     """
 
     def __init__(
-        self, number: int, path: str, limits: Limits, will_answer: Callable[[WorkerLink], None],
+        self, number: int, path: str, limits: Limits,
         clock: Callable[[], float], wall: Callable[[], float], new_epoch: Callable[[], str],
     ) -> None:  # fmt: skip
         self.number = number
@@ -76,14 +70,11 @@ class MountOrder:
         self.budget = Budget(limits.memory)
         self.links: dict[WorkerLink, Numbers] = {}
         """The workers that have this mount, and the numbers of their publications."""
-        self._will_answer = will_answer
-        self._clock = clock
-        self._wall = wall
+        self.clock = clock
+        self.wall = wall
         self.table = RoomTable(limits, self.budget, new_epoch)
         self.followers = Followers(new_epoch)
         self.holds = Holds(self._tell_held)
-        self.times: dict[str, float] = {}
-        """The time of each room's last publication, in seconds since 1970."""
         self.numbers: dict[bytes, Numbers] = {}
         """The numbers of the publications of each instance of a worker."""
         self.roster_changes: dict[tuple[str, str], None] | None = None
@@ -99,11 +90,6 @@ class MountOrder:
         return sum(map(len, self.numbers.values()))
 
     @property
-    def known_times(self) -> int:
-        """The number of rooms whose last publication has a known time."""
-        return len(self.times)
-
-    @property
     def key_count(self) -> int:
         """The number of idempotency keys that all rooms remember."""
         return len(self.table.keys)
@@ -114,73 +100,23 @@ class MountOrder:
         if limits != self.limits:
             self.limits = limits
             self.budget.change_limit(limits.memory)
-            self.table.change_limits(limits, self._clock())
+            self.table.change_limits(limits, self.clock())
 
-    # -- publications
+    # -- publications, for `HubPublications`
 
-    def publish(
-        self, link: WorkerLink, request: int, body: bytes, source: Source, account: Account, number: int, payload_at: int, key: str | None
-    ) -> None:
-        """Give a publication its place in the order, give it on, and answer when it was written to all workers that follow the room.
-
-        `body` is that of PUBLISH, without the key.
-        """
-        numbers = self.links.get(link)
-        if numbers is None:
-            raise protocol.Malformed(f"mount {self.number} is not open")
-        name = source.room
-        targets = self.followers.targets.get(name)
-        if targets is None:
-            targets = self.followers.find(name)
-        if number <= numbers.highest and (known := numbers.find(number)) is not None:
-            self._answer(link, protocol.frame(ANSWER, request, known), targets)
-            return
-        rooms, budget = self.table, self.budget
-        room = rooms.get(name)
-        if key is not None:
-            contract.check_key(key)
-            if room is not None and room.keys and (first := rooms.keys.find(room.keys, key, self._clock())) is not None:
-                answer = PUBLISHED_FRAME.pack(PUBLISHED.size, ANSWER, request, first, room.epoch.encode(), True, 0)
-                numbers.add(number, answer[HEADER.size :])
-                self._answer(link, answer, targets)
-                return
-        size = len(body) - payload_at + MESSAGE_BYTES
-        if room is None or budget.used + size > budget.limit or account.bytes + size > account.most:
-            room = rooms.ready(name, room, size, account, self._clock())
-        if room.bucket is not None and (wait := room.bucket.take(self._clock())):
+    def check_rate(self, bucket: TokenBucket) -> None:
+        """Take one publication from a room's rate. Errors: RateLimited."""
+        if wait := bucket.take(self.clock()):
             raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
-        offset = room.offset = room.offset + 1
-        if rooms.changed is not None:
-            rooms.changed[name] = None
-        stamp = self.times[name] = self._wall()
-        present = len(room.members)
-        if rooms.keeps_messages or key is not None or not present or self.recent is not None:
-            message = Message(
-                name, room.epoch, offset, body[payload_at:], source.text, stamp, source.publisher, source.content_type, account, source.echo
-            )
-            rooms.remember(room, message, key, self._clock())
-            if self.recent is not None:
-                self.recent.message(message)
-        epoch = room.epoch.encode()
-        if targets:
-            length, source_length = len(body) + MESSAGE_OVER_PUBLISH, payload_at - PUBLISH_HEAD_BYTES
-            frame = MESSAGE_FRAME.pack(length, MESSAGE, 0, source_length, offset, stamp, epoch) + body[PUBLISH_HEAD_BYTES:]
-            for target in targets:
-                target.add(frame)
-        answer = PUBLISHED_FRAME.pack(PUBLISHED_BYTES, ANSWER, request, offset, epoch, False, present)
-        numbers.add(number, answer[HEADER_BYTES:])
-        answers = link.answers
-        if not answers:  # as `_answer`, which is called less often
-            self._will_answer(link)
-        answers.append(answer)
-        link.needs.append(targets)
 
-    def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
-        """As `HubServer.answer_when_written`."""
-        if not link.answers:
-            self._will_answer(link)
-        link.answers.append(answer)
-        link.needs.append(targets)
+    def keep(self, source: Source, account: Account, room: Room, payload: bytes, time: float, key: str | None) -> None:
+        """Keep the newest publication of a room as far as the limits say. `make_place` has made place for it."""
+        message = Message(
+            room.name, room.epoch, room.offset, payload, source.text, time, source.publisher, source.content_type, account, source.echo
+        )
+        self.table.remember(room, message, key, self.clock())
+        if self.recent is not None:
+            self.recent.message(message)
 
     def account(self, owner: str) -> Account:
         """The account of an owner, or the program's if that is empty."""
@@ -192,7 +128,7 @@ class MountOrder:
         self, link: WorkerLink, name: str, who: Presence, since: Position | None, watch: bool, owner: str
     ) -> Joined:  # fmt: skip
         """As `Link.join`."""
-        now = self._clock()
+        now = self.clock()
         room = self._enter(link, name, who, watch, owner, now)
         messages, gap = room.missed(since, now)
         latest = room.last if gap or since is None else None
@@ -202,7 +138,7 @@ class MountOrder:
         self, link: WorkerLink, name: str, who: Presence, since: Position, watch: bool, owner: str, told: Position | None
     ) -> Joined:  # fmt: skip
         """As `MovingLink.move`."""
-        now = self._clock()
+        now = self.clock()
         room = self._enter(link, name, who, watch, owner, now, moved=True)
         top = Position(room.epoch, room.offset)
         messages, gap = room.missed(since, now)
@@ -249,7 +185,7 @@ class MountOrder:
     def follow_pattern(self, link: WorkerLink, pattern: str) -> float:
         """As `Link.follow_pattern`."""
         self.followers.follow_pattern(link, pattern)
-        return self._wall()
+        return self.wall()
 
     def leave(self, link: WorkerLink, name: str, member: str) -> None:
         """As `Link.leave`."""
@@ -266,7 +202,7 @@ class MountOrder:
             self._note(room.name, entry.presence.id)
             self.budget.give_back(entry.account, SUBSCRIPTION_BYTES)
         if not roster:
-            self.table.used(room, self._clock())
+            self.table.used(room, self.clock())
         self._tell_changes(room.name, [Change("left", entry.presence) for entry in entries])
 
     def _note(self, name: str, member: str) -> None:
@@ -301,7 +237,7 @@ class MountOrder:
 
     def begin(self, link: WorkerLink) -> None:
         """The worker has the mount, and will declare its members and patterns. Those that it had on this link are members until then."""
-        self.links[link] = self.numbers.setdefault(link.instance, Numbers(self._clock()))
+        self.links[link] = self.numbers.setdefault(link.instance, Numbers(self.clock()))
         former = self.awaited.get(link.instance, link)
         for _, entries in self._entries_of(former):
             for entry in entries:
@@ -314,7 +250,7 @@ class MountOrder:
         They are in the room already, so no limit refuses them: with a new hub, or after a reload, there may be more than a limit allows
         until some leave. The limits of each worker bound their number.
         """
-        now = self._clock()
+        now = self.clock()
         self.followers.follow(link, name, watch)
         for who, owner in members:
             room = self.table.get(name)
@@ -364,7 +300,7 @@ class MountOrder:
 
     def history(self, name: str, since: Position | None, limit: int, reverse: bool) -> HistoryPage:
         """As `Link.history`; less than `limit` messages, if they have more than PAGE_BYTES."""
-        page = self.table.history(name, since, limit, reverse, self._clock())
+        page = self.table.history(name, since, limit, reverse, self.clock())
         return replace(page, messages=tuple(first_messages(page.messages, PAGE_BYTES)))
 
     def presence(self, name: str, limit: int | None) -> PresencePage:
@@ -384,7 +320,7 @@ class MountOrder:
 
     def rooms(self, after: str, limit: int, pattern: str | None) -> RoomPage:
         """As `Link.rooms`."""
-        return self.table.listing(after, limit, pattern, self._clock())
+        return self.table.listing(after, limit, pattern, self.clock())
 
     def standings(self, names: Iterable[str]) -> dict[str, Standing]:
         """As `Link.standings`."""
@@ -394,8 +330,8 @@ class MountOrder:
         """As `Link.changed`."""
         contract.check_limit(limit)
         check_pattern(pattern)
-        times = self.times
-        names = (name for name in self.table if name > after and times.get(name, 0.0) >= since and matches(pattern, name))
+        table = self.table
+        names = (name for name in table if name > after and table[name].published_at >= since and matches(pattern, name))
         page = heapq.nsmallest(limit + 1, names)
         rooms = [(name, self._standing(self.table[name])) for name in page[:limit]]
         return StandingPage(tuple(rooms), page[limit - 1] if len(page) > limit else None)
@@ -403,18 +339,16 @@ class MountOrder:
     def _standing(self, room: Room) -> Standing:
         following = self.followers.rooms.get(room.name)
         position = None if following is None else following.position
-        return Standing(Position(room.epoch, room.offset), self.times.get(room.name, 0.0), position)
+        return Standing(Position(room.epoch, room.offset), room.published_at, position)
 
     # -- time
 
     def sweep(self, limit: int) -> int:
         """Forget what is too old; as `MemoryBroker.sweep`."""
-        now = self._clock()
+        now = self.clock()
         linked = {link.instance for link in self.links}
         for instance, numbers in list(self.numbers.items()):
             numbers.forget(now)
             if not len(numbers) and instance not in linked:
                 del self.numbers[instance]
-        if len(self.times) > 2 * len(self.table) + 1000:
-            self.times = {name: self.times[name] for name in self.table if name in self.times}
         return self.table.sweep(now, limit)
