@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,8 @@ class Someone:
 
 
 def crowd_of(*worths: Worth, spare: Spare = oldest, most: int = 3) -> tuple[Crowd, list[Someone]]:
-    crowd = Crowd(most, spare)
+    gate: Any = None
+    crowd = Crowd(gate, most, spare)
     clients = [Someone(crowd, worth) for worth in worths]
     for client in clients:
         assert crowd.make_room()

@@ -193,7 +193,7 @@ class Served:
 
     def arrive(self, path: str) -> Visitor:
         key = self.gate.clients.limits.key(PEER) if self.gate.clients.limits is not None else None
-        arrival = Arrival(self.gate, Crowd(10), PEER, LOCAL, 9, key)
+        arrival = Arrival(self.gate, Crowd(self.gate, 10), PEER, LOCAL, 9, key)
         visitor = Visitor(self, arrival)  # type: ignore[arg-type]
         arrival.connection_made(visitor.transport)  # type: ignore[arg-type]
         visitor.transport.receive(request(path))

@@ -32,7 +32,7 @@ class SiteServer:
             listener="admin", wheel=self.wheel, routes=routes or Routes(), handshake_timeout=timeout, site=site, refuse=site.refuse,
             **options,
         )  # fmt: skip
-        self.crowd = Crowd(max_connections, LeastWorth(RareLines(Logger(namespace="wsdaemon.admin"))))
+        self.crowd = Crowd(self.gate, max_connections, LeastWorth(RareLines(Logger(namespace="wsdaemon.admin"))))
         self._peer, self._local = peer, local
 
     def __len__(self) -> int:

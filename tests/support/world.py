@@ -140,6 +140,10 @@ class World:
             retry_after=5.0, trusted=Networks.parse("192.0.2.0/24, 10.0.0.0/8"),
         )  # fmt: skip
 
+    @property
+    def gate(self) -> Gate:
+        return self.gates[False]
+
     def gone(self, arrival: Any) -> None:
         self.left.append(arrival)
 

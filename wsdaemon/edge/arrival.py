@@ -67,7 +67,7 @@ class Arrival(asyncio.Protocol):
 
     @property
     def gate(self) -> Gate:
-        """The gate that it began at. A reload may have given its listener another one since."""
+        """The gate that its request began at. A reload may have given its listener another one since."""
         return self._gate
 
     @property
@@ -122,6 +122,8 @@ class Arrival(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Read the request. Only one that comes in pieces needs a reader."""
         if self._reader is None:
+            if self._plain is not None:
+                self._gate = self._arrivals.gate
             whole = read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
@@ -246,7 +248,7 @@ class Arrival(asyncio.Protocol):
             self._gate.wheel.clear(self)
         return native, early
 
-    def come_back(self, native: Native, key: Key | None, early: bytes) -> None:
+    def come_back(self, native: Native, key: Key | None) -> None:
         gate, entered = self._gate, self._progress is Progress.ANSWERING
         if not entered or key is not self.key:
             gate.clients.end(self.key if entered else None)
@@ -255,8 +257,6 @@ class Arrival(asyncio.Protocol):
         native.set_protocol(self)
         gate.wheel.set(self, gate.handshake_timeout)
         self._arrivals.again(self)
-        if early:
-            self.data_received(early)
 
     def transport_gone(self) -> None:
         self._leave()

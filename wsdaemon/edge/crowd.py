@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.rare_lines import RareLines
+
+if TYPE_CHECKING:
+    from .gate import Gate
 
 
 class Worth(enum.IntEnum):
@@ -73,6 +76,10 @@ def _worth(client: Crowded) -> Worth:
 class Arrivals(Protocol):
     """Where a listener keeps those whose opening handshake is not finished."""
 
+    @property
+    def gate(self) -> Gate:
+        """The present one: the next request of a connection goes by it."""
+
     def gone(self, client: Crowded, /) -> None: ...
 
     def again(self, client: Crowded, /) -> None:
@@ -82,7 +89,8 @@ class Arrivals(Protocol):
 class Crowd:
     """At most `most` clients."""
 
-    def __init__(self, most: int, spare: Spare = oldest) -> None:
+    def __init__(self, gate: Gate, most: int, spare: Spare = oldest) -> None:
+        self.gate = gate
         self.most = most
         self.crowded_out = 0
         """Clients that have made room."""

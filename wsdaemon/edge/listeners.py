@@ -125,7 +125,7 @@ class Listener:
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
         self._local = self._own_address()
-        self._crowd = Crowd(max_handshakes, spare)
+        self._crowd = Crowd(gate, max_handshakes, spare)
         self._answers: dict[str, bytes] = {}
         self._resting: asyncio.TimerHandle | None = None
         self._sharing = sharing
@@ -181,7 +181,7 @@ class Listener:
         proxies_secure: bool,
     ) -> None:  # fmt: skip
         """Have connections that are accepted from now on go by this gate. Handshakes under way stay with the gate that they began at."""
-        self.gate = gate
+        self.gate = self._crowd.gate = gate
         self.certificates = certificates
         self._crowd.most = max_handshakes
         self._proxies, self._proxies_secure = proxies, proxies_secure

@@ -30,8 +30,11 @@ class Lender(Protocol):
     def let_go(self, hosted: bool, /) -> tuple[Native, bytes]:
         """The transport, for an exchange, and bytes that came early. `hosted`: this is no handshake any more, and its place stays taken."""
 
-    def come_back(self, native: Native, key: Key | None, early: bytes, /) -> None:
-        """The client has its answer: read its next request, which begins with `early`, under the same key."""
+    def come_back(self, native: Native, key: Key | None, /) -> None:
+        """The client has its answer: read its next request, under the same key."""
+
+    def data_received(self, data: bytes, /) -> None:
+        """The beginning of that request."""
 
     def transport_gone(self) -> None:
         """The connection has ended while an exchange had it."""
@@ -92,7 +95,9 @@ class PlainRequests:
     def next_request(self, native: Native, early: bytes, ended: bool) -> None:
         """As Requester says: all checks and limits of the first request apply to this one."""
         self._exchange = None
-        self._lender.come_back(native, self._key, early)
+        self._lender.come_back(native, self._key)
+        if early:
+            self._lender.data_received(early)
         if ended and (self._exchange is None or not self._exchange.eof_received()):
             native.close()
 
