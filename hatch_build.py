@@ -27,6 +27,7 @@ except ImportError:  # by hand, no more is needed than a compiler
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = Path("wsdaemon", "wire", "frames", "_frames.c")
+SOURCES = (SOURCE, SOURCE.with_name("_head.c"))
 CHOICES = ("auto", "require", "no")
 FOR_OPERATORS = ("etc", "systemd")
 """Folders that a wheel has as `wsdaemon/data/`: `twistd wsdaemon --help` names the installed reference."""
@@ -51,7 +52,8 @@ def command(target: Path) -> list[str]:
     includes = dict.fromkeys(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude"))
     own = [*compiler, "-std=gnu11", "-O3", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", *includes]
     given = {name: shlex.split(os.environ.get(name, "")) for name in ("ARCHFLAGS", "CFLAGS", "LDFLAGS")}
-    return [*own, *given["ARCHFLAGS"], *given["CFLAGS"], *linking, str(ROOT / SOURCE), "-o", str(target), *given["LDFLAGS"]]
+    sources = [str(ROOT / source) for source in SOURCES]
+    return [*own, *given["ARCHFLAGS"], *given["CFLAGS"], *linking, *sources, "-o", str(target), *given["LDFLAGS"]]
 
 
 def build(folder: Path) -> Path:

@@ -196,7 +196,8 @@ def test_a_source_distribution_has_all_that_a_wheel_needs(tree: Path, tmp_path: 
     with tarfile.open(archive) as content:
         content.extractall(tmp_path, filter="data")
     unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
-    for name in ("etc/ws.ini", "systemd/wsdaemon.service", "wsdaemon/wire/frames/_frames.c", "hatch_build.py", "LICENSE"):
+    sources = [f"wsdaemon/wire/frames/{name}" for name in ("_frames.c", "_head.c", "_head.h")]
+    for name in ("etc/ws.ini", "systemd/wsdaemon.service", *sources, "hatch_build.py", "LICENSE"):
         assert (unpacked / name).is_file(), name
     assert (unpacked / "twisted" / "plugins" / "wsdaemon_plugin.py").is_file()
     assert build(unpacked, CC=NO_COMPILER)[0][0].name.endswith(".whl")

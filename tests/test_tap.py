@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -37,6 +38,23 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         options().parseOptions(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"wsdaemon {wsdaemon.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--check"], ["--print-config"]])
+def test_signals_are_the_daemons_before_it_reads_the_settings(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """SIGHUP would end the process until then; a check is ended by its signals."""
+    made = options()
+
+    def read_settings() -> None:
+        raise SystemExit(signal.getsignal(signal.SIGHUP) == made.signals._asked_for_later)
+
+    monkeypatch.setattr(made, "_read_settings", read_settings)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            made.parseOptions(["-c", "ws.ini", *words])
+    finally:
+        made.signals.uninstall()
+    assert ended.value.code is not bool(words)
 
 
 @pytest.mark.parametrize("name", ["config", "check", "print-config", "dev", "frame-log"])

@@ -32,7 +32,7 @@ from .ops.log_writing import NeverWaiting
 from .ops.logs import DaemonLog, LogOptions, stream_shape
 from .settings import ini
 from .settings.model import LoggingSettings, Settings
-from .settings.problems import Problem, SettingsError
+from .settings.problems import Problem, SettingsError, joined
 from .settings.reference import effective, reference_path
 from .version import __version__
 
@@ -85,8 +85,11 @@ class Options(usage.Options):
         if self["frame-log"] and not self["dev"]:
             raise usage.UsageError("--frame-log shows frames with --dev alone")
         self.directory = Path.cwd()
-        if self["dev"] and not (self["check"] or self["print-config"]):
+        serves = not (self["check"] or self["print-config"])
+        if self["dev"] and serves:
             self._begin_development()
+        if serves:
+            self.signals.install()
         self.settings = self._read_settings()
         if self["print-config"]:
             print(effective(self.settings), end="")
@@ -95,7 +98,6 @@ class Options(usage.Options):
             from .daemon.check import check
 
             sys.exit(check(self.settings, self.directory))
-        self.signals.install()
         self._take_over_the_log()
         twistd: Mapping[str, Any] = self.parent or {}
         forget_stale(twistd.get("pidfile"))
@@ -128,7 +130,7 @@ class Options(usage.Options):
             if problems:
                 from .daemon.check import problems_beyond
 
-                problems += problems_beyond(settings, self.directory)
+                problems = joined(problems, [*self._log_problems(settings), *problems_beyond(settings, self.directory)])
         if settings is None or problems:
             fail(str(SettingsError(problems)))
         return settings if self.development is None else self._developed(settings)
@@ -161,6 +163,17 @@ class Options(usage.Options):
             self.log = log_for_twistd(options, self.parent or {}, os.environ)
         except LogError as error:
             fail(f"{self.settings.source}: [logging] {error}")
+        if problems := self._log_problems(self.settings):
+            from .daemon.check import problems_beyond
+
+            fail(str(SettingsError([*problems, *problems_beyond(self.settings, self.directory)])))
+
+    def _log_problems(self, settings: Settings) -> list[Problem]:
+        """The problem of the log file, unless twistd's options name another destination."""
+        from .daemon.check import log_problems
+
+        twistd: Mapping[str, Any] = self.parent or {}
+        return [] if any(twistd.get(option) for option in ("logfile", "logger", "syslog")) else log_problems(settings)
 
 
 def fail(text: str, descriptor: int = 2) -> NoReturn:

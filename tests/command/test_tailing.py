@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from click.testing import CliRunner, Result
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from wsdaemon.command import tailing
 from wsdaemon.command.exits import Exit
 from wsdaemon.command.main import cli
-from wsdaemon.command.tailing import LIVE_PATH, payload_text
+from wsdaemon.command.tailing import LIVE_PATH, PAUSES_SECONDS, payload_text
 from wsdaemon.core.seen_frame import SeenFrame
 from wsdaemon.ops.taps import MAX_BYTES, MAX_FRAMES, PAYLOAD_BYTES, frame_record
 
@@ -83,6 +85,11 @@ def test_frames_are_lines_and_no_text_steers_the_terminal() -> None:
     assert asked == [(LIVE_PATH, url.removeprefix("http://"), {"token": TOKEN, "tap": {"connection": "c-1", "payload": True}})]
 
 
+def test_the_worker_is_told_if_it_is_another_one() -> None:
+    with pages(send({"tap": {**CONNECTION, "worker": 2}, "payload": False}, {"over": "gone"}), []) as url:
+        assert tail(url).stderr.splitlines()[0].endswith("without payloads, in worker 2")
+
+
 def test_json_has_one_value_a_line() -> None:
     with pages(send(*ALL), []) as url:
         done = tail(url, "--json")
@@ -116,6 +123,52 @@ def test_a_refusal_has_its_reason_and_its_status(code: int, reason: str, status:
     assert (reason or f"closed with {code}") in done.output
 
 
+SHOWN = {"tap": CONNECTION, "payload": False}, {"frames": [record()], "dropped": 0}
+RELOADED = send(*SHOWN, code=1012, reason="the settings have changed")
+MOVED = send(*SHOWN, {"over": "an upgrade moves the connection to another process", "again": True})
+GONE = send(code=4404, reason="no open connection has this id")
+
+
+def tail_answered(monkeypatch: pytest.MonkeyPatch, *line: str, answers: tuple[Any, ...]) -> tuple[Result, int, list[float]]:
+    """The command against pages whose answers follow each other, the last again and again; the requests, and its pauses."""
+    asked, pauses = list[Any](), list[float]()
+    monkeypatch.setattr(tailing, "Tail", partial(tailing.Tail, pause=pauses.append))
+
+    def answer(connection: ServerConnection, first: dict[str, Any]) -> None:
+        answers[min(len(asked), len(answers)) - 1](connection, first)
+
+    with pages(answer, asked) as url:
+        done = tail(url, *line)
+    return done, len(asked), pauses
+
+
+@pytest.mark.parametrize(("first", "reason"), [(RELOADED, "the settings have changed"), (MOVED, "moves the connection")])
+def test_it_asks_again_after_a_reload_and_an_upgrade(monkeypatch: pytest.MonkeyPatch, first: Any, reason: str) -> None:
+    done, asked, pauses = tail_answered(monkeypatch, answers=(first, RELOADED, GONE, send(*ALL)))
+    assert (done.exit_code, asked, pauses) == (Exit.DONE, 4, [PAUSES_SECONDS[0], *PAUSES_SECONDS[:2]])
+    assert done.stdout.count(" text, 5 B") == 4
+    told = [line for line in done.stderr.splitlines() if "asking again" in line]
+    assert len(told) == 2 and reason in told[0] and "settings" in told[1]
+
+
+def test_a_connection_that_ended_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, asked, pauses = tail_answered(monkeypatch, "--json", answers=(RELOADED, GONE))
+    assert (done.exit_code, asked, tuple(pauses)) == (Exit.DONE, 1 + len(PAUSES_SECONDS), PAUSES_SECONDS)
+    told = [json.loads(line) for line in done.stdout.splitlines()][1:]
+    assert told == [{"again": "the settings have changed"}, {"over": "the connection has ended while its frames were not shown"}]
+
+
+@pytest.mark.parametrize(("code", "status"), [(4401, Exit.REFUSED), (4403, Exit.REFUSED), (4429, Exit.BUSY), (1011, Exit.LOST)])
+def test_a_reload_that_permits_no_frames_ends_it(monkeypatch: pytest.MonkeyPatch, code: int, status: Exit) -> None:
+    done, asked, _ = tail_answered(monkeypatch, answers=(RELOADED, send(code=code, reason="no")))
+    assert (done.exit_code, asked) == (status, 2)
+
+
+def test_pages_that_do_not_come_back_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, asked, _ = tail_answered(monkeypatch, answers=(RELOADED, send(code=1012)))
+    assert (done.exit_code, asked) == (Exit.LOST, 1 + len(PAUSES_SECONDS))
+
+
 @pytest.mark.parametrize("message", [{"connections": 3}, [], {"frames": [{}], "dropped": 0}, {"frames": None}])
 def test_an_answer_that_is_none_is_told(message: object) -> None:
     with pages(send(message), []) as url:
@@ -141,12 +194,15 @@ def test_pages_that_are_not_there() -> None:
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ({}, ""), ({"payload": "a"}, "a"), ({"payload": "AP8=", "encoding": "base64"}, "00 ff"),
+        ({}, ""), ({"payload": "AP8=", "encoding": "base64", "compressed": True}, "not inflated: 00 ff"),
+        ({"payload": "AP8=", "encoding": "base64", "compressed": True, "inflated": True}, "00 ff"),
+        ({"payload": "a", "compressed": True, "inflated": True}, "a"),
+        ({"payload": "a"}, "a"), ({"payload": "AP8=", "encoding": "base64"}, "00 ff"),
         ({"payload": "AAAA" * 20, "encoding": "base64"}, " ".join(["00"] * 32) + " ..."), ({"payload": "a", "cut": True}, "a ..."),
     ],
 )  # fmt: skip
 def test_payloads_in_one_line(given: dict[str, Any], shown: str) -> None:
-    assert payload_text(given) == shown
+    assert payload_text(record(**given)) == shown
 
 
 def test_all_that_a_tap_holds_fits_into_one_message() -> None:

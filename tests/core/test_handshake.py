@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.core.handshake import UNIX, ClientCertificate, Handshake, Headers, LetGoError, Peer, cookies
+from wsdaemon.core.handshake import UNIX, ClientCertificate, Draft, Handshake, Headers, LetGoError, Peer, cookies
 
 RAW = [(b"Host", b"a.example"), (b"X-Tag", b" one "), (b"cookie", b"a=1"), (b"X-TAG", b"two"), (b"Empty", b"")]
 
@@ -219,3 +219,31 @@ def test_what_stays_when_the_rest_is_let_go() -> None:
 def test_no_text_of_a_handshake_shows_its_secrets() -> None:
     made = handshake(b"token=secret", (b"cookie", b"session=secret"), (b"authorization", b"Basic secret"))
     assert "secret" not in repr(made) + str(made)
+
+
+def test_a_draft_becomes_the_very_handshake_that_the_constructor_makes() -> None:
+    headers, peer = Headers([(b"host", b"a")]), Peer("1.2.3.4", 5)
+    offered = ("one", "two")
+    made = Draft("/a?b", "/a", b"/a", b"b", headers, {"x": "y"}, peer, UNIX, True, None, None, offered, "two", "web", "/{x}").admitted()
+    wanted = Handshake(
+        target="/a?b", path="/a", raw_path=b"/a", query_string=b"b", headers=headers, params={"x": "y"}, peer=peer, local=UNIX, secure=True,
+        subprotocols=("one", "two"), subprotocol="two", listener="web", mount="/{x}",
+    )  # fmt: skip
+    assert type(made) is Handshake
+    assert all(getattr(made, field.name) == getattr(wanted, field.name) for field in fields(made))
+    assert made == wanted
+    with pytest.raises(FrozenInstanceError):
+        made.path = "/b"  # type: ignore[misc]
+    assert replace(made, subprotocol="one").subprotocol == "one"
+    made.let_go()
+    with pytest.raises(LetGoError):
+        made.target  # noqa: B018
+
+
+@pytest.mark.parametrize("name", [b"User-Agent", b"user-agent", b"USER-AGENT"])
+def test_the_user_agent_stays_however_its_name_is_spelled(name: bytes) -> None:
+    trace = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"
+    block = b"\r\nhost:a\r\n%s: curl/8 \r\nTraceParent:%s\r\n" % (name, trace)
+    handshake = Handshake(target="/", path="/", raw_path=b"/", headers=Headers.as_sent(block))
+    handshake.let_go()
+    assert (handshake.user_agent, handshake.traceparent) == ("curl/8", trace.decode())

@@ -97,6 +97,18 @@ def test_a_new_deadline_replaces_the_old(bench: Bench) -> None:
     assert len(item.times) == 2
 
 
+def test_the_same_deadline_again_stays_the_only_one(bench: Bench) -> None:
+    item = bench.item(1.0)
+    bench.wheel.set(item, 1.0)
+    bench.wheel.clear(item)
+    bench.loop.advance(2.0)
+    assert item.times == []
+    bench.wheel.set(item, 1.0)
+    bench.wheel.set(item, 1.0)
+    bench.loop.advance(2.0)
+    assert len(item.times) == 1
+
+
 def test_an_earlier_deadline_than_all_others_is_met(bench: Bench) -> None:
     late, early = bench.item(50), bench.item(1)
     bench.loop.advance(1.1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.daemon.admin import LOOPBACK_HOSTS, watch_token
+from wsdaemon.daemon.admin import watch_token
 from wsdaemon.edge.auth.files import FileError
-from wsdaemon.edge.hosts import Hosts
+from wsdaemon.edge.hosts import LOOPBACK_HOSTS, Hosts
 
 TOKEN = "0123456789abcdef"
 

@@ -276,3 +276,25 @@ def test_the_settings_are_compared_with_the_system(tmp_path: Path, capsys: pytes
     assert out.endswith("is good\n")
     [line] = err.splitlines()
     assert line.startswith(f"warning: {tmp_path}/ws.ini:2: [daemon] max_connections = 5000: only 1024 files may be open")
+
+
+@pytest.mark.parametrize(
+    ("destination", "problem"),
+    [
+        ("./none/ws.log", "there is no directory {0}/none"),
+        ("./here", "Is a directory"),
+        ("./ws.ini/ws.log", "there is no directory {0}/ws.ini"),
+    ],
+)
+def test_a_log_file_that_cannot_be_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], destination: str, problem: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    text = f"[logging]\ndestination = {destination}\n{listen('tcp:0:interface=127.0.0.1')}"
+    [line] = problems(tmp_path, text, capsys)
+    assert line == f"2: [logging] destination: cannot open the log file {tmp_path / destination}: {problem.format(tmp_path)}"
+
+
+def test_a_log_file_that_can_be_opened_is_not_made(tmp_path: Path) -> None:
+    assert run(tmp_path, f"[logging]\ndestination = ./ws.log\n{listen('tcp:0:interface=127.0.0.1')}") == 0
+    assert not (tmp_path / "ws.log").exists()

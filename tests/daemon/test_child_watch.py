@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from tests.daemon.test_supervisor import House
-from tests.support.fakes import Loop
+from tests.support.supervised import House
 from wsdaemon.daemon.child_watch import OVERDUE_SECONDS
-
-
-@pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[House]:
-    with Loop() as loop:
-        house = House(loop, monkeypatch, tmp_path)
-        house.supervisor.open()
-        yield house
-        house.supervisor.close()
-        house.notified.close()
 
 
 def test_a_worker_whose_loop_stands_still_is_killed_with_its_stack_in_the_log(house: House) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from tests.daemon.test_supervisor import House, settings
 from tests.support.fakes import Loop
+from tests.support.supervised import House, settings
 from wsdaemon.daemon.child_watch import LOOK_SECONDS
 from wsdaemon.daemon.coming import SWITCH_SECONDS
 from wsdaemon.daemon.heartbeats import SlotState

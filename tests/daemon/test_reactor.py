@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.selectreactor import SelectReactor
 
-from wsdaemon.daemon.reactor import loop_of, new_loop, settle, stop_reactor
+from wsdaemon.daemon.reactor import GARBAGE_THRESHOLDS, loop_of, new_loop, settle, stop_reactor
 
 
 class Reactor:
@@ -58,8 +58,11 @@ def test_loops_are_uvloops() -> None:
 def test_settling_leaves_the_collector_on() -> None:
     import gc
 
+    usual = gc.get_threshold()
     try:
         settle()
         assert gc.isenabled() and gc.get_freeze_count() > 0
+        assert gc.get_threshold() == GARBAGE_THRESHOLDS
     finally:
         gc.unfreeze()
+        gc.set_threshold(*usual)

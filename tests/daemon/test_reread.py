@@ -49,7 +49,7 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     file = make(tmp_path)
     (tmp_path / "ws.ini").write_text(TEXT + "bogus = 1\nmax_message = x\n")
     with pytest.raises(OperationFailed) as failed:
-        file.parse(file.read(), lambda settings: ["and one beyond"])
+        file.parse(file.read(), lambda settings: [settings.problem("daemon", "and one beyond")])
     assert len(failed.value.problems) == 3
     (tmp_path / "ws.ini").write_bytes(b"\xff")
     with pytest.raises(OperationFailed, match="UTF-8"):

@@ -54,7 +54,7 @@ def test_four_objects_are_made_between_accept_and_open(made: House, known: bool)
     assert {name: count for name, count in making.made.items() if name not in values} == {
         "Arrival": 1,
         "Candidate": 1,
-        "Handshake": 1,
+        "Draft": 1,  # it becomes the Handshake
         "Connection": 1,
     }
     assert all(making.made[name] <= 1 for name in values), "of the values that these hold there is one each"
@@ -94,3 +94,17 @@ def test_a_fault_of_ours_is_told_once_a_minute_for_each_kind(made: House) -> Non
         assert door.arrive(request("/chat")).status == 500
         errors.reverse()
     assert log.lines == [f"request from {PEER}"] * 2
+
+
+def test_connections_of_a_mount_share_what_is_the_same(made: House) -> None:
+    """Each of these objects would cost every idle connection some fifty bytes."""
+    app = App()
+    door = Door(made, app=app)
+    for _ in range(2):
+        assert door.arrive(request("/chat")).status == 101
+    one, two = [connection.handshake for connection in app.connections]
+    assert (one.path, one.raw_path) == ("/chat", b"/chat")
+    assert one.path is two.path
+    assert one.raw_path is two.raw_path
+    assert door.arrive(request("/c%68at")).status == 101
+    assert (app.connections[2].handshake.path, app.connections[2].handshake.raw_path) == ("/chat", b"/c%68at")

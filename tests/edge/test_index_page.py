@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import LOCAL, PEER, house
+from tests.support.fakes import LOCAL, PEER, PYTHON, house
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker
 from wsdaemon.edge.candidate import Candidate, Entrance
@@ -56,6 +56,18 @@ def test_by_default_it_is_for_this_machine_alone(address: str, options: dict[str
     assert (pages is not None and pages(head()) is not None) is shown
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.5:8080", True), ("localhost", True), ("me.localhost:1", True), ("rebound.example:8080", False), ("10.0.0.1", False)],
+)
+def test_a_page_of_a_rebound_name_sees_no_paths(host: str, shown: bool) -> None:
+    asked = parse_head(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    pages = pages_of("127.0.0.5", {})
+    assert pages is not None and (pages(asked) is not None) is shown
+    everywhere = pages_of("127.0.0.5", {"index_page": "on"})
+    assert everywhere is not None and everywhere(asked) is not None
+
+
 def test_a_unix_socket_has_none_by_default() -> None:
     assert pages_of("", {}) is None
 
@@ -75,7 +87,7 @@ def site_of(address: str, options: dict[str, Any], beside: AnswerPage | None, en
             sock.bind((address, 0))
         maker = ListenerMaker(
             loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=made.turns,
-            send=lambda number, data: 0, pages=beside,
+            frames=PYTHON, pages=beside,
         )  # fmt: skip
         wires: Any = _Wires()
         return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())])[0].gate.site

@@ -185,7 +185,7 @@ class Served:
         self.house = made
         maker = ListenerMaker(
             loop=made.loop, wheel=made.wheel(), count=Count(), retry_after=5.0, closed=lambda: False, turns=Turns(made.loop.call_soon),
-            send=PYTHON.send,
+            frames=PYTHON,
         )  # fmt: skip
         self._sock = socket.socket()
         self.listener: Listener = maker.make(listener_settings(**settings), self._sock, None, entrances)[0]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import uvloop
 from tests.support.fakes import PYTHON, Frame, Watcher, binary, close, closing, request, server_frames, text
 from tests.support.gates import make_gate
 from tests.support.lines import Lines
+from tests.support.tls import authority
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.background import Background
 from wsdaemon.core.handshake import Peer
@@ -138,6 +141,30 @@ def test_an_echo(run: Any) -> None:
     run(test)
 
 
+def test_tls_takes_its_time_of_the_turns_that_it_shares_with_others(run: Any) -> None:
+    """Turns without a reader that waits are empty, and an empty object is falsy: each listener had turns of its own."""
+
+    async def test() -> None:
+        looks: list[float] = []
+
+        def look() -> float:
+            looks.append(time.perf_counter())
+            return looks[-1]
+
+        certificates = SimpleNamespace(context=authority().server)
+        turns = Turns(asyncio.get_running_loop().call_soon, now=look)
+        served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 10), certificates=certificates, turns=turns)
+        trusting = authority().client()
+        client = Client(*await asyncio.open_connection("127.0.0.1", served.listener.port, ssl=trusting, server_hostname="localhost"))
+        await client.open()
+        assert looks
+        client.leave()
+        await until(lambda: served.watcher.closed_ones)
+        served.listener.stop()
+
+    run(test)
+
+
 def test_a_unix_socket(run: Any, tmp_path: Path) -> None:
     async def test() -> None:
         path = str(tmp_path / "ws.sock")
@@ -253,11 +280,12 @@ class NoDescriptors:
         self.error: OSError | None = error
         self.asked = 0
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        return self._sock.accept()
+        sock: Any = self._sock
+        return sock._accept()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

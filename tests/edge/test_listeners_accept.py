@@ -26,7 +26,7 @@ class Failing:
     def getsockname(self) -> str:
         return "/run/ws.sock"
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> tuple[int, object]:
         if not self.errors:
             raise BlockingIOError
         number = self.errors.pop(0)

@@ -338,7 +338,7 @@ def test_a_flood_takes_only_so_much_at_once(loop: Loop, tmp_path: Path) -> None:
     """However much lies in one read: a slice of it in each turn of the loop, and the connection is ended before a tenth of it."""
     world, keys = forging(loop, tmp_path)
     flood = b"".join(keys.key_update() for _ in range(11_000))
-    world.clock_step = SLICE_SECONDS / 40  # for each look at the clock
+    world.clock_step = SLICE_SECONDS / 10  # for each look at the clock
     world.looks, began = 0, world.now
     world.plain.receive(flood[:260_000])
     assert world.layer.state is OPEN and len(world.turns) == 1 and world.now - began < 2 * SLICE_SECONDS

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 
 from tests.support.fake_loop import Loop
-from tests.support.tls import World
+from tests.support.tls import Keys, World
 from wsdaemon.edge.tls_reader import BATCHES, GATHER, GIVEN, RECORDS, TlsReader
 
 
@@ -127,3 +128,46 @@ def test_tiny_records_cost_little_and_the_work_of_one_call_has_a_bound() -> None
     assert reader.read() == (b"t" * RECORDS, True)
     assert reader.cost == RECORDS
     assert isinstance(world.client, ssl.SSLObject)
+
+
+RECORD_KINDS = ["data", "long", "tiny", "empty", "key_update", "close_notify", "broken"]
+
+
+def record(keys: Keys, kind: str) -> bytes:
+    if kind == "key_update":
+        return keys.key_update()
+    if kind == "close_notify":
+        return keys.record(b"\x01\x00", 21)
+    made = keys.record({"data": b"some data", "long": b"l" * 16_384, "tiny": b"t", "empty": b"", "broken": b"spoilt"}[kind])
+    return made[:-1] + bytes([made[-1] ^ 1]) if kind == "broken" else made
+
+
+def findings(reader: TlsReader, data: bytes, short: bool) -> tuple[object, ...]:
+    """All that a reader knows after these bytes."""
+    plain: bytes | None
+    if short:
+        plain = reader.read_short(data, len(data))
+    else:
+        reader.keep(data)
+        plain, _ = reader.read()
+    return plain, reader.cost, reader.ended, reader.fault
+
+
+@pytest.mark.parametrize("second", RECORD_KINDS)
+@pytest.mark.parametrize("first", RECORD_KINDS)
+def test_two_records_by_the_short_way_and_by_the_long_one(first: str, second: str, tmp_path: Path) -> None:
+    found = []
+    for short in (True, False):
+        with Loop() as loop:
+            world = World(loop, keylog=tmp_path / f"keys{short}").greet()
+            cipher = world.client.cipher()
+            assert cipher is not None
+            keys = Keys(tmp_path / f"keys{short}", cipher[0])
+            data = record(keys, first) + record(keys, second)
+            if len(data) > GIVEN:
+                pytest.skip("the short way has no room for two long records")
+            found.append(findings(world.layer._reader, data, short))
+            if first not in ("close_notify", "broken") and second not in ("close_notify", "broken"):
+                more = keys.record(b"more")
+                assert world.layer._reader.read_short(more, len(more)) == b"more"
+    assert found[0] == found[1]

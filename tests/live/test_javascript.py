@@ -28,10 +28,7 @@ DRIVER = ROOT / "tests" / "support" / "driver.mjs"
 MAX_GZIPPED_BYTES = 4000
 SECRET = "0123456789abcdef0123456789abcdef"
 
-SETTINGS = """
-[daemon]
-drain_retry = 1s-2s
-drain_grace = 0
+MOUNTS = """
 [listener:web]
 address = tcp:0:interface=127.0.0.1
 [defaults]
@@ -41,7 +38,13 @@ app = rooms
 history = 1000
 [mount:/echo]
 app = echo
-[mount:/drained]
+"""
+
+SETTINGS = f"""
+[daemon]
+drain_retry = 1s-2s
+drain_grace = 0
+{MOUNTS}[mount:/drained]
 app = drained:app
 [mount:/signed]
 app = echo
@@ -55,21 +58,12 @@ leeway = 0
 token_from = subprotocol:bearer.
 """
 
-UPGRADING = """
+UPGRADING = f"""
 [daemon]
 workers = 2
 control = unix:control.sock
 drain_retry = 1s-1s
-[listener:web]
-address = tcp:0:interface=127.0.0.1
-[defaults]
-origins = any
-[mount:/rooms/{room}]
-app = rooms
-history = 1000
-[mount:/echo]
-app = echo
-"""
+{MOUNTS}"""
 
 DRAINED = """
 async def app(connection):

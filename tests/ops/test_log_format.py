@@ -18,6 +18,7 @@ from wsdaemon.ops.log_format import (
     FAILURE_LIMIT,
     FIELD_LIMIT,
     MESSAGE_LIMIT,
+    SOURCES_REMEMBERED,
     JsonRenderer,
     Renderer,
     TextRenderer,
@@ -268,3 +269,26 @@ def test_the_number_of_the_worker_is_a_field_that_no_event_can_replace() -> None
     assert rendered is not None
     assert json.loads(rendered)["worker"] == 2
     assert as_json(event(worker=7))["worker"] == 7, "the supervisor speaks of its workers"
+
+
+def test_lines_of_one_source_and_of_others_in_turns() -> None:
+    render = TextRenderer(TextShape.PLAIN)
+    kinds = [(LogLevel.info, "one"), (LogLevel.warn, "one"), (LogLevel.info, "two\n")]
+    lines = [render(event(log_level=level, log_namespace=name)) for level, name in kinds * 2]
+    assert lines[:3] == lines[3:]
+    assert [line.split(b"  listening")[0].split(b" ", 1)[1] for line in lines[:3] if line] == [b"info  one", b"warn  one", b"info  two\\n"]
+
+
+def test_sources_are_remembered_up_to_a_number() -> None:
+    render = TextRenderer(TextShape.PLAIN)
+    for number in range(SOURCES_REMEMBERED + 10):
+        rendered = render(event(log_namespace=f"name{number}"))
+        assert rendered is not None and b" name%d  " % number in rendered
+    assert len(render._sources) == SOURCES_REMEMBERED
+
+
+def test_a_record_is_the_whole_message() -> None:
+    assert text(event("{record}", record="closed by hand")).endswith("  closed by hand\n")
+    assert "closed\\n" in text(event("{record}", record="closed\n"))
+    assert "could not be formatted" in text(event("{record}"))
+    assert "could not be formatted" in text(event("{record}", record=Rude()))

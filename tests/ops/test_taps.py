@@ -12,7 +12,7 @@ from tests.support.fakes import Loop
 from tests.support.metrics import FakeWire, connection
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.registry import Connections
-from wsdaemon.core.seen_frame import FrameWatcher, SeenFrame
+from wsdaemon.core.seen_frame import FrameWatcher, Inflated, SeenFrame
 from wsdaemon.ops.taps import (
     ENDED,
     FULL,
@@ -75,6 +75,9 @@ def run(loop: Loop, make: Callable[[], Coroutine[Any, Any, T]], seconds: float =
         (SeenFrame(1, 9, "grün".encode()[:3]), 3, {"payload": "gr", "cut": True}),
         (SeenFrame(2, 2, b"\x00\xff"), 9, {"payload": "AP8=", "encoding": "base64"}),
         (SeenFrame(1, 2, b"ab", True, False), 9, {"payload": "YWI=", "encoding": "base64", "compressed": True, "final": False}),
+        (SeenFrame(1, 2, b"ab", True, inflated=Inflated(b"hello", False)), 9, {"payload": "hello", "compressed": True, "inflated": True}),
+        (SeenFrame(1, 2, b"ab", True, inflated=Inflated(b"hello", False)), 2, {"payload": "he", "cut": True}),
+        (SeenFrame(2, 2, b"ab", True, inflated=Inflated(b"he", True)), 2, {"payload": "aGU=", "encoding": "base64", "cut": True}),
         (SeenFrame(9, 1, b"\xff"), 9, {"payload": "/w==", "encoding": "base64"}),
         (SeenFrame(0, 0, b""), 9, {"type": "continuation", "payload": ""}),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsdaemon.settings.problems import Problem, SettingsError, closest, did_you_mean, printable
+from wsdaemon.settings.problems import Problem, SettingsError, closest, did_you_mean, joined, printable
 
 
 def test_a_problem_in_words() -> None:
@@ -33,3 +33,11 @@ def test_an_error_has_a_line_for_each_problem_in_the_order_of_the_file() -> None
     error = SettingsError([at(7), at(2), at(None)])
     assert str(error) == "ws.ini: wrong\nws.ini:2: wrong\nws.ini:7: wrong"
     assert [problem.line for problem in error.problems] == [None, 2, 7]
+
+
+def test_a_value_has_one_line_though_two_steps_refuse_it() -> None:
+    weak = Problem("ws.ini", 7, "admin", "token_file", "(hidden)", "too short")
+    again = Problem("ws.ini", 7, "admin", "token_file", None, "./token: too short")
+    other = Problem("ws.ini", 9, "admin", None, None, "busy")
+    assert joined([weak], [again, other]) == [weak, other]
+    assert joined([other], [other, again]) == [other, other, again], "two problems of a section may differ"

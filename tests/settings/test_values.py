@@ -170,6 +170,23 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path) -> None:
         assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xef\xbb\xbfhunter2", "the file starts with a byte order mark; save it as plain UTF-8, without one"),
+        ("hunter2".encode("utf-16"), "the file is UTF-16; save it as plain UTF-8"),
+        (b"\xe9", "the file is not UTF-8 text"),
+        (b"", "the file must hold one line of up to 64KiB"),
+    ],
+)
+def test_the_reason_why_a_secret_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "password").write_bytes(content)
+    form = get_form(SecretFile)
+    with pytest.raises(BadValue) as caught:
+        form.locate(form.convert("password"), tmp_path)
+    assert str(caught.value) == f"expected the path of a file that holds the secret, or nothing; {reason}"
+
+
 @dataclass(frozen=True)
 class Shape:
     size: PositiveSize

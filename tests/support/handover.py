@@ -111,6 +111,11 @@ class Talker:
             self.head, _, self._data = self._data.partition(b"\r\n\r\n")
         return self._data
 
+    def read_slowly(self) -> None:
+        """Take a little of what has come."""
+        with suppress(BlockingIOError):
+            self._data += self.sock.recv(50_000)
+
     def frames(self) -> list[Frame]:
         """All frames so far."""
         return list(server_frames(self.read()))

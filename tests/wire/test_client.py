@@ -54,7 +54,7 @@ class End:
     def __init__(self, here: House, reader: str, answer: str = "", **options: Any) -> None:
         self.loop = here.loop
         settings = client_settings(options)
-        tools = Tools(here.loop, load_client(reader))
+        tools = Tools(here.loop, load_client(reader), here.turns)
         self.session = Session()
         self.transport = Transport(here.loop)
         self.wire = tools.wires(settings).open(self.transport, -1, self.session, agreed(answer, DeflateOptions(threshold=20)))

@@ -17,9 +17,10 @@ from tests.support.fakes import App, AppSession, Frame, binary, close, frame, re
 from tests.support.handover import Talker, Worker, move, run, turns
 from tests.support.inside import descriptors
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.core.connection import Connection
+from wsdaemon.core.connection import Connection, writer_of
 from wsdaemon.core.contract import MAX_STATE_BYTES
 from wsdaemon.core.handshake import Handshake
+from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.handed import decode
 from wsdaemon.wire.handover import (
@@ -472,5 +473,82 @@ def test_a_session_that_says_too_much_goes_on_here_in_its_own_time() -> None:
         old.app.session.goes_on.set_result(None)
         assert (await talker.hear(2))[1].payload == b"8: 'a'"
         talker.close()
+
+    run(story())
+
+
+class Numbers(App):
+    """Sends numbered messages of 64 KiB, each under one of two keys, and says in its state which is the next."""
+
+    def open(self, connection: Connection, handshake: Handshake) -> NumbersSession:
+        return self.resume(connection, handshake, b"0")
+
+    def resume(self, connection: Connection, handshake: Handshake, state: bytes) -> NumbersSession:
+        self.connections.append(connection)
+        return NumbersSession(self, connection, int(state))
+
+
+class NumbersSession(AppSession):
+    def __init__(self, app: App, connection: Connection, count: int) -> None:
+        super().__init__(app, connection)
+        self.count = count
+
+    def send(self, connection: Connection) -> None:
+        writer = writer_of(connection)
+        writer.send_prepared(writer.prepare(b"%d " % self.count + bytes(65536), False, self.count % 2))
+        self.count += 1
+
+    def hand_over(self) -> bytes:
+        return b"%d" % self.count
+
+
+@pytest.mark.parametrize("slow", [SlowClient.WAIT, SlowClient.LATEST])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_slow_client_goes_along_after_all_that_waits_for_it(slow: SlowClient, compressed: bool) -> None:
+    """Messages are sent before, while the connection cannot go, and after; with `latest` older ones of the same key may be missing."""
+
+    async def story() -> None:
+        options: dict[str, Any] = {"slow_client": slow, "send_backlog": 16 * 1024 * 1024, "ping_interval": 0.0}
+        if compressed:
+            options["deflate"] = DeflateOptions(threshold=0, level=0)
+        talker = Talker()
+        old, new = (Worker(Numbers(), **options) for _ in range(2))
+        extension = {"sec_websocket_extensions": "permessage-deflate; client_max_window_bits"} if compressed else {}
+        await old.open(talker.far.dup(), request(**extension))
+        talker.far.close()
+        session = old.wire.session
+        while not old.wire.writer.queued or session.count % 40:
+            session.send(old.app.connection)
+        assert (old.wire.writer.shelf is not None) == (slow is SlowClient.LATEST)
+        assert old.part() == BACKLOG
+        tries = 0
+        while not isinstance(parting := old.part(), Parting):
+            assert parting == BACKLOG
+            tries += 1
+            if tries <= 5:
+                session.send(old.app.connection)
+            talker.read_slowly()
+            await asyncio.sleep(0)
+        newest = session.count - 1
+        talker.read()
+        await new.take(parting)
+        for _ in range(3):
+            new.wire.session.send(new.app.connection)
+        last = b"%d " % (newest + 3)
+        await turns(lambda: last in talker.read()[-65600:])
+        payloads = [each.payload for each in talker.frames()]
+        if compressed:
+            payloads = [zlib.decompressobj(-15).decompress(payload) for payload in payloads]
+        assert {len(payload.partition(b" ")[2]) for payload in payloads} == {65536}
+        seen = [int(payload.partition(b" ")[0]) for payload in payloads]
+        if slow is SlowClient.WAIT:
+            assert seen == list(range(newest + 4))
+        else:
+            assert seen == sorted(set(seen)) and seen[-5:] == list(range(newest - 1, newest + 4)) and len(seen) < newest
+        assert tries > 1
+        assert (old.count.now, new.count.now) == (0, 1)
+        talker.close()
+        await turns(lambda: new.app.ends)
+        assert old.app.ends == []
 
     run(story())

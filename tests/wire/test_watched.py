@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.fakes import App, Frame, House, binary, close, closing, frame, house, text
+from tests.support.deflate import sync_flushed
+from tests.support.fakes import App, Client, Frame, House, binary, close, closing, frame, house, request, text
 from tests.support.handover import Talker, Worker, run
 from tests.support.mounted_classes import Echo
 from tests.support.watched import Body, Reader, Transport, Viewer
 from tests.support.watched import frame as bare
 from wsdaemon.apps.echo import EchoApp
-from wsdaemon.core.seen_frame import SeenFrame
+from wsdaemon.core.seen_frame import Inflated, SeenFrame
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.handover import Parting
 from wsdaemon.wire.watched import WatchedTransport, end_watching, unwatch, watch
@@ -120,16 +121,97 @@ def test_a_frame_that_a_mounted_class_sends_in_pieces_is_passed_over(made: House
     assert viewer.sizes(False) == [(0, 0), (1, 4)]
 
 
-def test_compression_is_told(made: House) -> None:
-    opening = b"GET / HTTP/1.1\r\nHost: e\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    opening += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-    client = made.make_wire(App(), opening=opening, deflate=DeflateOptions(threshold=0), ping_interval=0.0)
-    viewer = Viewer(10)
-    watch(client.connection, viewer)
-    client.connection.send("hello hello hello")
+COMPRESSED = [(1, b"hello, hello, hello!"), (2, bytes(3000)), (1, b""), (1, b"hello, world! hello, hello!"), (1, "grün".encode() * 3)]
+
+DEFLATE = DeflateOptions(threshold=0, window_bits=15)
+
+
+def compressed_house(made: House, deflate: DeflateOptions, app: Any = None) -> Client:
+    opening = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
+    return made.make_wire(app or EchoApp(), opening=opening, deflate=deflate, ping_interval=0.0)
+
+
+def shown(viewer: Viewer, incoming: bool) -> list[bytes | None]:
+    """Payloads of one direction as the viewer sees them; None for one that is not inflated."""
+    seen = [each for coming, each in viewer.frames if coming == incoming]
+    return [each.inflated.beginning if each.inflated is not None else None if each.compressed else each.beginning for each in seen]
+
+
+@pytest.mark.parametrize("reader", ["c", "python", "off"])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_compressed_frames_are_inflated_from_any_moment_on(reader: str, data: st.DataObject) -> None:
+    takeover, bits = data.draw(st.booleans()), data.draw(st.sampled_from([11, 15]))
+    options = DeflateOptions(threshold=0, window_bits=bits, server_context_takeover=takeover, client_context_takeover=takeover)
+    parts = sync_flushed(*[payload for _, payload in COMPRESSED], bits=bits)
+    if not takeover:
+        parts = [sync_flushed(payload, bits=bits)[0] for _, payload in COMPRESSED]
+    frames = [frame(opcode, part, rsv=4) for (opcode, _), part in zip(COMPRESSED, parts, strict=True)]
+    cut = data.draw(st.integers(0, sum(map(len, frames))))
+    stream = b"".join(frames)
+    with house(reader) as made:
+        client, viewer = compressed_house(made, options), Viewer(keep=4096)
+        client.send(stream[:cut])
+        assert watch(client.connection, viewer)
+        for byte in range(cut, len(stream)):
+            client.send(stream[byte : byte + 1])
+        made.loop.settle()
+    payloads = [payload for _, payload in COMPRESSED]
+    begun = [number for number in range(len(frames)) if sum(map(len, frames[:number])) >= cut]
+    seen = shown(viewer, True)
+    assert seen[len(seen) - len(begun) :] == [payloads[number] for number in begun]
+    answers = shown(viewer, False)
+    assert answers == payloads[len(payloads) - len(answers) :] and len(answers) >= len(begun)
+
+
+def test_a_read_that_waits_is_inflated_when_it_was_read_before_the_watcher_came(made: House) -> None:
+    waiting = made.loop.create_future()
+    app = App(lambda connection, message: waiting)
+    client = compressed_house(made, DEFLATE, app)
+    client.send(b"".join(frame(1, part, rsv=4) for part in sync_flushed(b"one, one", b"one, two, one", b"two, one, two")))
+    viewer = Viewer(keep=4096)
+    assert watch(client.connection, viewer)
+    waiting.set_result(None)
     made.loop.settle()
-    [(incoming, seen)] = viewer.frames
-    assert not incoming and seen.compressed and seen.final and seen.size < 17
+    client.send(frame(1, sync_flushed(b"one, one", b"one, two, one", b"two, one, two", b"one, three")[3], rsv=4))
+    assert shown(viewer, True)[-1] == b"one, three"
+    assert app.messages[-1] == "one, three"
+
+
+def test_a_watcher_that_wants_no_payload_costs_no_inflating(made: House) -> None:
+    client, viewer, other = compressed_house(made, DEFLATE), Viewer(), Viewer(keep=9)
+    assert watch(client.connection, viewer)
+    [one, two] = sync_flushed(b"hello hello hello", b"hello again, hello")
+    client.send(frame(1, one, rsv=4))
+    made.loop.settle()
+    assert [(seen.compressed, seen.final, seen.inflated, seen.beginning) for _, seen in viewer.frames] == [(True, True, None, b"")] * 2
+    assert watch(client.connection, other)
+    client.send(frame(1, two, rsv=4))
+    made.loop.settle()
+    assert [seen.inflated for _, seen in other.frames] == [Inflated(b"hello aga", True)] * 2
+    unwatch(client.connection, other)
+    native: Any = client.writer.native
+    assert native.incoming.view is None
+
+
+def test_a_message_that_is_not_inflated_costs_later_ones_nothing(made: House) -> None:
+    client, viewer = compressed_house(made, DeflateOptions(threshold=0, window_bits=15, level=0)), Viewer(keep=9)
+    assert watch(client.connection, viewer)
+    large = bytes(range(256)) * 1000
+    for part in sync_flushed(b"hello, hello", large, b"hello, hello, hello", b"hello, hello", level=0):
+        client.send(frame(2, part, rsv=4))
+        made.loop.settle()
+    assert shown(viewer, True) == [b"hello, he", large[:9], b"hello, he", b"hello, he"]
+    assert shown(viewer, False)[1:] == [large[:9], b"hello, he", b"hello, he"]
+
+
+def test_the_frames_of_a_compressed_message_are_all_told_as_compressed(made: House) -> None:
+    client, viewer = compressed_house(made, DEFLATE), Viewer(keep=9)
+    [part] = sync_flushed(b"one two three four")
+    assert watch(client.connection, viewer)
+    client.send(frame(1, part[:5], rsv=4, fin=False) + frame(9, b"ping") + frame(0, part[5:]) + text("plain"))
+    coming = [(seen.opcode, seen.compressed) for incoming, seen in viewer.frames if incoming]
+    assert coming == [(1, True), (9, False), (0, True), (1, False)]
 
 
 def test_a_hand_over_ends_the_watching() -> None:

@@ -6,9 +6,9 @@ import asyncio
 import json
 from datetime import UTC, datetime
 
-from ..core.closing import ConnectionClosed
-from ..core.connection import Connection, writer_of
+from ..core.connection import Connection
 from ..core.handshake import Handshake
+from ..core.perishable import push
 
 
 class TickerApp:
@@ -82,12 +82,8 @@ class TickerSession:
         self._connection = connection
 
     def push(self, line: bytes) -> None:
-        # A slow client misses ticks, because old ticks are of no use.
-        if self._connection.is_open and not writer_of(self._connection).congested:
-            try:
-                self._connection.send_payload(line, True)
-            except ConnectionClosed:
-                self._app.leave(self)
+        if not push(self._connection, line):
+            self._app.leave(self)
 
     def received_payload(self, payload: bytes, text: bool) -> None:
         """Messages of clients are ignored."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit
 
-PORTS = {"ws": 80, "wss": 443}
+from ..settings.authority import PORTS, Authority
 
 SAME_SCHEMES = {"http": "ws", "https": "wss"}
 """Redirects and some users write HTTP's schemes."""
@@ -17,24 +17,11 @@ SAFE = "/?%:@!$&'()*+,;=-._~[]"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One URL. `host` is a name in ASCII (IDNA) or an address without brackets; `resource` is path and query as they are sent."""
+class Target(Authority):
+    """One URL. `resource` is path and query as they are sent."""
 
-    secure: bool
-    host: str
-    port: int
     resource: str
     userinfo: tuple[str, str] | None = None
-
-    @property
-    def authority(self) -> str:
-        """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def scheme(self) -> str:
-        return "wss" if self.secure else "ws"
 
     @property
     def origin(self) -> tuple[str, str, int]:

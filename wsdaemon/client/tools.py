@@ -40,13 +40,13 @@ class Silent:
 class Tools:
     """One object for each loop that has clients."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, frames: Frames | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, frames: Frames | None = None, turns: Turns | None = None) -> None:
         self.loop = loop
         self.calls = ThreadCalls(loop)
         self.wheel = Wheel(loop, self._failed)
         self._frames = frames or load_client("auto")
         self._flusher = make_flusher(loop.call_soon)
-        self._turns = Turns(loop.call_soon)
+        self._turns = Turns(loop.call_soon) if turns is None else turns
         self._resting = Resting(self.wheel)
         self._background = Background()
         self._numbers = itertools.count(1)

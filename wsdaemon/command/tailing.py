@@ -7,12 +7,13 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ..client import WebSocketClient
-from ..core.closing import NORMAL
+from ..core.closing import NORMAL, SERVICE_RESTART
 from ..core.sizes import size_text
 from .admin_api import AdminPages, PagesChoice, admin_options
 from .client_options import failure_of
@@ -31,6 +32,11 @@ SHOWN_BYTES = 32
 REFUSALS = {4401: Exit.REFUSED, 4403: Exit.REFUSED, 4404: Exit.FAILED, 4429: Exit.BUSY, 1013: Exit.BUSY}
 """The exit status for the close codes with which the daemon shows no frames."""
 
+NO_CONNECTION = 4404
+
+PAUSES_SECONDS = (0.1, 0.4, 1.0, 2.0)
+"""Before each new try, if frames were shown and a reload or an upgrade has ended that."""
+
 
 @click.command()
 @click.argument("id", metavar="ID")
@@ -43,7 +49,8 @@ def tail(id: str, place: PagesChoice, payload: bool, count: int, json_output: bo
 
     Of each frame: the time, the direction (in: from the client), the type, the bytes of payload on the wire, whether the message goes on in
     a further frame, and whether it is compressed. The payload itself is left out unless --payload is given. Needs `[admin] tap = on`, and a
-    token with the role operate. With --json each frame is one line. Ends with the connection, or with Ctrl-C.
+    token with the role operate. With --json each frame is one line. Ends with the connection, or with Ctrl-C. A reload or an upgrade of the
+    daemon does not end it: it asks again, and says so.
     """
     return Tail(place.pages(), id, payload, count, FrameLines(json_output)).run()
 
@@ -58,6 +65,7 @@ class FrameLines:
     def began(self, connection: dict[str, Any], payload: bool) -> None:
         """The frames of this connection follow."""
         text = f"{connection['id']}: {connection['mount']}, {connection['address']}, {'with' if payload else 'without'} payloads"
+        text += f", in worker {connection['worker']}" if "worker" in connection else ""
         click.echo(harmless(text), err=True)
 
     def frame(self, record: dict[str, Any]) -> None:
@@ -79,6 +87,13 @@ class FrameLines:
             print_json({"dropped": count})
         else:
             click.echo(f"{count} frames were not shown, because they came too fast", err=True)
+
+    def again(self, reason: str) -> None:
+        """The daemon is asked again for the frames; some may be missing."""
+        if self._json:
+            print_json({"again": reason})
+        else:
+            click.echo(f"{harmless(reason)}: asking again; frames may be missing here", err=True)
 
     def over(self, reason: str) -> None:
         """No more frames follow."""
@@ -104,24 +119,48 @@ def payload_text(record: dict[str, Any]) -> str:
     if record.get("encoding") != "base64":
         return f"{payload}{more}"
     data = base64.b64decode(payload)
-    return data[:SHOWN_BYTES].hex(" ") + (" ..." if len(data) > SHOWN_BYTES else more)
+    form = "not inflated: " if record["compressed"] and not record.get("inflated") else ""
+    return form + data[:SHOWN_BYTES].hex(" ") + (" ..." if len(data) > SHOWN_BYTES else more)
 
 
 class Tail:
-    """One tap, from its request to its end."""
+    """The frames of one connection, from the first request to its end. After a reload or an upgrade they are asked for again."""
 
-    def __init__(self, pages: AdminPages, id: str, payload: bool, count: int, lines: FrameLines) -> None:
+    def __init__(
+        self, pages: AdminPages, id: str, payload: bool, count: int, lines: FrameLines, pause: Callable[[float], None] = time.sleep
+    ) -> None:  # fmt: skip
         self._pages = pages
         self._wanted = {"token": pages.token or "", "tap": {"connection": id, "payload": payload}}
         self._left = count
         self._lines = lines
+        self._pause = pause
+        self._tries = 0
+        """New tries since frames were shown the last time."""
+        self._shown = False
         self._failure: CommandFailed | None = None
+        self._unreached: CommandFailed | None = None
         self._closed: tuple[int, str] | None = None
+        self._again = ""
+        """Why the daemon is to be asked again."""
         self._over = False
 
     def run(self) -> int:
         """The exit status. CommandFailed."""
+        while True:
+            self._look()
+            if self._failure is not None:
+                raise self._failure
+            if self._over:
+                return Exit.DONE
+            if self._tries == len(PAUSES_SECONDS) or not self._to_be_asked_again():
+                return self._end()
+            self._pause(PAUSES_SECONDS[self._tries])
+            self._tries += 1
+
+    def _look(self) -> None:
+        """Show frames for as long as the daemon sends them."""
         pages = self._pages
+        self._unreached, self._closed, self._again = None, None, ""
         client = WebSocketClient(
             f"ws{pages.url.removeprefix('http')}{LIVE_PATH}", headers={} if pages.host is None else {"Host": pages.host}, tls=pages.tls,
             unix=pages.unix, on_open=self._on_open, on_message=self._on_message, on_close=self._on_close, on_error=self._on_error,
@@ -129,11 +168,28 @@ class Tail:
         )  # fmt: skip
         with contextlib.suppress(Exception):  # a failure is told by on_error
             client.run_forever()
-        if self._failure is not None:
-            raise self._failure
-        if self._over or self._closed is None:
+
+    def _to_be_asked_again(self) -> bool:
+        """Whether frames were shown, and their end may be that of a reload or an upgrade."""
+        if not self._shown:
+            return False
+        code, reason = self._closed or (0, "")
+        if not self._tries and (self._again or code == SERVICE_RESTART):
+            self._lines.again(self._again or reason)
+            return True
+        # the daemon may not have the connection in its new process yet, or no place to be asked at
+        return bool(self._tries) and (code in (NO_CONNECTION, SERVICE_RESTART) or self._unreached is not None)
+
+    def _end(self) -> int:
+        """The exit status. CommandFailed."""
+        if self._unreached is not None:
+            raise self._unreached
+        if self._closed is None:
             return Exit.DONE
         code, reason = self._closed
+        if code == NO_CONNECTION and self._shown:
+            self._lines.over("the connection has ended while its frames were not shown")
+            return Exit.DONE
         text = f"{self._pages.where}: {reason or f'the connection to the daemon was closed with {code}'}"
         raise CommandFailed(text, REFUSALS.get(code, Exit.LOST))
 
@@ -155,6 +211,9 @@ class Tail:
             return
         if "tap" in found:
             self._lines.began(found["tap"], found["payload"])
+            self._shown, self._tries = True, 0
+        elif found.get("again"):
+            self._again = found["over"]
         elif "over" in found:
             self._over = True
             self._lines.over(found["over"])
@@ -171,8 +230,8 @@ class Tail:
 
     def _on_close(self, client: WebSocketClient, code: int, reason: str) -> None:
         self._closed = code, reason
-        self._over = self._over or code == NORMAL
+        self._over = self._over or (code == NORMAL and not self._again)
 
     def _on_error(self, client: WebSocketClient, error: BaseException) -> None:
-        self._failure = self._failure or CommandFailed(f"{self._pages.where}: {failure_of(error)}", Exit(failure_of(error).exit_code))
+        self._unreached = self._unreached or CommandFailed(f"{self._pages.where}: {failure_of(error)}", Exit(failure_of(error).exit_code))
         client.close()

@@ -20,6 +20,8 @@ MAX_QUERY_FIELDS = 1000
 
 _NO_PARAMS: Mapping[str, str] = {}
 
+_AGENT, _TRACE = b"\r\nuser-agent:", b"\r\ntraceparent:"
+
 
 class Headers(Mapping[str, str]):
     """The header lines of one request: immutable, in order, duplicates kept, names case-insensitive.
@@ -337,8 +339,9 @@ class Handshake:
         """
         if self.was_let_go:
             return
-        object.__setattr__(self, "_agent", self.user_agent if agent is None else agent)
-        object.__setattr__(self, "_trace", self.traceparent if trace is None else trace)
+        names = self.headers.block.lower() if agent is None or trace is None else b""
+        object.__setattr__(self, "_agent", self.user_agent if _AGENT in names else agent)
+        object.__setattr__(self, "_trace", self.traceparent if _TRACE in names else trace)
         object.__setattr__(self, "was_let_go", True)
         for name in LET_GO:
             object.__delattr__(self, name)
@@ -361,3 +364,44 @@ class Handshake:
 
 LET_GO = ("target", "query_string", "headers", "client_certificate")
 """Attributes of a handshake that `let_go()` frees."""
+
+
+class Draft:
+    """A handshake whose attributes are set one by one; `admitted` makes it a Handshake in place.
+
+    Because a Handshake is frozen, its own constructor takes three times as long, and each opening handshake would pay for it.
+    """
+
+    __slots__ = Handshake.__slots__
+
+    def __init__(
+        self, target: str, path: str, raw_path: bytes, query_string: bytes, headers: Headers, params: Mapping[str, str], peer: Peer,
+        local: Peer | str, secure: bool, client_certificate: ClientCertificate | None, identity: Identity | None,
+        subprotocols: tuple[str, ...], subprotocol: str | None, listener: str, mount: str,
+    ) -> None:  # fmt: skip
+        self.target = target
+        self.path = path
+        self.raw_path = raw_path
+        self.query_string = query_string
+        self.headers = headers
+        self.params = params
+        self.peer = peer
+        self.local = local
+        self.secure = secure
+        self.client_certificate = client_certificate
+        self.identity = identity
+        self.http_version = "1.1"
+        self.subprotocols = subprotocols
+        self.subprotocol = subprotocol
+        self.tls: TlsSession | None = None
+        self.listener = listener
+        self.mount = mount
+        self.was_let_go = False
+        self._agent: str | None = None
+        self._trace: str | None = None
+
+    def admitted(self) -> Handshake:
+        handshake: Any = self
+        handshake.__class__ = Handshake
+        made: Handshake = handshake
+        return made

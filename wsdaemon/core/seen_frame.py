@@ -8,6 +8,18 @@ NAMES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "
 """The kinds of frames by opcode (RFC 6455 section 5.2)."""
 
 
+MOVED = "an upgrade moves the connection to another process"
+"""The reason for a watcher of a connection that goes on elsewhere."""
+
+
+class Inflated(NamedTuple):
+    """The beginning of a compressed frame's payload, inflated."""
+
+    beginning: bytes
+    cut: bool
+    """Whether more follows."""
+
+
 class SeenFrame(NamedTuple):
     """A frame, with the beginning of its payload, unmasked."""
 
@@ -16,8 +28,10 @@ class SeenFrame(NamedTuple):
     """Bytes of payload."""
     beginning: bytes
     compressed: bool = False
-    """Whether RSV1 is set: the payload is compressed (RFC 7692)."""
+    """Whether its message is compressed (RFC 7692)."""
     final: bool = True
+    inflated: Inflated | None = None
+    """If it is compressed: its payload, if that is known."""
 
     @property
     def kind(self) -> str:

@@ -56,9 +56,11 @@ class Wheel:
 
     def set(self, item: Due, delay: float) -> None:
         """Have item.due() called in `delay` seconds; replaces its earlier deadline."""
+        bucket = int((self._clock.time() - self.away + delay) / RESOLUTION_SECONDS) + 1
         if item.due_bucket:
+            if item.due_bucket == bucket:
+                return
             self.clear(item)
-        bucket = int((self.time() + delay) / RESOLUTION_SECONDS) + 1
         item.due_bucket = bucket
         members = self._buckets.get(bucket)
         if members is None:
@@ -73,10 +75,11 @@ class Wheel:
         bucket, item.due_bucket = item.due_bucket, 0
         if not bucket:
             return
-        self._ready.discard(item)
         members = self._buckets.get(bucket)
-        if members is not None:
-            members.discard(item)
+        if members is None or item not in members:
+            self._ready.discard(item)
+        else:
+            members.remove(item)
             if not members:
                 del self._buckets[bucket]
 

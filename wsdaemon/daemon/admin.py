@@ -25,8 +25,9 @@ from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
 from ..edge.crowd import LeastWorth
 from ..edge.gate import Gate
-from ..edge.hosts import Hosts
+from ..edge.hosts import LOOPBACK_HOSTS, Hosts
 from ..edge.listeners import Listener
+from ..edge.request import head_reader
 from ..edge.site import MadeSite
 from ..ops.admin.connections import ConnectionPages
 from ..ops.admin.console import ConsolePages
@@ -46,13 +47,11 @@ from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from ..version import __version__
+from ..wire.frames import Frames
 from ..wire.turns import Turns
 from .announcement import announce_admin
 from .mounts import Mount
 from .sockets import Bound
-
-LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
-"""The default of [admin] `hosts`, beside the address that a request arrived at."""
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
@@ -147,17 +146,18 @@ def make_hosts(settings: AdminSettings, sock: socket.socket) -> Hosts | None:
 
 def make_listener(
     settings: AdminSettings, site: AdminSite, admission: Admission, sock: socket.socket, loop: asyncio.AbstractEventLoop, wheel: Wheel,
-    failed_logins: FailedLogins, certificates: Certificates | None, turns: Turns, send: Callable[[int, bytes], int],
+    failed_logins: FailedLogins, certificates: Certificates | None, turns: Turns, frames: Frames,
 ) -> Listener:  # fmt: skip
     """The listener of the pages, on the listening socket `sock`. `admission` has the console's WebSocket."""
     log = Logger(namespace="wsdaemon.admin")
     pages = MadeSite(site, settings.max_body, failed_logins)
     gate = Gate(
-        admission, wheel, secure=certificates is not None, handshake_timeout=settings.timeout, site=pages, refuse=pages.refuse, log=log
+        admission, wheel, secure=certificates is not None, handshake_timeout=settings.timeout, site=pages, refuse=pages.refuse, log=log,
+        read_head=head_reader(frames.head),
     )  # fmt: skip
     return Listener(
         name=admission.listener, sock=sock, gate=gate, loop=loop, max_handshakes=settings.max_connections, certificates=certificates,
-        turns=turns, send=send, spare=LeastWorth(RareLines(log)), for_operators=True, log=log,
+        turns=turns, send=frames.send, spare=LeastWorth(RareLines(log)), for_operators=True, log=log,
     )  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def assemble(
     serving = None if earlier is None else earlier.listening
     listener_maker = ListenerMaker(
         loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: (serving or listening).closed,
-        turns=turns, send=resources.frames.send, pages=pages,
+        turns=turns, frames=resources.frames, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
         console=console_address(resources),
     )  # fmt: skip
@@ -317,7 +317,7 @@ def make_admin(
         site, metrics, mount_maker, watch, section, failed_logins, make_hosts(section, bound.sock), workers
     )  # fmt: skip
     listener = make_listener(
-        section, site, admission, bound.sock, loop, wheel, failed_logins, certificates, turns, resources.frames.send
+        section, site, admission, bound.sock, loop, wheel, failed_logins, certificates, turns, resources.frames
     )  # fmt: skip
     tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
     return Admin(section, bound, listener, feed, latency, tokens, announced=workers is not None)

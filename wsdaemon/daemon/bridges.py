@@ -17,6 +17,7 @@ from ..core.rare_lines import RareLines
 from ..settings.bridge import BridgeOptions
 from ..settings.model import MountSettings
 from ..settings.paths import parameters
+from ..settings.target_tls import TargetTlsOptions
 
 
 class HasPlaceholders(Protocol):
@@ -33,13 +34,12 @@ def make_bridge(settings: MountSettings, failed: Failed, grace: Callable[[], flo
     check_placeholders(settings, options.target)
     lines = RareLines(Logger(namespace="wsdaemon.bridge"))
     tls = any(target.kind == "tls" for target in options.target) or options.tokens is not None
-    context = client_context(options.target_ca, options.target_certificate, options.target_key) if tls else None
     rules = BridgeRules(
         mount=settings.path,
         targets=options.target,
         tokens=None if options.tokens is None else make_tokens(options.tokens, lines),
         allowed=options.allow_targets,
-        dialing=Dialing(context=context, server_name=options.target_name),
+        dialing=dialing_of(options, tls),
         connect_timeout=options.connect_timeout,
         proxy_version={"off": 0, "v1": 1, "v2": 2}[options.send_proxy],
     )
@@ -66,6 +66,12 @@ def make_tokens(path: Path, lines: RareLines) -> Tokens:
         return Tokens(path, lines)
     except TokensError as error:
         raise LoadError(str(path), str(error), "tokens") from None
+
+
+def dialing_of(options: TargetTlsOptions, tls: bool) -> Dialing:
+    """The way to targets, of which some speak TLS if `tls`. LoadError if a file cannot be used."""
+    context = client_context(options.target_ca, options.target_certificate, options.target_key) if tls else None
+    return Dialing(context=context, server_name=options.target_name)
 
 
 def client_context(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.connection import Connection
+from ..ops.log_destinations import LogError, check_file
 from ..settings.addresses import Address, TcpAddress, UnixAddress
 from ..settings.model import Settings
 from ..settings.problems import Problem
@@ -66,8 +67,8 @@ def examine(settings: Settings, directory: Path, system: System | None = None) -
     """Check the modules, files and addresses of `settings`, and compare these with the limits of the system, as check() does."""
     trial = Trial()
     tried = _tried(settings, directory, trial)
-    if tried.problems:
-        return Checked(tried.problems)
+    if problems := [*log_problems(settings), *tried.problems]:
+        return Checked(sorted(problems, key=_place))
     workers = None
     if settings.daemon.workers is not None:
         from .supervisor import worker_count
@@ -84,6 +85,18 @@ def problems_beyond(usable: Settings, directory: Path) -> list[Problem]:
     return problems_with(usable, directory, Trial())
 
 
+def log_problems(settings: Settings) -> list[Problem]:
+    """The problem of a log file that cannot be opened."""
+    destination = settings.logging.destination
+    if not isinstance(destination, Path):
+        return []
+    try:
+        check_file(destination)
+    except LogError as error:
+        return [settings.problem("logging", str(error), "destination")]
+    return []
+
+
 def problems_with(settings: Settings, directory: Path, sockets: SocketSource) -> list[Problem]:
     """Problems of modules, files and addresses, with sockets from elsewhere."""
     return _tried(settings, directory, sockets).problems
@@ -93,8 +106,12 @@ def _tried(settings: Settings, directory: Path, sockets: SocketSource) -> Resour
     """The resources of these settings, closed again, with their problems in the order of the file."""
     resources = Resources(settings, sockets, _ignored, directory)
     resources.close()
-    resources.problems.sort(key=lambda problem: problem.line or 0)
+    resources.problems.sort(key=_place)
     return resources
+
+
+def _place(problem: Problem) -> int:
+    return problem.line or 0
 
 
 def _ignored(connection: Connection, doing: str, error: BaseException) -> None:

@@ -19,17 +19,19 @@ from ..edge.candidate import Authentication, Entrance
 from ..edge.clients import Clients
 from ..edge.forwarded import Networks
 from ..edge.gate import Gate
-from ..edge.hosts import Hosts
+from ..edge.hosts import LOOPBACK_HOSTS, Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
 from ..edge.listeners import Listener, Sharing
 from ..edge.origins import ConsoleAddress, Origins
 from ..edge.places import Places
+from ..edge.request import head_reader
 from ..edge.shared import SharedPlaces
 from ..edge.shared_limits import SharedLimits
 from ..edge.site import AnswerPage, ReadySite
 from ..settings.listener import CONNECTION_LIMITS, SpeaksTls
 from ..settings.model import ListenerSettings, Settings
+from ..wire.frames import Frames
 from ..wire.turns import Turns
 from .announcement import announce
 from .mounts import Mount
@@ -120,7 +122,7 @@ class ListenerMaker:
 
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, wheel: Wheel, count: Count, retry_after: float, closed: Callable[[], bool],
-        turns: Turns, send: Callable[[int, bytes], int], pages: AnswerPage | None = None, sharing: Sharing | None = None,
+        turns: Turns, frames: Frames, pages: AnswerPage | None = None, sharing: Sharing | None = None,
         places: SharedPlaces | None = None, console: ConsoleAddress | None = None,
     ) -> None:  # fmt: skip
         """`closed`: whether newcomers are answered 503, after `retry_after` seconds to come again. `pages` are beside the mounts.
@@ -129,7 +131,7 @@ class ListenerMaker:
 
         `console`: see Admission. `turns` share the loop's time among connections.
 
-        `send` writes to a socket's descriptor (see wire.frames).
+        `frames` write to a socket's descriptor and read most heads.
         """
         self._loop = loop
         self._wheel = wheel
@@ -138,7 +140,8 @@ class ListenerMaker:
         self._closed = closed
         self._pages = pages
         self._turns = turns
-        self._send = send
+        self._frames = frames
+        self._read_head = head_reader(frames.head)
         self._places = places
         self._sharing = sharing
         self._console = console
@@ -189,6 +192,7 @@ class ListenerMaker:
             handshake_timeout=settings.handshake_timeout,
             site=self._site_beside(settings, sock, entrances),
             refusals=earlier.gate.refusals if earlier is not None else None,
+            read_head=self._read_head,
         )
         kept = ListenerLimits(count, limits, users)
         if earlier is not None:
@@ -211,7 +215,7 @@ class ListenerMaker:
             loop=self._loop,
             max_handshakes=settings.max_handshakes,
             turns=self._turns,
-            send=self._send,
+            send=self._frames.send,
             sharing=self._sharing,
             certificates=certificates,
             proxies=proxies,
@@ -226,7 +230,9 @@ class ListenerMaker:
 
             answers.append(public_console().answer)
         if self._has_index(settings, sock, entrances):
-            answers.append(IndexPage((each.mount for each in entrances), settings.secure or settings.proxy_protocol_secure).answer)
+            hosts = Hosts.parse((*LOOPBACK_HOSTS, _own_address(sock))) if settings.index_page == "auto" else None
+            secure = settings.secure or settings.proxy_protocol_secure
+            answers.append(IndexPage((each.mount for each in entrances), secure, hosts).answer)
         return ReadySite(answers) if answers else None
 
     def _has_index(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> bool:
@@ -241,6 +247,12 @@ def _only_for_this_machine(settings: ListenerSettings, sock: socket.socket) -> b
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or settings.trusted_proxies or settings.proxy_protocol_from:
         return False
     return on_this_machine(Peer.from_sockname(sock.getsockname()).host)
+
+
+def _own_address(sock: socket.socket) -> str:
+    """The address that a TCP socket is bound to, as in a Host header."""
+    host: str = sock.getsockname()[0]
+    return f"[{host}]" if ":" in host else host
 
 
 class Listening:

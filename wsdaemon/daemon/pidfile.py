@@ -7,6 +7,8 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from ..settings.problems import printable
+
 CLOCK_SECONDS = 2.0
 """By how much the start of a process, which the kernel counts from its boot, may be wrong as a time of day."""
 
@@ -44,7 +46,18 @@ def why_not_ours(pid: int, written: float, proc: Path = Path("/proc")) -> str | 
     began = _began(pid, proc)
     if began is not None and began > written + CLOCK_SECONDS:
         return "is younger than the file"
+    program = _program(pid, proc)
+    if program and not any(word in argument.lower() for argument in program for word in (b"python", b"pypy", b"twist", b"wsdaemon")):
+        return f"is {printable(program[0].decode(errors='replace'))}"
     return None
+
+
+def _program(pid: int, proc: Path) -> list[bytes]:
+    """The words of the process' command line; none if the system does not say. proc_pid_cmdline(5)"""
+    try:
+        return [word for word in (proc / str(pid) / "cmdline").read_bytes().split(b"\0") if word]
+    except OSError:
+        return []
 
 
 def _began(pid: int, proc: Path) -> float | None:

@@ -25,7 +25,7 @@ from ..settings.proxy import ProxyOptions, ProxyTarget
 from ..wire.client import ClientWire
 from ..wire.deflate.negotiation import DeflateParameters
 from ..wire.deflate.offering import offer
-from .bridges import check_nothing_is_dropped, check_placeholders, client_context
+from .bridges import check_nothing_is_dropped, check_placeholders, dialing_of
 
 
 def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], float], brokers: object = None) -> ProxyApp:
@@ -34,13 +34,10 @@ def make_proxy(settings: MountSettings, failed: Failed, grace: Callable[[], floa
     check_nothing_is_dropped(settings)
     check_placeholders(settings, options.target)
     secure = any(target.secure for target in options.target)
-    context = client_context(options.target_ca, options.target_certificate, options.target_key) if secure else None
     return ProxyApp(
         ProxyRules(mount=settings.path, preserve_host=options.preserve_host),
         Balancer(options.target, options.max_failures, options.fail_timeout),
-        TargetConnect(
-            Dialing(context=context, server_name=options.target_name), outer_settings(settings, options), options.connect_timeout
-        ),
+        TargetConnect(dialing_of(options, secure), outer_settings(settings, options), options.connect_timeout),
         RareLines(Logger(namespace="wsdaemon.proxy")),
     )
 

@@ -12,6 +12,10 @@ from typing import Any, cast
 import uvloop
 from twisted.internet.error import ReactorNotRunning
 
+GARBAGE_THRESHOLDS = (5_000, 5, 10)
+"""Objects by which the young generation may grow before it is collected, and after how many collections the next generation is. Python's
+own are 700, 10 and 10. A wave of new connections makes thousands of objects, and nearly none of them ends in a cycle."""
+
 
 def new_loop() -> asyncio.AbstractEventLoop:
     return cast(asyncio.AbstractEventLoop, uvloop.new_event_loop())
@@ -53,9 +57,13 @@ def stop_reactor(reactor: Any) -> None:
 
 
 def settle() -> None:
-    """Keep what imports left for good: no collection looks at it again, and the memory of what they dropped goes back to the system."""
+    """Keep what imports left for good: no collection looks at it again, and the memory of what they dropped goes back to the system.
+
+    From then on collections are rarer.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from ..ops.systemd import Notifier
 from ..settings.difference import SettingChange, difference
 from ..settings.model import Settings
+from ..settings.problems import Problem
 from .control import OperationFailed, Say
 from .reread import SettingsFile
 
@@ -24,7 +25,7 @@ class ReloadCommand:
     def __init__(
         self, file: SettingsFile, settings: Callable[[], Settings], apply: Callable[[Settings, str], Awaitable[None]],
         refresh: Callable[[], Awaitable[Sequence[str]]], notifier: Notifier, status: Callable[[], str],
-        beyond: Callable[[Settings], Iterable[object]] = lambda settings: (),
+        beyond: Callable[[Settings], Iterable[Problem]] = lambda settings: (),
     ) -> None:  # fmt: skip
         """`settings` are those in force. `apply` takes new ones, with the text of their file, into use everywhere, or raises
         OperationFailed with every reason and leaves everything as it was. `refresh` reads certificates and secret files again, once the

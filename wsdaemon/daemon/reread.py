@@ -10,7 +10,7 @@ from typing import Any
 from ..settings import ini
 from ..settings.inherited import InheritedDirectory, InheritedFile, InheritedPath
 from ..settings.model import Settings
-from ..settings.problems import Problem
+from ..settings.problems import Problem, joined
 from .control import OperationFailed
 
 
@@ -35,7 +35,7 @@ class SettingsFile:
         except UnicodeDecodeError:
             raise OperationFailed(f"{self._source}: expected UTF-8 text") from None
 
-    def parse(self, text: str, beyond: Callable[[Settings], Iterable[object]] = lambda settings: ()) -> Settings:
+    def parse(self, text: str, beyond: Callable[[Settings], Iterable[Problem]] = lambda settings: ()) -> Settings:
         """The settings of this content, with the secret files read again. OperationFailed with every problem.
 
         `beyond` finds the problems of modules and files that the usable settings name; it is asked if there are others.
@@ -44,7 +44,7 @@ class SettingsFile:
         base = InheritedDirectory.of((self._directory / self._source).parent, {name: self._path(name) for name in self.unreadable})
         settings = ini.parse(text.encode(), self._source, problems, base=base)
         if problems:
-            raise OperationFailed(*problems, *beyond(settings))
+            raise OperationFailed(*joined(problems, beyond(settings)))
         return settings
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from ..core.handshake import ClientCertificate, Handshake
+from ..core.handshake import ClientCertificate, Draft, Handshake
 from ..core.identity import Identity
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Count, Place
@@ -70,6 +70,7 @@ class Admission:
         self.closed = closed
         self.show_certificate = show_certificate
         self._hosts = hosts
+        self._raw_paths = {each.mount: each.mount.encode() for each in routes.targets()}
         self._console = console
         self._lines = RareLines(log or Logger(namespace="wsdaemon.edge"), in_all=ORIGIN_LINES)
 
@@ -107,7 +108,7 @@ class Admission:
         if entrance.rate is not None and candidate.address is not None and not entrance.rate.take(candidate.address):
             raise too_many(PER_SECOND, self.retry_after)
         self.places.check(entrance)
-        if candidate.plain is None and entrance.origins is not None:
+        if candidate.plain is None and entrance.origins is not None and candidate.wanted.origin is not None:  # else it is no browser's
             self._check_origin(candidate, entrance, entrance.origins)
         if entrance.chain is None:
             return None
@@ -156,24 +157,14 @@ class Admission:
             all_offered, offered = offered, entrance.chain.offered(offered)
             if len(offered) < len(all_offered):
                 headers = headers.with_members("sec-websocket-protocol", offered)
-        return Handshake(
-            target=head.target,
-            path=head.path,
-            raw_path=head.raw_path,
-            query_string=head.query_string,
-            headers=headers,
-            params=candidate.params,
-            peer=candidate.peer,
-            local=candidate.local,
-            secure=candidate.secure,
-            client_certificate=candidate.client_certificate,
-            identity=identity,
-            http_version=head.version,
-            subprotocols=offered,
-            subprotocol=next((name for name in entrance.subprotocols if name in offered), None) if offered else None,
-            listener=self.listener,
-            mount=entrance.mount,
-        )
+        path, raw_path = head.path, head.raw_path
+        if path == entrance.mount and raw_path == self._raw_paths.get(path):  # one object for all connections of the mount
+            path, raw_path = entrance.mount, self._raw_paths[path]
+        chosen = next((name for name in entrance.subprotocols if name in offered), None) if offered else None
+        return Draft(
+            head.target, path, raw_path, head.query_string, headers, candidate.params, candidate.peer, candidate.local,
+            candidate.secure, candidate.client_certificate, identity, offered, chosen, self.listener, entrance.mount,
+        ).admitted()  # fmt: skip
 
     def unavailable(self, reason: str, detail: str) -> BadRequest:
         """The 503 for a fault that is not the client's."""

@@ -24,7 +24,7 @@ from .candidate import Candidate, Entrance
 from .crowd import Arrivals, Worth
 from .entering import Entering, Progress, abandon, give_up, look_at, waited_for
 from .gate import Gate
-from .request import BadRequest, Head, HeadReader, read_head
+from .request import BadRequest, Head, HeadReader
 from .request_body import LINGER_SECONDS
 from .upgrade import wants_upgrade
 
@@ -124,7 +124,7 @@ class Arrival(asyncio.Protocol):
         if self._reader is None:
             if self._plain is not None:
                 self._gate = self._arrivals.gate
-            whole = read_head(data, self._gate.max_body, self._gate.max_body > 0)
+            whole = self._gate.read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
                 self._ask(head)
@@ -233,9 +233,7 @@ class Arrival(asyncio.Protocol):
             self._plain = PlainRequests(self, self._accepted_key)
         return self._plain
 
-    # As plain.Lender says:
-
-    def let_go(self, hosted: bool) -> tuple[Native, bytes]:
+    def let_go(self, hosted: bool) -> tuple[Native, bytes]:  # as Lender says, and the next two
         native, early, self._native, self._early = self._native, self._early, None, b""
         assert native is not None
         if early and self._progress is Progress.ASKING:
@@ -297,7 +295,8 @@ class Arrival(asyncio.Protocol):
         assert entrance is not None
         if self._early and self._progress is Progress.ASKING:  # it was paused in _keep(); from here on the wire decides
             native.resume_reading()
-        wanted, early, time_left = candidate.wanted, self._early, gate.wheel.left(self)
+        wanted, early = candidate.wanted, self._early
+        time_left = 0.0 if entrance.wires.protocols.mounted is None else gate.wheel.left(self)
         try:
             wire = entrance.wires.open(
                 native, self._descriptor, handshake, place, key=wanted.key, extensions=wanted.extensions, time_left=time_left,

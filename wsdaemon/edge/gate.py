@@ -22,7 +22,7 @@ from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry, SystemCloc
 from .candidate import Entrance
 from .clients import Clients
 from .places import Stay
-from .request import BadRequest
+from .request import BadRequest, ReadHead, read_head
 from .responses import app_response, error_response
 from .site import Site
 
@@ -45,11 +45,12 @@ class Gate:
     def __init__(
         self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, site: Site | None = None,
         refuse: Refuse = refuse, now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
+        read_head: ReadHead = read_head,
     ) -> None:  # fmt: skip
         """`secure`: the listener speaks TLS. `handshake_timeout`: seconds from the accept to the end of the opening handshake.
 
         `site` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
-        `refusals`: the count of an earlier gate of the same listener, which goes on.
+        `refusals`: the count of an earlier gate of the same listener, which goes on. `read_head` reads heads that come in one piece.
         """
         self.admission = admission
         self.wheel = wheel
@@ -60,6 +61,7 @@ class Gate:
         self.max_body = max([*sizes, 0 if site is None else site.max_body], default=0)
         """The longest body, in bytes, that a request without an upgrade may have here; 0: there are no such bodies."""
         self._refuse = refuse
+        self.read_head = read_head
         self._dated = (0, b"")
         log = log or Logger(namespace="wsdaemon.edge")
         self.refusals = refusals or Refusals(admission.listener, log)

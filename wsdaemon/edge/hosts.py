@@ -14,6 +14,9 @@ from ..core.handshake import Peer
 from ..settings.origins import parse_host
 from .origins import host_of
 
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+"""The names by which clients of this machine call it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:

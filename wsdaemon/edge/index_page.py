@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .hosts import Hosts
 from .request import Head
 from .site import ReadyPage
 
@@ -13,10 +14,13 @@ MAX_MOUNTS_SHOWN = 50
 class IndexPage:
     """Answers `GET /`, where nothing is mounted. It shows the mounts' patterns and nothing of their settings."""
 
-    __slots__ = ("_paths", "_scheme")
+    __slots__ = ("_hosts", "_paths", "_scheme")
 
-    def __init__(self, mounts: Iterable[str], secure: bool) -> None:
-        """`mounts` are the patterns of the listener's mounts; `secure`: clients come over TLS."""
+    def __init__(self, mounts: Iterable[str], secure: bool, hosts: Hosts | None = None) -> None:
+        """`mounts` are the patterns of the listener's mounts; `secure`: clients come over TLS. `hosts`: only requests for these are
+        answered, so that a page of a hostile name that was made to lead here (DNS rebinding) sees no paths; None: all are.
+        """
+        self._hosts = hosts
         self._paths = tuple(sorted(mounts))
         self._scheme = "wss" if secure else "ws"
 
@@ -25,6 +29,8 @@ class IndexPage:
         if head.path != "/" or head.method not in ("GET", "HEAD") or "/" in self._paths:
             return None
         host = head.headers["host"]
+        if self._hosts is not None and not self._hosts.serves(host):
+            return None
         shown = [f"  {self._scheme}://{host}{path}" for path in self._paths[:MAX_MOUNTS_SHOWN]]
         if len(self._paths) > MAX_MOUNTS_SHOWN:
             shown.append(f"  and {len(self._paths) - MAX_MOUNTS_SHOWN} more")

@@ -19,6 +19,7 @@ from ..core.limits import Key
 from ..core.rare_lines import LineLog, RareLines
 from ..wire.frames.twin import send
 from ..wire.turns import Turns
+from .accepting import acceptor
 from .arrival import Arrival
 from .crowd import Crowd, Spare, oldest
 from .forwarded import Networks
@@ -116,10 +117,11 @@ class Listener:
         self.gate = gate
         self.certificates = certificates
         self._sock = sock
+        self._accept_one = acceptor(sock)
         self._loop = loop
         self._proxies = proxies
         self._proxies_secure = proxies_secure
-        self._turns = turns or Turns(loop.call_soon)
+        self._turns = Turns(loop.call_soon) if turns is None else turns
         self._send = send
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -215,7 +217,7 @@ class Listener:
     def _accept(self) -> bool:
         """Accept one connection; False if none waits, or if the process has no room for it."""
         try:
-            sock, address = self._sock.accept()
+            sock, address = self._accept_one()
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionError:
@@ -253,7 +255,6 @@ class Listener:
 
     def _take_in(self, sock: socket.socket, address: object) -> None:
         self.accepted += 1
-        sock.setblocking(False)
         peer = Peer.from_sockname(address) if self._is_tcp else UNIX
         try:
             if sock.fileno() >= self._first_reserved:

@@ -17,7 +17,7 @@ from .shared_limits import SharedLimits, SharedPlace
 class Places:
     """The places of one listener, and with them those of its mounts."""
 
-    __slots__ = ("_addresses", "_counts", "_retry_after", "shared", "users")
+    __slots__ = ("_addresses", "_counts", "_counts_of_mounts", "_retry_after", "shared", "users")
 
     def __init__(
         self, counts: tuple[Count, ...], addresses: Tally | None = None, users: Tally | None = None, retry_after: float = 5.0,
@@ -28,6 +28,7 @@ class Places:
         `retry_after`: seconds that a refused client is told to wait. `shared`: the limits over all workers; None without workers.
         """
         self._counts = counts
+        self._counts_of_mounts: dict[Count, tuple[Count, ...]] = {}
         self._addresses = addresses
         self.users = users
         self._retry_after = retry_after
@@ -35,9 +36,16 @@ class Places:
 
     def check(self, entrance: Entrance) -> None:
         """BadRequest, 503, where the mount, the listener or the daemon is full."""
-        for count in (entrance.count, *self._counts):
+        for count in self._counts_with(entrance.count):
             if 0 < count.most <= count.now:  # as count.full, without a call
                 raise full(self._retry_after)
+
+    def _counts_with(self, mount: Count) -> tuple[Count, ...]:
+        """A mount's count and the others: one object for all connections of the mount."""
+        counts = self._counts_of_mounts.get(mount)
+        if counts is None:
+            counts = self._counts_of_mounts[mount] = (mount, *self._counts)
+        return counts
 
     def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
         """A place in all counts at once. BadRequest, 503 or 429, where one of them is full: then no place is taken.
@@ -56,7 +64,7 @@ class Places:
         tallies = self._tallies(address, CONNECTIONS, self._addresses, entrance.addresses)
         if user:
             tallies += self._tallies(user, USER_CONNECTIONS, self.users, entrance.users)
-        counts = (entrance.count, *self._counts)
+        counts = self._counts_with(entrance.count)
         return KeyedPlace(counts, tallies) if tallies else Place(counts)
 
     def take_over(self, address: Key | None, entrance: Entrance, identity: Identity | None) -> Place:

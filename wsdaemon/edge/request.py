@@ -21,11 +21,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from ..core.handshake import Headers
+
+if TYPE_CHECKING:
+    from ..wire.frames import PlainHead
 
 MAX_LINE = 8 * 1024
 """Bytes of a request line, without its CRLF."""
@@ -129,6 +133,26 @@ def read_head(data: bytes, max_body: int = 0, chunks: bool = False) -> tuple[Hea
     if end < 0 or end - skip > MAX_HEAD:
         return None
     return parse_head(data if end == len(data) and not skip else data[skip:end], max_body, chunks), data[end:]
+
+
+ReadHead = Callable[[bytes, int, bool], tuple[Head, bytes] | None]
+"""read_head(), or a function with the same results."""
+
+
+def head_reader(plain: Callable[[bytes], PlainHead | None]) -> ReadHead:
+    """read_head() for heads that `plain` has not taken: the reader of most opening handshakes, of one of the twins in wire.frames."""
+
+    def read(data: bytes, max_body: int = 0, chunks: bool = False) -> tuple[Head, bytes] | None:
+        found = plain(data)
+        if found is None:
+            return read_head(data, max_body, chunks)
+        end, target, path, raw_path, query, lines, picked = found
+        headers = Headers.as_sent(lines)
+        if end == len(data):
+            return Head("GET", target, "1.1", headers, path, raw_path, query, 0, data, picked), b""
+        return Head("GET", target, "1.1", headers, path, raw_path, query, 0, data[:end], picked), data[end:]
+
+    return read
 
 
 class HeadReader:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import enum
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 from . import tls_failure
 from .tls_hello import UNRECOGNIZED_NAME, HelloReader
 from .tls_records import CHANGE_CIPHER_SPEC
+
+MAX_RECORDS = 1_024
+"""Records of one handshake. Clients need fewer than ten; one that cuts its first message into single bytes needs some six hundred."""
 
 
 class HandshakeStep(enum.Enum):
@@ -16,6 +21,8 @@ class HandshakeStep(enum.Enum):
     MORE = "more"
     """The client's next record is needed."""
     DONE = "done"
+    TOO_LONG = "too_long"
+    """It has taken more records than any client needs."""
     LEFT = "left"
     """The client said close_notify: it gave up of its own accord."""
     FAILED = "failed"
@@ -24,12 +31,14 @@ class HandshakeStep(enum.Enum):
 class TlsHandshake:
     """Gives OpenSSL the records of a handshake. The owner of the outgoing BIO sends OpenSSL's answers."""
 
-    __slots__ = ("_hello", "_incoming", "_tls", "alert", "detail", "word")
+    __slots__ = ("_hello", "_incoming", "_records", "_shake_hands", "alert", "detail", "word")
 
     def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> None:
-        self._tls = tls
+        engine: Any = getattr(tls, "_sslobj", tls)  # without the calls of the wrapper in Python
+        self._shake_hands: Callable[[], None] = engine.do_handshake
         self._incoming = incoming
         self._hello = HelloReader()
+        self._records = 0
         self.word = ""
         """After a failure: a word of tls_failure."""
         self.detail = ""
@@ -38,6 +47,9 @@ class TlsHandshake:
 
     def take(self, record: bytes) -> HandshakeStep:
         """Take one whole record. If the bytes are no record, OpenSSL finds the fault."""
+        self._records += 1
+        if self._records > MAX_RECORDS:
+            return HandshakeStep.TOO_LONG
         if not self._hello.acceptable(record):
             self.word, self.detail, self.alert = tls_failure.SERVER_NAME, "the server name is not ASCII", UNRECOGNIZED_NAME
             return HandshakeStep.FAILED
@@ -45,7 +57,7 @@ class TlsHandshake:
         if record[0] == CHANGE_CIPHER_SPEC:
             return HandshakeStep.MORE
         try:
-            self._tls.do_handshake()
+            self._shake_hands()
         except ssl.SSLWantReadError:
             return HandshakeStep.MORE
         except ssl.SSLZeroReturnError:

@@ -31,7 +31,7 @@ from ..core.slices import SLICE_SECONDS
 from . import tls_failure
 from .tls_handshake import HandshakeStep, TlsHandshake
 from .tls_reader import GIVEN, TlsReader
-from .tls_records import HEADER, TINY_COST, RecordAllowance
+from .tls_records import HEADER, RecordAllowance
 from .tls_state import (
     CLIENT_ENDED,
     CLOSING,
@@ -199,7 +199,7 @@ class TlsLayer(asyncio.Protocol):
         moment = now()
         until = moment + SLICE_SECONDS
         while self.state in READING and not self._paused and not self._deferred:
-            if not (self._greet() if self.state is HANDSHAKE else self._take(moment)):
+            if not (self._greet(moment) if self.state is HANDSHAKE else self._take(moment)):
                 break
             moment = now()
             if moment > until and self.state in READING:
@@ -208,24 +208,25 @@ class TlsLayer(asyncio.Protocol):
 
     # -- the handshake
 
-    def _greet(self) -> bool:
+    def _greet(self, began: float) -> bool:
         """Take one whole record of the handshake. False: there is none."""
         record = self._reader.next_record()
-        if record and self._affords(TINY_COST):
-            self._shake_hands(record)
+        if record:
+            self._shake_hands(record, began)
         return record != b""
 
-    def _shake_hands(self, record: bytes) -> None:
+    def _shake_hands(self, record: bytes, began: float) -> None:
         turns, handshake = self._turns, self._handshake
         assert handshake is not None
-        began = turns.now()
         step = handshake.take(record)
         turns.spend(turns.now() - began)
         self._writer.flush()
         if step is HandshakeStep.DONE:
-            self._handshake = self._allowance = None
+            self._handshake = None
             self.state, self._writer.open = OPEN, True
             self._upper.connection_made(self)
+        elif step is HandshakeStep.TOO_LONG:
+            self._too_many_records()
         elif step is HandshakeStep.LEFT:
             self.close()
         elif step is HandshakeStep.FAILED:
@@ -294,10 +295,13 @@ class TlsLayer(asyncio.Protocol):
             self._allowance = RecordAllowance(now)
         if self._allowance.spend(cost, now):
             return True
+        self._too_many_records()
+        return False
+
+    def _too_many_records(self) -> None:
         self._refused(tls_failure.RECORDS, "too many records without data")
         self._end = TlsError(tls_failure.RECORDS)
         self.abort()
-        return False
 
     # -- the transport of the protocol above
 

@@ -98,6 +98,9 @@ class TlsReader:
             else:
                 self.ended = True
             return plain
+        if at + HEADER <= size == at + HEADER + (data[at + 3] << 8 | data[at + 4]):  # two: a message of 16 KiB with its frame's header
+            self._feed(data)
+            return self._read_two(size, size - at)
         if not record_size(data, 0):
             return None
         count = 1
@@ -109,6 +112,27 @@ class TlsReader:
         self._feed(data)
         self._ready, self._given = count, size
         return self._read_ready()
+
+    def _read_two(self, size: int, second_size: int) -> bytes:
+        """As _read_ready(), for two records of `size` bytes together."""
+        first = second = b""
+        ready = 2
+        try:
+            first = self._decrypt(size)
+            if first:
+                ready = 1
+                second = self._decrypt(second_size)
+                if second:
+                    ready = 0
+        except ssl.SSLError as error:
+            self._nothing(error, ready)
+        else:
+            self.ended = ready > 0
+        if 0 < len(first) <= TINY:
+            self.cost += TINY_COST
+        if 0 < len(second) <= TINY:
+            self.cost += TINY_COST
+        return first + second if second else first
 
     def read(self) -> tuple[bytes, bool]:
         """The data of the next records together, and whether there may be more."""

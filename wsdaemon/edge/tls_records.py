@@ -22,16 +22,16 @@ TINY = 1
 """Bytes of data up to which a record counts as carrying next to none."""
 
 TINY_COST = 1
-"""The cost of a tiny record, and of each record of a handshake."""
+"""The cost of a tiny record."""
 
-EMPTY_COST = 8
+EMPTY_COST = 32
 """The cost of a record without data after the handshake: a KeyUpdate makes OpenSSL derive keys and often answer."""
 
 BURST = 1_024
-"""Cost that a connection may run up at once: a request whose bytes come in a record each, or 128 KeyUpdates."""
+"""Cost that a connection may run up at once: a request whose bytes come in a record each, or 32 KeyUpdates."""
 
 PER_SECOND = 512
-"""Cost that is forgiven in a second: 64 KeyUpdates. Real clients send one in millions of records."""
+"""Cost that is forgiven in a second: 16 KeyUpdates. Real clients send one in millions of records."""
 
 
 def record_size(data: bytes, position: int) -> int:

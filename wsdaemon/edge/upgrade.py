@@ -12,6 +12,8 @@ _PROTOCOL = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _NONE: list[str] = []
 
+_WEBSOCKET, _UPGRADE = ["websocket"], ["Upgrade"]
+
 _UPGRADE_HEADERS = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"))
 
 
@@ -35,13 +37,14 @@ def _tokens(value: str) -> list[str]:
 
 def wants_upgrade(head: Head) -> bool:
     """Whether this is an opening handshake at all, good or bad: it asks to upgrade to `websocket` (RFC 9110 7.8). Else it is plain HTTP."""
-    return _names("websocket", head.picked.get(b"upgrade", _NONE)) and _names("upgrade", head.picked.get(b"connection", _NONE))
+    upgrades, connections = head.picked.get(b"upgrade", _NONE), head.picked.get(b"connection", _NONE)
+    if upgrades == _WEBSOCKET and connections == _UPGRADE:  # by far the most common
+        return True
+    return _names("websocket", upgrades) and _names("upgrade", connections)
 
 
 def _names(token: str, lines: list[str]) -> bool:
     """Whether a list header has this token among its members, in any case."""
-    if lines and lines[0].lower() == token:  # by far the most common
-        return True
     return any(token in _tokens(line) for line in lines)
 
 
@@ -52,7 +55,7 @@ def upgrade(head: Head) -> Upgrade:
     lines = head.picked
     if not wants_upgrade(head):
         raise BadRequest(426, "upgrade", "This path speaks WebSocket only: ask for it with Upgrade: websocket.", _UPGRADE_HEADERS)
-    if head.has_body:
+    if head.chunked or head.content_length:
         raise BadRequest(400, "body", "An opening handshake has no body.")
     versions = lines.get(b"sec-websocket-version", _NONE)
     if len(versions) > 1:
@@ -65,9 +68,9 @@ def upgrade(head: Head) -> Upgrade:
     origins = lines.get(b"origin", _NONE)
     if len(origins) > 1:
         raise BadRequest(400, "duplicate", "The request has more than one Origin header.")
-    extensions = ", ".join(lines.get(b"sec-websocket-extensions", _NONE))
-    offered = lines.get(b"sec-websocket-protocol")
-    return Upgrade(keys[0], 13, () if offered is None else _subprotocols(", ".join(offered)), extensions, origins[0] if origins else None)
+    origin = origins[0] if origins else None
+    extensions, offered = lines.get(b"sec-websocket-extensions", _NONE), lines.get(b"sec-websocket-protocol")
+    return Upgrade(keys[0], 13, () if offered is None else _subprotocols(", ".join(offered)), ", ".join(extensions), origin)
 
 
 def _subprotocols(value: str) -> tuple[str, ...]:

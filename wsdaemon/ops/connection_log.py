@@ -13,13 +13,15 @@ from twisted.logger import LogEvent, Logger, LogLevel
 
 from ..core.connection import Connection, Counts
 from ..core.sizes import size_text
-from .log_format import cut, printable
+from .log_format import RECORD, cut, printable
 
 USER_AGENT_LIMIT: Final = 256
 """Characters of the user agent that are logged."""
 
 PATH_LIMIT: Final = 512
 """Characters of the path, and of the room in it, that are logged."""
+
+NO_TEXT: Final = '""'
 
 _PLAIN: Final = re.compile(r"[!#-\[\]-~]+")
 """Text that needs no quotes in the line."""
@@ -76,11 +78,12 @@ class ConnectionRecord:
         user = "" if self.user is None else f" user={quoted(self.user)}"
         room = "" if self.room is None else f" room={quoted(cut(self.room, PATH_LIMIT))}"
         trace = "" if self.traceparent is None else f" traceparent={self.traceparent}"
+        reason = quoted(self.reason) if self.reason else NO_TEXT
         path = self.path or self.mount or "-"
-        if not is_plain(path) or len(path) > PATH_LIMIT:
+        if not _PLAIN.fullmatch(path) or len(path) > PATH_LIMIT:
             path = quoted(cut(path, PATH_LIMIT))
         return (
-            f"closed {self.id} {self.peer}{user} on {self.listener} {path}{room} by {self.closed_by} {self.code} {quoted(self.reason)}"
+            f"closed {self.id} {self.peer}{user} on {self.listener} {path}{room} by {self.closed_by} {self.code} {reason}"
             f" after {self.seconds:.1f}s, in {_counted(self.messages_in)} {size_text(self.bytes_in)},"
             f" out {_counted(self.messages_out)} {size_text(self.bytes_out)},"
             f" ua={'-' if agent is None else quoted(cut(agent, USER_AGENT_LIMIT))}{trace}"
@@ -122,7 +125,7 @@ def connection_closed(logger: Logger, record: ConnectionRecord, line: object = N
     observe: Callable[[LogEvent], None] = cast(Any, logger.observer)  # mypy does not read zope's interfaces
     event: LogEvent = {
         "record": record, "event": "connection_closed", "log_logger": logger, "log_level": LogLevel.info,
-        "log_namespace": logger.namespace, "log_source": None, "log_format": "{record}", "log_time": time.time(),
+        "log_namespace": logger.namespace, "log_source": None, "log_format": RECORD, "log_time": time.time(),
     }  # fmt: skip
     if line is not None:
         event |= {"line": line, "log_format": "{line}"}

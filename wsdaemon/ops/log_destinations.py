@@ -201,6 +201,20 @@ class DescriptorDestination:
         self.drained()
 
 
+def check_file(path: Path) -> None:
+    """LogError if the log file cannot be opened, as far as that can be seen without making it."""
+    directory = path.parent
+    if path.is_dir():
+        problem = "Is a directory"
+    elif not directory.is_dir():
+        problem = f"there is no directory {directory}"
+    elif not (os.access(path, os.W_OK) if path.exists() else os.access(directory, os.W_OK | os.X_OK)):
+        problem = "Permission denied"
+    else:
+        return
+    raise LogError(f"cannot open the log file {path}: {problem}")
+
+
 class FileDestination(DescriptorDestination):
     """A file that grows at its end, created with mode 0640, and re-opened by name after logrotate has moved it away.
 

@@ -26,6 +26,12 @@ FIELD_LIMIT: Final = 4 * 1024
 FAILURE_LIMIT: Final = 64 * 1024
 """Characters of one traceback; the middle is cut, because the first and last lines are the most useful."""
 
+SOURCES_REMEMBERED: Final = 256
+"""Pairs of level and namespace whose text is kept."""
+
+RECORD: Final = "{record}"
+"""The format of events whose message is the text of their `record`."""
+
 LEVELS: Final = (LogLevel.debug, LogLevel.info, LogLevel.warn, LogLevel.error, LogLevel.critical)
 RANKS: Final[dict[Any, int]] = {level: rank for rank, level in enumerate(LEVELS)}
 PRIORITIES: Final[dict[Any, int]] = dict(zip(LEVELS, (7, 6, 4, 3, 2), strict=True))
@@ -105,7 +111,8 @@ def message_of(event: LogEvent) -> str:
     Twisted would then write out the whole event. We do not, because an event may carry objects that show a secret.
     """
     try:
-        return cut(_formatted(event), MESSAGE_LIMIT)
+        text = str(event["record"]) if event.get("log_format") == RECORD else _formatted(event)
+        return text if len(text) <= MESSAGE_LIMIT else cut(text, MESSAGE_LIMIT)
     except Exception as error:
         return cut(f"{event.get('log_format')!r} (could not be formatted: {_describe(error)})", MESSAGE_LIMIT)
 
@@ -199,6 +206,7 @@ class TextRenderer:
 
     def __init__(self, shape: TextShape, worker: int | None = None) -> None:
         self._shape = shape
+        self._sources: dict[tuple[Any, str], str] = {}
         self._worker = "" if worker is None else f" worker={worker}"
 
     def __call__(self, event: LogEvent) -> bytes | None:
@@ -207,19 +215,31 @@ class TextRenderer:
         if not message and failure is None:
             return None
         level = level_of(event)
-        namespace = printable(namespace_of(event)) + self._worker
+        source = self._source(level, namespace_of(event))
         margin = ""
         if self._shape is TextShape.PREFIXED:
             margin = f"<{PRIORITIES[level]}>"
-            line = f"{margin}{namespace}: {printable(message)}\n"
+            line = f"{margin}{source}: {printable(message)}\n"
         else:
-            name = f"{level.name:<5}"
-            if self._shape is TextShape.COLOURED:
-                name = f"{_COLOURS[level]}{name}{_COLOUR_END}"
-            line = f"{time_of(event)} {name} {namespace}  {printable(message)}\n"
+            line = f"{time_of(event)} {source}  {printable(message)}\n"
         if failure is not None:
             line += "".join(f"{margin}    {printable(part)}\n" for part in failure.split("\n"))
         return line.encode("utf-8")
+
+    def _source(self, level: Any, namespace: str) -> str:
+        """The part of a line that tells level and namespace. Most lines of a busy daemon have the same ones."""
+        known = self._sources.get((level, namespace))
+        if known is not None:
+            return known
+        source = printable(namespace) + self._worker
+        if self._shape is not TextShape.PREFIXED:
+            name = f"{level.name:<5}"
+            if self._shape is TextShape.COLOURED:
+                name = f"{_COLOURS[level]}{name}{_COLOUR_END}"
+            source = f"{name} {source}"
+        if len(self._sources) < SOURCES_REMEMBERED:
+            self._sources[level, namespace] = source
+        return source
 
 
 class JsonRenderer:

@@ -105,7 +105,7 @@ class _Tap:
         if self._dropped or len(self._frames) >= MAX_FRAMES or self._bytes >= MAX_BYTES:
             self._dropped += 1
             return
-        self._bytes += min(self.keep, len(frame.beginning))
+        self._bytes += min(self.keep, len(frame.beginning if frame.inflated is None else frame.inflated.beginning))
         self._frames.append(frame_record(self._wall(), incoming, frame, self.keep))
 
     def over(self, reason: str) -> None:
@@ -129,9 +129,14 @@ def frame_record(now: float, incoming: bool, frame: SeenFrame, keep: int) -> dic
         record["code"] = int.from_bytes(frame.beginning[:2])
     if keep:
         shown = frame.beginning[:keep]
-        text = None if frame.compressed or frame.opcode == 2 else _text(shown[2:] if frame.opcode == 8 else shown, frame.size > len(shown))
+        cut = frame.size > len(shown)
+        if frame.inflated is not None:
+            shown, cut = frame.inflated.beginning[:keep], frame.inflated.cut or len(frame.inflated.beginning) > keep
+            record["inflated"] = True
+        wire_form = frame.compressed and frame.inflated is None
+        text = None if wire_form or frame.opcode == 2 else _text(shown[2:] if frame.opcode == 8 else shown, cut)
         record |= {"payload": base64.b64encode(shown).decode(), "encoding": "base64"} if text is None else {"payload": text}
-        if frame.size > len(shown):
+        if cut:
             record["cut"] = True
     return record
 

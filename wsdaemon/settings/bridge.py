@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from wsdaemon.settings.form import ListForm
-from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.targets import Allowed, AllowedForm, ServerNameForm, StreamTarget, StreamTargetForm
+from wsdaemon.settings.schema import explain
+from wsdaemon.settings.target_tls import TargetTlsOptions
+from wsdaemon.settings.targets import Allowed, AllowedForm, StreamTarget, StreamTargetForm
 from wsdaemon.settings.values import File, PositiveDuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeOptions(SectionSettings):
+class BridgeOptions(TargetTlsOptions):
     """The options of the app bridge."""
 
     target: Annotated[tuple[StreamTarget, ...], ListForm(StreamTargetForm())] = field(
@@ -42,18 +43,6 @@ class BridgeOptions(SectionSettings):
     send_proxy: Literal["off", "v1", "v2"] = field(
         default="off", metadata=explain("Tell the target the client's address, with a PROXY header of version 1 or 2, before all else.")
     )
-    target_ca: File = field(
-        default=None,
-        metadata=explain("With tls: and wss: targets: the CA certificates that the target's may come from. Empty: the system's."),
-    )
-    target_name: Annotated[str, ServerNameForm()] = field(
-        default="",
-        metadata=explain("With tls: and wss: targets: the name in the target's certificate, also sent as SNI. Empty: its host."),
-    )
-    target_certificate: File = field(
-        default=None, metadata=explain("With tls: and wss: targets: a client certificate, with its chain, that the target may ask for.")
-    )
-    target_key: File = field(default=None, metadata=explain("The key of target_certificate."))
 
     def descriptors(self, connections: int) -> int:
         return connections
@@ -65,5 +54,4 @@ class BridgeOptions(SectionSettings):
             yield ("tokens", "target"), "expected either tokens or target"
         if any(target.placeholders for target in self.target) and not self.allow_targets:
             yield ("target", "allow_targets"), "expected allow_targets too, because clients choose the target"
-        if (self.target_certificate is None) != (self.target_key is None):
-            yield ("target_certificate", "target_key"), "expected target_key too, because TLS needs both"
+        yield from TargetTlsOptions.conflicts(self)

@@ -57,6 +57,12 @@ class Problem:
         return ": ".join(part for part in (printable(where), " ".join(subject), self.message) if part)
 
 
+def joined(told: Sequence[Problem], found: Iterable[Problem]) -> list[Problem]:
+    """Both, without problems of `found` at a key of which `told` has one: two lines about one value would be one too many."""
+    keys = {(problem.section, problem.key) for problem in told if problem.key is not None}
+    return [*told, *(problem for problem in found if (problem.section, problem.key) not in keys)]
+
+
 class SettingsError(Exception):
     """The settings cannot be used. `problems` has every problem, in the order of their lines; `str()` has one line for each."""
 

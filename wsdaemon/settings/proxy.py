@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
+from wsdaemon.settings.authority import PORTS, Authority
 from wsdaemon.settings.form import Form, ListForm
-from wsdaemon.settings.schema import SectionSettings, explain
-from wsdaemon.settings.targets import HOST, PLACEHOLDER, ServerNameForm
-from wsdaemon.settings.values import MIB, File, PositiveCount, PositiveDuration, PositiveSize
-
-PORTS = {"ws": 80, "wss": 443}
+from wsdaemon.settings.schema import explain
+from wsdaemon.settings.target_tls import TargetTlsOptions
+from wsdaemon.settings.targets import HOST, PLACEHOLDER
+from wsdaemon.settings.values import MIB, PositiveCount, PositiveDuration, PositiveSize
 
 PATH = re.compile(r"[A-Za-z0-9/{}%:@!$&'()*+;=._~-]*", re.ASCII)
 QUERY = re.compile(r"[A-Za-z0-9/?%:@!$&'()*+;=._~-]*", re.ASCII)
@@ -23,27 +23,14 @@ EXPECTED = "URLs such as ws://127.0.0.1:9000/socket or wss://chat.example.com"
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyTarget:
+class ProxyTarget(Authority):
     """A WebSocket server. `path` is empty or begins with a slash; it may have parameters of the mount's path, `{name}`."""
 
-    secure: bool
-    host: str
-    port: int
     path: str = ""
     query: str = ""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}" + (f"?{self.query}" if self.query else "")
-
-    @property
-    def scheme(self) -> str:
-        return "wss" if self.secure else "ws"
-
-    @property
-    def authority(self) -> str:
-        """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -97,7 +84,7 @@ class ProxyTargetForm(Form[ProxyTarget]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyOptions(SectionSettings):
+class ProxyOptions(TargetTlsOptions):
     """The options of the app proxy."""
 
     target: Annotated[tuple[ProxyTarget, ...], ListForm(ProxyTargetForm())] = field(
@@ -128,18 +115,6 @@ class ProxyOptions(SectionSettings):
         default=False,
         metadata=explain("Offer permessage-deflate to the target. Clients negotiate theirs with the daemon, whatever this is."),
     )
-    target_ca: File = field(
-        default=None,
-        metadata=explain("With tls: and wss: targets: the CA certificates that the target's may come from. Empty: the system's."),
-    )
-    target_name: Annotated[str, ServerNameForm()] = field(
-        default="",
-        metadata=explain("With tls: and wss: targets: the name in the target's certificate, also sent as SNI. Empty: its host."),
-    )
-    target_certificate: File = field(
-        default=None, metadata=explain("With tls: and wss: targets: a client certificate, with its chain, that the target may ask for.")
-    )
-    target_key: File = field(default=None, metadata=explain("The key of target_certificate."))
 
     def descriptors(self, connections: int) -> int:
         return connections
@@ -147,5 +122,4 @@ class ProxyOptions(SectionSettings):
     def conflicts(self) -> Iterable[tuple[tuple[str, ...], str]]:
         if not self.target:
             yield ("target",), f"missing key; expected {EXPECTED}"
-        if (self.target_certificate is None) != (self.target_key is None):
-            yield ("target_certificate", "target_key"), "expected target_key too, because TLS needs both"
+        yield from TargetTlsOptions.conflicts(self)

@@ -26,13 +26,13 @@ class SectionSettings:
         return 0
 
 
-def explain(help_text: str, *, inherited: bool = True, example: str = "") -> Mapping[str, object]:
+def explain(help_text: str, *, inherited: bool = True, example: str = "", last: bool = False) -> Mapping[str, object]:
     """The metadata that makes a dataclass field a key of the INI file.
 
     `help_text` goes into the reference INI. `inherited` says whether a mount's key may also stand in [defaults]. `example` is
-    the value that the reference shows for a key without a default.
+    the value that the reference shows for a key without a default. `last`: the key stands behind those of classes that inherit it.
     """
-    return {"help": help_text, "inherited": inherited, "example": example}
+    return {"help": help_text, "inherited": inherited, "example": example, "last": last}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,12 @@ class Key:
 
 
 def keys_of(settings_class: type) -> dict[str, Key]:
-    """The keys of a settings dataclass by name, in the order of its fields: every field with the metadata of `explain`."""
+    """The keys of a settings dataclass by name, in the order of its fields, the `last` at the end. A key has the metadata of `explain`."""
     annotations = get_type_hints(settings_class, include_extras=True)
     keys: dict[str, Key] = {}
-    for field in fields(settings_class):
+    for field in sorted(fields(settings_class), key=lambda each: bool(each.metadata.get("last"))):
         if "help" in field.metadata:
             default = field.default_factory() if field.default_factory is not MISSING else field.default
-            keys[field.name] = Key(name=field.name, form=get_form(annotations[field.name]), default=default, **field.metadata)
+            told = {name: value for name, value in field.metadata.items() if name != "last"}
+            keys[field.name] = Key(name=field.name, form=get_form(annotations[field.name]), default=default, **told)
     return keys

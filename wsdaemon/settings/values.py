@@ -319,15 +319,16 @@ class SecretForm(Form[Secret | Path | None]):
         try:
             with path.open("rb") as file:
                 content = file.read(LARGEST_SECRET + 1)
-            if (problem := byte_order_mark(content)) is not None:
-                raise BadValue(f"expected {self.expected}; {problem}")
-            text = first_line(content).decode("utf-8")
-        except UnicodeDecodeError:
-            raise BadValue(f"expected {self.expected}; the file is not UTF-8 text") from None
         except (OSError, ValueError) as error:
             # Only the reason, because the error's own text has the path, and an operator may have written the secret there by mistake.
             reason = getattr(error, "strerror", None) or "it cannot be opened"
             raise BadValue(f"expected {self.expected}; the file cannot be read: {reason}") from None
+        if (problem := byte_order_mark(content)) is not None:
+            raise BadValue(f"expected {self.expected}; {problem}")
+        try:
+            text = first_line(content).decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadValue(f"expected {self.expected}; the file is not UTF-8 text") from None
         if not text or has_control_characters(text) or len(content) > LARGEST_SECRET:
             raise BadValue(f"expected {self.expected}; the file must hold one line of up to 64KiB")
         return Secret(path, text)

@@ -25,6 +25,9 @@ IDLE_LOOKS = 4
 
 NEVER = float("inf")
 
+AT_THE_END = (GOING_AWAY, "")
+"""Code and reason of an end that no caller has given any for; one object for all connections."""
+
 
 class PingState(NamedTuple):
     """The deadlines of a connection, in seconds from now, and the state of its ping. None: no such deadline."""
@@ -70,7 +73,7 @@ class Deadlines:
         self._wire = wire
         self.due_bucket = 0
         self.ping_at = self.idle_at = self.end_at = self.slow_at = NEVER
-        self.end_with = (GOING_AWAY, "")
+        self.end_with = AT_THE_END
         self.pinged = UNASKED
         self.quiet_for = self.quiet_mark = self.ping_mark = self.slow_mark = 0
         self.taken_mark = NEVER
@@ -85,7 +88,7 @@ class Deadlines:
             self.idle_at = now + settings.idle_timeout / IDLE_LOOKS
         if settings.lifetime:
             self.end_by(now + settings.lifetime, GOING_AWAY, "lifetime is over")
-        self._arm()
+        self._arm(now)
 
     def left(self) -> PingState:
         """The deadlines as another process goes on with them; not the end, which is the lifetime's or the token's."""
@@ -141,11 +144,12 @@ class Deadlines:
             self.end_at, self.end_with = when, (code, reason)
             self._arm()
 
-    def _arm(self) -> None:
+    def _arm(self, now: float | None = None) -> None:
+        """Put the earliest deadline on the wheel. `now` is the wheel's time, if it is known."""
         earliest = min(self.ping_at, self.idle_at, self.end_at, self.slow_at)
         if earliest < NEVER and self._wire.writer.live:
             wheel = self._wire.policy.wheel
-            wheel.set(self, max(0.0, earliest - wheel.time()))
+            wheel.set(self, max(0.0, earliest - (wheel.time() if now is None else now)))
 
     def watch_backlog(self) -> None:
         """Something waits that the system did not take."""
@@ -191,7 +195,7 @@ class Deadlines:
             wire.close(GOING_AWAY, "idle for too long")
         elif now >= self.ping_at:
             self._ping_or_give_up(now)
-        self._arm()
+        self._arm(now)
 
     def _idle_too_long(self, now: float) -> bool:
         self.idle_at = now + self._wire.policy.settings.idle_timeout / IDLE_LOOKS

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..core.seen_frame import SeenFrame
+from .deflate.view import MAX_FRAME_BYTES, InflatedView
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 
@@ -19,24 +20,29 @@ class FrameScan:
     """The frames in one direction (RFC 6455 section 5.2).
 
     `keep` is the beginning of a payload that is kept, in bytes. `after_head`: the bytes begin with the head of an HTTP answer, and have
-    frames only after a 101. `inside`: the bytes begin with the last so many bytes of a frame that is not shown.
+    frames only after a 101. `inside`: the bytes begin with the last so many bytes of a frame that is not shown. `view` inflates frames.
     """
 
     def __init__(self, show: Callable[[SeenFrame], object], keep: int, after_head: bool = False, inside: int = 0) -> None:
         self.keep = keep
+        self.view: InflatedView | None = None
         self._show = show
         self._before: bytearray | None = bytearray() if after_head else None
         self._header = bytearray()
         self._frame: SeenFrame | None = None
         self._mask = b""
         self._payload = bytearray()
+        self._kept = 0
         self._missing = inside or -1
         self._off = False
+        self._compressed = False
 
     def feed(self, data: bytes) -> None:
         """The next bytes."""
         if self._before is not None:
             data = self._skip_head(data)
+        if self.view is not None:
+            self.view.begin(self._missing < 0 and not self._header)
         position = 0
         while position < len(data) and not self._off:
             if self._missing < 0:
@@ -45,7 +51,7 @@ class FrameScan:
                 self._begin()
             else:
                 size = min(self._missing, len(data) - position)
-                room = self._wanted() - len(self._payload)
+                room = self._kept - len(self._payload)
                 if room > 0:
                     self._payload += data[position : position + min(size, room)]
                 self._missing -= size
@@ -76,22 +82,32 @@ class FrameScan:
             return
         size = int.from_bytes(header[2 : 2 + extended]) if extended else length
         self._mask = bytes(header[2 + extended :])
-        self._frame = SeenFrame(header[0] & 0x0F, size, b"", bool(header[0] & 0x40), bool(header[0] & 0x80))
+        opcode, compressed = header[0] & 0x0F, bool(header[0] & 0x40)
+        if not opcode:  # RSV1 stands in the first frame of a message
+            compressed = self._compressed
+        elif opcode < CLOSE:
+            self._compressed = compressed
+        self._frame = SeenFrame(opcode, size, b"", compressed, bool(header[0] & 0x80))
         self._missing = size
+        self._kept = self._wanted(self._frame)
         header.clear()
 
-    def _wanted(self) -> int:
-        """The beginning of this frame's payload that is kept, in bytes."""
-        if self._frame is None:
-            return 0
-        return max(self.keep, CLOSE_CODE_BYTES) if self._frame.opcode == CLOSE else self.keep
+    def _wanted(self, frame: SeenFrame) -> int:
+        """The beginning of the frame's payload that is kept, in bytes."""
+        if self.view is not None and frame.compressed:
+            return max(self.keep, MAX_FRAME_BYTES)
+        return max(self.keep, CLOSE_CODE_BYTES) if frame.opcode == CLOSE else self.keep
 
     def _end(self) -> None:
         frame, payload = self._frame, bytes(self._payload)
         self._payload.clear()
         self._missing, self._frame = -1, None
         if frame is not None:
-            self._show(frame._replace(beginning=_unmasked(payload, self._mask) if self._mask else payload))
+            payload = _unmasked(payload, self._mask) if self._mask else payload
+            inflated = None
+            if self.view is not None and frame.compressed and frame.opcode < CLOSE:
+                inflated, payload = self.view.inflated(frame, payload, self.keep), payload[: self.keep]
+            self._show(frame._replace(beginning=payload, inflated=inflated))
 
 
 def _unmasked(payload: bytes, mask: bytes) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ..core.contract import MAX_STATE_BYTES, HandingOverSession, ResumedSession, ResumingApp, SettlingSession, resume_session
 from ..core.registry import Place
+from ..core.seen_frame import MOVED
 from .deflate.negotiation import DeflateOptions, shared_parameters
 from .deflate.streams import Deflate
 from .factory import Wires
@@ -175,7 +176,7 @@ def part(wire: Wire, warned: bool = False) -> Parting | Obstacle:
 
     `warned`: its session was told that the client's token ends soon. The caller closes the descriptor, and has the place left or given on.
     """
-    end_watching(wire, "an upgrade moves the connection to another process")
+    end_watching(wire, MOVED)
     found = obstacle(wire)
     if found is not None:
         return found

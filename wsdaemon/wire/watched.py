@@ -14,6 +14,8 @@ from autobahn.websocket.protocol import WebSocketProtocol
 
 from ..core.connection import Connection
 from ..core.seen_frame import FrameWatcher, SeenFrame
+from .deflate.streams import Deflate
+from .deflate.view import InflatedView
 from .frame_scan import FrameScan
 from .writer import Native
 
@@ -45,17 +47,17 @@ class WatchedTransport:
 
     # -- its watchers
 
-    def add(self, watcher: FrameWatcher) -> None:
+    def add(self, watcher: FrameWatcher, wire: Wire) -> None:
         """One more watcher, which sees the frames that end from now on."""
         self._watchers.append(watcher)
-        self._set_keep()
+        self.set_keep(wire)
 
     def remove(self, watcher: FrameWatcher, wire: Wire) -> None:
         """A watcher has seen enough. After the last one the wire has its transport back."""
         if watcher not in self._watchers:
             return
         self._watchers.remove(watcher)
-        self._set_keep()
+        self.set_keep(wire)
         if self._watchers or wire.writer.native is not self:
             return
         if self._protocol is not None:
@@ -76,8 +78,21 @@ class WatchedTransport:
             self.remove(watcher, wire)
             watcher.over(reason)
 
-    def _set_keep(self) -> None:
-        self.incoming.keep = self._outgoing.keep = max([each.keep for each in self._watchers], default=0)
+    def set_keep(self, wire: Wire) -> None:
+        """Keep and inflate the beginnings of payloads if a watcher wants them."""
+        keep = self.incoming.keep = self._outgoing.keep = max([each.keep for each in self._watchers], default=0)
+        deflate = wire.writer.deflate
+        if not keep or deflate is None:
+            self.incoming.view = self._outgoing.view = None
+        elif self.incoming.view is None:
+            agreed = deflate.parameters
+            self.incoming.view = InflatedView(
+                agreed.client_window_bits, not agreed.client_no_context_takeover, partial(_window_between_reads, wire)
+            )  # fmt: skip
+            self._outgoing.view = InflatedView(
+                agreed.server_window_bits, not agreed.server_no_context_takeover, partial(_begun_anew, deflate)
+            )  # fmt: skip
+            self._outgoing.view.begin(True)
 
     def _seen(self, incoming: bool, frame: SeenFrame) -> None:
         for watcher in list(self._watchers):
@@ -154,7 +169,7 @@ def watch(connection: Connection, watcher: FrameWatcher) -> bool:
     if native is None or not wire.opened or wire.writer.corked:
         return False
     if isinstance(native, WatchedTransport):
-        native.add(watcher)
+        native.add(watcher, wire)
         return True
     wire.writer.flush()
     coming, unread = _position(wire)
@@ -162,6 +177,9 @@ def watch(connection: Connection, watcher: FrameWatcher) -> bool:
     protocol = native.get_protocol()
     wire.writer.native, wire.writer.descriptor = transport, -1
     transport.set_protocol(protocol)
+    transport.set_keep(wire)
+    if transport.incoming.view is not None and not coming:
+        transport.incoming.view.window = _window(wire)
     transport.incoming.feed(unread)
     return True
 
@@ -195,3 +213,20 @@ def _rest_of_ours(wire: Wire) -> int:
     if protocol.send_state != IN_FRAME:
         return 0
     return int(protocol.send_message_frame_length - protocol.send_message_frame_masker.pointer())
+
+
+def _window(wire: Wire) -> bytes | None:
+    """The window of the client's messages that are not parsed yet; None if one is under way."""
+    deflate = wire.writer.deflate
+    return None if deflate is None or deflate.inflating or wire.reader.held else deflate.window
+
+
+def _window_between_reads(wire: Wire) -> bytes | None:
+    """The window of the client's next message; None if the connection has not parsed all that came."""
+    return _window(wire) if _position(wire) == (0, b"") else None
+
+
+def _begun_anew(deflate: Deflate) -> bytes:
+    """Our next message refers to none before, so that it can be inflated without them."""
+    deflate.forget_what_was_sent()
+    return b""

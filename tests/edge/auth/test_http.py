@@ -95,12 +95,14 @@ def test_what_the_server_is_told() -> None:
     [
         ("ws://ws.example.com/admin?x=1", "/admin?x=1"),
         ("http://ws.example.com", "/"),
-        ("/a%2Fb?c=%20", "/a%2Fb?c=%20"),
+        ("/%61dm%69n?c=%20%61", "/admin?c=%20%61"),
+        ("/a%2fb", "/a/b"),
+        ("/a%20%c3%a9|^;=%7e%3f", "/a%20%C3%A9%7C%5E;=~%3F"),
         ("/a?", "/a"),
     ],
 )
 def test_the_server_is_shown_the_path_that_was_routed(target: str, routed: str) -> None:
-    """Or a rule for `/admin` would not see that `ws://ws.example.com/admin` is the same mount."""
+    """Or a rule for `/admin` would not see that `ws://ws.example.com/admin` and `/%61dmin` are the same mount."""
 
     async def test() -> dict[str, str]:
         async with Server(OK) as server:

@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.auth import logged
 from tests.support.fakes import Client, House, text
+from wsdaemon.core.seen_frame import MOVED
 from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, FeedApp
 from wsdaemon.ops.console.tap_feed import NO_CONNECTION, SECONDS, TAP_OFF, TOO_MANY, TapFeed
-from wsdaemon.ops.taps import FULL, OpenedTap, Taken
+from wsdaemon.ops.taps import ENDED, FULL, OpenedTap, Taken
 from wsdaemon.ops.taps import NO_CONNECTION as NONE
 from wsdaemon.ops.workers import WorkersAway
 from wsdaemon.settings.admin import TokenRole
@@ -102,6 +103,16 @@ def test_frames_come_until_the_connection_ends(made: House, taps: Taps) -> None:
     client.answer_close()
     assert client.ended == (1000, "", "server")
     assert taps.closed == [key] and quiet(made, client)
+
+
+@pytest.mark.parametrize("reason", [ENDED, MOVED])
+def test_a_viewer_is_told_that_the_connection_itself_may_go_on(made: House, taps: Taps, reason: str) -> None:
+    client = arrive(made, feed(taps))
+    taps.waiting.append(Taken([], 0, reason))
+    made.loop.advance(SECONDS + 0.01)
+    assert told(client)[-1] == {"over": reason, "again": True}
+    client.vanish()
+    made.loop.settle()
 
 
 @pytest.mark.parametrize(("permitted", "payload", "code"), [("off", False, TAP_OFF), ("off", True, TAP_OFF), ("on", True, TAP_OFF)])

@@ -359,3 +359,16 @@ def test_release_frees_everything() -> None:
 
 def test_threshold_is_at_hand() -> None:
     assert Deflate.server(negotiate(OFFERED, DeflateOptions(threshold=99))[0], DeflateBudget()).threshold == 99  # type: ignore[index]
+
+
+def test_of_a_message_in_many_pieces_little_more_than_its_window_is_kept() -> None:
+    """A client chooses how many pieces there are, and each costs more than the bytes in it."""
+    ours, payload = deflate(), sync_flushed(b"0123456789" * 50_000, level=0)[0]
+    ours.start_decompress_message()
+    made = b"".join([ours.decompress_message_data(payload[start : start + 2]) for start in range(0, len(payload), 2)])
+    incoming = ours._incoming
+    assert incoming is not None
+    assert sum(map(sys.getsizeof, incoming.pieces)) <= (1 << incoming.bits) + 64 * 50
+    ours.end_decompress_message()
+    assert made == b"0123456789" * 50_000
+    assert ours.window == made[-(1 << incoming.bits) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
 
 from twisted.logger import Logger
 
@@ -25,6 +26,9 @@ _OURS = frozenset(
         "x-original-target", "x-original-uri", "x-real-ip",
     }
 )  # fmt: skip
+_PATH_CHARACTERS = "/!$&'()*+,;=:@"
+"""Characters of a path that stand for themselves, besides letters, digits and `-._~` (RFC 3986 3.3)."""
+
 _CHALLENGE = re.compile(r"[\t -~]{1,1000}")
 
 log = Logger(namespace="wsdaemon.auth")
@@ -89,9 +93,9 @@ class HttpAuthenticator:
             if _plain(name.decode("latin-1")) not in self._dropped and name.decode("latin-1") not in named
         ]
         scheme = "https" if request.secure else "http"
-        # The path that was routed: a target in absolute form names `/admin` as `ws://host/admin`, and a rule on paths must see the first.
-        routed = head.raw_path + (b"?" + head.query_string if head.query_string else b"")
-        ours = [("x-original-method", head.method), ("x-original-uri", routed.decode("ascii")), ("x-original-target", head.target)]
+        # A rule on paths must see the mount's own: a target may name `/admin` as `ws://host/admin` or `/%61dmin` too.
+        routed = quote(head.path, safe=_PATH_CHARACTERS) + ("?" + head.query_string.decode("ascii") if head.query_string else "")
+        ours = [("x-original-method", head.method), ("x-original-uri", routed), ("x-original-target", head.target)]
         ours += [("x-original-host", head.headers["host"])]
         ours += [("x-forwarded-proto", scheme), ("x-forwarded-host", head.headers["host"])]
         if not peer.is_unix:

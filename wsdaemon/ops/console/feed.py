@@ -19,10 +19,11 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ...core.closing import SERVICE_RESTART, ConnectionClosed
+from ...core.closing import SERVICE_RESTART
 from ...core.connection import Connection, writer_of
 from ...core.failed_logins import FailedLogins
 from ...core.handshake import Handshake
+from ...core.perishable import push
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.admin import TokenRole
 from .tap_feed import TapFeed
@@ -184,11 +185,8 @@ class FeedSession:
 
     def push(self, line: bytes, always: bool = False) -> None:
         """Send a message. Unless `always`, a slow page misses it, because old figures are of no use."""
-        if self._connection.is_open and (always or not self.slow):
-            try:
-                self._connection.send_payload(line, True)
-            except ConnectionClosed:
-                self._app.leave(self)
+        if not push(self._connection, line, always):
+            self._app.leave(self)
 
     def received_payload(self, payload: bytes, text: bool) -> None:
         """The first message has the token; later ones are ignored."""

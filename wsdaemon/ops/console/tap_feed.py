@@ -3,7 +3,7 @@
     viewer  {"token": "...", "tap": {"connection": ID, "payload": false}}
     feed    {"tap": {"id": ID, ...}, "payload": false}    once: the connection, as the list of connections describes it
             {"frames": [{...}, ...], "dropped": 0}        see taps.frame_record; `dropped` frames came after them
-            {"over": "the connection has ended: 1000"}    and then the Close frame
+            {"over": "the connection has ended: 1000"}    and then the Close frame; "again": true if the connection itself may go on
 
 The log has a line for each tap that begins or ends, at most one a minute for each connection.
 """
@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 
 from ...core.closing import INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.rare_lines import LineLog, RareLines
+from ...core.seen_frame import MOVED
 from ...settings.admin import TokenRole
-from ..taps import FULL, OpenedTap, Taken, Taps, new_key
+from ..taps import ENDED, FULL, OpenedTap, Taken, Taps, new_key
 from ..workers import WorkersAway
 
 SECONDS = 0.25
@@ -168,7 +169,8 @@ def _show(viewer: Viewer, found: Taken) -> None:
     if found.frames or found.dropped:
         viewer.push(_line({"frames": found.frames, "dropped": found.dropped}), True)
     if found.over is not None:
-        viewer.push(_line({"over": found.over}), True)
+        again = {"again": True} if found.over in (ENDED, MOVED) else {}
+        viewer.push(_line({"over": found.over, **again}), True)
         viewer.close(NORMAL, "")
 
 

@@ -20,6 +20,7 @@ from ...core.closing import MESSAGE_TOO_BIG, may_be_sent
 from ..frames import longest_compressed
 from ..whole import Whole
 from .answers import check_header, checked_answer
+from .pieces import gather
 from .standins import Validator, WireLog
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Staging(WebSocketProtocol):
     autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
     autoPingPendingSeq = 0
     message_data: Any
+    frame_data: Any
     control_frame_data: Any
     websocket_protocols: Sequence[str]
 
@@ -242,6 +244,17 @@ class Staging(WebSocketProtocol):
                 self._max_message_size_exceeded(size, maximum, f"message of more than {maximum} bytes")
                 return
         super()._onMessageFrameData(payload)
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """As Autobahn's, which keeps each piece that comes: a client chooses how many there are."""
+        if not self.failedByMe:
+            gather(self.frame_data, payload)
+
+    def onMessageFrame(self, payload: Any) -> None:
+        """As Autobahn's, which keeps each fragment."""
+        if not self.failedByMe:
+            for piece in payload:
+                gather(self.message_data, piece)
 
 
 class Stage(Staging, WebSocketServerProtocol):

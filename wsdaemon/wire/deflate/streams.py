@@ -111,8 +111,15 @@ def _unpacked(window: Window) -> bytes:
     return window
 
 
+MAX_PIECES = 64
+"""Pieces of a message under way that are kept for its window, beyond which only the window is: a client chooses how many there are."""
+
+
 class _Incoming:
-    """A message that comes in pieces, or in several DEFLATE streams. `pieces`: the window before it, then what came out of it so far."""
+    """A message that comes in pieces, or in several DEFLATE streams.
+
+    `pieces`: the window before it, then what came out of it so far, or the end of that.
+    """
 
     __slots__ = ("bits", "decoder", "pieces", "streams")
 
@@ -139,6 +146,8 @@ class _Incoming:
             if piece:
                 made.append(piece)
                 self.pieces.append(piece)
+                if len(self.pieces) > MAX_PIECES:
+                    self.pieces = [_last(self.pieces, 1 << self.bits)]
             position += len(part) - len(decoder.unused_data)
             step = BFINAL_STEP_BYTES
         return made[0] if len(made) == 1 else b"".join(made)
@@ -217,6 +226,11 @@ class Deflate:
     @window.setter
     def window(self, window: bytes) -> None:
         self._window = window
+
+    @property
+    def inflating(self) -> bool:
+        """Whether a message of the peer is under way in pieces."""
+        return self._incoming is not None
 
     def release(self) -> None:
         """Free everything: the connection is closed."""

@@ -18,7 +18,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define INTERFACE 3
+#include "_head.h"
+
+#define INTERFACE 5
 
 #define FLAG_RSV1 1 /* permessage-deflate was agreed: RSV1 on a data frame is fine */
 #define FLAG_TEXT 2 /* text payloads become str */
@@ -664,6 +666,7 @@ static PyMethodDef frames_methods[] = {
     {"masked_frame", FAST(frames_masked_frame), METH_FASTCALL | METH_KEYWORDS, "masked_frame(opcode, payload, rsv1=False) -> a client frame"},
     {"header", FAST(frames_header), METH_FASTCALL | METH_KEYWORDS, "header(opcode, length, rsv1=False) -> its header"},
     {"send", FAST(frames_send), METH_FASTCALL, "send(descriptor, data) -> bytes sent; 0: full; -1: an error"},
+    {"head", frames_head, METH_O, "head(data) -> (end, target, path, raw path, query, header lines, picked values) | None"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -71,3 +71,11 @@ def header(opcode: int, length: int, rsv1: bool = False) -> bytes:
 
 def send(descriptor: int, data: bytes, /) -> int:
     """Sends what the socket takes at once: the number of bytes, 0 when it is full, -1 for any error. Keeps the GIL."""
+
+def head(data: bytes, /) -> tuple[int, str, str, bytes, bytes, bytes, dict[bytes, list[str]]] | None:
+    """Reads the head of a request that `data` begins with, if it is whole, good, of a GET without a body, and ASCII.
+
+    The result is the position behind the head, the target, the path, the path as bytes, the query, the header lines as
+    `Headers.as_sent()` takes them, and the values of the headers that edge.request picks, by name in lower case: all as the strict
+    reader in edge/request.py finds them. None: that reader has to judge these bytes.
+    """

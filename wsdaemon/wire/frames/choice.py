@@ -21,6 +21,10 @@ CHOICES = ("auto", "c", "python")
 _HOW_TO_BUILD = "build it with `python hatch_build.py` in the source tree (needs a C compiler and Python's headers), or reinstall wsdaemon"
 
 
+PlainHead = tuple[int, str, str, bytes, bytes, bytes, dict[bytes, list[str]]]
+"""The parts of a request's head; described in `_frames.pyi`."""
+
+
 class Partial(Protocol):
     """A data frame whose payload is still coming; described in `_frames.pyi`."""
 
@@ -64,6 +68,8 @@ class Frames:
     """A frame with a large payload: the header beside the payload, without a copy; where frames are masked, one piece."""
     header: HeaderMaker
     send: Callable[[int, bytes], int]
+    head: Callable[[bytes], PlainHead | None]
+    """Reads the heads of most opening handshakes."""
     client: bool = False
     """Whether these are a client's: the frames that come are not masked, and those that leave are."""
 
@@ -81,14 +87,14 @@ def _import_c() -> ModuleType:
 
 
 def _frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
-    functions = {function: getattr(module, function) for function in ("take", "begin", "frame", "header", "send")}
+    functions = {function: getattr(module, function) for function in ("take", "begin", "frame", "header", "send", "head")}
     return Frames(name=name, reason=reason, pieces=partial(_header_and_payload, module.header), **functions)
 
 
 def _client_frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
     return Frames(
         name=name, reason=reason, take=module.take_unmasked, begin=module.begin_unmasked, frame=module.masked_frame,
-        pieces=partial(_one_piece, module.masked_frame), header=module.header, send=module.send, client=True,
+        pieces=partial(_one_piece, module.masked_frame), header=module.header, send=module.send, head=module.head, client=True,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ export class Tap {
 function entry(frame) {
   const words = [clock(new Date(frame.time * 1000)), frame.direction, frame.type, bytes(frame.size)];
   if (!frame.final) words.push("to be continued");
-  if (frame.compressed) words.push("compressed");
+  if (frame.compressed) words.push(frame.inflated || !frame.payload ? "compressed" : "compressed, not inflated");
   if (frame.code !== undefined) words.push(`code ${frame.code}`);
   const made = element("li", { class: frame.direction === "in" ? "received" : "sent" }, element("span", { class: "head" }, words.join("  ")));
   if (frame.payload) made.append(frame.encoding ? hex(frame.payload) : frame.payload, frame.cut ? " ..." : "");
