@@ -155,12 +155,13 @@ def test_tls_takes_its_time_of_the_turns_that_it_shares_with_others(run: Any) ->
         turns = Turns(asyncio.get_running_loop().call_soon, now=look)
         served = Served(open_tcp(TcpAddress(0, "127.0.0.1"), 10), certificates=certificates, turns=turns)
         trusting = authority().client()
+        looks.clear()
         client = Client(*await asyncio.open_connection("127.0.0.1", served.listener.port, ssl=trusting, server_hostname="localhost"))
         await client.open()
-        assert looks
         client.leave()
         await until(lambda: served.watcher.closed_ones)
         served.listener.stop()
+        assert looks
 
     run(test)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -251,14 +253,15 @@ def test_a_pass_takes_a_bounded_number_of_frames(made: House) -> None:
     """Each pass gets the data and a position: nothing is copied, and no more than MAX_FRAMES_PER_PASS frames are read ahead of the app."""
     passes: list[tuple[int, int]] = []
     client = made.make_wire(EchoApp())
-    take = client.reader.take
+    policy = client.reader.policy
+    take = policy.frames.take
 
     def counted(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[Any], int]:
         messages, after = take(data, position, maximum, flags, most)
         passes.append((len(data), len(messages) // 2))
         return messages, after
 
-    client.reader.take = counted
+    client.reader.policy = replace(policy, frames=replace(policy.frames, take=counted))
     data = text("x") * 1000
     client.send(data)
     assert len(client.frames()) == 1000
@@ -276,14 +279,16 @@ def test_an_error_of_ours_ends_this_connection_only(made: House, monkeypatch: py
     app = App()
     client, other = made.make_wire(app), made.make_wire(EchoApp())
 
-    read = type(client.reader).read
+    def broken(works: Callable[..., None]) -> Callable[..., None]:
+        def call(reader: Any, *arguments: Any) -> None:
+            if reader is client.reader:
+                raise RuntimeError("a bug")
+            works(reader, *arguments)
 
-    def broken(reader: Any, data: bytes) -> None:
-        if reader is client.reader:
-            raise RuntimeError("a bug")
-        read(reader, data)
+        return call
 
-    monkeypatch.setattr(type(client.reader), "read", broken)
+    for name in ("read", "hand_over"):  # a read of one message and nothing else is handed over without read()
+        monkeypatch.setattr(type(client.reader), name, broken(getattr(type(client.reader), name)))
     client.send(text("x"))
     made.loop.settle()
     assert client.transport.aborted

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fakes import PYTHON, App, Client, Frame, House, text
 from wsdaemon.apps.echo import EchoApp
+from wsdaemon.core.closing import ConnectionClosed
 from wsdaemon.core.slices import SLICE_SECONDS
 from wsdaemon.wire.writer import COPIED_BYTES, JOINED_BYTES, make_flusher
 
@@ -217,6 +218,23 @@ def test_within_a_read_of_its_own_connection_it_leaves_with_the_others(made: Hou
     writes = len(client.transport.writes)
     client.send(text("a"), text("b"))
     assert len(client.transport.writes) == writes + 1
+
+
+def test_a_large_message_and_one_over_tls_leave_at_once_too(made: House) -> None:
+    client = made.make_wire(App())
+    client.writer.send_at_once(bytes(COPIED_BYTES + 1), False)
+    client.writer.descriptor = -1  # as with TLS: only the transport can write
+    client.writer.send_at_once(b"x", False)
+    assert [len(frame.payload) for frame in client.frames()] == [COPIED_BYTES + 1, 1]
+    assert client.writer.out is None
+    assert client.writer.messages_out == 2
+
+
+def test_nothing_is_sent_at_once_after_the_end(made: House) -> None:
+    client = made.make_wire(App())
+    client.connection.close()
+    with pytest.raises(ConnectionClosed):
+        client.writer.send_at_once(b"x", False)
 
 
 def test_a_message_sent_at_once_to_a_slow_client_is_waited_for(made: House) -> None:

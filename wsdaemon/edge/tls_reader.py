@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import tls_failure
-from .tls_records import EMPTY_COST, HEADER, MAX_RECORD, TINY, TINY_COST, record_size
+from .tls_records import APPLICATION_DATA, EMPTY_COST, HEADER, MAX_RECORD, TINY, TINY_COST, record_size
 
 RECORDS = 4
 """Records that OpenSSL is given at once: the most without data that it works on between two looks at the clock."""
@@ -21,6 +21,9 @@ BATCHES = 16
 
 GIVEN = 20_480
 """Bytes that OpenSSL is given at once. One record may have a few small ones with it: OpenSSL keeps a buffer of a third more."""
+
+LARGE = GIVEN - 8_192
+"""Bytes of a record above which OpenSSL is given that one alone."""
 
 GATHER = 65_536
 """Bytes of data up to which that of several records is delivered together."""
@@ -194,6 +197,13 @@ class TlsReader:
         """Give OpenSSL the next records: how many are whole then."""
         data, start, count = self._rest, self._at, 0
         end, at, given = len(data), start, 0
+        if end - start > LARGE and not self._missing and data[start] == APPLICATION_DATA and data[start + 1] == 3:
+            size = HEADER + (data[start + 3] << 8 | data[start + 4])
+            if LARGE < size <= MAX_RECORD and start + size <= end:  # the next one would not go with it
+                self._feed(memoryview(data)[start : start + size])
+                self._taken(size)
+                self._ready, self._given = 1, size
+                return 1
         if self._missing:
             given = MAX_RECORD
             at = start + self._missing

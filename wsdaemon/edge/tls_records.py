@@ -12,6 +12,9 @@ HEADER = 5
 HANDSHAKE = 22
 """The type of a record with handshake messages that are not encrypted."""
 
+APPLICATION_DATA = 23
+"""The type of a record with data, and in TLS 1.3 of all that are encrypted."""
+
 CHANGE_CIPHER_SPEC = 20
 """The type of a record that moves no handshake on by itself."""
 

@@ -87,7 +87,9 @@ def namespace_of(event: LogEvent) -> str:
     name = event.get("log_namespace")
     if name == "log_legacy" and isinstance(event.get("log_system"), str) and event["log_system"] != "-":
         name = event["log_system"]
-    return cut(name, 200) if isinstance(name, str) and name else "-"
+    if not isinstance(name, str) or not name:
+        return "-"
+    return name if len(name) <= 200 else cut(name, 200)
 
 
 @functools.lru_cache(maxsize=2)
@@ -150,7 +152,7 @@ def _describe(error: BaseException) -> str:
 def failure_of(event: LogEvent) -> str | None:
     """The traceback of the event's failure, or its stack as text in `log_stack`; None if it has neither. Never raises."""
     failure = event.get("log_failure")
-    if failure is None and _is_legacy_error(event):
+    if failure is None and "isError" in event and _is_legacy_error(event):
         failure = event["failure"]
     if failure is None:
         stack = event.get("log_stack")

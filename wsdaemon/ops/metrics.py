@@ -75,9 +75,10 @@ class Totals:
         traffic.add(counts)
         by = connection.closed_by
         key = code_label(connection.close_code or 0, by), by
-        if key not in traffic.closed and len(traffic.closed) >= MAX_CODES:
+        closed = traffic.closed
+        if key not in closed and len(closed) >= MAX_CODES:
             key = "other", by
-        traffic.closed[key] = traffic.closed.get(key, 0) + 1
+        closed[key] = closed.get(key, 0) + 1
 
     def snapshot(self) -> dict[MountAndListener, Traffic]:
         return {place: traffic.copy() for place, traffic in self._places.items()}

@@ -43,6 +43,9 @@ FULL_READ_BYTES = 256_000
 BRIEF_SECONDS = SLICE_SECONDS / 10
 """Time that such a read may take. The beginning of a large message, which is only copied, takes less."""
 
+WHOLE_TEXT = 0x81
+"""The first byte of a whole text frame that is not compressed."""
+
 CLOSE = 0x88
 """The first byte of a whole Close frame."""
 
@@ -65,14 +68,14 @@ class Reader:
 
     __slots__ = (
         "bytes_in", "fallback", "flags", "heard", "held", "many", "maximum", "messages_in", "meter", "partial", "policy", "received",
-        "stops", "take", "unread", "waiting", "wire", "writer",
+        "stops", "unread", "waiting", "whole", "wire", "writer",
     )  # fmt: skip
 
     def __init__(self, wire: Whole, policy: WirePolicy, writer: Writer) -> None:
         self.wire = wire
         self.policy = policy
         self.writer = writer
-        self.take = policy.frames.take
+        self.whole = policy.frames.whole
         self.maximum = policy.settings.max_message
         self.received: Callable[..., Awaitable[object] | None] | None = None
         self.flags = 0
@@ -100,7 +103,15 @@ class Reader:
         writer = self.writer
         writer.corked = True  # as Wire.together() does; here one call less for each read
         try:
-            self.read(data)
+            if self.stops or self.partial is not None or self.fallback is not None or not writer.live:
+                self.read(data)
+            else:  # the most frequent case: one message and nothing else. read() would do the same
+                whole = self.whole  # into a local: CPython 3.11 does not specialise the call of an object in a slot
+                payload = whole(data, self.maximum, self.flags)
+                if payload is None:
+                    self.read(data)
+                else:
+                    self.hand_over(payload, data[0] == WHOLE_TEXT)
         except Exception as error:
             self.wire.broken(error)
         finally:
@@ -137,7 +148,7 @@ class Reader:
         """Take every frame of `data`, or leave the rest where it is found again when the app is ready for it."""
         position, end = 0, len(data)
         turns = self.policy.turns
-        take = self.take  # into a local: CPython 3.11 does not specialise the call of an object in a slot
+        take = self.policy.frames.take
         mark = turns.now() if end >= LONG_READ_BYTES else 0.0
         until = mark + SLICE_SECONDS
         while position < end:

@@ -82,10 +82,12 @@ class Wire:
 
         `accepted` is the answer of an app that decides about handshakes itself.
         """
-        headers = dict(self.policy.response_headers)
-        self._agree(extensions, headers)
-        if self.connection.handshake.subprotocol is not None:
-            headers["Sec-WebSocket-Protocol"] = self.connection.handshake.subprotocol
+        headers, subprotocol = self.policy.response_headers, self.connection.handshake.subprotocol
+        if extensions or subprotocol is not None:
+            headers = dict(headers)
+            self._agree(extensions, headers)
+            if subprotocol is not None:
+                headers["Sec-WebSocket-Protocol"] = subprotocol
         self.together(partial(self._answer, answer(key, headers, () if accepted is None else accepted.headers), accepted))
 
     def _answer(self, data: bytes, accepted: Acceptance | None) -> None:

@@ -119,16 +119,33 @@ class Writer:
         if size > COPIED_BYTES:
             for piece in self.policy.frames.pieces(opcode, payload, compressed):
                 self.write(piece)
-        elif self.out is None and self.corked:  # as write() does, for the most frequent case: the first reply in a read
-            data = frame(opcode, payload, compressed)
-            self.out = [data]
-            self.out_size = len(data)
-        else:
+        elif not self.corked:
             self.write(frame(opcode, payload, compressed))
+        else:  # as write() does, for the most frequent case: replies in a read
+            data = frame(opcode, payload, compressed)
+            if self.out is None:
+                self.out = [data]
+                self.out_size = len(data)
+            else:
+                self.out.append(data)
+                self.out_size += len(data)
+                if self.out_size > JOINED_BYTES:
+                    self.flush()
         return self.wire.connection.writable() if self.queued else None
 
     def send_at_once(self, payload: bytes, text: bool) -> Awaitable[None] | None:
         """As send_payload(), for a message that came alone and is passed on: it is written in this turn, with a call of the system."""
+        frame, busy = self.frame, self.corked or self.queued or self.out is not None
+        if busy or self.descriptor < 0 or self.deflate is not None or len(payload) > COPIED_BYTES:
+            return self._send_together(payload, text)
+        if not self.live:
+            raise self.wire.connection._closed_error()
+        self.messages_out += 1
+        self.write_now(frame(1 if text else 2, payload))
+        return self.wire.connection.writable() if self.queued else None
+
+    def _send_together(self, payload: bytes, text: bool) -> Awaitable[None] | None:
+        """As send_at_once(), for all but the most frequent case: a message that is small, plain and the only one."""
         if self.corked:
             return self.send_payload(payload, text)
         self.corked = True

@@ -67,6 +67,57 @@ def test_two_tasks_may_wait_and_each_message_goes_to_one() -> None:
                 task.result()
 
 
+def test_a_task_that_waits_has_the_message_before_put_returns() -> None:
+    got: list[Any] = []
+
+    async def take(inbox: Inbox) -> None:
+        while True:
+            got.append(await inbox.receive())
+
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        loop.create_task(take(inbox))
+        loop.settle()
+        assert inbox.put("one") is None
+        assert inbox.put(b"two") is None
+        assert got[1:] == [{"type": "websocket.receive", "text": "one"}, {"type": "websocket.receive", "bytes": b"two"}]
+
+
+@pytest.mark.parametrize("rest", [0, 1])
+def test_a_cancelled_wait_loses_no_message(rest: int) -> None:
+    """The wait ended in another task, so the message was to be taken in a later turn; the cancellation comes first."""
+
+    async def put(inbox: Inbox, waiting: asyncio.Task[Any]) -> None:
+        inbox.put("kept")
+        waiting.cancel()
+
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        loop.create_task(inbox.receive())
+        loop.settle()
+        first, *others = [loop.create_task(inbox.receive()) for _ in range(1 + rest)]
+        loop.settle()
+        loop.create_task(put(inbox, first))
+        loop.settle()
+        assert first.cancelled()
+        last = others[0] if others else loop.create_task(inbox.receive())
+        loop.settle()
+        assert last.result()["text"] == "kept"
+
+
+def test_the_place_of_a_cancelled_wait_goes_to_another_one() -> None:
+    with Loop() as loop:
+        inbox = Inbox(loop)
+        loop.create_task(inbox.receive())
+        loop.settle()
+        first, second = (loop.create_task(inbox.receive()) for _ in range(2))
+        loop.settle()
+        first.cancel()
+        loop.settle()
+        assert inbox.put("now") is None
+        assert second.result()["text"] == "now"
+
+
 def test_after_the_disconnect_receive_raises() -> None:
     async def run(inbox: Inbox) -> None:
         assert (await inbox.receive())["type"] == "websocket.connect"

@@ -8,91 +8,111 @@ from contextvars import ContextVar
 import pytest
 
 from tests.support.fakes import Loop
-from wsdaemon.apps.asgi.waking import Waking
+from wsdaemon.apps.asgi.waking import wake, wake_now
 
 WHO: ContextVar[str] = ContextVar("who", default="outside")
 
 
-def test_the_task_goes_on_before_wake_returns() -> None:
-    story: list[str] = []
+def test_the_task_goes_on_with_the_result_before_wake_now_returns() -> None:
+    story: list[object] = []
 
-    async def work(waking: Waking) -> None:
+    async def work(waiter: asyncio.Future[str]) -> None:
         WHO.set("task")
-        while True:
-            await waking
-            task = asyncio.current_task()
-            assert task is not None
-            story.append(WHO.get())
+        story.append(await waiter)
+        story.append(WHO.get())
+        story.append(asyncio.current_task() is not None)
 
     with Loop() as loop:
-        waking = Waking(loop)
-        loop.create_task(work(waking))
-        assert not waking.occupied
-        waking.wake()
+        waiter: asyncio.Future[str] = loop.create_future()
+        task = loop.create_task(work(waiter))
+        assert not wake_now(waiter, "early"), "no task waits"
         loop.settle()
-        assert waking.occupied
-        waking.wake()
-        waking.wake()
-        assert story == ["task", "task"]
-        assert waking.occupied
+        assert wake_now(waiter, "result")
+        assert story == ["result", "task", True]
+        assert task.done()
         assert WHO.get() == "outside"
+        assert not wake_now(waiter, "again")
+        wake(waiter, "again")
+
+
+def test_a_result_may_come_before_the_wait() -> None:
+    async def work(waiter: asyncio.Future[str]) -> str:
+        return await waiter
+
+    with Loop() as loop:
+        waiter: asyncio.Future[str] = loop.create_future()
+        wake(waiter, "early")
+        task = loop.create_task(work(waiter))
+        loop.settle()
+        assert task.result() == "early"
 
 
 def test_within_another_task_it_waits_for_the_next_turn() -> None:
     story: list[str] = []
 
-    async def work(waking: Waking) -> None:
-        await waking
-        story.append("woken")
+    async def work(waiter: asyncio.Future[str]) -> None:
+        story.append(await waiter)
 
-    async def other(waking: Waking) -> None:
-        waking.wake()
+    async def other(waiter: asyncio.Future[str]) -> None:
+        assert not wake_now(waiter, "now")
+        wake(waiter, "woken")
         story.append("asked")
 
     with Loop() as loop:
-        waking = Waking(loop)
-        loop.create_task(work(waking))
+        waiter: asyncio.Future[str] = loop.create_future()
+        loop.create_task(work(waiter))
         loop.settle()
-        loop.create_task(other(waking))
+        loop.create_task(other(waiter))
         loop.settle()
         assert story == ["asked", "woken"]
 
 
-def test_a_cancelled_task_gets_its_error_and_can_wait_again() -> None:
-    story: list[str] = []
-
-    async def work(waking: Waking) -> None:
-        try:
-            await waking
-        except asyncio.CancelledError:
-            story.append("cancelled")
-        await waking
-        story.append("woken")
+def test_several_tasks_that_wait_go_on_in_the_next_turn() -> None:
+    async def work(waiter: asyncio.Future[str]) -> str:
+        return await waiter
 
     with Loop() as loop:
-        waking = Waking(loop)
-        task = loop.create_task(work(waking))
+        waiter: asyncio.Future[str] = loop.create_future()
+        tasks = [loop.create_task(work(waiter)) for _ in range(2)]
+        loop.settle()
+        assert not wake_now(waiter, "now")
+        wake(waiter, "later")
+        assert not any(task.done() for task in tasks)
+        loop.settle()
+        assert [task.result() for task in tasks] == ["later", "later"]
+
+
+def test_a_cancelled_task_gets_its_error_in_a_turn_of_its_own() -> None:
+    story: list[str] = []
+
+    async def work(waiter: asyncio.Future[str]) -> None:
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            story.append("cancelled")
+
+    with Loop() as loop:
+        waiter: asyncio.Future[str] = loop.create_future()
+        task = loop.create_task(work(waiter))
         loop.settle()
         task.cancel()
-        waking.wake()
-        assert story == [], "the cancellation comes first, in its own turn"
+        assert not wake_now(waiter, "late")
+        wake(waiter, "late")
+        assert story == []
         loop.settle()
         assert story == ["cancelled"]
-        waking.wake()
-        assert story == ["cancelled", "woken"]
         assert task.done()
-        assert not waking.cancel()
 
 
 def test_an_error_of_the_task_is_the_tasks_own() -> None:
-    async def work(waking: Waking) -> None:
-        await waking
+    async def work(waiter: asyncio.Future[None]) -> None:
+        await waiter
         raise ValueError("mine")
 
     with Loop() as loop:
-        waking = Waking(loop)
-        task = loop.create_task(work(waking))
+        waiter: asyncio.Future[None] = loop.create_future()
+        task = loop.create_task(work(waiter))
         loop.settle()
-        waking.wake()
+        assert wake_now(waiter, None)
         with pytest.raises(ValueError, match="mine"):
             task.result()

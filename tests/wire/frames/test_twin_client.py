@@ -28,6 +28,8 @@ def test_a_masked_frame_is_read_by_the_server_and_not_by_the_client(frames: Fram
         assert frames.begin(made[:10], 0, 1 << 20, 0) is None
         plain = server.frame(2, b"x" * size, False)
         assert frames.take(plain, 0, 1 << 20, 0, 10) == ([2, b"x" * size], len(plain))
+        assert (server.whole(made, 1 << 20, 0), server.whole(plain, 1 << 20, 0)) == (b"x" * size, None)
+        assert (frames.whole(made, 1 << 20, 0), frames.whole(plain, 1 << 20, 0)) == (None, b"x" * size)
 
 
 @needs_c
@@ -42,6 +44,7 @@ def test_the_twins_agree_about_the_frames_of_a_server(data: st.DataObject) -> No
     stream = stream[: data.draw(st.integers(0, len(stream)))]
     flags, maximum = data.draw(st.sampled_from((0, RSV1, TEXT, RSV1 | TEXT))), data.draw(st.sampled_from((100, 1 << 20)))
     assert c.take(stream, 0, maximum, flags, 10) == python.take(stream, 0, maximum, flags, 10)
+    assert c.whole(stream, maximum, flags) == python.whole(stream, maximum, flags)
     one, other = c.begin(stream, 0, maximum, flags), python.begin(stream, 0, maximum, flags)
     assert (one is None) == (other is None)
     if one is not None and other is not None:

@@ -302,6 +302,51 @@ def test_the_twins_write_like_headers(opcode: int, length: int, rsv1: bool) -> N
     assert BOTH[0].header(opcode, length, rsv1) == PYTHON.header(opcode, length, rsv1)
 
 
+# -- whole
+
+
+@both
+@settings(deadline=None)
+@given(stream=streams, maximum=st.sampled_from([0, 5, 125, 126, MAXIMUM]), flags=flag_sets)
+@example(stream=client(1, b"x" * 126), maximum=126, flags=TEXT)
+@example(stream=client(2, b"x"), maximum=0, flags=0)
+def test_whole_gives_one_message_alone_as_take_does(frames: Frames, stream: bytes, maximum: int, flags: int) -> None:
+    taken, position = frames.take(stream, 0, maximum, flags, 2)
+    alone = position == len(stream) and len(taken) == 2 and taken[0] in (1, 2)
+    payload = frames.whole(stream, maximum, flags)
+    assert payload == (taken[1] if alone else None)
+    if alone:
+        assert type(payload) is type(taken[1])
+        assert stream[0] == 0x80 | int(str(taken[0]))
+
+
+@both
+def test_whole_takes_a_message_and_nothing_else(frames: Frames) -> None:
+    for size in (0, 1, 64, 125, 126, 65_535, 65_536):
+        data = client(2, b"x" * size)
+        assert frames.whole(data, size, 0) == b"x" * size
+        assert frames.whole(data[:-1], size, 0) is None
+        assert frames.whole(data + b"\x82", size, 0) is None
+        assert size == 0 or frames.whole(data, size - 1, 0) is None
+    assert frames.whole(client(1, EURO), 9, TEXT) == "€"
+    assert frames.whole(client(1, EURO), 9, 0) == EURO
+    for other in (client(9), client(10), client(8), client(0), client(1, b"x", final=False), client(1, b"x", reserved=4), b""):
+        assert frames.whole(other, 9, RSV1 | TEXT) is None
+    for bad in BAD_TEXT:
+        assert frames.whole(client(1, bad), 9, 0) is None
+        assert frames.whole(client(1, bad), 9, TEXT) is None
+
+
+@both
+def test_arguments_of_whole(frames: Frames) -> None:
+    for wrong in ((bytearray(b"x"), 1, 0), (b"x", "1", 0), (b"x", 1, None)):
+        with pytest.raises(TypeError):
+            frames.whole(*wrong)
+    for outside in ((b"x", -1, 0), (b"x", sys.maxsize + 1, 0), (b"x", 1, 4)):
+        with pytest.raises(ValueError):
+            frames.whole(*outside)
+
+
 # -- take
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.contract import PlainAnswer
 from .inbox import ClientDisconnected, Event
-from .waking import Waking
+from .waking import wake
 from .websocket import ApplicationError, Host
 
 
@@ -25,7 +25,7 @@ class HttpRun:
     until the answer has begun, and afterwards its end in the middle.
     """
 
-    __slots__ = ("_answer", "_body", "_host", "_later", "_more", "_over", "_phase", "_received", "_waking", "work")
+    __slots__ = ("_answer", "_body", "_host", "_more", "_over", "_phase", "_received", "_waiters", "work")
 
     def __init__(self, host: Host, scope: Event, answer: PlainAnswer) -> None:
         """The application begins in the loop's next turn."""
@@ -38,8 +38,7 @@ class HttpRun:
         """Whether the end of the body was received."""
         self._over = False
         self._phase = HttpPhase.ASKED
-        self._waking = Waking(loop)
-        self._later: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
         self.work: asyncio.Task[None] = loop.create_task(self._run(scope), name=f"asgi {scope['method']} {scope['path']}")
         host.running(self.work)
 
@@ -58,11 +57,9 @@ class HttpRun:
         self._wake()
 
     def _wake(self) -> None:
-        later, self._later = self._later, []
-        self._waking.wake()
-        for future in later:
-            if not future.done():
-                future.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            wake(waiter, None)
 
     # -- the application
 
@@ -93,12 +90,13 @@ class HttpRun:
                 return {"type": "http.disconnect"}
             if self._more:
                 self._answer.read_on()
-            if not self._waking.occupied:
-                await self._waking
-            else:  # another task of the application waits, too
-                future: asyncio.Future[None] = self.work.get_loop().create_future()
-                self._later.append(future)
-                await future
+            waiter: asyncio.Future[None] = self.work.get_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
     async def send(self, event: Event) -> None:
         """One event of the application. If the client is slow, this waits; ClientDisconnected once it has gone.

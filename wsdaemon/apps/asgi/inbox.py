@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from ...core.contract import READ_AHEAD, READ_AHEAD_BYTES
-from .waking import Waking
+from .waking import wake, wake_now
 
 Event = dict[str, Any]
 
@@ -21,19 +21,24 @@ class ClientDisconnected(OSError):
 
 
 class Inbox:
-    """The events of one client that its application has not received yet."""
+    """The events of one client that its application has not received yet.
 
-    __slots__ = ("_connect", "_end", "_later", "_loop", "_messages", "_size", "_space", "_told", "_waking")
+    An application that waits gets a message as the result of its wait, and goes on with it before `put` returns.
+    """
+
+    __slots__ = ("_connect", "_end", "_later", "_loop", "_queue", "_size", "_space", "_told", "_waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._connect = True
-        self._messages: deque[str | bytes] = deque()
+        self._queue: deque[Event] = deque()
         self._size = 0
+        """Of the messages in the queue."""
         self._space: asyncio.Future[None] | None = None
         self._end: tuple[int, str] | None = None
         self._told = False
-        self._waking = Waking(loop)
+        self._waiter: asyncio.Future[Event | None] | None = None
+        """The first task that waits in receive(). Its result is an event, or None: then it looks into the queue."""
         self._later: list[asyncio.Future[None]] = []
         """Further tasks of the application that wait in receive() too."""
 
@@ -47,21 +52,29 @@ class Inbox:
         if self._connect:
             self._connect = False
             return {"type": "websocket.connect"}
-        messages, waking = self._messages, self._waking
-        while not messages:
+        while not self._queue:
             if self._end is not None:
                 return self._last(*self._end)
-            if waking.occupied:
+            if self._waiter is not None:
                 await self._wait_beside()
-            else:
-                await waking
-        message = messages.popleft()
-        size = self._size = self._size - len(message)
-        if self._space is not None and len(messages) <= READ_AHEAD // 2 and size <= READ_AHEAD_BYTES // 2:
+                continue
+            waiter: asyncio.Future[Event | None] = self._loop.create_future()
+            self._waiter = waiter
+            try:
+                event = await waiter
+            except asyncio.CancelledError:
+                self._wake_later()  # one of the others takes its place
+                raise
+            finally:
+                if self._waiter is waiter:
+                    self._waiter = None
+            if event is not None:
+                return event
+        event = self._queue.popleft()
+        size = self._size = self._size - _size_of(event)
+        if self._space is not None and len(self._queue) <= READ_AHEAD // 2 and size <= READ_AHEAD_BYTES // 2:
             self._make_space()
-        if type(message) is str:
-            return {"type": "websocket.receive", "text": message}
-        return {"type": "websocket.receive", "bytes": message}
+        return event
 
     def _last(self, code: int, reason: str) -> Event:
         if self._told:
@@ -71,14 +84,14 @@ class Inbox:
 
     def put(self, message: str | bytes) -> Awaitable[None] | None:
         """Add a message. The result is done when there is room for more."""
-        messages = self._messages
-        messages.append(message)
+        event: Event = {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+        waiter = self._waiter
+        if waiter is not None and wake_now(waiter, event):
+            return None
+        self._queue.append(event)
         self._size += len(message)
-        if self._waking.occupied:
-            self._waking.wake()
-        elif self._later:
-            self._wake_later()
-        if len(messages) < READ_AHEAD and self._size < READ_AHEAD_BYTES:
+        self._look(waiter)
+        if len(self._queue) < READ_AHEAD and self._size < READ_AHEAD_BYTES:
             return None
         self._space = self._loop.create_future()
         return self._space
@@ -87,9 +100,17 @@ class Inbox:
         """Add the disconnect event. A second one is none."""
         if self._end is None:
             self._end = code, reason
-            self._waking.wake()
+            self._look(self._waiter)
             self._wake_later()
             self._make_space()
+
+    def _look(self, waiter: asyncio.Future[Event | None] | None) -> None:
+        """Let the application look into the queue: the event stays there, because a task that is woken in a later turn may be cancelled."""
+        if waiter is not None and not waiter.done():
+            self._waiter = None
+            wake(waiter, None)
+        elif self._later:
+            self._wake_later()
 
     async def _wait_beside(self) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -110,3 +131,7 @@ class Inbox:
         space, self._space = self._space, None
         if space is not None and not space.done():
             space.set_result(None)
+
+
+def _size_of(event: Event) -> int:
+    return len(event["text"] if "text" in event else event["bytes"])

@@ -25,7 +25,7 @@ from ...core.connection import Connection, Writer, background_of, writer_of
 from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from .inbox import ClientDisconnected, Event, Inbox
-from .waking import Waking
+from .waking import wake
 
 Application = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Awaitable[object]]
 """An ASGI 3 application: `await application(scope, receive, send)`."""
@@ -90,7 +90,8 @@ class WebSocketRun:
         self._denial: tuple[int, list[tuple[str, str]], bytearray] | None = None
         self._connection: Connection | None = None
         self._writer: Writer | None = None
-        self._opened: Waking | None = None
+        """The connection's, while the phase is OPEN."""
+        self._opened: asyncio.Future[None] | None = None
         self.decision: asyncio.Future[Acceptance | None] = loop.create_future()
         """The application's answer to the opening handshake. Cancelled: the client has left, or has waited for too long."""
         self.decision.add_done_callback(self._decided)
@@ -118,14 +119,14 @@ class WebSocketRun:
         if self._ended_with is not None:  # it did not wait for its accept
             connection.close(*self._ended_with)
         elif self._opened is not None:
-            self._opened.wake()
+            wake(self._opened, None)
         return self
 
     def abandoned(self) -> None:
         """The application has accepted, but there is no connection after all."""
         self._over()
         if self._opened is not None:
-            self._opened.wake()
+            wake(self._opened, None)
 
     def closed(self, code: int, reason: str) -> None:
         """The connection is over. A lost one has no reason that a client gave."""
@@ -160,7 +161,7 @@ class WebSocketRun:
                 self._host.failed(connection, "running", error)
         if connection is not None:
             connection.close(*self._ended_with)
-            self._phase = RunPhase.CLOSED
+            self._phase, self._writer = RunPhase.CLOSED, None
 
     def _refuse(self, answer: Exception) -> None:
         self._phase = RunPhase.CLOSED
@@ -175,7 +176,7 @@ class WebSocketRun:
         RuntimeError for an event that is not expected now, TypeError or ValueError for one that is not well-formed.
         """
         writer = self._writer
-        if writer is None or event["type"] != "websocket.send" or self._phase is not RunPhase.OPEN:
+        if writer is None or event["type"] != "websocket.send":
             await self._send_other(event)
             return
         if writer.queued or not writer.live:
@@ -222,7 +223,7 @@ class WebSocketRun:
         assert connection is not None
         code, reason = event.get("code"), event.get("reason")
         connection.close(NORMAL if code is None else code, reason or "")
-        self._phase = RunPhase.CLOSED
+        self._phase, self._writer = RunPhase.CLOSED, None
 
     async def _accept(self, event: Event) -> None:
         headers = [(_text(name), _text(value)) for name, value in event.get("headers") or ()]
@@ -231,7 +232,7 @@ class WebSocketRun:
         self._phase = RunPhase.ACCEPTING
         # The application goes on in the very turn in which the 101 leaves. Later, another client's task could come first: a message that
         # was sent after the 101 would find that the application has not taken the new client into its table yet.
-        self._opened = Waking(asyncio.get_running_loop())
+        self._opened = asyncio.get_running_loop().create_future()
         self.decision.set_result(accepted)
         await self._opened
         if self._connection is None:

@@ -17,10 +17,9 @@ def pass_on(payload: bytes, text: bool, reading: ReadingSide, writer: Writer) ->
     A message that came alone leaves at once, because a turn of the loop more would be a third of its cost.
     """
     try:
-        waiting = writer.send_payload(payload, text) if reading.many else writer.send_at_once(payload, text)
+        return writer.send_payload(payload, text) if reading.many else writer.send_at_once(payload, text)
     except ConnectionClosed:
         return None
-    return None if waiting is READY else waiting
 
 
 class ProxySession:
@@ -49,7 +48,7 @@ class ProxySession:
         if writer is None:
             return None
         waiting = pass_on(payload, text, self._reading, writer)
-        return None if waiting is None else until_done(asyncio.ensure_future(waiting), self._connection)
+        return None if waiting is None or waiting is READY else until_done(asyncio.ensure_future(waiting), self._connection)
 
     def closed(self, code: int, reason: str) -> None:
         upstream, self._upstream, self._writer = self._upstream, None, None

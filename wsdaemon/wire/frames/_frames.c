@@ -20,7 +20,7 @@
 
 #include "_head.h"
 
-#define INTERFACE 5
+#define INTERFACE 6
 
 #define FLAG_RSV1 1 /* permessage-deflate was agreed: RSV1 on a data frame is fine */
 #define FLAG_TEXT 2 /* text payloads become str */
@@ -322,6 +322,35 @@ static PyObject *frames_take(PyObject *Py_UNUSED(module), PyObject *const *args,
 static PyObject *frames_take_unmasked(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     return take("take_unmasked", args, nargs, 0);
+}
+
+/* ---- whole ---- */
+
+SPECIALISED PyObject *whole(const char *name, PyObject *const *args, Py_ssize_t nargs, int masked)
+{
+    Py_ssize_t maximum, flags;
+    if (check_count(name, nargs, 3) < 0 || check_bytes(args[0], "data") < 0 ||
+        as_size(args[1], "maximum", PY_SSIZE_T_MAX, &maximum) < 0 || as_size(args[2], "flags", ALL_FLAGS, &flags) < 0) {
+        return NULL;
+    }
+    const uint8_t *at = (const uint8_t *)PyBytes_AS_STRING(args[0]);
+    Header header;
+    if (read_header(at, PyBytes_GET_SIZE(args[0]), maximum, flags, masked, &header) && header.opcode <= OPCODE_BINARY &&
+        header.length == PyBytes_GET_SIZE(args[0]) - header.size) {
+        PyObject *payload = payload_of(&header, at, flags, masked);
+        if (payload != NULL || PyErr_Occurred()) return payload;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *frames_whole(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return whole("whole", args, nargs, 1);
+}
+
+static PyObject *frames_whole_unmasked(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return whole("whole_unmasked", args, nargs, 0);
 }
 
 /* ---- Partial ---- */
@@ -659,9 +688,11 @@ static PyObject *frames_send(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 static PyMethodDef frames_methods[] = {
     {"take", FAST(frames_take), METH_FASTCALL, "take(data, position, maximum, flags, most) -> ([opcode, payload, ...], position)"},
+    {"whole", FAST(frames_whole), METH_FASTCALL, "whole(data, maximum, flags) -> payload | None"},
     {"begin", FAST(frames_begin), METH_FASTCALL, "begin(data, position, maximum, flags) -> Partial | None"},
     {"frame", FAST(frames_frame), METH_FASTCALL | METH_KEYWORDS, "frame(opcode, payload, rsv1=False) -> a server frame"},
     {"take_unmasked", FAST(frames_take_unmasked), METH_FASTCALL, "take() for the frames of a server"},
+    {"whole_unmasked", FAST(frames_whole_unmasked), METH_FASTCALL, "whole() for the frame of a server"},
     {"begin_unmasked", FAST(frames_begin_unmasked), METH_FASTCALL, "begin() for the frames of a server"},
     {"masked_frame", FAST(frames_masked_frame), METH_FASTCALL | METH_KEYWORDS, "masked_frame(opcode, payload, rsv1=False) -> a client frame"},
     {"header", FAST(frames_header), METH_FASTCALL | METH_KEYWORDS, "header(opcode, length, rsv1=False) -> its header"},

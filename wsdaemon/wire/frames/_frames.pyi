@@ -26,8 +26,17 @@ def begin(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | 
     at `most`, or the text is not UTF-8); and when there is no memory for a payload of that length.
     """
 
+def whole(data: bytes, maximum: int, flags: int, /) -> bytes | str | None:
+    """The payload of the frame of a message that take() takes, if that frame is all of `data` and not compressed; else None.
+
+    The first byte of `data` then says whether it is text: 0x81, or binary: 0x82.
+    """
+
 def take_unmasked(data: bytes, position: int, maximum: int, flags: int, most: int, /) -> tuple[list[object], int]:
     """As take(), for the frames of a server, which are not masked. A masked one is left to Autobahn's parser, which refuses it."""
+
+def whole_unmasked(data: bytes, maximum: int, flags: int, /) -> bytes | str | None:
+    """As whole(), for the frame of a server."""
 
 def begin_unmasked(data: bytes, position: int, maximum: int, flags: int, /) -> Partial | None:
     """As begin(), for a frame of a server."""

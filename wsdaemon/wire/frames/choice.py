@@ -62,6 +62,7 @@ class Frames:
     reason: str
     """Why "auto" had to do without the C module; empty when it did not."""
     take: Callable[[bytes, int, int, int, int], tuple[list[object], int]]
+    whole: Callable[[bytes, int, int], bytes | str | None]
     begin: Callable[[bytes, int, int, int], Partial | None]
     frame: FrameMaker
     pieces: PieceMaker
@@ -87,14 +88,15 @@ def _import_c() -> ModuleType:
 
 
 def _frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
-    functions = {function: getattr(module, function) for function in ("take", "begin", "frame", "header", "send", "head")}
+    functions = {function: getattr(module, function) for function in ("take", "whole", "begin", "frame", "header", "send", "head")}
     return Frames(name=name, reason=reason, pieces=partial(_header_and_payload, module.header), **functions)
 
 
 def _client_frames_of(module: ModuleType, name: str, reason: str = "") -> Frames:
     return Frames(
-        name=name, reason=reason, take=module.take_unmasked, begin=module.begin_unmasked, frame=module.masked_frame,
-        pieces=partial(_one_piece, module.masked_frame), header=module.header, send=module.send, head=module.head, client=True,
+        name=name, reason=reason, take=module.take_unmasked, whole=module.whole_unmasked, begin=module.begin_unmasked,
+        frame=module.masked_frame, pieces=partial(_one_piece, module.masked_frame), header=module.header, send=module.send,
+        head=module.head, client=True,
     )  # fmt: skip
 
 

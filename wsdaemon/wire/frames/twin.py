@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 
-INTERFACE = 5
+INTERFACE = 6
 """Raised in both twins when a signature or a result changes, so that a stale build of the C module is noticed."""
 RSV1 = 1
 """Flag: permessage-deflate was agreed, so a data frame may come with RSV1 (RFC 7692 section 6)."""
@@ -113,6 +113,25 @@ def take(data: bytes, position: int, maximum: int, flags: int, most: int) -> tup
 def take_unmasked(data: bytes, position: int, maximum: int, flags: int, most: int) -> tuple[list[object], int]:
     """As take(), for the frames of a server."""
     return _take(data, position, maximum, flags, most, 0)
+
+
+def whole(data: bytes, maximum: int, flags: int) -> bytes | str | None:
+    """The payload of a client's frame that is all of `data`; see `_frames.pyi`."""
+    return _whole(data, maximum, flags, _MASK_BYTES)
+
+
+def whole_unmasked(data: bytes, maximum: int, flags: int) -> bytes | str | None:
+    """As whole(), for the frame of a server."""
+    return _whole(data, maximum, flags, 0)
+
+
+def _whole(data: bytes, maximum: int, flags: int, mask_size: int) -> bytes | str | None:
+    _check_input(data, 0, maximum, flags)
+    header = _header(data, 0, maximum, flags, mask_size)
+    if header is None or header[0] >= _PING or header[1] + header[2] != len(data):
+        return None
+    taken, _ = _take(data, 0, maximum, flags, 1, mask_size)
+    return taken[1] if taken else None  # type: ignore[return-value]
 
 
 def _take(data: bytes, position: int, maximum: int, flags: int, most: int, mask_size: int) -> tuple[list[object], int]:
