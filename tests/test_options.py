@@ -17,13 +17,15 @@ from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.asgi import ApplicationForm
 from wsdaemon.settings.control import ControlForm
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, RangeForm, SizeForm, WholeForm
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings
 from wsdaemon.settings.process import CommandForm, ExitCodesForm, RefuseStatusForm, VariablesForm
 from wsdaemon.settings.rooms import HooksForm, RegularExpressionForm
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.settings.targets import ServerNameForm
-from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm, WorkersForm
+from wsdaemon.settings.values import CloseCodeForm, DestinationForm, FileForm, LevelsForm, PathForm, ReferenceForm, SecretForm
+from wsdaemon.settings.workers import WorkersForm
 
 TARGET = Path(wsdaemon.options.__file__)
 

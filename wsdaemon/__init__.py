@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from .apps.rooms.handle import RoomHandle, RoomsHandle
     from .apps.rooms.hooks import EnterHook, EnterPatternHook, PublishHook
     from .apps.rooms.visitor import Refused, Visitor
-    from .brokers.contract import BrokerError, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
+    from .brokers.contract import HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
+    from .brokers.errors import BrokerError
     from .core.acceptance import HandshakeRefused
     from .core.blocking import BlockingConnection
     from .core.closing import ConnectionClosed

@@ -38,7 +38,8 @@ from .ops.logs import DaemonLog, LogOptions, make_log
 from .options import AdminOptions, MountOptions, RouteOptions, ServerOptions
 from .settings.build import Section, build, section
 from .settings.control import AUTO, NONE
-from .settings.model import LoggingSettings, Settings
+from .settings.daemon import LoggingSettings
+from .settings.model import Settings
 from .settings.problems import Problem, SettingsError
 from .settings.server import sort_options
 

@@ -31,7 +31,8 @@ from .ops.log_twistd import install as install_log
 from .ops.log_writing import NeverWaiting
 from .ops.logs import DaemonLog, LogOptions, stream_shape
 from .settings import ini
-from .settings.model import LoggingSettings, Settings
+from .settings.daemon import LoggingSettings
+from .settings.model import Settings
 from .settings.problems import Problem, SettingsError, joined
 from .settings.reference import effective, reference_path
 from .version import __version__

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.brokers import Limits, budget
+from wsdaemon.brokers import Limits, budget, errors
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.account import Account
 from wsdaemon.brokers.contract import Message, Notice
@@ -172,7 +172,7 @@ def test_one_owner_has_an_eighth_of_the_rooms_and_newcomers_still_come_in() -> N
     made, one, other = house(memory=1 << 20)
     for number in range(10):
         made.subscribe(f"{number}", Quiet(number), account=one)
-    with pytest.raises(c.TooManyRooms, match="this address or user has 10 rooms"):
+    with pytest.raises(errors.TooManyRooms, match="this address or user has 10 rooms"):
         made.subscribe("more", Quiet(99), account=one)
     made.subscribe("3", Quiet(99), account=one)  # a room that there is
     made.subscribe("more", Quiet(100), account=other)
@@ -195,7 +195,7 @@ def test_one_owner_has_an_eighth_of_the_memory() -> None:
     for number in range(4):
         made.subscribe(f"{number}", members[number], account=one)
     made.publish("0", bytes(3000), False, account=one)
-    with pytest.raises(c.MemoryFull, match="this address or user holds an eighth") as caught:
+    with pytest.raises(errors.MemoryFull, match="this address or user holds an eighth") as caught:
         made.publish("1", bytes(3000), False, account=one)
     assert caught.value.code == "memory" and one.bytes <= one.most
     made.publish("1", bytes(3000), False, account=other)
@@ -232,7 +232,7 @@ def test_of_all_the_memory_empty_rooms_go_first_then_histories_then_keys() -> No
             made._rooms.afford(made.budget.house, 400, made._rooms["busy"])
             made.budget.take(made.budget.house, 400)
 
-    with pytest.raises(c.MemoryFull, match=f"the rooms here hold all of their memory, {made.budget.limit} bytes"):
+    with pytest.raises(errors.MemoryFull, match=f"the rooms here hold all of their memory, {made.budget.limit} bytes"):
         grow()
     assert (shown[0], shown[-1]) == ((True, 20, 20, 40), (False, 0, 0, 0))
     assert shown == sorted(shown, reverse=True, key=lambda state: (state[0], state[2], state[1], state[3]))  # one after the other
@@ -254,12 +254,12 @@ def test_one_owner_has_an_eighth_of_the_patterns() -> None:
     made, one, other = house(max_all_patterns=80, memory=1 << 20)
     for number in range(10):
         made.subscribe_pattern("a.*", Quiet(number), account=one)
-    with pytest.raises(c.TooManyPatterns, match="this address or user has 10 patterns"):
+    with pytest.raises(errors.TooManyPatterns, match="this address or user has 10 patterns"):
         made.subscribe_pattern("a.*", Quiet(99), account=one)
     made.subscribe_pattern("a.*", Quiet(100), account=other)
     for number in range(69):
         made.subscribe_pattern("a.*", Quiet(1000 + number))
-    with pytest.raises(c.TooManyPatterns, match="there are 80 patterns"):
+    with pytest.raises(errors.TooManyPatterns, match="there are 80 patterns"):
         made.subscribe_pattern("b", Quiet(5000))
 
 
@@ -276,7 +276,7 @@ def test_deliveries_that_wait_count_and_have_a_bound_over_all_rooms() -> None:
             made.publish(f"{number % 10}", bytes(10_000), False, account=one)
             published += 1
 
-    with pytest.raises(c.MemoryFull):
+    with pytest.raises(errors.MemoryFull):
         flood()
     assert published == one.most // (10_000 + budget.MESSAGE_BYTES)
     while made.fan.step():
@@ -290,7 +290,7 @@ def test_publishers_that_wait_count_and_have_a_bound() -> None:
     waiting = [made.waiting(50_000, one) for _ in range(3)]
     waiting[0].__enter__()
     waiting[1].__enter__()
-    with pytest.raises(c.MemoryFull):
+    with pytest.raises(errors.MemoryFull):
         waiting[2].__enter__()
     waiting[0].__exit__(None, None, None)
     waiting[1].__exit__(None, None, None)

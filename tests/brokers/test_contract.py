@@ -7,7 +7,8 @@ import re
 import pytest
 
 from wsdaemon.brokers import contract
-from wsdaemon.brokers.contract import MAX_PAGE, BrokerError, Message, RateLimited, check_limit
+from wsdaemon.brokers.contract import MAX_PAGE, Message, check_limit
+from wsdaemon.brokers.errors import BrokerError, RateLimited
 
 ERRORS = [one for one in vars(contract).values() if isinstance(one, type) and issubclass(one, BrokerError) and one is not BrokerError]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wsdaemon.brokers import HISTORY_COUNT, Limits
+from wsdaemon.brokers import HISTORY_COUNT, Limits, errors
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Broker, Member, Message, Notice, Position, Published
 from wsdaemon.brokers.memory import MemoryBroker
@@ -127,14 +127,14 @@ def test_a_key_publishes_once() -> None:
     assert bench.publish(key="k") == Published("e1", 3, False, 1)
     assert a.offsets == [1, 2, 3]
     for key in ("", "x" * 257):
-        with pytest.raises(c.BadKey):
+        with pytest.raises(errors.BadKey):
             bench.publish(key=key)
 
 
 def test_a_key_is_not_used_up_by_what_was_refused() -> None:
     bench = Bench(rate=1.0)
     bench.publish(key="first")
-    with pytest.raises(c.RateLimited) as refused:
+    with pytest.raises(errors.RateLimited) as refused:
         bench.publish(key="second")
     assert refused.value.retry_after == 1.0
     assert bench.publish(key="first").duplicate  # a retry costs no token and is not refused
@@ -186,42 +186,37 @@ def test_errors_change_nothing() -> None:
     bench = Bench(max_rooms=1, max_members=2, max_patterns=1, max_subscriptions=1)
     a, _ = bench.join("a", "b")
     newcomer = Listener("c")
-    refused: list[tuple[type[c.BrokerError], Callable[[], object]]] = [
-        (c.RoomFull, lambda: bench.broker.subscribe("room", newcomer)),
-        (c.TooManyRooms, lambda: bench.broker.subscribe("second", newcomer)),
-        (c.TooManyRooms, lambda: bench.publish("second")),
-        (c.TooManySubscriptions, lambda: bench.broker.subscribe("second", a)),
-        (c.AlreadySubscribed, lambda: bench.broker.subscribe("room", a)),
-        (c.DuplicateMember, lambda: bench.broker.subscribe("room", Listener("a"))),
-        (c.DuplicateMember, lambda: bench.broker.subscribe_pattern(">", Listener("a"))),
-        (c.NotSubscribed, lambda: bench.broker.unsubscribe("room", newcomer)),
-        (c.NotSubscribed, lambda: bench.broker.unsubscribe("room", Listener("a"))),
-        (c.NotSubscribed, lambda: bench.broker.unsubscribe("second", a)),
-        (c.NotSubscribed, lambda: bench.broker.unsubscribe_pattern("room", a)),
-        (c.BadRoom, lambda: bench.broker.subscribe("a b", newcomer)),
-        (c.BadRoom, lambda: bench.publish("")),
-        (c.BadPattern, lambda: bench.broker.subscribe_pattern("a*", newcomer)),
-        (c.BadRoom, lambda: bench.broker.subscribe_pattern("a.*", newcomer, {"b": Position("e", 1)})),
+    refused: list[tuple[type[errors.BrokerError], Callable[[], object]]] = [
+        (errors.RoomFull, lambda: bench.broker.subscribe("room", newcomer)),
+        (errors.TooManyRooms, lambda: bench.broker.subscribe("second", newcomer)),
+        (errors.TooManyRooms, lambda: bench.publish("second")),
+        (errors.TooManySubscriptions, lambda: bench.broker.subscribe("second", a)),
+        (errors.AlreadySubscribed, lambda: bench.broker.subscribe("room", a)),
+        (errors.DuplicateMember, lambda: bench.broker.subscribe("room", Listener("a"))),
+        (errors.DuplicateMember, lambda: bench.broker.subscribe_pattern(">", Listener("a"))),
+        (errors.NotSubscribed, lambda: bench.broker.unsubscribe("room", newcomer)),
+        (errors.NotSubscribed, lambda: bench.broker.unsubscribe("room", Listener("a"))),
+        (errors.NotSubscribed, lambda: bench.broker.unsubscribe("second", a)),
+        (errors.NotSubscribed, lambda: bench.broker.unsubscribe_pattern("room", a)),
+        (errors.BadRoom, lambda: bench.broker.subscribe("a b", newcomer)),
+        (errors.BadRoom, lambda: bench.publish("")),
+        (errors.BadPattern, lambda: bench.broker.subscribe_pattern("a*", newcomer)),
+        (errors.BadRoom, lambda: bench.broker.subscribe_pattern("a.*", newcomer, {"b": Position("e", 1)})),
     ]
     for error, call in refused:
         with pytest.raises(error) as raised:
             call()
         assert raised.value.code == error.code
     bench.broker.subscribe_pattern("a.*", newcomer)
-    with pytest.raises(c.AlreadySubscribed):
+    with pytest.raises(errors.AlreadySubscribed):
         bench.broker.subscribe_pattern("a.*", newcomer)
-    with pytest.raises(c.TooManyPatterns):
+    with pytest.raises(errors.TooManyPatterns):
         bench.broker.subscribe_pattern("b.*", newcomer)
     assert bench.broker.room_count == 1
     assert bench.broker.presence("room").count == 2
     bench.broker.remove(Listener("a"))  # another member with that id
     bench.broker.remove(Listener("stranger"))
     assert bench.broker.presence("room").count == 2
-
-
-def test_every_error_has_a_code_of_its_own() -> None:
-    errors = c.BrokerError.__subclasses__()
-    assert len({error.code for error in errors} | {c.BrokerError.code}) == len(errors) + 1
 
 
 def test_patterns_give_each_message_once() -> None:
@@ -322,7 +317,7 @@ def test_rooms_come_in_pages_by_name() -> None:
     assert page.rooms == (c.RoomInfo("b", "e3", 3, 1, 2), c.RoomInfo("c", "e1", 3, 0, 2)) and page.after is None
     page = bench.broker.rooms(limit=2, pattern="a.*")
     assert [room.room for room in page.rooms] == ["a.x", "a.y"] and page.after == "a.y"
-    with pytest.raises(c.BadPattern):
+    with pytest.raises(errors.BadPattern):
         bench.broker.rooms(pattern="a*")
 
 
@@ -345,7 +340,7 @@ def test_a_room_that_still_delivers_is_not_evicted() -> None:
     listener = Listener("a")
     bench.broker.subscribe_pattern(">", listener)
     bench.publish("one")
-    with pytest.raises(c.TooManyRooms):
+    with pytest.raises(errors.TooManyRooms):
         bench.publish("two")
     bench.drain()
     bench.publish("two")
@@ -418,7 +413,7 @@ def test_a_closed_broker_refuses() -> None:
     assert a.messages == []
     bench.broker.remove(a)
     for call in (bench.publish, lambda: bench.join("b"), lambda: bench.broker.unsubscribe("room", a), bench.broker.rooms):
-        with pytest.raises(c.BrokerClosed):
+        with pytest.raises(errors.BrokerClosed):
             call()
 
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, rule
 
 from tests.brokers.test_patterns import matches_naively
 from tests.support.broker_model import Client, Model, ModelRoom
-from wsdaemon.brokers import budget
+from wsdaemon.brokers import budget, errors
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Message, Position
 from wsdaemon.brokers.local.fan import Delivery
@@ -39,7 +39,7 @@ class BrokerModel(Model):
         error = self.refusal(client, name)
         room = None if error else self.room(name)
         if error or room is None:
-            with pytest.raises(error or c.TooManyRooms):
+            with pytest.raises(error or errors.TooManyRooms):
                 self.broker.subscribe(name, client, since, presence=presence)
             return
         answer = self.subscribed(client, name, room, since, presence)
@@ -47,13 +47,13 @@ class BrokerModel(Model):
         if presence:
             assert [who.id for who in answer.present or ()] == [each.id for each in room.members]
 
-    def refusal(self, client: Client, name: str) -> type[c.BrokerError] | None:
+    def refusal(self, client: Client, name: str) -> type[errors.BrokerError] | None:
         room = self.rooms.get(name)
         if room is not None and client in room.members:
-            return c.AlreadySubscribed
+            return errors.AlreadySubscribed
         if len(client.joined) == self.limits.max_subscriptions:
-            return c.TooManySubscriptions
-        return c.RoomFull if room is not None and len(room.members) == self.limits.max_members else None
+            return errors.TooManySubscriptions
+        return errors.RoomFull if room is not None and len(room.members) == self.limits.max_members else None
 
     def subscribed(self, client: Client, name: str, room: ModelRoom, since: Position | None, presence: bool) -> c.Subscribed:
         room.members.append(client)
@@ -68,8 +68,8 @@ class BrokerModel(Model):
         if client.broken:
             return
         known = {name: position for name, position in client.seen.items() if resume and matches_naively(pattern, name)}
-        error: type[c.BrokerError] | None = c.TooManyPatterns if len(client.patterns) == 2 else None
-        error = c.AlreadySubscribed if pattern in client.patterns else error
+        error: type[errors.BrokerError] | None = errors.TooManyPatterns if len(client.patterns) == 2 else None
+        error = errors.AlreadySubscribed if pattern in client.patterns else error
         if error:
             with pytest.raises(error):
                 self.broker.subscribe_pattern(pattern, client, known)
@@ -91,7 +91,7 @@ class BrokerModel(Model):
             self.leave(client, name)
         try:
             self.broker.unsubscribe(name, client)
-        except c.NotSubscribed:
+        except errors.NotSubscribed:
             assert not inside
 
     @rule(key=KEYS, pattern=PATTERNS)
@@ -103,7 +103,7 @@ class BrokerModel(Model):
             self.forgive(client)
         try:
             self.broker.unsubscribe_pattern(pattern, client)
-        except c.NotSubscribed:
+        except errors.NotSubscribed:
             assert not has
 
     @rule(key=KEYS)
@@ -184,13 +184,13 @@ class BrokerModel(Model):
         expected = None if room is None else c.Published(room.epoch, len(room.log), False, len(targets))
         try:
             answer = self.broker.publish(name, payload, True, publisher=publisher, echo=echo, key=key)
-        except c.Busy:
+        except errors.Busy:
             assert room is not None and self.broker._rooms[name].waiting >= self.limits.max_pending
             room.log.pop()
             for client in targets:
                 client.owed[name].pop()
             return
-        except c.TooManyRooms:
+        except errors.TooManyRooms:
             assert room is None
             return
         assert room is not None and answer == expected

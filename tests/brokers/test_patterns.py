@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import MAX_PAGE, BadPattern, BadRoom, TooManyRooms
+from wsdaemon.brokers.contract import MAX_PAGE
+from wsdaemon.brokers.errors import BadPattern, BadRoom, TooManyRooms
 from wsdaemon.brokers.patterns import MAX_TOKENS, PatternIndex, check_known, check_pattern, check_room, matches
 
 TOKENS = st.sampled_from(["a", "b", "c", ""])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.one_process import Seat, one_process
-from wsdaemon.brokers.contract import BadKey, BadRoom, Broker, BrokerClosed, BrokerUnavailable, Busy, Published
+from wsdaemon.brokers.contract import Broker, Published
+from wsdaemon.brokers.errors import BadKey, BadRoom, BrokerClosed, BrokerUnavailable, Busy
 from wsdaemon.brokers.links.contract import Link, Publication, Receiver
 from wsdaemon.brokers.remote import PROBE_SECONDS
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.support.remote_model import Follower, World
-from wsdaemon.brokers.contract import Busy
+from wsdaemon.brokers.errors import Busy
 
 ROOMS = st.sampled_from(["a.b", "a.b", "a.b", "a.c", "a"])
 PATTERNS = st.sampled_from(["a.*", "*.b", ">", "a"])

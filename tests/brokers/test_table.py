@@ -6,7 +6,8 @@ import pytest
 
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.budget import MESSAGE_BYTES, Budget
-from wsdaemon.brokers.contract import Message, TooManyRooms
+from wsdaemon.brokers.contract import Message
+from wsdaemon.brokers.errors import TooManyRooms
 from wsdaemon.brokers.room import Room
 from wsdaemon.brokers.table import MESSAGES_LIKE_A_ROOM, RoomTable
 

@@ -18,7 +18,7 @@ from wsdaemon.daemon.channel import Channel
 from wsdaemon.daemon.child_process import END, MAX_REASON_CHARACTERS, SUPERVISOR_DIED, ChildProcess
 from wsdaemon.daemon.heartbeats import Heartbeats, SlotState
 from wsdaemon.daemon.inheritance import InheritedLog, Manifest, Role, environment
-from wsdaemon.settings.model import LoggingSettings
+from wsdaemon.settings.daemon import LoggingSettings
 
 
 class Told:

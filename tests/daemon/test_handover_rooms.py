@@ -26,7 +26,7 @@ from wsdaemon.daemon.daemon import Daemon
 from wsdaemon.daemon.hub_brokers import HubBrokers, make_client
 from wsdaemon.hub.room_messages import MOVE
 from wsdaemon.hub.room_server import RoomServer
-from wsdaemon.wire.handover import resume
+from wsdaemon.wire.resumption import resume
 
 INI = """
 [listener:main]

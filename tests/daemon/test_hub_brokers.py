@@ -14,7 +14,8 @@ from tests.support.hub import Hub
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Broker, BrokerUnavailable, Busy, Message, Notice, Subscribed
+from wsdaemon.brokers.contract import Broker, Message, Notice, Subscribed
+from wsdaemon.brokers.errors import BrokerUnavailable, Busy
 from wsdaemon.core.absence import no_grace
 from wsdaemon.daemon.hub_brokers import TIMEOUT_SECONDS, HubBrokers, make_client
 from wsdaemon.settings.model import MountSettings

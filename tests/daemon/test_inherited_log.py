@@ -12,7 +12,7 @@ from twisted.logger import globalLogBeginner
 
 from wsdaemon.daemon.inheritance import InheritedLog
 from wsdaemon.daemon.inherited_log import begin_log
-from wsdaemon.settings.model import LoggingSettings
+from wsdaemon.settings.daemon import LoggingSettings
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, MountSettings
+from wsdaemon.settings.daemon import DaemonSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings
 from wsdaemon.settings.schema import keys_of
 
 ROOT = Path(__file__).resolve().parents[2]

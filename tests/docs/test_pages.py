@@ -24,8 +24,9 @@ from wsdaemon.settings.admin import AdminSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS
 from wsdaemon.settings.broker import BrokerSettings
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.ini import load
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, TlsSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, TlsSettings
 from wsdaemon.settings.schema import keys_of
 from wsdaemon.tap import Options
 

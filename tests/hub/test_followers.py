@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.brokers.contract import BadPattern
+from wsdaemon.brokers.errors import BadPattern
 from wsdaemon.brokers.patterns import matches
 from wsdaemon.hub.followers import Followers
 from wsdaemon.hub.server import WorkerLink

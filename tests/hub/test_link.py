@@ -11,8 +11,9 @@ import pytest
 from tests.support.hub import PATH, Hub, Worker
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
-from wsdaemon.brokers import Limits, contract
-from wsdaemon.brokers.contract import BrokerUnavailable, Change, Position, Presence, RateLimited
+from wsdaemon.brokers import Limits, errors
+from wsdaemon.brokers.contract import Change, Position, Presence
+from wsdaemon.brokers.errors import BrokerUnavailable, RateLimited
 
 Work = Callable[[Hub, Worker, Worker], Awaitable[None]]
 
@@ -73,7 +74,7 @@ def test_patterns_follow_rooms_that_come_later_and_a_worker_gets_each_message_on
         await two.publish("prices.eur", b"4")
         await until(lambda: len(one.recorder.messages) == 3)
         assert one.recorder.payloads == [b"1", b"2", b"4"]
-        with pytest.raises(contract.BadPattern):
+        with pytest.raises(errors.BadPattern):
             await one.link.follow_pattern("pri*")
 
     two_workers(work)
@@ -101,7 +102,7 @@ def test_idempotency_keys_are_those_of_the_room_for_all_workers() -> None:
         again = await two.publish("lobby", b"1", key="k")
         assert (again.epoch, again.offset, again.duplicate, again.members) == (first.epoch, first.offset, True, 0)
         for key in ("", "x" * 257):
-            with pytest.raises(contract.BadKey):
+            with pytest.raises(errors.BadKey):
                 await one.publish("lobby", b"2", key=key)
 
     two_workers(work)
@@ -111,18 +112,18 @@ def test_the_limits_hold_for_all_workers_together() -> None:
     async def work(hub: Hub, one: Worker, two: Worker) -> None:
         await one.join("lobby", "a")
         await two.join("lobby", "b")
-        with pytest.raises(contract.RoomFull):
+        with pytest.raises(errors.RoomFull):
             await one.join("lobby", "c")
         await two.join("other", "b")
-        with pytest.raises(contract.TooManyRooms):
+        with pytest.raises(errors.TooManyRooms):
             await two.join("third", "b")
-        with pytest.raises(contract.BadRoom):
+        with pytest.raises(errors.BadRoom):
             await two.join("Lobby", "b")
-        with pytest.raises(contract.BadRoom):
+        with pytest.raises(errors.BadRoom):
             await two.publish("lobby\ud800", b"")
-        with pytest.raises(contract.MemoryFull):
+        with pytest.raises(errors.MemoryFull):
             await two.publish("lobby", bytes(400_000))
-        with pytest.raises(contract.DuplicateMember):
+        with pytest.raises(errors.DuplicateMember):
             await two.join("lobby", "a")
         for worker in (one, two):
             await worker.publish("other", b"")
@@ -137,7 +138,7 @@ def test_one_owner_has_its_share_over_all_workers() -> None:
     async def work(hub: Hub, one: Worker, two: Worker) -> None:
         await one.join("a", "ada")
         await one.publish("a", bytes(20_000), owner="user ada")
-        with pytest.raises(contract.MemoryFull, match="eighth"):
+        with pytest.raises(errors.MemoryFull, match="eighth"):
             await two.publish("b", bytes(20_000), owner="user ada")
         await two.publish("b", bytes(20_000), owner="user bob")
 

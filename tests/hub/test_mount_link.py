@@ -11,7 +11,8 @@ from tests.support.hub import PATH, Hub, Recorder, Worker
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerUnavailable, Presence, RoomFull
+from wsdaemon.brokers.contract import Presence
+from wsdaemon.brokers.errors import BrokerUnavailable, RoomFull
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.hub.link import LINKS_WITH_OWN_NUMBERS, HubLink
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.hub.test_rooms import Order, given
-from wsdaemon.brokers import Limits, contract
+from wsdaemon.brokers import Limits, errors
 
 
 def test_two_workers_may_have_the_same_source() -> None:
@@ -22,7 +22,7 @@ def test_a_publication_that_was_refused_is_placed_when_it_is_asked_again() -> No
     made = Order(Limits(rate=1.0, burst=1))
     one = made.link("one")
     assert made.publish(one, 1, "lobby").offset == 1
-    with pytest.raises(contract.RateLimited):
+    with pytest.raises(errors.RateLimited):
         made.publish(one, 2, "lobby")
     made.now += 1
     assert [made.publish(one, 2, "lobby").offset for _ in range(2)] == [2, 2]
@@ -48,11 +48,11 @@ def test_a_publication_that_is_not_kept_needs_no_memory_here() -> None:
     one = made.link("one")
     made.join(one, "lobby", "ada")
     assert made.publish(one, 1, "lobby", bytes(100_000)).offset == 1
-    with pytest.raises(contract.MemoryFull):
+    with pytest.raises(errors.MemoryFull):
         made.publish(one, 2, "lobby", bytes(100_000), key="k")
     kept = Order(Limits(memory=20_000, history=1))
     one = kept.link("one")
     kept.join(one, "lobby", "ada")
-    with pytest.raises(contract.MemoryFull):
+    with pytest.raises(errors.MemoryFull):
         kept.publish(one, 1, "lobby", bytes(100_000))
     assert kept.order.table["lobby"].offset == 0

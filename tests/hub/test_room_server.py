@@ -10,8 +10,9 @@ import pytest
 from tests.support.hub import PATH, Hub, Worker
 from tests.support.inside import until
 from tests.support.links import ShiftedLoop, run
-from wsdaemon.brokers import Limits, contract
-from wsdaemon.brokers.contract import BrokerUnavailable, Presence, RoomFull
+from wsdaemon.brokers import Limits, errors
+from wsdaemon.brokers.contract import Presence
+from wsdaemon.brokers.errors import BrokerUnavailable, RoomFull
 from wsdaemon.hub import room_messages
 from wsdaemon.hub import room_server as room_server_module
 from wsdaemon.hub.room_server import GOING_ALONG_SECONDS, SWEEP_INTERVAL_SECONDS
@@ -22,7 +23,7 @@ def test_the_limits_of_a_mount_are_those_of_the_first_worker_that_opens_it() -> 
         hub = Hub(loop)
         one, two = await hub.worker(1, Limits(max_members=1)), await hub.worker(2, Limits(max_members=5))
         await one.join("lobby", "ada")
-        with pytest.raises(contract.RoomFull):
+        with pytest.raises(errors.RoomFull):
             await two.join("lobby", "bob")
         hub.close(one, two)
 

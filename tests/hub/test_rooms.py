@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.links import read_frames
-from wsdaemon.brokers import Limits, contract
+from wsdaemon.brokers import Limits, contract, errors
 from wsdaemon.brokers.contract import Change, Position, Presence
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.hub import followers as followers_module
@@ -62,7 +62,7 @@ class Order:
         assert mount == 4
         return self.order
 
-    def refuse(self, link: WorkerLink, request: int, error: contract.BrokerError) -> None:
+    def refuse(self, link: WorkerLink, request: int, error: errors.BrokerError) -> None:
         raise error
 
     def join(self, link: WorkerLink, room: str, name: str, *, watch: bool = False) -> None:
@@ -108,11 +108,11 @@ def test_a_refused_publication_changes_nothing() -> None:
     one = made.link("one")
     made.join(one, "lobby", "ada")
     assert made.publish(one, 1, "lobby").offset == 1
-    with pytest.raises(contract.RateLimited):
+    with pytest.raises(errors.RateLimited):
         made.publish(one, 2, "lobby")
-    with pytest.raises(contract.BadKey):
+    with pytest.raises(errors.BadKey):
         made.publish(one, 3, "lobby", key="")
-    with pytest.raises(contract.BadRoom):
+    with pytest.raises(errors.BadRoom):
         made.publish(one, 4, "a room with blanks")
     made.now += 1
     assert made.publish(one, 2, "lobby").offset == 2
@@ -206,7 +206,7 @@ def test_a_former_worker_that_declares_a_member_anew_does_not_take_it_back() -> 
         made.order.declared(link)
     made.order.end(old)
     assert made.order.presence("lobby", None).count == 1
-    with pytest.raises(contract.DuplicateMember):
+    with pytest.raises(errors.DuplicateMember):
         made.join(old, "lobby", "ada")
 
 
@@ -223,13 +223,13 @@ def test_a_new_hub_gives_a_member_to_the_later_generation_whichever_declares_fir
 @pytest.mark.parametrize(
     ("limits", "error"),
     [
-        (Limits(max_members=2), contract.RoomFull),
-        (Limits(max_rooms=1), contract.TooManyRooms),
-        (Limits(memory=40_000), contract.MemoryFull),
-        (Limits(name_pattern=re.compile("[A-Z]+")), contract.BadRoom),
+        (Limits(max_members=2), errors.RoomFull),
+        (Limits(max_rooms=1), errors.TooManyRooms),
+        (Limits(memory=40_000), errors.MemoryFull),
+        (Limits(name_pattern=re.compile("[A-Z]+")), errors.BadRoom),
     ],
 )
-def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, error: type[contract.BrokerError]) -> None:
+def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, error: type[errors.BrokerError]) -> None:
     made = Order(limits)
     one, two = made.link("one"), made.link("two")
     members = [(Presence(f"m{number}", {}), f"user {number}") for number in range(50)]
@@ -239,7 +239,7 @@ def test_no_limit_refuses_a_member_that_is_in_its_room_already(limits: Limits, e
     made.order.declared(one)
     assert made.order.presence("lobby", None).count == 50
     with pytest.raises(error):
-        made.join(two, "lobby" if error in (contract.RoomFull, contract.MemoryFull) else "third", "newcomer")
+        made.join(two, "lobby" if error in (errors.RoomFull, errors.MemoryFull) else "third", "newcomer")
     made.order.end(one)
     made.join(two, "LOBBY", "newcomer")
     assert made.order.budget.used < 5000, "all of it is given back"

@@ -11,8 +11,9 @@ import pytest
 
 from wsdaemon.settings.apps import APP_OPTIONS, TickerOptions
 from wsdaemon.settings.build import Section, build, section
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.ini import SettingsError, load
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings
 from wsdaemon.settings.schema import SectionSettings, explain, keys_of
 from wsdaemon.settings.values import Count, Secret, SecretFile, Size, TcpAddress, UnixAddress
 

@@ -7,8 +7,9 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from wsdaemon.settings.build import build, section
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.listener import CONNECTION_LIMITS
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.problems import SettingsError
 from wsdaemon.settings.schema import keys_of
 

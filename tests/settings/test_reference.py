@@ -20,9 +20,10 @@ from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AuthNameForm
 from wsdaemon.settings.build import Section, build, section
 from wsdaemon.settings.control import ControlForm
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.form import ChoiceForm, DurationForm, EnumForm, FlagForm, Form, ListForm, RangeForm, SizeForm, TokenForm, WholeForm
 from wsdaemon.settings.ini import load
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, Settings
 from wsdaemon.settings.network import NameForm, NetworkForm, ReachedHostForm
 from wsdaemon.settings.origins import OriginForm
 from wsdaemon.settings.paths import path_shape
@@ -39,8 +40,8 @@ from wsdaemon.settings.values import (
     ReferenceForm,
     Secret,
     SecretFile,
-    WorkersForm,
 )
+from wsdaemon.settings.workers import WorkersForm
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "etc" / "ws.reference.ini"

@@ -25,7 +25,6 @@ from wsdaemon.settings.values import (
     SecretFile,
     Tokens,
     UnixAddress,
-    Workers,
     app_text,
     get_form,
     is_reference,
@@ -211,14 +210,3 @@ def test_a_close_code_is_one_that_a_server_may_send() -> None:
 @pytest.mark.parametrize("value", ["", "four", "+4013", "4013.0", "40 13", "04013", "٤٠١٣", True, None, 4013.5, b"4013"])
 def test_anything_else_is_no_close_code(value: object) -> None:
     assert refused(get_form(CloseCode), value).startswith("expected a close code")
-
-
-@pytest.mark.parametrize(("given", "value"), [("", None), (None, None), ("auto", "auto"), ("AUTO", "auto"), ("1", 1), (256, 256)])
-def test_the_number_of_workers(given: object, value: object) -> None:
-    assert get_form(Workers).convert(given) == value
-    assert get_form(Workers).convert(get_form(Workers).show(value)) == value
-
-
-@pytest.mark.parametrize("given", ["0", "257", "-1", "two", "1.5", 0, 257, True, 2.0])
-def test_no_number_of_workers(given: object) -> None:
-    assert refused(get_form(Workers), given) == "expected auto, a whole number from 1 to 256, or nothing"

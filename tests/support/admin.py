@@ -9,14 +9,14 @@ from typing import Any
 
 from tests.support.fakes import Loop
 from wsdaemon.edge.request import HeadReader
-from wsdaemon.ops.admin import table
+from wsdaemon.ops.admin import room_table, table
 from wsdaemon.ops.admin.contract import PROBLEM, Answer, PageRequest, as_json
 from wsdaemon.ops.admin.routes import Content, Parameter, Route
 from wsdaemon.ops.admin.site import AdminSite
 
 TOKEN = "0123456789abcdef"
 
-EVERYTHING = [one for one in vars(table).values() if isinstance(one, Route)]
+EVERYTHING = [one for one in {**vars(table), **vars(room_table)}.values() if isinstance(one, Route)]
 """Every route that there is."""
 
 THING = Route(

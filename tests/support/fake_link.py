@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tests.support.fake_loop import Loop
-from wsdaemon.brokers import Limits
+from wsdaemon.brokers import Limits, errors
 from wsdaemon.brokers import contract as c
 from wsdaemon.brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, Published, RoomPage
 from wsdaemon.brokers.links.contract import Joined, Publication, Receiver, Roster, Standing, StandingPage
@@ -109,7 +109,7 @@ class FakeOrder:
         """`declared`: the member is in the room already, as its process says, and is never refused."""
         room = self.room(name)
         if presence.id not in room.members and not declared and len(room.members) >= self.limits.max_members:
-            raise c.RoomFull(f"the room has {self.limits.max_members} members")
+            raise errors.RoomFull(f"the room has {self.limits.max_members} members")
         if presence.id not in room.members:
             room.members[presence.id] = (presence, link)
             self.changed(room, Change("joined", presence))
@@ -218,7 +218,7 @@ class FakeLink:
         self.events.clear()
         for future in self.waiting:
             if not future.done():
-                future.set_exception(c.BrokerUnavailable("the link is cut"))
+                future.set_exception(errors.BrokerUnavailable("the link is cut"))
         self.waiting.clear()
         self.receiver.lost(reason)
 
@@ -229,7 +229,7 @@ class FakeLink:
         ask, future = self.asked.pop(0)
         try:
             answer = ask()
-        except c.BrokerError as error:
+        except errors.BrokerError as error:
             self.send(partial(self._refuse, future, error), False)
         else:
             self.send(lambda receiver: self._answer(future, answer, None), False)
@@ -280,7 +280,7 @@ class FakeLink:
     def _ask(self, ask: Callable[[], T]) -> Future[T]:
         future: Future[T] = self.order.loop.create_future()
         if not self.connected:
-            future.set_exception(c.BrokerUnavailable("the link is away"))
+            future.set_exception(errors.BrokerUnavailable("the link is away"))
             return future
         self.waiting.add(future)
         self.asked.append((ask, future))
@@ -301,7 +301,7 @@ class FakeLink:
         self.order.declare(self, {})
         for future in self.waiting:
             if not future.done():
-                future.set_exception(c.BrokerUnavailable("the link is closed"))
+                future.set_exception(errors.BrokerUnavailable("the link is closed"))
 
     def join(self, room: str, member: Presence, since: Position | None, *, watch: bool, owner: str) -> Future[Joined]:
         def ask() -> Joined:

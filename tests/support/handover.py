@@ -19,7 +19,8 @@ from wsdaemon.edge.request import parse_head
 from wsdaemon.edge.upgrade import upgrade
 from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.handed import decode
-from wsdaemon.wire.handover import Obstacle, Parting, check, part, read_on, resume
+from wsdaemon.wire.handover import Obstacle, Parting, part
+from wsdaemon.wire.resumption import check, read_on, resume
 from wsdaemon.wire.wire import Wire
 
 TURNS = 2000

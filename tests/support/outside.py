@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.support.admin import ask
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Busy, HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage, Subscribed
+from wsdaemon.brokers.contract import HistoryPage, Message, Notice, Position, PresencePage, Published, RoomPage, Subscribed
+from wsdaemon.brokers.errors import Busy
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.ops.admin.rooms import RoomsMount, RoomsPages
 from wsdaemon.ops.admin.site import AdminSite

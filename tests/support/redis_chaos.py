@@ -18,7 +18,8 @@ from typing import Any
 from tests.support.lines import Lines
 from tests.support.redis_links import make_settings
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerError, BrokerUnavailable, Message, Notice, Position, Subscribed
+from wsdaemon.brokers.contract import Message, Notice, Position, Subscribed
+from wsdaemon.brokers.errors import BrokerError, BrokerUnavailable
 from wsdaemon.brokers.links.redis import RedisLink
 from wsdaemon.brokers.remote import RemoteBroker
 

@@ -12,7 +12,8 @@ from typing import Any
 from tests.support.fake_link import FakeLink, FakeOrder
 from tests.support.fake_loop import Loop
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerError, Member, Message, Notice, PatternSubscribed, Position, Subscribed
+from wsdaemon.brokers.contract import Member, Message, Notice, PatternSubscribed, Position, Subscribed
+from wsdaemon.brokers.errors import BrokerError
 from wsdaemon.brokers.patterns import matches
 from wsdaemon.brokers.remote import RemoteBroker
 

@@ -23,22 +23,8 @@ from wsdaemon.core.handshake import Handshake
 from wsdaemon.settings.slow_client import SlowClient
 from wsdaemon.wire.deflate.negotiation import DeflateOptions
 from wsdaemon.wire.handed import decode
-from wsdaemon.wire.handover import (
-    BACKLOG,
-    BUSY,
-    CLOSING,
-    FAILED,
-    KEPT,
-    MAX_UNSENT_BYTES,
-    MIDST,
-    OTHER_APP,
-    TLS,
-    CannotResume,
-    Parting,
-    check,
-    stay,
-    wait,
-)
+from wsdaemon.wire.handover import BACKLOG, BUSY, CLOSING, FAILED, KEPT, MAX_UNSENT_BYTES, MIDST, OTHER_APP, TLS, Parting, stay, wait
+from wsdaemon.wire.resumption import CannotResume, check
 
 
 @pytest.mark.parametrize("uv", [True, False], ids=["uvloop", "asyncio"])
@@ -322,20 +308,6 @@ def test_an_app_that_says_too_much_and_cannot_resume_closes_with_1011() -> None:
     run(story())
 
 
-def test_a_handshake_that_was_let_go_is_no_use_for_an_app_that_keeps_it() -> None:
-    async def story() -> None:
-        talker, old, _ = await opened(EchoApp())
-        parting = old.part()
-        assert isinstance(parting, Parting)
-        with pytest.raises(CannotResume, match="handshake"):
-            check(Worker(Counter()).wires, decode(parting.content))
-        await old.take(parting)
-        talker.close()
-        await turns(lambda: old.watcher.closed_ones)
-
-    run(story())
-
-
 def test_a_ping_under_way_is_answered_in_the_other_process_and_a_missing_answer_ends_the_connection_there() -> None:
     async def story() -> None:
         talker, old, new = await opened(EchoApp(), ping_interval=0.1, ping_timeout=60)
@@ -383,22 +355,6 @@ def test_debts_of_a_rate_go_along() -> None:
         assert [each.payload for each in await talker.hear(21)] == [*[str(number).encode() for number in range(20)], b"later"]
         talker.close()
         await turns(lambda: generous.watcher.closed_ones)
-
-    run(story())
-
-
-def test_the_new_limits_apply() -> None:
-    """A lifetime that is over by the new mount's measure ends the connection; a mount without pings sends none."""
-
-    async def story() -> None:
-        talker, old, _ = await opened(EchoApp(), ping_interval=30)
-        old.wire.connection.opened_at -= 100
-        new = Worker(EchoApp(), lifetime=50)
-        await move(old, new)
-        assert [(each.opcode, each.code) for each in await talker.hear(1)] == [(8, 1001)]
-        talker.send(close(1001))
-        await turns(lambda: new.watcher.closed_ones)
-        talker.close()
 
     run(story())
 

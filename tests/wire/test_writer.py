@@ -10,6 +10,7 @@ import pytest
 from tests.support.fakes import PYTHON, App, Client, Frame, House, text
 from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.closing import ConnectionClosed
+from wsdaemon.core.connection import READY
 from wsdaemon.core.slices import SLICE_SECONDS
 from wsdaemon.wire.writer import COPIED_BYTES, JOINED_BYTES, make_flusher
 
@@ -218,6 +219,32 @@ def test_within_a_read_of_its_own_connection_it_leaves_with_the_others(made: Hou
     writes = len(client.transport.writes)
     client.send(text("a"), text("b"))
     assert len(client.transport.writes) == writes + 1
+
+
+def test_it_goes_straight_to_the_socket_and_what_that_does_not_take_to_the_transport(made: House) -> None:
+    client = made.make_wire(App())
+    writer, sent = client.writer, [b""]
+    room = 100
+
+    def send(descriptor: int, data: bytes) -> int:
+        sent.append(data[:room])
+        return min(len(data), room)
+
+    writer.descriptor, writer.send_direct = 7, send
+    before, writes = writer.bytes_out, len(client.transport.writes)
+    assert writer.send_at_once(b"small", True) is None
+    assert sent[-1] == b"\x81\x05small"
+    assert len(client.transport.writes) == writes
+    client.transport.stuck = True
+    assert writer.send_at_once(bytes(200), False) is READY, "something waits, but less than makes a sender wait"
+    assert len(sent[-1]) == 100
+    assert writer.queued
+    writes = len(sent)
+    writer.send_at_once(b"behind it", True)
+    assert len(sent) == writes, "nothing passes what the transport holds"
+    assert b"".join([*sent, *client.transport.writes[-2:]]).endswith(b"behind it")
+    assert writer.bytes_out - before == 7 + 204 + 11
+    assert writer.messages_out == 3
 
 
 def test_a_large_message_and_one_over_tls_leave_at_once_too(made: House) -> None:

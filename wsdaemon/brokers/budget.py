@@ -10,7 +10,8 @@ from __future__ import annotations
 from weakref import WeakValueDictionary
 
 from .account import Account, share
-from .contract import MemoryFull, Message
+from .contract import Message
+from .errors import MemoryFull
 
 ROOM_BYTES = 1200
 """A room, besides its name."""

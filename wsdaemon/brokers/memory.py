@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from ..core.absence import no_grace
-from . import Limits, contract
+from . import Limits, contract, errors
 from .account import Account
 from .budget import MESSAGE_BYTES, SUBSCRIPTION_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, Position, Presence, PresencePage, Published, Subscribed
@@ -91,12 +91,12 @@ class MemoryBroker:
         holder = local.holder(member, account)
         state = self._rooms.get(room)
         if state is not None and member.id in state.members:
-            raise contract.AlreadySubscribed("this member is in this room already")
+            raise errors.AlreadySubscribed("this member is in this room already")
         local.check_subscriptions(holder)
         if state is not None and state.pending and holder.hears(room):
             local.catch_up(state, holder)
         if state is not None and len(state.members) >= self.limits.max_members:
-            raise contract.RoomFull(f"the room has {self.limits.max_members} members")
+            raise errors.RoomFull(f"the room has {self.limits.max_members} members")
         state = self._rooms.ready(room, state, SUBSCRIPTION_BYTES + local.cost_of(holder), holder.account, now)
         local.enter(state, holder)
         self._rooms.used(state, now)
@@ -160,7 +160,7 @@ class MemoryBroker:
         account: Account | None = None,
     ) -> Published:  # fmt: skip
         if self._closed:
-            raise contract.BrokerClosed(CLOSED)
+            raise errors.BrokerClosed(CLOSED)
         now, rooms = self._clock(), self._rooms
         state = rooms.get(room)
         if key is not None:
@@ -172,11 +172,11 @@ class MemoryBroker:
         if state is None or budget.used + size > budget.limit or payer.bytes + size > payer.most:
             state = rooms.ready(room, state, size, payer, now)
         if state.waiting >= self.limits.max_pending:
-            raise contract.Busy("earlier publications in this room are still being delivered")
+            raise errors.Busy("earlier publications in this room are still being delivered")
         if state.bucket is not None:
             wait = state.bucket.take(now, self._grace())
             if wait:
-                raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
+                raise errors.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
         state.offset += 1
         message = Message(room, state.epoch, state.offset, payload, text, self._wall(), publisher, content_type, account)
         if rooms.keeps_messages or key is not None or not state.members:
@@ -236,7 +236,7 @@ class MemoryBroker:
     def _open(self) -> float:
         """The time now. Raises BrokerClosed if the broker is closed."""
         if self._closed:
-            raise contract.BrokerClosed(CLOSED)
+            raise errors.BrokerClosed(CLOSED)
         return self._clock()
 
     def _leave(self, room: LocalRoom, holder: Holder, now: float) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from . import Limits
-from .contract import MAX_PAGE, BadPattern, BadRoom, TooManyRooms
+from .contract import MAX_PAGE
+from .errors import BadPattern, BadRoom, TooManyRooms
 
 T = TypeVar("T")
 

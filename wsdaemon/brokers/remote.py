@@ -22,7 +22,7 @@ from itertools import count
 from typing import Any
 
 from ..core.absence import no_grace
-from . import Limits, contract
+from . import Limits, contract, errors
 from .account import Account
 from .budget import SUBSCRIPTION_BYTES, WAITING_BYTES, Budget
 from .contract import Change, HistoryPage, Member, Message, MovedSubscription, Position, PresencePage, Published, RoomPage, Subscribed
@@ -139,7 +139,7 @@ class RemoteBroker:
 
     async def count_rooms(self) -> None:
         """Ask the order for the number of its rooms. If it does not answer within COUNT_SECONDS, the last number stays."""
-        with suppress(contract.BrokerError, TimeoutError):
+        with suppress(errors.BrokerError, TimeoutError):
             self._counted = await asyncio.wait_for(self._link.room_count(), COUNT_SECONDS)
 
     def account(self, owner: str) -> Account:
@@ -171,7 +171,7 @@ class RemoteBroker:
         holder = local.holder(member, account)
         state, under_way = self._rooms.get(room), self._joining.under_way(member.id)
         if (state is not None and member.id in state.members) or any(attempt.name == room for attempt in under_way):
-            raise contract.AlreadySubscribed("this member is in this room already")
+            raise errors.AlreadySubscribed("this member is in this room already")
         local.check_subscriptions(holder)
         self._afford(holder.account, SUBSCRIPTION_BYTES + local.cost_of(holder))
         return self._joining.room(room, holder, since, presence)
@@ -185,7 +185,7 @@ class RemoteBroker:
         check_known(pattern, known)
         holder = local.holder(member, account)
         if any(attempt.name == pattern for attempt in self._joining.under_way(member.id)):
-            raise contract.AlreadySubscribed("this member has this pattern already")
+            raise errors.AlreadySubscribed("this member has this pattern already")
         local.check_patterns(pattern, holder)
         self._afford(holder.account, pattern_cost(pattern) + local.cost_of(holder))
         return self._joining.pattern(pattern, holder, known)
@@ -233,7 +233,7 @@ class RemoteBroker:
         if self._rooms.get(room) is None:
             check_room(room, self.limits)
         if room in self._held:
-            raise contract.Busy("earlier publications in this room are still being delivered")
+            raise errors.Busy("earlier publications in this room are still being delivered")
         payer = account or self.budget.house
         number = next(self._numbers)
         publication = Publication(number, room, payload, text, publisher, key, content_type, echo, payer.owner)
@@ -349,7 +349,7 @@ class RemoteBroker:
 
     def _open(self) -> LocalMembers:
         if self._closed:
-            raise contract.BrokerClosed(CLOSED)
+            raise errors.BrokerClosed(CLOSED)
         return self._local
 
     def _afford(self, account: Account, size: int) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from . import Limits
 from .account import Account, share
 from .budget import Budget
-from .contract import HistoryPage, Message, Position, RoomInfo, RoomPage, TooManyRooms, check_limit
+from .contract import HistoryPage, Message, Position, RoomInfo, RoomPage, check_limit
+from .errors import TooManyRooms
 from .keys import KeyTable
 from .patterns import check_pattern, check_room, matches
 from .room import Room, room_cost

@@ -83,12 +83,7 @@ class WebSocketApp:
 
         `dispatcher` must be None: run it in a thread instead. ValueError for options that contradict each other.
         """
-        if dispatcher is not None:
-            raise WebSocketException("dispatchers are not supported: run_forever() may run in a thread")
-        if ping_timeout is not None and ping_timeout <= 0:
-            raise WebSocketException("Ensure ping_timeout > 0")
-        if ping_interval and ping_timeout and ping_interval <= ping_timeout:
-            raise WebSocketException("Ensure ping_interval > ping_timeout")
+        _check(dispatcher, ping_interval, ping_timeout)
         headers = self._headers(host, None if suppress_origin else origin or _origin(self.url))
         self.has_errored, self._told_close, self._opened = False, False, 0
         client = WebSocketClient(
@@ -199,6 +194,16 @@ class WebSocketApp:
         if origin:
             headers["Origin"] = origin
         return headers
+
+
+def _check(dispatcher: object, ping_interval: float, ping_timeout: float | None) -> None:
+    """WebSocketException for options of run_forever() that contradict each other."""
+    if dispatcher is not None:
+        raise WebSocketException("dispatchers are not supported: run_forever() may run in a thread")
+    if ping_timeout is not None and ping_timeout <= 0:
+        raise WebSocketException("Ensure ping_timeout > 0")
+    if ping_interval and ping_timeout and ping_interval <= ping_timeout:
+        raise WebSocketException("Ensure ping_interval > ping_timeout")
 
 
 def _origin(url: str) -> str:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.logger import Logger
 
@@ -26,7 +26,6 @@ from ..edge.origins import ConsoleAddress
 from ..edge.site import AnswerPage
 from ..ops.stalls import StallWatch
 from ..ops.systemd import Notifier
-from ..settings.admin import AdminSettings
 from ..settings.model import Settings
 from ..settings.values import app_text
 from ..wire.turns import Turns
@@ -45,10 +44,8 @@ from .watch import Watch
 if TYPE_CHECKING:
     from ..edge.candidate import Entrance
     from ..edge.renewal import CertificateWatch
-    from ..ops.metrics import LoopLatency
     from ..ops.workers import Workers
     from .admin import Admin
-    from .redis import RedisBrokers
     from .shared import Shared
 
 log = Logger(namespace="wsdaemon")
@@ -103,8 +100,7 @@ class Assembly:
 def assemble(
     settings: Settings, resources: Resources, watch: Watch, *, loop: asyncio.AbstractEventLoop, reactor: Any, wheel: Wheel,
     connections: Connections, calls: ThreadCalls, broadcast: Broadcasting, state: Callable[[], State], notifier: Notifier,
-    pages: AnswerPage | None,
-    shared: Shared | None = None, earlier: Assembly | None = None,
+    pages: AnswerPage | None, shared: Shared | None = None, earlier: Assembly | None = None,
 ) -> Assembly:  # fmt: skip
     """Make the parts; nothing of them is started. `connections` is the registry that `watch` keeps.
 
@@ -112,34 +108,105 @@ def assemble(
     them is changed before its `changes`.
     """
     open_files = raise_file_limit(settings)
-    tools = (
-        earlier.tools if earlier is not None
-        else make_tools(settings, resources, watch, loop, wheel, connections, calls, broadcast, reactor, None if shared else read_system())
+    tools = earlier.tools if earlier is not None else make_tools(
+        settings, resources, watch, loop, wheel, connections, calls, broadcast, reactor, None if shared else read_system()
     )  # fmt: skip
     if tools.system is not None:
         tell(settings, replace(tools.system, open_files=open_files))
-    count, round_trips, turns, of_daemon = tools.count, tools.round_trips, tools.turns, settings.daemon
-    ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
-    changes: list[Callable[[], object]] = [
-        partial(setattr, count, "most", settings.daemon.max_connections),
+    changes = changed_limits(settings, resources, tools)
+    leaving, drain = make_ends(settings, connections, state, notifier, loop, earlier, changes)
+    mounts = make_mounts(settings, resources, tools, earlier, changes, reactor)
+    served = make_served(settings, resources, tools, mounts, earlier, changes, loop=loop, wheel=wheel, pages=pages, shared=shared)
+    if earlier is None:
+        tell_frame_reader(settings, resources)
+    admin = make_admin(
+        settings, resources, tools, served.listeners, mounts, loop=loop, wheel=wheel, state=leaving.state, watch=watch,
+        connections=connections, shared=shared, earlier=earlier, changes=changes,
+    )  # fmt: skip
+    renewal = renewal_of(resources, earlier)
+    parts: list[Step] = [
+        Timers(wheel), tools.retiring, *_present(admin, resources.redis),
+        *app_steps(settings, mounts, () if earlier is None else earlier.parts), *_present(resources.authenticators, renewal),
+        *stall_watches(settings, loop, connections, watch, earlier), drain,
+    ]  # fmt: skip
+    return Assembly(
+        mounts, served.listeners, parts, served.listening, drain, leaving, reloads_of(resources, admin, renewal), resources,
+        served.entrances, tools, served.limits, admin or _admin_of(earlier), renewal, changes,
+    )  # fmt: skip
+
+
+def _present(*parts: Step | None) -> list[Step]:
+    return [part for part in parts if part is not None]
+
+
+Changes = list[Callable[[], object]]
+"""Steps as those of Assembly.changes, to which the makers of parts add theirs."""
+
+
+class ServedListeners(NamedTuple):
+    """The listeners, the step that has them accept, the rules of the mounts behind them, and the listeners' counts by name."""
+
+    listeners: list[Listener]
+    listening: Listening
+    entrances: list[Entrance]
+    limits: dict[str, ListenerLimits]
+
+
+def changed_limits(settings: Settings, resources: Resources, tools: LastingParts) -> Changes:
+    """The limits of the whole daemon."""
+    return [
+        partial(setattr, tools.count, "most", settings.daemon.max_connections),
         partial(setattr, resources.threads, "most", settings.daemon.max_threads),
         partial(setattr, tools.retiring, "patience", settings.daemon.drain_timeout),
     ]
+
+
+def reloads_of(
+    resources: Resources, admin: Admin | None, renewal: CertificateWatch | None
+) -> list[Callable[[], Sequence[str] | None]]:  # fmt: skip
+    """The steps that read files again at SIGHUP."""
+    reloads: list[Callable[[], Sequence[str] | None]] = [resources.authenticators.refresh]
+    reloads += [] if admin is None else [admin.refresh]
+    return reloads + ([] if renewal is None else [renewal.reload])
+
+
+def tell_frame_reader(settings: Settings, resources: Resources) -> None:
+    why = f" ({resources.frames.reason})" if resources.frames.reason else ""
+    log.info("frame reader: {reader}{why}", reader=frame_reader(settings, resources), why=why)
+
+
+def make_ends(
+    settings: Settings, connections: Connections, state: Callable[[], State], notifier: Notifier, loop: asyncio.AbstractEventLoop,
+    earlier: Assembly | None, changes: Changes,
+) -> tuple[Leaving, Drain]:  # fmt: skip
+    """The parts that send the clients away; a reload keeps them."""
+    of_daemon = settings.daemon
+    ending, extension = restart(of_daemon.drain_retry), StopExtension(notifier, loop)
     if earlier is None:
         leaving = Leaving(settings, connections, ending, state, notifier, extension)
-        drain = Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension)
-    else:
-        leaving, drain = earlier.leaving, earlier.drain
-        changes += [partial(leaving.renew, settings, ending), partial(drain.renew, of_daemon.drain_timeout, of_daemon.drain_over, ending)]
-    mounts = make_mounts(settings, resources, tools, earlier, changes, reactor)
+        return leaving, Drain(connections, of_daemon.drain_timeout, of_daemon.drain_over, ending, extension)
+    leaving, drain = earlier.leaving, earlier.drain
+    changes += [partial(leaving.renew, settings, ending), partial(drain.renew, of_daemon.drain_timeout, of_daemon.drain_over, ending)]
+    return leaving, drain
+
+
+def make_entrances(mounts: Sequence[Mount], resources: Resources, earlier: Assembly | None, changes: Changes) -> list[Entrance]:
+    """The rules of the mounts. The counts of those in `earlier` go on."""
     known = {} if earlier is None else {each.mount: each for each in earlier.entrances}
-    entrances = [
-        make_entrance(mount, resources.authenticators.chain(mount.settings.auth), known.get(mount.path), changes) for mount in mounts
-    ]
+    chain = resources.authenticators.chain
+    return [make_entrance(mount, chain(mount.settings.auth), known.get(mount.path), changes) for mount in mounts]
+
+
+def make_served(
+    settings: Settings, resources: Resources, tools: LastingParts, mounts: Sequence[Mount], earlier: Assembly | None, changes: Changes, *,
+    loop: asyncio.AbstractEventLoop, wheel: Wheel, pages: AnswerPage | None, shared: Shared | None,
+) -> ServedListeners:  # fmt: skip
+    """The listeners with all that they share. Those of `earlier` on the same sockets go on."""
+    entrances = make_entrances(mounts, resources, earlier, changes)
     serving = None if earlier is None else earlier.listening
-    listener_maker = ListenerMaker(
-        loop=loop, wheel=wheel, count=count, retry_after=settings.daemon.retry_after, closed=lambda: (serving or listening).closed,
-        turns=turns, frames=resources.frames, pages=pages,
+    maker = ListenerMaker(
+        loop=loop, wheel=wheel, count=tools.count, retry_after=settings.daemon.retry_after,
+        closed=lambda: (serving or listening).closed, turns=tools.turns, frames=resources.frames, pages=pages,
         sharing=None if shared is None else shared.sharing, places=None if shared is None else shared.places,
         console=console_address(resources),
     )  # fmt: skip
@@ -149,47 +216,33 @@ def assemble(
         before = None if earlier is None else earlier.listening.find(each.name, bound)
         limits_before = None if earlier is None else earlier.limits.get(each.name)
         certificates = resources.certificates.get(f"listener:{each.name}")
-        found, limits[each.name] = listener_maker.make(each, bound.sock, certificates, entrances, before, limits_before, changes)
+        found, limits[each.name] = maker.make(each, bound.sock, certificates, entrances, before, limits_before, changes)
         listeners.append(found)
-    reader = frame_reader(settings, resources)
-    if earlier is None:
-        log.info("frame reader: {reader}{why}", reader=reader, why=f" ({resources.frames.reason})" if resources.frames.reason else "")
-    parts: list[Step] = [Timers(wheel), tools.retiring]
-    reloads: list[Callable[[], Sequence[str] | None]] = [resources.authenticators.refresh]
-    admin = None if earlier is None else earlier.admin
-    if settings.admin is not None and round_trips is not None:
-        made = make_admin(
-            settings, settings.admin, resources, loop=loop, wheel=wheel, state=leaving.state, frames=reader, count=count, watch=watch,
-            round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts, redis=resources.redis,
-            workers=others_for_pages(shared, earlier, changes), mount_maker=tools.mount_maker, turns=turns,
-            latency=None if admin is None else admin.latency,
-        )  # fmt: skip
-        if admin is not None:
-            changes.append(partial(admin.show_pages_of, made))
-        admin = admin or made
-        parts.append(admin)
-        reloads.append(admin.refresh)
-    parts += [] if resources.redis is None else [resources.redis]
-    parts += app_steps(settings, mounts, () if earlier is None else earlier.parts)
-    parts.append(resources.authenticators)
-    renewal: CertificateWatch | None = None
-    if resources.certificates:
-        from ..edge.renewal import CertificateWatch
+    paths = [mount.path for mount in mounts]
+    listening = Listening(listeners, sockets, settings.listeners, paths, announced=shared is not None)
+    return ServedListeners(listeners, listening, entrances, limits)
 
-        watched = list(resources.certificates.values())
-        running = None if earlier is None else earlier.renewal
-        renewal = running if running is not None and running.certificates == watched else CertificateWatch(watched)
-        parts.append(renewal)
-        reloads.append(renewal.reload)
-    stalls = [] if earlier is None else [each for each in earlier.parts if isinstance(each, StallWatch)]
-    if settings.daemon.stall_warning and earlier is None:
-        stalls = [StallWatch(loop, settings.daemon.stall_warning, connections.background.app_at, watch.totals.stalls)]
-    parts += stalls
-    parts.append(drain)
-    listening = Listening(listeners, sockets, settings.listeners, [mount.path for mount in mounts], announced=shared is not None)
-    return Assembly(
-        mounts, listeners, parts, listening, drain, leaving, reloads, resources, entrances, tools, limits, admin, renewal, changes
-    )  # fmt: skip
+
+def renewal_of(resources: Resources, earlier: Assembly | None) -> CertificateWatch | None:
+    """Watches the files of certificates; None without any. In a reload the one in force goes on if the certificates are the same."""
+    if not resources.certificates:
+        return None
+    from ..edge.renewal import CertificateWatch
+
+    watched = list(resources.certificates.values())
+    running = None if earlier is None else earlier.renewal
+    return running if running is not None and running.certificates == watched else CertificateWatch(watched)
+
+
+def stall_watches(
+    settings: Settings, loop: asyncio.AbstractEventLoop, connections: Connections, watch: Watch, earlier: Assembly | None
+) -> list[StallWatch]:  # fmt: skip
+    """The watch for calls that hold the loop, if there is one. A reload neither begins nor ends it."""
+    if earlier is not None:
+        return [each for each in earlier.parts if isinstance(each, StallWatch)]
+    if not settings.daemon.stall_warning:
+        return []
+    return [StallWatch(loop, settings.daemon.stall_warning, connections.background.app_at, watch.totals.stalls)]
 
 
 def others_for_pages(shared: Shared | None, earlier: Assembly | None, changes: list[Callable[[], object]]) -> Workers | None:
@@ -290,34 +343,44 @@ def frame_reader(settings: Settings, resources: Resources) -> str:
     return "Autobahn's own" if settings.daemon.accelerator == "off" else {"c": "compiled", "python": "Python"}[resources.frames.name]
 
 
+def _admin_of(earlier: Assembly | None) -> Admin | None:
+    return None if earlier is None else earlier.admin
+
+
 def make_admin(
-    settings: Settings, section: AdminSettings, resources: Resources, *, loop: asyncio.AbstractEventLoop, wheel: Wheel,
-    state: Callable[[], State], frames: str, count: Count, watch: Watch, round_trips: Histogram, connections: Connections,
-    listeners: Sequence[Listener], mounts: Sequence[Mount], redis: RedisBrokers | None, workers: Workers | None,
-    mount_maker: MountMaker, turns: Turns, latency: LoopLatency | None = None,
-) -> Admin:  # fmt: skip
-    """The admin pages. `latency`: the measurement that goes on in a reload."""
+    settings: Settings, resources: Resources, tools: LastingParts, listeners: Sequence[Listener], mounts: Sequence[Mount], *,
+    loop: asyncio.AbstractEventLoop, wheel: Wheel, state: Callable[[], State], watch: Watch, connections: Connections,
+    shared: Shared | None, earlier: Assembly | None, changes: Changes,
+) -> Admin | None:  # fmt: skip
+    """The admin pages, if there are any. Those of `earlier` go on, and show the new pages as a change."""
+    section, round_trips, serving = settings.admin, tools.round_trips, _admin_of(earlier)
+    if section is None or round_trips is None:
+        return None
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
     from ..ops.latest_closes import LatestCloses
     from ..ops.metrics import LoopLatency
     from .admin import Admin, make_hosts, make_listener, make_site
     from .console import make_console
 
-    latency = latency or LoopLatency(loop)
+    workers = others_for_pages(shared, earlier, changes)
+    latency = LoopLatency(loop) if serving is None else serving.latency
     watch.closes = closes = watch.closes or LatestCloses()
     certificates = resources.certificates.get(ADMIN)
     site, metrics = make_site(
-        settings, section, state=lambda: state().value, frames=frames, count=count, totals=watch.totals, latency=latency.latency,
-        round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
+        settings, section, state=lambda: state().value, frames=frame_reader(settings, resources), count=tools.count, totals=watch.totals,
+        latency=latency.latency, round_trips=round_trips, connections=connections, listeners=listeners, mounts=mounts,
         authenticators=resources.authenticators, token=resources.token, tokens=resources.tokens, closes=closes,
-        certificates=[] if certificates is None else [certificates], redis=redis, workers=workers,
+        certificates=[] if certificates is None else [certificates], redis=resources.redis, workers=workers,
     )  # fmt: skip
     bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
     admission, feed = make_console(
-        site, metrics, mount_maker, watch, section, failed_logins, make_hosts(section, bound.sock), workers
+        site, metrics, tools.mount_maker, watch, section, failed_logins, make_hosts(section, bound.sock), workers
     )  # fmt: skip
     listener = make_listener(
-        section, site, admission, bound.sock, loop, wheel, failed_logins, certificates, turns, resources.frames
+        section, site, admission, bound.sock, loop, wheel, failed_logins, certificates, tools.turns, resources.frames
     )  # fmt: skip
     tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
-    return Admin(section, bound, listener, feed, latency, tokens, announced=workers is not None)
+    made = Admin(section, bound, listener, feed, latency, tokens, announced=workers is not None)
+    if serving is not None:
+        changes.append(partial(serving.show_pages_of, made))
+    return serving or made

@@ -141,24 +141,13 @@ def _memory(settings: Settings, system: System, workers: int | None) -> Iterator
     if not known:
         return
     limit, connections = min(known), settings.daemon.max_connections
-    where = "its cgroup allows" if limit == system.cgroup_memory else "this machine has"
+    text = f"{'its cgroup allows' if limit == system.cgroup_memory else 'this machine has'} {_size(limit)} of memory"
     processes = 1 if workers is None else workers + 2  # the hub and the supervisor
     left = limit - processes * PROCESS_BYTES
+    rooms, problem = _rooms_memory(settings, workers, left, text)
+    if problem is not None:
+        yield problem
     idle = connections * _per_connection(settings, IDLE_BYTES, IDLE_TLS_BYTES)
-    mounts = [(each, each.options) for each in settings.mounts if isinstance(each.options, RoomsOptions)]
-    in_redis = settings.broker is not None and settings.broker.kind is BrokerKind.REDIS
-    holders = 1 if workers is None else workers if in_redis else workers + 1
-    rooms = holders * sum(options.memory for _, options in mounts)
-    if mounts and rooms > left:
-        mount, options = max(mounts, key=lambda each: each[1].memory)
-        fitting = left // 2 // holders // len(mounts)
-        of_each = f", {holders} processes counted" if holders > 1 else ""
-        message = (
-            f"the rooms of all mounts may hold {_size(rooms)}{of_each}, and {where} {_size(limit)} of memory: "
-            f"{_set('memory', _even(fitting), fitting >= MIB)}"
-        )
-        yield settings.problem(f"mount:{mount.path}", message, "memory", SizeForm().show(options.memory))
-        rooms = 0  # said once
     if idle > left:
         each, reason = idle // connections, "idle clients alone take up to"
     elif system.cgroup_memory is not None and system.cgroup_memory == limit:
@@ -169,10 +158,25 @@ def _memory(settings: Settings, system: System, workers: int | None) -> Iterator
     if (most := each * connections) > left - rooms:
         fitting = (left - rooms) // each
         message = (
-            f"{reason} {_size(most)}, and {where} {_size(limit)} of memory: {_set('max_connections', str(fitting), fitting > 0)}"
+            f"{reason} {_size(most)}, and {text}: {_set('max_connections', str(fitting), fitting > 0)}"
             + ("" if idle > left else ", or lower send_backlog and max_message of the mounts")
         )
         yield settings.problem("daemon", message, "max_connections", str(connections))
+
+
+def _rooms_memory(settings: Settings, workers: int | None, left: int, text: str) -> tuple[int, Problem | None]:
+    """The memory that rooms may take, or 0 with a problem if that is more than is `left`. `text` tells how much there is."""
+    mounts = [(each, each.options) for each in settings.mounts if isinstance(each.options, RoomsOptions)]
+    in_redis = settings.broker is not None and settings.broker.kind is BrokerKind.REDIS
+    holders = 1 if workers is None else workers if in_redis else workers + 1
+    rooms = holders * sum(options.memory for _, options in mounts)
+    if not mounts or rooms <= left:
+        return rooms, None
+    mount, options = max(mounts, key=lambda each: each[1].memory)
+    fitting = left // 2 // holders // len(mounts)
+    of_each = f", {holders} processes counted" if holders > 1 else ""
+    message = f"the rooms of all mounts may hold {_size(rooms)}{of_each}, and {text}: {_set('memory', _even(fitting), fitting >= MIB)}"
+    return 0, settings.problem(f"mount:{mount.path}", message, "memory", SizeForm().show(options.memory))
 
 
 def _per_connection(settings: Settings, plain: int, secure: int) -> int:

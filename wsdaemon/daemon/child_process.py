@@ -16,9 +16,10 @@ from types import FrameType
 from typing import Final
 
 from ..ops.logs import DaemonLog
+from ..settings.daemon import LoggingSettings
 from ..settings.inherited import InheritedDirectory, InheritedPath
 from ..settings.ini import parse
-from ..settings.model import LoggingSettings, Settings
+from ..settings.model import Settings
 from ..settings.problems import Problem
 from .channel import MAX_MESSAGE_BYTES, Channel, Message
 from .heartbeats import Heart, Heartbeats

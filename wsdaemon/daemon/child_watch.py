@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.logger import Logger, LogLevel
 
-from ..settings.model import DaemonSettings
+from ..settings.daemon import DaemonSettings
 from .children import LaunchedChild
 from .generation import Generation
 from .keeper import beneath

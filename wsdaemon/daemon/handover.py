@@ -23,7 +23,8 @@ from ..core.registry import Connections, Place
 from ..edge.gate import Gate
 from ..edge.landing import land
 from ..wire.handed import HandedOver, NotHandedOver, decode
-from ..wire.handover import CannotResume, Obstacle, Parting, check, part, read_on, resume, stay, wait
+from ..wire.handover import Obstacle, Parting, part, stay, wait
+from ..wire.resumption import CannotResume, check, read_on, resume
 from .handover_link import ALL, GIVE, HELLO, REFUSED, SETTLED, TAKEN, VERSION, HandoverLink
 
 PATIENCE_SECONDS: Final = 2.0

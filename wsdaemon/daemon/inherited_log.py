@@ -10,7 +10,7 @@ from twisted.python.reflect import namedAny
 
 from ..ops.log_standard import connect
 from ..ops.logs import DaemonLog, LogOptions, make_log
-from ..settings.model import LoggingSettings
+from ..settings.daemon import LoggingSettings
 from .inheritance import InheritedLog
 
 

@@ -157,36 +157,14 @@ class ListenerMaker:
         changes = [] if changes is None else changes
         proxies, trusted = _networks(settings.proxy_protocol_from), _networks(settings.trusted_proxies)
         entrances = entrances_by(settings, entrances)
-        show_certificate: Callable[[Any], ClientCertificate | None] | None = None
-        if certificates is not None and settings.client_certificate != "none":
-            from ..edge.tls import client_certificate
-
-            show_certificate = client_certificate
         mounts_count = any((each.addresses, each.rate, each.chain) != (None, None, None) for each in entrances)
         limits = _limits(settings, trusted, mounts_count, self._wheel.absence.grace, before.addresses if before else None, changes)
         users = renewed(settings.max_connections_per_user, before.users if before else None, changes)
         count = before.count if before else Count(settings.max_connections)
         changes.append(partial(setattr, count, "most", settings.max_connections))
-        addresses = None if limits is None else limits.connections
-        counts, shared = (count, self._count), None
-        if self._places is not None:
-            shared = SharedLimits(
-                self._places, settings.name, count=count, in_all=self._count, addresses=addresses, users=users,
-                rate=None if limits is None else limits.rate, retry_after=self._retry_after,
-            )  # fmt: skip
-        admission = Admission(
-            settings.name,
-            Routes((each.mount, each) for each in entrances),
-            Places(counts, addresses, users, self._retry_after, shared),
-            Clients(limits, trusted, settings.forwarded_header, self._retry_after),
-            retry_after=self._retry_after,
-            closed=self._closed,
-            hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
-            show_certificate=show_certificate,
-            console=self._console,
-        )
+        kept = ListenerLimits(count, limits, users)
         gate = Gate(
-            admission,
+            self._admission(settings, entrances, kept, trusted, certificates is not None),
             self._wheel,
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
@@ -194,7 +172,6 @@ class ListenerMaker:
             refusals=earlier.gate.refusals if earlier is not None else None,
             read_head=self._read_head,
         )
-        kept = ListenerLimits(count, limits, users)
         if earlier is not None:
             changes.append(
                 partial(
@@ -204,6 +181,34 @@ class ListenerMaker:
             )  # fmt: skip
             return earlier, kept
         return self._new(settings, sock, gate, certificates, proxies), kept
+
+    def _admission(
+        self, settings: ListenerSettings, entrances: Sequence[Entrance], limits: ListenerLimits, trusted: Networks | None, secure: bool
+    ) -> Admission:  # fmt: skip
+        """The rules for the clients of a listener, with its counts."""
+        show_certificate: Callable[[Any], ClientCertificate | None] | None = None
+        if secure and settings.client_certificate != "none":
+            from ..edge.tls import client_certificate
+
+            show_certificate = client_certificate
+        addresses = None if limits.addresses is None else limits.addresses.connections
+        shared = None
+        if self._places is not None:
+            shared = SharedLimits(
+                self._places, settings.name, count=limits.count, in_all=self._count, addresses=addresses, users=limits.users,
+                rate=None if limits.addresses is None else limits.addresses.rate, retry_after=self._retry_after,
+            )  # fmt: skip
+        return Admission(
+            settings.name,
+            Routes((each.mount, each) for each in entrances),
+            Places((limits.count, self._count), addresses, limits.users, self._retry_after, shared),
+            Clients(limits.addresses, trusted, settings.forwarded_header, self._retry_after),
+            retry_after=self._retry_after,
+            closed=self._closed,
+            hosts=Hosts.parse(settings.hosts) if settings.hosts else None,
+            show_certificate=show_certificate,
+            console=self._console,
+        )
 
     def _new(
         self, settings: ListenerSettings, sock: socket.socket, gate: Gate, certificates: Certificates | None, proxies: Networks | None

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..settings.addresses import Address
+from ..settings.daemon import LoggingSettings
 from ..settings.difference import in_force, keeps_app
-from ..settings.model import ListenerSettings, LoggingSettings, Settings
+from ..settings.model import ListenerSettings, Settings
 from .assembly import Assembly
 from .check import problems_beyond
 from .control import OperationFailed

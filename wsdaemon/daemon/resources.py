@@ -116,10 +116,7 @@ class Resources:
         self.authenticators = self._load_authenticators(shelf)
         self.certificates: dict[str, Certificates] = {}
         """By the section of the listener or of the admin pages, if it speaks TLS."""
-        for listener in settings.listeners:
-            self._load_certificates(listener, f"listener:{listener.name}")
-        if settings.admin is not None:
-            self._load_certificates(settings.admin, ADMIN)
+        self._load_all_certificates()
         self.token = self._load_token()
         self.tokens: dict[str, WatchedFile[str]] = {}
         """The tokens with some of the roles, by the name of the section."""
@@ -165,6 +162,12 @@ class Resources:
         except AuthError as error:
             self.problems += error.problems
             return Authenticators(())
+
+    def _load_all_certificates(self) -> None:
+        for listener in self._settings.listeners:
+            self._load_certificates(listener, f"listener:{listener.name}")
+        if self._settings.admin is not None:
+            self._load_certificates(self._settings.admin, ADMIN)
 
     def _load_certificates(self, listener: SpeaksTls, section: str) -> None:
         if not listener.secure:

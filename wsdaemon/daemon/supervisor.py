@@ -21,7 +21,7 @@ from ..ops.control import BUSY
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.inherited import InheritedFile
 from ..settings.model import Settings
-from ..settings.values import AUTO
+from ..settings.workers import AUTO
 from .announcement import announce, announce_admin
 from .capacity import read_system, tell, tell_doubts
 from .channel import Message, close_all

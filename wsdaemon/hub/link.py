@@ -9,19 +9,9 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
-from ..brokers import Limits, contract
-from ..brokers.contract import (
-    BrokerError,
-    BrokerUnavailable,
-    HistoryPage,
-    Position,
-    Presence,
-    PresencePage,
-    Published,
-    RateLimited,
-    RoomInfo,
-    RoomPage,
-)
+from ..brokers import Limits, errors
+from ..brokers.contract import HistoryPage, Position, Presence, PresencePage, Published, RoomInfo, RoomPage
+from ..brokers.errors import BrokerError, BrokerUnavailable, RateLimited
 from ..brokers.links.contract import Joined, Publication, Receiver, Roster, Standing, StandingPage
 from . import room_messages
 from .client import HubAway, HubClient, HubRefused
@@ -39,9 +29,9 @@ LINKS_WITH_OWN_NUMBERS = 1 << 16
 _ERRORS: dict[str, type[BrokerError]] = {
     error.code: error
     for error in (
-        contract.BadRoom, contract.BadPattern, contract.BadKey, contract.RoomFull, contract.TooManyRooms, contract.MemoryFull,
-        contract.TooManySubscriptions, contract.TooManyPatterns, contract.AlreadySubscribed, contract.NotSubscribed,
-        contract.DuplicateMember,
+        errors.BadRoom, errors.BadPattern, errors.BadKey, errors.RoomFull, errors.TooManyRooms, errors.MemoryFull,
+        errors.TooManySubscriptions, errors.TooManyPatterns, errors.AlreadySubscribed, errors.NotSubscribed,
+        errors.DuplicateMember,
     )
 }  # fmt: skip
 

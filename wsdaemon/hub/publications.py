@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..brokers import contract
 from ..brokers.budget import MESSAGE_BYTES
-from ..brokers.contract import BadRoom, BrokerError
+from ..brokers.errors import BadRoom, BrokerError
 from ..brokers.room import Room
 from . import protocol
 from .numbers import NUMBERS_KEPT

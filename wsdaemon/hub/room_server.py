@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers import Limits
-from ..brokers.contract import BrokerError, Position, Presence, RateLimited
+from ..brokers.contract import Position, Presence
+from ..brokers.errors import BrokerError, RateLimited
 from ..brokers.links.contract import Joined
 from . import room_messages
 from .protocol import Malformed, RefusedQuestion

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import cast
 
-from ..brokers import Limits, contract
+from ..brokers import Limits, contract, errors
 from ..brokers.account import Account
 from ..brokers.budget import SUBSCRIPTION_BYTES, Budget
 from ..brokers.contract import Change, HistoryPage, Message, Position, Presence, PresencePage, RoomPage
@@ -107,7 +107,7 @@ class MountOrder:
     def check_rate(self, bucket: TokenBucket) -> None:
         """Take one publication from a room's rate. Errors: RateLimited."""
         if wait := bucket.take(self.clock()):
-            raise contract.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
+            raise errors.RateLimited(f"the room takes {self.limits.rate:g} publications a second", wait)
 
     def keep(self, source: Source, account: Account, room: Room, payload: bytes, time: float, key: str | None) -> None:
         """Keep the newest publication of a room as far as the limits say. `make_place` has made place for it."""
@@ -160,14 +160,14 @@ class MountOrder:
         if room is not None and entry is not None:
             if entry.link is not link:
                 if not moved and link.generation <= entry.link.generation:
-                    raise contract.DuplicateMember("a member of another worker has this id")
+                    raise errors.DuplicateMember("a member of another worker has this id")
                 entry.link = link
                 self._note(name, who.id)
             entry.stale = False
             self.followers.follow(link, name, watch)
             return room
         if room is not None and len(room.members) >= self.limits.max_members:
-            raise contract.RoomFull(f"the room has {self.limits.max_members} members")
+            raise errors.RoomFull(f"the room has {self.limits.max_members} members")
         account = self.account(owner)
         room = self.table.ready(name, room, SUBSCRIPTION_BYTES, account, now)
         self._add(link, room, who, watch, account, now)
@@ -255,7 +255,7 @@ class MountOrder:
         for who, owner in members:
             room = self.table.get(name)
             if room is not None and who.id in room.members:
-                with suppress(contract.DuplicateMember):  # its connection has gone along to a worker of the next generation
+                with suppress(errors.DuplicateMember):  # its connection has gone along to a worker of the next generation
                     self._enter(link, name, who, watch, owner, now)
             else:
                 account = self.account(owner)

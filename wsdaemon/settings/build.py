@@ -11,8 +11,9 @@ from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, KIND_KEY, AuthSettings, kind_of
 from wsdaemon.settings.broker import BrokerSettings
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
 from wsdaemon.settings.hints import NAMED, SINGLE, app_hint, comment_hint, first_on, home_of, name_problem, shown
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.paths import path_shape
 from wsdaemon.settings.problems import BadValue, Problem, SettingsError, did_you_mean
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
@@ -130,20 +131,12 @@ class _Check:
         ways = tuple(one for one in auths if one is not None)
         pairs = tuple(one for one in tls if one is not None)
         shorter = tuple(one for one in tokens if one is not None)
+        of_admin, of_broker = admin[0] if admin else None, broker[0] if broker else None
         return Settings(
-            daemon=daemon[0] or DaemonSettings(),
-            logging=logging[0] or LoggingSettings(),
-            listeners=complete,
-            mounts=paths,
-            auths=ways,
-            tls=pairs,
-            admin=admin[0] if admin else None,
-            tokens=shorter,
-            broker=broker[0] if broker else None,
-            source=self.source,
-            warnings=warnings_of(complete, paths, ways, pairs, admin[0] if admin else None, shorter),
-            lines=_lines(known),
-        )
+            daemon=daemon[0] or DaemonSettings(), logging=logging[0] or LoggingSettings(), listeners=complete, mounts=paths, auths=ways,
+            tls=pairs, admin=of_admin, tokens=shorter, broker=of_broker, source=self.source,
+            warnings=warnings_of(complete, paths, ways, pairs, of_admin, shorter), lines=_lines(known),
+        )  # fmt: skip
 
     def report(self, where: Section | None, message: str, entry: Entry | None = None, *, value: str | None = None) -> None:
         """Add a problem: on the line of the entry, else on the line of the section, else for the source as a whole."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from wsdaemon.settings.admin import AdminSettings, TokenSettings
 from wsdaemon.settings.auth import AUTH_KINDS
 from wsdaemon.settings.broker import BrokerSettings
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, TlsSettings
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, TlsSettings
 from wsdaemon.settings.network import is_section_name
 from wsdaemon.settings.paths import check_path
 from wsdaemon.settings.problems import BadValue, closest, did_you_mean

@@ -16,7 +16,8 @@ from wsdaemon.settings.apps import APP_OPTIONS
 from wsdaemon.settings.auth import AUTH_KINDS, AuthSettings
 from wsdaemon.settings.broker import BrokerSettings
 from wsdaemon.settings.build import Apps
-from wsdaemon.settings.model import DaemonSettings, ListenerSettings, LoggingSettings, MountSettings, Settings, TlsSettings
+from wsdaemon.settings.daemon import DaemonSettings, LoggingSettings
+from wsdaemon.settings.model import ListenerSettings, MountSettings, Settings, TlsSettings
 from wsdaemon.settings.schema import Key, SectionSettings, keys_of
 
 WIDTH = 110

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .build import Section, section
+from .daemon import DaemonSettings, LoggingSettings
 from .listener import CONNECTION_LIMITS
-from .model import DaemonSettings, ListenerSettings, LoggingSettings
+from .model import ListenerSettings
 
 OF_ROUTES = {*CONNECTION_LIMITS, "max_connections_per_user"}
 """Options that a listener has as well: given to a server they are what its routes start from."""

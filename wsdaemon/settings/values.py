@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args, get_origin
 
 from wsdaemon.settings.addresses import Address, AddressForm, SystemdAddress, TcpAddress, UnixAddress
 from wsdaemon.settings.form import (
@@ -67,7 +67,6 @@ __all__ = [
     "Tokens",
     "UnixAddress",
     "WholeForm",
-    "Workers",
     "app_text",
     "get_form",
     "is_reference",
@@ -337,40 +336,6 @@ class SecretForm(Form[Secret | Path | None]):
         return "" if value is None else str(value.path if isinstance(value, Secret) else value)
 
 
-MAX_WORKERS: Final = 256
-
-AUTO: Final = "auto"
-"""As many workers as CPUs."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkersForm(Form[int | str | None]):
-    """How many processes serve: a number, auto for as many as CPUs, or nothing for the one process that has no supervisor."""
-
-    @property
-    def expected(self) -> str:
-        return f"auto, a whole number from 1 to {MAX_WORKERS}, or nothing"
-
-    def parse(self, text: str) -> int | str | None:
-        if not text or text.lower() == AUTO:
-            return text.lower() or None
-        try:
-            return WholeForm(1, MAX_WORKERS).parse(text)
-        except BadValue:
-            raise self.refusal() from None
-
-    def accept(self, value: object) -> int | str | None:
-        if value is None:
-            return None
-        try:
-            return WholeForm(1, MAX_WORKERS).accept(value)
-        except BadValue:
-            raise self.refusal() from None
-
-    def show(self, value: int | str | None) -> str:
-        return "" if value is None else str(value)
-
-
 Size: TypeAlias = Annotated[int, SizeForm()]
 PositiveSize: TypeAlias = Annotated[int, SizeForm(minimum=1)]
 Duration: TypeAlias = Annotated[float, DurationForm()]
@@ -388,7 +353,6 @@ CloseCode: TypeAlias = Annotated[int, CloseCodeForm()]
 App: TypeAlias = Annotated[object, AppForm()]
 Reference: TypeAlias = Annotated[object, ReferenceForm()]
 SecretFile: TypeAlias = Annotated[Secret | None, SecretForm()]
-Workers: TypeAlias = Annotated[int | str | None, WorkersForm()]
 
 
 def get_form(annotation: object) -> Form[Any]:

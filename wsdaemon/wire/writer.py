@@ -140,8 +140,13 @@ class Writer:
             return self._send_together(payload, text)
         if not self.live:
             raise self.wire.connection._closed_error()
+        data, send = frame(1 if text else 2, payload), self.send_direct
         self.messages_out += 1
-        self.write_now(frame(1 if text else 2, payload))
+        sent = send(self.descriptor, data)
+        if sent == len(data):
+            self.bytes_out += sent
+            return None
+        self.write_rest(data, sent)
         return self.wire.connection.writable() if self.queued else None
 
     def _send_together(self, payload: bytes, text: bool) -> Awaitable[None] | None:

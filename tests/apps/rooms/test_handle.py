@@ -11,7 +11,8 @@ import pytest
 from tests.support.rooms import Hall, hall
 from wsdaemon.apps.rooms import Refused, RoomsHandle
 from wsdaemon.apps.rooms.mount_rooms import SWEEP_INTERVAL_SECONDS
-from wsdaemon.brokers.contract import BadRoom, Position
+from wsdaemon.brokers.contract import Position
+from wsdaemon.brokers.errors import BadRoom
 
 
 def done(made: Hall, future: Future[Any]) -> Any:

@@ -16,7 +16,7 @@ from wsdaemon.apps.rooms.handle import RoomsHandle
 from wsdaemon.apps.rooms.mount_rooms import CLOSING_SECONDS
 from wsdaemon.apps.rooms.pipeline import MAX_UNDER_WAY
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import RateLimited
+from wsdaemon.brokers.errors import RateLimited
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.brokers.remote import RemoteBroker
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.fakes import Loop
 from wsdaemon.apps.rooms.pipeline import MAX_UNDER_WAY, Pipeline
-from wsdaemon.brokers.contract import BrokerUnavailable, Published
+from wsdaemon.brokers.contract import Published
+from wsdaemon.brokers.errors import BrokerUnavailable
 
 DONE = Published("e", 1, False, 0)
 

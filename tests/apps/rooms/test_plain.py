@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.rooms import Hall, Seat, hall
 from wsdaemon.apps.rooms.mount_rooms import CLOSING_SECONDS
-from wsdaemon.brokers.contract import BrokerUnavailable, Subscribed
+from wsdaemon.brokers.contract import Subscribed
+from wsdaemon.brokers.errors import BrokerUnavailable
 
 
 def position(made: Hall, room: str = "lobby") -> tuple[str, int]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.one_process import OneProcess, Seat, one_process
-from wsdaemon.brokers.contract import AlreadySubscribed, BrokerUnavailable, NotSubscribed, Position, RoomFull, Subscribed
+from wsdaemon.brokers.contract import Position, Subscribed
+from wsdaemon.brokers.errors import AlreadySubscribed, BrokerUnavailable, NotSubscribed, RoomFull
 
 
 def payloads(answer: Subscribed) -> list[bytes]:

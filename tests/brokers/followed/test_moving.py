@@ -16,7 +16,8 @@ from tests.support.links import ShiftedLoop, run
 from tests.support.one_process import one_process
 from tests.support.succession import PATH, HubInMemory, WorkerInMemory
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerUnavailable, Message, MovedSubscription, Notice, Position, Published, Subscribed
+from wsdaemon.brokers.contract import Message, MovedSubscription, Notice, Position, Published, Subscribed
+from wsdaemon.brokers.errors import BrokerUnavailable
 from wsdaemon.brokers.followed.moving import MAX_OWED_BYTES
 from wsdaemon.brokers.followed.room import FollowedRoom
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.one_process import Seat, one_process
-from wsdaemon.brokers.contract import BrokerUnavailable
+from wsdaemon.brokers.errors import BrokerUnavailable
 
 
 def test_members_with_the_same_pattern_share_it_and_it_ends_after_the_last_with_the_next_sweep() -> None:

@@ -11,7 +11,8 @@ from tests.support.fake_link import FakeLink, FakeOrder
 from tests.support.fakes import Loop
 from wsdaemon.brokers import Limits
 from wsdaemon.brokers.budget import WAITING_BYTES, Budget
-from wsdaemon.brokers.contract import BrokerClosed, BrokerUnavailable, Busy, MemoryFull, Message, Published
+from wsdaemon.brokers.contract import Message, Published
+from wsdaemon.brokers.errors import BrokerClosed, BrokerUnavailable, Busy, MemoryFull
 from wsdaemon.brokers.followed import publications as module
 from wsdaemon.brokers.followed.publications import Publications
 from wsdaemon.brokers.followed.questions import AGAIN_SECONDS

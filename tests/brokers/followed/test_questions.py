@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.fakes import Loop
-from wsdaemon.brokers.contract import BrokerClosed, BrokerUnavailable, RoomFull
+from wsdaemon.brokers.errors import BrokerClosed, BrokerUnavailable, RoomFull
 from wsdaemon.brokers.followed import questions as module
 from wsdaemon.brokers.followed.questions import AGAIN_SECONDS, PatientQuestions
 

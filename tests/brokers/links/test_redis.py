@@ -14,7 +14,8 @@ from tests.support.lines import Lines
 from tests.support.redis_links import SECONDS, Node, Recorder, make_settings, nodes, run
 from tests.support.redis_servers import EVERYSEC, SPEED, Server, free_port, running, wait_until
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BadRoom, BrokerUnavailable, MemoryFull, Position, Presence, RoomFull
+from wsdaemon.brokers.contract import Position, Presence
+from wsdaemon.brokers.errors import BadRoom, BrokerUnavailable, MemoryFull, RoomFull
 from wsdaemon.brokers.links import redis as redis_link
 from wsdaemon.brokers.links.contract import Declared
 from wsdaemon.brokers.links.redis import RedisLink

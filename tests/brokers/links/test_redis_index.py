@@ -8,10 +8,10 @@ import pytest
 from tests.support.redis_links import Node, nodes, run
 from tests.support.redis_servers import Server
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerUnavailable, TooManyRooms
+from wsdaemon.brokers.errors import BrokerUnavailable, TooManyRooms
 from wsdaemon.brokers.links.redis_index import SWEPT_ROOMS
 from wsdaemon.brokers.links.redis_keys import Names
-from wsdaemon.brokers.links.redis_scripts import RESERVE
+from wsdaemon.brokers.links.redis_place_scripts import RESERVE
 
 pytestmark = pytest.mark.live
 

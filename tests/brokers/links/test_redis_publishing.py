@@ -11,7 +11,8 @@ from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from tests.support.redis_links import run
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import BrokerUnavailable, Published, RateLimited, TooManyRooms
+from wsdaemon.brokers.contract import Published
+from wsdaemon.brokers.errors import BrokerUnavailable, RateLimited, TooManyRooms
 from wsdaemon.brokers.links.contract import Publication
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_publishing import Publishing

@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from tests.support.redis_links import make_settings, nodes, run
 from tests.support.redis_servers import Cluster, valkey
-from wsdaemon.brokers.contract import BrokerUnavailable, MemoryFull
+from wsdaemon.brokers.errors import BrokerUnavailable, MemoryFull
 from wsdaemon.brokers.links.redis_keys import Names
 from wsdaemon.brokers.links.redis_servers import Away, Layout, RedisPlace, Servers
 from wsdaemon.brokers.links.redis_session import RedisSession

@@ -8,6 +8,7 @@ import pytest
 
 from tests.brokers.test_memory import Bench, Listener
 from wsdaemon.brokers import contract as c
+from wsdaemon.brokers import errors
 from wsdaemon.brokers.contract import Message, Position
 from wsdaemon.brokers.local.fan import MEMBERS_PER_SLICE
 
@@ -122,7 +123,7 @@ def test_one_that_fails_or_removes_itself_while_it_catches_up_is_not_subscribed(
     broken = Listener("broken", lambda message: 1 / 0)
     bench.broker.subscribe_pattern(">", broken)
     bench.publish()
-    with pytest.raises(c.NotSubscribed):
+    with pytest.raises(errors.NotSubscribed):
         bench.broker.subscribe("room", gone)
     with pytest.raises(ZeroDivisionError):
         bench.broker.subscribe("room", broken)
@@ -133,7 +134,7 @@ def test_too_many_waiting_publications_are_refused_and_leave_no_trace() -> None:
     bench = sliced(max_pending=2, history=10)
     (a,) = bench.join("a")
     bench.publish(count=2, publisher="a")
-    with pytest.raises(c.Busy):
+    with pytest.raises(errors.Busy):
         bench.publish(key="k")
     bench.publish("elsewhere")
     bench.drain()
@@ -173,7 +174,7 @@ def test_in_bulk_what_waits_for_the_same_members_leaves_together() -> None:
     _, b, _ = bench.join("a", "b", "c")
     bench.publish(count=2)
     bench.publish(publisher="a", echo=False)  # not for the same members
-    with pytest.raises(c.Busy):
+    with pytest.raises(errors.Busy):
         bench.publish()
     assert bench.broker.fan.step(1)
     bench.broker.remove(b)

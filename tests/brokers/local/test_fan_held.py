@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.brokers.test_memory import Listener
 from wsdaemon.brokers import Limits
-from wsdaemon.brokers.contract import Busy, Member
+from wsdaemon.brokers.contract import Member
+from wsdaemon.brokers.errors import Busy
 from wsdaemon.brokers.local.outbox import MAX_CHANGES_WHILE_HELD
 from wsdaemon.brokers.memory import MemoryBroker
 

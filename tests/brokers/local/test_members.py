@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.brokers.test_memory import Listener
-from wsdaemon.brokers import Limits, budget
-from wsdaemon.brokers import contract as c
+from wsdaemon.brokers import Limits, budget, errors
 from wsdaemon.brokers.local.members import PATTERNS_KEPT, LocalMembers, pattern_cost
 from wsdaemon.brokers.local.rooms import LocalRoom
 
@@ -44,7 +43,7 @@ def test_closing_gives_all_back_too() -> None:
 def test_an_id_belongs_to_one_member() -> None:
     local = members()
     local.enter(LocalRoom("room"), local.holder(Listener("a"), None))
-    with pytest.raises(c.DuplicateMember):
+    with pytest.raises(errors.DuplicateMember):
         local.holder(Listener("a"), None)
 
 
@@ -66,17 +65,17 @@ def test_limits_of_one_member() -> None:
     local.check_patterns("a", holder)
     local.enter(LocalRoom("room"), holder)
     local.enter_pattern("a", holder)
-    with pytest.raises(c.TooManySubscriptions):
+    with pytest.raises(errors.TooManySubscriptions):
         local.check_subscriptions(holder)
-    with pytest.raises(c.AlreadySubscribed):
+    with pytest.raises(errors.AlreadySubscribed):
         local.check_patterns("a", holder)
-    with pytest.raises(c.TooManyPatterns):
+    with pytest.raises(errors.TooManyPatterns):
         local.check_patterns("b", holder)
 
 
 def test_a_member_that_is_not_there_cannot_leave() -> None:
     local, member = members(), Listener("a")
-    with pytest.raises(c.NotSubscribed):
+    with pytest.raises(errors.NotSubscribed):
         local.inside(None, member)
-    with pytest.raises(c.NotSubscribed):
+    with pytest.raises(errors.NotSubscribed):
         local.having("a", member)

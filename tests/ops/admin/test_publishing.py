@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.admin import problem
 from tests.support.outside import Member, Outside
-from wsdaemon.ops.admin.table import MOST_MESSAGES
+from wsdaemon.ops.admin.room_table import MOST_MESSAGES
 
 
 def test_many_messages_in_their_order() -> None:

@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -96,6 +96,18 @@ def outcome_of(status: int) -> str:
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
+def _handle_of(process: subprocess.Popen[bytes], streams: Iterable[FileIO]) -> int:
+    """The descriptor that tells of the end of the process. OSError; nothing is left of the process then."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in streams:
+            stream.close()
+        raise
+
+
 class Child:
     """A program that runs. Constructed, it has started."""
 
@@ -130,14 +142,7 @@ class Child:
         self._stdin: FileIO | None = streams[0]
         self._output: FileIO | None = streams[1]
         self._errors: FileIO | None = streams[2]
-        try:
-            self._pidfd = os.pidfd_open(process.pid)
-        except OSError:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for stream in streams:
-                stream.close()
-            raise
+        self._pidfd = _handle_of(process, streams)
         if not launch.limits:
             self._usual_files()
         for stream in streams:

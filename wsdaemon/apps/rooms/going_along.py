@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ...brokers.contract import BrokerClosed, MovedSubscription, MovingBroker, Notice, Position, Subscribed
+from ...brokers.contract import MovedSubscription, MovingBroker, Notice, Position, Subscribed
+from ...brokers.errors import BrokerClosed
 from ...core.contract import MAX_STATE_BYTES
 from .mount_rooms import AccountedMember, MountRooms, RoomSession
 

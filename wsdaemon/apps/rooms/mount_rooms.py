@@ -13,7 +13,6 @@ from ...brokers.account import Account
 from ...brokers.contract import (
     Answer,
     BrokerMaker,
-    Busy,
     HistoryPage,
     Member,
     Message,
@@ -22,10 +21,10 @@ from ...brokers.contract import (
     Position,
     PresencePage,
     Published,
-    RateLimited,
     RoomPage,
     Subscribed,
 )
+from ...brokers.errors import Busy, RateLimited
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
 from ...core.connection import Connection, Prepared, Writer, background_of

@@ -17,22 +17,8 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from ...brokers.account import Account
-from ...brokers.contract import (
-    BrokerClosed,
-    BrokerError,
-    BrokerUnavailable,
-    Busy,
-    MemoryFull,
-    Message,
-    MovedSubscription,
-    Notice,
-    Position,
-    Published,
-    RateLimited,
-    RoomFull,
-    Subscribed,
-    TooManyRooms,
-)
+from ...brokers.contract import Message, MovedSubscription, Notice, Position, Published, Subscribed
+from ...brokers.errors import BrokerClosed, BrokerError, BrokerUnavailable, Busy, MemoryFull, RateLimited, RoomFull, TooManyRooms
 from ...core.closing import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from ...core.connection import Connection, writer_of
 from ...core.handshake import Handshake

@@ -24,7 +24,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ...brokers.account import Account
-from ...brokers.contract import BrokerError, Message, MovedSubscription, Notice, Position, RateLimited, Subscribed
+from ...brokers.contract import Message, MovedSubscription, Notice, Position, Subscribed
+from ...brokers.errors import BrokerError, RateLimited
 from ...brokers.pages import first_messages
 from ...brokers.patterns import check_known, check_pattern
 from ...core.closing import POLICY_VIOLATION, TRY_AGAIN_LATER

@@ -12,17 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from .. import Limits
-from ..contract import (
-    MAX_PAGE,
-    BrokerUnavailable,
-    Change,
-    Member,
-    Message,
-    NotSubscribed,
-    PatternSubscribed,
-    Position,
-    Subscribed,
-)
+from ..contract import MAX_PAGE, Change, Member, Message, PatternSubscribed, Position, Subscribed
+from ..errors import BrokerUnavailable, NotSubscribed
 from ..links.contract import Joined, Link
 from ..local.members import LocalMembers
 from ..local.rooms import Holder

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Final
 
 from ..account import Account
-from ..contract import BrokerUnavailable, Member, MovedSubscription, NotSubscribed, Presence, Subscribed
+from ..contract import Member, MovedSubscription, Presence, Subscribed
+from ..errors import BrokerUnavailable, NotSubscribed
 from ..links.contract import Joined, Link, MovingLink
 from ..local.fan import Delivery
 from ..local.members import LocalMembers

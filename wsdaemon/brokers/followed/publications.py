@@ -8,7 +8,8 @@ from functools import partial
 
 from ..account import Account
 from ..budget import WAITING_BYTES, Budget
-from ..contract import BrokerClosed, BrokerUnavailable, Busy, Published
+from ..contract import Published
+from ..errors import BrokerClosed, BrokerUnavailable, Busy
 from ..links.contract import Link, Publication
 from .questions import AGAIN_SECONDS, no_answer
 

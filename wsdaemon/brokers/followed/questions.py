@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from ..contract import BrokerClosed, BrokerUnavailable
+from ..errors import BrokerClosed, BrokerUnavailable
 
 T = TypeVar("T")
 

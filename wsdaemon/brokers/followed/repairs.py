@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from ..contract import BrokerError, BrokerUnavailable, Change, HistoryPage, Later, Position
+from ..contract import Change, HistoryPage, Later, Position
+from ..errors import BrokerError, BrokerUnavailable
 from ..links.contract import MAX_STANDINGS, Link, Standing
 from ..local.members import LocalMembers
 from ..patterns import matches

@@ -19,17 +19,8 @@ from typing import Any, TypeVar
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.broker import Acknowledge, BrokerSettings
 from .. import Limits
-from ..contract import (
-    BrokerUnavailable,
-    HistoryPage,
-    MemoryFull,
-    Position,
-    Presence,
-    PresencePage,
-    Published,
-    RoomFull,
-    RoomPage,
-)
+from ..contract import HistoryPage, Position, Presence, PresencePage, Published, RoomPage
+from ..errors import BrokerUnavailable, MemoryFull, RoomFull
 from ..patterns import check_room
 from .contract import Declared, Joined, Publication, Receiver, Roster, Standing, StandingPage
 from .redis_index import RoomIndex

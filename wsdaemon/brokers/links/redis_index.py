@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from .. import Limits
 from ..account import share
-from ..contract import BrokerError, TooManyRooms
+from ..errors import BrokerError, TooManyRooms
 from .redis_keys import Names
+from .redis_place_scripts import RELEASE, RESERVE
 from .redis_publishing import Common
-from .redis_scripts import FORGET, RELEASE, RESERVE
+from .redis_scripts import FORGET
 from .redis_session import RedisSession
 
 SWEPT_ROOMS = 50

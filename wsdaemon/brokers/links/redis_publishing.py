@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import Limits
-from ..contract import BrokerError, BrokerUnavailable, Published, RateLimited, TooManyRooms
+from ..contract import Published
+from ..errors import BrokerError, BrokerUnavailable, RateLimited, TooManyRooms
 from .contract import Publication
 from .redis_keys import Names
 from .redis_messages import pack

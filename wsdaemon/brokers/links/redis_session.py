@@ -19,7 +19,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ..contract import BrokerError, BrokerUnavailable, MemoryFull
+from ..errors import BrokerError, BrokerUnavailable, MemoryFull
 from .redis_pipe import Argument, Questions, Subscriptions
 from .redis_scripts import DIGESTS, PROVE
 from .redis_servers import Away, Layout, RedisPlace, Servers, moved_to

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from ...core.rare_lines import LineLog, RareLines
 from ...settings.broker import BrokerSettings
-from ..contract import BrokerError
+from ..errors import BrokerError
 from .redis_pipe import Argument
-from .redis_scripts import SHELVE, UNSHELVE
+from .redis_place_scripts import SHELVE, UNSHELVE
 from .redis_servers import Away, Servers, Unfit
 from .redis_session import RedisSession
 

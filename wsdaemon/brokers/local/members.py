@@ -16,7 +16,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 
-from .. import Limits, contract
+from .. import Limits, contract, errors
 from ..account import Account, share
 from ..budget import MEMBER_BYTES, PATTERN_BYTES, SUBSCRIPTION_BYTES, TOKEN_BYTES, Budget
 from ..contract import Change, Member, Presence, Subscribed
@@ -81,7 +81,7 @@ class LocalMembers:
         if holder is None:
             return Holder(member, account or self.budget.house)
         if holder.member is not member:
-            raise contract.DuplicateMember("another member has this id")
+            raise errors.DuplicateMember("another member has this id")
         return holder
 
     def adopt(self, member: Member, account: Account) -> Holder:
@@ -109,13 +109,13 @@ class LocalMembers:
     def inside(self, room: LocalRoom | None, member: Member) -> Holder:
         """The holder of a member of the room. NotSubscribed if it is none."""
         if room is None or room.members.get(member.id) is not member:
-            raise contract.NotSubscribed("this member is not in this room")
+            raise errors.NotSubscribed("this member is not in this room")
         return self.holders[member.id]
 
     def check_subscriptions(self, holder: Holder) -> None:
         """Raise TooManySubscriptions unless the member may have one more room."""
         if len(holder.rooms) >= self._limits.max_subscriptions:
-            raise contract.TooManySubscriptions(f"a member may be in {self._limits.max_subscriptions} rooms")
+            raise errors.TooManySubscriptions(f"a member may be in {self._limits.max_subscriptions} rooms")
 
     def enter(self, room: LocalRoom, holder: Holder) -> None:
         """Make a member one of the room's."""
@@ -143,21 +143,21 @@ class LocalMembers:
         """Deliver the messages that another subscription still owes a member, before it gets an answer with a later offset."""
         room.catch_up(holder.member)
         if self.holders.get(holder.member.id) is not holder:
-            raise contract.NotSubscribed("the member was removed while it was given what waited for it")
+            raise errors.NotSubscribed("the member was removed while it was given what waited for it")
 
     # -- patterns
 
     def check_patterns(self, pattern: str, holder: Holder) -> None:
         """Raise AlreadySubscribed or TooManyPatterns unless the member may have this pattern too."""
         if pattern in holder.patterns:
-            raise contract.AlreadySubscribed("this member has this pattern already")
+            raise errors.AlreadySubscribed("this member has this pattern already")
         if len(holder.patterns) >= self._limits.max_patterns:
-            raise contract.TooManyPatterns(f"a member may have {self._limits.max_patterns} patterns")
+            raise errors.TooManyPatterns(f"a member may have {self._limits.max_patterns} patterns")
         account = holder.account
         if account is not self.budget.house and account.patterns >= share(self._limits.max_all_patterns):
-            raise contract.TooManyPatterns(f"this address or user has {account.patterns} patterns, an eighth of all that there may be")
+            raise errors.TooManyPatterns(f"this address or user has {account.patterns} patterns, an eighth of all that there may be")
         if len(self.patterns) >= self._limits.max_all_patterns:
-            raise contract.TooManyPatterns(f"there are {self._limits.max_all_patterns} patterns, and there may be no more")
+            raise errors.TooManyPatterns(f"there are {self._limits.max_all_patterns} patterns, and there may be no more")
 
     def enter_pattern(self, pattern: str, holder: Holder) -> None:
         """Give a member a pattern."""
@@ -171,7 +171,7 @@ class LocalMembers:
         """The holder of a member that has the pattern. NotSubscribed if it does not."""
         holder = self.holders.get(member.id)
         if holder is None or holder.member is not member or pattern not in holder.patterns:
-            raise contract.NotSubscribed("this member does not have this pattern")
+            raise errors.NotSubscribed("this member does not have this pattern")
         return holder
 
     def leave_pattern(self, pattern: str, holder: Holder) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 from ...core.json_text import TooManyParts, read_json
 from .contract import PageProblem
+from .room_table import MOST_MESSAGES, WANTED
 from .routes import expected, is_text
-from .table import MOST_MESSAGES, WANTED
 
 MAX_PARTS = 20_000
 """Commas and brackets of a body. A batch of MOST_MESSAGES messages with all their fields has some 8,000 of them."""

@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ...brokers.contract import BrokerError, HistoryPage, Message, Position, PresencePage, Published, RateLimited, RoomPage
+from ...brokers.contract import HistoryPage, Message, Position, PresencePage, Published, RoomPage
+from ...brokers.errors import BrokerError, RateLimited
 from ...brokers.pages import first_messages, has_more
 from ..connections import OpenConnections
-from . import table
+from . import room_table
 from .contract import Answer, PageProblem, PageRequest, as_json, asked
 from .publishing import Wanted, parse
 from .routes import Handler, Route
-from .table import LONGEST_TYPE
+from .schemas import LONGEST_TYPE
 
 T = TypeVar("T")
 
@@ -65,12 +66,12 @@ class RoomsPages:
 
     def pages(self) -> list[tuple[Route, Handler]]:
         return [
-            (table.LIST_ROOMS, self.listing),
-            (table.PUBLISH, self.publish),
-            (table.HISTORY, self.history),
-            (table.PRESENCE, self.presence),
-            (table.REMOVE, self.remove),
-            (table.PUBLISH_MANY, self.publish_many),
+            (room_table.LIST_ROOMS, self.listing),
+            (room_table.PUBLISH, self.publish),
+            (room_table.HISTORY, self.history),
+            (room_table.PRESENCE, self.presence),
+            (room_table.REMOVE, self.remove),
+            (room_table.PUBLISH_MANY, self.publish_many),
         ]
 
     def _mount(self, path: str | None) -> RoomsMount:

@@ -1,0 +1,14 @@
+"""brokers/errors.py: each refusal has a code of its own, which clients see."""
+
+from __future__ import annotations
+
+from wsdaemon.brokers.errors import BrokerError, RateLimited
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    kinds = BrokerError.__subclasses__()
+    assert len({kind.code for kind in kinds} | {BrokerError.code}) == len(kinds) + 1 > 10
+
+
+def test_a_publisher_that_is_too_fast_learns_how_long_to_wait() -> None:
+    assert RateLimited("the room is busy", 2.5).retry_after == 2.5
