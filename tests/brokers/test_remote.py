@@ -8,7 +8,6 @@ from tests.support.one_process import Seat, one_process
 from wsdaemon.brokers.contract import Broker, Published
 from wsdaemon.brokers.errors import BadKey, BadRoom, BrokerClosed, BrokerUnavailable, Busy
 from wsdaemon.brokers.links.contract import Link, Publication, Receiver
-from wsdaemon.brokers.remote import PROBE_SECONDS
 
 
 def test_it_is_a_broker_and_a_receiver_and_the_fake_is_a_link() -> None:
@@ -110,19 +109,6 @@ def test_reading_asks_the_order() -> None:
         assert (page.offset, [message.payload for message in page.messages]) == (2, [b"1"])
         assert made.run(made.broker.presence("room")).count == 1
         assert [info.room for info in made.run(made.broker.rooms("", 10, "*")).rooms] == ["room"]
-
-
-def test_a_link_that_answers_no_probe_is_cut() -> None:
-    with one_process() as made:
-        made.pass_time(3 * PROBE_SECONDS)
-        assert made.link.cuts == []
-        made.link.probes = False
-        made.pass_time(2 * PROBE_SECONDS)
-        assert len(made.link.cuts) == 1
-        made.link.probes = True
-        made.link.connect()
-        made.pass_time(3 * PROBE_SECONDS)
-        assert len(made.link.cuts) == 1
 
 
 def test_the_owner_of_a_member_and_of_a_publication_goes_along() -> None:

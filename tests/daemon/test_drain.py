@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 
@@ -146,6 +147,28 @@ def test_the_end_of_all_connections_is_counted_after_the_time_of_their_closes(ov
         assert not task.done() and systemd.told[0] >= over + 3.0
         made.loop.advance(0.2)
         assert task.done() and client.transport.aborted
+
+
+@pytest.mark.parametrize(("patience", "closed_after"), [(12.0, 7.0), (6.0, 3.0)])
+def test_a_client_that_answers_no_close_leaves_the_work_of_apps_its_time(patience: float, closed_after: float) -> None:
+    with house() as made:
+        connections, notifier = Connections(), cast(Any, Systemd())
+        client = made.make_wire(App(), close_timeout=60.0)
+        client.watcher.closed = lambda connection, counts: connections.remove(connection)  # type: ignore[method-assign]
+        connections.add(client.connection)
+        work: asyncio.Future[None] = made.loop.create_future()
+        connections.background.add(work, client.connection)
+        task = made.loop.create_task(Drain(connections, patience, 0.0, restart((1.0, 1.0)), StopExtension(notifier, made.loop)).stop())
+        made.loop.settle()
+        made.loop.advance(closed_after - 0.1)
+        assert not client.transport.aborted
+        made.loop.advance(0.2)
+        assert client.transport.aborted and not task.done()
+        made.loop.advance(patience - closed_after - 0.2)
+        assert not work.cancelled()
+        work.set_result(None)
+        made.loop.settle()
+        assert task.done()
 
 
 def test_the_commands_take_seconds_or_a_duration_and_resume_takes_them_back() -> None:

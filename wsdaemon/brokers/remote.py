@@ -29,6 +29,7 @@ from .contract import Change, HistoryPage, Member, Message, MovedSubscription, P
 from .followed.joining import Joining
 from .followed.moving import Moving
 from .followed.patterns import FollowedPatterns
+from .followed.probes import Probes
 from .followed.publications import Publications
 from .followed.questions import PatientQuestions
 from .followed.repairs import Repairs
@@ -38,12 +39,6 @@ from .links.contract import Declared, DeclaredMember, Link, Publication
 from .local.members import LocalMembers, pattern_cost
 from .local.rooms import Holder
 from .patterns import check_known, check_pattern, check_room
-
-PROBE_SECONDS = 5.0
-"""Between two probes of the link."""
-
-CHECK_SECONDS = 40.0
-"""Between two comparisons of all positions."""
 
 COUNT_SECONDS = 0.5
 """How long a request for metrics waits for the number of rooms."""
@@ -77,9 +72,6 @@ class RemoteBroker:
         self._closed = False
         self._held: set[str] = set()
         self._waiters: list[Future[None]] = []
-        self._checked = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._probe: Future[None] | None = None
         self._counted: int | None = None
         # Without `loop` for the fan, a test decides when deliveries are made.
         self._local = LocalMembers(
@@ -91,6 +83,7 @@ class RemoteBroker:
         self._rooms = FollowedRooms(limits, self._local, link, self.budget, self._caught_up)
         self._patterns = FollowedPatterns(link, self._questions, self._rooms)
         self._repairs = Repairs(link, self._questions, self._rooms, self._local, self._patterns, later, self._tell)
+        self._probes = Probes(link, loop, lambda: self._connected, self._repairs.check)
         self._joining = Joining(
             limits, link, self._questions, self._rooms, self._patterns, self._repairs, self._local, loop, timeout, self._tell
         )  # fmt: skip
@@ -102,8 +95,7 @@ class RemoteBroker:
     # -- the life of the broker
 
     def open(self) -> None:
-        self._checked = self._loop().time()
-        self._timer = self._loop().call_later(PROBE_SECONDS, self._tick)
+        self._probes.open()
         self._link.open(self)
 
     async def close(self) -> None:
@@ -111,8 +103,7 @@ class RemoteBroker:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._probes.close()
         await self._publications.drain()
         self._publications.close()
         self._questions.close()
@@ -318,7 +309,7 @@ class RemoteBroker:
         """As in `Receiver`."""
         self._connected = False
         self._held.clear()
-        self._probe = None
+        self._probes.lost()
         self._questions.lost()
         self._publications.lost()
         self._repairs.lost()
@@ -331,7 +322,7 @@ class RemoteBroker:
         self._connected = True
         self._publications.restored()
         self._questions.restored()
-        self._check(after_loss=True)
+        self._probes.check(after_loss=True)
 
     def declared(self) -> Iterable[Declared]:
         """As in `Receiver`."""
@@ -377,29 +368,6 @@ class RemoteBroker:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _check(self, after_loss: bool) -> None:
-        self._checked = self._loop().time()
-        self._repairs.check(after_loss)
-
-    def _tick(self) -> None:
-        """Probe the link, and compare positions from time to time."""
-        self._timer = self._loop().call_later(PROBE_SECONDS, self._tick)
-        if not self._connected:
-            return
-        if self._probe is not None and not self._probe.done():
-            self._link.cut(f"no answer to a probe for {PROBE_SECONDS:g} seconds")
-            return
-        self._probe = self._link.probe()
-        self._probe.add_done_callback(_seen)
-        if self._loop().time() - self._checked >= CHECK_SECONDS:
-            self._check(after_loss=False)
-
     def _fail(self, member: Member, error: Exception) -> None:
         self.remove(member)
         self._report(member, error)
-
-
-def _seen(answer: Future[None]) -> None:
-    """Take a probe's error: the link reports its loss itself."""
-    if not answer.cancelled():
-        answer.exception()

@@ -152,6 +152,10 @@ def add_drain(operations: Operations, drained: Callable[[], Drainable]) -> None:
     operations.add("resume", end)
 
 
+WORK_SECONDS = 5.0
+"""Of the time for a stop, the part that no closing handshake may take while coroutines of apps run; half of a time below twice this."""
+
+
 class Drain:
     """The open connections and their work as a part of the daemon: it begins empty, and at the end each connection is closed."""
 
@@ -182,11 +186,14 @@ class Drain:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._over + self._patience
         self._extension.begin(self._over + self._patience)
-        self._connections.background.ending = True
+        background = self._connections.background
+        background.ending = True
+        # A coroutine learns of the end when its connection is over: a client that answers no Close frame must not take all its time.
+        closing = max(self._patience - WORK_SECONDS, self._patience / 2) if len(background) else self._patience
         try:
-            aborted = await self._connections.drain(self._patience, self._ending, self._over)
+            aborted = await self._connections.drain(closing, self._ending, self._over)
             if aborted:
                 log.warn("{count} connections did not close in time and were dropped", count=aborted)
-            await self._connections.background.finish(min(end - loop.time(), self._patience), log)
+            await background.finish(min(end - loop.time(), self._patience), log)
         finally:
             self._extension.end()

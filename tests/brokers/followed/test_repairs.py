@@ -9,8 +9,8 @@ import pytest
 from tests.support.fake_link import FakeLink
 from tests.support.one_process import one_process
 from wsdaemon.brokers.contract import Position, Presence, Subscribed
+from wsdaemon.brokers.followed.probes import CHECK_SECONDS
 from wsdaemon.brokers.followed.repairs import DOUBT_SECONDS, MAX_REPAIRS, PAGE_MESSAGES, REORDER_SECONDS, SEPARATE_PATTERNS
-from wsdaemon.brokers.remote import CHECK_SECONDS
 
 
 def test_a_message_that_was_overtaken_is_asked_for_only_if_it_does_not_come() -> None:
