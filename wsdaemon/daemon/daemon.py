@@ -16,7 +16,7 @@ from ..core.registry import Connections
 from ..core.sizes import counted
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
-from ..edge.gate import AnswerPage
+from ..edge.site import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble
