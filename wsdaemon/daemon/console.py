@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.failed_logins import FailedLogins
 from ..core.registry import Count
 from ..core.routing import Routes
+from ..core.wire_halves import Counts
 from ..edge.admission import Admission
 from ..edge.clients import Clients
 from ..edge.page_sockets import PageSockets
