@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -179,41 +180,19 @@ def _read_token(content: bytes) -> str:
 
 
 def make_site(
-    settings: Settings,
-    admin: AdminSettings,
-    *,
-    state: Callable[[], str],
-    frames: str,
-    count: Count,
-    totals: Totals,
-    latency: Histogram,
-    round_trips: Histogram,
-    connections: Connections,
-    listeners: Sequence[Listener],
-    mounts: Sequence[Mount],
-    authenticators: Authenticators,
-    token: WatchedFile[str] | None,
-    tokens: Mapping[str, WatchedFile[str]],
-    closes: LatestCloses,
-    certificates: Iterable[Certificates] = (),
-    redis: RedisBrokers | None = None,
-    workers: Workers | None = None,
-) -> tuple[AdminSite, MetricsPage]:
+    settings: Settings, admin: AdminSettings, *, state: Callable[[], str], frames: str, count: Count, totals: Totals, latency: Histogram,
+    round_trips: Histogram, connections: Connections, listeners: Sequence[Listener], mounts: Sequence[Mount],
+    authenticators: Authenticators, token: WatchedFile[str] | None, tokens: Mapping[str, WatchedFile[str]], closes: LatestCloses,
+    certificates: Iterable[Certificates] = (), redis: RedisBrokers | None = None, workers: Workers | None = None,
+) -> tuple[AdminSite, MetricsPage]:  # fmt: skip
     """All the pages, and that of the metrics apart. `certificates` are those of the pages themselves. `frames` names the frame reader.
 
     `state` is a daemon's state in one word; `redis` has the brokers, if any.
     With `workers` the pages show the whole daemon.
     """
-
-    def reloading() -> list[Reloading]:
-        every = [*certificates, *(listener.certificates for listener in listeners if listener.certificates is not None)]
-        shown = [*([] if token is None else [token]), *tokens.values()]
-        return [*authenticators.files, *shown, *(file for one in every for file in one.files)]
-
-    for listener in settings.listeners:
-        for mount in mounts:
-            if not listener.mounts or mount.path in listener.mounts:
-                totals.place(mount.path, listener.name)
+    shown_tokens = [*([] if token is None else [token]), *tokens.values()]
+    reloading = partial(_reloading, authenticators, shown_tokens, list(certificates), listeners)
+    _name_places(settings, mounts, totals)
     recount = _recount(mounts)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
     health = HealthPages(
@@ -221,20 +200,10 @@ def make_site(
         away=(lambda: False) if redis is None else redis.away, recount=recount,
     )  # fmt: skip
     sources = Sources(
-        version=__version__,
-        frames=frames,
-        ready=lambda: state() == "ready",
-        count=count,
-        totals=totals,
-        connections=connections,
-        listeners=listeners,
-        mounts=views,
-        loop_latency=latency,
-        round_trips=round_trips,
-        reloading=reloading,
-        recount=recount,
+        version=__version__, frames=frames, ready=lambda: state() == "ready", count=count, totals=totals, connections=connections,
+        listeners=listeners, mounts=views, loop_latency=latency, round_trips=round_trips, reloading=reloading, recount=recount,
         links=dict if redis is None else redis.counts,
-    )
+    )  # fmt: skip
     own = OwnConnections(connections)
     opened = own if workers is None else ConnectionsOfAll(own, workers)
     metrics = MetricsPage(sources, admin.metrics_open, workers)
@@ -250,6 +219,22 @@ def make_site(
         lambda: [(file.get(), roles[name]) for name, file in tokens.items()],
     )  # fmt: skip
     return site, metrics
+
+
+def _reloading(
+    authenticators: Authenticators, tokens: Iterable[WatchedFile[str]], certificates: Iterable[Certificates], listeners: Iterable[Listener]
+) -> list[Reloading]:  # fmt: skip
+    """All files that are read again when they change."""
+    every = [*certificates, *(listener.certificates for listener in listeners if listener.certificates is not None)]
+    return [*authenticators.files, *tokens, *(file for one in every for file in one.files)]
+
+
+def _name_places(settings: Settings, mounts: Iterable[Mount], totals: Totals) -> None:
+    """Have the totals show each mount of each listener from the beginning."""
+    for listener in settings.listeners:
+        for mount in mounts:
+            if not listener.mounts or mount.path in listener.mounts:
+                totals.place(mount.path, listener.name)
 
 
 def _recount(mounts: Iterable[Mount]) -> Callable[[], Awaitable[None]] | None:
