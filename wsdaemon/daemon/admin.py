@@ -9,20 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from twisted.logger import Logger
+
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
+from ..core.rare_lines import RareLines
 from ..core.registry import Connections, Count
 from ..core.reloading import Reloading
 from ..core.wheel import Wheel
+from ..edge.admission import Admission
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators
 from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from ..edge.crowd import LeastWorth
+from ..edge.gate import Gate
 from ..edge.hosts import LOOPBACK_HOSTS, Hosts
-from ..edge.http import Layer, PlainServer, SocketOpener, Wrap
 from ..edge.listeners import Listener
+from ..edge.request import head_reader
+from ..edge.site import MadeSite
 from ..ops.admin.connections import ConnectionPages
 from ..ops.admin.console import ConsolePages
 from ..ops.admin.exposition import MetricsPage, Sources
@@ -41,13 +48,15 @@ from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from ..version import __version__
+from ..wire.frames import Frames
 from ..wire.turns import Turns
 from .announcement import announce_admin
 from .mounts import Mount
-from .sockets import ADMIN_BACKLOG, Bound
+from .sockets import Bound
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
+    from ..ops.console.feed import FeedApp
     from .redis import RedisBrokers
 
 
@@ -79,55 +88,51 @@ class Admin:
         self,
         settings: AdminSettings,
         bound: Bound,
-        pages: PlainServer,
-        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        feed: FeedApp,
         latency: LoopLatency,
         tokens: Sequence[WatchedFile[str]],
         announced: bool = False,
     ) -> None:
-        """`latency` is measured while this runs. `tokens` guard the pages; they are read again on a reload.
+        """`feed` has the console's WebSockets. `latency` is measured while this runs. `tokens` are read again on a reload.
 
         `announced`: the supervisor has logged the address for all workers.
         """
         self._settings = settings
         self._bound = bound
-        self._sock = bound.sock
-        self._loop = loop
+        self._listener = listener
+        self._feed = feed
         self.latency = latency
         self._tokens = tokens
-        self._server: asyncio.AbstractServer | None = None
-        self._pages = pages
         self._announced = announced
 
     @property
     def port(self) -> int | None:
         """The TCP port it listens on; None for a unix socket."""
-        is_tcp = self._sock.family != socket.AF_UNIX and self._sock.fileno() >= 0
-        return self._sock.getsockname()[1] if is_tcp else None
+        return self._listener.port
 
     async def start(self) -> None:
         await self.latency.start()
-        create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
-        self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
+        self._listener.start()
         if not self._announced:
             announce_admin(self._settings, self.port)
 
     async def stop(self) -> None:
         await self.latency.stop()
-        self._pages.close()
-        self.close()
+        self._bound.release()
+        self._listener.stop()
 
     def close(self) -> None:
         """Listen no more, whether it was started or not."""
         self._bound.release()
-        if self._server is not None:
-            self._server.close()
-        self._bound.close()
+        self._listener.leave()
 
     def show_pages_of(self, other: Admin) -> None:
         """A reload: show the pages that were made for new settings, with their tokens and limits. Open consoles come again."""
         self._settings, self._tokens = other._settings, other._tokens
-        self._pages.renew(other._pages)
+        feed, self._feed = self._feed, other._feed
+        self._listener.renew_in_place(other._listener)
+        feed.close()
 
     def refresh(self) -> None:
         """SIGHUP: take changed tokens now."""
@@ -135,33 +140,26 @@ class Admin:
             token.refresh()
 
 
-def make_pages(
-    settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins, tls: Wrap | None,
-    sockets: SocketOpener,
-) -> PlainServer:  # fmt: skip
-    """The server of the pages, for the listening socket `sock`. `tls` makes them https; `sockets` has the console's WebSocket."""
-    return PlainServer(
-        site,
-        wheel,
-        max_body=settings.max_body,
-        timeout=settings.timeout,
-        max_connections=settings.max_connections,
-        hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
-        own_address=not settings.hosts,
-        failed_logins=failed_logins,
-        tls=tls,
-        sockets=sockets,
-    )
+def make_hosts(settings: AdminSettings, sock: socket.socket) -> Hosts | None:
+    """The names and addresses that requests may have in their Host header; None: any."""
+    return None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS, own=not settings.hosts)
 
 
-def make_tls(certificates: Certificates, turns: Turns, send: Callable[[int, bytes], int]) -> Wrap:
-    """The layer of TLS below the pages. A new connection gets the certificate that is current then."""
-    from ..edge.tls_layer import TlsLayer  # here, because it is half a megabyte, and many admin pages stay on their machine
-
-    def wrap(upper: asyncio.Protocol, refused: Callable[[str, str], None]) -> Layer:
-        return TlsLayer(upper, certificates.context, turns, send=send, refused=refused)
-
-    return wrap
+def make_listener(
+    settings: AdminSettings, site: AdminSite, admission: Admission, sock: socket.socket, loop: asyncio.AbstractEventLoop, wheel: Wheel,
+    failed_logins: FailedLogins, certificates: Certificates | None, turns: Turns, frames: Frames,
+) -> Listener:  # fmt: skip
+    """The listener of the pages, on the listening socket `sock`. `admission` has the console's WebSocket."""
+    log = Logger(namespace="wsdaemon.admin")
+    pages = MadeSite(site, settings.max_body, failed_logins)
+    gate = Gate(
+        admission, wheel, secure=certificates is not None, handshake_timeout=settings.timeout, site=pages, refuse=pages.refuse, log=log,
+        read_head=head_reader(frames.head),
+    )  # fmt: skip
+    return Listener(
+        name=admission.listener, sock=sock, gate=gate, loop=loop, max_handshakes=settings.max_connections, certificates=certificates,
+        turns=turns, send=frames.send, spare=LeastWorth(RareLines(log)), for_operators=True, log=log,
+    )  # fmt: skip
 
 
 def watch_token(path: Path, source: str = "[admin] token_file") -> WatchedFile[str]:
