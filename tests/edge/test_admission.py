@@ -13,11 +13,11 @@ from tests.support.admission import ADA, Chain, Door, Visitor, Warned, refuse
 from tests.support.fakes import PEER, App, House, request
 from wsdaemon.core.handshake import ClientCertificate, Peer
 from wsdaemon.core.limits import Rate, Tally
-from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Denied, Identity
 from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.origins import ConsoleAddress, Origins
+from wsdaemon.edge.request_body import LINGER_SECONDS
 from wsdaemon.wire.factory import Wires
 from wsdaemon.wire.writer import Native
 
@@ -267,5 +267,5 @@ def test_a_wire_that_cannot_open_leaves_nothing(made: House, monkeypatch: pytest
     visitor = door.arrive(request("/chat"))
     assert door.count.now == 0 and visitor.transport.aborted is taken
     assert visitor.status == (0 if taken else 500), "once the wire has the transport, it may have answered"
-    made.loop.advance(LINGER + 0.1)
+    made.loop.advance(LINGER_SECONDS + 0.1)
     assert not door.arrivals

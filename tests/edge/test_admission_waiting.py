@@ -13,8 +13,8 @@ from tests.support.admission import ADA, Chain, Door, refuse
 from tests.support.fakes import House, request, text
 from tests.support.mounted_classes import Recording
 from wsdaemon.core.registry import Count
-from wsdaemon.edge.arrival import LINGER
 from wsdaemon.edge.auth.contract import Candidate, Denied, Identity
+from wsdaemon.edge.request_body import LINGER_SECONDS
 
 
 class Slow:
@@ -101,7 +101,7 @@ def test_the_deadline_runs_on_while_it_waits(made: House) -> None:
     made.loop.advance(0.2)
     assert visitor.status == 503 and "Retry-After: 5" in visitor.answer
     assert slow.cancelled and door.gate.refused == {"auth_timeout": 1}
-    made.loop.advance(LINGER + 0.1)
+    made.loop.advance(LINGER_SECONDS + 0.1)
     assert visitor.transport.aborted and not door.arrivals and door.count.now == 0
 
 

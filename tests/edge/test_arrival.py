@@ -17,8 +17,9 @@ from wsdaemon.apps.echo import EchoApp
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
 from wsdaemon.core.wheel import Wheel
-from wsdaemon.edge.arrival import LINGER, Arrival
+from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.candidate import Entrance
+from wsdaemon.edge.request_body import LINGER_SECONDS
 
 
 class Door:
@@ -46,10 +47,10 @@ class Door:
             retry_after=4.6, closed=lambda: not self.open,
         )  # fmt: skip
 
-    def gone(self, arrival: Arrival) -> None:
+    def gone(self, arrival: Any) -> None:
         self.left.append(arrival)
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, arrival: Any) -> None:
         raise AssertionError("no request without an upgrade is answered here")
 
     def arrive(self, descriptor: int = -1) -> tuple[Transport, Arrival]:
@@ -150,7 +151,7 @@ def test_out(made: House, name: str, secure: bool) -> None:
     assert (door.count.now, door.count.total, door.app.connections) == (0, 0, [])
     assert sum(door.gate.refused.values()) == 1
     transport.receive(b"more that is not looked at")
-    made.loop.advance(LINGER + 0.1)
+    made.loop.advance(LINGER_SECONDS + 0.1)
     assert transport.lost, "it had time to read the answer"
     assert len(transport.writes) == 1
     assert door.left == [arrival]
@@ -210,7 +211,7 @@ def test_a_handshake_that_takes_too_long(made: House, data: bytes) -> None:
     assert transport.writes == []
     made.loop.advance(0.2)
     assert answer(transport)[0] == "HTTP/1.1 408 Request Timeout"
-    made.loop.advance(LINGER + 0.1)
+    made.loop.advance(LINGER_SECONDS + 0.1)
     assert transport.aborted
     assert door.left == [arrival]
 
@@ -326,7 +327,7 @@ def test_an_error_of_ours_gives_500_and_leaves_the_place(made: House, monkeypatc
     monkeypatch.setattr("wsdaemon.wire.wire.Wire.attach", lambda *arguments: 1 / 0)
     transport, arrival = door.arrive()
     transport.receive(request())
-    made.loop.advance(LINGER + 1)
+    made.loop.advance(LINGER_SECONDS + 1)
     assert door.count.now == 0
     assert transport.lost
     assert door.left == [arrival]

@@ -14,7 +14,7 @@ from wsdaemon.core.acceptance import HandshakeRefused
 from wsdaemon.core.connection import Connection
 from wsdaemon.core.contract import Acceptance
 from wsdaemon.core.handshake import Handshake
-from wsdaemon.edge.arrival import LINGER
+from wsdaemon.edge.request_body import LINGER_SECONDS
 
 
 class Deciding(App):
@@ -153,7 +153,7 @@ def test_an_app_that_takes_too_long(asked: Asked, made: House) -> None:
     assert asked.visitor.status == 503
     assert asked.door.gate.refused == {"app_timeout": 1}
     assert asked.app.cancelled == 1
-    made.loop.advance(LINGER + 0.1)
+    made.loop.advance(LINGER_SECONDS + 0.1)
     assert asked.visitor.transport.lost
 
 

@@ -16,6 +16,7 @@ from wsdaemon.edge.forwarded import Networks
 from wsdaemon.edge.hosts import Hosts
 from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.origins import Origins
+from wsdaemon.edge.site import ReadyPage
 from wsdaemon.settings.build import build, section
 from wsdaemon.settings.ini import load
 from wsdaemon.settings.network import ReachedHostForm
@@ -86,7 +87,7 @@ def test_named_origins_keep_it_off_too(made: House) -> None:
 
 @pytest.mark.parametrize("path", ["/chat", "/elsewhere", "/page"])
 def test_plain_http_is_asked_for_its_host_as_well(made: House, path: str) -> None:
-    page = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    page = ReadyPage(b"", "text/plain", ())
     door = Door(made, hosts=hosts("ws.example.com"), pages=lambda head: page if head.path == "/page" else None)
     assert door.arrive(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode()).status == 421
     expected = {"/chat": 426, "/elsewhere": 404, "/page": 200}[path]

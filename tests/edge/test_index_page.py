@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import PYTHON, house
+from tests.support.fakes import LOCAL, PEER, PYTHON, house
 from wsdaemon.core.registry import Count
 from wsdaemon.daemon.listeners import ListenerMaker
-from wsdaemon.edge.candidate import Entrance
-from wsdaemon.edge.gate import AnswerPage
+from wsdaemon.edge.candidate import Candidate, Entrance
 from wsdaemon.edge.index_page import IndexPage
 from wsdaemon.edge.request import Head, parse_head
+from wsdaemon.edge.site import AnswerPage, ReadyPage, Site
 from wsdaemon.settings.build import build, section
 
 
@@ -25,20 +25,14 @@ def head(path: str = "/", method: str = "GET") -> Head:
 def test_the_page() -> None:
     answer = IndexPage(["/rooms/{room}", "/echo"], secure=False).answer(head())
     assert answer is not None
-    top, _, body = answer.partition(b"\r\n\r\n")
-    assert top.startswith(b"HTTP/1.1 200 OK\r\n") and b"Content-Type: text/plain" in top and b"nosniff" in top
-    assert body.decode().splitlines()[2:4] == ["  ws://127.0.0.1:8080/echo", "  ws://127.0.0.1:8080/rooms/{room}"]
-    assert b"426" in body
+    assert (answer.status, answer.content_type) == (200, "text/plain; charset=utf-8") and ("Cache-Control", "no-store") in answer.headers
+    assert answer.body.decode().splitlines()[2:4] == ["  ws://127.0.0.1:8080/echo", "  ws://127.0.0.1:8080/rooms/{room}"]
+    assert b"426" in answer.body
 
 
 def test_a_secure_one_and_many_mounts() -> None:
     answer = IndexPage([f"/{number:03}" for number in range(120)], secure=True).answer(head())
-    assert answer is not None and b"  wss://127.0.0.1:8080/000\n" in answer and b"and 70 more" in answer
-
-
-def test_the_answer_to_head_has_no_body() -> None:
-    answer = IndexPage(["/echo"], secure=False).answer(head(method="HEAD"))
-    assert answer is not None and answer.endswith(b"\r\n\r\n")
+    assert answer is not None and b"  wss://127.0.0.1:8080/000\n" in answer.body and b"and 70 more" in answer.body
 
 
 @pytest.mark.parametrize("one", [head("/other"), head("/echo"), head(method="POST")])
@@ -82,6 +76,11 @@ def pages_of(
     address: str, options: dict[str, Any], beside: AnswerPage | None = None, entrance: Entrance | None = None
 ) -> AnswerPage | None:  # fmt: skip
     """The pages of a listener with these options."""
+    site = site_of(address, options, beside, entrance)
+    return None if site is None else lambda asked: site.find(Candidate(asked, PEER, LOCAL))  # type: ignore[return-value]
+
+
+def site_of(address: str, options: dict[str, Any], beside: AnswerPage | None, entrance: Entrance | None) -> Site | None:
     settings = build([section("listener:a", address="tcp:0", **options), section("mount:/echo", app="echo")], "x").listeners[0]
     with house() as made, socket.socket(socket.AF_INET if address else socket.AF_UNIX) as sock:
         if address:
@@ -91,7 +90,7 @@ def pages_of(
             frames=PYTHON, pages=beside,
         )  # fmt: skip
         wires: Any = _Wires()
-        return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())])[0].gate.pages
+        return maker.make(settings, sock, None, [entrance or Entrance("/echo", wires, Count())])[0].gate.site
 
 
 class _Wires:
@@ -102,9 +101,10 @@ class _Wires:
 
 
 def test_pages_of_the_daemon_come_first() -> None:
-    pages = pages_of("127.0.0.1", {}, beside=lambda asked: b"mine" if asked.path == "/" else None)
+    mine = ReadyPage(b"mine", "text/plain", ())
+    pages = pages_of("127.0.0.1", {}, beside=lambda asked: mine if asked.path == "/" else None)
     assert pages is not None
-    assert pages(head()) == b"mine" and pages(head("/other")) is None
+    assert pages(head()) is mine and pages(head("/other")) is None
 
 
 def test_an_app_that_answers_there_itself_has_no_index_page_beside_it() -> None:

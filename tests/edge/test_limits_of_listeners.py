@@ -20,6 +20,7 @@ from wsdaemon.daemon.listeners import ListenerMaker, entrances_by, make_entrance
 from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.auth.contract import Identity
 from wsdaemon.edge.candidate import Entrance
+from wsdaemon.edge.crowd import Crowd
 from wsdaemon.edge.listeners import Listener
 from wsdaemon.server import WebSocketServer
 from wsdaemon.settings.addresses import TcpAddress
@@ -192,7 +193,7 @@ class Served:
 
     def arrive(self, path: str) -> Visitor:
         key = self.gate.clients.limits.key(PEER) if self.gate.clients.limits is not None else None
-        arrival = Arrival(self.gate, self.listener, PEER, LOCAL, 9, key)
+        arrival = Arrival(self.gate, Crowd(self.gate, 10), PEER, LOCAL, 9, key)
         visitor = Visitor(self, arrival)  # type: ignore[arg-type]
         arrival.connection_made(visitor.transport)  # type: ignore[arg-type]
         visitor.transport.receive(request(path))

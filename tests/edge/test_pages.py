@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,11 @@ from tests.support.gates import make_gate
 from wsdaemon import WebSocketServer
 from wsdaemon.core.registry import Count
 from wsdaemon.core.routing import Routes
-from wsdaemon.edge.arrival import LINGER, Arrival
+from wsdaemon.edge.arrival import Arrival
 from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.pages import Pages, content_security_policy
 from wsdaemon.edge.request import BadRequest, parse_head
+from wsdaemon.edge.request_body import LINGER_SECONDS
 
 HTML = "<!DOCTYPE html><style>p { color: red }</style>\n<p>grüße</p><script>alert(1)</script>".encode()
 TIMEOUT = 10.0
@@ -32,14 +34,10 @@ def pages(tmp_path: Path) -> Pages:
     return found
 
 
-def ask(pages: Pages, target: str, method: str = "GET") -> tuple[str, dict[str, str], bytes] | None:
-    """Status line, headers and body."""
+def ask(pages: Pages, target: str, method: str = "GET") -> tuple[int, dict[str, str], bytes] | None:
+    """Status, headers and body."""
     answer = pages.answer(parse_head(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
-    if answer is None:
-        return None
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.decode().split("\r\n")
-    return status, dict(line.split(": ", 1) for line in lines), body
+    return None if answer is None else (answer.status, {"Content-Type": answer.content_type, **dict(answer.headers)}, answer.body)
 
 
 def test_a_page(pages: Pages) -> None:
@@ -47,17 +45,9 @@ def test_a_page(pages: Pages) -> None:
         found = ask(pages, target)
         assert found is not None
         status, headers, body = found
-        assert (status, body) == ("HTTP/1.1 200 OK", HTML)
+        assert (status, body) == (200, HTML)
         assert headers["Content-Type"] == "text/html; charset=utf-8"
-        assert headers["Content-Length"] == str(len(HTML))
         assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
-        assert headers["Connection"] == "close"
-
-
-def test_head_gives_the_same_without_the_body(pages: Pages) -> None:
-    found, whole = ask(pages, "/", "HEAD"), ask(pages, "/")
-    assert found is not None and whole is not None
-    assert (found[0], found[1], found[2]) == (whole[0], whole[1], b"")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
@@ -132,18 +122,18 @@ class Door:
     """A gate with a mount at / and a page there."""
 
     def __init__(self, made: House, pages: Pages, secure: bool = False) -> None:
-        self.loop, self.count, self.left = made.loop, Count(), list[Arrival]()
+        self.loop, self.count, self.left, self.answered = made.loop, Count(), list[Arrival](), 0
         wire = made.make_wires(App())
         self.gate = make_gate(
             listener="here", secure=secure, routes=Routes([("/", Entrance("/", wire, self.count))]), counts=(), wheel=made.wheel(),
             handshake_timeout=TIMEOUT, retry_after=1.0, pages=pages.answer,
         )  # fmt: skip
 
-    def gone(self, arrival: Arrival) -> None:
+    def gone(self, arrival: Any) -> None:
         self.left.append(arrival)
 
-    def again(self, arrival: Arrival) -> None:
-        raise AssertionError("no request without an upgrade is answered here")
+    def again(self, arrival: Any) -> None:
+        self.answered += 1
 
     def get(self, data: bytes, descriptor: int = 7) -> Transport:
         transport = Transport(self.loop)
@@ -158,18 +148,27 @@ def test_a_page_and_a_mount_at_one_path(made: House, pages: Pages, secure: bool)
     door = Door(made, pages, secure)
     page = door.get(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", -1 if secure else 7)
     assert b"".join(page.writes).endswith(b"\r\n\r\n" + HTML)
-    assert (page.eof_written, page.closing) == (True, False)
+    made.loop.settle()
+    assert (page.eof_written, page.closing, door.answered) == (False, False, 1)
     assert (door.count.now, door.gate.refused) == (0, {}), "a page is neither a connection nor a refusal"
     assert door.get(request("/")).writes[0].startswith(b"HTTP/1.1 101 ")
+
+
+def test_several_pages_on_one_connection_and_head_has_no_body(made: House, pages: Pages) -> None:
+    page = Door(made, pages).get(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /a/page HTTP/1.1\r\nHost: x\r\n\r\n")
+    made.loop.settle()
+    first, empty, second = b"".join(page.writes).partition(b"\r\n\r\n")
+    assert b"content-length: %d" % len(HTML) in first and empty and second.startswith(b"HTTP/1.1 200 OK") and second.endswith(HTML)
 
 
 def test_a_client_has_time_to_read_a_page_but_not_for_ever(made: House, pages: Pages) -> None:
     door = Door(made, pages)
     page = door.get(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    made.loop.advance(LINGER * 2)
+    made.loop.settle()
+    made.loop.advance(LINGER_SECONDS * 2)
     assert not page.lost
     made.loop.advance(TIMEOUT)
-    assert page.lost
+    assert page.lost and page.writes[-1].endswith(HTML), "no answer to a request that was not made"
     assert len(door.left) == 1
     assert len(door.gate.wheel) == 0
 

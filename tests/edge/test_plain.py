@@ -1,243 +1,113 @@
-"""edge/plain.py: a request without an upgrade and its answer, whatever app there is. tests/apps/asgi/test_http.py has the whole way."""
+"""edge/plain.py: from one request of a connection to the next, each with the checks and limits of its own."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from tests.support.admission import ADA, Chain, Door
-from tests.support.fakes import App, House
-from wsdaemon.core.acceptance import HandshakeRefused
+from tests.edge.test_exchange import GET, POST, Plain, hello
+from tests.support.admission import Door, Visitor
+from tests.support.fakes import PEER, House, request
 from wsdaemon.core.contract import PlainAnswer
-from wsdaemon.core.handshake import Handshake
-from wsdaemon.edge.chunks import CHUNKS_AT_ONCE
-from wsdaemon.edge.origins import Origins
-from wsdaemon.edge.plain import HELD_BYTES
+from wsdaemon.edge.crowd import Worth
+from wsdaemon.edge.limits import AddressLimits
+from wsdaemon.edge.request_body import LINGER_SECONDS
+from wsdaemon.edge.site import ReadyPage
 
-GET = b"GET /chat HTTP/1.1\r\nHost: h\r\n\r\n"
-POST = b"POST /chat HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
-
-
-class Plain(App):
-    """Answers as the test says, once it has the whole body."""
-
-    answers_plain = True
-
-    def __init__(self, made: House, answer: Callable[[PlainAnswer, bytes], None] | None = None) -> None:
-        super().__init__()
-        self.work: asyncio.Future[Any] = made.loop.create_future()
-        self.handshakes: list[Handshake] = []
-        self.story: list[str] = []
-        self.given: Any = None
-        self._body = b""
-        self._answer = answer
-
-    async def admit(self, handshake: Handshake) -> None:
-        raise HandshakeRefused(403)
-
-    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer) -> Plain:
-        self.handshakes.append(handshake)
-        self.story.append(method)
-        self.given, self._body = answer, b""
-        return self
-
-    def body(self, data: bytes, more: bool) -> None:
-        self._body += data
-        if not more:
-            self.story.append(self._body.decode())
-            if self._answer is not None:
-                self._answer(self.given, self._body)
-
-    def closed(self) -> None:
-        self.story.append("closed")
+TIMEOUT = 10.0
+LATE = 0.1
+PAGE = b"GET /page HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
-def hello(answer: PlainAnswer, body: bytes) -> None:
-    answer.begin(200, [])
-    answer.send(b"hello", False)
+def page_at(head: object) -> ReadyPage | None:
+    return ReadyPage(b"page", "text/plain", ()) if getattr(head, "path", "") == "/page" else None
 
 
-def test_an_answer_at_once(made: House) -> None:
-    app = Plain(made, hello)
-    door = Door(made, app=app)
-    visitor = door.arrive(POST + b"12345")
-    assert visitor.status == 200 and visitor.answer.endswith("\r\n\r\nhello")
-    assert app.story == ["POST", "12345", "closed"]
+def answered(visitor: Visitor) -> list[int]:
+    visitor.door.house.loop.settle()
+    return [int(part[:3]) for part in visitor.answer.split("HTTP/1.1 ")[1:]]
+
+
+def test_after_a_reload_the_next_request_goes_by_the_new_gate(made: House) -> None:
+    def other(answer: PlainAnswer, body: bytes) -> None:
+        answer.begin(200, [])
+        answer.send(b"other", False)
+
+    before, after = Door(made, app=Plain(made, hello)), Door(made, app=Plain(made, other))
+    idle, busy = before.arrive(GET), before.arrive(POST)
     made.loop.settle()
-    visitor.transport.receive(GET)
-    assert app.story == ["POST", "12345", "closed", "GET", "", "closed"]
-    visitor.transport.lose()
-    assert door.count.now == 0 and app.story.count("closed") == 2
-
-
-def test_authentication_comes_first(made: House) -> None:
-    async def ask(request: object) -> Any:
-        return ADA
-
-    app = Plain(made, hello)
-    visitor = Door(made, app=app, chain=Chain(ask)).arrive(POST + b"12")
-    assert visitor.answer == ""
-    visitor.transport.receive(b"345")
+    before.gate = after.gate
+    busy.transport.receive(b"12345")
     made.loop.settle()
-    assert visitor.status == 200
-    assert [handshake.identity for handshake in app.handshakes] == [ADA]
-    assert app.story == ["POST", "12345", "closed"]
-
-
-def test_pages_of_other_origins_may_ask_because_the_app_has_rules_of_its_own(made: House) -> None:
-    door = Door(made, app=Plain(made, hello), origins=Origins.parse(["same-origin"]))
-    visitor = door.arrive(GET.replace(b"\r\n\r\n", b"\r\nOrigin: https://other.example\r\n\r\n"))
-    assert visitor.status == 200
-
-
-class Fails(Plain):
-    def __init__(self, made: House, error: Exception) -> None:
-        super().__init__(made)
-        self.error = error
-
-    def answer(self, handshake: Handshake, method: str, answer: PlainAnswer) -> Plain:
-        raise self.error
-
-
-@pytest.mark.parametrize(("error", "status"), [(RuntimeError("mine"), 500), (HandshakeRefused(503), 503)])
-def test_an_app_that_fails_at_once(made: House, error: Exception, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsdaemon.edge.gate.Gate.broken", lambda *arguments: None)
-    door = Door(made, app=Fails(made, error))
-    visitor = door.arrive(GET)
-    assert visitor.status == status and door.count.now == 0
-    made.loop.advance(2)
-    assert visitor.transport.lost and len(door.wheel) == 0
-
-
-def test_a_failure_of_the_session_is_a_500(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[BaseException] = []
-    monkeypatch.setattr("wsdaemon.edge.gate.Gate.broken", lambda gate, failure, peer: logged.append(failure.value))
-
-    def fail(answer: PlainAnswer, body: bytes) -> None:
-        raise RuntimeError("mine")
-
-    door = Door(made, app=Plain(made, fail))
-    visitor = door.arrive(POST)
-    visitor.transport.receive(b"12345")
-    assert visitor.status == 500 and [str(error) for error in logged] == ["mine"]
-
-
-def test_after_the_end_an_answer_raises(made: House) -> None:
-    app = Plain(made, hello)
-    Door(made, app=app).arrive(GET)
-    with pytest.raises(OSError):
-        app.given.send(b"more", False)
-    with pytest.raises(OSError):
-        app.given.begin(200, [])
-    app.given.fail()
-    app.given.read_on()
-
-
-def test_a_body_that_the_app_does_not_ask_for_waits_in_the_kernel(made: House) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(POST.replace(b"5", b"500000", 1))
-    visitor.transport.receive(bytes(HELD_BYTES + 1))
-    assert not visitor.transport.reading
-    app.given.read_on()
-    assert visitor.transport.reading
-
-
-def test_a_stopping_daemon_waits_for_the_work(made: House) -> None:
-    app = Plain(made)
-    Door(made, app=app).arrive(GET)
-    assert len(made.background) == 1
-    app.work.set_result(None)
-    made.loop.settle()
-    assert len(made.background) == 0
-
-
-def test_the_rest_of_an_answer_is_taken_before_the_connection_goes_on(made: House) -> None:
-    app = Plain(made)
-    door = Door(made, app=app)
-    visitor = door.arrive(GET + GET)
-    visitor.transport.stuck = True
-    app.given.begin(200, [])
-    app.given.send(b"hello", False)
-    made.loop.settle()
-    assert app.story == ["GET", "", "closed"], "the next request has to wait"
-    visitor.transport.drain()
-    made.loop.settle()
-    assert app.story == ["GET", "", "closed", "GET", ""]
-    visitor.transport.lose()
-    assert door.count.now == 0
-
-
-@pytest.mark.parametrize("stuck", [False, True], ids=["before the loop's next turn", "while the client is slow"])
-def test_a_request_that_comes_before_the_answer_is_taken_is_answered_next(made: House, stuck: bool) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(GET)
-    visitor.transport.stuck = stuck
-    app.given.begin(200, [])
-    app.given.send(b"hello", False)
-    visitor.transport.receive(POST)
-    if stuck:
+    assert busy.answer.endswith("hello"), "a request that has begun is completed"
+    for visitor in (idle, busy):
+        visitor.transport.receive(GET)
         made.loop.settle()
-        visitor.transport.receive(b"12")
-        visitor.transport.drain()
+        assert visitor.answer.endswith("other") and visitor.arrival.gate is after.gate
+    assert (before.count.now, after.count.now) == (0, 2)
+    for visitor in (idle, busy):
+        visitor.transport.lose()
+    assert after.count.now == 0 and before.arrivals == {}
+
+
+def test_pages_apps_and_a_websocket_on_one_connection(made: House) -> None:
+    door = Door(made, app=Plain(made, hello), pages=page_at)
+    visitor = door.arrive(GET + PAGE + GET + PAGE)
+    assert answered(visitor) == [200, 200, 200, 200] and door.count.now == 0
+    visitor.transport.receive(GET)
+    assert answered(visitor)[4:] == [200] and door.count.now == 1
+    visitor.transport.receive(request("/chat"))
+    assert answered(visitor)[5:] == [403] and door.count.now == 0, "the app refuses it, and the place is free"
+    made.loop.advance(LINGER_SECONDS + LATE)
+    assert visitor.transport.lost and door.arrivals == {} and len(door.wheel) == 0
+
+
+@pytest.mark.parametrize("first", [GET, PAGE])
+def test_an_idle_connection_has_its_time_and_is_dropped_without_a_word(made: House, first: bytes) -> None:
+    door = Door(made, app=Plain(made, hello), pages=page_at)
+    visitor = door.arrive(first)
     made.loop.settle()
-    visitor.transport.receive(b"345" if stuck else b"12345")
-    assert app.story == ["GET", "", "closed", "POST", "12345"]
+    assert visitor.arrival.kept_alive and visitor.arrival.worth is Worth.IDLE
+    made.loop.advance(TIMEOUT + LATE)
+    assert visitor.transport.lost and answered(visitor) == [200] and door.count.now == len(door.wheel) == 0
 
 
-def test_requests_that_come_before_the_answer_is_taken_have_a_bound(made: House) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(GET)
+@pytest.mark.parametrize("first", [GET, PAGE])
+def test_a_request_that_begins_late_has_its_whole_time(made: House, first: bytes) -> None:
+    visitor = Door(made, app=Plain(made, hello), pages=page_at).arrive(first)
+    made.loop.advance(TIMEOUT - 1)
+    visitor.transport.receive(first[:9])
+    made.loop.advance(TIMEOUT - 1)
+    visitor.transport.receive(first[9:])
+    assert answered(visitor) == [200, 200]
+    made.loop.advance(TIMEOUT - 1)
+    visitor.transport.receive(first[:9])
+    made.loop.advance(TIMEOUT + LATE)
+    assert answered(visitor) == [200, 200, 408]
+
+
+def test_a_connection_for_pages_stays_a_handshake_of_its_address_and_one_for_an_app_does_not(made: House) -> None:
+    limits = AddressLimits(max_connections=0, max_handshakes=5, per_second=0)
+    door = Door(made, app=Plain(made), pages=page_at, limits=limits)
+    key = limits.key(PEER)
+    assert key is not None
+    reader, asker = door.arrive(PAGE), door.arrive(GET)
+    made.loop.settle()
+    assert limits.handshakes.count(key) == 1 and list(door.arrivals) == [reader.arrival]
+    for _ in range(3):
+        reader.transport.receive(PAGE)
+        made.loop.settle()
+        assert limits.handshakes.count(key) == 1
+    asker.transport.lose()
+    reader.transport.lose()
+    assert limits.handshakes.count(key) == 0 and door.arrivals == {}
+
+
+def test_a_client_that_is_dropped_while_a_page_is_on_its_way_leaves_nothing(made: House) -> None:
+    door = Door(made, app=Plain(made), pages=page_at)
+    visitor = door.arrive()
     visitor.transport.stuck = True
-    app.given.begin(200, [])
-    app.given.send(b"hello", False)
-    visitor.transport.receive(bytes(HELD_BYTES + 1))
-    assert not visitor.transport.reading
-
-
-def test_a_body_that_its_answer_did_not_wait_for_is_no_next_request(made: House) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(POST)
-    app.given.begin(200, [])
-    app.given.send(b"hello", False)
-    visitor.transport.receive(b"12345" + GET)
+    visitor.transport.receive(PAGE)
+    assert visitor.arrival.worth is Worth.LEAVING and not visitor.arrival.kept_alive
+    visitor.arrival.drop()
     made.loop.settle()
-    assert app.story == ["POST", "closed"]
-
-
-CHUNKED = b"POST /chat HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def test_others_have_their_turn_while_many_small_chunks_are_read(made: House) -> None:
-    app = Plain(made, hello)
-    visitor = Door(made, app=app).arrive(CHUNKED)
-    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
-    assert app._body == b"a" * CHUNKS_AT_ONCE
-    assert not visitor.transport.reading
-    app.given.read_on()
-    assert not visitor.transport.reading, "chunks wait that were read already"
-    app.given.data_received(b"0\r\n\r\n" + GET)
-    made.loop.settle()
-    assert app.story == ["POST", "a" * (CHUNKS_AT_ONCE + 1), "closed", "GET", "", "closed"]
-    assert visitor.transport.reading
-
-
-def test_chunks_that_wait_are_dropped_with_their_client(made: House) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(CHUNKED)
-    visitor.transport.receive(b"1\r\na\r\n" * (CHUNKS_AT_ONCE + 1))
-    visitor.transport.lose()
-    made.loop.settle()
-    assert app._body == b"a" * CHUNKS_AT_ONCE
-
-
-@pytest.mark.parametrize(("body", "line"), [(b"hello", "content-length: 5\r\n"), (b"", "")])
-def test_a_head_has_the_length_of_the_body_if_the_app_gives_one(made: House, body: bytes, line: str) -> None:
-    app = Plain(made)
-    visitor = Door(made, app=app).arrive(GET.replace(b"GET", b"HEAD", 1))
-    app.given.begin(200, [])
-    app.given.send(body, False)
-    assert visitor.answer.endswith("\r\n\r\n")
-    assert "".join(each + "\r\n" for each in visitor.answer.split("\r\n") if each.startswith("content-length")) == line
+    assert visitor.transport.aborted and door.arrivals == {} and len(door.wheel) == 0

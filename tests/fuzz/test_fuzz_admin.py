@@ -12,11 +12,11 @@ from tests.support.fuzzing import again, run
 from tests.support.metrics import FakeWire, connection
 from tests.support.mutators import cut, mutate
 from tests.support.rooms import Hall, hall, memory_of
+from tests.support.sites import SiteServer
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
 from wsdaemon.edge.auth.ticket import TicketBook, TicketsFull
-from wsdaemon.edge.http import PlainServer
 from wsdaemon.ops.admin.connections import ConnectionPages
 from wsdaemon.ops.admin.exposition import MetricsPage, Sources
 from wsdaemon.ops.admin.health import HealthPages, MountView
@@ -134,25 +134,24 @@ def answers(sent: bytes) -> Iterator[tuple[int, str, bytes]]:
         status = int(head.split(b" ", 2)[1])
         if status == 100:
             continue
-        headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])
-        length = int(headers["Content-Length"])
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])}
+        length = int(headers["content-length"])
         if not sent or sent.startswith(b"HTTP/1.1 "):
             length = 0
         assert len(sent) >= length, "an answer is not whole"
-        yield status, headers["Content-Type"], sent[:length]
+        yield status, headers["content-type"], sent[:length]
         sent = sent[length:]
 
 
 def check(visits: Sequence[Visit]) -> None:
     with hall(history=5, max_rooms=20, rate=50.0, burst=5) as made:
         house = House(made.loop)
-        wheel = house.wheel()
-        server = PlainServer(site(made), wheel, max_body=MAX_BODY, timeout=TIMEOUT, max_connections=5)
+        server = SiteServer(house, site(made), max_body=MAX_BODY, timeout=TIMEOUT, max_connections=5)
+        wheel = server.wheel
         made.seat()
         for visit in visits:
             transport = Transport(made.loop)
-            transport.protocol = server.protocol()
-            transport.protocol.connection_made(transport)
+            server.connect(transport)
             for read in visit:
                 if not transport.lost:
                     transport.receive(read)

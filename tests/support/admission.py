@@ -58,10 +58,10 @@ class Door:
             retry_after=5.0, closed=lambda: self.draining, **options,
         )  # fmt: skip
 
-    def gone(self, arrival: Arrival) -> None:
+    def gone(self, arrival: Any) -> None:
         self.arrivals.pop(arrival, None)
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, arrival: Any) -> None:
         self.arrivals[arrival] = None
 
     def arrive(self, opening: bytes = b"", peer: Peer = PEER, tls_object: object = None) -> Visitor:

@@ -14,12 +14,13 @@ from wsdaemon.edge.admission import Admission
 from wsdaemon.edge.candidate import Entrance
 from wsdaemon.edge.clients import Clients
 from wsdaemon.edge.forwarded import ForwardedHeader, Networks
-from wsdaemon.edge.gate import AnswerPage, Gate
+from wsdaemon.edge.gate import Gate, Refuse, refuse
 from wsdaemon.edge.hosts import Hosts
 from wsdaemon.edge.limits import AddressLimits
 from wsdaemon.edge.origins import ConsoleAddress
 from wsdaemon.edge.places import Places
 from wsdaemon.edge.shared_limits import SharedLimits
+from wsdaemon.edge.site import AnswerPage, ReadySite, Site
 
 
 def make_gate(
@@ -27,8 +28,8 @@ def make_gate(
     handshake_timeout: float = 10.0, retry_after: float = 5.0, closed: Callable[[], bool] = lambda: False,
     limits: AddressLimits | None = None, trusted: Networks | None = None, forwarded_header: ForwardedHeader = "x-forwarded-for",
     users: Tally | None = None, hosts: Hosts | None = None, show_certificate: Any = None, now: Callable[[], float] = time.time,
-    pages: AnswerPage | None = None, log: Any = None, shared: SharedLimits | None = None,
-    console: ConsoleAddress | None = None,
+    pages: AnswerPage | None = None, site: Site | None = None, log: Any = None, shared: SharedLimits | None = None,
+    console: ConsoleAddress | None = None, refuse: Refuse = refuse,
 ) -> Gate:  # fmt: skip
     """A gate of one listener."""
     places = Places(counts, None if limits is None else limits.connections, users, retry_after, shared)
@@ -37,4 +38,7 @@ def make_gate(
         listener, routes, places, clients, retry_after=retry_after, closed=closed, hosts=hosts, show_certificate=show_certificate,
         console=console, log=log,
     )  # fmt: skip
-    return Gate(admission, wheel, secure=secure, handshake_timeout=handshake_timeout, pages=pages, now=now, log=log)
+    return Gate(
+        admission, wheel, secure=secure, handshake_timeout=handshake_timeout, site=ReadySite([pages]) if pages else site, now=now,
+        log=log, refuse=refuse,
+    )  # fmt: skip

@@ -140,10 +140,14 @@ class World:
             retry_after=5.0, trusted=Networks.parse("192.0.2.0/24, 10.0.0.0/8"),
         )  # fmt: skip
 
-    def gone(self, arrival: Arrival) -> None:
+    @property
+    def gate(self) -> Gate:
+        return self.gates[False]
+
+    def gone(self, arrival: Any) -> None:
         self.left.append(arrival)
 
-    def again(self, arrival: Arrival) -> None:
+    def again(self, arrival: Any) -> None:
         raise AssertionError("no request without an upgrade is answered here")
 
     # -- a client

@@ -5,23 +5,31 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from twisted.logger import Logger
 
 from ..apps.rooms import RoomsApp
 from ..core.failed_logins import FailedLogins
 from ..core.histogram import Histogram
+from ..core.rare_lines import RareLines
 from ..core.registry import Connections, Count
 from ..core.reloading import Reloading
 from ..core.wheel import Wheel
+from ..edge.admission import Admission
 from ..edge.auth.contract import Authenticator
 from ..edge.auth.files import FileError, WatchedFile
 from ..edge.auth.make import Authenticators
 from ..edge.auth.shared_tickets import SharedTicketBook
 from ..edge.auth.ticket import TicketAuthenticator, TicketBook, TicketsFull
+from ..edge.crowd import LeastWorth
+from ..edge.gate import Gate
 from ..edge.hosts import LOOPBACK_HOSTS, Hosts
-from ..edge.http import Layer, PlainServer, SocketOpener, Wrap
 from ..edge.listeners import Listener
+from ..edge.request import head_reader
+from ..edge.site import MadeSite
 from ..ops.admin.connections import ConnectionPages
 from ..ops.admin.console import ConsolePages
 from ..ops.admin.exposition import MetricsPage, Sources
@@ -40,13 +48,15 @@ from ..settings.model import Settings
 from ..settings.text import first_line
 from ..settings.values import LARGEST_SECRET, app_text
 from ..version import __version__
+from ..wire.frames import Frames
 from ..wire.turns import Turns
 from .announcement import announce_admin
 from .mounts import Mount
-from .sockets import ADMIN_BACKLOG, Bound
+from .sockets import Bound
 
 if TYPE_CHECKING:
     from ..edge.certificates import Certificates
+    from ..ops.console.feed import FeedApp
     from .redis import RedisBrokers
 
 
@@ -78,55 +88,51 @@ class Admin:
         self,
         settings: AdminSettings,
         bound: Bound,
-        pages: PlainServer,
-        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        feed: FeedApp,
         latency: LoopLatency,
         tokens: Sequence[WatchedFile[str]],
         announced: bool = False,
     ) -> None:
-        """`latency` is measured while this runs. `tokens` guard the pages; they are read again on a reload.
+        """`feed` has the console's WebSockets. `latency` is measured while this runs. `tokens` are read again on a reload.
 
         `announced`: the supervisor has logged the address for all workers.
         """
         self._settings = settings
         self._bound = bound
-        self._sock = bound.sock
-        self._loop = loop
+        self._listener = listener
+        self._feed = feed
         self.latency = latency
         self._tokens = tokens
-        self._server: asyncio.AbstractServer | None = None
-        self._pages = pages
         self._announced = announced
 
     @property
     def port(self) -> int | None:
         """The TCP port it listens on; None for a unix socket."""
-        is_tcp = self._sock.family != socket.AF_UNIX and self._sock.fileno() >= 0
-        return self._sock.getsockname()[1] if is_tcp else None
+        return self._listener.port
 
     async def start(self) -> None:
         await self.latency.start()
-        create = self._loop.create_unix_server if self._sock.family == socket.AF_UNIX else self._loop.create_server
-        self._server = await create(self._pages.protocol, sock=self._sock, backlog=ADMIN_BACKLOG)
+        self._listener.start()
         if not self._announced:
             announce_admin(self._settings, self.port)
 
     async def stop(self) -> None:
         await self.latency.stop()
-        self._pages.close()
-        self.close()
+        self._bound.release()
+        self._listener.stop()
 
     def close(self) -> None:
         """Listen no more, whether it was started or not."""
         self._bound.release()
-        if self._server is not None:
-            self._server.close()
-        self._bound.close()
+        self._listener.leave()
 
     def show_pages_of(self, other: Admin) -> None:
         """A reload: show the pages that were made for new settings, with their tokens and limits. Open consoles come again."""
         self._settings, self._tokens = other._settings, other._tokens
-        self._pages.renew(other._pages)
+        feed, self._feed = self._feed, other._feed
+        self._listener.renew_in_place(other._listener)
+        feed.close()
 
     def refresh(self) -> None:
         """SIGHUP: take changed tokens now."""
@@ -134,33 +140,26 @@ class Admin:
             token.refresh()
 
 
-def make_pages(
-    settings: AdminSettings, site: AdminSite, sock: socket.socket, wheel: Wheel, failed_logins: FailedLogins, tls: Wrap | None,
-    sockets: SocketOpener,
-) -> PlainServer:  # fmt: skip
-    """The server of the pages, for the listening socket `sock`. `tls` makes them https; `sockets` has the console's WebSocket."""
-    return PlainServer(
-        site,
-        wheel,
-        max_body=settings.max_body,
-        timeout=settings.timeout,
-        max_connections=settings.max_connections,
-        hosts=None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS),
-        own_address=not settings.hosts,
-        failed_logins=failed_logins,
-        tls=tls,
-        sockets=sockets,
-    )
+def make_hosts(settings: AdminSettings, sock: socket.socket) -> Hosts | None:
+    """The names and addresses that requests may have in their Host header; None: any."""
+    return None if sock.family == socket.AF_UNIX else Hosts.parse(settings.hosts or LOOPBACK_HOSTS, own=not settings.hosts)
 
 
-def make_tls(certificates: Certificates, turns: Turns, send: Callable[[int, bytes], int]) -> Wrap:
-    """The layer of TLS below the pages. A new connection gets the certificate that is current then."""
-    from ..edge.tls_layer import TlsLayer  # here, because it is half a megabyte, and many admin pages stay on their machine
-
-    def wrap(upper: asyncio.Protocol, refused: Callable[[str, str], None]) -> Layer:
-        return TlsLayer(upper, certificates.context, turns, send=send, refused=refused)
-
-    return wrap
+def make_listener(
+    settings: AdminSettings, site: AdminSite, admission: Admission, sock: socket.socket, loop: asyncio.AbstractEventLoop, wheel: Wheel,
+    failed_logins: FailedLogins, certificates: Certificates | None, turns: Turns, frames: Frames,
+) -> Listener:  # fmt: skip
+    """The listener of the pages, on the listening socket `sock`. `admission` has the console's WebSocket."""
+    log = Logger(namespace="wsdaemon.admin")
+    pages = MadeSite(site, settings.max_body, failed_logins)
+    gate = Gate(
+        admission, wheel, secure=certificates is not None, handshake_timeout=settings.timeout, site=pages, refuse=pages.refuse, log=log,
+        read_head=head_reader(frames.head),
+    )  # fmt: skip
+    return Listener(
+        name=admission.listener, sock=sock, gate=gate, loop=loop, max_handshakes=settings.max_connections, certificates=certificates,
+        turns=turns, send=frames.send, spare=LeastWorth(RareLines(log)), for_operators=True, log=log,
+    )  # fmt: skip
 
 
 def watch_token(path: Path, source: str = "[admin] token_file") -> WatchedFile[str]:
@@ -179,41 +178,19 @@ def _read_token(content: bytes) -> str:
 
 
 def make_site(
-    settings: Settings,
-    admin: AdminSettings,
-    *,
-    state: Callable[[], str],
-    frames: str,
-    count: Count,
-    totals: Totals,
-    latency: Histogram,
-    round_trips: Histogram,
-    connections: Connections,
-    listeners: Sequence[Listener],
-    mounts: Sequence[Mount],
-    authenticators: Authenticators,
-    token: WatchedFile[str] | None,
-    tokens: Mapping[str, WatchedFile[str]],
-    closes: LatestCloses,
-    certificates: Iterable[Certificates] = (),
-    redis: RedisBrokers | None = None,
-    workers: Workers | None = None,
-) -> tuple[AdminSite, MetricsPage]:
+    settings: Settings, admin: AdminSettings, *, state: Callable[[], str], frames: str, count: Count, totals: Totals, latency: Histogram,
+    round_trips: Histogram, connections: Connections, listeners: Sequence[Listener], mounts: Sequence[Mount],
+    authenticators: Authenticators, token: WatchedFile[str] | None, tokens: Mapping[str, WatchedFile[str]], closes: LatestCloses,
+    certificates: Iterable[Certificates] = (), redis: RedisBrokers | None = None, workers: Workers | None = None,
+) -> tuple[AdminSite, MetricsPage]:  # fmt: skip
     """All the pages, and that of the metrics apart. `certificates` are those of the pages themselves. `frames` names the frame reader.
 
     `state` is a daemon's state in one word; `redis` has the brokers, if any.
     With `workers` the pages show the whole daemon.
     """
-
-    def reloading() -> list[Reloading]:
-        every = [*certificates, *(listener.certificates for listener in listeners if listener.certificates is not None)]
-        shown = [*([] if token is None else [token]), *tokens.values()]
-        return [*authenticators.files, *shown, *(file for one in every for file in one.files)]
-
-    for listener in settings.listeners:
-        for mount in mounts:
-            if not listener.mounts or mount.path in listener.mounts:
-                totals.place(mount.path, listener.name)
+    shown_tokens = [*([] if token is None else [token]), *tokens.values()]
+    reloading = partial(_reloading, authenticators, shown_tokens, list(certificates), listeners)
+    _name_places(settings, mounts, totals)
     recount = _recount(mounts)
     views = [MountView(mount.path, app_text(mount.settings.app), mount.count, _rooms_of(mount)) for mount in mounts]
     health = HealthPages(
@@ -221,20 +198,10 @@ def make_site(
         away=(lambda: False) if redis is None else redis.away, recount=recount,
     )  # fmt: skip
     sources = Sources(
-        version=__version__,
-        frames=frames,
-        ready=lambda: state() == "ready",
-        count=count,
-        totals=totals,
-        connections=connections,
-        listeners=listeners,
-        mounts=views,
-        loop_latency=latency,
-        round_trips=round_trips,
-        reloading=reloading,
-        recount=recount,
+        version=__version__, frames=frames, ready=lambda: state() == "ready", count=count, totals=totals, connections=connections,
+        listeners=listeners, mounts=views, loop_latency=latency, round_trips=round_trips, reloading=reloading, recount=recount,
         links=dict if redis is None else redis.counts,
-    )
+    )  # fmt: skip
     own = OwnConnections(connections)
     opened = own if workers is None else ConnectionsOfAll(own, workers)
     metrics = MetricsPage(sources, admin.metrics_open, workers)
@@ -250,6 +217,22 @@ def make_site(
         lambda: [(file.get(), roles[name]) for name, file in tokens.items()],
     )  # fmt: skip
     return site, metrics
+
+
+def _reloading(
+    authenticators: Authenticators, tokens: Iterable[WatchedFile[str]], certificates: Iterable[Certificates], listeners: Iterable[Listener]
+) -> list[Reloading]:  # fmt: skip
+    """All files that are read again when they change."""
+    every = [*certificates, *(listener.certificates for listener in listeners if listener.certificates is not None)]
+    return [*authenticators.files, *tokens, *(file for one in every for file in one.files)]
+
+
+def _name_places(settings: Settings, mounts: Iterable[Mount], totals: Totals) -> None:
+    """Have the totals show each mount of each listener from the beginning."""
+    for listener in settings.listeners:
+        for mount in mounts:
+            if not listener.mounts or mount.path in listener.mounts:
+                totals.place(mount.path, listener.name)
 
 
 def _recount(mounts: Iterable[Mount]) -> Callable[[], Awaitable[None]] | None:

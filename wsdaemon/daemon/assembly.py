@@ -20,10 +20,10 @@ from ..core.histogram import Histogram
 from ..core.registry import Connections, Count
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
-from ..edge.gate import AnswerPage
 from ..edge.limits import on_this_machine
 from ..edge.listeners import Listener
 from ..edge.origins import ConsoleAddress
+from ..edge.site import AnswerPage
 from ..ops.stalls import StallWatch
 from ..ops.systemd import Notifier
 from ..settings.model import Settings
@@ -359,7 +359,7 @@ def make_admin(
     # Imported here, because most of what stands behind it is Prometheus' library, and many daemons have no admin pages.
     from ..ops.latest_closes import LatestCloses
     from ..ops.metrics import LoopLatency
-    from .admin import Admin, make_pages, make_site, make_tls
+    from .admin import Admin, make_hosts, make_listener, make_site
     from .console import make_console
 
     workers = others_for_pages(shared, earlier, changes)
@@ -373,11 +373,14 @@ def make_admin(
         certificates=[] if certificates is None else [certificates], redis=resources.redis, workers=workers,
     )  # fmt: skip
     bound, failed_logins = resources.sockets[ADMIN], resources.authenticators.failed_logins
-    tls = None if certificates is None else make_tls(certificates, tools.turns, resources.frames.send)
-    sockets = make_console(site, metrics, tools.mount_maker, watch, section, failed_logins, workers)
-    pages = make_pages(section, site, bound.sock, wheel, failed_logins, tls, sockets)
+    admission, feed = make_console(
+        site, metrics, tools.mount_maker, watch, section, failed_logins, make_hosts(section, bound.sock), workers
+    )  # fmt: skip
+    listener = make_listener(
+        section, site, admission, bound.sock, loop, wheel, failed_logins, certificates, tools.turns, resources.frames
+    )  # fmt: skip
     tokens = [*([] if resources.token is None else [resources.token]), *resources.tokens.values()]
-    made = Admin(section, bound, pages, loop, latency, tokens, announced=workers is not None)
+    made = Admin(section, bound, listener, feed, latency, tokens, announced=workers is not None)
     if serving is not None:
         changes.append(partial(serving.show_pages_of, made))
     return serving or made

@@ -8,12 +8,15 @@ from typing import Any
 
 from ..core.connection import Connection, Counts
 from ..core.failed_logins import FailedLogins
-from ..core.registry import Count
+from ..core.identity import Identity
+from ..core.registry import Count, Place
 from ..core.routing import Routes
 from ..edge.admission import Admission
+from ..edge.candidate import Candidate, Entrance
 from ..edge.clients import Clients
-from ..edge.page_sockets import PageSockets
+from ..edge.hosts import Hosts
 from ..edge.places import Places
+from ..edge.shared import full
 from ..ops.admin.exposition import MetricsPage
 from ..ops.admin.site import AdminSite
 from ..ops.console import LIVE_PATH
@@ -35,6 +38,10 @@ MAX_SOCKETS = 2 * MAX_PAGES
 """With those that have made room, or whose closing handshake is under way."""
 
 
+RETRY_AFTER_SECONDS = 5.0
+"""How long a page of the console is told to wait, if there is no place for it."""
+
+
 class PagesWatch:
     """As Watch, but pages that show no good token leave no line and no place among the latest closes: anyone can open them."""
 
@@ -53,11 +60,28 @@ class PagesWatch:
         self._watch.app_failed(connection, doing, error)
 
 
+class FeedPlaces(Places):
+    """The places of the console's pages: if all are taken, one that has shown no token makes room."""
+
+    def __init__(self, feed: FeedApp) -> None:
+        super().__init__((Count(MAX_SOCKETS),))
+        self._feed = feed
+
+    def take(self, candidate: Candidate, entrance: Entrance, identity: Identity | None) -> Place:
+        """As Places.take. No other page makes room for a client that is refused."""
+        if not self._feed.make_room():
+            raise full(RETRY_AFTER_SECONDS)
+        return super().take(candidate, entrance, identity)
+
+
 def make_console(
     site: AdminSite, metrics: MetricsPage, mount_maker: MountMaker, watch: Watch, settings: AdminSettings, failed_logins: FailedLogins,
-    workers: Workers | None = None, wall: Callable[[], float] = time.time,
-) -> PageSockets:  # fmt: skip
-    """The WebSocket of the live figures, a mount like others with an app of ours. Its tokens are those of `site`."""
+    hosts: Hosts | None, workers: Workers | None = None, wall: Callable[[], float] = time.time,
+) -> tuple[Admission, FeedApp]:  # fmt: skip
+    """The WebSocket of the live figures, a mount like others with an app of ours. Its tokens are those of `site`.
+
+    The admission is for the pages too: `hosts` are the names and addresses that a request may have in its Host header, None: any.
+    """
 
     async def look() -> dict[str, Any]:
         found, snapshot = await metrics.look()
@@ -72,5 +96,4 @@ def make_console(
     )  # fmt: skip
     mount.wires.protocols.prepare()
     entrance = make_entrance(mount, None)
-    admission = Admission("admin", Routes([(LIVE_PATH, entrance)]), Places((Count(MAX_SOCKETS),)), Clients())
-    return PageSockets(admission, feed, settings.secure)
+    return Admission("admin", Routes([(LIVE_PATH, entrance)]), FeedPlaces(feed), Clients(), hosts=hosts), feed

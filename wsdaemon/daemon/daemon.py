@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from ..core.registry import Connections
 from ..core.threads import ThreadCalls
 from ..core.wheel import Wheel
-from ..edge.gate import AnswerPage
+from ..edge.site import AnswerPage
 from ..ops.systemd import Notifier, watchdog_interval
 from ..settings.model import Settings
 from .assembly import assemble

@@ -11,7 +11,7 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall
 from twisted.internet.posixbase import PosixReactorBase
 
-from ..edge.gate import AnswerPage
+from ..edge.site import AnswerPage
 from ..settings.model import Settings
 from .daemon import Daemon
 from .parts import Step

@@ -18,7 +18,7 @@ from ..edge.admission import Admission
 from ..edge.candidate import Authentication, Entrance
 from ..edge.clients import Clients
 from ..edge.forwarded import Networks
-from ..edge.gate import AnswerPage, Gate
+from ..edge.gate import Gate
 from ..edge.hosts import LOOPBACK_HOSTS, Hosts
 from ..edge.index_page import IndexPage
 from ..edge.limits import AddressLimits, address_rate, on_this_machine
@@ -28,6 +28,7 @@ from ..edge.places import Places
 from ..edge.request import head_reader
 from ..edge.shared import SharedPlaces
 from ..edge.shared_limits import SharedLimits
+from ..edge.site import AnswerPage, ReadySite
 from ..settings.listener import CONNECTION_LIMITS, SpeaksTls
 from ..settings.model import ListenerSettings, Settings
 from ..wire.frames import Frames
@@ -167,7 +168,7 @@ class ListenerMaker:
             self._wheel,
             secure=certificates is not None,
             handshake_timeout=settings.handshake_timeout,
-            pages=self._pages_beside(settings, sock, entrances),
+            site=self._site_beside(settings, sock, entrances),
             refusals=earlier.gate.refusals if earlier is not None else None,
             read_head=self._read_head,
         )
@@ -226,9 +227,9 @@ class ListenerMaker:
             proxies_secure=settings.proxy_protocol_secure,
         )
 
-    def _pages_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> AnswerPage | None:
+    def _site_beside(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> ReadySite | None:
         """The daemon's own pages, and behind them the console and the index page where the listener has them."""
-        answers = [] if self._pages is None else [self._pages]
+        answers: list[AnswerPage] = [] if self._pages is None else [self._pages]
         if settings.console:
             from .console_page import public_console  # here, because it is for development
 
@@ -237,9 +238,7 @@ class ListenerMaker:
             hosts = Hosts.parse((*LOOPBACK_HOSTS, _own_address(sock))) if settings.index_page == "auto" else None
             secure = settings.secure or settings.proxy_protocol_secure
             answers.append(IndexPage((each.mount for each in entrances), secure, hosts).answer)
-        if len(answers) < 2:
-            return answers[0] if answers else None
-        return lambda head: next((found for answer in answers if (found := answer(head)) is not None), None)
+        return ReadySite(answers) if answers else None
 
     def _has_index(self, settings: ListenerSettings, sock: socket.socket, entrances: Sequence[Entrance]) -> bool:
         if settings.index_page == "off" or (settings.index_page == "auto" and not _only_for_this_machine(settings, sock)):

@@ -82,7 +82,7 @@ class Admission:
         """
         self.check_open()
         self.clients.find(candidate)
-        if self._hosts is not None and not self._hosts.serves(candidate.head.headers["host"]):
+        if self._hosts is not None and not self._hosts.serves(candidate.head.headers["host"], candidate.local):
             raise BadRequest(421, "misdirected", "The Host header names a host that is not served here.")
         if self.show_certificate is not None and tls_object is not None:
             try:

@@ -6,16 +6,14 @@ Nothing of Autobahn has seen a byte before the request was read by our own stric
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure
 
 from ..core.acceptance import HandshakeRefused, check_acceptance
-from ..core.contract import Acceptance, PlainApp
+from ..core.contract import Acceptance
 from ..core.handshake import Handshake, Peer
 from ..core.identity import Identity
 from ..core.limits import Key
@@ -23,43 +21,23 @@ from ..core.registry import Place
 from ..wire.factory import NotServed
 from ..wire.writer import Native
 from .candidate import Candidate, Entrance
-from .entering import Entering, abandon, look_at, waited_for
+from .crowd import Arrivals, Worth
+from .entering import Entering, Progress, abandon, give_up, look_at, waited_for
 from .gate import Gate
 from .request import BadRequest, Head, HeadReader
+from .request_body import LINGER_SECONDS
 from .upgrade import wants_upgrade
 
-LINGER = 1.0
-"""Seconds to go on reading after a refusal, so that the client gets to see the answer rather than a reset."""
-
-
-class Arrivals(Protocol):
-    """Where a listener keeps those whose opening handshake is not finished."""
-
-    def gone(self, arrival: Arrival) -> None: ...
-
-    def again(self, arrival: Arrival) -> None:
-        """A connection whose request was answered waits for the next one."""
-
-
-class Progress(enum.Enum):
-    """How far an arrival has come."""
-
-    READING = "reading"
-    """Its transport is being made, or its request read."""
-    ASKING = "asking"
-    """Authentication is under way, or the app's own decision."""
-    REFUSED = "refused"
-    """The client was answered, with a page or a refusal, and may read that before the connection is dropped."""
-    GONE = "gone"
-    """It is a connection, or nothing any more."""
+if TYPE_CHECKING:
+    from .plain import PlainRequests
 
 
 class Arrival(asyncio.Protocol):
     """One accepted connection until its opening handshake is answered."""
 
     __slots__ = (
-        "_accepted_key", "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_progress", "_question",
-        "_reader", "connecting", "due_bucket", "kept", "key", "local", "peer", "secure", "stop_connecting",
+        "_accepted_key", "_arrivals", "_candidate", "_descriptor", "_early", "_entry", "_gate", "_native", "_plain", "_progress",
+        "_question", "_reader", "connecting", "due_bucket", "key", "local", "peer", "secure", "stop_connecting",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, arrivals: Arrivals, peer: Peer, local: Peer | str, descriptor: int, key: Key | None = None) -> None:
@@ -73,8 +51,7 @@ class Arrival(asyncio.Protocol):
         self._candidate: Candidate | None = None
         self._question: asyncio.Future[Any] | None = None
         self._entry: Entering | None = None
-        self.kept: Place | None = None
-        """The place of a connection that waits for its next request."""
+        self._plain: PlainRequests | None = None
         self._early = b""
         self.peer = peer
         self.local = local
@@ -90,13 +67,27 @@ class Arrival(asyncio.Protocol):
 
     @property
     def gate(self) -> Gate:
-        """The gate that it began at. A reload may have given its listener another one since."""
+        """The gate that its request began at. A reload may have given its listener another one since."""
         return self._gate
 
     @property
     def gone(self) -> bool:
         """It is a connection, or nothing any more."""
         return self._progress is Progress.GONE
+
+    @property
+    def kept_alive(self) -> bool:
+        """Whether a request was answered, and nothing of another one has come."""
+        return self._plain is not None and self._progress is Progress.READING and self._reader is None
+
+    @property
+    def worth(self) -> Worth:
+        """Whether this one may make room for a newcomer."""
+        if self._plain is not None and (worth := self._plain.worth) is not None:
+            return worth
+        if self._progress is Progress.READING:
+            return Worth.IDLE if self._reader is None else Worth.SLOW
+        return Worth.ANSWERING if self._progress is Progress.ASKING else Worth.LEAVING
 
     # -- the transport
 
@@ -131,12 +122,16 @@ class Arrival(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Read the request. Only one that comes in pieces needs a reader."""
         if self._reader is None:
+            if self._plain is not None:
+                self._gate = self._arrivals.gate
             whole = self._gate.read_head(data, self._gate.max_body, self._gate.max_body > 0)
             if whole is not None:
                 head, self._early = whole
                 self._ask(head)
                 return
             self._reader = HeadReader(self._gate.max_body, self._gate.max_body > 0)
+            if self._plain is not None:  # it was idle until now
+                self._gate.wheel.set(self, self._gate.handshake_timeout)
         head_after_all = self._reader.feed(data)
         if head_after_all is not None:
             self._early = self._reader.rest
@@ -154,10 +149,10 @@ class Arrival(asyncio.Protocol):
             admission.receive(candidate, tls_object)
         finally:  # a handshake may have been entered under its key before it was refused, and must leave with this
             self.key = candidate.address
-        page = None if gate.pages is None or wants_upgrade(head) else gate.pages(head)
-        if page is not None:
-            self._answer(page, gate.handshake_timeout)
-            return
+        if gate.site is not None and not wants_upgrade(head):
+            seconds = gate.handshake_timeout if self._reader is None else gate.wheel.left(self)
+            if self._plain_requests().show_page(candidate, gate.site, seconds):
+                return
         answer = admission.ask(candidate)
         if answer is None or isinstance(answer, Identity):
             self._let_in(candidate, answer)
@@ -167,6 +162,8 @@ class Arrival(asyncio.Protocol):
     def _wait(self, answer: Awaitable[object]) -> None:
         """Wait for authentication, or for the app. The deadline of the handshake runs on."""
         waits_already, self._progress = self._progress is Progress.ASKING, Progress.ASKING
+        if self._plain is not None and self._reader is None and not waits_already:  # it was idle until now
+            self._gate.wheel.set(self, self._gate.handshake_timeout)
         self._question = asyncio.ensure_future(answer)
         self._question.add_done_callback(self._answered)
         if self._early and not waits_already:
@@ -227,20 +224,41 @@ class Arrival(asyncio.Protocol):
         if candidate.plain is None:
             self._wait(policy.admit(entry.handshake))
         else:
-            self._exchange(candidate, candidate.plain, entry)
+            self._plain_requests().ask_app(candidate, candidate.plain, entry)
 
-    def _exchange(self, candidate: Candidate, app: PlainApp, entry: Entering) -> None:
-        """Let the app answer; afterwards the connection comes back for its next request."""
-        from .plain import PlainExchange  # here, because few daemons serve plain HTTP
+    def _plain_requests(self) -> PlainRequests:
+        if self._plain is None:
+            from .plain import PlainRequests  # here, because many daemons answer opening handshakes alone
 
-        native, early = self._native, self._early
+            self._plain = PlainRequests(self, self._accepted_key)
+        return self._plain
+
+    def let_go(self, hosted: bool) -> tuple[Native, bytes]:  # as Lender says, and the next two
+        native, early, self._native, self._early = self._native, self._early, None, b""
         assert native is not None
         if early and self._progress is Progress.ASKING:
             native.resume_reading()
-        come_back = partial(_come_back, self._gate, self._arrivals, native, self._descriptor, self)
-        PlainExchange(self._gate, native, candidate, entry.handshake, entry.place, come_back).start(app, early)
-        self._native = self._entry = None  # from here on the exchange has the transport and the places
+        if hosted:
+            self._entry = None
+            self._leave(keep_place=True)
+        else:
+            self._progress = Progress.ANSWERING
+            self._gate.wheel.clear(self)
+        return native, early
+
+    def come_back(self, native: Native, key: Key | None) -> None:
+        gate, entered = self._gate, self._progress is Progress.ANSWERING
+        if not entered or key is not self.key:
+            gate.clients.end(self.key if entered else None)
+            gate.clients.again(key)
+        self.key, self._native, self._progress, self._reader, self._candidate = key, native, Progress.READING, None, None
+        native.set_protocol(self)
+        gate.wheel.set(self, gate.handshake_timeout)
+        self._arrivals.again(self)
+
+    def transport_gone(self) -> None:
         self._leave()
+        self._leave_kept_place()
 
     def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:
         """The counts over all workers have a place for the client, or refuse it."""
@@ -306,14 +324,14 @@ class Arrival(asyncio.Protocol):
             return
         if candidate is None:
             assert isinstance(error, BadRequest)
-            self._answer(self._gate.refusal(error, self.peer), LINGER)
+            self._answer(self._gate.refusal(error, self.peer))
         elif isinstance(error, HandshakeRefused):
-            self._answer(self._gate.refusal_of_app(error, candidate.peer, candidate.mount), LINGER)
+            self._answer(self._gate.refusal_of_app(error, candidate.peer, candidate.mount))
         else:
-            self._answer(self._gate.refusal(error, candidate.peer, candidate.mount, candidate.head.method == "HEAD"), LINGER)
+            self._answer(self._gate.refusal(error, candidate.peer, candidate.mount, candidate.head.method == "HEAD"))
 
-    def _answer(self, answer: bytes, linger: float) -> None:
-        """Write a last answer, and give the client `linger` seconds to read it."""
+    def _answer(self, answer: bytes) -> None:
+        """Write a last answer, and give the client time to read it."""
         native = self._native
         assert native is not None
         paused = self._early and self._progress is Progress.ASKING
@@ -321,10 +339,8 @@ class Arrival(asyncio.Protocol):
         self._leave_place()
         native.write(answer)
         self._early = b""
-        if paused:
-            native.resume_reading()
-        native.write_eof()
-        self._gate.wheel.set(self, linger)
+        self._gate.say_farewell(native, bool(paused))
+        self._gate.wheel.set(self, LINGER_SECONDS)
 
     def _broken(self, failure: Failure) -> None:
         """A fault of the daemon, or of an authenticator."""
@@ -341,7 +357,7 @@ class Arrival(asyncio.Protocol):
             self._forget_question()
             _, reason, text = waited_for(self._entry)
             self._refuse(self._gate.admission.unavailable(reason, f"{text} took too long"))
-        elif self.kept is not None and self._reader is None:
+        elif self.kept_alive:
             self.drop()  # it had nothing more to ask
         else:
             self._refuse(BadRequest(408, "handshake_timeout", "the opening handshake took too long"))
@@ -352,46 +368,32 @@ class Arrival(asyncio.Protocol):
         self._leave()
         if native is not None:
             native.abort()
+        elif self._plain is not None:
+            self._plain.drop()
         elif self.stop_connecting is not None:
             self.stop_connecting()
 
-    def _leave(self) -> None:
+    def _leave(self, keep_place: bool = False) -> None:
         if self._progress is Progress.GONE:
             return
         self._progress = Progress.GONE
         self._gate.wheel.clear(self)
         self._forget_question()
         self._leave_place()
-        self._leave_kept_place()
+        if not keep_place:
+            self._leave_kept_place()
         self._gate.clients.end(self.key)
         self._arrivals.gone(self)
 
     def _forget_question(self) -> None:
         question, self._question = self._question, None
-        if question is not None:
-            # Not before its first step: a coroutine that is cancelled unborn leaves what it was to await behind.
-            question.get_loop().call_soon(question.cancel)
+        give_up(question)
 
     def _leave_kept_place(self) -> None:
-        kept, self.kept = self.kept, None
-        if kept is not None:
-            kept.leave()
+        if self._plain is not None:
+            self._plain.leave_place()
 
     def _leave_place(self) -> None:
         entry, self._entry = self._entry, None
         if entry is not None:
             entry.place.leave()
-
-
-def _come_back(
-    gate: Gate, arrivals: Arrivals, native: Native, descriptor: int, before: Arrival, place: Place, early: bytes
-) -> None:  # fmt: skip
-    """A connection whose request was answered waits for its next one, with its place, and with bytes that came early."""
-    gate.clients.again(before._accepted_key)
-    arrival = Arrival(gate, arrivals, before.peer, before.local, descriptor, before._accepted_key)
-    arrival.secure, arrival.kept = before.secure, place
-    native.set_protocol(arrival)
-    arrival.connection_made(native)  # type: ignore[arg-type]
-    arrivals.again(arrival)
-    if early and not arrival.gone:
-        arrival.data_received(early)

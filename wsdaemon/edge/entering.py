@@ -1,8 +1,9 @@
-"""A client that has passed all checks of the gate, until the counts over all workers and the app have let it in."""
+"""How far an arrival has come, and what it waits for after the checks of the gate: the counts over all workers, and the app."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,21 @@ from ..core.contract import Acceptance
 from ..core.handshake import Handshake
 from ..core.identity import Identity
 from ..core.registry import Place
+
+
+class Progress(enum.Enum):
+    """How far an arrival has come."""
+
+    READING = "reading"
+    """Its transport is being made, or its request read."""
+    ASKING = "asking"
+    """Authentication is under way, or the app's own decision."""
+    ANSWERING = "answering"
+    """An exchange answers with a page; it has the transport."""
+    REFUSED = "refused"
+    """The client may read its refusal before the connection is dropped."""
+    GONE = "gone"
+    """It is a connection, or nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,13 @@ def look_at(question: asyncio.Future[Any]) -> None:
     """The outcome of a question that nothing waits for any more. Looked at, or the loop would log its exception."""
     if not question.cancelled() and question.exception() is None:
         abandon(question.result())
+
+
+def give_up(question: asyncio.Future[Any] | None) -> None:
+    """Cancel a question, if there is one, because its answer is of no use any more."""
+    if question is not None:
+        # After its first step: a coroutine that is cancelled before it leaves its awaitable behind, never awaited.
+        question.get_loop().call_soon(question.cancel)
 
 
 def abandon(answer: object) -> None:

@@ -22,43 +22,57 @@ from .auth.expiry import TOKEN_EXPIRED, TOKEN_EXPIRED_REASON, Expiry, SystemCloc
 from .candidate import Entrance
 from .clients import Clients
 from .places import Stay
-from .request import BadRequest, Head, ReadHead, read_head
+from .request import BadRequest, ReadHead, read_head
 from .responses import app_response, error_response
+from .site import Site
 
 if TYPE_CHECKING:
     from ..wire.wire import Wire
+    from ..wire.writer import Native
 
-AnswerPage = Callable[[Head], bytes | None]
-"""The whole answer to a request for a web page; None where there is no such page. May raise BadRequest."""
+Refuse = Callable[[BadRequest, bool], bytes]
+"""The whole answer to a request that is refused, the last one on its connection. True: to HEAD."""
+
+
+def refuse(error: BadRequest, head_only: bool) -> bytes:
+    """A refusal as plain text."""
+    return error_response(error, head_only=head_only)
 
 
 class Gate:
     """The way from a listener's accepted transports to its mounts."""
 
     def __init__(
-        self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, pages: AnswerPage | None = None,
-        now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
+        self, admission: Admission, wheel: Wheel, *, secure: bool, handshake_timeout: float, site: Site | None = None,
+        refuse: Refuse = refuse, now: Callable[[], float] = time.time, log: LineLog | None = None, refusals: Refusals | None = None,
         read_head: ReadHead = read_head,
     ) -> None:  # fmt: skip
         """`secure`: the listener speaks TLS. `handshake_timeout`: seconds from the accept to the end of the opening handshake.
 
-        `pages` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
+        `site` is asked about requests that are no opening handshakes. `now` gives the seconds since 1970, for tokens that end.
         `refusals`: the count of an earlier gate of the same listener, which goes on. `read_head` reads heads that come in one piece.
         """
         self.admission = admission
         self.wheel = wheel
         self.secure = secure
         self.handshake_timeout = handshake_timeout
+        self.site = site
+        sizes = [each.max_body for each in admission.routes.targets()]
+        self.max_body = max([*sizes, 0 if site is None else site.max_body], default=0)
+        """The longest body, in bytes, that a request without an upgrade may have here; 0: there are no such bodies."""
+        self._refuse = refuse
         self.read_head = read_head
-        self.pages = pages
-        self.max_body = max((each.max_body for each in admission.routes.targets()), default=0)
-        """The longest body, in bytes, that a request without an upgrade may have on any mount here; 0: there are no such requests."""
         self._dated = (0, b"")
         log = log or Logger(namespace="wsdaemon.edge")
         self.refusals = refusals or Refusals(admission.listener, log)
         self._lines = RareLines(log)
         self._clock = SystemClock(wheel, now)
         self._now = now
+
+    def renew(self, other: Gate) -> None:
+        """A reload: go by the rules of another gate. They apply to clients that are here already, too."""
+        self.admission, self.site, self._refuse = other.admission, other.site, other._refuse
+        self.handshake_timeout, self.max_body = other.handshake_timeout, other.max_body
 
     @property
     def clients(self) -> Clients:
@@ -79,12 +93,18 @@ class Gate:
         """Count and log a refusal; the HTTP answer for it. `head_only`: the answer to HEAD."""
         told = error.status in (429, 503) and error.reason != "draining"
         self.refusals.add(error.reason, peer, f": {error.status} {error.detail}", told, mount)
-        return error_response(error, head_only=head_only)
+        return self._refuse(error, head_only)
 
     def refusal_of_app(self, refused: HandshakeRefused, peer: Peer, mount: str) -> bytes:
         """Count and log a refusal by the app of the mount; the HTTP answer for it."""
         self.refusals.add("app", peer, f": {refused.status}", False, mount)
         return app_response(refused)
+
+    def say_farewell(self, native: Native, paused: bool) -> None:
+        """Send no more, and read on, without a look at it, so that the client sees its last answer rather than a reset."""
+        if paused:
+            native.resume_reading()
+        native.write_eof()
 
     def date(self) -> bytes:
         """The time as the Date header has it (RFC 9110 6.6.1)."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..core.handshake import Peer
+from ..settings.origins import parse_host
 from .origins import host_of
 
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
@@ -23,17 +25,27 @@ class Hosts:
     exact: frozenset[str] = frozenset()
     below: tuple[str, ...] = ()
     """Ends of names, each with a dot first: `.example.com`."""
+    own: bool = False
+    """Whether the address at which a client has arrived is among them."""
 
     @classmethod
-    def parse(cls, values: Iterable[str]) -> Hosts:
+    def parse(cls, values: Iterable[str], own: bool = False) -> Hosts:
         """From the members of a listener's `hosts`, in the spelling that the settings give them."""
         listed = tuple(values)
         return cls(
             frozenset(value for value in listed if not value.startswith("*.")),
             tuple(value[1:] for value in listed if value.startswith("*.")),
+            own,
         )
 
-    def serves(self, host: str) -> bool:
-        """Whether a request with this Host header is meant for the listener. Neither its port nor case make a difference."""
+    def serves(self, host: str, local: Peer | str = "") -> bool:
+        """Whether a request with this Host header is meant for the listener. Neither its port nor case make a difference.
+
+        `local` is the address at which the client has arrived.
+        """
         name = host_of(host)
-        return name is not None and (name in self.exact or (bool(self.below) and name.endswith(self.below)))
+        if name is None:
+            return False
+        if name in self.exact or (bool(self.below) and name.endswith(self.below)):
+            return True
+        return self.own and isinstance(local, Peer) and name == parse_host(f"[{local.host}]" if ":" in local.host else local.host)

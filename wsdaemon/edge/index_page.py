@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from .hosts import Hosts
 from .request import Head
-from .responses import http_response
+from .site import ReadyPage
 
 MAX_MOUNTS_SHOWN = 50
 
@@ -24,8 +24,8 @@ class IndexPage:
         self._paths = tuple(sorted(mounts))
         self._scheme = "wss" if secure else "ws"
 
-    def answer(self, head: Head) -> bytes | None:
-        """The whole answer; None for another path or method, and if there is a mount at `/`."""
+    def answer(self, head: Head) -> ReadyPage | None:
+        """The answer; None for another path or method, and if there is a mount at `/`."""
         if head.path != "/" or head.method not in ("GET", "HEAD") or "/" in self._paths:
             return None
         host = head.headers["host"]
@@ -44,5 +44,4 @@ class IndexPage:
                 "",
             ]
         )
-        headers = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
-        return http_response(200, headers, text, head_only=head.method == "HEAD")
+        return ReadyPage(text.encode(), "text/plain; charset=utf-8", (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")))

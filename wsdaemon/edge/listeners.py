@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,7 @@ from ..wire.frames.twin import send
 from ..wire.turns import Turns
 from .accepting import acceptor
 from .arrival import Arrival
+from .crowd import Crowd, Spare, oldest
 from .forwarded import Networks
 from .gate import Gate
 from .limits import CONNECTIONS, HANDSHAKES, PER_SECOND, too_many
@@ -57,7 +59,10 @@ LONGEST_ASIDE_SECONDS = 0.05
 DESCRIPTORS = "descriptors"
 """The reason for a client that would take one of the last descriptors."""
 
-ANSWERED = frozenset({CONNECTIONS, HANDSHAKES, PER_SECOND, DESCRIPTORS})
+CROWDED = "crowded"
+"""The reason for a client for which no other one makes room."""
+
+ANSWERED = frozenset({CONNECTIONS, HANDSHAKES, PER_SECOND, DESCRIPTORS, CROWDED})
 """Reasons of TurnedAway for which plain listeners answer, 429 or 503, before they close."""
 
 TOLD = frozenset({RECORDS, SERVER_NAME})
@@ -96,13 +101,16 @@ class Listener:
     def __init__(
         self, *, name: str, sock: socket.socket, gate: Gate, loop: asyncio.AbstractEventLoop, max_handshakes: int,
         certificates: Certificates | None = None, proxies: Networks | None = None, proxies_secure: bool = False,
-        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, sharing: Sharing | None = None, log: LineLog | None = None,
+        turns: Turns | None = None, send: Callable[[int, bytes], int] = send, sharing: Sharing | None = None, spare: Spare = oldest,
+        for_operators: bool = False, log: LineLog | None = None,
     ) -> None:  # fmt: skip
         """`certificates` make it speak TLS, whose work is shared out by `turns` and whose writes try `send` first (see wire.frames).
 
         `sharing`: other processes accept from the same socket. Then this one accepts one connection for each wake of its loop.
 
         Connections from `proxies` must begin with a PROXY header, and others are refused; None: no connection begins with one.
+        `spare` chooses the one that makes room. `for_operators`: these clients get the last descriptors too, and TLS faults are told.
+
         `proxies_secure`: whether clients come to those proxies over TLS, where the header does not say it.
         """
         self.name = name
@@ -111,25 +119,25 @@ class Listener:
         self._sock = sock
         self._accept_one = acceptor(sock)
         self._loop = loop
-        self._max_handshakes = max_handshakes
         self._proxies = proxies
         self._proxies_secure = proxies_secure
         self._turns = Turns(loop.call_soon) if turns is None else turns
         self._send = send
+        self._refuse_tls = self._tls_refused  # one object for all connections
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
         self._local = self._own_address()
-        self._arrivals: dict[Arrival, None] = {}
+        self._crowd = Crowd(gate, max_handshakes, spare)
         self._answers: dict[str, bytes] = {}
         self._resting: asyncio.TimerHandle | None = None
         self._sharing = sharing
         self._aside_seconds = ASIDE_SECONDS
         self._log = log or Logger(namespace="wsdaemon.edge")
         self._lines = RareLines(self._log)
-        self._first_reserved = first_reserved()
+        self._for_operators = for_operators
+        self._first_reserved = sys.maxsize if for_operators else first_reserved()
         self.accepted = 0
-        self.crowded_out = 0
 
     def _own_address(self) -> Peer | str | None:
         """The address that all its clients connect to, a unix socket's path; None when that must be asked for each."""
@@ -147,7 +155,12 @@ class Listener:
     @property
     def handshakes(self) -> int:
         """Opening handshakes that are under way."""
-        return len(self._arrivals)
+        return len(self._crowd)
+
+    @property
+    def crowded_out(self) -> int:
+        """Clients that have made room for newer ones."""
+        return self._crowd.crowded_out
 
     def start(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._acceptable)
@@ -155,11 +168,11 @@ class Listener:
     def stop(self) -> None:
         """Accept no more, close the socket, and drop what has not finished its handshake."""
         self.leave()
-        for arrival in list(self._arrivals):
-            arrival.drop()
+        self._crowd.drop()
 
     def leave(self) -> None:
         """Accept no more and close the socket, and complete the handshakes that are under way."""
+        self._crowd.close()
         if self._resting is not None:
             self._resting.cancel()
         if self._sock.fileno() >= 0:
@@ -171,35 +184,23 @@ class Listener:
         proxies_secure: bool,
     ) -> None:  # fmt: skip
         """Have connections that are accepted from now on go by this gate. Handshakes under way stay with the gate that they began at."""
-        self.gate = gate
+        self.gate = self._crowd.gate = gate
         self.certificates = certificates
-        self._max_handshakes = max_handshakes
+        self._crowd.most = max_handshakes
         self._proxies, self._proxies_secure = proxies, proxies_secure
         self._answers.clear()
         if self._sock.fileno() >= 0:
             self._sock.listen(backlog)
 
+    def renew_in_place(self, other: Listener) -> None:
+        """Go by the rules of another listener, which has no clients: they apply to clients that are here already, too."""
+        self.gate.renew(other.gate)
+        self._crowd.most = other._crowd.most
+
     @property
     def lagging(self) -> bool:
         """Whether a handshake is under way that began at an earlier gate."""
-        return any(arrival.gate is not self.gate for arrival in self._arrivals)
-
-    def gone(self, arrival: Arrival) -> None:
-        """An arrival has become a connection, or is gone."""
-        self._arrivals.pop(arrival, None)
-
-    def again(self, arrival: Arrival) -> None:
-        """A connection whose request was answered waits for the next one. It makes room for others as a newcomer does."""
-        if self._sock.fileno() < 0:
-            arrival.drop()
-            return
-        self._make_room()
-        self._arrivals[arrival] = None
-
-    def _make_room(self) -> None:
-        if len(self._arrivals) >= self._max_handshakes:
-            self.crowded_out += 1
-            next(iter(self._arrivals)).drop()
+        return any(arrival.gate is not self.gate for arrival in self._crowd)
 
     # -- accepting
 
@@ -261,15 +262,17 @@ class Listener:
                 raise TurnedAway(DESCRIPTORS, ": nearly all open files are in use; raise LimitNOFILE= of systemd, or ulimit -n")
             local = self._local or Peer.from_sockname(sock.getsockname())
             key = self._begin(peer)
+            if not self._crowd.make_room():
+                self.gate.clients.end(key)
+                raise TurnedAway(CROWDED)
         except TurnedAway as refused:
             self._turn_away(sock, peer, refused)
             return
         except OSError:  # gone already
             sock.close()
             return
-        self._make_room()
-        arrival = Arrival(self.gate, self, peer, local, -1 if self.certificates else sock.fileno(), key)
-        self._arrivals[arrival] = None
+        arrival = Arrival(self.gate, self._crowd, peer, local, -1 if self.certificates else sock.fileno(), key)
+        self._crowd.add(arrival)
         if self._proxies is None:
             self._make_transport(arrival, sock)
         else:
@@ -315,7 +318,7 @@ class Listener:
 
     def _refusal(self, reason: str) -> BadRequest:
         retry_after = self.gate.admission.retry_after
-        if reason == DESCRIPTORS:
+        if reason in (DESCRIPTORS, CROWDED):
             return unavailable(reason, "The server has no room for another connection.", retry_after)
         return too_many(reason, retry_after)
 
@@ -332,7 +335,7 @@ class Listener:
             return
         from .tls_layer import TlsLayer  # here, because it is half a megabyte, and many daemons have a proxy in front that does TLS
 
-        refused = partial(self._tls_refused, arrival.peer)
+        refused = partial(self._refuse_tls, arrival.peer)
         layer = TlsLayer(arrival, self.certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
         arrival.stop_connecting = layer.abort
         open_transport(self._loop, layer, sock, failed)
@@ -387,4 +390,4 @@ class Listener:
             arrival.key = self._count(header.source, arrival.gate, named=True)
 
     def _tls_refused(self, peer: Peer, reason: str, detail: str) -> None:
-        self.gate.refusals.add(reason, peer, f": {detail}", reason in TOLD)
+        self.gate.refusals.add(reason, peer, f": {detail}", self._for_operators or reason in TOLD)

@@ -1,7 +1,7 @@
 """A few web pages beside the WebSockets of a listener, so that a page comes from the very origin that it connects to.
 
 Not a web server: each page is one file, read when it is added and kept in memory. A path is looked up as it is, so no request can reach
-another file. There are no directories, ranges, caches or compressed answers; after a page the connection is closed.
+another file. There are no directories, ranges, caches or compressed answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .request import BadRequest, Head
-from .responses import http_response
 
 _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 
@@ -28,6 +27,7 @@ class Page:
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...]
+    status: int = 200
 
 
 class Pages:
@@ -65,14 +65,14 @@ class Pages:
         """The name and content of each page's file, by path."""
         return {path: (page.name, page.body) for path, page in self._pages.items()}
 
-    def answer(self, head: Head) -> bytes | None:
-        """The whole answer to a request that is no opening handshake; None where there is no page. BadRequest, 405, for other methods."""
+    def answer(self, head: Head) -> Page | None:
+        """The answer to a request that is no opening handshake; None where there is no page. BadRequest, 405, for other methods."""
         page = self._pages.get(head.path)
         if page is None:
             return None
         if head.method not in ("GET", "HEAD"):
             raise BadRequest(405, "method", "This is a page: GET it.", (("Allow", "GET, HEAD"),))
-        return http_response(200, page.headers, page.body, page.content_type, head_only=head.method == "HEAD")
+        return page
 
 
 def content_security_policy(page: bytes) -> str:

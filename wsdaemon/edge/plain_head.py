@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class PlainHead:
 
     def render(self, close: bool, date: bytes, length: int | None, chunked: bool) -> bytes:
         """The bytes of the head."""
-        lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}".encode()]
+        lines = [_status_line(self.status)]
         if b"server" not in self.names:
             lines.append(b"server: wsdaemon")
         if b"date" not in self.names:
@@ -46,6 +47,11 @@ class PlainHead:
         if close:
             lines.append(b"connection: close")
         return b"\r\n".join([*lines, b"", b""])
+
+
+@functools.lru_cache(maxsize=64)
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {phrase(status)}".encode()
 
 
 def make_head(status: int, headers: Sequence[tuple[bytes, bytes]]) -> PlainHead:
@@ -70,3 +76,11 @@ def make_head(status: int, headers: Sequence[tuple[bytes, bytes]]) -> PlainHead:
             lines.append(name + b": " + value)
         names.add(lower)
     return PlainHead(status, lines, length, last, frozenset(names))
+
+
+def framed(data: bytes, more: bool, chunked: bool) -> bytes:
+    """A piece of a body as it is sent (RFC 9112 7.1). `more`: it is not the last one."""
+    if not chunked:
+        return data
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return chunk if more else chunk + b"0\r\n\r\n"

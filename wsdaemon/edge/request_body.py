@@ -1,4 +1,4 @@
-"""The body of a request and the two rules of a head that go with it, for pages (http) and for hosted apps (plain) alike."""
+"""The body of a request, and the two rules of a head that go with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def wants_close(head: Head) -> bool:
     """Whether no request follows this one (RFC 9112 9.6)."""
-    return "close" in [word.strip().lower() for word in (head.headers.joined("connection") or "").split(",")]
+    return any("close" in [word.strip(" \t") for word in line.lower().split(",")] for line in head.picked.get(b"connection", ()))
 
 
 def expects_continue(head: Head) -> bool:

@@ -131,6 +131,7 @@ class Table:
 
     def __init__(self, pairs: Iterable[tuple[Route, Handler]]) -> None:
         self._rows = [(route, handler, route.path.split("/")) for route, handler in pairs]
+        self._literal = {(route.method, route.path.encode()): (route, handler) for route, handler, _ in self._rows if "{" not in route.path}
 
     @property
     def routes(self) -> list[Route]:
@@ -138,11 +139,14 @@ class Table:
 
     def find(self, head: RequestHead) -> tuple[Route, Handler, dict[str, str]]:
         """The route of a request, its function, and the segments with names. PageProblem 404, or 405 with the methods that exist."""
+        method: Any = "GET" if head.method == "HEAD" else head.method
+        row = self._literal.get((method, head.raw_path))
+        if row is not None:
+            return *row, {}
         try:
             segments = [unquote_to_bytes(segment).decode() for segment in head.raw_path.split(b"/")]
         except UnicodeDecodeError:  # the edge refuses such paths
             raise PageProblem(400, "bad_path", "The path is not UTF-8.") from None
-        method = "GET" if head.method == "HEAD" else head.method
         allowed: list[str] = []
         for route, handler, pattern in self._rows:
             found = _match(pattern, segments)
