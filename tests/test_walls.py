@@ -208,8 +208,8 @@ LONG_FUNCTIONS = {"client/client.py WebSocketClient.__init__"}
 """Functions that are still longer. The list may only shrink."""
 
 LONG_FILES = {
-    "brokers/links/redis.py", "client/client.py", "core/connection.py", "core/handshake.py", "daemon/supervisor.py",
-    "edge/tls_layer.py", "server.py", "wire/reader.py",
+    "brokers/links/redis.py", "client/client.py", "core/handshake.py", "daemon/supervisor.py", "edge/tls_layer.py", "server.py",
+    "wire/reader.py",
 }  # fmt: skip
 """Files that are still longer. The list may only shrink."""
 

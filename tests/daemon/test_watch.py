@@ -11,9 +11,10 @@ from twisted.logger import Logger
 
 from tests.support.fakes import PEER
 from tests.support.lines import Lines
-from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake
 from wsdaemon.core.registry import Connections
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.daemon import watch as module
 from wsdaemon.daemon.watch import UncaughtFailures, Watch
 from wsdaemon.ops.log_format import JsonRenderer, TextRenderer, TextShape

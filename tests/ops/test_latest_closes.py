@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.colleagues import Team
 from tests.support.fakes import Loop
 from tests.support.metrics import FakeWire, connection
-from wsdaemon.core.connection import Counts
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.ops.connection_log import record_of
 from wsdaemon.ops.latest_closes import MAX_CLOSES, ClosesOfAll, LatestCloses, newest
 

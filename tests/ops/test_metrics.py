@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import App, Client, House, Loop, frame, request, text
 from tests.support.metrics import PLACE, FakeWire, connection
-from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.connection import Connection
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.ops.metrics import CONNECTIONS_PER_LOOK, MAX_CODES, MEASURE_SECONDS, LoopLatency, Totals, code_label, survey
 
 

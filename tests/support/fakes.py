@@ -17,11 +17,12 @@ from twisted.internet.task import Clock
 from tests.support.fake_frames import MASK, Frame, binary, close, closing, frame, server_frames, text
 from tests.support.fake_loop import Loop, Transport
 from wsdaemon.core.background import Background
-from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.registry import Count, Place
 from wsdaemon.core.threads import ThreadCalls
 from wsdaemon.core.wheel import Due, Wheel
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.edge.request import parse_head
 from wsdaemon.edge.upgrade import upgrade
 from wsdaemon.settings.model import MountSettings

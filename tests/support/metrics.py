@@ -6,9 +6,10 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.wire_halves import Counts
 
 PLACE = ("/chat", "here")
 

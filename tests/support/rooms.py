@@ -16,10 +16,11 @@ from wsdaemon.brokers import Limits
 from wsdaemon.brokers.contract import BrokerMaker
 from wsdaemon.brokers.memory import MemoryBroker
 from wsdaemon.core.background import Background
-from wsdaemon.core.connection import Connection, Counts
+from wsdaemon.core.connection import Connection
 from wsdaemon.core.handshake import Handshake, Peer
 from wsdaemon.core.identity import Identity
 from wsdaemon.core.threads import ThreadCalls
+from wsdaemon.core.wire_halves import Counts
 
 Json = dict[str, Any]
 

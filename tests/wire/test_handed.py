@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdaemon.core.connection import Counts
 from wsdaemon.core.handshake import Handshake, Headers, Peer
 from wsdaemon.core.identity import Identity
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.wire.deadlines import PingState
 from wsdaemon.wire.handed import (
     MAX_HANDED_BYTES,

@@ -29,7 +29,7 @@ from .contract import Change, HistoryPage, Member, Message, MovedSubscription, P
 from .followed.joining import Joining
 from .followed.moving import Moving
 from .followed.patterns import FollowedPatterns
-from .followed.probes import Probes
+from .followed.probes import LinkProbes
 from .followed.publications import Publications
 from .followed.questions import PatientQuestions
 from .followed.repairs import Repairs
@@ -84,7 +84,7 @@ class RemoteBroker:
         self._rooms = FollowedRooms(limits, self._local, link, self.budget, self._caught_up)
         self._patterns = FollowedPatterns(link, self._questions, self._rooms)
         self._repairs = Repairs(link, self._questions, self._rooms, self._local, self._patterns, later, self._tell)
-        self._probes = Probes(link, loop, lambda: self._connected, self._repairs.check)
+        self._probes = LinkProbes(link, loop, lambda: self._connected, self._repairs.check)
         self._joining = Joining(
             limits, link, self._questions, self._rooms, self._patterns, self._repairs, self._local, loop, timeout, self._tell
         )  # fmt: skip

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ..core.closing import NORMAL, checked_code
-from ..core.connection import READY, Counts
+from ..core.connection import READY
 from ..core.handshake import Headers
+from ..core.wire_halves import Counts
 from ..settings.client import client_settings
 from .arrived import Arrived
 from .attempt import Opener, Token

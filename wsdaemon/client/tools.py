@@ -9,9 +9,10 @@ from functools import lru_cache
 from twisted.internet.task import Clock
 
 from ..core.background import Background
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.threads import ThreadCalls
 from ..core.wheel import Due, Wheel
+from ..core.wire_halves import Counts
 from ..settings.client import ClientSettings
 from ..wire.client import ClientApp, ClientWires
 from ..wire.deflate.negotiation import DeflateOptions

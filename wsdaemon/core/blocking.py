@@ -12,9 +12,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .closing import NORMAL, ConnectionClosed, checked_code
-from .connection import READY, Connection, Counts, payload_of
+from .connection import READY, Connection, payload_of
 from .contract import READ_AHEAD, READ_AHEAD_BYTES
 from .typed_messages import from_json, to_json
+from .wire_halves import Counts
 
 if TYPE_CHECKING:
     from .handshake import Handshake, Headers, Peer

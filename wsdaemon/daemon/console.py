@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.failed_logins import FailedLogins
 from ..core.identity import Identity
 from ..core.registry import Count, Place
 from ..core.routing import Routes
+from ..core.wire_halves import Counts
 from ..edge.admission import Admission
 from ..edge.candidate import Candidate, Entrance
 from ..edge.clients import Clients

@@ -15,10 +15,10 @@ from ..client.errors import ClientError
 from ..client.opening import ServerAnswer, new_key, request
 from ..client.target import Target
 from ..client.tools import deflate_options, tools_of
-from ..core.connection import ReadingSide, Writer
 from ..core.contract import Failed
 from ..core.dialing import Dialing, Endpoint, reason_of
 from ..core.rare_lines import RareLines
+from ..core.wire_halves import ReadingSide, Writer
 from ..settings.client import ClientSettings
 from ..settings.model import MountSettings
 from ..settings.proxy import ProxyOptions, ProxyTarget

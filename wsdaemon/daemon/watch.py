@@ -9,10 +9,11 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.rare_lines import LineLog, RareLines
 from ..core.registry import Connections
 from ..core.wheel import Due
+from ..core.wire_halves import Counts
 from ..ops.access_log import AccessFormat, AccessLine
 from ..ops.connection_log import connection_closed, record_of
 from ..ops.latest_closes import LatestCloses

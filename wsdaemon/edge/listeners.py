@@ -123,6 +123,7 @@ class Listener:
         self._proxies_secure = proxies_secure
         self._turns = Turns(loop.call_soon) if turns is None else turns
         self._send = send
+        self._refuse_tls = self._tls_refused  # one object for all connections
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets have it from here
@@ -334,7 +335,7 @@ class Listener:
             return
         from .tls_layer import TlsLayer  # here, because it is half a megabyte, and many daemons have a proxy in front that does TLS
 
-        refused = partial(self._tls_refused, arrival.peer)
+        refused = partial(self._refuse_tls, arrival.peer)
         layer = TlsLayer(arrival, self.certificates.context, self._turns, descriptor=sock.fileno(), send=self._send, refused=refused)
         arrival.stop_connecting = layer.abort
         open_transport(self._loop, layer, sock, failed)

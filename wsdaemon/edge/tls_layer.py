@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.slices import SLICE_SECONDS
@@ -67,7 +67,7 @@ class TlsLayer(asyncio.Protocol):
 
     __slots__ = (
         "_allowance", "_deferred", "_end", "_eof", "_handshake", "_into_buffer", "_paused", "_plain", "_reader", "_refused", "_tls",
-        "_turns", "_upper", "_writer", "state", "write", "writelines",
+        "_turns", "_upper", "_writer", "state", "write",
     )  # fmt: skip
 
     def __init__(
@@ -83,8 +83,7 @@ class TlsLayer(asyncio.Protocol):
         self._tls: ssl.SSLObject | None = tls
         self._reader = TlsReader(tls, incoming)
         self._writer = TlsWriter(tls, outgoing, descriptor, send)
-        self.write = self._writer.write  # its methods are this transport's, without a call in between
-        self.writelines = self._writer.writelines
+        self.write = self._writer.write  # its method is this transport's, without a call in between
         self._upper: Any = upper
         self._into_buffer = False
         self._turns = turns
@@ -304,6 +303,10 @@ class TlsLayer(asyncio.Protocol):
         self.abort()
 
     # -- the transport of the protocol above
+
+    def writelines(self, list_of_data: Iterable[bytes]) -> None:
+        """Send these one after the other, in as few records as can be."""
+        self._writer.writelines(list_of_data)
 
     def write_eof(self) -> None:
         """Say close_notify and end our side of the TCP connection; the client may go on."""

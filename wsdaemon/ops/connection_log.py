@@ -11,8 +11,9 @@ from typing import Any, Final, cast
 
 from twisted.logger import LogEvent, Logger, LogLevel
 
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.sizes import size_text
+from ..core.wire_halves import Counts
 from .log_format import RECORD, cut, printable
 
 USER_AGENT_LIMIT: Final = 256

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core.connection import Connection, Counts
+from ..core.connection import Connection
 from ..core.histogram import Histogram
 from ..core.slices import SLICE_SECONDS
+from ..core.wire_halves import Counts
 
 CONNECTIONS_PER_LOOK = 64
 """Connections that a survey reads between two looks at the clock."""

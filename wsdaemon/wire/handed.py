@@ -16,9 +16,9 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ..core.connection import Counts
 from ..core.handshake import Handshake, Headers, Peer
 from ..core.identity import NO_CLAIMS, Identity
+from ..core.wire_halves import Counts
 from .deadlines import PingState
 from .meter import MeterTokens
 

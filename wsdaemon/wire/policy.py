@@ -11,13 +11,14 @@ from ..core.contract import AdmittingApp, ConnectionClassApp, HandshakeApp, Plai
 
 if TYPE_CHECKING:
     from ..core.background import Background
-    from ..core.connection import Broadcasting, Counts
+    from ..core.connection import Broadcasting
     from ..core.contract import Acceptance, App
     from ..core.handshake import Handshake, Peer
     from ..core.histogram import Histogram
     from ..core.slices import Slices
     from ..core.threads import ThreadCalls
     from ..core.wheel import Wheel
+    from ..core.wire_halves import Counts
     from ..settings.model import MountSettings
     from .deflate.negotiation import DeflateOptions
     from .deflate.resting import Resting

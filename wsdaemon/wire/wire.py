@@ -13,9 +13,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.closing import ABNORMAL, INTERNAL_ERROR, INVALID_PAYLOAD, NO_STATUS, reason_bytes
-from ..core.connection import Broadcasting, Counts
+from ..core.connection import Broadcasting
 from ..core.contract import Acceptance, ExpiringSession, open_session
 from ..core.typed_messages import BadMessage
+from ..core.wire_halves import Counts
 from .abandoned import Abandoned
 from .answer import answer
 from .autobahn.answers import request_head

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.fakes import Loop
 from tests.support.one_process import one_process
-from wsdaemon.brokers.followed.probes import CHECK_SECONDS, PROBE_SECONDS, Probes
+from wsdaemon.brokers.followed.probes import CHECK_SECONDS, PROBE_SECONDS, LinkProbes
 
 
 def test_a_link_that_answers_no_probe_is_cut() -> None:
@@ -36,7 +36,7 @@ def test_positions_are_compared_so_many_seconds_after_the_last_time_while_the_li
 
         link: Any = Alive()
         began = loop.time()
-        probes = Probes(link, lambda: loop, lambda: connected[0], lambda after_loss: compared.append((loop.time() - began, after_loss)))
+        probes = LinkProbes(link, lambda: loop, lambda: connected[0], lambda after_loss: compared.append((loop.time() - began, after_loss)))
         probes.open()
         loop.advance(CHECK_SECONDS + PROBE_SECONDS / 2)
         probes.check(after_loss=True)

@@ -14,9 +14,9 @@ from tests.support.admin import head, problem
 from tests.support.colleagues import Team
 from tests.support.fakes import Loop
 from tests.support.metrics import PLACE, FakeWire, connection
-from wsdaemon.core.connection import Counts
 from wsdaemon.core.histogram import Histogram
 from wsdaemon.core.registry import Connections, Count
+from wsdaemon.core.wire_halves import Counts
 from wsdaemon.ops.admin.contract import Answer
 from wsdaemon.ops.admin.exposition import MetricsPage, Sources
 from wsdaemon.ops.admin.health import HealthPages, MountView

@@ -21,9 +21,10 @@ from typing import Any, Protocol
 
 from ...core.acceptance import MAX_REFUSAL_BYTES, OF_THE_DAEMON, HandshakeRefused, check_acceptance
 from ...core.closing import ABNORMAL, INTERNAL_ERROR, NORMAL, ConnectionClosed
-from ...core.connection import Connection, Writer, background_of, writer_of
+from ...core.connection import Connection, background_of, writer_of
 from ...core.contract import Acceptance
 from ...core.handshake import Handshake
+from ...core.wire_halves import Writer
 from .inbox import ClientDisconnected, Event, Inbox
 from .waking import wake
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable
 
 from ...core.closing import INTERNAL_ERROR, NORMAL, UNSUPPORTED_DATA, ConnectionClosed
-from ...core.connection import READY, Connection, Writer, writer_of
+from ...core.connection import READY, Connection, writer_of
 from ...core.handshake import Handshake
 from ...core.waiting import until_done
+from ...core.wire_halves import Writer
 
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes for the target that wait in the daemon; above it, the client is not read."""

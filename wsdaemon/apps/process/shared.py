@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 from ...core.acceptance import unavailable
 from ...core.closing import SERVICE_RESTART, TRY_AGAIN_LATER
-from ...core.connection import Connection, Prepared
+from ...core.connection import Connection
 from ...core.handshake import Handshake
 from ...core.rare_lines import LineLog, RareLines
 from ...core.waiting import until_done
+from ...core.wire_halves import Prepared
 from .child import OUT_OF_REACH, Child, Launch, outcome_of
 from .environment import hidden_headers
 from .framing import Close, FramingError, LineCutter, ProgramMessage, event_of, json_line, json_object, json_size, message_fields

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...core.connection import ReadingSide, Writer
 from ...core.handshake import Headers
+from ...core.wire_halves import ReadingSide, Writer
 from ...settings.proxy import ProxyTarget
 
 

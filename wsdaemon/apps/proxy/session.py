@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ...core.closing import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, NO_STATUS, NORMAL, ConnectionClosed, may_be_sent
-from ...core.connection import READY, Connection, ReadingSide, Writer, reading_of, writer_of
+from ...core.connection import READY, Connection, reading_of, writer_of
 from ...core.waiting import until_done
+from ...core.wire_halves import ReadingSide, Writer
 from .contract import Answered, Upstream
 
 

@@ -27,7 +27,8 @@ from ...brokers.contract import (
 from ...brokers.errors import Busy, RateLimited
 from ...brokers.pages import first_messages
 from ...core.closing import INTERNAL_ERROR
-from ...core.connection import Connection, Prepared, Writer, background_of
+from ...core.connection import Connection, background_of
+from ...core.wire_halves import Prepared, Writer
 from .eager import eagerly
 from .events import ENVELOPE_BYTES, encode, gap_event, message_event, notice_events
 from .long_answers import LongAnswers

@@ -15,7 +15,7 @@ CHECK_SECONDS = 40.0
 """Between two comparisons of all positions."""
 
 
-class Probes:
+class LinkProbes:
     """`connected`: whether the link is. `compare` has all positions compared; True: messages may have been lost with the link."""
 
     def __init__(
