@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +36,22 @@ def test_chunks_that_are_not_well_formed(stream: bytes) -> None:
     with pytest.raises(BadRequest) as raised:
         Chunks().feed(stream)
     assert (raised.value.status, raised.value.reason) == (400, "body")
+
+
+def test_nothing_of_a_refused_body_stays_in_a_cycle() -> None:
+    class Owned(Chunks):
+        """As Chunks, with weak references."""
+
+    chunks = Owned()
+    gone = weakref.ref(chunks)
+    gc.disable()
+    try:
+        with pytest.raises(BadRequest):
+            chunks.feed(b"x\r\n")
+        del chunks
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_waits_for_the_end_of_a_line_has_a_bound() -> None:

@@ -241,3 +241,25 @@ def test_a_head_has_the_length_of_the_body_if_the_app_gives_one(made: House, bod
     app.given.send(body, False)
     assert visitor.answer.endswith("\r\n\r\n")
     assert "".join(each + "\r\n" for each in visitor.answer.split("\r\n") if each.startswith("content-length")) == line
+
+
+@pytest.mark.parametrize("size", [65_536, 1, 0])
+def test_an_answer_without_end_leaves_others_their_turn(made: House, size: int) -> None:
+    app = Plain(made)
+    visitor = Door(made, app=app).arrive(GET)
+    app.given.begin(200, [])
+    turns = 0
+
+    async def stream() -> None:
+        nonlocal turns
+        made.loop.call_soon(visitor.transport.lose)
+        for _ in range(200):
+            waiting = app.given.send(b"x" * size, True)
+            if waiting is not None:
+                turns += 1
+                await waiting
+
+    task = made.loop.create_task(stream())
+    made.loop.settle()
+    assert turns == 1 and app.story[-1] == "closed"
+    assert isinstance(task.exception(), ConnectionAbortedError)

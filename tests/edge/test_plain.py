@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.edge.test_exchange import GET, POST, Plain, hello
@@ -111,3 +113,26 @@ def test_a_client_that_is_dropped_while_a_page_is_on_its_way_leaves_nothing(made
     visitor.arrival.drop()
     made.loop.settle()
     assert visitor.transport.aborted and door.arrivals == {} and len(door.wheel) == 0
+
+
+@pytest.mark.parametrize("how", ["answered", "kept", "app", "dropped", "dropped while the app answers"])
+def test_nothing_of_a_connection_stays_in_a_cycle(made: House, how: str) -> None:
+    def answer(answer: PlainAnswer, body: bytes) -> None:
+        if how == "app":
+            hello(answer, body)
+
+    door = Door(made, app=Plain(made, answer), pages=page_at)
+    gc.collect()
+    gc.disable()
+    try:
+        close = PAGE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        visitor = door.arrive({"answered": close, "kept": PAGE, "dropped": PAGE}.get(how, GET))
+        made.loop.settle()
+        if how.startswith("dropped"):
+            visitor.arrival.drop()
+        else:
+            visitor.transport.lose()
+        made.loop.settle()
+        assert visitor.arrival._plain is None, "it and its part would know each other for ever"
+    finally:
+        gc.enable()

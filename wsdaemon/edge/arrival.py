@@ -53,9 +53,7 @@ class Arrival(asyncio.Protocol):
         self._entry: Entering | None = None
         self._plain: PlainRequests | None = None
         self._early = b""
-        self.peer = peer
-        self.local = local
-        self.key = key
+        self.peer, self.local, self.key = peer, local, key
         self.secure = gate.secure
         """Whether the client came over TLS, here or at a load balancer that says so in a PROXY header."""
         self.due_bucket = 0
@@ -259,6 +257,7 @@ class Arrival(asyncio.Protocol):
     def transport_gone(self) -> None:
         self._leave()
         self._leave_kept_place()
+        self._plain = None  # which knows this one: they would be a cycle
 
     def _place_answered(self, candidate: Candidate, entry: Entering, refusal: BadRequest | None) -> None:
         """The counts over all workers have a place for the client, or refuse it."""
@@ -364,12 +363,12 @@ class Arrival(asyncio.Protocol):
 
     def drop(self) -> None:
         """End it without an answer. Its place among the handshakes is free at once."""
-        native, self._native = self._native, None
+        native, plain, self._native = self._native, self._plain, None
         self._leave()
         if native is not None:
             native.abort()
-        elif self._plain is not None:
-            self._plain.drop()
+        elif plain is not None:
+            plain.drop()
         elif self.stop_connecting is not None:
             self.stop_connecting()
 
@@ -382,6 +381,7 @@ class Arrival(asyncio.Protocol):
         self._leave_place()
         if not keep_place:
             self._leave_kept_place()
+            self._plain = None
         self._gate.clients.end(self.key)
         self._arrivals.gone(self)
 

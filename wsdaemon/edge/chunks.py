@@ -68,7 +68,8 @@ class Chunks:
                     return b"".join(pieces), False
                 else:
                     return b"".join(pieces), True
-        except h11.RemoteProtocolError:
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11 raises it in a method of its own, whose frame keeps it, and with it all of this connection
             raise BadRequest(400, "body", "The body is not in well-formed chunks.") from None
         self.waiting = True
         return b"".join(pieces), True

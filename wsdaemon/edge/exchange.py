@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from ..core.handshake import Handshake
 from .candidate import Candidate
 from .crowd import Worth
-from .plain_head import PlainHead, framed, make_head
+from .plain_head import PIECE_BYTES, TURN_BYTES, PlainHead, framed, make_head
 from .request import BadRequest
 from .request_body import CONTINUE, LINGER_SECONDS, RequestBody, expects_continue, wants_close
 from .site import Answering
@@ -70,8 +70,8 @@ class Exchange(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_candidate", "_context", "_early", "_ended", "_expects", "_gate", "_head", "_held", "_last", "_native", "_out",
-        "_patience", "_phase", "_reading", "_requester", "_session", "_slow_until", "_waiters", "_whole", "_work", "_writable",
-        "due_bucket", "handshake",
+        "_patience", "_phase", "_reading", "_requester", "_session", "_slow_until", "_spent", "_waiters", "_whole",
+        "_writable", "due_bucket", "handshake",
     )  # fmt: skip
 
     def __init__(
@@ -94,20 +94,16 @@ class Exchange(asyncio.Protocol):
         self._session: Answering | None = None
         self._phase = Phase.ASKED
         self._body = RequestBody(head, max_body)
-        self._held = 0
+        self._held = self._out = self._spent = 0
         self._early = b""
         self._ended = False
         """Whether the client sends no more."""
         self._expects = expects_continue(head)
-        self._reading = True
+        self._reading = self._writable = True
         self._last = wants_close(head)
         self._head: PlainHead | None = None
-        self._out = 0
-        self._writable = True
         self._waiters: tuple[asyncio.Future[None], ...] = ()
-        self._work: tuple[asyncio.Future[Any], ...] = ()
-        self._slow_until = 0
-        self.due_bucket = 0
+        self._slow_until = self.due_bucket = 0
 
     @property
     def id(self) -> str:
@@ -247,9 +243,10 @@ class Exchange(asyncio.Protocol):
             native.write(self._render(whole if known else None) + framed(data, more, chunked))
         elif piece := framed(data, more, chunked):
             native.write(piece)
+        self._spent += max(whole, PIECE_BYTES)
         if not more:
             self._answered()
-        elif not self._writable:
+        elif not self._writable or self._spent >= TURN_BYTES:
             return self._wait()
         return None
 
@@ -276,9 +273,14 @@ class Exchange(asyncio.Protocol):
         return self._native
 
     async def _wait(self) -> None:
-        future = asyncio.get_running_loop().create_future()
-        self._waiters += (future,)
-        await future
+        """For the client, or for the loop's next turn."""
+        self._spent = 0
+        if self._writable:
+            await asyncio.sleep(0)
+        else:
+            future = asyncio.get_running_loop().create_future()
+            self._waiters += (future,)
+            await future
 
     def pause_writing(self) -> None:
         self._writable = False

@@ -1,4 +1,4 @@
-"""The head of an app's answer to a request without an upgrade (RFC 9112 4): its framing and its checks."""
+"""The head of an app's answer to a request without an upgrade (RFC 9112 4): its framing, its checks and the share of a turn."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from .responses import phrase
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+
+TURN_BYTES = 256 * 1024
+"""Bytes of an answer that an app may give in one turn of the loop. Others have theirs even if the client takes all at once, or has gone."""
+
+PIECE_BYTES = 4 * 1024
+"""Bytes that even the smallest piece of an answer counts for."""
 
 
 @dataclass(slots=True)
