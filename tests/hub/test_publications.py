@@ -56,3 +56,12 @@ def test_a_publication_that_is_not_kept_needs_no_memory_here() -> None:
     with pytest.raises(errors.MemoryFull):
         kept.publish(one, 1, "lobby", bytes(100_000))
     assert kept.order.table["lobby"].offset == 0
+
+
+def test_a_room_is_not_made_for_a_publication_that_is_refused() -> None:
+    made = Order(Limits(memory=20_000))
+    one = made.link("one")
+    with pytest.raises(errors.MemoryFull):
+        made.publish(one, 1, "lobby", bytes(100_000))
+    assert not len(made.order.table) and not made.order.budget.used
+    assert made.publish(one, 1, "lobby", b"x").offset == 1

@@ -22,6 +22,7 @@ from wsdaemon.ops.taps import (
     NO_CONNECTION,
     PAYLOAD_BYTES,
     UNASKED_SECONDS,
+    WORKER_ENDED,
     OwnTaps,
     Taken,
     TapsOfAll,
@@ -207,7 +208,7 @@ def test_a_tap_ends_with_the_worker_and_waits_for_one_that_hangs() -> None:
         daemon.team.workers[2].go_on()
         daemon.team.end(3)
         found = daemon.run(lambda: taps.take(["two", "three"], []))
-        assert (found["two"].over, found["three"].over) == (None, "its worker has ended")
+        assert (found["two"].over, found["three"].over) == (None, WORKER_ENDED)
         assert daemon.run(lambda: taps.take(["three"], [])) == {"three": Taken([], 0, ENDED)}
         run(loop, lambda: daemon.watched[2].taps.close(["two"]))
         assert daemon.run(lambda: taps.take(["two"], []))["two"].over == ENDED

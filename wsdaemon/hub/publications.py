@@ -60,11 +60,11 @@ class KnownSource:
         self.room: Room | None = None
         self.epoch = b""
 
-    def find_room(self, room: Room | None) -> Room:
-        """The room, made if there is none, which is kept here from now on."""
+    def find_room(self, room: Room | None, size: int) -> Room:
+        """The room, made if there is none, which is kept here from now on. It is not made if there is no memory for `size` bytes in it."""
         if room is None:
             order = self.order
-            room = order.table.ready(self.name, None, MESSAGE_BYTES, self.account, order.clock())
+            room = order.table.ready(self.name, None, size, self.account, order.clock())
         self.room, self.epoch = room, room.epoch.encode()
         return room
 
@@ -164,7 +164,7 @@ class HubPublications:
         rooms = order.table
         room = known.get_room(known.name)
         if room is None or room is not known.room:
-            room = known.find_room(room)
+            room = known.find_room(room, len(body) - payload_at + MESSAGE_BYTES)
         present = len(room.members)
         keeps = rooms.keeps_messages or order.recent is not None or key is not None or not present
         if keeps:

@@ -45,6 +45,9 @@ FULL = "full"
 ENDED = "the tap has ended"
 """The reason of a tap that was not asked for a while, or that ended with settings."""
 
+WORKER_ENDED = "its worker has ended"
+"""The reason of a tap in another process that is not there any more. After an upgrade the connection goes on in its successor."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedTap:
@@ -276,7 +279,7 @@ class TapsOfAll:
             home = self._homes.get(key)  # None: its viewer has left meanwhile
             answer = None if home is None else found.answers.get(home[0])
             if home is not None and home not in processes:
-                taken[key] = Taken([], 0, "its worker has ended")
+                taken[key] = Taken([], 0, WORKER_ENDED)
             elif answer is not None:
                 taken[key] = Taken(*answer[key])
             if key in taken and taken[key].over is not None:

@@ -1,8 +1,8 @@
 """The hand-over of a connection to another process, between two messages, without its client noticing.
 
 `part()` takes an open connection out of this process: all that is known of it becomes bytes, and its socket a second descriptor, while the
-first one is closed with its transport. Bytes that the client sends meanwhile wait in the kernel. `resume()` makes a connection of both, in
-another process or, if that one does not take it, in this one again.
+first one is closed with its transport. Bytes that the client sends meanwhile wait in the kernel. `resumption.resume()` makes a connection
+of both, in another process or, if that one does not take it, in this one again.
 
 Our compressor begins anew there, because a sender does not have to refer to its window (RFC 7692 7.1.1). The client's window goes along.
 """

@@ -13,7 +13,7 @@ from tests.support.fakes import Client, House, text
 from wsdaemon.core.seen_frame import MOVED
 from wsdaemon.ops.console.feed import FORBIDDEN, MAX_PAGES, FeedApp
 from wsdaemon.ops.console.tap_feed import NO_CONNECTION, SECONDS, TAP_OFF, TOO_MANY, TapFeed
-from wsdaemon.ops.taps import ENDED, FULL, OpenedTap, Taken
+from wsdaemon.ops.taps import ENDED, FULL, WORKER_ENDED, OpenedTap, Taken
 from wsdaemon.ops.taps import NO_CONNECTION as NONE
 from wsdaemon.ops.workers import WorkersAway
 from wsdaemon.settings.admin import TokenRole
@@ -105,7 +105,7 @@ def test_frames_come_until_the_connection_ends(made: House, taps: Taps) -> None:
     assert taps.closed == [key] and quiet(made, client)
 
 
-@pytest.mark.parametrize("reason", [ENDED, MOVED])
+@pytest.mark.parametrize("reason", [ENDED, MOVED, WORKER_ENDED])
 def test_a_viewer_is_told_that_the_connection_itself_may_go_on(made: House, taps: Taps, reason: str) -> None:
     client = arrive(made, feed(taps))
     taps.waiting.append(Taken([], 0, reason))

@@ -96,6 +96,14 @@ def test_a_read_is_inflated_up_to_a_bound() -> None:
     assert view.view.window == message[-32768:]
 
 
+def test_broken_messages_count_in_the_bound_with_all_that_may_have_come_out_of_them() -> None:
+    view, [message] = View(takeover=False), sync_flushed(bytes(1000))
+    [bomb] = sync_flushed(bytes(MAX_INFLATED_BYTES - 2000))
+    broken = bomb + b"\x00\x00\xff\xff" + b"\xff\xff"  # after the end of its last block, what is none
+    assert view.read(message, broken, message, message, keep=1000) == [Inflated(bytes(1000), False), None, *[Inflated(b"\0", True)] * 2]
+    assert view.read(message, keep=1000) == [Inflated(bytes(1000), False)]
+
+
 def test_a_message_that_ends_its_stream_shows_its_beginning() -> None:
     view = View(b"")
     assert view.read(final(b"hello"), *sync_flushed(b"next")) == [Inflated(b"hello", True), None]

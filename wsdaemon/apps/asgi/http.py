@@ -8,6 +8,7 @@ from typing import Any
 
 from ...core.contract import PlainAnswer
 from .inbox import ClientDisconnected, Event
+from .starting import start
 from .waking import wake
 from .websocket import ApplicationError, Host
 
@@ -39,7 +40,7 @@ class HttpRun:
         self._over = False
         self._phase = HttpPhase.ASKED
         self._waiters: list[asyncio.Future[None]] = []
-        self.work: asyncio.Task[None] = loop.create_task(self._run(scope), name=f"asgi {scope['method']} {scope['path']}")
+        self.work = start(loop, self._run(scope), f"asgi {scope['method']} {scope['path']}")
         host.running(self.work)
 
     # -- from the client

@@ -26,6 +26,7 @@ from ...core.contract import Acceptance
 from ...core.handshake import Handshake
 from ...core.wire_halves import Writer
 from .inbox import ClientDisconnected, Event, Inbox
+from .starting import start
 from .waking import wake
 
 Application = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Awaitable[object]]
@@ -98,7 +99,7 @@ class WebSocketRun:
         self.decision.add_done_callback(self._decided)
         scope["subprotocols"] = list(subprotocols)
         scope["extensions"]["websocket.http.response"] = {}
-        self._task = loop.create_task(self._run(scope), name=f"asgi websocket {scope['path']}")
+        self._task = start(loop, self._run(scope), f"asgi websocket {scope['path']}")
         host.running(self._task)
 
     def _decided(self, decision: asyncio.Future[Acceptance | None]) -> None:

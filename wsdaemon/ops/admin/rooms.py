@@ -78,7 +78,7 @@ class RoomsPages:
         if path is None and len(self._mounts) == 1:
             return next(iter(self._mounts.values()))
         if path is None and self._mounts:
-            raise PageProblem(404, "no_mount", f"Several mounts have rooms; say which with mount=: {', '.join(self._mounts)}.")
+            raise PageProblem(404, "no_mount", f"Several mounts have rooms; name one with `mount`: {', '.join(self._mounts)}.")
         if path is None or path not in self._mounts:
             raise PageProblem(404, "no_mount", "There is no such mount with rooms.")
         return self._mounts[path]

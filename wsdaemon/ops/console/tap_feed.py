@@ -22,7 +22,7 @@ from ...core.closing import INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, TRY_AGAIN_
 from ...core.rare_lines import LineLog, RareLines
 from ...core.seen_frame import MOVED
 from ...settings.admin import TokenRole
-from ..taps import ENDED, FULL, OpenedTap, Taken, Taps, new_key
+from ..taps import ENDED, FULL, WORKER_ENDED, OpenedTap, Taken, Taps, new_key
 from ..workers import WorkersAway
 
 SECONDS = 0.25
@@ -169,7 +169,7 @@ def _show(viewer: Viewer, found: Taken) -> None:
     if found.frames or found.dropped:
         viewer.push(_line({"frames": found.frames, "dropped": found.dropped}), True)
     if found.over is not None:
-        again = {"again": True} if found.over in (ENDED, MOVED) else {}
+        again = {"again": True} if found.over in (ENDED, MOVED, WORKER_ENDED) else {}
         viewer.push(_line({"over": found.over, **again}), True)
         viewer.close(NORMAL, "")
 

@@ -19,6 +19,9 @@ MAX_FRAME_BYTES: Final = 64 * 1024
 MAX_INFLATED_BYTES: Final = 256 * 1024
 """Bytes that come out of one read or one write, all its frames together."""
 
+MAX_RATIO: Final = 1032
+"""Bytes that come out of one byte at most: a byte of DEFLATE data has at most four repetitions of 258."""
+
 
 class InflatedView:
     """The compressed messages in one direction. `window` is the one that the next message may refer to; None: it is not known.
@@ -49,7 +52,8 @@ class InflatedView:
             return None
         try:
             found = decoder.decompress(payload, max(self._room, 0) + 1) if payload else b""
-        except zlib.error:
+        except zlib.error:  # it may have come after a long beginning, which zlib keeps to itself
+            self._room -= MAX_RATIO * len(payload)
             self._lose()
             return None
         self._room -= len(found)
