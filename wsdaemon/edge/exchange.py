@@ -70,7 +70,7 @@ class Exchange(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_candidate", "_context", "_early", "_ended", "_expects", "_gate", "_head", "_held", "_last", "_native", "_out",
-        "_patience", "_phase", "_reading", "_requester", "_session", "_slow_until", "_spent", "_waiters", "_whole",
+        "_patience", "_phase", "_reading", "_requester", "_session", "_slow_until", "_spent", "_waiters", "_whole", "_work",
         "_writable", "due_bucket", "handshake",
     )  # fmt: skip
 
@@ -95,14 +95,14 @@ class Exchange(asyncio.Protocol):
         self._phase = Phase.ASKED
         self._body = RequestBody(head, max_body)
         self._held = self._out = self._spent = 0
-        self._early = b""
-        self._ended = False
-        """Whether the client sends no more."""
+        self._early, self._ended = b"", False
+        """Bytes of the next request, and whether the client sends no more."""
         self._expects = expects_continue(head)
         self._reading = self._writable = True
         self._last = wants_close(head)
         self._head: PlainHead | None = None
         self._waiters: tuple[asyncio.Future[None], ...] = ()
+        self._work: tuple[asyncio.Future[Any], ...] = ()
         self._slow_until = self.due_bucket = 0
 
     @property
@@ -273,7 +273,6 @@ class Exchange(asyncio.Protocol):
         return self._native
 
     async def _wait(self) -> None:
-        """For the client, or for the loop's next turn."""
         self._spent = 0
         if self._writable:
             await asyncio.sleep(0)
