@@ -46,7 +46,7 @@ def site(token: str | None = TOKEN, handler: Any = shown) -> AdminSite:
 
 
 def head(line: str, *lines: str) -> Any:
-    return HeadReader(10_000).feed("\r\n".join([f"{line} HTTP/1.1", "Host: here", *lines, "", ""]).encode())
+    return HeadReader(10_000, True).feed("\r\n".join([f"{line} HTTP/1.1", "Host: here", *lines, "", ""]).encode())
 
 
 def ask(pages: AdminSite, line: str, *lines: str, body: bytes = b"", token: str | None = TOKEN) -> Answer:

@@ -35,6 +35,9 @@ class RequestHead(Protocol):
     @property
     def headers(self) -> Headers: ...
 
+    @property
+    def has_body(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:

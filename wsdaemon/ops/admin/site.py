@@ -66,6 +66,8 @@ class AdminSite:
             route, _, _ = self.table.find(head)
             if not route.open:
                 self._check_token(head, route.role)
+            if head.has_body and route.body is None:
+                raise PageProblem(400, "body", "This request takes no body.")
         except PageProblem as problem:
             return problem.answer()
         return None
@@ -74,8 +76,6 @@ class AdminSite:
         """The answer to a whole request."""
         try:
             route, handler, found = self.table.find(head)
-            if body and route.body is None:
-                raise PageProblem(400, "body", "This request takes no body.")
             page = handler(PageRequest(head.headers, route.values(found, head), body))
         except PageProblem as problem:
             return problem.answer()
