@@ -214,6 +214,34 @@ def test_the_frames_of_a_compressed_message_are_all_told_as_compressed(made: Hou
     assert coming == [(1, True), (9, False), (0, True), (1, False)]
 
 
+def test_the_rest_of_a_compressed_message_is_told_as_compressed_to_one_who_comes_in_its_midst(made: House) -> None:
+    client, viewer = compressed_house(made, DEFLATE), Viewer(keep=9)
+    [part] = sync_flushed(b"one two three four")
+    begun = frame(0, part[5:9], fin=False)
+    client.send(frame(1, part[:5], rsv=4, fin=False) + begun[:8])
+    assert watch(client.connection, viewer)
+    client.send(begun[8:] + frame(0, part[9:12], fin=False) + frame(0, part[12:]) + text("plain"))
+    assert [(seen.opcode, seen.compressed) for incoming, seen in viewer.frames if incoming] == [(0, True), (0, True), (1, False)]
+    assert shown(viewer, True) == [None, None, b"plain"]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_the_rest_of_our_message_in_pieces_is_told_as_it_is(made: House, compressed: bool) -> None:
+    opening = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
+    client, viewer = made.make_wire(mounted=Echo, opening=opening, deflate=DEFLATE), Viewer()
+    protocol: Any = client.protocol
+    protocol.beginMessage(isBinary=True, doNotCompress=not compressed)
+    protocol.sendMessageFrame(b"first")
+    assert watch(client.connection, viewer)
+    protocol.sendMessageFrame(b"second")
+    protocol.endMessage()
+    protocol.sendMessage(b"whole", isBinary=True, doNotCompress=True)
+    made.loop.settle()
+    assert [(seen.opcode, seen.compressed) for incoming, seen in viewer.frames if not incoming] == [
+        (0, compressed), (0, compressed), (2, False)
+    ]  # fmt: skip
+
+
 def test_a_hand_over_ends_the_watching() -> None:
     async def story() -> None:
         talker, old, new = Talker(), Worker(EchoApp()), Worker(EchoApp())

@@ -21,6 +21,7 @@ class FrameScan:
 
     `keep` is the beginning of a payload that is kept, in bytes. `after_head`: the bytes begin with the head of an HTTP answer, and have
     frames only after a 101. `inside`: the bytes begin with the last so many bytes of a frame that is not shown. `view` inflates frames.
+    `compressed`: the message whose frames pass is.
     """
 
     def __init__(self, show: Callable[[SeenFrame], object], keep: int, after_head: bool = False, inside: int = 0) -> None:
@@ -35,7 +36,7 @@ class FrameScan:
         self._kept = 0
         self._missing = inside or -1
         self._off = False
-        self._compressed = False
+        self.compressed = False
 
     def feed(self, data: bytes) -> None:
         """The next bytes."""
@@ -84,9 +85,9 @@ class FrameScan:
         self._mask = bytes(header[2 + extended :])
         opcode, compressed = header[0] & 0x0F, bool(header[0] & 0x40)
         if not opcode:  # RSV1 stands in the first frame of a message
-            compressed = self._compressed
+            compressed = self.compressed
         elif opcode < CLOSE:
-            self._compressed = compressed
+            self.compressed = compressed
         self._frame = SeenFrame(opcode, size, b"", compressed, bool(header[0] & 0x80))
         self._missing = size
         self._kept = self._wanted(self._frame)

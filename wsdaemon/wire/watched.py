@@ -94,6 +94,10 @@ class WatchedTransport:
             )  # fmt: skip
             self._outgoing.view.begin(True)
 
+    def go_on_with(self, deflate: Deflate) -> None:
+        """The messages that are under way in pieces are compressed if `deflate` has a part of them."""
+        self.incoming.compressed, self._outgoing.compressed = deflate.inflating, deflate.deflating
+
     def _seen(self, incoming: bool, frame: SeenFrame) -> None:
         for watcher in list(self._watchers):
             watcher.seen(incoming, frame)
@@ -178,6 +182,8 @@ def watch(connection: Connection, watcher: FrameWatcher) -> bool:
     wire.writer.native, wire.writer.descriptor = transport, -1
     transport.set_protocol(protocol)
     transport.set_keep(wire)
+    if wire.writer.deflate is not None:
+        transport.go_on_with(wire.writer.deflate)
     if transport.incoming.view is not None and not coming:
         transport.incoming.view.window = _window(wire)
     transport.incoming.feed(unread)

@@ -214,7 +214,7 @@ class Deflate:
 
         This is needed after the client was sent a message that another compressor made, and welcome where memory is short.
         """
-        if self._compressor is None or not self._compressor.begun:
+        if not self.deflating:
             self._compressor = None
             self._sent = b""
 
@@ -231,6 +231,11 @@ class Deflate:
     def inflating(self) -> bool:
         """Whether a message of the peer is under way in pieces."""
         return self._incoming is not None
+
+    @property
+    def deflating(self) -> bool:
+        """Whether a message of ours is under way in pieces."""
+        return self._compressor is not None and self._compressor.begun
 
     def release(self) -> None:
         """Free everything: the connection is closed."""
