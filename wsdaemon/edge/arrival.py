@@ -84,7 +84,7 @@ class Arrival(asyncio.Protocol):
         if self._plain is not None and (worth := self._plain.worth) is not None:
             return worth
         if self._progress is Progress.READING:
-            return Worth.IDLE if self._reader is None else Worth.SLOW
+            return Worth.IDLE if self.kept_alive else Worth.SLOW
         return Worth.ANSWERING if self._progress is Progress.ASKING else Worth.LEAVING
 
     # -- the transport
