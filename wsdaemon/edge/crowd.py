@@ -18,7 +18,7 @@ class Worth(enum.IntEnum):
     IDLE = 0
     LEAVING = 1
     SLOW = 2
-    """Its request has begun to arrive, or its first one is still to come: a health check that was just accepted outlives those before it."""
+    """Its request has begun to arrive, or its first one is still to come: a new health check outlives those before it."""
     ANSWERING = 3
     """It is waiting for an answer."""
 
