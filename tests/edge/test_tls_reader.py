@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -153,8 +154,7 @@ def findings(reader: TlsReader, data: bytes, short: bool) -> tuple[object, ...]:
     return plain, reader.cost, reader.ended, reader.fault
 
 
-@pytest.mark.parametrize("second", RECORD_KINDS)
-@pytest.mark.parametrize("first", RECORD_KINDS)
+@pytest.mark.parametrize(("first", "second"), [pair for pair in product(RECORD_KINDS, repeat=2) if pair != ("long", "long")])
 def test_two_records_by_the_short_way_and_by_the_long_one(first: str, second: str, tmp_path: Path) -> None:
     found = []
     for short in (True, False):
@@ -164,8 +164,7 @@ def test_two_records_by_the_short_way_and_by_the_long_one(first: str, second: st
             assert cipher is not None
             keys = Keys(tmp_path / f"keys{short}", cipher[0])
             data = record(keys, first) + record(keys, second)
-            if len(data) > GIVEN:
-                pytest.skip("the short way has no room for two long records")
+            assert len(data) <= GIVEN, "the short way has no room for two long records"
             found.append(findings(world.layer._reader, data, short))
             if first not in ("close_notify", "broken") and second not in ("close_notify", "broken"):
                 more = keys.record(b"more")

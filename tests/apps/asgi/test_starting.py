@@ -15,12 +15,6 @@ from tests.support.asgi import Host, echo
 from tests.support.fakes import House, Loop, request, text
 from wsdaemon.apps.asgi.starting import start
 
-needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once came with Python 3.12")
-
-
-def set_eager_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 -- mypy looks at it as Python 3.11
-
 
 def arrive(host: Host, data: bytes) -> Visitor:
     """A client that comes in a callback of the loop: tasks begin at once only while the loop runs."""
@@ -34,19 +28,27 @@ def plain_task(loop: asyncio.AbstractEventLoop, work: Any, **named: Any) -> asyn
     return asyncio.Task(work, loop=loop, **named)
 
 
-@needs_eager_tasks
+FACTORIES: list[Any] = [plain_task]
+"""Factories that an application may set. Tasks that begin at once came with Python 3.12."""
+if sys.version_info >= (3, 12):
+    FACTORIES.append(asyncio.eager_task_factory)
+
+with_each_factory = pytest.mark.parametrize("factory", FACTORIES)
+
+
+@with_each_factory
 @pytest.mark.parametrize("app", [length, answering(body=b"3")], ids=["receives first", "answers at once"])
-def test_an_answer_of_an_application_with_eager_tasks(made: House, app: Any) -> None:
+def test_an_answer_of_an_application_that_sets_a_task_factory(made: House, app: Any, factory: Any) -> None:
     host = hosted(made, app)
-    set_eager_tasks(host.loop)
+    host.loop.set_task_factory(factory)
     [(status, _, body)] = answers(arrive(host, post(b"abc")), "POST")
     assert (status, body) == (200, b"3")
 
 
-@needs_eager_tasks
-def test_a_websocket_of_an_application_with_eager_tasks(made: House) -> None:
+@with_each_factory
+def test_a_websocket_of_an_application_that_sets_a_task_factory(made: House, factory: Any) -> None:
     host = Host(made, echo)
-    set_eager_tasks(host.loop)
+    host.loop.set_task_factory(factory)
     visitor = arrive(host, request("/chat"))
     visitor.transport.receive(text("hello"))
     host.loop.settle()
