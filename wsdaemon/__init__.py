@@ -92,7 +92,7 @@ _HOMES = {
     "AdmittingApp": "core.contract",
     "App": "core.contract",
     "BlockingConnection": "core.blocking",
-    "BrokerError": "brokers.contract",
+    "BrokerError": "brokers.errors",
     "ClientCertificate": "core.handshake",
     "Connection": "core.connection",
     "ConnectionClassApp": "core.contract",
