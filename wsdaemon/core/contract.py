@@ -197,8 +197,9 @@ class PlainAnswer(Protocol):
         """The head, which leaves with the first piece of the body, or in the loop's next turn. ValueError for what is no answer."""
 
     def send(self, data: bytes, more: bool, /) -> Awaitable[None] | None:
-        """The next piece of the body. If the client is slow, the result is an awaitable, else None. OSError once the client has gone.
+        """The next piece of the body. OSError once the client has gone.
 
+        If the client is slow, or other connections are to have their turn, the result is an awaitable, else None.
         ValueError if the body is longer or shorter than its Content-Length.
         """
 
