@@ -172,8 +172,9 @@ PyObject *frames_head(PyObject *Py_UNUSED(module), PyObject *data)
         query = ++at;
         while (at < limit && IS(*at, QUERY)) at++;
     }
+    if (limit - at < version || memcmp(at, VERSION, version)) Py_RETURN_NONE;
     const uint8_t *target_end = at, *line_end = at + version - 2;
-    if (limit - at < version || memcmp(at, VERSION, version) || line_end - start > MAX_LINE) Py_RETURN_NONE;
+    if (line_end - start > MAX_LINE) Py_RETURN_NONE;
 
     PyObject *result = NULL, *picked = PyDict_New();
     if (picked == NULL) return NULL;
