@@ -306,6 +306,7 @@ def test_the_command(tmp_path: Path) -> None:
         answer = client.getresponse()
         assert (answer.status, answer.read()) == (200, (FOLDER.parent / MODULE).read_bytes())
         assert answer.getheader("Content-Type") == "text/javascript; charset=utf-8"
+        client.close()  # the server keeps it open
         assert running.stop(signal.SIGINT) == 0
 
 
