@@ -15,7 +15,7 @@ import pytest
 from tests.support.redis_chaos import Chaos, ChaosNode, chaos, in_thread
 from tests.support.redis_links import run
 from tests.support.redis_servers import EVERYSEC, REDIS, SPEED, Sentinels, Server, valkey, wait_until
-from wsdaemon.brokers import remote
+from wsdaemon.brokers.followed import probes
 from wsdaemon.brokers.links import redis as redis_link
 from wsdaemon.settings.values import Secret
 
@@ -27,7 +27,7 @@ RUNS = int(os.environ.get("WSDAEMON_REDIS_RUNS", "5"))
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same supervision, in less time."""
-    monkeypatch.setattr(remote, "PROBE_SECONDS", 0.25)
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.25)
     monkeypatch.setattr(redis_link, "HEARTBEAT_SECONDS", 0.5)
 
 
