@@ -50,7 +50,7 @@ class Order:
     def __init__(self, limits: Limits) -> None:
         self.now = 100.0
         self.order = MountOrder(4, "/chat", limits, lambda: self.now, lambda: self.now, lambda: EPOCH)
-        self.publications = HubPublications(self.opened, lambda link: None, self.refuse)
+        self.publications = HubPublications(self.opened, lambda link: None, self.answer_when_written, self.refuse)
 
     def link(self, name: str, generation: int = 1) -> WorkerLink:
         link = cast("WorkerLink", FakeLink(name, generation))
@@ -61,6 +61,10 @@ class Order:
     def opened(self, link: WorkerLink, mount: int) -> MountOrder:
         assert mount == 4
         return self.order
+
+    def answer_when_written(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
+        link.answers.append(answer)
+        link.needs.append(targets)
 
     def refuse(self, link: WorkerLink, request: int, error: errors.BrokerError) -> None:
         raise error

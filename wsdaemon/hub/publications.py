@@ -70,16 +70,19 @@ class KnownSource:
 
 
 class HubPublications:
-    """`find_order` returns the order of a mount that a link has opened. `will_answer` is HubServer's; `refuse` answers with an error."""
+    """`find_order` returns the order of a mount that a link has opened. `will_answer` and `answer_when_written` are HubServer's; `refuse`
+    answers with an error."""
 
     def __init__(
         self,
         find_order: Callable[[WorkerLink, int], MountOrder],
         will_answer: Callable[[WorkerLink], None],
+        answer_when_written: Callable[[WorkerLink, bytes, Sequence[WorkerLink]], None],
         refuse: Callable[[WorkerLink, int, BrokerError], None],
     ) -> None:
         self._find_order = find_order
         self._will_answer = will_answer
+        self._answer_when_written = answer_when_written
         self._refuse = refuse
         self._known: dict[bytes, KnownSource] = {}
 
@@ -104,7 +107,7 @@ class HubPublications:
             if number > numbers.highest:
                 numbers.highest = number
             elif (former := numbers.find(number)) is not None:
-                self._answer(link, protocol.frame(ANSWER, request, former[HEADER_BYTES:]), targets)
+                self._answer_when_written(link, protocol.frame(ANSWER, request, former[HEADER_BYTES:]), targets)
                 return
             if key_length == NO_KEY:
                 answer = self._place(known, targets, request, body, payload_at, None)
@@ -118,14 +121,7 @@ class HubPublications:
             numbers.turn()
             younger = numbers.younger
         younger[number] = answer
-        if not link.answers:  # as `_answer`
-            self._will_answer(link)
-        link.answers.append(answer)
-        link.needs.append(targets)
-
-    def _answer(self, link: WorkerLink, answer: bytes, targets: Sequence[WorkerLink]) -> None:
-        """As `HubServer.answer_when_written`."""
-        if not link.answers:
+        if not link.answers:  # as `answer_when_written`
             self._will_answer(link)
         link.answers.append(answer)
         link.needs.append(targets)

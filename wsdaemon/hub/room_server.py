@@ -60,7 +60,7 @@ class RoomServer:
         server.ended.append(self._ended)
         server.checked.append(self._check_holds)
         server.handle(room_messages.OPEN, self._open)
-        self._publications = HubPublications(self._opened, server.will_answer, self._refuse)
+        self._publications = HubPublications(self._opened, server.will_answer, server.answer_when_written, self._refuse)
         server.handle(room_messages.PUBLISH, self._publications.publish)
         for kind, answerer in _ANSWERERS.items():
             server.handle(kind, self._handler(answerer))
