@@ -12,18 +12,9 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.fakes import Loop
+from tests.support.supervised import Process
 from wsdaemon.daemon.inheritance import Role
 from wsdaemon.daemon.keeper import END_SECONDS, FAILED_STARTS, LAST_RETRY_SECONDS, LONG_LIFE_SECONDS, REAP_SECONDS, Keeper
-
-
-class Process:
-    pid = 77
-
-    def __init__(self) -> None:
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        return self.returncode
 
 
 class Channel:

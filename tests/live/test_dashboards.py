@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.daemon import ROOT, SECONDS, Daemon
+from tests.support.daemon import ROOT
+from tests.support.scraped import admin_port, fetch, scraped
 
 RULES = (ROOT / "packaging" / "prometheus" / "wsdaemon.rules.yml").read_text()
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "packaging" / "grafana" / "wsdaemon.json").read_text())
@@ -31,34 +30,12 @@ OF_SOME = {"wsdaemon_certificate_expiry_days": {"listener", "certificate"}, "wsd
            "process_resident_memory_bytes": {"worker"}, "process_cpu_seconds_total": {"worker"}}  # fmt: skip
 """Labels that the scraped daemon has no cause to show: it has no TLS, no Redis, no workers and no refused client."""
 
-INI = """
-[listener:web]
-address = tcp:0:interface=127.0.0.1
-[admin]
-address = tcp:0:interface=127.0.0.1
-token_file = token
-metrics_open = on
-[mount:/echo]
-app = echo
-[mount:/rooms/{room}]
-app = rooms
-"""
-
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of each metric of a real scrape; each counter and histogram under the names of its samples."""
-    folder = tmp_path_factory.mktemp("scraped")
-    token = Path(folder, "token")
-    token.touch(0o600)
-    token.write_text("0123456789abcdef0123456789abcdef")
-    with Daemon(folder, INI) as daemon:
-        found = re.search(r"admin pages on tcp:\S+ \(port (\d+)\)", daemon.log)
-        assert found is not None, daemon.log
-        asked = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=SECONDS)
-        asked.request("GET", "/metrics")
-        text = asked.getresponse().read().decode()
-        asked.close()
+    with scraped(tmp_path_factory.mktemp("scraped")) as daemon:
+        text = fetch(admin_port(daemon), "/metrics")
     names: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import subprocess
@@ -15,27 +14,13 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support.daemon import ROOT, SECONDS, Daemon, Program, program
+from tests.support.scraped import admin_port, fetch, scraped
 
 pytestmark = pytest.mark.live
 
 RULES = ROOT / "packaging" / "prometheus" / "wsdaemon.rules.yml"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "packaging" / "grafana" / "wsdaemon.json").read_text())
 DESCRIPTIONS = dict(re.findall(r'- alert: (\w+)\n(?:.*\n)*?          description: "(.+)"\n', RULES.read_text()))
-
-INI = """
-[listener:web]
-address = tcp:0:interface=127.0.0.1
-[admin]
-address = tcp:0:interface=127.0.0.1
-token_file = token
-metrics_open = on
-[defaults]
-ping_interval = 300ms
-[mount:/echo]
-app = echo
-[mount:/rooms/{room}]
-app = rooms
-"""
 
 ALERTS: dict[str, tuple[dict[str, str], dict[str, str], dict[str, str], str]] = {
     "WsdaemonDown": (
@@ -135,28 +120,9 @@ def test_each_alert_fires_when_it_should_and_else_is_silent(name: str, promtool:
     checked([promtool, "test", "rules", str(path)])
 
 
-def ask(port: int, path: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
-
-
-def admin_port(daemon: Daemon) -> int:
-    found = re.search(r"admin pages on tcp:\S+ \(port (\d+)\)", daemon.log)
-    assert found is not None, daemon.log
-    return int(found[1])
-
-
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    folder = tmp_path_factory.mktemp("scraped")
-    token = Path(folder, "token")
-    token.touch(0o600)
-    token.write_text("0123456789abcdef0123456789abcdef")
-    with Daemon(folder, INI) as daemon:
+    with scraped(tmp_path_factory.mktemp("scraped")) as daemon:
         yield daemon
 
 
@@ -175,7 +141,7 @@ def prometheus(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def series(port: int, query: str) -> list[dict[str, Any]]:
-    answer = json.loads(ask(port, "/api/v1/query?" + urlencode({"query": query})))
+    answer = json.loads(fetch(port, "/api/v1/query?" + urlencode({"query": query})))
     assert answer["status"] == "success", (query, answer)
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
@@ -202,7 +168,7 @@ NO_CAUSE = re.compile(r"wsdaemon_(?:certificate|link|stalls|refused|crowded_out|
 
 
 def test_the_metrics_are_as_prometheus_wants_them(daemon: Daemon, promtool: str) -> None:
-    assert checked([promtool, "check", "metrics"], ask(admin_port(daemon), "/metrics")) == ""
+    assert checked([promtool, "check", "metrics"], fetch(admin_port(daemon), "/metrics")) == ""
 
 
 def test_every_panel_shows_a_real_scrape(daemon: Daemon, prometheus: int) -> None:

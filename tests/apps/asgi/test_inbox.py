@@ -12,6 +12,11 @@ from wsdaemon.apps.asgi.inbox import ClientDisconnected, Inbox
 from wsdaemon.core.contract import READ_AHEAD
 
 
+async def take_all(inbox: Inbox, got: list[Any]) -> None:
+    while True:
+        got.append(await inbox.receive())
+
+
 def test_messages_and_bounds() -> None:
     async def drain(inbox: Inbox, count: int) -> list[Any]:
         return [await inbox.receive() for _ in range(count)]
@@ -41,13 +46,9 @@ def test_the_end_frees_a_reader_that_waits_for_space() -> None:
 def test_two_tasks_may_wait_and_each_message_goes_to_one() -> None:
     got: list[Any] = []
 
-    async def take(inbox: Inbox) -> None:
-        while True:
-            got.append(await inbox.receive())
-
     with Loop() as loop:
         inbox = Inbox(loop)
-        tasks = [loop.create_task(take(inbox)) for _ in range(3)]
+        tasks = [loop.create_task(take_all(inbox, got)) for _ in range(3)]
         loop.settle()
         for number in range(5):
             inbox.put(str(number))
@@ -70,13 +71,9 @@ def test_two_tasks_may_wait_and_each_message_goes_to_one() -> None:
 def test_a_task_that_waits_has_the_message_before_put_returns() -> None:
     got: list[Any] = []
 
-    async def take(inbox: Inbox) -> None:
-        while True:
-            got.append(await inbox.receive())
-
     with Loop() as loop:
         inbox = Inbox(loop)
-        loop.create_task(take(inbox))
+        loop.create_task(take_all(inbox, got))
         loop.settle()
         assert inbox.put("one") is None
         assert inbox.put(b"two") is None
